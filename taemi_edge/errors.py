@@ -1,0 +1,86 @@
+"""The exceptions that users may meet: each message says what was expected, what came and what to do.
+
+TaemiError
+├── UsageError             the command line asks for what cannot be (exit 2)
+│   └── MissingExtraError  an optional package is not installed
+├── InputError             something that was read is not usable (exit 2)
+│   ├── MediaError         a video or audio file
+│   ├── TranscriptError    a transcript
+│   ├── RecipeError        a recipe (TOML)
+│   ├── CheckpointError    a checkpoint folder
+│   └── BundleError        a bundle: missing part, changed byte, unknown schema
+├── OutputError            a result could not be written (exit 2)
+├── ExportError            an exported graph is not what it must be (exit 2)
+├── BackendError           a backend failed while running (exit 2)
+├── InterruptedRunError    Ctrl-C (exit 130)
+└── CheckFailedError       a parity or evaluation bar was not met (exit 1)
+"""
+
+from __future__ import annotations
+
+
+class TaemiError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 2
+
+
+class UsageError(TaemiError):
+    """A command or a call asks for something that cannot be done."""
+
+
+class MissingExtraError(UsageError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: run `pip install 'taemi-edge[{extra}]'`"
+        )
+
+
+class InputError(TaemiError):
+    """Something that was read cannot be used."""
+
+
+class MediaError(InputError):
+    """A video or audio file cannot be opened or holds nothing to read."""
+
+
+class TranscriptError(InputError):
+    """A transcript cannot be parsed; the message names the line."""
+
+
+class RecipeError(InputError):
+    """A recipe is missing, is not TOML or has a wrong key or value."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint folder is incomplete or does not match its recipe."""
+
+
+class BundleError(InputError):
+    """A bundle is incomplete, was changed after it was made, or is of another schema."""
+
+
+class OutputError(TaemiError):
+    """A result could not be written."""
+
+
+class ExportError(TaemiError):
+    """An exported graph lost a dynamic dimension or failed the ONNX checker."""
+
+
+class BackendError(TaemiError):
+    """A backend could not be opened, or failed while it ran."""
+
+
+class InterruptedRunError(TaemiError):
+    """The user stopped a command."""
+
+    exit_code = 130
+
+
+class CheckFailedError(TaemiError):
+    """A parity or evaluation bar was not met."""
+
+    exit_code = 1

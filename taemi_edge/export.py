@@ -1,0 +1,209 @@
+"""A checkpoint in, an ONNX bundle out: four parts, checked graph by graph and against PyTorch before it exists."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from taemi_edge import __version__
+from taemi_edge.bundle import GOLDEN, TOKENIZER, Bundle, open_bundle, write_manifest, write_tokens
+from taemi_edge.checkpoint import Checkpoint
+from taemi_edge.errors import CheckFailedError, ExportError
+from taemi_edge.folders import new_folder
+from taemi_edge.golden import demo_clip, make_cases, save_cases
+from taemi_edge.parity import ParityReport, check_parity
+from taemi_edge.recipe import recipe_hash
+from taemi_edge.reference import Reference, part_of, seams_of, tokens_of
+from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, SCHEMA, Manifest, Parts, PartSpec, Provenance, TensorSpec
+
+Report = Callable[[str], None]
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    source: str,
+    clip: tuple[Path, Path | None] | None = None,
+    on_step: Report = lambda _: None,
+) -> tuple[Bundle, ParityReport]:
+    """Export a model as a bundle, whole or not at all.
+
+    Args:
+        source: where the checkpoint came from, for the manifest.
+        clip: a video with a face, speech and its transcript for the golden feeds; the demo clip by default.
+        on_step: told what is being done.
+
+    Raises:
+        ExportError: a graph lost a dynamic dimension or failed the ONNX checker.
+        CheckFailedError: a part is further from PyTorch than its tolerance.
+    """
+    reference = Reference(checkpoint)
+    with new_folder(output) as draft:
+        parts = {}
+        for part in PARTS:
+            on_step(f"exporting {part}")
+            parts[part] = _export_part(checkpoint, part, draft)
+        on_step("recording golden outputs")
+        write_tokens(draft, tokens_of(checkpoint.model))  # type: ignore[arg-type]
+        (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
+        cases = make_cases(reference.seams, checkpoint.tokenizer_json, reference.run, *(clip or demo_clip()))
+        save_cases(cases, draft / GOLDEN)
+        write_manifest(draft, _manifest(checkpoint, Parts(**parts), source))
+        on_step("checking parity")
+        report, _ = check_parity(str(draft))
+        if not report.ok:
+            raise CheckFailedError(_failure(report))
+    return open_bundle(output), report
+
+
+def part_seams(checkpoint: Checkpoint, part: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs of a part; a string names a dimension that stays dynamic."""
+    seams, dims = seams_of(checkpoint), checkpoint.model.feature_dims
+    if part == "vision":
+        pixels = TensorSpec(name="pixels", dtype="uint8", shape=("frames", *seams.vision.size_hw, 3))
+        return (pixels,), (TensorSpec(name="features", dtype="float32", shape=("frames", dims["vision"])),)
+    if part == "audio":
+        samples = TensorSpec(name="samples", dtype="float32", shape=("batch", "samples"))
+        return (samples,), (TensorSpec(name="features", dtype="float32", shape=("batch", "steps", dims["audio"])),)
+    if part == "text":
+        ids, mask = (TensorSpec(name=name, dtype="int32", shape=("batch", "tokens")) for name in ("ids", "mask"))
+        return (ids, mask), (TensorSpec(name="features", dtype="float32", shape=("batch", "tokens", dims["text"])),)
+    inputs = []
+    for m in MODALITIES:
+        inputs.append(TensorSpec(name=m, dtype="float32", shape=("batch", f"{m}_steps", dims[m])))
+        inputs.append(TensorSpec(name=f"{m}_mask", dtype="int32", shape=("batch", f"{m}_steps")))
+    return tuple(inputs), (TensorSpec(name="intensities", dtype="float32", shape=("batch", len(EMOTIONS))),)
+
+
+def _export_part(checkpoint: Checkpoint, part: str, folder: Path) -> PartSpec:
+    inputs, outputs = part_seams(checkpoint, part)
+    module = part_of(checkpoint.model, part).eval()
+    file = folder / f"{part}.onnx"
+    _trace(module, _example(checkpoint, inputs), inputs, outputs, file, checkpoint.recipe.export.opset)
+    graph = onnx.load(file)
+    onnx.checker.check_model(graph, full_check=True)
+    if frozen := _frozen_dimensions(graph, (*inputs, *outputs)):
+        raise ExportError(f"{part}: expected dynamic dimensions, the exporter froze {', '.join(frozen)}")
+    return PartSpec(
+        file=file.name,
+        inputs=inputs,
+        outputs=outputs,
+        precision="fp32",
+        opset=checkpoint.recipe.export.opset,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+    )
+
+
+def _trace(
+    module: torch.nn.Module,
+    example: dict[str, Tensor],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    file: Path,
+    opset: int,
+) -> None:
+    """The TorchScript exporter: the one that reaches opset 17, which TensorRT 8.6 reads."""
+    dynamic = {
+        spec.name: {i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in (*inputs, *outputs)
+    }
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # the tracer warns of every Python branch on a shape; that no length was frozen is asserted afterwards
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                tuple(example.values()),
+                str(file),
+                input_names=[spec.name for spec in inputs],
+                output_names=[spec.name for spec in outputs],
+                dynamic_axes=dynamic,
+                opset_version=opset,
+                dynamo=False,
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _example(checkpoint: Checkpoint, inputs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+    """What is traced: batch 2, lengths that differ from each other and from every case that is compared later."""
+    audio = seams_of(checkpoint).audio
+    lengths = {"batch": 2, "frames": 2, "samples": audio.chunk_samples + audio.context_samples, "tokens": 7}
+    lengths |= {"vision_steps": 5, "audio_steps": 11, "text_steps": 7}
+    example = {}
+    for spec in inputs:
+        shape = [lengths[d] if isinstance(d, str) else d for d in spec.shape]
+        dtype = getattr(torch, spec.dtype)
+        ones = spec.name == "mask" or spec.name.endswith("_mask") or spec.name == "ids"
+        example[spec.name] = torch.ones(shape, dtype=dtype) if ones else _ramp(shape, dtype)
+    return example
+
+
+def _ramp(shape: list[int], dtype: torch.dtype) -> Tensor:
+    """Values that are neither constant nor random."""
+    count = int(torch.tensor(shape).prod())
+    wave = torch.sin(torch.arange(count, dtype=torch.float32) * 0.1).view(shape)
+    return (wave * 100 + 128).to(dtype) if dtype == torch.uint8 else wave.to(dtype)
+
+
+def _frozen_dimensions(graph: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> list[str]:
+    """The dimensions that should be dynamic and are numbers in the graph."""
+    shapes: dict[str, list[Any]] = {
+        value.name: list(value.type.tensor_type.shape.dim) for value in (*graph.graph.input, *graph.graph.output)
+    }
+    frozen = []
+    for spec in specs:
+        for axis, dim in enumerate(spec.shape):
+            if isinstance(dim, str) and not shapes[spec.name][axis].dim_param:
+                frozen.append(f"{spec.name}[{axis}] ({dim}) at {shapes[spec.name][axis].dim_value}")
+    return frozen
+
+
+def _manifest(checkpoint: Checkpoint, parts: Parts, source: str) -> Manifest:
+    seams = seams_of(checkpoint)
+    recipe = checkpoint.recipe
+    return Manifest(
+        schema=SCHEMA,
+        name=recipe.name,
+        trained=checkpoint.state.trained,
+        parts=parts,
+        vision=seams.vision,
+        audio=seams.audio,
+        text=seams.text,
+        window=recipe.window,
+        tolerances=recipe.tolerances,
+        provenance=Provenance(
+            made_by=f"taemi-edge {__version__}",
+            made_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            source=source,
+            recipe_sha256=recipe_hash(recipe),
+            versions={"python": platform.python_version(), **_versions("torch", "transformers", "onnx", "onnxruntime")},
+            weights=checkpoint.state.weights,
+        ),
+        sha256={},
+    )
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages if find_spec(package)}
+
+
+def _failure(report: ParityReport) -> str:
+    stage = next(stage for stage in report.stages if not stage.ok)
+    case = next((case for case in stage.cases if not case.ok), stage.cases[0])
+    return (
+        f"{stage.stage}, {case.case}: expected at most {stage.tolerance.max_abs:g} from PyTorch and a cosine of at "
+        f"least {stage.tolerance.cosine:g}, got {case.max_abs:.3g} and {case.cosine:.6f}: nothing was written"
+    )

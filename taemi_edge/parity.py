@@ -1,0 +1,271 @@
+"""Two artefacts in, the same feeds through both, a report out: how far they are apart and whether they may be.
+
+An artefact is a bundle or a checkpoint. A bundle alone is held against the outputs that PyTorch gave when it was
+exported (`golden.npz`): that needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from taemi_edge.bundle import MANIFEST, Bundle, open_bundle
+from taemi_edge.errors import InputError, MissingExtraError, UsageError
+from taemi_edge.golden import (
+    ENCODER_WINDOW_CASES,
+    WINDOW,
+    Case,
+    Runner,
+    bind_tokens,
+    demo_clip,
+    load_cases,
+    make_cases,
+    window_features,
+)
+from taemi_edge.runtime.session import Device, open_sessions
+from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, Array, AudioSpec, Frozen, PartTolerances, Tolerance
+
+END_TO_END = "end-to-end"
+STAGES = (*PARTS, END_TO_END)
+
+
+class CaseResult(Frozen, frozen=True):
+    """How far apart the two are in one case of one part."""
+
+    case: str
+    max_abs: float
+    p99_abs: float
+    cosine: float
+    ok: bool
+
+
+class StageResult(Frozen, frozen=True):
+    """A part over all its cases, or the whole way from raw inputs to intensities; the worst of each figure."""
+
+    stage: str
+    ok: bool
+    max_abs: float
+    p99_abs: float
+    cosine: float
+    #: Pearson correlation of each intensity over all rows; None where it is undefined (constant) or not an intensity.
+    pearson: dict[str, float | None] | None
+    tolerance: Tolerance
+    cases: tuple[CaseResult, ...]
+
+    @property
+    def lowest_pearson(self) -> float | None:
+        known = [value for value in (self.pearson or {}).values() if value is not None]
+        return min(known) if known else None
+
+
+class ParityReport(Frozen, frozen=True):
+    """The whole comparison; `first_failure` names the first stage that left its tolerance."""
+
+    a: str
+    b: str
+    ok: bool
+    first_failure: str | None
+    stages: tuple[StageResult, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What was compared, for the plot: each stage's outputs of A and B, flattened."""
+
+    by_stage: Mapping[str, tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Artefact:
+    """Something whose parts can be run."""
+
+    name: str
+    run: Runner
+    tokens: Mapping[str, Array]
+    tolerances: PartTolerances
+    audio: AudioSpec
+    cases: Callable[[], list[Case]]
+    has_golden: bool
+
+
+def check_parity(
+    a: str, b: str | None = None, *, device: Device = "cpu", threads: int = 0
+) -> tuple[ParityReport, Pairs]:
+    """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
+
+    Args:
+        a, b: bundle folders, checkpoint folders or recipes. The tolerances are those of the bundle (of B where
+            both are bundles), else of A's recipe.
+
+    Raises:
+        UsageError: one checkpoint alone, or two artefacts whose seams differ.
+
+    Example:
+        >>> report, _ = check_parity("export/taemi-mobile")         # doctest: +SKIP
+        >>> report.ok
+        True
+    """
+    with ExitStack() as stack:
+        first = _open_artefact(a, stack, device, threads)
+        second = _open_artefact(b, stack, device, threads) if b is not None else None
+        if second is None and not first.has_golden:
+            raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
+        judge = next((x for x in (second, first) if x is not None and x.has_golden), first)
+        outputs = _compare(first, second, judge.cases())
+        reference_name = second.name if second else "golden outputs of PyTorch"
+        stages = tuple(_judge_stage(stage, outputs[stage], judge.tolerances) for stage in STAGES)
+    failed = next((stage.stage for stage in stages if not stage.ok), None)
+    report = ParityReport(a=first.name, b=reference_name, ok=failed is None, first_failure=failed, stages=stages)
+    pairs = {
+        stage: (_flat(x for _, x, _ in outputs[stage]), _flat(y for _, _, y in outputs[stage])) for stage in STAGES
+    }
+    return report, Pairs(pairs)
+
+
+#: A case's title and the two outputs.
+_Row = tuple[str, Array, Array]
+
+
+def _compare(first: _Artefact, second: _Artefact | None, cases: list[Case]) -> dict[str, list[_Row]]:
+    """Every case through both: outputs by stage."""
+    rows: dict[str, list[_Row]] = {stage: [] for stage in STAGES}
+    for case in cases:
+        ours = _run_case(first, case)
+        theirs = _run_case(second, case) if second else dict(case.expected or {})
+        for name, value in ours.items():
+            if theirs[name].shape != value.shape:
+                raise InputError(
+                    f"{case.part}, {case.title}: {name} is {value.shape} in A and {theirs[name].shape} in B: "
+                    f"these are two different models"
+                )
+            rows[case.part].append((case.title, value, theirs[name]))
+    window = [case for case in cases if case.part == "fusion" and case.name == WINDOW]
+    inputs = {case.part: case.feeds for case in cases if ENCODER_WINDOW_CASES.get(case.part) == case.name}
+    ours_live = _whole_way(first, inputs)
+    theirs_live = _whole_way(second, inputs) if second else None
+    for case in window:
+        pattern = case.pattern or frozenset()
+        x = first.run("fusion", bind_tokens(ours_live, pattern, first.tokens))["intensities"]
+        if second is not None and theirs_live is not None:
+            y = second.run("fusion", bind_tokens(theirs_live, pattern, second.tokens))["intensities"]
+        else:
+            y = (case.expected or {})["intensities"]
+        rows[END_TO_END].append((case.title, x, y))
+    return rows
+
+
+def _run_case(artefact: _Artefact, case: Case) -> dict[str, Array]:
+    feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, artefact.tokens)
+    return artefact.run(case.part, feeds)
+
+
+def _whole_way(artefact: _Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """The encoders' own features for one window, as fusion feeds."""
+    encoded = {part: artefact.run(part, feeds)["features"] for part, feeds in inputs.items()}
+    return window_features(artefact.audio, encoded, inputs["audio"]["samples"].shape[1])
+
+
+def _judge_stage(stage: str, rows: list[_Row], tolerances: PartTolerances) -> StageResult:
+    tolerance = tolerances.of("fusion" if stage == END_TO_END else stage)
+    cases = tuple(_judge_case(title, x, y, tolerance) for title, x, y in rows)
+    pearson = pearson_of_intensities(rows) if stage in ("fusion", END_TO_END) else None
+    known = [value for value in (pearson or {}).values() if value is not None]
+    correlated = tolerance.pearson is None or all(value >= tolerance.pearson for value in known)
+    return StageResult(
+        stage=stage,
+        ok=correlated and all(case.ok for case in cases),
+        max_abs=max(case.max_abs for case in cases),
+        p99_abs=max(case.p99_abs for case in cases),
+        cosine=min(case.cosine for case in cases),
+        pearson=pearson,
+        tolerance=tolerance,
+        cases=cases,
+    )
+
+
+def _judge_case(title: str, x: Array, y: Array, tolerance: Tolerance) -> CaseResult:
+    error = np.abs(x.astype(np.float64) - y.astype(np.float64))
+    max_abs, cosine = float(error.max()), cosine_of(x, y)
+    # written so that a NaN fails
+    ok = max_abs <= tolerance.max_abs and cosine >= tolerance.cosine
+    return CaseResult(case=title, max_abs=max_abs, p99_abs=float(np.quantile(error, 0.99)), cosine=cosine, ok=ok)
+
+
+def cosine_of(x: Array, y: Array) -> float:
+    """Cosine of the angle between two arrays of one shape, as vectors."""
+    a, b = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else float(np.array_equal(a, b))
+
+
+def pearson_of_intensities(rows: Iterable[_Row]) -> dict[str, float | None]:
+    """Pearson correlation of each intensity over all rows of all cases; None where one side is constant."""
+    pairs = [(x, y) for _, x, y in rows]
+    a = np.concatenate([x for x, _ in pairs]).astype(np.float64)
+    b = np.concatenate([y for _, y in pairs]).astype(np.float64)
+    return {name: pearson_of(a[:, i], b[:, i]) for i, name in enumerate(EMOTIONS)}
+
+
+def pearson_of(x: Array, y: Array) -> float | None:
+    """Pearson correlation of two vectors; None where it is undefined.
+
+    Example:
+        >>> pearson_of(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0])) is None
+        True
+    """
+    a, b = x - x.mean(), y - y.mean()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms > 1e-12 else None
+
+
+def _flat(values: Iterable[Array]) -> Array:
+    return np.concatenate([value.ravel() for value in values])
+
+
+def _open_artefact(source: str, stack: ExitStack, device: Device, threads: int) -> _Artefact:
+    folder = Path(source)
+    if (folder / MANIFEST).is_file() or (folder.exists() and not _looks_like_checkpoint(folder)):
+        return _open_bundle_artefact(open_bundle(folder), stack, device, threads)
+    return _open_checkpoint_artefact(source)
+
+
+def _looks_like_checkpoint(path: Path) -> bool:
+    return (path / "recipe.json").is_file() or path.suffix == ".toml"
+
+
+def _open_bundle_artefact(bundle: Bundle, stack: ExitStack, device: Device, threads: int) -> _Artefact:
+    sessions = stack.enter_context(open_sessions(bundle, device, threads))
+    return _Artefact(
+        name=str(bundle.folder),
+        run=lambda part, feeds: sessions[part].run(feeds),
+        tokens={m: bundle.tokens[m] for m in MODALITIES},
+        tolerances=bundle.manifest.tolerances,
+        audio=bundle.manifest.audio,
+        cases=lambda: load_cases(bundle.golden_file),
+        has_golden=True,
+    )
+
+
+def _open_checkpoint_artefact(source: str) -> _Artefact:
+    try:
+        from taemi_edge.reference import open_reference
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "export", f"parity with the checkpoint {source}") from error
+    reference = open_reference(source)
+
+    def cases() -> list[Case]:
+        return make_cases(reference.seams, reference.tokenizer_json, reference.run, *demo_clip())
+
+    return _Artefact(
+        name=source,
+        run=reference.run,
+        tokens=reference.tokens,
+        tolerances=reference.tolerances,
+        audio=reference.seams.audio,
+        cases=cases,
+        has_golden=False,
+    )

@@ -1,0 +1,186 @@
+"""A recipe name or TOML file in, a validated frozen recipe out.
+
+A name is looked up first as a path, then among the recipes that ship with the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from taemi_edge.errors import RecipeError
+from taemi_edge.spec import Frozen, PartTolerances, PresenceSpec, WindowSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Kind = Literal["export", "calibration", "engines"]
+RecipeType = TypeVar("RecipeType", bound=Frozen)
+
+
+class EncoderRecipe(Frozen, frozen=True):
+    """Which network encodes a modality.
+
+    `architecture` is a transformers model type (`vit`, `wav2vec2`, `bert`, ...) or `efficientnet-lite0`. `weights` is a
+    hub id, a local folder, `package:NAME` for weights that come in a registry package, or empty for random ones.
+    `config` overrides the architecture's default sizes where there are no weights to take them from.
+    """
+
+    architecture: str
+    weights: str = ""
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class VisionRecipe(Frozen, frozen=True):
+    """Face crops of `size_hw`, scaled as (pixels - mean) / std per RGB channel, pooled to one vector a frame."""
+
+    encoder: EncoderRecipe
+    size_hw: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    pooling: Literal["cls", "mean"]
+    frames_per_second: float
+    presence: PresenceSpec
+
+
+class AudioRecipe(Frozen, frozen=True):
+    """Chunks of `chunk_s` seconds of 16 kHz mono, encoded together with the `context_s` seconds before."""
+
+    encoder: EncoderRecipe
+    frontend: Literal["log-mel", "z-score"]
+    chunk_s: float
+    context_s: float
+    presence: PresenceSpec
+    sample_rate_hz: int = 16_000
+
+
+class TextRecipe(Frozen, frozen=True):
+    """At most `max_tokens` tokens of the window's words; the last words are kept where there are more."""
+
+    encoder: EncoderRecipe
+    max_tokens: int
+    presence: PresenceSpec
+    #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: a token a UTF-8 byte;
+    #: anything else is where to find a tokenizer.json, in the words of EncoderRecipe.weights.
+    tokenizer: str = "weights"
+
+
+class FusionRecipe(Frozen, frozen=True):
+    """The trainable part. `kind` and `anchor` are the paper's ablations (arXiv 2603.14976, Tables 3 and 4)."""
+
+    kind: Literal["anchored", "concat", "late-pooling", "joint-attention"] = "anchored"
+    anchor: Literal["vision", "audio", "text"] = "text"
+    missing_tokens: bool = True
+    dim: int = 256
+    heads: int = 8
+    hidden_dim: int = 256
+    dropout: float = 0.2
+    modality_dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ValueError(f"expected dim to be a multiple of heads, got {self.dim} and {self.heads}")
+
+
+class ExportRecipe(Frozen, frozen=True):
+    """What the exporter may assume: the opset, and the largest batches it must prove."""
+
+    opset: int = 17
+    max_frames: int = 16
+    max_batch: int = 4
+
+
+class ModelRecipe(Frozen, frozen=True):
+    """`export/NAME.toml`: one model, from its encoders to the tolerances of its artefacts."""
+
+    name: str
+    vision: VisionRecipe
+    audio: AudioRecipe
+    text: TextRecipe
+    fusion: FusionRecipe
+    window: WindowSpec
+    tolerances: PartTolerances
+    export: ExportRecipe = ExportRecipe()
+    seed: int = 0
+
+
+def recipe_folders(kind: Kind) -> list[Path]:
+    """Where recipes of a kind ship: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return [folder for folder in (package / "recipes" / kind, package.parent / kind) if folder.is_dir()]
+
+
+def list_recipes(kind: Kind) -> list[str]:
+    """The names that `--help` and error messages offer."""
+    return sorted({file.stem for folder in recipe_folders(kind) for file in folder.glob("*.toml")})
+
+
+def find_recipe(kind: Kind, name: str) -> Path:
+    """The file of a recipe given as a path or as the name of one that ships.
+
+    Raises:
+        RecipeError: neither exists; the message lists the names that do.
+    """
+    direct = Path(name)
+    if direct.suffix == ".toml" and direct.is_file():
+        return direct
+    for folder in recipe_folders(kind):
+        if (file := folder / f"{name}.toml").is_file():
+            return file
+    known = list_recipes(kind)
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known recipes: {', '.join(known)}"
+    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r}: {hint}")
+
+
+def load_recipe(kind: Kind, name: str, recipe_type: type[RecipeType]) -> RecipeType:
+    """Read and validate a recipe.
+
+    Raises:
+        RecipeError: not found, not TOML, a key that is unknown or missing, or a value of the wrong kind.
+
+    Example:
+        >>> load_recipe("export", "taemi-tiny", ModelRecipe).name
+        'taemi-tiny'
+    """
+    file = find_recipe(kind, name)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: expected TOML, got {error}") from error
+    return recipe_from_mapping(content, recipe_type, str(file))
+
+
+def recipe_from_mapping(content: object, recipe_type: type[RecipeType], where: str) -> RecipeType:
+    """Validate what TOML or JSON gave; an unknown key is answered with the nearest known one."""
+    try:
+        return msgspec.convert(content, recipe_type)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(str(error), recipe_type)}") from error
+
+
+def recipe_hash(recipe: Frozen) -> str:
+    """The sha256 of a recipe's values: comments and the order of keys do not count."""
+    return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
+
+
+def _explain(message: str, recipe_type: type[Frozen]) -> str:
+    """msgspec's words, with the nearest known key where one is unknown."""
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    if not unknown:
+        return message
+    path = re.search(r"`\$\.?([^`]*)`$", message)
+    known: Any = recipe_type
+    for step in path.group(1).split(".") if path and path.group(1) else []:
+        known = next(f.type for f in msgspec.structs.fields(known) if f.name == step)
+    keys = [field.name for field in msgspec.structs.fields(known)]
+    near = difflib.get_close_matches(unknown.group(1), keys, 1)
+    return f"{message}: did you mean `{near[0]}`?" if near else f"{message}: known keys are {', '.join(keys)}"

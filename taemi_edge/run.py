@@ -1,0 +1,221 @@
+"""A bundle and a file in; JSON lines, an annotated video and a timeline out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from taemi_edge.annotate import AnnotatedVideo
+from taemi_edge.bundle import Bundle
+from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.folders import write_error
+from taemi_edge.runtime.asr import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
+from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.pipeline import Pipeline, Prediction
+from taemi_edge.runtime.session import Device
+from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.runtime.transcript import Word, read_transcript
+from taemi_edge.spec import Array
+
+#: Told what is being done, the seconds of media that are done, and how many there are (None: unknown).
+Progress = Callable[[str, float, float | None], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a file; the window and the hop are the bundle's own by default."""
+
+    transcript: Path | None = None
+    asr: bool = False
+    asr_model: str = PACKAGED_MODEL
+    window_s: float | None = None
+    hop_s: float | None = None
+    drops: tuple[Drop, ...] = ()
+    output: Path | None = None
+    annotate: Path | None = None
+    device: Device = "cpu"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("--window", self.window_s), ("--hop", self.hop_s)):
+            if value is not None and not 0 < value <= 3600:
+                raise UsageError(f"{name} {value:g}: expected seconds above 0 and up to 3600")
+        if self.annotate is not None and self.annotate.suffix.lower() not in (".mp4", ".mkv"):
+            raise UsageError(f"--annotate {self.annotate}: expected a file that ends in .mp4 or .mkv")
+        if self.transcript is not None and self.asr:
+            raise UsageError("expected either --transcript or --asr, got both: leave one away")
+
+
+@dataclass
+class RunSummary:
+    """What a run did."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    media_s: float = 0.0
+    wall_s: float = 0.0
+    damaged_packets: int = 0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for each second of media; below 1 is faster than live."""
+        return self.wall_s / self.media_s if self.media_s else 0.0
+
+
+def run_file(bundle: Bundle, source: Path, options: RunOptions, on_progress: Progress = lambda *_: None) -> RunSummary:
+    """Run a bundle over a media file and write what the options ask for.
+
+    Raises:
+        MediaError: the file cannot be read, or is shorter than a hop: nothing is written then.
+        TranscriptError, UsageError, BackendError, OutputError: see there.
+
+    Example:
+        >>> bundle = open_bundle(Path("export/taemi-mobile"))                       # doctest: +SKIP
+        >>> summary = run_file(bundle, Path("talk.mp4"), RunOptions())              # doctest: +SKIP
+        >>> summary.predictions[-1].presence["audio"]                               # doctest: +SKIP
+        'live'
+    """
+    started = time.perf_counter()
+    manifest = bundle.manifest
+    hop_s = options.hop_s or manifest.window.hop_s
+    window_s = options.window_s or manifest.window.length_s
+    if hop_s > window_s:
+        raise UsageError(
+            f"expected a hop no longer than the window, got {hop_s:g} s and {window_s:g} s: words would be lost"
+        )
+    summary = RunSummary()
+    with ExitStack() as stack:
+        rate = None if options.annotate else manifest.vision.frames_per_second
+        media = stack.enter_context(MediaFile(source, manifest.audio.sample_rate_hz, rate))
+        words = _words(source, media, options, on_progress)
+        pipeline = stack.enter_context(
+            Pipeline(
+                bundle,
+                source.name,
+                device=options.device,
+                threads=options.threads,
+                window_s=window_s,
+                words=words,
+                drops=options.drops,
+                absent=_absent(media, words, options),
+            )
+        )
+        lines = stack.enter_context(JsonLines(options.output))
+        video = _annotated_video(stack, source, media, words, options)
+        last: Prediction | None = None
+        for hop in media.hops(hop_s):
+            face = pipeline.face
+            prediction = pipeline.predict(hop)
+            lines.write(prediction.to_json())
+            if video:
+                video.add(hop.frames, hop.samples, last, face)
+            summary.predictions.append(last := prediction)
+            on_progress("running", hop.end_s, media.duration_s)
+        rest = media.rest()
+        if video and last:
+            video.add(rest.frames, rest.samples, last, pipeline.face)
+        summary.damaged_packets = media.damaged_packets
+    if last is None:
+        raise MediaError(_too_short(source, media, hop_s))
+    summary.media_s, summary.wall_s = last.time_s, time.perf_counter() - started
+    return summary
+
+
+class JsonLines:
+    """Whole lines into a file or standard output; a file is made with its first line and never ends in half a one."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._stream: IO[bytes] | None = None
+
+    def write(self, line: str) -> None:
+        if self._file is None:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            return
+        try:
+            if self._stream is None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._file.open("wb", buffering=0)
+            before = self._stream.tell()
+            content = line.encode() + b"\n"
+            if self._stream.write(content) != len(content):
+                self._stream.truncate(before)
+                raise OSError(28, os.strerror(28))
+        except OSError as error:
+            raise write_error(self._file, error) from error
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _words(source: Path, media: MediaFile, options: RunOptions, on_progress: Progress) -> list[Word]:
+    if options.transcript is not None:
+        return read_transcript(options.transcript, media.duration_s)
+    if not options.asr:
+        return []
+    if not media.has_audio:
+        raise UsageError(f"--asr: {source} has no audio stream to recognise speech in: leave --asr away")
+    samples = read_samples(source, SAMPLE_RATE_HZ)
+    length_s = len(samples) / SAMPLE_RATE_HZ
+
+    def told(done_s: float) -> None:
+        on_progress("recognising speech", done_s, length_s)
+
+    told(0.0)
+    return transcribe(samples, options.asr_model, options.threads, told)
+
+
+def read_samples(source: Path, sample_rate_hz: int) -> Array:
+    """All sound of a file on its own clock, float32 (n,); gaps are silence."""
+    pieces = []
+    with MediaFile(source, sample_rate_hz, 0.001) as media:
+        for hop in media.hops(1.0):
+            pieces += hop.samples
+    ends = [round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces]
+    samples = np.zeros(max(ends, default=0), np.float32)
+    for piece in pieces:
+        start = round(piece.time_s * sample_rate_hz)
+        values = piece.values[max(0, -start) :]
+        samples[max(0, start) : max(0, start) + len(values)] = values
+    return samples
+
+
+def _absent(media: MediaFile, words: Sequence[Word], options: RunOptions) -> dict[str, str]:
+    absent = {}
+    if not media.has_video:
+        absent["vision"] = "the file has no video stream"
+    if not media.has_audio:
+        absent["audio"] = "the file has no audio stream"
+    if not words:
+        absent["text"] = "no speech was recognised" if options.asr else "no transcript was given"
+    return absent
+
+
+def _annotated_video(
+    stack: ExitStack, source: Path, media: MediaFile, words: Sequence[Word], options: RunOptions
+) -> AnnotatedVideo | None:
+    if options.annotate is None:
+        return None
+    if not media.has_video:
+        raise UsageError(f"--annotate: {source} has no video stream to draw on: leave --annotate away")
+    if options.annotate.exists() and options.annotate.samefile(source):
+        raise UsageError(f"--annotate {options.annotate}: expected another file than the source: name a new one")
+    return stack.enter_context(AnnotatedVideo(options.annotate, media.sample_rate_hz, media.frame_rate, words))
+
+
+def _too_short(source: Path, media: MediaFile, hop_s: float) -> str:
+    length = "nothing that can be decoded" if media.length_s <= 0 else f"{media.length_s:.2f} s"
+    return f"{source}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter --hop or a longer file"

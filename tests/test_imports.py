@@ -1,0 +1,76 @@
+"""What a device imports: no torch, no transformers, no onnx; and a command line whose help needs none of the rest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}
+ROOMS = [
+    "errors",
+    "spec",
+    "bundle",
+    "recipe",
+    "folders",
+    "golden",
+    "parity",
+    "describe",
+    "annotate",
+    "run",
+    "demo",
+    "plots",
+    "cli",
+    "runtime",
+    *(
+        f"runtime.{name}"
+        for name in (
+            "asr",
+            "drops",
+            "ort",
+            "pipeline",
+            "preprocess",
+            "presence",
+            "session",
+            "sources",
+            "transcript",
+        )
+    ),
+]
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_device_room_imports_without_the_heavy_libraries(room: str):
+    assert not modules_after(f"import taemi_edge.{room}") & HEAVY
+
+
+def test_help_imports_nothing_that_computes():
+    script = (
+        "import sys; sys.argv = ['taemi-edge', '--help']\nfrom taemi_edge.cli import app\napp(standalone_mode=False)"
+    )
+    assert not modules_after(script) & {*HEAVY, "numpy", "cv2", "av", "onnxruntime", "msgspec"}
+
+
+def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path):
+    script = (
+        "from pathlib import Path\nfrom taemi_edge.bundle import open_bundle\nfrom taemi_edge.run import *\n"
+        f"run_file(open_bundle(Path({str(tiny_folder)!r})), Path({str(demo_video)!r}), "
+        f"RunOptions(transcript=Path({str(demo_vtt)!r}), output=Path({str(tmp_path / 'o.jsonl')!r})))"
+    )
+    assert not modules_after(script) & HEAVY
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 33
+
+
+@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo"])
+def test_every_command_has_help(cli, command: str):
+    done = cli(*[command] if command else [], "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    assert not done.stderr

@@ -1,0 +1,151 @@
+"""Parity: what agrees passes, what does not is named by its first part."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from taemi_edge.bundle import open_bundle, write_manifest
+from taemi_edge.errors import UsageError
+from taemi_edge.golden import load_cases, save_cases
+from taemi_edge.parity import check_parity, cosine_of, pearson_of
+from taemi_edge.spec import PRESENCE_PATTERNS, pattern_name
+
+
+def test_a_bundle_alone_is_held_against_its_golden_outputs(tiny_folder: Path):
+    report, pairs = check_parity(str(tiny_folder), threads=1)
+    assert report.ok
+    assert report.first_failure is None
+    assert [stage.stage for stage in report.stages] == ["vision", "audio", "text", "fusion", "end-to-end"]
+    fusion = report.stages[3]
+    assert len(fusion.cases) == 4 * 8
+    patterns = {case.case.rsplit(", ", 1)[1] for case in fusion.cases}
+    assert patterns == {pattern_name(pattern) for pattern in PRESENCE_PATTERNS}
+    assert fusion.lowest_pearson is not None
+    assert fusion.lowest_pearson > 0.9999
+    assert len(pairs.by_stage["fusion"][0]) == 6 * 8 * (1 + 1 + 1 + 4)
+
+
+def test_every_batch_and_length_corner_is_compared(tiny_folder: Path):
+    cases = load_cases(tiny_folder / "golden.npz")
+    shapes = {(c.part, c.name): {n: v.shape for n, v in c.feeds.items()} for c in cases}
+    assert shapes["vision", "one frame"]["pixels"][0] == 1
+    assert shapes["vision", "largest batch"]["pixels"][0] == 16
+    assert shapes["audio", "shortest"]["samples"] == (1, 8000)
+    assert shapes["audio", "longest"]["samples"] == (1, 16_000)
+    assert shapes["audio", "largest batch"]["samples"] == (8, 16_000)
+    assert shapes["text", "longest"]["ids"] == (1, 64)
+    assert shapes["text", "largest batch"]["ids"][0] == 4
+    assert shapes["fusion", "shortest"]["vision"][:2] == (1, 1)
+    assert shapes["fusion", "whole clip"]["vision"][1] > 80
+    assert shapes["fusion", "padded batch"]["vision_mask"][0] == 4
+
+
+@pytest.mark.parametrize(
+    ("stage", "spoil"), [("vision", "vision|one frame|out|features"), ("text", "text|longest|out|features")]
+)
+def test_the_first_part_that_differs_is_named(tiny_folder: Path, tmp_path: Path, stage: str, spoil: str):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "spoilt"))
+    with np.load(folder / "golden.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays[spoil] = arrays[spoil] + 0.01
+    np.savez_compressed(folder / "golden.npz", allow_pickle=False, **arrays)
+    write_manifest(folder, open_manifest(folder))
+    report, _ = check_parity(str(folder), threads=1)
+    assert not report.ok
+    assert report.first_failure == stage
+    failed = [case.case for case in next(s for s in report.stages if s.stage == stage).cases if not case.ok]
+    assert failed == [spoil.split("|")[1]]
+
+
+def open_manifest(folder: Path):
+    from taemi_edge.bundle import read_manifest
+
+    return read_manifest(folder)
+
+
+def test_a_nan_fails(tiny_folder: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "nan"))
+    with np.load(folder / "golden.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays["audio|shortest|out|features"][0, 0, 0] = np.nan
+    np.savez_compressed(folder / "golden.npz", allow_pickle=False, **arrays)
+    write_manifest(folder, open_manifest(folder))
+    report, _ = check_parity(str(folder), threads=1)
+    assert report.first_failure == "audio"
+
+
+def test_two_bundles_are_compared_with_each_other(tiny_folder: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    report, _ = check_parity(str(tiny_folder), str(copy), threads=1)
+    assert report.ok
+    assert report.stages[0].max_abs == 0
+
+
+def test_golden_cases_survive_their_file(tiny_folder: Path, tmp_path: Path):
+    cases = load_cases(tiny_folder / "golden.npz")
+    save_cases(cases, tmp_path / "golden.npz")
+    again = load_cases(tmp_path / "golden.npz")
+    assert [(c.part, c.title) for c in again] == [(c.part, c.title) for c in cases]
+    for a, b in zip(cases, again, strict=True):
+        assert a.expected is not None
+        assert b.expected is not None
+        for name in a.expected:
+            np.testing.assert_array_equal(a.expected[name], b.expected[name])
+
+
+def test_figures_on_small_arrays():
+    x = np.array([1.0, 2.0, 3.0])
+    assert cosine_of(x, 2 * x) == pytest.approx(1.0)
+    assert cosine_of(np.zeros(3), np.zeros(3)) == 1.0
+    assert cosine_of(np.zeros(3), x) == 0.0
+    assert pearson_of(x, -x) == pytest.approx(-1.0)
+    assert pearson_of(x, np.ones(3)) is None
+
+
+def test_checkpoint_against_bundle_and_against_another_seed(tiny_folder: Path, tmp_path: Path):
+    pytest.importorskip("torch", reason="a checkpoint is PyTorch's")
+    from taemi_edge.checkpoint import new_checkpoint, open_checkpoint, save_checkpoint
+    from taemi_edge.recipe import ModelRecipe, load_recipe
+
+    recipe = load_recipe("export", "taemi-tiny", ModelRecipe)
+    save_checkpoint(open_checkpoint("taemi-tiny"), tmp_path / "same")
+    save_checkpoint(new_checkpoint(msgspec.structs.replace(recipe, seed=5)), tmp_path / "other")
+    assert check_parity(str(tmp_path / "same"), str(tiny_folder), threads=1)[0].ok
+    assert check_parity(str(tmp_path / "same"), "taemi-tiny", threads=1)[0].ok
+    report, _ = check_parity(str(tiny_folder), str(tmp_path / "other"), threads=1)
+    assert report.first_failure == "vision"
+    with pytest.raises(UsageError, match="is a checkpoint: name a second artefact"):
+        check_parity(str(tmp_path / "same"))
+
+
+def test_the_command_prints_writes_and_exits(cli, tiny_folder: Path, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    done = cli("parity", tiny_folder, "--json", tmp_path / "p.json", "--plot", tmp_path / "p.png", "--threads", 1)
+    assert (done.returncode, "end-to-end" in done.stdout) == (0, True)
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert report["ok"] is True
+    assert report["stages"][3]["tolerance"]["pearson"] == 0.9999
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_the_command_exits_1_outside_and_2_on_wrong_use(cli, tiny_folder: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "strict"))
+    manifest = open_bundle(folder).manifest
+    tolerances = msgspec.structs.replace(
+        manifest.tolerances, fusion=msgspec.structs.replace(manifest.tolerances.fusion, max_abs=0.0)
+    )
+    write_manifest(folder, msgspec.structs.replace(manifest, tolerances=tolerances))
+    outside = cli("parity", folder)
+    assert outside.returncode == 1
+    assert "fusion left its tolerance first" in outside.stderr
+    wrong = cli("parity", tiny_folder, "--plot", tmp_path / "p.doc")
+    assert (wrong.returncode, "expected a file that ends in .png" in wrong.stderr) == (2, True)
+    nothing = cli("parity", tmp_path / "nothing")
+    assert nothing.returncode == 2
+    assert nothing.stderr.splitlines()[-1].endswith("found nothing there")

@@ -1,0 +1,117 @@
+"""What a bundle promises: tensors, patterns, and a manifest that survives its file."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.bundle import Bundle
+from taemi_edge.spec import (
+    PRESENCE_PATTERNS,
+    AudioSpec,
+    Manifest,
+    PresenceSpec,
+    TensorSpec,
+    WindowSpec,
+    pattern_name,
+)
+
+PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=("frames", 2, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "fits"),
+    [
+        ((1, 2, 2, 3), np.uint8, True),
+        ((9, 2, 2, 3), np.uint8, True),
+        ((0, 2, 2, 3), np.uint8, False),
+        ((1, 2, 2), np.uint8, False),
+        ((1, 2, 3, 3), np.uint8, False),
+        ((1, 2, 2, 3), np.float32, False),
+    ],
+)
+def test_a_tensor_says_what_does_not_fit(shape, dtype, fits):
+    problem = PIXELS.mismatch(np.zeros(shape, dtype))
+    assert (problem is None) == fits
+    assert fits or problem.startswith("pixels: expected uint8 (frames, 2, 2, 3), got ")
+
+
+def test_there_are_eight_patterns_the_complete_one_first():
+    assert [pattern_name(p) for p in PRESENCE_PATTERNS] == [
+        "vision+audio+text",
+        "vision+audio",
+        "vision+text",
+        "vision",
+        "audio+text",
+        "audio",
+        "text",
+        "none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: PresenceSpec(stale_after_s=2, missing_after_s=1, recover_after_s=0),
+            "stale_after_s <= missing_after_s",
+        ),
+        (lambda: PresenceSpec(stale_after_s=1, missing_after_s=1, recover_after_s=-1), "recover_after_s >= 0"),
+        (lambda: WindowSpec(length_s=1, hop_s=2), "hop_s <= length_s"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_specs_are_frozen(tiny: Bundle):
+    with pytest.raises(AttributeError):
+        tiny.manifest.name = "other"  # type: ignore[misc]
+
+
+def test_a_manifest_survives_its_file(tiny: Bundle):
+    assert msgspec.json.decode(msgspec.json.encode(tiny.manifest), type=Manifest) == tiny.manifest
+
+
+Presences = st.builds(
+    lambda stale, more, recover: PresenceSpec(
+        stale_after_s=stale, missing_after_s=stale + more, recover_after_s=recover
+    ),
+    st.floats(0.01, 10),
+    st.floats(0, 10),
+    st.floats(0, 10),
+)
+Audios = st.builds(
+    lambda dim, chunk, context, presence: AudioSpec(
+        feature_dim=dim, sample_rate_hz=16_000, chunk_s=chunk, context_s=context, presence=presence
+    ),
+    st.integers(1, 4096),
+    st.floats(0.01, 30),
+    st.floats(0, 30),
+    Presences,
+)
+
+
+@given(Audios, st.text(max_size=20), st.dictionaries(st.text(), st.text(), max_size=3), st.booleans())
+def test_any_manifest_survives_its_file(base_manifest, audio, name, hashes, trained):
+    changed = msgspec.structs.replace(base_manifest, audio=audio, name=name, sha256=hashes, trained=trained)
+    assert msgspec.json.decode(msgspec.json.encode(changed), type=Manifest) == changed
+
+
+@pytest.fixture(scope="module")
+def base_manifest(tiny: Bundle) -> Manifest:
+    return tiny.manifest
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_no_json_becomes_a_manifest_by_accident(content):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(content, Manifest)

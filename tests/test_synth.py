@@ -1,0 +1,51 @@
+"""The drawn face and the espeak-ng voice, and the clip that was made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taemi_edge.runtime.preprocess import FaceDetector
+from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.runtime.transcript import read_transcript
+from taemi_edge.synth import Expression, Look, draw_face, speak
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        Expression(),
+        Expression(smile=1, mouth_open=1, brows=1),
+        Expression(smile=-1, brows=-1, eyes_open=0),
+        Expression(tilt_deg=8, shift_xy=(0.2, 0.05)),
+    ],
+)
+def test_a_detector_takes_every_expression_for_a_face(expression: Expression):
+    (face,) = FaceDetector().detect(draw_face(expression, Look(), (320, 240)))
+    assert face.score > 0.7
+
+
+def test_an_expression_moves_the_mouth_and_nothing_above_the_eyes():
+    plain, smiling = (draw_face(Expression(smile=s), Look(), (320, 240)).astype(int) for s in (0.0, 1.0))
+    moved = np.abs(plain - smiling).max(axis=(1, 2))
+    assert moved[140:190].max() > 50
+    assert moved[:100].max() == 0
+
+
+def test_pitch_rate_and_loudness_follow_their_parameters():
+    pytest.importorskip("espeakng_loader")
+    plain = speak("hello there my friend")
+    assert [word.text for word in plain.words] == ["hello", "there", "my", "friend"]
+    assert len(speak("hello there my friend", words_per_minute=260).samples) < 0.8 * len(plain.samples)
+    quiet = speak("hello there my friend", loudness=40)
+    assert np.abs(quiet.samples).mean() < 0.6 * np.abs(plain.samples).mean()
+    assert plain.samples.dtype == np.float32
+
+
+def test_the_clip_that_ships_is_small_and_has_a_face_a_voice_and_its_words(demo_video, demo_vtt):
+    assert demo_video.stat().st_size < 400_000
+    with MediaFile(demo_video) as media:
+        assert (media.has_video, media.has_audio) == (True, True)
+        words = read_transcript(demo_vtt, None)
+        assert media.duration_s is not None
+        assert words[-1].end_s <= media.duration_s

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs the tests without torch, transformers and onnx on the interpreters of devices, CPython 3.10 (JetPack 6) and 3.12
+# (JetPack 7), with the versions that aarch64 has there. What needs torch skips itself; bundles come from .venv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+find_python() { # find_python VERSION: an interpreter that really is that version, from the PATH or pyenv
+  local candidate
+  for candidate in "$(command -v "python$1" || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python; do
+    if [ -x "$candidate" ] && "$candidate" -c "import sys, venv; assert '%d.%d' % sys.version_info[:2] == '$1'" 2> /dev/null; then
+      echo "$candidate"; return
+    fi
+  done
+}
+
+bundles=$(mktemp -d)
+trap 'rm -rf "$bundles"' EXIT
+for recipe in taemi-tiny taemi-mobile; do
+  .venv/bin/taemi-edge export "$recipe" --output "$bundles/$recipe" > /dev/null 2>&1
+done
+
+for version in 3.10 3.12; do
+  python=$(find_python "$version")
+  if [ -z "$python" ]; then
+    echo "CPython $version is not on this machine: its runtime tests are left out"
+    continue
+  fi
+  venv=.venv-$version
+  if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
+      -e '.[plot]' pytest pytest-timeout hypothesis
+    touch "$venv/.ready"
+  fi
+  echo "runtime tests on $("$venv/bin/python" --version), without torch"
+  TAEMI_EDGE_TEST_BUNDLES=$bundles "$venv/bin/python" -m pytest -q -p no:cacheprovider
+done
