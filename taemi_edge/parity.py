@@ -26,6 +26,7 @@ from taemi_edge.golden import (
     make_cases,
     window_features,
 )
+from taemi_edge.recipe import list_recipes
 from taemi_edge.runtime.session import Device, open_sessions
 from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, Array, AudioSpec, Frozen, PartTolerances, Tolerance
 
@@ -228,6 +229,8 @@ def _flat(values: Iterable[Array]) -> Array:
 
 def _open_artefact(source: str, stack: ExitStack, device: Device, threads: int) -> _Artefact:
     folder = Path(source)
+    if not folder.exists() and source not in list_recipes("export"):
+        raise InputError(f"{source}: expected a bundle folder, a checkpoint folder or a recipe, found nothing there")
     if (folder / MANIFEST).is_file() or (folder.exists() and not _looks_like_checkpoint(folder)):
         return _open_bundle_artefact(open_bundle(folder), stack, device, threads)
     return _open_checkpoint_artefact(source)

@@ -184,6 +184,7 @@ def read_samples(source: Path, sample_rate_hz: int) -> Array:
     with MediaFile(source, sample_rate_hz, 0.001) as media:
         for hop in media.hops(1.0):
             pieces += hop.samples
+        pieces += media.rest().samples
     ends = [round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces]
     samples = np.zeros(max(ends, default=0), np.float32)
     for piece in pieces:
