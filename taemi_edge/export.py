@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor
 
@@ -90,10 +91,10 @@ def _export_part(checkpoint: Checkpoint, part: str, folder: Path) -> PartSpec:
     inputs, outputs = part_seams(checkpoint, part)
     module = part_of(checkpoint.model, part).eval()
     file = folder / f"{part}.onnx"
-    _trace(module, _example(checkpoint, inputs), inputs, outputs, file, checkpoint.recipe.export.opset)
-    graph = onnx.load(file)
-    onnx.checker.check_model(graph, full_check=True)
-    if frozen := _frozen_dimensions(graph, (*inputs, *outputs)):
+    lengths = _traced_lengths(checkpoint)
+    _trace(module, _example(inputs, lengths), inputs, outputs, file, checkpoint.recipe.export.opset)
+    onnx.checker.check_model(onnx.load(file), full_check=True)
+    if frozen := _frozen_dimensions(file, module, inputs, lengths):
         raise ExportError(f"{part}: expected dynamic dimensions, the exporter froze {', '.join(frozen)}")
     return PartSpec(
         file=file.name,
@@ -137,17 +138,19 @@ def _trace(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _example(checkpoint: Checkpoint, inputs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
-    """What is traced: batch 2, lengths that differ from each other and from every case that is compared later."""
+def _traced_lengths(checkpoint: Checkpoint) -> dict[str, int]:
+    """What each dynamic dimension is while tracing: a batch of 2, lengths that differ from each other."""
     audio = seams_of(checkpoint).audio
-    lengths = {"batch": 2, "frames": 2, "samples": audio.chunk_samples + audio.context_samples, "tokens": 7}
-    lengths |= {"vision_steps": 5, "audio_steps": 11, "text_steps": 7}
+    lengths = {"batch": 2, "frames": 2, "samples": audio.chunk_samples + audio.context_samples + 320, "tokens": 7}
+    return lengths | {"vision_steps": 5, "audio_steps": 11, "text_steps": 8}
+
+
+def _example(inputs: tuple[TensorSpec, ...], lengths: dict[str, int]) -> dict[str, Tensor]:
     example = {}
     for spec in inputs:
         shape = [lengths[d] if isinstance(d, str) else d for d in spec.shape]
         dtype = getattr(torch, spec.dtype)
-        ones = spec.name == "mask" or spec.name.endswith("_mask") or spec.name == "ids"
-        example[spec.name] = torch.ones(shape, dtype=dtype) if ones else _ramp(shape, dtype)
+        example[spec.name] = torch.ones(shape, dtype=dtype) if spec.dtype == "int32" else _ramp(shape, dtype)
     return example
 
 
@@ -158,17 +161,36 @@ def _ramp(shape: list[int], dtype: torch.dtype) -> Tensor:
     return (wave * 100 + 128).to(dtype) if dtype == torch.uint8 else wave.to(dtype)
 
 
-def _frozen_dimensions(graph: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> list[str]:
-    """The dimensions that should be dynamic and are numbers in the graph."""
-    shapes: dict[str, list[Any]] = {
-        value.name: list(value.type.tensor_type.shape.dim) for value in (*graph.graph.input, *graph.graph.output)
-    }
+@torch.no_grad()
+def _frozen_dimensions(
+    file: Path, module: torch.nn.Module, inputs: tuple[TensorSpec, ...], traced: dict[str, int]
+) -> list[str]:
+    """The dimensions at whose other lengths the graph fails or gives another shape than PyTorch.
+
+    What a graph declares proves nothing: the exporter bakes lengths in and still declares them symbolic.
+    """
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     frozen = []
-    for spec in specs:
-        for axis, dim in enumerate(spec.shape):
-            if isinstance(dim, str) and not shapes[spec.name][axis].dim_param:
-                frozen.append(f"{spec.name}[{axis}] ({dim}) at {shapes[spec.name][axis].dim_value}")
+    for dim in sorted({d for spec in inputs for d in spec.shape if isinstance(d, str)}):
+        for length in (max(1, traced[dim] // 2), traced[dim] + traced[dim] // 2):
+            example = _example(inputs, {**traced, dim: length})
+            want = tuple(module(*example.values()).shape)
+            got = _output_shape(session, {name: value.numpy() for name, value in example.items()})
+            if got != want:
+                frozen.append(f"{dim} (traced at {traced[dim]}; at {length} expected {want}, got {got or 'an error'})")
+                break
     return frozen
+
+
+def _output_shape(session: Any, feeds: dict[str, Any]) -> tuple[int, ...] | None:
+    """The shape of the only output, None where the graph cannot run."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4  # a failure is an answer here, not a message
+    try:
+        shape: tuple[int, ...] = session.run(None, feeds, options)[0].shape
+    except Exception:  # noqa: BLE001  (ONNX Runtime's errors share no public base)
+        return None
+    return shape
 
 
 def _manifest(checkpoint: Checkpoint, parts: Parts, source: str) -> Manifest:

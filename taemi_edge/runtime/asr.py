@@ -57,7 +57,7 @@ def _open_model(whisper_model: Any, model: str, threads: int) -> Any:
     elif ("/" in model or model.startswith(".")) and not Path(model).is_dir():
         raise InputError(f"--asr-model {model}: expected a CTranslate2 folder, found nothing there")
     try:
-        return whisper_model(model, device="cpu", compute_type="default", cpu_threads=threads)
+        return whisper_model(model, device="cpu", compute_type="float32", cpu_threads=threads)
     except Exception as error:  # faster-whisper passes on whatever the hub, CTranslate2 or a file raised
         raise InputError(
             f"--asr-model {model}: faster-whisper cannot load it ({str(error).splitlines()[0]}): give the folder of a "

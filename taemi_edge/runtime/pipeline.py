@@ -176,6 +176,8 @@ class Pipeline:
             self.encode(hop, watch)
             self._encode_text(hop.end_s, watch)
             presence = {m: self._presence_at(m, hop.end_s) for m in MODALITIES}
+            if not presence["vision"].usable:
+                self.face = None
             feeds = self.fusion_feeds(hop.end_s, presence)
             with watch.timed("fusion"):
                 intensities = self._sessions["fusion"].run(feeds)["intensities"][0]
