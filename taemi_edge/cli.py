@@ -216,7 +216,7 @@ def run(
 ) -> None:
     """Predict six intensities from files, a JSON line a hop; a stream that is missing is replaced by its token."""
     from taemi_edge.bundle import open_bundle
-    from taemi_edge.run import RunOptions, run_file
+    from taemi_edge.run import JsonLines, RunOptions, run_file
     from taemi_edge.runtime.drops import parse_drop
 
     if len(source) > 1 and (transcript or annotate or plot):
@@ -232,7 +232,6 @@ def run(
         window_s=window,
         hop_s=hop,
         drops=tuple(parse_drop(text) for text in drop or ()),
-        output=output,
         annotate=annotate,
         device=device.value,
         threads=threads,
@@ -240,12 +239,13 @@ def run(
     opened = open_bundle(bundle)
     if not opened.manifest.trained:
         _note("the fusion head of this bundle is untrained: its intensities mean nothing yet")
-    for file in source:
-        with _progress() as progress:
-            summary = run_file(opened, file, options, progress)
-        _print_summary(file, summary)
-        if plot is not None:
-            plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {file.name}")
+    with JsonLines(output) as lines:
+        for file in source:
+            with _progress() as progress:
+                summary = run_file(opened, file, options, lines, progress)
+            _print_summary(file, summary)
+            if plot is not None:
+                plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {file.name}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from taemi_edge.golden import demo_clip
 from taemi_edge.parity import ParityReport, check_parity
 from taemi_edge.plots import check_plot_file, plot_timeline
 from taemi_edge.recipe import ModelRecipe, load_recipe, recipe_hash
-from taemi_edge.run import Progress, RunOptions, RunSummary, run_file
+from taemi_edge.run import JsonLines, Progress, RunOptions, RunSummary, run_file
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.spec import Modality
@@ -88,13 +88,13 @@ def run_demo(
         transcript=transcript,
         asr=recognise,
         drops=drops,
-        output=output / "predictions.jsonl",
         annotate=output / "annotated.mp4" if _has_picture(video) else None,
         threads=threads,
     )
-    summary = run_file(bundle, video, options, on_progress)
+    with JsonLines(output / "predictions.jsonl") as lines:
+        summary = run_file(bundle, video, options, lines, on_progress)
     plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
-    files = tuple(file for file in (options.output, options.annotate, timeline) if file is not None)
+    files = tuple(file for file in (lines.file, options.annotate, timeline) if file is not None)
     return DemoResult(bundle, built, report, summary, drops, files)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,6 @@ class RunOptions:
     window_s: float | None = None
     hop_s: float | None = None
     drops: tuple[Drop, ...] = ()
-    output: Path | None = None
     annotate: Path | None = None
     device: Device = "cpu"
     threads: int = 0
@@ -70,7 +69,13 @@ class RunSummary:
         return self.wall_s / self.media_s if self.media_s else 0.0
 
 
-def run_file(bundle: Bundle, source: Path, options: RunOptions, on_progress: Progress = lambda *_: None) -> RunSummary:
+def run_file(
+    bundle: Bundle,
+    source: Path,
+    options: RunOptions,
+    lines: JsonLines,
+    on_progress: Progress = lambda *_: None,
+) -> RunSummary:
     """Run a bundle over a media file and write what the options ask for.
 
     Raises:
@@ -79,11 +84,13 @@ def run_file(bundle: Bundle, source: Path, options: RunOptions, on_progress: Pro
 
     Example:
         >>> bundle = open_bundle(Path("export/taemi-mobile"))                       # doctest: +SKIP
-        >>> summary = run_file(bundle, Path("talk.mp4"), RunOptions())              # doctest: +SKIP
+        >>> with JsonLines(Path("predictions.jsonl")) as lines:                     # doctest: +SKIP
+        ...     summary = run_file(bundle, Path("talk.mp4"), RunOptions(), lines)
         >>> summary.predictions[-1].presence["audio"]                               # doctest: +SKIP
         'live'
     """
     started = time.perf_counter()
+    _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})
     manifest = bundle.manifest
     hop_s = options.hop_s or manifest.window.hop_s
     window_s = options.window_s or manifest.window.length_s
@@ -108,7 +115,6 @@ def run_file(bundle: Bundle, source: Path, options: RunOptions, on_progress: Pro
                 absent=_absent(media, words, options),
             )
         )
-        lines = stack.enter_context(JsonLines(options.output))
         video = _annotated_video(stack, source, media, words, options)
         last: Prediction | None = None
         for hop in media.hops(hop_s):
@@ -133,25 +139,25 @@ class JsonLines:
     """Whole lines into a file or standard output; a file is made with its first line and never ends in half a one."""
 
     def __init__(self, file: Path | None) -> None:
-        self._file = file
+        self.file = file
         self._stream: IO[bytes] | None = None
 
     def write(self, line: str) -> None:
-        if self._file is None:
+        if self.file is None:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
             return
         try:
             if self._stream is None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._stream = self._file.open("wb", buffering=0)
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self.file.open("wb", buffering=0)
             before = self._stream.tell()
             content = line.encode() + b"\n"
             if self._stream.write(content) != len(content):
                 self._stream.truncate(before)
                 raise OSError(28, os.strerror(28))
         except OSError as error:
-            raise write_error(self._file, error) from error
+            raise write_error(self.file, error) from error
 
     def __enter__(self) -> JsonLines:
         return self
@@ -212,9 +218,13 @@ def _annotated_video(
         return None
     if not media.has_video:
         raise UsageError(f"--annotate: {source} has no video stream to draw on: leave --annotate away")
-    if options.annotate.exists() and options.annotate.samefile(source):
-        raise UsageError(f"--annotate {options.annotate}: expected another file than the source: name a new one")
     return stack.enter_context(AnnotatedVideo(options.annotate, media.sample_rate_hz, media.frame_rate, words))
+
+
+def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -> None:
+    for option, target in targets.items():
+        if target is not None and target.exists() and source.exists() and target.samefile(source):
+            raise UsageError(f"{option} {target}: expected another file than the source: name a new one")
 
 
 def _too_short(source: Path, media: MediaFile, hop_s: float) -> str:

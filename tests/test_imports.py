@@ -61,8 +61,9 @@ def test_help_imports_nothing_that_computes():
 def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path):
     script = (
         "from pathlib import Path\nfrom taemi_edge.bundle import open_bundle\nfrom taemi_edge.run import *\n"
-        f"run_file(open_bundle(Path({str(tiny_folder)!r})), Path({str(demo_video)!r}), "
-        f"RunOptions(transcript=Path({str(demo_vtt)!r}), output=Path({str(tmp_path / 'o.jsonl')!r})))"
+        f"with JsonLines(Path({str(tmp_path / 'o.jsonl')!r})) as lines:\n"
+        f"    run_file(open_bundle(Path({str(tiny_folder)!r})), Path({str(demo_video)!r}), "
+        f"RunOptions(transcript=Path({str(demo_vtt)!r})), lines)"
     )
     assert not modules_after(script) & HEAVY
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 33

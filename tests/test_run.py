@@ -76,7 +76,8 @@ def test_containers_give_the_same_presence(cli, tiny_folder, demo_video, tmp_pat
 def test_sound_alone_and_picture_alone_say_what_is_missing(cli, tiny_folder, demo_video, tmp_path: Path):
     sound = write_float_wav(tmp_path / "a.wav", tone(2.0))
     picture = write_media(tmp_path / "b.mp4", frame_times_s=[i / 25 for i in range(50)])
-    lines = lines_of(cli("run", tiny_folder, sound, picture).stdout)
+    assert cli("run", tiny_folder, sound, picture, "--output", tmp_path / "p.jsonl").returncode == 0
+    lines = lines_of((tmp_path / "p.jsonl").read_text())
     assert [line["source"] for line in lines] == ["a.wav"] * 4 + ["b.mp4"] * 4
     assert lines[3]["presence"]["audio"] == "live"
     assert lines[3]["reason"]["vision"] == "the file has no video stream"
@@ -145,6 +146,13 @@ def test_a_bundle_that_was_touched_does_not_run(cli, tiny_folder, demo_video, tm
     (folder / "audio.onnx").unlink()
     refused(cli("run", folder, demo_video), "audio.onnx is missing")
     refused(cli("inspect", tmp_path), "expected a bundle")
+
+
+def test_the_source_is_never_overwritten(cli, tiny_folder, demo_video, tmp_path: Path):
+    own = Path(shutil.copy(demo_video, tmp_path / "me.mp4"))
+    for option in ("--output", "--annotate"):
+        refused(cli("run", tiny_folder, own, option, own), "expected another file than the source")
+    assert own.read_bytes() == demo_video.read_bytes()
 
 
 def test_a_full_disk_is_one_sentence(cli, tiny_folder, demo_video):

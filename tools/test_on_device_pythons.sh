@@ -16,7 +16,7 @@ find_python() { # find_python VERSION: an interpreter that really is that versio
 bundles=$(mktemp -d)
 trap 'rm -rf "$bundles"' EXIT
 for recipe in taemi-tiny taemi-mobile; do
-  .venv/bin/taemi-edge export "$recipe" --output "$bundles/$recipe" > /dev/null 2>&1
+  .venv/bin/taemi-edge export "$recipe" --output "$bundles/$recipe" > /dev/null
 done
 
 for version in 3.10 3.12; do
