@@ -6,7 +6,6 @@ skipped, and a stream that falls silent never holds the others back.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,10 @@ from taemi_edge.spec import Array
 
 #: A stream that is this far behind the others is not waited for.
 MAX_SKEW_S = 5.0
+#: A timestamp that leaps further ahead than this is damage, not a pause.
+MAX_JUMP_S = 3600.0
+#: How often in a row a demuxer may fail before the file counts as over.
+MAX_STUMBLES = 20
 #: Sound whose timestamp is further than this from where it should follow is placed anew.
 _AUDIO_JUMP_S = 0.05
 _EPSILON_S = 1e-6
@@ -152,29 +155,35 @@ class MediaFile:
 
     def _packets(self) -> Iterator[None]:
         """Decode packet after packet into the queues; a damaged one is counted and left out."""
-        streams = [s for s in (self._video, self._audio) if s is not None]
-        packets = self._container.demux(*streams)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except av.FFmpegError as error:
-                self.damaged_packets += 1
-                logging.getLogger(__name__).debug("demuxing stopped: %s", error)
-                break
+        for packet in self._readable_packets():
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
                 self.damaged_packets += 1
                 continue
             for frame in decoded:
-                if packet.stream is self._video:
+                if frame.time is not None and frame.time - self._start_s > self.length_s + MAX_JUMP_S:
+                    self.damaged_packets += 1
+                elif packet.stream is self._video:
                     self._add_picture(frame)
                 else:
                     self._add_sound(frame)
             yield
         self._samples.extend(self._placer.finish())
+
+    def _readable_packets(self) -> Iterator[Any]:
+        """Packets to the end of the file; where the demuxer stumbles it is asked to go on, a few times in a row."""
+        streams = [s for s in (self._video, self._audio) if s is not None]
+        stumbles = 0
+        while stumbles < MAX_STUMBLES:
+            try:
+                for packet in self._container.demux(*streams):
+                    stumbles = 0
+                    yield packet
+                return
+            except av.FFmpegError:
+                self.damaged_packets += 1
+                stumbles += 1
 
     def _add_picture(self, picture: Any) -> None:
         follows_s = self._newest_picture_s + self._frame_gap_s

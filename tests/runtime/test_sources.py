@@ -168,6 +168,13 @@ def test_sound_that_pauses_leaves_a_gap_and_does_not_move(tmp_path: Path):
     assert heard == pytest.approx([8000, 8000, 0, 0, 8000, 8000], abs=80)
 
 
+def test_a_timestamp_that_leaps_hours_ahead_is_damage(tmp_path: Path):
+    path = write_media(tmp_path / "leap.mkv", frame_times_s=[*FRAMES[:50], 90_000.0, 90_000.04])
+    with MediaFile(path) as media:
+        assert [hop.end_s for hop in media.hops(0.5)] == [0.5, 1.0, 1.5, 2.0]
+        assert media.damaged_packets == 2
+
+
 def test_nan_in_the_sound_is_a_gap_with_its_reason(tmp_path: Path):
     samples = tone(3.0)
     samples[16_000:24_000] = np.nan
