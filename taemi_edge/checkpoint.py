@@ -146,8 +146,9 @@ def _backbone(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> tuple[nn.Modu
     network = _transformers_network(encoder)
     if encoder.architecture == "whisper":
         network = network.get_encoder() if hasattr(network, "get_encoder") else network.encoder
-    if hasattr(network, "pooler"):
-        network.pooler = None  # a head that no feature passes through
+    pooler = getattr(network, "pooler", None)
+    if pooler is not None and any(True for _ in pooler.parameters()):
+        network.pooler = None  # a head that no feature passes through; some without weights are always called
     config = {"architecture": encoder.architecture, **network.config.to_diff_dict()}
     for volatile in ("transformers_version", "_name_or_path", "model_type", "architectures", "dtype", "torch_dtype"):
         config.pop(volatile, None)

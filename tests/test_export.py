@@ -18,7 +18,7 @@ from taemi_edge.bundle import Bundle, open_bundle  # noqa: E402
 from taemi_edge.checkpoint import Checkpoint, new_checkpoint, open_checkpoint  # noqa: E402
 from taemi_edge.errors import CheckFailedError, ExportError, InputError  # noqa: E402
 from taemi_edge.export import export_checkpoint, part_seams  # noqa: E402
-from taemi_edge.recipe import ModelRecipe, load_recipe  # noqa: E402
+from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe  # noqa: E402
 from taemi_edge.runtime.session import open_sessions  # noqa: E402
 from taemi_edge.spec import PARTS, TensorSpec, Tolerance  # noqa: E402
 
@@ -81,6 +81,43 @@ def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
     assert set(bundle.manifest.provenance.weights.values()) == {"random"}
     check_graphs(bundle)
     check_other_lengths(bundle)
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+SPEECH = {
+    **SMALL,
+    "conv_dim": [8, 8, 8],
+    "conv_kernel": [20, 8, 8],
+    "conv_stride": [10, 8, 4],
+    "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+WORDS = {**SMALL, "vocab_size": 259, "max_position_embeddings": 80}
+OTHER_ENCODERS = [
+    ("vision", "dinov2", {**SMALL, "image_size": 32, "patch_size": 16}),
+    ("vision", "clip_vision_model", {**SMALL, "image_size": 32, "patch_size": 16}),
+    ("vision", "convnext", {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}),
+    ("vision", "resnet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}),
+    ("audio", "hubert", SPEECH),
+    ("audio", "wavlm", SPEECH),
+    ("text", "roberta", WORDS),
+    ("text", "distilbert", {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32, "vocab_size": 259}),
+]
+
+
+@pytest.mark.parametrize(
+    ("modality", "architecture", "config"), OTHER_ENCODERS, ids=lambda x: x if type(x) is str else ""
+)
+def test_other_transformers_encoders_export_too(tmp_path: Path, modality: str, architecture: str, config: dict):
+    recipe = load_recipe("export", "taemi-tiny", ModelRecipe)
+    encoder = EncoderRecipe(architecture=architecture, config=config)
+    changed = msgspec.structs.replace(getattr(recipe, modality), encoder=encoder)
+    if modality == "vision":
+        changed = msgspec.structs.replace(changed, pooling="mean")
+    checkpoint = new_checkpoint(msgspec.structs.replace(recipe, **{modality: changed}))
+    _, report = export_checkpoint(checkpoint, tmp_path / "bundle", source="x")
+    assert report.ok
 
 
 class BakedBatch(torch.nn.Module):
