@@ -89,13 +89,23 @@ def _polygon(canvas: Array, points: Array, colour: Any, soft: float) -> None:
     _blend(canvas, mask, colour, soft)
 
 
-def _blend(canvas: Array, mask: Array, colour: Any, soft: float, strength: float = 1.0) -> None:
-    if soft > 0:
-        mask = cv2.GaussianBlur(mask, (0, 0), soft)
-    weight = (mask * strength)[..., None]
-    canvas[..., :3] = canvas[..., :3] * (1 - weight) + np.asarray(colour, np.float32) * weight
-    if canvas.shape[2] == 4:
-        canvas[..., 3:] = canvas[..., 3:] + weight * (1 - canvas[..., 3:])
+def _blend(
+    canvas: Array, mask: Array, colour: Any, soft: float, strength: float = 1.0, *, inside: bool = False
+) -> None:
+    """Blend a colour in where the mask is, blurred by `soft` pixels; only the mask's surroundings are touched.
+
+    A canvas of 4 channels keeps its alpha in the last; `inside` tints what is already drawn without widening it.
+    """
+    x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
+    pad = int(4 * soft) + 2  # where OpenCV cuts a Gaussian off
+    area = (slice(max(0, y - pad), y + height + pad), slice(max(0, x - pad), x + width + pad))
+    weight = cv2.GaussianBlur(mask[area], (0, 0), soft) if soft > 0 else mask[area]
+    weight = (weight * strength)[..., None]
+    if inside:
+        weight = weight * canvas[area][..., 3:]
+    canvas[area][..., :3] += (np.asarray(colour, np.float32) - canvas[area][..., :3]) * weight
+    if canvas.shape[2] == 4 and not inside:
+        canvas[area][..., 3:] += weight * (1 - canvas[area][..., 3:])
 
 
 def _shade(colour: tuple[int, int, int], factor: float) -> Array:
@@ -116,19 +126,12 @@ def _draw_head(head: Array, look: Look, centre: Array, unit: float) -> None:
     shading = np.zeros(head.shape[:2], np.float32)
     spot = (round(centre[0] - unit * 0.12), round(centre[1] - unit * 0.12))
     cv2.ellipse(shading, spot, (round(unit * 0.46), round(unit * 0.66)), 0, 0, 360, 1.0, -1)
-    inside = head[..., 3]
-    _blend_inside(head, cv2.GaussianBlur(shading, (0, 0), unit * 0.2) * inside, _shade(look.skin, 1.08), 0.8)
+    _blend(head, shading, _shade(look.skin, 1.08), unit * 0.2, 0.8, inside=True)
     for side in (-1, 1):
         cheek = np.zeros(head.shape[:2], np.float32)
         at = (round(centre[0] + side * unit * 0.42), round(centre[1] + unit * 0.32))
         cv2.circle(cheek, at, round(unit * 0.15), 1.0, -1)
-        _blend_inside(head, cv2.GaussianBlur(cheek, (0, 0), unit * 0.08), np.array([214, 132, 116]), 0.35)
-
-
-def _blend_inside(head: Array, mask: Array, colour: Array, strength: float) -> None:
-    """Tint what is already drawn, without widening it."""
-    weight = (mask * strength)[..., None]
-    head[..., :3] = head[..., :3] * (1 - weight) + colour.astype(np.float32) * weight
+        _blend(head, cheek, np.array([214, 132, 116]), unit * 0.08, 0.35, inside=True)
 
 
 def _draw_eyes(head: Array, look: Look, expression: Expression, centre: Array, unit: float) -> None:
@@ -139,7 +142,7 @@ def _draw_eyes(head: Array, look: Look, expression: Expression, centre: Array, u
         cv2.ellipse(
             socket, (round(eye[0]), round(eye[1])), (round(unit * 0.22), round(unit * 0.15)), 0, 0, 360, 1.0, -1
         )
-        _blend_inside(head, cv2.GaussianBlur(socket, (0, 0), unit * 0.06), _shade(look.skin, 0.66), 0.55)
+        _blend(head, socket, _shade(look.skin, 0.66), unit * 0.06, 0.55, inside=True)
         _ellipse(head, eye, (unit * 0.155, opening + unit * 0.014), _shade(look.skin, 0.35), 1.0)
         _ellipse(head, eye + [0, unit * 0.008], (unit * 0.145, opening), (240, 238, 234), 0.8)
         if expression.eyes_open > 0.25:
@@ -158,7 +161,7 @@ def _draw_nose(head: Array, look: Look, centre: Array, unit: float) -> None:
     bridge = np.array([[-0.05, -0.06], [0.02, -0.06], [0.05, 0.22], [-0.09, 0.24]]) * unit + centre
     mask = np.zeros(head.shape[:2], np.float32)
     cv2.fillPoly(mask, [np.round(bridge + [unit * 0.07, 0]).astype(np.int32)], 1.0)
-    _blend_inside(head, cv2.GaussianBlur(mask, (0, 0), unit * 0.04), _shade(look.skin, 0.74), 0.5)
+    _blend(head, mask, _shade(look.skin, 0.74), unit * 0.04, 0.5, inside=True)
     _ellipse(head, centre + [0, unit * 0.235], (unit * 0.13, unit * 0.075), _shade(look.skin, 0.95), unit * 0.03)
     for side in (-1, 1):
         nostril = centre + [side * unit * 0.065, unit * 0.285]
@@ -196,7 +199,7 @@ def _draw_hair(head: Array, look: Look, centre: Array, unit: float) -> None:
     shine = np.zeros(head.shape[:2], np.float32)
     at = (round(centre[0] - unit * 0.2), round(centre[1] - unit * 0.86))
     cv2.ellipse(shine, at, (round(unit * 0.3), round(unit * 0.07)), -10, 0, 360, 1.0, -1)
-    _blend_inside(head, cv2.GaussianBlur(shine, (0, 0), unit * 0.05), _shade(look.hair, 1.9), 0.5)
+    _blend(head, shine, _shade(look.hair, 1.9), unit * 0.05, 0.5, inside=True)
 
 
 # --------------------------------------------------------------------------------------------------------- voice

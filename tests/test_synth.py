@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +13,8 @@ from taemi_edge.runtime.preprocess import FaceDetector
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import read_transcript
 from taemi_edge.synth import Expression, Look, draw_face, speak
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,13 @@ def test_the_clip_that_ships_is_small_and_has_a_face_a_voice_and_its_words(demo_
         words = read_transcript(demo_vtt, None)
         assert media.duration_s is not None
         assert words[-1].end_s <= media.duration_s
+
+
+def test_the_command_beside_it_makes_the_clip(demo_video, demo_vtt, tmp_path):
+    pytest.importorskip("espeakng_loader")
+    subprocess.run([sys.executable, "tools/make_demo_clip.py", str(tmp_path)], check=True, cwd=ROOT, timeout=200)
+    assert (tmp_path / "demo.vtt").read_text() == demo_vtt.read_text()
+    with MediaFile(tmp_path / "demo.mp4") as made, MediaFile(demo_video) as shipped:
+        for a, b in zip(made.hops(2.0), shipped.hops(2.0), strict=True):
+            assert [f.time_s for f in a.frames] == [f.time_s for f in b.frames]
+            assert np.abs(a.frames[0].image.astype(int) - b.frames[0].image).mean() < 2
