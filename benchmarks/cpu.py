@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -109,8 +110,8 @@ def time_parts(bundle: Bundle, reference: Reference) -> dict[str, Any]:
         for part in PARTS:
             feeds = chosen[part].feeds
             eager, ort = in_turn(
-                lambda part=part, feeds=feeds: reference.run(part, feeds),  # type: ignore[misc]
-                lambda part=part, feeds=feeds: sessions[part].run(feeds),  # type: ignore[misc]
+                partial(reference.run, part, feeds),
+                partial(sessions[part].run, feeds),
             )
             timed[part] = {
                 "feeds": {name: list(value.shape) for name, value in feeds.items()},

@@ -92,7 +92,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(complete)) + b"\n")
 
 
-def write_tokens(folder: Path, tokens: Mapping[Modality, Array]) -> None:
+def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
     """Write `tokens.safetensors`."""
     from safetensors.numpy import save_file
 

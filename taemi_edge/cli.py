@@ -62,7 +62,7 @@ def main() -> None:
     try:
         app()
     except TaemiError as error:
-        print(f"taemi-edge: {error}", file=sys.stderr)  # noqa: T201
+        typer.echo(f"taemi-edge: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # the reader of our output is gone: point stdout elsewhere so that the interpreter's flush stays quiet

@@ -56,7 +56,7 @@ def export_checkpoint(
             on_step(f"exporting {part}")
             parts[part] = _export_part(checkpoint, part, draft)
         on_step("recording golden outputs")
-        write_tokens(draft, tokens_of(checkpoint.model))  # type: ignore[arg-type]
+        write_tokens(draft, tokens_of(checkpoint.model))
         (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
         cases = make_cases(reference.seams, checkpoint.tokenizer_json, reference.run, *(clip or demo_clip()))
         save_cases(cases, draft / GOLDEN)

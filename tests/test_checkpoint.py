@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are PyTorch's")
 
-from taemi_edge.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint  # noqa: E402
-from taemi_edge.errors import CheckpointError, RecipeError  # noqa: E402
-from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe  # noqa: E402
+from taemi_edge.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.errors import CheckpointError, RecipeError
+from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="export starts from PyTorch")
 
-import onnx  # noqa: E402
+import onnx
 
-from taemi_edge import export as export_module  # noqa: E402
-from taemi_edge.bundle import Bundle, open_bundle  # noqa: E402
-from taemi_edge.checkpoint import Checkpoint, new_checkpoint, open_checkpoint  # noqa: E402
-from taemi_edge.errors import CheckFailedError, ExportError, InputError  # noqa: E402
-from taemi_edge.export import export_checkpoint, part_seams  # noqa: E402
-from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe  # noqa: E402
-from taemi_edge.runtime.session import open_sessions  # noqa: E402
-from taemi_edge.spec import PARTS, TensorSpec, Tolerance  # noqa: E402
+from taemi_edge import export as export_module
+from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.checkpoint import Checkpoint, new_checkpoint, open_checkpoint
+from taemi_edge.errors import CheckFailedError, ExportError, InputError
+from taemi_edge.export import export_checkpoint, part_seams
+from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe
+from taemi_edge.runtime.session import open_sessions
+from taemi_edge.spec import PARTS, TensorSpec, Tolerance
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the model is PyTorch")
 
-from taemi_edge.checkpoint import new_checkpoint, open_checkpoint  # noqa: E402
-from taemi_edge.model import Attention, Fusion, LogMel, MissingTokens, TaemiModel, ZScore  # noqa: E402
-from taemi_edge.recipe import FusionRecipe, ModelRecipe, load_recipe  # noqa: E402
-from taemi_edge.runtime.sources import MediaFile  # noqa: E402
-from taemi_edge.spec import MODALITIES  # noqa: E402
+from taemi_edge.checkpoint import new_checkpoint, open_checkpoint
+from taemi_edge.model import Attention, Fusion, LogMel, MissingTokens, TaemiModel, ZScore
+from taemi_edge.recipe import FusionRecipe, ModelRecipe, load_recipe
+from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.spec import MODALITIES
 
 DIMS = {"vision": 6, "audio": 5, "text": 4}
 
