@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 TOKENS = "tokens.safetensors"
 TOKENIZER = "tokenizer.json"
 GOLDEN = "golden.npz"
+FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, *(f"{part}.onnx" for part in PARTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,10 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: not a bundle, a missing part, a changed byte, a newer schema, tokens of the wrong shape.
     """
     manifest = read_manifest(folder)
+    if outside := [name for name in manifest.sha256 if Path(name).name != name]:
+        raise BundleError(
+            f"{folder / MANIFEST}: expected plain file names, got {outside[0]!r}: export the bundle again"
+        )
     problems = [problem for name, want in manifest.sha256.items() if (problem := _file_problem(folder / name, want))]
     named = {manifest.parts.of(part).file for part in PARTS} | {TOKENS, TOKENIZER, GOLDEN}
     problems += [f"{name} has no hash in the manifest" for name in sorted(named - set(manifest.sha256))]

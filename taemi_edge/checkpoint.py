@@ -77,7 +77,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint folder, whole or not at all."""
     from safetensors.torch import save_file
 
-    with new_folder(folder) as draft:
+    with new_folder(folder, FILES) as draft:
         (draft / "recipe.json").write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint.recipe)))
         (draft / "encoders.json").write_text(json.dumps(checkpoint.model.encoder_configs, indent=2, sort_keys=True))
         (draft / "tokenizer.json").write_text(checkpoint.tokenizer_json, encoding="utf-8")

@@ -139,6 +139,8 @@ def init(
         from taemi_edge.recipe import ModelRecipe, load_recipe
     loaded = load_recipe("export", recipe, ModelRecipe)
     folder = output or Path("checkpoints") / loaded.name
+    if folder.exists():
+        raise UsageError(f"{folder} exists and might hold a trained checkpoint: name a new folder with --output")
     with _steps() as step:
         step(f"building {loaded.name}")
         save_checkpoint(new_checkpoint(loaded, random_weights), folder)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from taemi_edge import __version__
-from taemi_edge.bundle import GOLDEN, TOKENIZER, Bundle, open_bundle, write_manifest, write_tokens
+from taemi_edge.bundle import FILES, GOLDEN, TOKENIZER, Bundle, open_bundle, write_manifest, write_tokens
 from taemi_edge.checkpoint import Checkpoint
 from taemi_edge.errors import CheckFailedError, ExportError
 from taemi_edge.folders import new_folder
@@ -50,7 +50,7 @@ def export_checkpoint(
         CheckFailedError: a part is further from PyTorch than its tolerance.
     """
     reference = Reference(checkpoint)
-    with new_folder(output) as draft:
+    with new_folder(output, FILES) as draft:
         parts = {}
         for part in PARTS:
             on_step(f"exporting {part}")
@@ -58,7 +58,9 @@ def export_checkpoint(
         on_step("recording golden outputs")
         write_tokens(draft, tokens_of(checkpoint.model))
         (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
-        cases = make_cases(reference.seams, checkpoint.tokenizer_json, reference.run, *(clip or demo_clip()))
+        cases = make_cases(
+            reference.seams, checkpoint.tokenizer_json, reference.run, reference.tokens, *(clip or demo_clip())
+        )
         save_cases(cases, draft / GOLDEN)
         write_manifest(draft, _manifest(checkpoint, Parts(**parts), source))
         on_step("checking parity")

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,15 +16,16 @@ _DRAFT = ".draft-"
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
     """Give a draft folder; at the end it takes the place of `target`, on an error or Ctrl-C it goes away.
 
-    Only a folder made this way (it holds a manifest or weights) or an empty one is replaced.
+    Args:
+        replaceable: the file names of what is written; a folder that holds anything else is never replaced.
 
     Raises:
         OutputError: no room, no permission, or `target` is something else.
     """
-    _refuse_foreign(target)
+    _refuse_foreign(target, replaceable)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f"{_DRAFT}{target.name}-", dir=target.parent))
@@ -65,12 +66,12 @@ def write_error(target: Path, error: OSError) -> OutputError:
     return OutputError(f"{target}: cannot be written: {error.strerror or error}")
 
 
-def _refuse_foreign(target: Path) -> None:
+def _refuse_foreign(target: Path, replaceable: Collection[str]) -> None:
     if target.is_file():
         raise OutputError(f"{target}: expected a folder to write, got a file: name another place")
-    ours = any((target / mark).is_file() for mark in ("manifest.json", "model.safetensors"))
-    if target.is_dir() and any(target.iterdir()) and not ours:
-        raise OutputError(f"{target} holds other files and is not replaced: name a new or empty folder")
+    foreign = sorted({entry.name for entry in target.iterdir()} - set(replaceable)) if target.is_dir() else []
+    if foreign:
+        raise OutputError(f"{target} holds other files ({foreign[0]}) and is not replaced: name a new or empty folder")
 
 
 def _replace(draft: Path, target: Path) -> None:

@@ -81,8 +81,15 @@ def demo_clip() -> tuple[Path, Path]:
         return video, transcript
 
 
-def make_cases(seams: Seams, tokenizer_json: str, run: Runner, video: Path, transcript: Path | None) -> list[Case]:
-    """The cases of a clip, with what `run` makes of them.
+def make_cases(
+    seams: Seams,
+    tokenizer_json: str,
+    run: Runner,
+    tokens: Mapping[str, Array],
+    video: Path,
+    transcript: Path | None,
+) -> list[Case]:
+    """The cases of a clip, with what `run` makes of them; `tokens` are the missing-modality tokens, (D,) each.
 
     Raises:
         InputError: the clip has no face, no sound or no words: there is nothing to compare on.
@@ -91,7 +98,6 @@ def make_cases(seams: Seams, tokenizer_json: str, run: Runner, video: Path, tran
     tokenizer = WordTokenizer(tokenizer_json, seams.text.max_tokens)
     cases = [Case(part, name, feeds, run(part, feeds)) for part, name, feeds in _encoder_feeds(seams, clip, tokenizer)]
     live = _fusion_feeds(seams, clip, cases, run)
-    tokens = run("tokens", {})
     for name, feeds in live.items():
         for pattern in PRESENCE_PATTERNS:
             bound = bind_tokens(feeds, pattern, tokens)

@@ -28,7 +28,18 @@ from taemi_edge.golden import (
 )
 from taemi_edge.recipe import list_recipes
 from taemi_edge.runtime.session import Device, open_sessions
-from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, Array, AudioSpec, Frozen, PartTolerances, Tolerance
+from taemi_edge.spec import (
+    EMOTIONS,
+    MODALITIES,
+    PARTS,
+    Array,
+    AudioSpec,
+    Frozen,
+    PartTolerances,
+    TextSpec,
+    Tolerance,
+    VisionSpec,
+)
 
 END_TO_END = "end-to-end"
 STAGES = (*PARTS, END_TO_END)
@@ -88,7 +99,9 @@ class _Artefact:
     run: Runner
     tokens: Mapping[str, Array]
     tolerances: PartTolerances
+    vision: VisionSpec
     audio: AudioSpec
+    text: TextSpec
     cases: Callable[[], list[Case]]
     has_golden: bool
 
@@ -115,6 +128,8 @@ def check_parity(
         second = _open_artefact(b, stack, device, threads) if b is not None else None
         if second is None and not first.has_golden:
             raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
+        if second is not None:
+            _require_same_seams(first, second)
         judge = next((x for x in (second, first) if x is not None and x.has_golden), first)
         outputs = _compare(first, second, judge.cases())
         reference_name = second.name if second else "golden outputs of PyTorch"
@@ -125,6 +140,24 @@ def check_parity(
         stage: (_flat(x for _, x, _ in outputs[stage]), _flat(y for _, _, y in outputs[stage])) for stage in STAGES
     }
     return report, Pairs(pairs)
+
+
+def _require_same_seams(first: _Artefact, second: _Artefact) -> None:
+    """Two artefacts can be fed alike only if they take and give the same shapes."""
+    sides = [
+        {
+            "size_hw": x.vision.size_hw,
+            "sample_rate_hz": x.audio.sample_rate_hz,
+            **{f"{m} feature_dim": getattr(x, m).feature_dim for m in MODALITIES},
+        }
+        for x in (first, second)
+    ]
+    different = [f"{name} {value} and {sides[1][name]}" for name, value in sides[0].items() if sides[1][name] != value]
+    if different:
+        raise UsageError(
+            f"{first.name} and {second.name} are two different models ({', '.join(different)}): "
+            f"compare artefacts of one recipe"
+        )
 
 
 #: A case's title and the two outputs.
@@ -247,7 +280,9 @@ def _open_bundle_artefact(bundle: Bundle, stack: ExitStack, device: Device, thre
         run=lambda part, feeds: sessions[part].run(feeds),
         tokens={m: bundle.tokens[m] for m in MODALITIES},
         tolerances=bundle.manifest.tolerances,
+        vision=bundle.manifest.vision,
         audio=bundle.manifest.audio,
+        text=bundle.manifest.text,
         cases=lambda: load_cases(bundle.golden_file),
         has_golden=True,
     )
@@ -261,14 +296,16 @@ def _open_checkpoint_artefact(source: str) -> _Artefact:
     reference = open_reference(source)
 
     def cases() -> list[Case]:
-        return make_cases(reference.seams, reference.tokenizer_json, reference.run, *demo_clip())
+        return make_cases(reference.seams, reference.tokenizer_json, reference.run, reference.tokens, *demo_clip())
 
     return _Artefact(
         name=source,
         run=reference.run,
         tokens=reference.tokens,
         tolerances=reference.tolerances,
+        vision=reference.seams.vision,
         audio=reference.seams.audio,
+        text=reference.seams.text,
         cases=cases,
         has_golden=False,
     )

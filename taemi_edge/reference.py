@@ -38,9 +38,7 @@ class Reference:
 
     @torch.no_grad()
     def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a part; `tokens` gives the missing-modality tokens."""
-        if part == "tokens":
-            return self.tokens
+        """Run a part on feeds by name."""
         module = part_of(self.checkpoint.model, part)
         output: Tensor = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
         return {"intensities" if part == "fusion" else "features": output.numpy()}

@@ -19,7 +19,7 @@ from taemi_edge.bundle import Bundle
 from taemi_edge.errors import MediaError, UsageError
 from taemi_edge.folders import write_error
 from taemi_edge.runtime.asr import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
-from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.drops import Drop, words_after_drops
 from taemi_edge.runtime.pipeline import Pipeline, Prediction
 from taemi_edge.runtime.session import Device
 from taemi_edge.runtime.sources import MediaFile
@@ -218,7 +218,11 @@ def _annotated_video(
         return None
     if not media.has_video:
         raise UsageError(f"--annotate: {source} has no video stream to draw on: leave --annotate away")
-    return stack.enter_context(AnnotatedVideo(options.annotate, media.sample_rate_hz, media.frame_rate, words))
+    return stack.enter_context(
+        AnnotatedVideo(
+            options.annotate, media.sample_rate_hz, media.frame_rate, words_after_drops(words, options.drops)
+        )
+    )
 
 
 def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -> None:

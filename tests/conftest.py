@@ -31,7 +31,7 @@ def cli() -> Cli:
 
     def run(*words: object, timeout: float = 300, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
 
     return run
 

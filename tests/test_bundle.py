@@ -52,6 +52,7 @@ def test_all_problems_are_named_at_once(copy: Path):
         (lambda m: m["audio"].update(chunk_s="long"), r"Expected `float`, got `str` - at `\$.audio.chunk_s`"),
         (lambda m: m["audio"].update(chunk_s=0), "expected chunk_s > 0"),
         (lambda m: m["sha256"].pop("vision.onnx"), "vision.onnx has no hash in the manifest"),
+        (lambda m: m["sha256"].update({"../secret": "0"}), "expected plain file names, got '../secret'"),
         (lambda m: m["text"].update(feature_dim=7), r"expected the token 'text' of shape \(7,\), got \(16,\)"),
     ],
 )
@@ -78,9 +79,9 @@ def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError])
 def test_an_interrupted_folder_leaves_nothing_and_keeps_the_old_one(tmp_path: Path, failure: type[BaseException]):
     target = tmp_path / "out"
-    with new_folder(target) as draft:
+    with new_folder(target, ["manifest.json"]) as draft:
         (draft / "manifest.json").write_text("old")
-    with pytest.raises(failure), new_folder(target) as draft:
+    with pytest.raises(failure), new_folder(target, ["manifest.json"]) as draft:
         (draft / "manifest.json").write_text("new")
         raise failure
     assert os.listdir(tmp_path) == ["out"]
@@ -90,7 +91,11 @@ def test_an_interrupted_folder_leaves_nothing_and_keeps_the_old_one(tmp_path: Pa
 def test_a_folder_that_is_not_ours_is_not_replaced(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("")
-    with pytest.raises(OutputError, match="holds other files and is not replaced"), new_folder(tmp_path / "photos"):
+    (tmp_path / "photos" / "manifest.json").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"holds other files \(cat.jpg\) and is not replaced"),
+        new_folder(tmp_path / "photos", ["manifest.json"]),
+    ):
         pass
     assert (tmp_path / "photos" / "cat.jpg").exists()
 

@@ -104,3 +104,12 @@ def test_a_local_transformers_folder_is_an_encoder(tmp_path: Path, checkpoint: C
     assert loaded.state.weights["vision"] == str(tmp_path / "vit")
     with pytest.raises(CheckpointError, match="expected a bert model, got vit"):
         new_checkpoint(with_vision(EncoderRecipe(architecture="bert", weights=str(tmp_path / "vit"))))
+
+
+def test_init_makes_a_checkpoint_and_never_replaces_one(cli, tmp_path: Path):
+    assert cli("init", "taemi-tiny", cwd=tmp_path).returncode == 0
+    assert load_checkpoint(tmp_path / "checkpoints" / "taemi-tiny").recipe.name == "taemi-tiny"
+    again = cli("init", "taemi-tiny", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists and might hold a trained checkpoint: name a new folder" in again.stderr
+    assert cli("parity", "checkpoints/taemi-tiny", "taemi-tiny", cwd=tmp_path).returncode == 0

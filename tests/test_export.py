@@ -15,8 +15,8 @@ import onnx
 
 from taemi_edge import export as export_module
 from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.checkpoint import Checkpoint, new_checkpoint, open_checkpoint
-from taemi_edge.errors import CheckFailedError, ExportError, InputError
+from taemi_edge.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
 from taemi_edge.export import export_checkpoint, part_seams
 from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe
 from taemi_edge.runtime.session import open_sessions
@@ -153,6 +153,13 @@ def test_a_frozen_graph_is_no_export(checkpoint: Checkpoint, tmp_path: Path, mon
     ):
         export_checkpoint(checkpoint, tmp_path / "out", source="x")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_checkpoint_is_never_replaced_by_its_export(checkpoint: Checkpoint, tmp_path: Path):
+    save_checkpoint(checkpoint, tmp_path / "ck")
+    with pytest.raises(OutputError, match="holds other files .* and is not replaced"):
+        export_checkpoint(checkpoint, tmp_path / "ck", source="x")
+    assert load_checkpoint(tmp_path / "ck").recipe == checkpoint.recipe
 
 
 @pytest.mark.parametrize("step", ["exporting text", "recording golden outputs", "checking parity"])

@@ -30,7 +30,7 @@ def features(batch: int = 3, steps: int = 4) -> tuple[dict[str, torch.Tensor], d
 
 def fusion(**changes: object) -> Fusion:
     torch.manual_seed(0)
-    return Fusion(DIMS, FusionRecipe(dim=16, heads=2, hidden_dim=8, **changes)).eval()  # type: ignore[arg-type]
+    return Fusion(DIMS, FusionRecipe(dim=16, heads=2, hidden_dim=8, **changes)).eval()
 
 
 def feeds(values: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -124,6 +124,13 @@ def test_checkpoint_against_bundle_and_against_another_seed(tiny_folder: Path, t
         check_parity(str(tmp_path / "same"))
 
 
+def test_two_different_models_are_one_sentence(cli, tiny_folder: Path, mobile_folder: Path):
+    done = cli("parity", tiny_folder, mobile_folder)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert "are two different models (size_hw (32, 32) and (224, 224), vision feature_dim 16 and 1280" in last
+
+
 def test_the_command_prints_writes_and_exits(cli, tiny_folder: Path, tmp_path: Path):
     pytest.importorskip("matplotlib")
     done = cli("parity", tiny_folder, "--json", tmp_path / "p.json", "--plot", tmp_path / "p.png", "--threads", 1)

@@ -70,7 +70,7 @@ def test_values_that_cannot_be_are_refused(make, message):
 
 def test_specs_are_frozen(tiny: Bundle):
     with pytest.raises(AttributeError):
-        tiny.manifest.name = "other"  # type: ignore[misc]
+        tiny.manifest.name = "other"
 
 
 def test_a_manifest_survives_its_file(tiny: Bundle):

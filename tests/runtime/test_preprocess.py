@@ -81,7 +81,7 @@ def test_the_tracker_keeps_to_its_face_and_lets_go_after_a_second():
 
 @pytest.mark.parametrize("box", [(2, 2, 8, 8), (-20, -20, 10, 10), (90, 50, 130, 120), (-50, -50, -10, -10)])
 def test_a_crop_has_its_size_wherever_the_face_is(box: tuple[float, ...]):
-    crop = crop_face(np.full((100, 120, 3), 200, np.uint8), Face(box, 1.0), (32, 48))  # type: ignore[arg-type]
+    crop = crop_face(np.full((100, 120, 3), 200, np.uint8), Face(box, 1.0), (32, 48))
     assert (crop.shape, crop.dtype) == ((32, 48, 3), np.uint8)
 
 
