@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.errors import BundleError, InputError
-from taemi_edge.runtime.pipeline import trim_context
-from taemi_edge.runtime.preprocess import AudioChunker, FaceDetector, FaceTracker, Segment, WordTokenizer, crop_face
+from taemi_edge.runtime.inputs import InputReader, trim_context
+from taemi_edge.runtime.preprocess import Segment, WordTokenizer
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import Word, read_transcript
 from taemi_edge.spec import (
@@ -167,17 +167,13 @@ def load_cases(file: Path) -> list[Case]:
 
 
 def _read_clip(seams: Seams, video: Path, transcript: Path | None) -> Clip:
-    detector = FaceTracker(FaceDetector())
-    chunker = AudioChunker(seams.audio)
+    reader = InputReader(seams.vision, seams.audio)
     crops, segments = [], []
     with MediaFile(video, seams.audio.sample_rate_hz, seams.vision.frames_per_second) as media:
         words = read_transcript(transcript, media.duration_s) if transcript else []
         for hop in media.hops(seams.audio.chunk_s):
-            found = ((frame.image, detector.find(frame.image, frame.time_s)) for frame in hop.frames)
-            crops += [crop_face(image, face, seams.vision.size_hw) for image, face in found if face]
-            for piece in hop.samples:
-                chunker.push(piece.time_s, piece.values)
-            segments += chunker.take(hop.end_s)
+            crops += [crop.pixels for crop in reader.crops(hop.frames) if crop.pixels is not None]
+            segments += reader.segments(hop.samples, hop.end_s)
     for name, got in (("face", crops), ("sound", segments), ("words", words)):
         if not got:
             raise InputError(

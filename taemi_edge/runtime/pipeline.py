@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
 from typing import Literal
 
@@ -18,24 +19,14 @@ import numpy as np
 
 from taemi_edge.bundle import Bundle
 from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, words_after_drops
-from taemi_edge.runtime.preprocess import (
-    AudioChunker,
-    Face,
-    FaceDetector,
-    FaceTracker,
-    FrameGrid,
-    Segment,
-    WordTokenizer,
-    crop_face,
-)
+from taemi_edge.runtime.inputs import MAX_BATCH, FaceCrop, InputReader, encode_crops, encode_segments
+from taemi_edge.runtime.preprocess import Face, WordTokenizer
 from taemi_edge.runtime.presence import Presence, State, StreamPresence
 from taemi_edge.runtime.session import Device, Sessions, open_sessions
-from taemi_edge.runtime.sources import Frame, Hop, Samples
+from taemi_edge.runtime.sources import Hop
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.spec import EMOTIONS, MODALITIES, Array, Modality
 
-#: Frames are encoded in batches of at most this many, which bounds memory when a whole file is encoded in one pass.
-MAX_FRAMES = 16
 _EPSILON_S = 1e-6
 
 
@@ -141,7 +132,6 @@ class Pipeline:
         self.manifest = manifest
         self.source = source
         self.window_s = window_s or manifest.window.length_s
-        self.face: Face | None = None
         self._drops = tuple(drops)
         self._words = words_after_drops(words, self._drops)
         absent = absent or {}
@@ -149,9 +139,7 @@ class Pipeline:
             m: StreamPresence(manifest.presence_of(m), absent.get(m, "nothing received yet")) for m in MODALITIES
         }
         self._sessions: Sessions = open_sessions(bundle, device, threads)
-        self._tracker = FaceTracker(FaceDetector())
-        self._grid = FrameGrid(manifest.vision.frames_per_second)
-        self._chunker = AudioChunker(manifest.audio)
+        self._reader = InputReader(manifest.vision, manifest.audio)
         self._rings = self._allocate_rings()
         self._text = _TextWindow(
             WordTokenizer(bundle.tokenizer_file.read_text(encoding="utf-8"), manifest.text.max_tokens),
@@ -159,6 +147,11 @@ class Pipeline:
         )
         self._tokens = {m: np.ascontiguousarray(bundle.tokens[m][None, None], np.float32) for m in MODALITIES}
         self._newest_word_s = -1.0
+
+    @property
+    def face(self) -> Face | None:
+        """The face that was last seen; None while the picture is missing."""
+        return self._reader.face
 
     def close(self) -> None:
         self._sessions.close()
@@ -177,7 +170,7 @@ class Pipeline:
             self._encode_text(hop.end_s, watch)
             presence = {m: self._presence_at(m, hop.end_s) for m in MODALITIES}
             if not presence["vision"].usable:
-                self.face = None
+                self._reader.face = None
             feeds = self.fusion_feeds(hop.end_s, presence)
             with watch.timed("fusion"):
                 intensities = self._sessions["fusion"].run(feeds)["intensities"][0]
@@ -187,8 +180,8 @@ class Pipeline:
         """Encode a hop's frames and sound into the rings and tell the presence of their streams, without predicting."""
         watch = watch or Stopwatch()
         hop = apply_drops(hop, self._drops, self.manifest.audio.sample_rate_hz)
-        self._encode_frames(hop.frames, watch)
-        self._encode_samples(hop.samples, hop.end_s, hop.audio_fault, watch)
+        self._encode_frames(hop, watch)
+        self._encode_samples(hop, watch)
         for m in MODALITIES:
             if drop := dropped_at(self._drops, m, hop.end_s):
                 self._presence[m].lose(hop.end_s, f"dropped by --drop {drop}")
@@ -207,39 +200,36 @@ class Pipeline:
             feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
         return feeds
 
-    def _encode_frames(self, frames: list[Frame], watch: Stopwatch) -> None:
-        chosen = [frame for frame in frames if self._grid.wants(frame.time_s)]
-        for at in range(0, len(chosen), MAX_FRAMES):
-            self._encode_batch(chosen[at : at + MAX_FRAMES], watch)
-
-    def _encode_batch(self, frames: list[Frame], watch: Stopwatch) -> None:
-        crops, times_s = [], []
-        with watch.timed("face"):
-            for frame in frames:
-                self.face = self._tracker.find(frame.image, frame.time_s)
-                if self.face is None:
-                    self._presence["vision"].suspect("no face in view")
-                    continue
-                crops.append(crop_face(frame.image, self.face, self.manifest.vision.size_hw))
-                times_s.append(frame.time_s)
-                self._presence["vision"].arrive(frame.time_s)
-        if crops:
+    def _encode_frames(self, hop: Hop, watch: Stopwatch) -> None:
+        crops = self._reader.crops(hop.frames)
+        while batch := self._looked_at(crops, watch):
             with watch.timed("vision"):
-                features = self._sessions["vision"].run({"pixels": np.stack(crops)})["features"]
-            self._rings["vision"].push(np.array(times_s), features)
+                times_s, features = encode_crops(self._sessions["vision"], batch)
+            if len(times_s):
+                self._rings["vision"].push(times_s, features)
 
-    def _encode_samples(self, pieces: list[Samples], end_s: float, fault: str | None, watch: Stopwatch) -> None:
-        for piece in pieces:
-            self._chunker.push(piece.time_s, piece.values)
-        if fault:
-            self._presence["audio"].suspect(fault)
-        for batch in _of_equal_length(self._chunker.take(end_s)):
-            with watch.timed("audio"):
-                features = self._sessions["audio"].run({"samples": np.stack([s.samples for s in batch])})["features"]
-            for segment, encoded in zip(batch, features, strict=True):
-                times_s, kept = trim_context(segment, encoded)
-                self._rings["audio"].push(times_s, kept)
-                self._presence["audio"].arrive(segment.end_s)
+    def _looked_at(self, crops: Iterator[FaceCrop], watch: Stopwatch) -> list[FaceCrop]:
+        """The next frames, at most a batch of them, and what they tell of the picture's presence."""
+        with watch.timed("face"):
+            batch = list(islice(crops, MAX_BATCH))
+        for crop in batch:
+            if crop.pixels is None:
+                self._presence["vision"].suspect("no face in view")
+            else:
+                self._presence["vision"].arrive(crop.time_s)
+        return batch
+
+    def _encode_samples(self, hop: Hop, watch: Stopwatch) -> None:
+        segments = self._reader.segments(hop.samples, hop.end_s)
+        if hop.audio_fault:
+            self._presence["audio"].suspect(hop.audio_fault)
+        if not segments:
+            return
+        with watch.timed("audio"):
+            times_s, features = encode_segments(self._sessions["audio"], segments)
+        self._rings["audio"].push(times_s, features)
+        for segment in segments:
+            self._presence["audio"].arrive(segment.end_s)
 
     def _encode_text(self, end_s: float, watch: Stopwatch) -> None:
         if dropped_at(self._drops, "text", end_s):
@@ -268,7 +258,7 @@ class Pipeline:
         frames = int(self.window_s * self.manifest.vision.frames_per_second) + 2
         steps = (int(self.window_s / audio.chunk_s) + 2) * per_chunk
         return {
-            "vision": FeatureRing(max(frames, MAX_FRAMES), self.manifest.vision.feature_dim),
+            "vision": FeatureRing(max(frames, MAX_BATCH), self.manifest.vision.feature_dim),
             "audio": FeatureRing(steps, audio.feature_dim),
         }
 
@@ -306,23 +296,3 @@ class _TextWindow:
         self._words = words
         self.features = self._nothing
         return self._tokenizer.feeds([" ".join(words)]) if words else None
-
-
-def trim_context(segment: Segment, encoded: Array) -> tuple[Array, Array]:
-    """The times (T,) and features (T, D) of the chunk itself, without those of the context before it."""
-    steps = max(1, round(len(encoded) * segment.chunk_samples / len(segment.samples)))
-    duration_s = segment.end_s - segment.start_s
-    times_s = segment.start_s + duration_s * (np.arange(steps) + 1) / steps
-    return times_s, encoded[-steps:]
-
-
-def _of_equal_length(segments: list[Segment]) -> list[list[Segment]]:
-    """Neighbours of one length, in batches: a batch has one shape, and times stay in order."""
-    batches: list[list[Segment]] = []
-    for segment in segments:
-        fits = batches and len(batches[-1]) < MAX_FRAMES and len(batches[-1][0].samples) == len(segment.samples)
-        if fits:
-            batches[-1].append(segment)
-        else:
-            batches.append([segment])
-    return batches
