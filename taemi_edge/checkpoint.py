@@ -20,7 +20,7 @@ from torch import nn
 
 from taemi_edge import packaged_weights
 from taemi_edge.errors import CheckpointError, MissingExtraError
-from taemi_edge.folders import new_folder
+from taemi_edge.folders import new_file, new_folder
 from taemi_edge.model import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe, recipe_from_mapping
 from taemi_edge.spec import Frozen
@@ -35,6 +35,10 @@ class State(Frozen, frozen=True):
 
     trained: bool
     weights: dict[str, str]
+    #: What the fusion head was trained on, in words; empty where it was not.
+    trained_on: str = ""
+    #: The modalities whose token never received a gradient in training: what it holds means nothing.
+    untrained_tokens: tuple[str, ...] = ()
 
 
 class Checkpoint:
@@ -51,7 +55,7 @@ class Checkpoint:
 
 
 def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpoint:
-    """The model of a recipe with its pretrained encoders and an untrained fusion head.
+    """The model of a recipe with its pretrained encoders; its fusion head is untrained unless the recipe names one.
 
     Args:
         random_weights: leave the encoders random as well (seeded), at full size: no hub and no package is asked, not
@@ -69,8 +73,49 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
             backbones[modality], configs[modality] = _backbone(chosen, recipe.vision.size_hw)
     model = _assemble(recipe, backbones)
     model.encoder_configs = configs
-    source = {m: RANDOM if random_weights or not e.weights else e.weights for m, e in modalities}
-    return Checkpoint(model, _tokenizer_json(recipe, random_weights), State(trained=False, weights=source))
+    source: dict[str, str] = {m: RANDOM if random_weights or not e.weights else e.weights for m, e in modalities}
+    trained_on = ""
+    if recipe.fusion.weights and not random_weights:
+        trained_on, source["fusion"] = load_head(model, recipe.fusion.weights)
+    state = State(trained=bool(trained_on), weights=source, trained_on=trained_on)
+    return Checkpoint(model, _tokenizer_json(recipe, random_weights), state)
+
+
+def load_head(model: TaemiModel, weights: str) -> tuple[str, str]:
+    """Put a head that ships with the package into a model; gives what it was trained on, and its name with its hash.
+
+    Raises:
+        CheckpointError: there is no such head, or it was trained for other widths or another recipe.
+    """
+    from safetensors import safe_open
+
+    file = packaged_weights.head_file(weights)
+    with safe_open(file, framework="pt") as stored:
+        trained_on = stored.metadata()["trained_on"]
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    own = model.head_state()
+    differ = [
+        n for n in sorted({*own, *tensors}) if n not in own or n not in tensors or own[n].shape != tensors[n].shape
+    ]
+    if differ:
+        raise CheckpointError(
+            f"fusion.weights = {weights!r} does not fit this recipe ({differ[0]} differs): it was trained for the "
+            f"encoders and the fusion of the recipe it ships with; leave weights away and train"
+        )
+    model.load_state_dict(tensors, strict=False)
+    return trained_on, packaged_weights.head_name(weights)
+
+
+def save_head(checkpoint: Checkpoint, file: Path, command: str) -> None:
+    """Write a trained head as `load_head` reads it, with the command that made it."""
+    from safetensors.torch import save_file
+
+    if not checkpoint.state.trained:
+        raise CheckpointError("expected a trained checkpoint, got an untrained one: train it first")
+    weights = {name: value.contiguous() for name, value in checkpoint.model.head_state().items()}
+    notes = {"trained_on": checkpoint.state.trained_on, "command": command}
+    with new_file(file) as draft:
+        save_file(weights, draft, metadata=notes)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

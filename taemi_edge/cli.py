@@ -15,12 +15,21 @@ from typer.core import TyperGroup
 
 from taemi_edge import __version__
 from taemi_edge.errors import CheckFailedError, InterruptedRunError, MissingExtraError, TaemiError, UsageError
+from taemi_edge.tables import (
+    make_console,
+    print_ablation,
+    print_demo,
+    print_description,
+    print_epoch,
+    print_evaluations,
+    print_extraction,
+    print_parity,
+    print_summary,
+    print_training,
+)
 
 if TYPE_CHECKING:
-    from taemi_edge.demo import DemoResult
-    from taemi_edge.describe import BundleDescription
-    from taemi_edge.parity import ParityReport
-    from taemi_edge.run import Progress, RunSummary
+    from taemi_edge.run import Progress
 
 
 class _Group(TyperGroup):
@@ -51,8 +60,16 @@ class DeviceChoice(str, Enum):
     cuda = "cuda"
 
 
+class FacesChoice(str, Enum):
+    """Where faces come from."""
+
+    detect = "detect"
+    provided = "provided"
+
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
 DeviceOption = Annotated[DeviceChoice, typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
 
@@ -116,7 +133,7 @@ def export(
         folder = output or Path("export") / loaded.recipe.name
         feeds = (clip, transcript) if clip is not None else None
         bundle, report = export_checkpoint(loaded, folder, source=checkpoint, clip=feeds, on_step=step)
-    _print_parity(report)
+    print_parity(report)
     if not bundle.manifest.trained:
         _note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
     typer.echo(f"wrote {folder}")
@@ -173,7 +190,7 @@ def parity(
     with _steps() as step:
         step("running both on the same feeds")
         report, pairs = check_parity(a, b, device=device.value, threads=threads)
-    _print_parity(report)
+    print_parity(report)
     if json_file is not None:
         with new_file(json_file) as draft:
             draft.write_text(to_json(report) + "\n", encoding="utf-8")
@@ -245,7 +262,7 @@ def run(
         for file in source:
             with _progress() as progress:
                 summary = run_file(opened, file, options, lines, progress)
-            _print_summary(file, summary)
+            print_summary(file, summary)
             if plot is not None:
                 plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {file.name}")
 
@@ -257,10 +274,249 @@ def inspect(bundle: BundleArgument, json_file: JsonOption = None) -> None:
     from taemi_edge.folders import new_file
 
     description = describe_bundle(bundle)
-    _print_description(description)
+    print_description(description)
     if json_file is not None:
         with new_file(json_file) as draft:
             draft.write_text(to_json(description) + "\n", encoding="utf-8")
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The corpus to make: a new or empty folder.")],
+    clips: Annotated[int, typer.Option("--clips", metavar="N", min=3, help="How many clips.")] = 600,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same clips.")] = 0,
+    workers: WorkersOption = 0,
+) -> None:
+    """Make a synthetic corpus of drawn faces and espeak-ng voices, laid out on disk as Hume-Vidmimic2 is."""
+    from taemi_edge.synthetic_corpus import write_corpus
+
+    with _counted() as counted:
+        write_corpus(folder, clips, seed, workers=workers, on_progress=lambda n: counted("making clips", n, clips))
+    typer.echo(f"wrote {clips} synthetic clips to {folder}")
+
+
+@app.command()
+def extract(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Whose encoders: a bundle, a checkpoint or a recipe.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The feature store; a stopped one is gone on with.")
+    ],
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")
+    ] = None,
+    transcripts: Annotated[
+        Path | None,
+        typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl  [default: DIR/transcripts]"),
+    ] = None,
+    asr: Annotated[bool, typer.Option("--asr", help="Recognise the speech of clips without a transcript.")] = False,
+    asr_model: Annotated[
+        str, typer.Option("--asr-model", help="A CTranslate2 folder, or a size that faster-whisper fetches.")
+    ] = "packaged:whisper-base",
+    faces: Annotated[
+        FacesChoice, typer.Option("--faces", help="Find faces in the video, or take face_images where there are any.")
+    ] = FacesChoice.detect,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--features",
+            metavar="MODALITY=FOLDER",
+            help="Take provided pickles, such as vision=vit; repeatable.",
+        ),
+    ] = None,
+    longest: Annotated[
+        float, typer.Option("--longest", metavar="S", min=1, help="How much of a clip counts, in seconds.")
+    ] = 60.0,
+    workers: WorkersOption = 0,
+    device: DeviceOption = DeviceChoice.cpu,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
+) -> None:
+    """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
+    from taemi_edge.corpus import open_corpus
+    from taemi_edge.extract import Reading, extract_features
+
+    reading = Reading(
+        longest_s=longest,
+        faces=faces.value,
+        asr_model=asr_model if asr else None,
+        features=dict(_pair(text, "--features", "MODALITY=FOLDER") for text in features or ()),
+    )
+    with _counted() as counted:
+        result = extract_features(
+            open_corpus(data, transcripts),
+            model,
+            output,
+            reading=reading,
+            splits=tuple(split or ()),
+            workers=workers,
+            device=device.value,
+            strict=strict,
+            on_progress=lambda done, total: counted("encoding clips", done, total),
+        )
+    print_extraction(result)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A feature store, or a corpus.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The checkpoint  [default: checkpoints/<model>]"),
+    ] = None,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="Metrics, curve and state  [default: runs/train-<checkpoint>]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights, order and dropout.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as fusion.kind=concat; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state of a stopped run.")] = False,
+    provided: Annotated[
+        bool, typer.Option("--provided", help="Allow features that came with the data set as pickles.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Also write events there.")
+    ] = None,
+    threads: ThreadsOption = 0,
+    workers: WorkersOption = 0,
+) -> None:
+    """Train a recipe's fusion head and tokens on frozen features, or everything end to end; Ctrl-C loses nothing."""
+    with _extra("train", "taemi-edge train"):
+        import torch
+
+        from taemi_edge.recipe import ModelRecipe, load_recipe
+        from taemi_edge.training_run import TrainOptions, train_recipe
+    if threads:
+        torch.set_num_threads(threads)
+    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes |= {"seed": str(seed)} if seed is not None else {}
+    changes |= {"training.epochs": str(epochs)} if epochs is not None else {}
+    loaded = load_recipe("export", recipe, ModelRecipe, changes)
+    checkpoint = output or Path("checkpoints") / loaded.name
+    options = TrainOptions(
+        data=data,
+        output=checkpoint,
+        run=run_folder or Path("runs") / f"train-{checkpoint.name}",
+        resume=resume,
+        provided=provided,
+        workers=workers,
+        tensorboard=tensorboard,
+    )
+    with _steps() as step, _counted() as counted:
+        result = train_recipe(loaded, options, on_stage=step, on_progress=counted, on_epoch=print_epoch)
+    print_training(result, checkpoint, options.run)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="What to judge.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus, or a feature store of this model.")],
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
+    ] = None,
+    json_file: JsonOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="F.png", help="Mean Pearson by streams left, and by emotion.")
+    ] = None,
+    zero_tokens: Annotated[
+        bool, typer.Option("--zero-tokens", help="Also judge with zeros where a learned token belongs.")
+    ] = False,
+    at_least: Annotated[
+        float | None, typer.Option("--at-least", metavar="R", help="Exit 1 if the clean mean Pearson is lower.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
+    ] = None,
+    device: DeviceOption = DeviceChoice.cpu,
+    threads: ThreadsOption = 1,
+    workers: WorkersOption = 0,
+) -> None:
+    """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with each stream lost."""
+    from taemi_edge.describe import to_json
+    from taemi_edge.evaluate import evaluate_on
+    from taemi_edge.folders import new_file
+
+    if plot is not None:
+        from taemi_edge.plots import check_plot_file, plot_evaluation
+
+        check_plot_file(plot)
+    with _steps() as step, _counted() as counted:
+        evaluations = evaluate_on(
+            model,
+            data,
+            split,
+            tokens=("learned", "zeros") if zero_tokens else ("learned",),
+            store_folder=store,
+            device=device.value,
+            threads=threads,
+            workers=workers,
+            on_stage=step,
+            on_progress=counted,
+        )
+    print_evaluations(evaluations)
+    first = evaluations[0]
+    if json_file is not None:
+        with new_file(json_file) as draft:
+            draft.write_text(to_json(first) + "\n", encoding="utf-8")
+    if plot is not None:
+        plot_evaluation(evaluations, plot)
+    if at_least is not None and (first.mean_pearson is None or first.mean_pearson < at_least):
+        got = "an undefined one" if first.mean_pearson is None else f"{first.mean_pearson:.3f}"
+        raise CheckFailedError(f"expected a clean mean Pearson of at least {at_least:g}, got {got}")
+
+
+@app.command()
+def ablate(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Whose fusion and training, with --data  [default: the task's own]"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="STORE", help="A feature store  [default: the feature-level task, synthetic]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each variant.")] = 3,
+    variant: Annotated[
+        list[str] | None, typer.Option("--variant", help="Only this variant; repeatable  [default: all]")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller task and head: half a minute a variant.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="F.md", help="The page to write; its picture lies beside it.")
+    ] = Path("docs/ablation.md"),
+    json_file: JsonOption = None,
+    workers: WorkersOption = 0,
+) -> None:
+    """Train the paper's variants over seeds and say which of its claims hold: Tables 3 and 4, baselines, a control."""
+    with _extra("train", "taemi-edge ablate"):
+        from taemi_edge.ablate import find_variants, make_setting, run_ablation
+        from taemi_edge.ablation_report import write_report
+    from taemi_edge.describe import to_json
+    from taemi_edge.folders import new_file
+    from taemi_edge.plots import check_plot_file, plot_ablation
+
+    picture = output.with_suffix(".png")
+    check_plot_file(picture, "taemi-edge ablate")
+    setting = make_setting(recipe, data, quick)
+    with _counted() as counted:
+        ablation = run_ablation(
+            setting,
+            seeds,
+            find_variants(variant or (), setting),
+            workers=workers,
+            on_progress=lambda done, total: counted("training variants", done, total),
+        )
+    plot_ablation(ablation, picture)
+    write_report(ablation, output, " ".join(["taemi-edge", *sys.argv[1:]]), picture)
+    if json_file is not None:
+        with new_file(json_file) as draft:
+            draft.write_text(to_json(ablation) + "\n", encoding="utf-8")
+    print_ablation(ablation, output)
+    if not ablation.ok:
+        raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")
 
 
 @app.command()
@@ -286,19 +542,18 @@ def demo(
         from taemi_edge.demo import run_demo
     with _steps() as step, _progress() as progress:
         result = run_demo(video, transcript, bundles, output, threads=threads, on_step=step, on_progress=progress)
-    _print_demo(result)
+    print_demo(result)
 
 
 # ------------------------------------------------------------------------------------------------------ printing
 
 
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width to keep to
-    return console
+def _pair(text: str, option: str, shape: str) -> tuple[str, str]:
+    """`a=b` as ("a", "b")."""
+    key, sign, value = text.partition("=")
+    if not (key and sign and value):
+        raise UsageError(f"{option} {text}: expected {shape}")
+    return key, value
 
 
 def _note(text: str) -> None:
@@ -319,7 +574,7 @@ def _extra(extra: str, purpose: str) -> Iterator[None]:
 @contextmanager
 def _steps() -> Iterator[Callable[[str], None]]:
     """Tell what is being done, on standard error: a spinner on a terminal, a line a step elsewhere."""
-    console = _console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         yield lambda text: typer.echo(text, err=True)
         return
@@ -338,7 +593,7 @@ def _progress() -> Iterator[Progress]:
         TextColumn("{task.completed:.1f} s"),
         TimeRemainingColumn(),
     )
-    console = _console(stderr=True)
+    console = make_console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
@@ -350,79 +605,33 @@ def _progress() -> Iterator[Progress]:
         yield told
 
 
-def _print_parity(report: ParityReport) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+@contextmanager
+def _counted() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over things that are counted, with the time left, on standard error; silent where that is no terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    table = Table(title=f"{report.a}  against  {report.b}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("part", "cases", "max error", "p99 error", "cosine", "Pearson", "limit", ""):
-        table.add_column(name, justify="left" if name in ("part", "") else "right", no_wrap=name == "part")
-    for stage in report.stages:
-        pearson = stage.lowest_pearson
-        table.add_row(
-            stage.stage,
-            str(len(stage.cases)),
-            f"{stage.max_abs:.2e}",
-            f"{stage.p99_abs:.2e}",
-            f"{stage.cosine:.6f}",
-            "" if stage.pearson is None else "undefined" if pearson is None else f"{pearson:.6f}",
-            f"{stage.tolerance.max_abs:.0e}",
-            "[green]ok[/green]" if stage.ok else "[red]outside[/red]",
-        )
-    _console().print(table)
-    for stage in report.stages:
-        for case in stage.cases:
-            if not case.ok:
-                typer.echo(
-                    f"{stage.stage}, {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.6f}", err=True
-                )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = make_console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
 
+        def told(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
 
-def _print_summary(source: Path, summary: RunSummary) -> None:
-    lost = sum(p.status != "ok" for p in summary.predictions)
-    parts = [f"{source}: {len(summary.predictions)} predictions", f"real-time factor {summary.real_time_factor:.2f}"]
-    parts += [f"{lost} without any signal"] if lost else []
-    parts += [f"{summary.damaged_packets} damaged packets skipped"] if summary.damaged_packets else []
-    typer.echo(", ".join(parts), err=True)
-
-
-def _print_description(description: BundleDescription) -> None:
-    from rich.table import Table
-
-    manifest = description.manifest
-    table = Table(title=f"{description.name}  ({description.folder})", title_justify="left")
-    for name in ("part", "file", "size", "precision", "opset", "parameters", "inputs", "outputs"):
-        table.add_column(name, justify="right" if name in ("size", "opset", "parameters") else "left")
-    for part in description.parts:
-        table.add_row(
-            part.part,
-            part.file,
-            f"{part.bytes / 1e6:.1f} MB",
-            part.precision,
-            str(part.opset),
-            f"{part.parameters / 1e6:.2f} M",
-            "\n".join(part.inputs),
-            "\n".join(part.outputs),
-        )
-    _console().print(table)
-    source = manifest.provenance
-    typer.echo(f"fusion head   {'trained' if description.trained else 'untrained'}")
-    typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
-    typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
-    typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))
-    typer.echo(f"made          {source.made_at} by {source.made_by} from {source.source}")
-    typer.echo("versions      " + ", ".join(f"{name} {v}" for name, v in source.versions.items()))
-    typer.echo(f"integrity     {description.hashes_verified} hashes verified, {description.total_bytes / 1e6:.1f} MB")
-
-
-def _print_demo(result: DemoResult) -> None:
-    state = "exported" if result.built else "already built and unchanged"
-    typer.echo(f"{result.bundle.folder}  {state}")
-    _print_parity(result.report)
-    lost = ", ".join(str(drop) for drop in result.drops)
-    typer.echo(f"{len(result.summary.predictions)} predictions while these were taken away: {lost}")
-    typer.echo(f"real-time factor {result.summary.real_time_factor:.2f}")
-    if not result.bundle.manifest.trained:
-        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
-    for file in result.files:
-        typer.echo(f"  {file}")
+        yield told

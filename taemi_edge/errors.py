@@ -7,10 +7,13 @@ TaemiError
 │   ├── MediaError         a video or audio file
 │   ├── TranscriptError    a transcript
 │   ├── RecipeError        a recipe (TOML)
+│   ├── CorpusError        a corpus on disk: labels, ids, pickles
+│   ├── StoreError         a feature store: incomplete, changed, or of another encoder
 │   ├── CheckpointError    a checkpoint folder
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
+├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
 ├── InterruptedRunError    Ctrl-C (exit 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
@@ -54,6 +57,14 @@ class RecipeError(InputError):
     """A recipe is missing, is not TOML or has a wrong key or value."""
 
 
+class CorpusError(InputError):
+    """A corpus on disk is not laid out as expected, or a file of it holds what it must not."""
+
+
+class StoreError(InputError):
+    """A feature store is incomplete, was changed, or was made with another encoder or chunking."""
+
+
 class CheckpointError(InputError):
     """A checkpoint folder is incomplete or does not match its recipe."""
 
@@ -68,6 +79,10 @@ class OutputError(TaemiError):
 
 class ExportError(TaemiError):
     """An exported graph lost a dynamic dimension or failed the ONNX checker."""
+
+
+class TrainingError(TaemiError):
+    """Training cannot go on; the last good state is kept."""
 
 
 class BackendError(TaemiError):

@@ -24,7 +24,7 @@ from taemi_edge.folders import new_folder
 from taemi_edge.golden import demo_clip, make_cases, save_cases
 from taemi_edge.parity import ParityReport, check_parity
 from taemi_edge.recipe import recipe_hash
-from taemi_edge.reference import Reference, part_of, seams_of, tokens_of
+from taemi_edge.reference import Reference, encoder_sha256, part_of, seams_of, tokens_of
 from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, SCHEMA, Manifest, Parts, PartSpec, Provenance, TensorSpec
 
 Report = Callable[[str], None]
@@ -215,8 +215,10 @@ def _manifest(checkpoint: Checkpoint, parts: Parts, source: str) -> Manifest:
             recipe_sha256=recipe_hash(recipe),
             versions={"python": platform.python_version(), **_versions("torch", "transformers", "onnx", "onnxruntime")},
             weights=checkpoint.state.weights,
+            encoder_sha256=encoder_sha256(checkpoint.model),
         ),
         sha256={},
+        trained_on=checkpoint.state.trained_on,
     )
 
 

@@ -281,20 +281,16 @@ class MissingTokens(nn.Module):
         return swapped, torch.where(present[:, None], mask, torch.ones_like(mask))
 
 
-class TaemiModel(nn.Module):
-    """The whole model: three encoders, the missing tokens, the fusion head."""
+class FusionHead(nn.Module):
+    """What is trained while the encoders stay frozen: the missing tokens and the fusion."""
 
-    def __init__(self, vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe) -> None:
+    def __init__(self, feature_dims: Mapping[Modality, int], recipe: FusionRecipe, seed: int) -> None:
         super().__init__()
-        self.recipe = recipe
-        #: How to build each encoder again without its weights; filled in by taemi_edge.checkpoint.
-        self.encoder_configs: dict[str, dict[str, Any]] = {}
-        self.vision, self.audio, self.text = vision, audio, text
-        self.feature_dims: dict[Modality, int] = _feature_dims(vision, audio, text, recipe)
+        self.feature_dims = dict(feature_dims)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.fusion = Fusion(self.feature_dims, recipe.fusion)
-            self.tokens = MissingTokens(self.feature_dims, recipe.fusion.missing_tokens)
+            torch.manual_seed(seed)
+            self.fusion = Fusion(feature_dims, recipe)
+            self.tokens = MissingTokens(feature_dims, recipe.missing_tokens)
 
     def fuse(
         self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -305,6 +301,21 @@ class TaemiModel(nn.Module):
             feeds[m], feeds[f"{m}_mask"] = self.tokens.swap(m, features[m], masks[m], present[m])
         intensities: Tensor = self.fusion(**feeds)
         return intensities
+
+    def head_state(self) -> dict[str, Tensor]:
+        """The weights and buffers of this part alone, whatever encoders a subclass adds."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(("fusion.", "tokens."))}
+
+
+class TaemiModel(FusionHead):
+    """The whole model: three encoders, the missing tokens, the fusion head."""
+
+    def __init__(self, vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe) -> None:
+        super().__init__(_feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
+        self.recipe = recipe
+        #: How to build each encoder again without its weights; filled in by taemi_edge.checkpoint.
+        self.encoder_configs: dict[str, dict[str, Any]] = {}
+        self.vision, self.audio, self.text = vision, audio, text
 
 
 @torch.no_grad()

@@ -55,6 +55,25 @@ def whisper_base_folder() -> Path:
     return folder
 
 
+def head_file(weights: str) -> Path:
+    """The file of a trained head that ships with the package, such as "package:taemi-mobile-synthetic".
+
+    Raises:
+        InputError: there is no such head; the message lists those that there are.
+    """
+    folder = Path(__file__).parent / "assets" / "heads"
+    file = folder / f"{weights.removeprefix('package:')}.safetensors"
+    if not weights.startswith("package:") or not file.is_file():
+        known = ", ".join(f"'package:{head.stem}'" for head in sorted(folder.glob("*.safetensors")))
+        raise InputError(f"fusion.weights: expected one of {known or 'none that ships'}, got {weights!r}")
+    return file
+
+
+def head_name(weights: str) -> str:
+    """A packaged head with the beginning of its sha256: a bundle made of an older one is recognised by it."""
+    return f"{weights} {hashlib.sha256(head_file(weights).read_bytes()).hexdigest()[:12]}"
+
+
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/taemi-edge`, by default `~/.cache/taemi-edge`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taemi-edge"

@@ -6,40 +6,18 @@ exported (`golden.npz`): that needs no PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle import MANIFEST, Bundle, open_bundle
-from taemi_edge.errors import InputError, MissingExtraError, UsageError
-from taemi_edge.golden import (
-    ENCODER_WINDOW_CASES,
-    WINDOW,
-    Case,
-    Runner,
-    bind_tokens,
-    demo_clip,
-    load_cases,
-    make_cases,
-    window_features,
-)
-from taemi_edge.recipe import list_recipes
-from taemi_edge.runtime.session import Device, open_sessions
-from taemi_edge.spec import (
-    EMOTIONS,
-    MODALITIES,
-    PARTS,
-    Array,
-    AudioSpec,
-    Frozen,
-    PartTolerances,
-    TextSpec,
-    Tolerance,
-    VisionSpec,
-)
+from taemi_edge.artefact import Artefact, open_artefact
+from taemi_edge.errors import InputError, UsageError
+from taemi_edge.golden import ENCODER_WINDOW_CASES, WINDOW, Case, bind_tokens, window_features
+from taemi_edge.metrics import pearson_of
+from taemi_edge.runtime.session import Device
+from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, Array, Frozen, PartTolerances, Tolerance
 
 END_TO_END = "end-to-end"
 STAGES = (*PARTS, END_TO_END)
@@ -91,21 +69,6 @@ class Pairs:
     by_stage: Mapping[str, tuple[Array, Array]]
 
 
-@dataclass(frozen=True, eq=False)
-class _Artefact:
-    """Something whose parts can be run."""
-
-    name: str
-    run: Runner
-    tokens: Mapping[str, Array]
-    tolerances: PartTolerances
-    vision: VisionSpec
-    audio: AudioSpec
-    text: TextSpec
-    cases: Callable[[], list[Case]]
-    has_golden: bool
-
-
 def check_parity(
     a: str, b: str | None = None, *, device: Device = "cpu", threads: int = 0
 ) -> tuple[ParityReport, Pairs]:
@@ -124,13 +87,13 @@ def check_parity(
         True
     """
     with ExitStack() as stack:
-        first = _open_artefact(a, stack, device, threads)
-        second = _open_artefact(b, stack, device, threads) if b is not None else None
-        if second is None and not first.has_golden:
+        first = stack.enter_context(open_artefact(a, device, threads))
+        second = stack.enter_context(open_artefact(b, device, threads)) if b is not None else None
+        if second is None and not first.is_bundle:
             raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
         if second is not None:
             _require_same_seams(first, second)
-        judge = next((x for x in (second, first) if x is not None and x.has_golden), first)
+        judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
         outputs = _compare(first, second, judge.cases())
         reference_name = second.name if second else "golden outputs of PyTorch"
         stages = tuple(_judge_stage(stage, outputs[stage], judge.tolerances) for stage in STAGES)
@@ -142,7 +105,7 @@ def check_parity(
     return report, Pairs(pairs)
 
 
-def _require_same_seams(first: _Artefact, second: _Artefact) -> None:
+def _require_same_seams(first: Artefact, second: Artefact) -> None:
     """Two artefacts can be fed alike only if they take and give the same shapes."""
     sides = [
         {
@@ -164,7 +127,7 @@ def _require_same_seams(first: _Artefact, second: _Artefact) -> None:
 _Row = tuple[str, Array, Array]
 
 
-def _compare(first: _Artefact, second: _Artefact | None, cases: list[Case]) -> dict[str, list[_Row]]:
+def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dict[str, list[_Row]]:
     """Every case through both: outputs by stage."""
     rows: dict[str, list[_Row]] = {stage: [] for stage in STAGES}
     for case in cases:
@@ -192,12 +155,12 @@ def _compare(first: _Artefact, second: _Artefact | None, cases: list[Case]) -> d
     return rows
 
 
-def _run_case(artefact: _Artefact, case: Case) -> dict[str, Array]:
+def _run_case(artefact: Artefact, case: Case) -> dict[str, Array]:
     feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, artefact.tokens)
     return artefact.run(case.part, feeds)
 
 
-def _whole_way(artefact: _Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+def _whole_way(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
     """The encoders' own features for one window, as fusion feeds."""
     encoded = {part: artefact.run(part, feeds)["features"] for part, feeds in inputs.items()}
     return window_features(artefact.audio, encoded, inputs["audio"]["samples"].shape[1])
@@ -244,68 +207,5 @@ def pearson_of_intensities(rows: Iterable[_Row]) -> dict[str, float | None]:
     return {name: pearson_of(a[:, i], b[:, i]) for i, name in enumerate(EMOTIONS)}
 
 
-def pearson_of(x: Array, y: Array) -> float | None:
-    """Pearson correlation of two vectors; None where it is undefined.
-
-    Example:
-        >>> pearson_of(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0])) is None
-        True
-    """
-    a, b = x - x.mean(), y - y.mean()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norms if norms > 1e-12 else None
-
-
 def _flat(values: Iterable[Array]) -> Array:
     return np.concatenate([value.ravel() for value in values])
-
-
-def _open_artefact(source: str, stack: ExitStack, device: Device, threads: int) -> _Artefact:
-    folder = Path(source)
-    if not folder.exists() and source not in list_recipes("export"):
-        raise InputError(f"{source}: expected a bundle folder, a checkpoint folder or a recipe, found nothing there")
-    if (folder / MANIFEST).is_file() or (folder.exists() and not _looks_like_checkpoint(folder)):
-        return _open_bundle_artefact(open_bundle(folder), stack, device, threads)
-    return _open_checkpoint_artefact(source)
-
-
-def _looks_like_checkpoint(path: Path) -> bool:
-    return (path / "recipe.json").is_file() or path.suffix == ".toml"
-
-
-def _open_bundle_artefact(bundle: Bundle, stack: ExitStack, device: Device, threads: int) -> _Artefact:
-    sessions = stack.enter_context(open_sessions(bundle, device, threads))
-    return _Artefact(
-        name=str(bundle.folder),
-        run=lambda part, feeds: sessions[part].run(feeds),
-        tokens={m: bundle.tokens[m] for m in MODALITIES},
-        tolerances=bundle.manifest.tolerances,
-        vision=bundle.manifest.vision,
-        audio=bundle.manifest.audio,
-        text=bundle.manifest.text,
-        cases=lambda: load_cases(bundle.golden_file),
-        has_golden=True,
-    )
-
-
-def _open_checkpoint_artefact(source: str) -> _Artefact:
-    try:
-        from taemi_edge.reference import open_reference
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "export", f"parity with the checkpoint {source}") from error
-    reference = open_reference(source)
-
-    def cases() -> list[Case]:
-        return make_cases(reference.seams, reference.tokenizer_json, reference.run, reference.tokens, *demo_clip())
-
-    return _Artefact(
-        name=source,
-        run=reference.run,
-        tokens=reference.tokens,
-        tolerances=reference.tolerances,
-        vision=reference.seams.vision,
-        audio=reference.seams.audio,
-        text=reference.seams.text,
-        cases=cases,
-        has_golden=False,
-    )

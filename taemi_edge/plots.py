@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from taemi_edge.folders import new_file
 from taemi_edge.parity import Pairs, ParityReport
 from taemi_edge.runtime.pipeline import Prediction
 from taemi_edge.spec import EMOTIONS, MODALITIES
+
+if TYPE_CHECKING:  # what is drawn may come from modules that import torch; drawing it needs none
+    from taemi_edge.ablate import Ablation
+    from taemi_edge.evaluate import Evaluation
+    from taemi_edge.train import EpochMetrics
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart.
 EMOTION_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -80,6 +85,79 @@ def plot_timeline(predictions: Sequence[Prediction], file: Path, title: str = ""
     bands.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)
+
+
+def plot_training(history: Sequence[EpochMetrics], file: Path) -> None:
+    """The training loss and, where there is a valid split, its mean Pearson, over the epochs."""
+    figure = _new_figure((7, 4))
+    losses = figure.subplots()
+    epochs = [line.epoch for line in history]
+    losses.plot(epochs, [line.loss for line in history], color=EMOTION_COLOURS[0], label="training loss")
+    losses.set(xlabel="epoch", ylabel="loss")
+    losses.grid(alpha=0.25)
+    handles, _ = losses.get_legend_handles_labels()
+    scored = [(line.epoch, line.valid_mean_pearson) for line in history if line.valid_mean_pearson is not None]
+    if scored:
+        right = losses.twinx()
+        right.plot(*zip(*scored, strict=True), color=EMOTION_COLOURS[1], label="valid mean Pearson")
+        best = max(scored, key=lambda pair: pair[1])
+        right.plot(*best, "o", color=EMOTION_COLOURS[1], label=f"best: {best[1]:.3f} in epoch {best[0]}")
+        right.set(ylabel="mean Pearson")
+        handles += right.get_legend_handles_labels()[0]
+    losses.legend(handles=handles, loc="center right", frameon=False)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)
+
+
+def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
+    """Mean Pearson with its interval for each set of streams, and Pearson an emotion; one colour an evaluation."""
+    figure = _new_figure((11, 4.5))
+    by_pattern, by_emotion = figure.subplots(1, 2)
+    first = evaluations[0]
+    names = ["clean", "natural", *first.patterns]
+    width = 0.8 / len(evaluations)
+    for number, (evaluation, colour) in enumerate(zip(evaluations, EMOTION_COLOURS, strict=False)):
+        scores = [evaluation.clean, evaluation.natural, *evaluation.patterns.values()]
+        offset = (number - (len(evaluations) - 1) / 2) * width
+        label = f"{evaluation.artefact}, {evaluation.tokens} tokens"
+        means = [found.mean_pearson or 0.0 for found in scores]
+        low = [m - (s.interval.low if s.interval else m) for m, s in zip(means, scores, strict=True)]
+        high = [(s.interval.high if s.interval else m) - m for m, s in zip(means, scores, strict=True)]
+        errors = np.clip([low, high], 0, None)
+        by_pattern.bar(np.arange(len(names)) + offset, means, width, yerr=errors, color=colour, label=label, capsize=2)
+        pearson = [evaluation.clean.pearson[emotion] or 0.0 for emotion in EMOTIONS]
+        by_emotion.bar(np.arange(len(EMOTIONS)) + offset, pearson, width, color=colour)
+    by_pattern.set(ylabel="mean Pearson (bars: 95 % interval)", title=f"{first.data}, {first.split}: streams left")
+    by_pattern.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    by_pattern.legend(frameon=False, fontsize=8)
+    by_emotion.set(ylabel="Pearson, clean", title="by emotion")
+    by_emotion.set_xticks(range(len(EMOTIONS)), [e.replace("_", " ") for e in EMOTIONS], rotation=35, ha="right")
+    for axis in (by_pattern, by_emotion):
+        axis.axhline(0, color="0.3", linewidth=0.8)
+        axis.grid(axis="y", alpha=0.25)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)
+
+
+def plot_ablation(ablation: Ablation, file: Path) -> None:
+    """A dot a seed and a bar a variant, natural and lost streams; the paper's figure as a mark beside it."""
+    figure = _new_figure((10, 0.42 * len(ablation.rows) + 1.4))
+    axis = figure.subplots()
+    for row, found in enumerate(ablation.rows):
+        for measure, shift, colour in (("natural", -0.18, EMOTION_COLOURS[0]), ("lost", 0.18, EMOTION_COLOURS[1])):
+            label = {"natural": "natural losses", "lost": "streams lost"}[measure] if row == 0 else None
+            axis.barh(row + shift, found.mean(measure), 0.34, color=colour, alpha=0.55, label=label)
+            axis.plot(found.scores[measure], [row + shift] * ablation.seeds, ".", color=colour, markersize=5)
+        if found.variant.paper is not None:
+            label = "the paper, Hume-Vidmimic2" if row == 0 else None
+            axis.plot(found.variant.paper, row, "k|", markersize=14, label=label)
+    axis.set_yticks(range(len(ablation.rows)), [found.variant.name for found in ablation.rows])
+    axis.invert_yaxis()
+    axis.set(xlabel="mean Pearson", title=f"{ablation.seeds} seeds on {ablation.data}", xlim=(0, None))
+    axis.grid(axis="x", alpha=0.25)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)
 
 
 def _new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any:

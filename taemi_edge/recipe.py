@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -84,10 +85,50 @@ class FusionRecipe(Frozen, frozen=True):
     hidden_dim: int = 256
     dropout: float = 0.2
     modality_dropout: float = 0.3
+    #: "package:NAME" for a head that ships with taemi-edge, trained for this recipe's encoders; else untrained.
+    weights: str = ""
 
     def __post_init__(self) -> None:
+        if not (0 <= self.dropout < 1 and 0 <= self.modality_dropout < 1):
+            raise ValueError(
+                f"expected dropout and modality_dropout in [0, 1), got {self.dropout} and {self.modality_dropout}"
+            )
         if self.dim % self.heads:
             raise ValueError(f"expected dim to be a multiple of heads, got {self.dim} and {self.heads}")
+
+
+class TrainingRecipe(Frozen, frozen=True):
+    """How the model is trained; none of it is published, so all of it is ours.
+
+    Attributes:
+        encoders: "frozen" trains the fusion head and the tokens on stored features, "end-to-end" everything.
+        loss: "mse+pearson" is mse_weight * MSE + (1 - Pearson over the batch); "ccc" is 1 - Lin's concordance.
+        warmup: the share of steps in which the learning rate rises; it falls as a cosine afterwards.
+        keep: the weights to keep: of the "best" epoch by mean Pearson on the valid split, or of the "last".
+        modalities: the streams that training may see, for baselines; all others are missing throughout.
+    """
+
+    encoders: Literal["frozen", "end-to-end"] = "frozen"
+    loss: Literal["mse+pearson", "mse+ccc", "mse", "ccc"] = "mse+pearson"
+    mse_weight: float = 5.0
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.3
+    clip_norm: float = 1.0
+    keep: Literal["best", "last"] = "best"
+    modalities: tuple[Literal["vision", "audio", "text"], ...] = ("vision", "audio", "text")
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"expected epochs >= 1 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        if self.learning_rate <= 0 or not 0 < self.warmup < 1:
+            raise ValueError(
+                f"expected learning_rate > 0 and 0 < warmup < 1, got {self.learning_rate} and {self.warmup}"
+            )
+        if not self.modalities:
+            raise ValueError("expected at least one of vision, audio, text in modalities, got none")
 
 
 class ExportRecipe(Frozen, frozen=True):
@@ -108,6 +149,7 @@ class ModelRecipe(Frozen, frozen=True):
     fusion: FusionRecipe
     window: WindowSpec
     tolerances: PartTolerances
+    training: TrainingRecipe = TrainingRecipe()
     export: ExportRecipe = ExportRecipe()
     seed: int = 0
 
@@ -141,8 +183,14 @@ def find_recipe(kind: Kind, name: str) -> Path:
     raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r}: {hint}")
 
 
-def load_recipe(kind: Kind, name: str, recipe_type: type[RecipeType]) -> RecipeType:
+def load_recipe(
+    kind: Kind, name: str, recipe_type: type[RecipeType], changes: Mapping[str, str] | None = None
+) -> RecipeType:
     """Read and validate a recipe.
+
+    Args:
+        changes: values by dotted key that take the place of the file's ("fusion.kind": "concat"); written as in TOML,
+            where a bare word is a string.
 
     Raises:
         RecipeError: not found, not TOML, a key that is unknown or missing, or a value of the wrong kind.
@@ -156,6 +204,8 @@ def load_recipe(kind: Kind, name: str, recipe_type: type[RecipeType]) -> RecipeT
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: expected TOML, got {error}") from error
+    for key, value in (changes or {}).items():
+        _change(content, key, value)
     return recipe_from_mapping(content, recipe_type, str(file))
 
 
@@ -170,6 +220,19 @@ def recipe_from_mapping(content: object, recipe_type: type[RecipeType], where: s
 def recipe_hash(recipe: Frozen) -> str:
     """The sha256 of a recipe's values: comments and the order of keys do not count."""
     return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
+
+
+def _change(content: dict[str, Any], key: str, value: str) -> None:
+    """Set a dotted key; tables that are not there are made, so that an unknown one is named by the validation."""
+    *tables, last = key.split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"--set {key}={value}: {table} is a value, not a table: it has no key of its own")
+    try:
+        content[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        content[last] = value
 
 
 def _explain(message: str, recipe_type: type[Frozen]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
 
-from taemi_edge.checkpoint import Checkpoint, open_checkpoint
+from taemi_edge.checkpoint import Checkpoint
 from taemi_edge.golden import Seams
 from taemi_edge.model import TaemiModel
 from taemi_edge.spec import MODALITIES, Array, AudioSpec, PartTolerances, TextSpec, VisionSpec
@@ -44,11 +45,6 @@ class Reference:
         return {"intensities" if part == "fusion" else "features": output.numpy()}
 
 
-def open_reference(source: str) -> Reference:
-    """From a checkpoint folder, or from a recipe (its untrained model)."""
-    return Reference(open_checkpoint(source))
-
-
 def part_of(model: TaemiModel, part: str) -> nn.Module:
     """The module of one part; its `forward` takes the part's inputs by name."""
     module: nn.Module = getattr(model, part)
@@ -58,6 +54,18 @@ def part_of(model: TaemiModel, part: str) -> nn.Module:
 def tokens_of(model: TaemiModel) -> dict[str, Array]:
     """The missing-modality tokens, float32 (D,) each."""
     return {m: model.tokens.of(m).detach().numpy().copy() for m in MODALITIES}
+
+
+def encoder_sha256(model: TaemiModel) -> dict[str, str]:
+    """The sha256 of each encoder's weights: names, dtypes, shapes and bytes."""
+    hashes: dict[str, str] = {}
+    for modality in MODALITIES:
+        digest = sha256()
+        for name, value in sorted(part_of(model, modality).state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        hashes[modality] = digest.hexdigest()
+    return hashes
 
 
 def seams_of(checkpoint: Checkpoint) -> Seams:

@@ -190,6 +190,8 @@ class Provenance(Frozen, frozen=True):
     recipe_sha256: str
     versions: dict[str, str]
     weights: dict[str, str]
+    #: Of each encoder's weights as PyTorch had them: what a feature store is recognised by.
+    encoder_sha256: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Manifest(Frozen, frozen=True):
@@ -206,6 +208,8 @@ class Manifest(Frozen, frozen=True):
     tolerances: PartTolerances
     provenance: Provenance
     sha256: dict[str, str]
+    #: What the fusion head was trained on, in words; empty where it was not.
+    trained_on: str = ""
 
     def presence_of(self, modality: str) -> PresenceSpec:
         spec: VisionSpec | AudioSpec | TextSpec = getattr(self, modality)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -48,22 +48,59 @@ def draw_face(expression: Expression, look: Look, size_wh: tuple[int, int]) -> A
     """
     width, height = (side * _SUPERSAMPLING for side in size_wh)
     unit = height * 0.36  # half the height of a head
-    canvas = _wall(look, width, height)
-    head = np.zeros((height, width, 4), np.float32)
     centre = np.array([width / 2, height * 0.50])
-    _draw_body(canvas, look, centre, unit)
-    _draw_head(head, look, centre, unit)
+    head = _bare_head(look, width, height).copy()
     _draw_eyes(head, look, expression, centre, unit)
-    _draw_nose(head, look, centre, unit)
     _draw_mouth(head, look, expression, centre, unit)
-    _draw_hair(head, look, centre, unit)
+    _lay_over(head, _hair(look, width, height))
     turn = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1] + unit)), expression.tilt_deg, 1.0)
     turn[:, 2] += np.array(expression.shift_xy) * unit * 1.5
     head = cv2.warpAffine(head, turn, (width, height), flags=cv2.INTER_LINEAR)
-    alpha = head[..., 3:]
-    composed = canvas * (1 - alpha) + head[..., :3] * alpha
+    backdrop, alpha = _backdrop(look, width, height), head[..., 3:]
+    composed = backdrop + (head[..., :3] - backdrop) * alpha
     picture: Array = cv2.resize(composed, size_wh, interpolation=cv2.INTER_AREA).clip(0, 255).astype(np.uint8)
     return picture
+
+
+def draw_empty_room(look: Look, size_wh: tuple[int, int]) -> Array:
+    """The wall behind a face that is out of view, uint8 RGB (H, W, 3)."""
+    picture: Array = _wall(look, *size_wh).clip(0, 255).astype(np.uint8)
+    return picture
+
+
+@lru_cache(maxsize=8)
+def _backdrop(look: Look, width: int, height: int) -> Array:
+    """What does not move: wall and body, float32 RGB."""
+    unit, centre = height * 0.36, np.array([width / 2, height * 0.50])
+    canvas = _wall(look, width, height)
+    _draw_body(canvas, look, centre, unit)
+    return canvas
+
+
+@lru_cache(maxsize=8)
+def _bare_head(look: Look, width: int, height: int) -> Array:
+    """What every expression shares: the head with its nose, float32 RGBA."""
+    unit, centre = height * 0.36, np.array([width / 2, height * 0.50])
+    head = np.zeros((height, width, 4), np.float32)
+    _draw_head(head, look, centre, unit)
+    _draw_nose(head, look, centre, unit)
+    return head
+
+
+@lru_cache(maxsize=8)
+def _hair(look: Look, width: int, height: int) -> Array:
+    hair = np.zeros((height, width, 4), np.float32)
+    _draw_hair(hair, look, np.array([width / 2, height * 0.50]), height * 0.36)
+    return hair
+
+
+def _lay_over(canvas: Array, layer: Array) -> None:
+    """Put one RGBA layer over another, in place, where it shows anything."""
+    x, y, width, height = cv2.boundingRect((layer[..., 3] > 0).astype(np.uint8))
+    area = (slice(y, y + height), slice(x, x + width))
+    alpha = layer[area][..., 3:]
+    canvas[area][..., :3] += (layer[area][..., :3] - canvas[area][..., :3]) * alpha
+    canvas[area][..., 3:] += alpha * (1 - canvas[area][..., 3:])
 
 
 def _wall(look: Look, width: int, height: int) -> Array:
@@ -145,7 +182,7 @@ def _draw_eyes(head: Array, look: Look, expression: Expression, centre: Array, u
         _blend(head, socket, _shade(look.skin, 0.66), unit * 0.06, 0.55, inside=True)
         _ellipse(head, eye, (unit * 0.155, opening + unit * 0.014), _shade(look.skin, 0.35), 1.0)
         _ellipse(head, eye + [0, unit * 0.008], (unit * 0.145, opening), (240, 238, 234), 0.8)
-        if expression.eyes_open > 0.25:
+        if expression.eyes_open > 0.1:
             _ellipse(head, eye, (unit * 0.075, min(opening, unit * 0.075)), look.iris, 0.8)
             _ellipse(head, eye, (unit * 0.035, min(opening, unit * 0.035)), (18, 14, 12), 0.5)
             _ellipse(head, eye + [-unit * 0.02, -unit * 0.025], (unit * 0.012, unit * 0.012), (255, 255, 255), 0.4)

@@ -6,7 +6,7 @@ inputs whether it is streamed hop by hop or read at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,11 @@ from taemi_edge.runtime.preprocess import (
     Segment,
     crop_face,
 )
-from taemi_edge.runtime.session import Session
 from taemi_edge.runtime.sources import Frame, Samples
 from taemi_edge.spec import Array, AudioSpec, VisionSpec
 
+#: Runs one part: feeds by name in, outputs by name out.
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 #: Frames and chunks are encoded in batches of at most this many, which bounds memory when a whole file is encoded.
 MAX_BATCH = 16
 
@@ -62,22 +63,22 @@ class InputReader:
         return self._chunker.take(end_s)
 
 
-def encode_crops(session: Session, crops: Iterable[FaceCrop]) -> tuple[Array, Array]:
+def encode_crops(run: Run, crops: Iterable[FaceCrop]) -> tuple[Array, Array]:
     """The times (T,) and features (T, D) of the crops that hold a face; both empty where none does."""
     seen = [(crop.time_s, crop.pixels) for crop in crops if crop.pixels is not None]
     features = [
-        session.run({"pixels": np.stack([pixels for _, pixels in seen[at : at + MAX_BATCH]])})["features"]
+        run({"pixels": np.stack([pixels for _, pixels in seen[at : at + MAX_BATCH]])})["features"]
         for at in range(0, len(seen), MAX_BATCH)
     ]
     return np.array([time_s for time_s, _ in seen]), _joined(features)
 
 
-def encode_segments(session: Session, segments: Iterable[Segment]) -> tuple[Array, Array]:
+def encode_segments(run: Run, segments: Iterable[Segment]) -> tuple[Array, Array]:
     """The times (T,) and features (T, D) of chunks of sound, their context cut away; both empty without any."""
     times_s: list[Array] = []
     features: list[Array] = []
     for batch in of_equal_length(segments):
-        encoded = session.run({"samples": np.stack([segment.samples for segment in batch])})["features"]
+        encoded = run({"samples": np.stack([segment.samples for segment in batch])})["features"]
         for segment, steps in zip(batch, encoded, strict=True):
             times, kept = trim_context(segment, steps)
             times_s.append(times)

@@ -204,7 +204,7 @@ class Pipeline:
         crops = self._reader.crops(hop.frames)
         while batch := self._looked_at(crops, watch):
             with watch.timed("vision"):
-                times_s, features = encode_crops(self._sessions["vision"], batch)
+                times_s, features = encode_crops(self._sessions["vision"].run, batch)
             if len(times_s):
                 self._rings["vision"].push(times_s, features)
 
@@ -226,7 +226,7 @@ class Pipeline:
         if not segments:
             return
         with watch.timed("audio"):
-            times_s, features = encode_segments(self._sessions["audio"], segments)
+            times_s, features = encode_segments(self._sessions["audio"].run, segments)
         self._rings["audio"].push(times_s, features)
         for segment in segments:
             self._presence["audio"].arrive(segment.end_s)

@@ -21,6 +21,10 @@ from taemi_edge.errors import TranscriptError
 MAX_OVERLAP_S = 0.05
 
 
+class EmptyTranscriptError(TranscriptError):
+    """Nothing is said in it: for a corpus that is a missing modality, for a single clip a mistake."""
+
+
 @dataclass(frozen=True)
 class Cue:
     """A line of a transcript and when it was spoken, in seconds; `line` is where it stands in its file."""
@@ -60,13 +64,14 @@ def read_transcript(path: Path, duration_s: float | None) -> list[Word]:
     text = _read_text(path)
     try:
         cues = parsers[ending](text) if ending in parsers else _parse_txt(text, duration_s)
-        if not cues:
-            raise TranscriptError(
-                "expected at least one line of speech, found none: leave --transcript away to run without"
-            )
-        return words_from_cues(cues)
+        words = words_from_cues(cues)
     except TranscriptError as error:
         raise TranscriptError(f"{path}: {error}") from error
+    if not words:
+        raise EmptyTranscriptError(
+            f"{path}: expected at least one line of speech, found none: leave --transcript away to run without"
+        )
+    return words
 
 
 def parse_vtt(text: str) -> list[Cue]:

@@ -1,0 +1,176 @@
+"""A corpus in the layout of Hume-Vidmimic2 in, its clips with labels and files out; nothing is decoded here.
+
+corpus/
+  train_split.csv, valid_split.csv, test_split.csv    Filename and six intensities in [0, 1]; any of the three
+  raw/NNNNN.mp4                                       video with its sound
+  audio/NNNNN.mp3                                     the sound alone, where the video has none
+  face_images/NNNNN/*.jpg                             faces cut out, in the order of their names
+  transcripts/NNNNN.vtt (.srt, .txt, .jsonl)          what is said; the data set itself has none
+  vit/NNNNN.pkl, wav2vec2/NNNNN.pkl                   features that came with the data set, (T, D)
+
+Ids are padded to five digits. An id without any media is a clip still, so that it can be reported and not forgotten.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from taemi_edge.errors import CorpusError
+from taemi_edge.runtime.transcript import EmptyTranscriptError, Word, read_transcript
+
+SPLITS = ("train", "valid", "test")
+#: The columns of the label files, in the order of `EMOTIONS`.
+COLUMNS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
+#: The file that marks a corpus as made by `taemi-edge synth`.
+SYNTHETIC_MARK = "synthetic.json"
+_TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled clip and what lies on disk of it; None where there is nothing."""
+
+    id: str
+    split: str
+    #: Intensities in [0, 1], in the order of `EMOTIONS`.
+    labels: tuple[float, ...]
+    video: Path | None
+    audio: Path | None
+    faces: Path | None
+    transcript: Path | None
+
+    @property
+    def has_media(self) -> bool:
+        return any(place is not None for place in (self.video, self.audio, self.faces))
+
+    def words(self, duration_s: float | None) -> list[Word]:
+        """What is said, empty where there is no transcript or nothing in it.
+
+        Raises:
+            TranscriptError: it cannot be parsed.
+        """
+        if self.transcript is None:
+            return []
+        try:
+            return read_transcript(self.transcript, duration_s)
+        except EmptyTranscriptError:
+            return []
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All labelled clips of a folder."""
+
+    folder: Path
+    clips: tuple[Clip, ...]
+    synthetic: bool
+    #: Of the label files: two stores of one corpus agree on it.
+    labels_sha256: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.name} (synthetic)" if self.synthetic else self.folder.name
+
+    def split(self, name: str) -> list[Clip]:
+        return [clip for clip in self.clips if clip.split == name]
+
+
+def is_corpus(folder: Path) -> bool:
+    """Whether a folder holds at least one label file."""
+    return any((folder / f"{split}_split.csv").is_file() for split in SPLITS)
+
+
+def open_corpus(folder: Path, transcripts: Path | None = None) -> Corpus:
+    """Read the label files and look which media are there.
+
+    Args:
+        transcripts: where transcripts lie; `transcripts` inside the corpus by default.
+
+    Raises:
+        CorpusError: no label file; a column that is missing; a label outside [0, 1]; an id twice, or none that is one.
+
+    Example:
+        >>> corpus = open_corpus(Path("vidmimic2"))                  # doctest: +SKIP
+        >>> corpus.split("train")[0].labels
+        (0.333, 0.333, 0.0, 0.0, 0.333, 0.0)
+    """
+    files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
+    if not files:
+        found = "a folder without one" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
+        raise CorpusError(
+            f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file, found {found}"
+        )
+    if transcripts is not None and not transcripts.is_dir():
+        raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")
+    spoken = transcripts or folder / "transcripts"
+    clips: dict[str, Clip] = {}
+    for file in files:
+        split = file.name.removesuffix("_split.csv")
+        for line, clip_id, labels in read_labels(file):
+            if clip_id in clips:
+                raise CorpusError(
+                    f"{file}, line {line}: expected each clip once, got {clip_id} again, which is in "
+                    f"{clips[clip_id].split}: remove one of the two"
+                )
+            clips[clip_id] = _clip(folder, spoken, split, clip_id, labels)
+    if not clips:
+        raise CorpusError(f"{folder}: expected at least one labelled clip, the label files hold none")
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return Corpus(folder, tuple(clips.values()), (folder / SYNTHETIC_MARK).is_file(), digest)
+
+
+def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
+    """Each row of a label file: its line, the clip's id in five digits, six intensities."""
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        rows = csv.DictReader(handle)
+        known = [name.strip() for name in rows.fieldnames or ()]
+        if missing := [name for name in ("Filename", *COLUMNS) if name not in known]:
+            raise CorpusError(
+                f"{file}: expected the columns Filename, {', '.join(COLUMNS)}, but {', '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
+            )
+        rows.fieldnames = known
+        try:
+            for row in rows:
+                where = f"{file}, line {rows.line_num}"
+                labels = tuple(_intensity(row[name], name, where) for name in COLUMNS)
+                yield rows.line_num, _clip_id(row["Filename"], where), labels
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
+
+
+def _clip_id(text: str | None, where: str) -> str:
+    stem = (text or "").strip().partition(".")[0]
+    if not stem.isascii() or not stem.isdigit():
+        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r}")
+    return f"{int(stem):05d}"
+
+
+def _intensity(text: str | None, column: str, where: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r}")
+    return value
+
+
+def _clip(folder: Path, spoken: Path, split: str, clip_id: str, labels: tuple[float, ...]) -> Clip:
+    def found(*places: Path) -> Path | None:
+        return next((place for place in places if place.exists()), None)
+
+    faces = folder / "face_images" / clip_id
+    return Clip(
+        id=clip_id,
+        split=split,
+        labels=labels,
+        video=found(*(folder / "raw" / f"{clip_id}{ending}" for ending in (".mp4", ".webm", ".mkv", ".mov"))),
+        audio=found(*(folder / "audio" / f"{clip_id}{ending}" for ending in (".mp3", ".wav"))),
+        faces=faces if faces.is_dir() and any(faces.glob("*.jpg")) else None,
+        transcript=found(*(spoken / f"{clip_id}{ending}" for ending in _TRANSCRIPT_ENDINGS)),
+    )

@@ -1,0 +1,200 @@
+"""Results in, tables and lines on standard output out: what the commands say; nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from taemi_edge.ablate import Ablation
+    from taemi_edge.demo import DemoResult
+    from taemi_edge.describe import BundleDescription
+    from taemi_edge.evaluate import Evaluation
+    from taemi_edge.extract import ExtractResult
+    from taemi_edge.metrics import Score
+    from taemi_edge.parity import ParityReport
+    from taemi_edge.run import RunSummary
+    from taemi_edge.train import EpochMetrics
+    from taemi_edge.training_run import TrainResult
+
+
+def make_console(stderr: bool = False) -> Any:
+    """A terminal or a pipe, without colours of its own making."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = 160  # a file or a pipe has no width to keep to
+    return made
+
+
+def print_parity(report: ParityReport) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=f"{report.a}  against  {report.b}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("part", "cases", "max error", "p99 error", "cosine", "Pearson", "limit", ""):
+        table.add_column(name, justify="left" if name in ("part", "") else "right", no_wrap=name == "part")
+    for stage in report.stages:
+        pearson = stage.lowest_pearson
+        table.add_row(
+            stage.stage,
+            str(len(stage.cases)),
+            f"{stage.max_abs:.2e}",
+            f"{stage.p99_abs:.2e}",
+            f"{stage.cosine:.6f}",
+            "" if stage.pearson is None else "undefined" if pearson is None else f"{pearson:.6f}",
+            f"{stage.tolerance.max_abs:.0e}",
+            "[green]ok[/green]" if stage.ok else "[red]outside[/red]",
+        )
+    make_console().print(table)
+    for stage in report.stages:
+        for case in stage.cases:
+            if not case.ok:
+                typer.echo(
+                    f"{stage.stage}, {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.6f}", err=True
+                )
+
+
+def print_summary(source: Path, summary: RunSummary) -> None:
+    lost = sum(p.status != "ok" for p in summary.predictions)
+    parts = [f"{source}: {len(summary.predictions)} predictions", f"real-time factor {summary.real_time_factor:.2f}"]
+    parts += [f"{lost} without any signal"] if lost else []
+    parts += [f"{summary.damaged_packets} damaged packets skipped"] if summary.damaged_packets else []
+    typer.echo(", ".join(parts), err=True)
+
+
+def print_description(description: BundleDescription) -> None:
+    from rich.table import Table
+
+    manifest = description.manifest
+    table = Table(title=f"{description.name}  ({description.folder})", title_justify="left")
+    for name in ("part", "file", "size", "precision", "opset", "parameters", "inputs", "outputs"):
+        table.add_column(name, justify="right" if name in ("size", "opset", "parameters") else "left")
+    for part in description.parts:
+        table.add_row(
+            part.part,
+            part.file,
+            f"{part.bytes / 1e6:.1f} MB",
+            part.precision,
+            str(part.opset),
+            f"{part.parameters / 1e6:.2f} M",
+            "\n".join(part.inputs),
+            "\n".join(part.outputs),
+        )
+    make_console().print(table)
+    source = manifest.provenance
+    typer.echo(f"fusion head   {'trained' if description.trained else 'untrained'}")
+    typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
+    typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
+    typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))
+    typer.echo(f"made          {source.made_at} by {source.made_by} from {source.source}")
+    typer.echo("versions      " + ", ".join(f"{name} {v}" for name, v in source.versions.items()))
+    typer.echo(f"integrity     {description.hashes_verified} hashes verified, {description.total_bytes / 1e6:.1f} MB")
+
+
+def print_demo(result: DemoResult) -> None:
+    state = "exported" if result.built else "already built and unchanged"
+    typer.echo(f"{result.bundle.folder}  {state}")
+    print_parity(result.report)
+    lost = ", ".join(str(drop) for drop in result.drops)
+    typer.echo(f"{len(result.summary.predictions)} predictions while these were taken away: {lost}")
+    typer.echo(f"real-time factor {result.summary.real_time_factor:.2f}")
+    if not result.bundle.manifest.trained:
+        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
+    for file in result.files:
+        typer.echo(f"  {file}")
+
+
+def print_extraction(result: ExtractResult) -> None:
+    """What was encoded; what was noticed, counted; what could not be read, each with its reason."""
+    index = result.store.index
+    typer.echo(f"{result.store.folder}: {len(index.clips)} clips in {len(index.shards)} shards, {result.encoded} new")
+    counts: dict[str, list[str]] = {}
+    for clip_id, remarks in result.remarks.items():
+        for remark in remarks:
+            counts.setdefault(remark, []).append(clip_id)
+    for remark, ids in sorted(counts.items(), key=lambda entry: -len(entry[1])):
+        typer.echo(f"  {len(ids)} with {remark}: {_some(ids)}", err=True)
+    for clip_id, problem in result.problems.items():
+        typer.echo(f"  left out {clip_id}: {problem}", err=True)
+
+
+def print_epoch(line: EpochMetrics) -> None:
+    """One line an epoch."""
+    valid = "" if line.valid_mean_pearson is None else f", valid mean Pearson {line.valid_mean_pearson:.3f}"
+    typer.echo(f"epoch {line.epoch}: loss {line.loss:.4f}{valid}, {line.seconds:.1f} s", err=True)
+
+
+def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
+    """Which epoch is kept, and what a user must know of the tokens."""
+    best = next((line for line in result.history if line.epoch == result.best_epoch), result.history[-1])
+    valid = "" if best.valid_mean_pearson is None else f" (valid mean Pearson {best.valid_mean_pearson:.3f})"
+    typer.echo(f"trained on {result.trained_on} in {result.seconds:.0f} s; kept epoch {best.epoch}{valid}")
+    if result.untrained_tokens:
+        typer.echo(
+            f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient, since no clip "
+            f"lacked that stream and modality dropout is off: it means nothing, and export refuses it unless told",
+            err=True,
+        )
+    typer.echo(f"wrote {checkpoint}, and metrics to {run}")
+
+
+def print_evaluations(evaluations: Sequence[Evaluation]) -> None:
+    """A row a set of streams; a second way of binding tokens stands beside the first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    first = evaluations[0]
+    synthetic = ", synthetic" if first.synthetic and "synthetic" not in first.data else ""
+    title = f"{first.artefact}  on {first.data}{synthetic}, split {first.split}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in ("streams", "clips", "mean Pearson", "95 %", "MSE", "slope"):
+        table.add_column(name, justify="left" if name == "streams" else "right", no_wrap=True)
+    for other in evaluations[1:]:
+        table.add_column(f"{other.tokens} tokens", justify="right")
+    for row, found in _rows(first).items():
+        interval = "" if found.interval is None else f"{found.interval.low:.3f} to {found.interval.high:.3f}"
+        others = [_figure(_rows(other)[row].mean_pearson) for other in evaluations[1:]]
+        cells = [_figure(found.mean_pearson), interval, _figure(found.mse, 4), _figure(found.slope, 2)]
+        table.add_row(row, str(found.clips), *cells, *others)
+    make_console().print(table)
+    typer.echo("clean, by emotion: " + ", ".join(f"{e} {_figure(v)}" for e, v in first.clean.pearson.items()))
+    if first.trained_on:
+        typer.echo(f"trained on {first.trained_on}")
+    for remark in first.remarks:
+        typer.echo(f"note: {remark}", err=True)
+
+
+def print_ablation(ablation: Ablation, page: Path) -> None:
+    """The tables in short, then the claims."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=f"{ablation.seeds} seeds on {ablation.data}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("table", "variant", "paper", "natural", "clean", "lost"):
+        table.add_column(name, justify="left" if name in ("table", "variant") else "right")
+    for row in ablation.rows:
+        figures = (row.variant.paper, row.mean("natural"), row.mean("clean"), row.mean("lost"))
+        table.add_row(row.variant.table, row.variant.name, *("" if f is None else f"{f:.3f}" for f in figures))
+    make_console().print(table)
+    for claim in ablation.claims:
+        verdict = "holds" if claim.holds else "FAILS" if claim.bar is not None else "not shown"
+        typer.echo(f"{verdict:>9}  {claim.difference:+.3f}  {claim.text}")
+    typer.echo(f"wrote {page}")
+
+
+def _rows(evaluation: Evaluation) -> Mapping[str, Score]:
+    patterns = {f"only {name}" if name != "none" else "no signal": s for name, s in evaluation.patterns.items()}
+    return {"clean": evaluation.clean, "natural": evaluation.natural, **patterns}
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
