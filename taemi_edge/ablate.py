@@ -33,7 +33,7 @@ TASK_TRAINING = TrainingRecipe(epochs=10, batch_size=128, learning_rate=2e-3, ke
 TASK_CLIPS = (4000, 1000, 1000)
 #: The same, for a test of half a minute.
 QUICK_FUSION = msgspec.structs.replace(TASK_FUSION, dim=32, hidden_dim=32)
-QUICK_TRAINING = msgspec.structs.replace(TASK_TRAINING, epochs=8)
+QUICK_TRAINING = msgspec.structs.replace(TASK_TRAINING, epochs=8, batch_size=64, learning_rate=4e-3)
 QUICK_CLIPS = (2000, 100, 1000)
 
 

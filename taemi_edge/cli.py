@@ -29,6 +29,7 @@ from taemi_edge.tables import (
 )
 
 if TYPE_CHECKING:
+    from taemi_edge.bundle import Bundle
     from taemi_edge.run import Progress
 
 
@@ -101,7 +102,7 @@ def export(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint folder, or a recipe (name or TOML): its untrained model."
+            metavar="CHECKPOINT", help="A checkpoint folder, or a recipe (name or TOML): its model before training."
         ),
     ],
     output: Annotated[
@@ -120,6 +121,9 @@ def export(
         Path | None,
         typer.Option("--transcript", metavar="F", help="What is said in --clip (.vtt, .srt, .txt, .jsonl)."),
     ] = None,
+    untrained_tokens: Annotated[
+        bool, typer.Option("--untrained-tokens", help="Export tokens that training never reached.")
+    ] = False,
 ) -> None:
     """Export a checkpoint as an ONNX bundle: four parts, checked against PyTorch before the folder appears."""
     if (clip is None) != (transcript is None):
@@ -132,10 +136,11 @@ def export(
         loaded = open_checkpoint(checkpoint, random_weights)
         folder = output or Path("export") / loaded.recipe.name
         feeds = (clip, transcript) if clip is not None else None
-        bundle, report = export_checkpoint(loaded, folder, source=checkpoint, clip=feeds, on_step=step)
+        bundle, report = export_checkpoint(
+            loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, on_step=step
+        )
     print_parity(report)
-    if not bundle.manifest.trained:
-        _note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
+    _note_training(bundle)
     typer.echo(f"wrote {folder}")
 
 
@@ -256,8 +261,7 @@ def run(
         threads=threads,
     )
     opened = open_bundle(bundle)
-    if not opened.manifest.trained:
-        _note("the fusion head of this bundle is untrained: its intensities mean nothing yet")
+    _note_training(opened)
     with JsonLines(output) as lines:
         for file in source:
             with _progress() as progress:
@@ -554,6 +558,15 @@ def _pair(text: str, option: str, shape: str) -> tuple[str, str]:
     if not (key and sign and value):
         raise UsageError(f"{option} {text}: expected {shape}")
     return key, value
+
+
+def _note_training(bundle: Bundle) -> None:
+    """Say what intensities are worth, where they are not those of a model trained on people."""
+    manifest = bundle.manifest
+    if not manifest.trained:
+        _note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
+    elif "synthetic" in manifest.trained_on:
+        _note(f"the fusion head was trained on {manifest.trained_on}: its intensities are not people's feelings")
 
 
 def _note(text: str) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from taemi_edge import __version__
 from taemi_edge.bundle import FILES, GOLDEN, TOKENIZER, Bundle, open_bundle, write_manifest, write_tokens
 from taemi_edge.checkpoint import Checkpoint
-from taemi_edge.errors import CheckFailedError, ExportError
+from taemi_edge.errors import CheckFailedError, CheckpointError, ExportError
 from taemi_edge.folders import new_folder
 from taemi_edge.golden import demo_clip, make_cases, save_cases
 from taemi_edge.parity import ParityReport, check_parity
@@ -36,6 +36,7 @@ def export_checkpoint(
     *,
     source: str,
     clip: tuple[Path, Path | None] | None = None,
+    untrained_tokens: bool = False,
     on_step: Report = lambda _: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export a model as a bundle, whole or not at all.
@@ -43,12 +44,19 @@ def export_checkpoint(
     Args:
         source: where the checkpoint came from, for the manifest.
         clip: a video with a face, speech and its transcript for the golden feeds; the demo clip by default.
+        untrained_tokens: export even though training never reached some of the tokens.
         on_step: told what is being done.
 
     Raises:
+        CheckpointError: a token never received a gradient.
         ExportError: a graph lost a dynamic dimension or failed the ONNX checker.
         CheckFailedError: a part is further from PyTorch than its tolerance.
     """
+    if checkpoint.state.untrained_tokens and not untrained_tokens:
+        raise CheckpointError(
+            f"{source}: expected trained tokens, but that of {' and '.join(checkpoint.state.untrained_tokens)} never "
+            f"received a gradient: train with modality dropout, or pass --untrained-tokens and never lose that stream"
+        )
     reference = Reference(checkpoint)
     with new_folder(output, FILES) as draft:
         parts = {}

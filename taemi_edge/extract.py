@@ -241,7 +241,7 @@ def _read_media(place: Path, vision: VisionSpec, audio: AudioSpec, inputs: ClipI
                 return longest_s
         rest = media.rest()
         inputs.crops += reader.crops(rest.frames)
-        inputs.segments += reader.segments(rest.samples, media.length_s)
+        inputs.segments += reader.segments(rest.samples, rest.end_s)
         if media.damaged_packets:
             inputs.remarks.append(f"{media.damaged_packets} damaged packets")
         if media.length_s <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -323,6 +324,19 @@ class _Event(ctypes.Structure):
 
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+def restart_voice() -> None:
+    """Forget everything said so far: the phase of espeak-ng's waves carries over from one utterance to the next.
+
+    It lies in static variables that espeak_Terminate leaves as they are (espeak-ng 1.52), so the library is unloaded.
+    """
+    if not _espeak.cache_info().currsize:
+        return
+    library, _ = _espeak()
+    library.espeak_Terminate()
+    _espeak.cache_clear()
+    _ctypes.dlclose(library._handle)
 
 
 @cache

@@ -28,7 +28,7 @@ from taemi_edge.corpus import COLUMNS, SYNTHETIC_MARK
 from taemi_edge.errors import UsageError
 from taemi_edge.folders import new_file, new_folder
 from taemi_edge.spec import EMOTIONS, Array, Modality
-from taemi_edge.synth import Expression, Look, draw_empty_room, draw_face, speak
+from taemi_edge.synth import Expression, Look, draw_empty_room, draw_face, restart_voice, speak
 from taemi_edge.workers import run_parallel
 
 FRAMES_PER_SECOND = Fraction(10)
@@ -171,7 +171,7 @@ def plan_clip(rng: np.random.Generator) -> ClipPlan:
         if rng.random() < share:
             length, start = rng.uniform(0.1, 0.3), rng.uniform(0.0, 0.7)
             bursts[modality] = (start, start + length)  # type: ignore[index]
-    voices = ("en-us", "en-us+m3", "en-us+m7", "en-us+f2", "en-us+f4")
+    voices = ("en-us", "en-us+m3", "en-us+f2")
     return ClipPlan(labels, shots, _draw_look(rng), voices[int(rng.integers(len(voices)))], lost, gaps, bursts)
 
 
@@ -239,9 +239,11 @@ def voice_of(feeling: Array) -> dict[str, int]:
     """Pitch, words per minute and loudness of a feeling (6,), for `taemi_edge.synth.speak`."""
     admiration, amusement, determination, pain, excitement, joy = (float(value) for value in feeling)
     return {
-        "pitch": round(float(np.clip(48 + 30 * joy + 16 * excitement - 28 * determination, 0, 99))),
-        "words_per_minute": round(185 * (1 + 0.30 * excitement + 0.15 * amusement - 0.25 * pain - 0.12 * admiration)),
-        "loudness": round(float(np.clip(85 + 60 * determination + 40 * amusement - 50 * pain, 20, 180))),
+        "pitch": round(float(np.clip(50 + 45 * joy + 20 * excitement - 45 * determination, 0, 99))),
+        "words_per_minute": round(185 * (1 + 0.40 * excitement + 0.20 * amusement - 0.30 * pain - 0.18 * admiration)),
+        "loudness": round(
+            float(np.clip(95 + 80 * determination + 55 * amusement - 65 * pain - 45 * admiration, 20, 200))
+        ),
     }
 
 
@@ -263,7 +265,7 @@ def _ambience(scene: int, count: int, rng: np.random.Generator) -> Array:
     else:
         rumble = np.convolve(noise, np.ones(120) / 120, mode="same")
         sound = 0.5 * rumble + 0.05 * noise * ((time_s * 3.3) % 1 < 0.06)
-    return sound.astype(np.float32)
+    return (1.8 * sound).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -385,6 +387,7 @@ def write_corpus(
 def write_clip(folder: Path, seed: int, index: int) -> tuple[int, Array]:
     """Draw, speak and write one clip; gives its number and its labels (6,)."""
     cv2.setNumThreads(1)
+    restart_voice()
     rng = np.random.default_rng([seed, index])
     plan = plan_clip(rng)
     track = _speak_plan(plan, rng)

@@ -19,8 +19,8 @@ from taemi_edge.spec import EMOTIONS, MODALITIES, Array
 
 FEATURE_DIMS: dict[str, int] = {"vision": 32, "audio": 32, "text": 32}
 STEPS: dict[str, int] = {"vision": 16, "audio": 24, "text": 8}
-TOPICS = 8
-_STEP_NOISE = {"vision": 6.0, "audio": 4.0, "text": 1.0}
+TOPICS = 6
+_STEP_NOISE = {"vision": 5.0, "audio": 3.5, "text": 1.0}
 _TEXT_NOISE = 2.0  # in standard deviations of a label
 _BURST_SHARE: dict[str, float] = {"vision": 0.5, "audio": 0.3}
 _LABEL_MEAN, _LABEL_STD = 0.233, 0.356  # of 0 with probability .65, else 1/3, 2/3 or 1
@@ -108,8 +108,8 @@ def _world() -> dict[str, Array]:
 def _with_bursts(rng: np.random.Generator, steps: Array, share: float) -> Array:
     """Some clips have 10 to 30 % of their steps drowned in noise of four standard deviations."""
     count, length, _ = steps.shape
-    struck = rng.random(count) < share
-    drowned = (rng.random((count, length)) < rng.uniform(0.1, 0.3, count)[:, None]) & struck[:, None]
+    struck = rng.random((count,)) < share
+    drowned = (rng.random((count, length)) < rng.uniform(0.1, 0.3, (count, 1))) & struck[:, None]
     noise = 4.0 * steps.std() * rng.standard_normal(steps.shape)
     drowned_steps: Array = np.where(drowned[..., None], noise, steps)
     return drowned_steps

@@ -87,7 +87,8 @@ def print_description(description: BundleDescription) -> None:
         )
     make_console().print(table)
     source = manifest.provenance
-    typer.echo(f"fusion head   {'trained' if description.trained else 'untrained'}")
+    trained_on = f"trained on {manifest.trained_on}" if manifest.trained_on else "trained"
+    typer.echo(f"fusion head   {trained_on if description.trained else 'untrained'}")
     typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
     typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
     typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))

@@ -38,6 +38,8 @@ from taemi_edge.store import INDEX, FeatureStore, is_store, open_store, require_
 from taemi_edge.train import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
+#: Drawing takes longer than an epoch of a small run.
+DRAW_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _run(
     on_epoch: Callable[[EpochMetrics], None],
 ) -> None:
     """Train to the end; whatever stops it, the state of the last whole step lies on disk."""
-    saved_s = time.monotonic()
+    saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
     with _interruptible() as stopped, _events(options.tensorboard) as write_events:
 
         def after_step(running: Trainer) -> bool:
@@ -157,12 +159,17 @@ def _run(
             return not stopped.is_set()
 
         def after_epoch(metrics: EpochMetrics) -> None:
+            nonlocal drawn_s
             _write_metrics(trainer.history, options.run)
+            if time.monotonic() - drawn_s > DRAW_EVERY_S:
+                _draw_curve(trainer.history, options.run)
+                drawn_s = time.monotonic()
             write_events(metrics)
             on_epoch(metrics)
 
         finished = trainer.run(after_step, after_epoch)
     trainer.save(options.run / STATE)
+    _draw_curve(trainer.history, options.run)
     if not finished:
         raise InterruptedRunError(
             f"stopped after step {trainer.step} of {trainer.steps}; {options.run / STATE} holds it: go on with --resume"
@@ -281,12 +288,18 @@ def _clips(checkpoint: Checkpoint, options: TrainOptions) -> _Data:
 def _write_metrics(history: list[EpochMetrics], run: Path) -> None:
     with new_file(run / METRICS) as draft:
         draft.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in history))
+
+
+def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
+    """The curve so far; without matplotlib there is none, and metrics.jsonl has all of it."""
+    if not history:
+        return
     try:
         from taemi_edge.plots import plot_training
 
         plot_training(history, run / CURVE)
     except MissingExtraError:
-        pass  # the curve is a convenience: metrics.jsonl has all of it
+        return
 
 
 @contextmanager

