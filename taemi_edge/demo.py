@@ -1,25 +1,33 @@
-"""The main way on one clip: export taemi-mobile, check parity, run while camera, microphone and transcript drop out."""
+"""The main way, shown: export taemi-mobile, check parity, run one clip while its streams drop out, judge 40 others."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from taemi_edge import __version__
 from taemi_edge.bundle import Bundle, open_bundle, read_manifest
-from taemi_edge.errors import BundleError, CheckFailedError, MissingExtraError
+from taemi_edge.corpus import read_mark
+from taemi_edge.describe import to_json
+from taemi_edge.errors import BundleError, CheckFailedError, MissingExtraError, StoreError
+from taemi_edge.evaluate import Evaluation, evaluate_on
+from taemi_edge.folders import new_file
 from taemi_edge.golden import demo_clip
+from taemi_edge.packaged_weights import head_name
 from taemi_edge.parity import ParityReport, check_parity
-from taemi_edge.plots import check_plot_file, plot_timeline
+from taemi_edge.plots import check_plot_file, plot_evaluation, plot_timeline
 from taemi_edge.recipe import ModelRecipe, load_recipe, recipe_hash
 from taemi_edge.run import JsonLines, Progress, RunOptions, RunSummary, run_file
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.spec import Modality
+from taemi_edge.synthetic_corpus import MADE_BY, write_corpus
 
 MODEL = "taemi-mobile"
+#: Clips that no weights were trained on: another seed than the training corpus's 0.
+HELD_OUT_CLIPS, HELD_OUT_SEED = 40, 1
 
 #: What is taken away and when, as shares of the clip: each stream alone, then all three at once.
 _LOSSES: tuple[tuple[Modality, float, float], ...] = (
@@ -41,6 +49,8 @@ class DemoResult:
     report: ParityReport
     summary: RunSummary
     drops: tuple[Drop, ...]
+    #: On held-out synthetic clips, with learned tokens and with zeros; empty for a clip of the user's own.
+    evaluations: tuple[Evaluation, ...]
     files: tuple[Path, ...]
 
 
@@ -60,7 +70,7 @@ def run_demo(
         video: the user's own clip; the synthetic one that ships with the package by default. Without a transcript its
             speech is recognised where faster-whisper is installed.
         bundles: where the bundle `taemi-mobile` lies or is made; one that is there and unchanged is not built again.
-        output: the folder for predictions.jsonl, annotated.mp4 and timeline.png.
+        output: the folder for predictions.jsonl, annotated.mp4, timeline.png, and evaluation.json and .png.
 
     Raises:
         CheckFailedError: the bundle is not what PyTorch gave.
@@ -94,19 +104,59 @@ def run_demo(
     with JsonLines(output / "predictions.jsonl") as lines:
         summary = run_file(bundle, video, options, lines, on_progress)
     plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
-    files = tuple(file for file in (lines.file, options.annotate, timeline) if file is not None)
-    return DemoResult(bundle, built, report, summary, drops, files)
+    files = [file for file in (lines.file, options.annotate, timeline) if file is not None]
+    evaluations: tuple[Evaluation, ...] = ()
+    if not own and find_spec("espeakng_loader") is not None:
+        evaluations = tuple(_judge_held_out(folder, output, on_step, on_progress))
+        files += [output / "evaluation.json", output / "evaluation.png"]
+    return DemoResult(bundle, built, report, summary, drops, evaluations, tuple(files))
+
+
+def _judge_held_out(
+    bundle: Path, output: Path, on_step: Callable[[str], None], on_progress: Progress
+) -> list[Evaluation]:
+    """Make labelled clips that nothing was trained on, and judge the bundle with each stream lost in turn."""
+    corpus, features = output / "held-out", output / "held-out-features"
+    mark = read_mark(corpus)
+    if mark is None or (mark.clips, mark.seed, mark.made_by) != (HELD_OUT_CLIPS, HELD_OUT_SEED, MADE_BY):
+        on_step(f"making {HELD_OUT_CLIPS} held-out synthetic clips")
+        shutil.rmtree(corpus, ignore_errors=True)
+        write_corpus(
+            corpus,
+            HELD_OUT_CLIPS,
+            HELD_OUT_SEED,
+            on_progress=lambda done: on_progress("making clips", done, HELD_OUT_CLIPS),
+        )
+        shutil.rmtree(features, ignore_errors=True)
+    on_step(f"judging {MODEL} on {HELD_OUT_CLIPS} held-out synthetic clips")
+
+    def judge() -> list[Evaluation]:
+        return evaluate_on(
+            str(bundle), corpus, "all", tokens=("learned", "zeros"), store_folder=features, on_progress=on_progress
+        )
+
+    try:
+        evaluations = judge()
+    except StoreError:  # features of an older bundle
+        shutil.rmtree(features)
+        evaluations = judge()
+    with new_file(output / "evaluation.json") as draft:
+        draft.write_text(to_json(evaluations[0]) + "\n", encoding="utf-8")
+    plot_evaluation(evaluations, output / "evaluation.png")
+    return evaluations
 
 
 def _is_current(folder: Path) -> bool:
-    """Whether the bundle there was made by this version from the recipe as it is now."""
+    """Whether the bundle there was made by this version from the recipe and the trained head as they are now."""
     try:
         provenance = read_manifest(folder).provenance
         open_bundle(folder)
     except BundleError:
         return False
     recipe = load_recipe("export", MODEL, ModelRecipe)
-    return provenance.made_by == f"taemi-edge {__version__}" and provenance.recipe_sha256 == recipe_hash(recipe)
+    head = head_name(recipe.fusion.weights) if recipe.fusion.weights else None
+    found = (provenance.made_by, provenance.recipe_sha256, provenance.weights.get("fusion"))
+    return found == (MADE_BY, recipe_hash(recipe), head)
 
 
 def _export(folder: Path, on_step: Callable[[str], None]) -> None:

@@ -192,7 +192,7 @@ class StoreWriter:
         fresh = StoreIndex(
             schema=STORE_SCHEMA,
             corpus=corpus.name,
-            synthetic=corpus.synthetic,
+            synthetic=corpus.synthetic is not None,
             labels_sha256=corpus.labels_sha256,
             encoders=dict(keys),
             reading=dict(reading),

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from taemi_edge import __version__
-from taemi_edge.corpus import COLUMNS, SYNTHETIC_MARK
+from taemi_edge.corpus import COLUMNS, SYNTHETIC_MARK, SyntheticMark
 from taemi_edge.errors import UsageError
 from taemi_edge.folders import new_file, new_folder
 from taemi_edge.spec import EMOTIONS, Array, Modality
@@ -339,12 +339,7 @@ def _draw_frames(plan: ClipPlan, track: _Track, rng: np.random.Generator) -> lis
 # --------------------------------------------------------------------------------------------------------- on disk
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """`synthetic.json`: what a corpus was made of."""
-
-    made_by: str
-    clips: int
-    seed: int
+MADE_BY = f"taemi-edge {__version__}"
 
 
 def write_corpus(
@@ -380,7 +375,7 @@ def write_corpus(
             labels[index] = values
             on_progress(done)
         _write_labels(draft, labels)
-        mark = Mark(made_by=f"taemi-edge {__version__}", clips=clips, seed=seed)
+        mark = SyntheticMark(made_by=MADE_BY, clips=clips, seed=seed)
         (draft / SYNTHETIC_MARK).write_bytes(msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
 
 

@@ -104,8 +104,13 @@ def print_demo(result: DemoResult) -> None:
     lost = ", ".join(str(drop) for drop in result.drops)
     typer.echo(f"{len(result.summary.predictions)} predictions while these were taken away: {lost}")
     typer.echo(f"real-time factor {result.summary.real_time_factor:.2f}")
-    if not result.bundle.manifest.trained:
+    if result.evaluations:
+        print_evaluations(result.evaluations)
+    manifest = result.bundle.manifest
+    if not manifest.trained:
         typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
+    elif "synthetic" in manifest.trained_on:
+        typer.echo(f"The head was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
     for file in result.files:
         typer.echo(f"  {file}")
 

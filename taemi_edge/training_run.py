@@ -9,6 +9,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -34,7 +35,7 @@ from taemi_edge.folders import new_file
 from taemi_edge.recipe import ModelRecipe, recipe_hash
 from taemi_edge.reference import seams_of
 from taemi_edge.runtime.preprocess import WordTokenizer
-from taemi_edge.store import INDEX, FeatureStore, is_store, open_store, require_encoders
+from taemi_edge.store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.train import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
@@ -249,6 +250,8 @@ def _extracted(
     on_progress: Callable[[str, int, int], None],
 ) -> FeatureStore:
     """A store of a corpus in the run's folder; its workers open the encoders from a checkpoint written beside it."""
+    if is_store(options.run / "store") and read_index(options.run / "store").complete:
+        return open_store(options.run / "store")
     folder = options.run / "untrained"
     on_stage("extracting features")
     save_checkpoint(checkpoint, folder)
@@ -259,6 +262,7 @@ def _extracted(
         workers=options.workers,
         on_progress=lambda done, total: on_progress("extracting features", done, total),
     )
+    shutil.rmtree(folder)
     return result.store
 
 

@@ -100,6 +100,6 @@ def test_an_empty_transcript_is_a_missing_modality_and_a_broken_one_is_an_error(
 
 def test_a_synthetic_corpus_is_called_so(corpus_folder):
     corpus = open_corpus(corpus_folder)
-    assert corpus.synthetic
-    assert "synthetic" in corpus.name
+    assert (corpus.synthetic.seed, corpus.synthetic.clips) == (3, 14)
+    assert corpus.name == "the synthetic corpus of seed 3 (14 clips)"
     assert [len(corpus.split(s)) for s in ("train", "valid", "test")] == [10, 2, 2]

@@ -222,7 +222,7 @@ def test_a_store_becomes_a_checkpoint_that_exports(store_folder, tmp_path):
     assert len(result.history) == 2
     checkpoint = load_checkpoint(tmp_path / "ck")
     assert checkpoint.state.trained
-    assert checkpoint.state.trained_on == "10 clips of synthetic (synthetic)"
+    assert checkpoint.state.trained_on == "10 clips of the synthetic corpus of seed 3 (14 clips)"
     lines = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert (tmp_path / "run" / "curve.png").stat().st_size > 5000
@@ -275,7 +275,7 @@ def _complete_store(source: Path, target: Path) -> None:
 
 def test_a_corpus_is_extracted_first(corpus_folder, tmp_path):
     result = train_recipe(tiny_recipe(), options(tmp_path, corpus_folder, workers=1))
-    assert result.trained_on == "10 clips of synthetic (synthetic)"
+    assert result.trained_on == "10 clips of the synthetic corpus of seed 3 (14 clips)"
     assert (tmp_path / "run" / "store" / "index.json").is_file()
 
 

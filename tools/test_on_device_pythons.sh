@@ -29,7 +29,7 @@ for version in 3.10 3.12; do
   if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
-      -e '.[plot]' pytest pytest-timeout hypothesis
+      -e '.[plot,synth]' pytest pytest-timeout hypothesis
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"
