@@ -21,7 +21,7 @@ from taemi_edge.errors import UsageError
 from taemi_edge.metrics import Interval, mean_pearson, paired_interval
 from taemi_edge.model import FusionHead
 from taemi_edge.recipe import FusionRecipe, ModelRecipe, TrainingRecipe, load_recipe
-from taemi_edge.spec import Frozen, Modality
+from taemi_edge.spec import Array, Frozen, Modality
 from taemi_edge.store import open_store
 from taemi_edge.synthetic_features import FeatureTask, generate
 from taemi_edge.train import Trainer, predict, set_statistics
@@ -91,13 +91,21 @@ LOST = ("words lost", "text only", "audio only")
 
 
 class Row(Frozen, frozen=True):
-    """A variant with its mean Pearson by measure, one value a seed; `lost` is the mean over `LOST`."""
+    """A variant with its mean Pearson by measure, one value a seed; `lost` is the mean over `LOST`.
+
+    None stands where it is undefined: a model that may see sound alone says the same of every clip without sound.
+    """
 
     variant: Variant
-    scores: dict[str, list[float]]
+    scores: dict[str, list[float | None]]
 
-    def mean(self, measure: str) -> float:
-        return float(np.mean(self.scores[measure]))
+    def mean(self, measure: str) -> float | None:
+        known = [value for value in self.scores[measure] if value is not None]
+        return float(np.mean(known)) if known else None
+
+    def paired(self, measure: str) -> Array:
+        """One value a seed for differences; an undefined one explains as little as 0."""
+        return np.array([value or 0.0 for value in self.scores[measure]])
 
 
 class Claim(Frozen, frozen=True):
@@ -192,7 +200,7 @@ def run_ablation(
     name = "the feature-level task (synthetic)" if setting.store is None else open_store(setting.store).name
     started = time.perf_counter()
     tasks = [(variant, seed) for seed in range(seeds) for variant in chosen]
-    found: dict[tuple[str, int], dict[str, float]] = {}
+    found: dict[tuple[str, int], dict[str, float | None]] = {}
     for done, (variant, seed, scores) in enumerate(
         run_parallel(_train_one, tasks, workers, _open_worker, (setting,)), 1
     ):
@@ -212,7 +220,7 @@ def _claims(rows: Mapping[str, Row], assert_them: bool) -> list[Claim]:
     def claim(text: str, better: str, worse: str, measure: str, bar: float | None = None, within: bool = False) -> None:
         if better not in rows or worse not in rows:
             return
-        differences = np.array(rows[better].scores[measure]) - np.array(rows[worse].scores[measure])
+        differences = rows[better].paired(measure) - rows[worse].paired(measure)
         claims.append(
             Claim(
                 text=text,
@@ -257,11 +265,8 @@ def _camera_claim(rows: Mapping[str, Row]) -> list[Claim]:
     """Losing the camera costs less with tokens and dropout than without."""
     if FULL not in rows or NO_ROBUSTNESS not in rows:
         return []
-    costs = [
-        np.array(rows[name].scores["natural"]) - np.array(rows[name].scores["camera lost"])
-        for name in (NO_ROBUSTNESS, FULL)
-    ]
-    saved = costs[0] - costs[1]
+    without, full = (rows[name].paired("natural") - rows[name].paired("camera lost") for name in (NO_ROBUSTNESS, FULL))
+    saved = without - full
     return [
         Claim(
             text="losing the camera costs less with tokens and modality dropout than without",
@@ -283,8 +288,8 @@ def _open_worker(setting: Setting) -> None:
     torch.set_num_threads(1)
 
 
-def _train_one(task: tuple[Variant, int]) -> tuple[str, int, dict[str, float]]:
-    """Train one variant with one seed; gives its mean Pearson by measure, 0 where it is undefined."""
+def _train_one(task: tuple[Variant, int]) -> tuple[str, int, dict[str, float | None]]:
+    """Train one variant with one seed; gives its mean Pearson by measure, None where it is undefined."""
     variant, seed = task
     train, valid, test, clean = _data(variant, seed)
     fusion = msgspec.convert({**msgspec.to_builtins(_setting.fusion), **variant.fusion, "weights": ""}, FusionRecipe)
@@ -295,12 +300,11 @@ def _train_one(task: tuple[Variant, int]) -> tuple[str, int, dict[str, float]]:
     trainer.run()
     trainer.keep_best()
 
-    def judged(examples: FeatureSet) -> float:
-        # the correlation of a constant is undefined; a row of a table still needs a number, and 0 explains nothing
-        return mean_pearson(predict(head, examples, training).numpy(), examples.labels.numpy()) or 0.0
+    def judged(examples: FeatureSet) -> float | None:
+        return mean_pearson(predict(head, examples, training).numpy(), examples.labels.numpy())
 
     scores = {m: judged(clean if m == "clean" else test.without(lost)) for m, lost in MEASURES.items()}
-    scores["lost"] = float(np.mean([scores[m] for m in LOST]))
+    scores["lost"] = float(np.mean([scores[m] or 0.0 for m in LOST]))
     return variant.name, seed, scores
 
 

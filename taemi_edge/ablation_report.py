@@ -23,7 +23,8 @@ def _lines(ablation: Ablation, command: str, picture: Path | None) -> Iterator[s
     yield f"Made by `{command}` in {ablation.seconds / 60:.1f} minutes: {ablation.seeds} seeds on {ablation.data}."
     yield "Mean Pearson over the whole test split, mean of the seeds. The paper's own numbers (arXiv 2603.14976, Tables"
     yield "3 and 4) are on Hume-Vidmimic2: they stand beside ours to compare order and distance, not values. Its .48 is"
-    yield 'for "no text anchor" without saying what takes its place; it stands at joint attention, the nearest.'
+    yield 'for "no text anchor" without saying what takes its place; it stands at joint attention, the nearest. A dash'
+    yield "is an undefined correlation: every prediction is the same."
     yield ""
     if picture is not None:
         yield f"![Mean Pearson of every variant, natural and lost streams]({picture.name})"
@@ -61,6 +62,6 @@ def _said(claim: Claim) -> str:
     return f"{'**holds**' if claim.holds else '**FAILS**'}: {claim.text}. {found}; asserted: {wanted}."
 
 
-def _figure(value: float) -> str:
-    """As the field prints correlations: .571."""
-    return f"{value:.3f}".replace("0.", ".", 1)
+def _figure(value: float | None) -> str:
+    """As the field prints correlations: .571; a dash where it is undefined."""
+    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1)

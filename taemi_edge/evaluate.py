@@ -194,7 +194,7 @@ def _remarks(scores: Mapping[str, Score]) -> list[str]:
         undefined = [emotion for emotion, value in found.pearson.items() if value is None]
         if len(undefined) == len(EMOTIONS):
             why = "there is no clip" if not found.clips else "every prediction is the same"
-            remarks.append(f"{name}: Pearson is undefined, {why}")
+            remarks.append(f"{'no signal' if name == 'none' else name}: Pearson is undefined, {why}")
         elif undefined:
             remarks.append(f"{name}: Pearson is undefined for {', '.join(undefined)}, which do not vary")
     return remarks

@@ -60,11 +60,11 @@ def pearson_of(x: Array, y: Array) -> float | None:
     """
     if not len(x):
         return None
-    a, b = x.astype(np.float64), y.astype(np.float64)
-    a, b = a - a.mean(), b - b.mean()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    a, b = (_varying(values.astype(np.float64)) for values in (x, y))
+    if a is None or b is None:
+        return None
     # the clip keeps rounding from giving 1.0000000000000002
-    return float(np.clip(a @ b / norms, -1, 1)) if norms > 1e-12 else None
+    return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))
 
 
 def mean_pearson(predicted: Array, labels: Array) -> float | None:
@@ -89,6 +89,13 @@ def paired_interval(differences: Array) -> Interval:
 
 #: Student's t at .975 by degrees of freedom.
 _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+
+
+def _varying(values: Array) -> Array | None:
+    """Values around their mean; None where they vary by no more than float32's rounding."""
+    centred: Array = values - values.mean()
+    constant = np.linalg.norm(centred) <= 1e-6 * np.linalg.norm(values) + 1e-12
+    return None if constant else centred
 
 
 def _bootstrap(predicted: Array, labels: Array, resamples: int, seed: int) -> Interval | None:

@@ -12,7 +12,7 @@ from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.folders import new_file
 from taemi_edge.parity import Pairs, ParityReport
 from taemi_edge.runtime.pipeline import Prediction
-from taemi_edge.spec import EMOTIONS, MODALITIES
+from taemi_edge.spec import EMOTIONS, MODALITIES, lost_name
 
 if TYPE_CHECKING:  # what is drawn may come from modules that import torch; drawing it needs none
     from taemi_edge.ablate import Ablation
@@ -114,12 +114,12 @@ def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
     figure = _new_figure((11, 4.5))
     by_pattern, by_emotion = figure.subplots(1, 2)
     first = evaluations[0]
-    names = ["clean", "natural", *first.patterns]
+    names = ["clean", "natural", *map(lost_name, first.patterns)]
     width = 0.8 / len(evaluations)
     for number, (evaluation, colour) in enumerate(zip(evaluations, EMOTION_COLOURS, strict=False)):
         scores = [evaluation.clean, evaluation.natural, *evaluation.patterns.values()]
         offset = (number - (len(evaluations) - 1) / 2) * width
-        label = f"{evaluation.artefact}, {evaluation.tokens} tokens"
+        label = f"{evaluation.artefact}, {evaluation.tokens} tokens".replace("zeros tokens", "zeros for tokens")
         means = [found.mean_pearson or 0.0 for found in scores]
         low = [m - (s.interval.low if s.interval else m) for m, s in zip(means, scores, strict=True)]
         high = [(s.interval.high if s.interval else m) - m for m, s in zip(means, scores, strict=True)]
@@ -127,7 +127,7 @@ def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
         by_pattern.bar(np.arange(len(names)) + offset, means, width, yerr=errors, color=colour, label=label, capsize=2)
         pearson = [evaluation.clean.pearson[emotion] or 0.0 for emotion in EMOTIONS]
         by_emotion.bar(np.arange(len(EMOTIONS)) + offset, pearson, width, color=colour)
-    by_pattern.set(ylabel="mean Pearson (bars: 95 % interval)", title=f"{first.data}, {first.split}: streams left")
+    by_pattern.set(ylabel="mean Pearson (bars: 95 % interval)", title=f"{first.data}, split {first.split}")
     by_pattern.set_xticks(range(len(names)), names, rotation=35, ha="right")
     by_pattern.legend(frameon=False, fontsize=8)
     by_emotion.set(ylabel="Pearson, clean", title="by emotion")
@@ -146,8 +146,8 @@ def plot_ablation(ablation: Ablation, file: Path) -> None:
     for row, found in enumerate(ablation.rows):
         for measure, shift, colour in (("natural", -0.18, EMOTION_COLOURS[0]), ("lost", 0.18, EMOTION_COLOURS[1])):
             label = {"natural": "natural losses", "lost": "streams lost"}[measure] if row == 0 else None
-            axis.barh(row + shift, found.mean(measure), 0.34, color=colour, alpha=0.55, label=label)
-            axis.plot(found.scores[measure], [row + shift] * ablation.seeds, ".", color=colour, markersize=5)
+            axis.barh(row + shift, found.mean(measure) or 0.0, 0.34, color=colour, alpha=0.55, label=label)
+            axis.plot(found.paired(measure), [row + shift] * ablation.seeds, ".", color=colour, markersize=5)
         if found.variant.paper is not None:
             label = "the paper, Hume-Vidmimic2" if row == 0 else None
             axis.plot(found.variant.paper, row, "k|", markersize=14, label=label)

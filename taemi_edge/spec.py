@@ -29,6 +29,19 @@ def pattern_name(pattern: frozenset[Modality]) -> str:
     return "+".join(m for m in MODALITIES if m in pattern) or "none"
 
 
+def lost_name(pattern: str) -> str:
+    """What a `pattern_name` means for who lost something: `no audio` for vision+text, `text only`, `no signal`.
+
+    >>> lost_name("vision+text")
+    'no audio'
+    """
+    left = [] if pattern == "none" else pattern.split("+")
+    lost = [m for m in MODALITIES if m not in left]
+    if not lost:
+        return "all streams"
+    return f"no {lost[0]}" if len(lost) == 1 else f"{left[0]} only" if left else "no signal"
+
+
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Immutable data whose types and unknown keys are checked when it is read from JSON or TOML."""
 

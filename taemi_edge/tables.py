@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +131,9 @@ def print_extraction(result: ExtractResult) -> None:
 
 
 def print_epoch(line: EpochMetrics) -> None:
-    """One line an epoch."""
+    """One line an epoch, above a bar that may be there: rich watches sys.stderr, which typer.echo goes around."""
     valid = "" if line.valid_mean_pearson is None else f", valid mean Pearson {line.valid_mean_pearson:.3f}"
-    typer.echo(f"epoch {line.epoch}: loss {line.loss:.4f}{valid}, {line.seconds:.1f} s", err=True)
+    sys.stderr.write(f"epoch {line.epoch}: loss {line.loss:.4f}{valid}, {line.seconds:.1f} s\n")
 
 
 def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
@@ -142,8 +143,8 @@ def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
     typer.echo(f"trained on {result.trained_on} in {result.seconds:.0f} s; kept epoch {best.epoch}{valid}")
     if result.untrained_tokens:
         typer.echo(
-            f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient, since no clip "
-            f"lacked that stream and modality dropout is off: it means nothing, and export refuses it unless told",
+            f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient: no clip lacked that "
+            f"stream, of itself or by modality dropout; it means nothing, and export refuses it unless told",
             err=True,
         )
     typer.echo(f"wrote {checkpoint}, and metrics to {run}")
@@ -194,7 +195,9 @@ def print_ablation(ablation: Ablation, page: Path) -> None:
 
 
 def _rows(evaluation: Evaluation) -> Mapping[str, Score]:
-    patterns = {f"only {name}" if name != "none" else "no signal": s for name, s in evaluation.patterns.items()}
+    from taemi_edge.spec import lost_name
+
+    patterns = {lost_name(name): found for name, found in evaluation.patterns.items()}
     return {"clean": evaluation.clean, "natural": evaluation.natural, **patterns}
 
 

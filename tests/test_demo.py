@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("matplotlib", reason="the demo draws its timeline")
+pytest.importorskip("espeakng_loader", reason="held-out clips need the extra `synth`")
 
 
 def test_the_demo_runs_reuses_its_bundle_and_rebuilds_a_damaged_one(cli, mobile_folder, tmp_path: Path):
@@ -17,7 +18,13 @@ def test_the_demo_runs_reuses_its_bundle_and_rebuilds_a_damaged_one(cli, mobile_
     done = cli("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "already built and unchanged" in done.stdout
-    assert sorted(os.listdir(tmp_path / "runs" / "demo")) == ["annotated.mp4", "predictions.jsonl", "timeline.png"]
+    made = {"annotated.mp4", "predictions.jsonl", "timeline.png", "evaluation.json", "evaluation.png"}
+    assert set(os.listdir(tmp_path / "runs" / "demo")) == {*made, "held-out", "held-out-features"}
+    found = json.loads((tmp_path / "runs" / "demo" / "evaluation.json").read_text())
+    assert found["mean_pearson"] > 0.5
+    assert found["natural"]["clips"] == 40
+    for row in ("clean", "natural", "no vision", "no audio", "no text", "zeros tokens", "synthetic"):
+        assert row in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "runs" / "demo" / "predictions.jsonl").read_text().splitlines()]
     lost = {m: sum(line["presence"][m] == "missing" for line in lines) for m in ("vision", "audio", "text")}
     assert all(count >= 5 for count in lost.values()), lost

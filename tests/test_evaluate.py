@@ -27,7 +27,7 @@ def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_
 def test_no_signal_is_undefined_and_said_to_be(tiny_folder, store_folder):
     found = evaluate_on(str(tiny_folder), store_folder, "all")[0]
     assert found.patterns["none"].mean_pearson is None
-    assert "none: Pearson is undefined, every prediction is the same" in found.remarks
+    assert "no signal: Pearson is undefined, every prediction is the same" in found.remarks
 
 
 def test_a_lost_stream_is_the_token_and_zeros_can_stand_in_for_it(tiny_folder, store_folder):
