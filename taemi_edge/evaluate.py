@@ -107,7 +107,7 @@ def evaluate_artefact(
         clean=clean,
         natural=scores["natural"],
         patterns=patterns,
-        remarks=tuple(_remarks(scores)),
+        remarks=(*_remarks(scores), *_left_out(store)),
     )
 
 
@@ -185,6 +185,15 @@ def predict_all(
             feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
         predicted[row] = artefact.run("fusion", feeds)["intensities"][0]
     return predicted
+
+
+def _left_out(store: FeatureStore) -> list[str]:
+    """Clips that could not be read: they are no part of any figure."""
+    problems = store.index.problems
+    if not problems:
+        return []
+    first = next(iter(problems))
+    return [f"{len(problems)} clips could not be read and are left out, such as {first}: {problems[first]}"]
 
 
 def _remarks(scores: Mapping[str, Score]) -> list[str]:

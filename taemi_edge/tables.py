@@ -143,10 +143,12 @@ def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
     typer.echo(f"trained on {result.trained_on} in {result.seconds:.0f} s; kept epoch {best.epoch}{valid}")
     if result.untrained_tokens:
         typer.echo(
-            f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient: no clip lacked that "
-            f"stream, of itself or by modality dropout; it means nothing, and export refuses it unless told",
+            f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient: no clip "
+            f"lacked that stream, of itself or by modality dropout; export refuses it unless told",
             err=True,
         )
+    for clip_id, problem in sorted(result.problems.items()):
+        typer.echo(f"  left out {clip_id}: {problem}", err=True)
     typer.echo(f"wrote {checkpoint}, and metrics to {run}")
 
 

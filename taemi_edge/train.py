@@ -213,9 +213,10 @@ class Trainer:
         loss = training_loss(self.head.fuse(batch.features, batch.masks, present), batch.labels, self.recipe)
         if not torch.isfinite(loss):
             self.keep_best()
+            kept = f"the weights of epoch {self.best_epoch} are kept" if self.best_epoch else "no epoch was finished"
             raise TrainingError(
                 f"step {step + 1}: expected a loss that is a number, got {loss.item()}: lower learning_rate or look "
-                f"for broken features; the best weights so far (epoch {self.best_epoch}) are kept"
+                f"for broken features; {kept}"
             )
         for group in self._optimiser.param_groups:
             group["lr"] = self._schedule.at(step)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import msgspec
 
@@ -27,10 +26,10 @@ from taemi_edge.artefact import checkpoint_artefact
 from taemi_edge.bundle import sha256_of
 from taemi_edge.checkpoint import Checkpoint, State, new_checkpoint, save_checkpoint
 from taemi_edge.clips import ClipExamples
-from taemi_edge.corpus import is_corpus, open_corpus
+from taemi_edge.corpus import Clip, is_corpus, open_corpus
 from taemi_edge.dataset import Examples, feature_set
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
-from taemi_edge.extract import Reading, extract_features
+from taemi_edge.extract import Reading, extract_features, read_clip
 from taemi_edge.folders import new_file
 from taemi_edge.recipe import ModelRecipe, recipe_hash
 from taemi_edge.reference import seams_of
@@ -73,6 +72,8 @@ class TrainResult:
     best_epoch: int
     untrained_tokens: tuple[str, ...]
     trained_on: str
+    #: Why clips were left out, by id.
+    problems: dict[str, str]
     seconds: float
 
 
@@ -84,6 +85,7 @@ class _Data:
     valid: Examples | None
     described: str
     sha256: str
+    problems: dict[str, str]
 
 
 def train_recipe(
@@ -137,6 +139,7 @@ def train_recipe(
         best_epoch=trainer.best_epoch,
         untrained_tokens=trainer.untrained_tokens,
         trained_on=data.described,
+        problems=data.problems,
         seconds=time.perf_counter() - started,
     )
 
@@ -209,7 +212,7 @@ def _open_data(
     on_progress: Callable[[str, int, int], None],
 ) -> _Data:
     if checkpoint.recipe.training.encoders == "end-to-end":
-        return _clips(checkpoint, options)
+        return _clips(checkpoint, options, on_stage, on_progress)
     if is_store(options.data):
         store = open_store(options.data)
     elif is_corpus(options.data):
@@ -224,7 +227,7 @@ def _open_data(
     described = f"{len(train)} clips of {store.name}"
     if provided := [m for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")]:
         described += f", {' and '.join(provided)} as provided features"
-    return _Data(train, valid, described, sha256_of(store.folder / INDEX))
+    return _Data(train, valid, described, sha256_of(store.folder / INDEX), store.index.problems)
 
 
 def _require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: TrainOptions) -> None:
@@ -266,19 +269,35 @@ def _extracted(
     return result.store
 
 
-def _clips(checkpoint: Checkpoint, options: TrainOptions) -> _Data:
+def _clips(
+    checkpoint: Checkpoint,
+    options: TrainOptions,
+    on_stage: Callable[[str], None],
+    on_progress: Callable[[str, int, int], None],
+) -> _Data:
+    """The clips themselves, each read once beforehand: a broken one is left out and told, not met in an epoch."""
     if not is_corpus(options.data):
         raise UsageError(f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store")
     corpus = open_corpus(options.data)
     seams = seams_of(checkpoint)
     tokenizer = WordTokenizer(checkpoint.tokenizer_json, seams.text.max_tokens)
-    readable = [clip for clip in corpus.clips if clip.has_media]
-    train, valid = ([clip for clip in readable if clip.split == split] for split in ("train", "valid"))
+    on_stage("reading clips")
+    clips: dict[str, list[Clip]] = {"train": [], "valid": []}
+    problems: dict[str, str] = {}
+    wanted = [clip for clip in corpus.clips if clip.split in clips]
+    for done, clip in enumerate(wanted, 1):
+        try:
+            read_clip(clip, seams.vision, seams.audio)
+            clips[clip.split].append(clip)
+        except InputError as error:
+            problems[clip.id] = str(error)
+        on_progress("reading clips", done, len(wanted))
+    train, valid = clips["train"], clips["valid"]
     if not train:
-        raise InputError(f"{options.data}: expected clips in the split 'train', found none with media")
+        raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")
 
-    def examples(clips: list[Any]) -> ClipExamples:
-        return ClipExamples(clips, seams.vision, seams.audio, tokenizer, Reading())
+    def examples(chosen: list[Clip]) -> ClipExamples:
+        return ClipExamples(chosen, seams.vision, seams.audio, tokenizer, Reading())
 
     described = f"{len(train)} clips of {corpus.name}, end to end"
     return _Data(
@@ -286,6 +305,7 @@ def _clips(checkpoint: Checkpoint, options: TrainOptions) -> _Data:
         examples(valid) if valid else None,
         described,
         sha256(corpus.labels_sha256.encode()).hexdigest(),
+        problems,
     )
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+#: Small networks on busy cores: a second thread makes each step wait for the slower one. Child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from taemi_edge.bundle import Bundle, open_bundle
 from taemi_edge.golden import demo_clip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -23,7 +24,7 @@ from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import read_transcript
 from taemi_edge.spec import MODALITIES
-from taemi_edge.store import INDEX, PENDING, FeatureStore, open_store
+from taemi_edge.store import INDEX, PENDING, FeatureStore, open_store, write_pending
 from tests.media import damage_middle, tone, write_media
 from tests.test_corpus import ROW, write_labels
 
@@ -249,3 +250,22 @@ def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, c
 def test_open_bundle_is_what_keys_are_made_of(tiny_folder):
     assert set(open_bundle(tiny_folder).manifest.provenance.encoder_sha256) == set(MODALITIES)
     assert issubclass(StoreError, InputError)
+
+
+@pytest.mark.parametrize("moment", ["a shard without its index", "an index before its pending clips went"])
+def test_a_kill_while_a_shard_is_written_loses_nothing(corpus_folder, store_folder, tiny_folder, tmp_path, moment):
+    """Both orders in which a shard, its index and its pending clips can be found after a kill."""
+    copy = tmp_path / "store"
+    shutil.copytree(store_folder, copy)
+    index = json.loads((copy / INDEX).read_text())
+    (copy / PENDING).mkdir()
+    for clip_id, features in open_store(store_folder).features(list(index["clips"])[:4]):
+        write_pending(copy, clip_id, features, tuple(index["clips"][clip_id]["remarks"]))
+    (copy / PENDING / ".draft-1-00009.safetensors").write_bytes(b"half")
+    (copy / PENDING / "00013.safetensors").write_bytes(b"torn")
+    index["complete"] = False
+    if moment.startswith("a shard"):
+        index["clips"], index["shards"] = {}, {}
+    (copy / INDEX).write_text(json.dumps(index))
+    assert same_features(extracted(corpus_folder, tiny_folder, copy), open_store(store_folder))
+    assert sorted(f.name for f in copy.iterdir()) == [INDEX, "shard-00000.safetensors"]

@@ -106,7 +106,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best(task):
     running.run(lambda r: r.step < 8)  # into the second epoch
     best = {k: v.clone() for k, v in running._best.items()}
     running.examples = FeatureSet(running.examples.sequences, torch.full_like(running.examples.labels, torch.nan))
-    with pytest.raises(TrainingError, match=r"step 9: expected a loss that is a number, got nan.*epoch 1\) are kept"):
+    with pytest.raises(
+        TrainingError, match=r"step 9: expected a loss that is a number, got nan.*weights of epoch 1 are kept"
+    ):
         running.run()
     assert equal({k: v for k, v in weights(running).items() if k in best}, best)
 
@@ -290,6 +292,37 @@ def test_end_to_end_training_changes_the_encoders(corpus_folder, tmp_path):
     for part in ("vision.", "audio.", "text.", "fusion."):
         names = [n for n in before if n.startswith(part) and before[n].is_floating_point()]
         assert any(not torch.equal(before[n], after[n]) for n in names), part
+
+
+def test_clips_that_cannot_be_read_are_left_out_and_told(corpus_folder, tmp_path):
+    import shutil
+
+    corpus = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    (corpus / "raw" / "00002.mp4").write_bytes(b"torn")
+    stored = train_recipe(tiny_recipe(), options(tmp_path, corpus, workers=1))
+    assert list(stored.problems) == ["00002"]
+    recipe = tiny_recipe(**{"training.encoders": "end-to-end", "training.epochs": "1", "training.batch_size": "9"})
+    live = train_recipe(recipe, TrainOptions(data=corpus, output=tmp_path / "live", run=tmp_path / "live-run"))
+    assert list(live.problems) == ["00002"]
+    assert live.trained_on.startswith("9 clips")
+
+
+def test_a_run_that_breaks_keeps_its_best_checkpoint(store_folder, tmp_path, monkeypatch):
+    from taemi_edge import train
+
+    good = train.training_loss
+
+    def broken(predicted, labels, recipe):
+        calls.append(1)
+        return good(predicted, labels, recipe) * (torch.nan if len(calls) > 2 else 1.0)
+
+    calls: list[int] = []
+    monkeypatch.setattr(train, "training_loss", broken)
+    with pytest.raises(TrainingError, match="step 3: .*weights of epoch 2 are kept"):
+        train_recipe(
+            tiny_recipe(**{"training.epochs": "4", "training.keep": '"last"'}), options(tmp_path, store_folder)
+        )
+    assert load_checkpoint(tmp_path / "ck").state.trained
 
 
 def test_end_to_end_batches_are_what_a_store_holds(corpus_folder, store_folder):
