@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -514,7 +515,7 @@ def ablate(
             on_progress=lambda done, total: counted("training variants", done, total),
         )
     plot_ablation(ablation, picture)
-    write_report(ablation, output, " ".join(["taemi-edge", *sys.argv[1:]]), picture)
+    write_report(ablation, output, shlex.join(["taemi-edge", *sys.argv[1:]]), picture)
     if json_file is not None:
         with new_file(json_file) as draft:
             draft.write_text(to_json(ablation) + "\n", encoding="utf-8")

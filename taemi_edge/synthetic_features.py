@@ -16,6 +16,7 @@ import numpy as np
 
 from taemi_edge.dataset import FeatureSet, features_from_arrays
 from taemi_edge.spec import EMOTIONS, MODALITIES, Array
+from taemi_edge.synthetic_labels import draw_labels, standardise
 
 FEATURE_DIMS: dict[str, int] = {"vision": 32, "audio": 32, "text": 32}
 STEPS: dict[str, int] = {"vision": 16, "audio": 24, "text": 8}
@@ -23,7 +24,6 @@ TOPICS = 6
 _STEP_NOISE = {"vision": 5.0, "audio": 3.5, "text": 1.0}
 _TEXT_NOISE = 2.0  # in standard deviations of a label
 _BURST_SHARE: dict[str, float] = {"vision": 0.5, "audio": 0.3}
-_LABEL_MEAN, _LABEL_STD = 0.233, 0.356  # of 0 with probability .65, else 1/3, 2/3 or 1
 _WORLD_SEED = 20_26
 
 
@@ -65,7 +65,7 @@ Sequences = dict[str, list[Array]]
 def _draw_clips(rng: np.random.Generator, count: int, segments: int) -> tuple[Sequences, Array]:
     world = _world()
     labels = draw_labels(rng, count)
-    z = (labels - _LABEL_MEAN) / _LABEL_STD
+    z = standardise(labels)
     topics = np.stack([rng.permutation(TOPICS)[:segments] for _ in range(count)])  # (N, segments)
     true_segment = rng.integers(segments, size=count)
     topic = topics[np.arange(count), true_segment]
@@ -76,7 +76,7 @@ def _draw_clips(rng: np.random.Generator, count: int, segments: int) -> tuple[Se
     sequences: Sequences = {"text": list(text.astype(np.float32))}
     partly: tuple[str, ...] = ("vision", "audio")
     for m in partly:
-        shown = (draw_labels(rng, count * segments) - _LABEL_MEAN) / _LABEL_STD
+        shown = standardise(draw_labels(rng, count * segments))
         shown = shown.reshape(count, segments, len(EMOTIONS))
         shown[np.arange(count), true_segment] = z
         moments = shown @ world[m] + world[f"{m}_topic"][topics]  # (N, segments, D)
@@ -84,15 +84,6 @@ def _draw_clips(rng: np.random.Generator, count: int, segments: int) -> tuple[Se
         steps = steps + _STEP_NOISE[m] * rng.standard_normal(steps.shape)
         sequences[m] = list(_with_bursts(rng, steps, _BURST_SHARE[m]).astype(np.float32))
     return sequences, labels
-
-
-def draw_labels(rng: np.random.Generator, count: int) -> Array:
-    """Sparse intensities in {0, 1/3, 2/3, 1}, (count, 6): each emotion active with probability .35, at least one."""
-    active = rng.random((count, len(EMOTIONS))) < 0.35
-    bare = np.flatnonzero(~active.any(1))
-    active[bare, rng.integers(len(EMOTIONS), size=len(bare))] = True
-    labels: Array = np.where(active, rng.integers(1, 4, active.shape) / 3, 0.0)
-    return labels
 
 
 def _world() -> dict[str, Array]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from taemi_edge.runtime.sources import MediaFile
 
 pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
 
-from taemi_edge.synthetic_corpus import SCENES, draw_labels, expression_of, plan_clip, voice_of, write_corpus
+from taemi_edge.synthetic_corpus import SCENES, expression_of, plan_clip, voice_of, write_corpus
+from taemi_edge.synthetic_labels import draw_labels, standardise
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -30,6 +33,17 @@ def test_the_same_seed_gives_the_same_files_whatever_the_workers(tmp_path):
     write_corpus(tmp_path / "other", 3, 8, workers=2)
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
     assert hashes(tmp_path / "one") != hashes(tmp_path / "other")
+
+
+def test_every_voice_says_the_same_in_every_process():
+    script = (
+        "import hashlib\nfrom taemi_edge.synth import restart_voice, speak\n"
+        "from taemi_edge.synthetic_corpus import VOICES\n"
+        "for voice in VOICES:\n    speak('something else', pitch=20)\n    restart_voice()\n"
+        "    print(hashlib.sha256(speak('what a joyful morning', voice=voice).samples.tobytes()).hexdigest())\n"
+    )
+    said = {subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout for _ in range(5)}
+    assert len(said) == 1
 
 
 def test_the_layout_is_the_data_sets(corpus_folder):
@@ -79,9 +93,11 @@ def test_one_scene_shows_the_labels_and_only_the_words_say_which():
 def test_texts_are_many_and_labels_are_sparse():
     plans = [plan_clip(np.random.default_rng([3, i])) for i in range(500)]
     assert len({" ".join(s.text for s in p.shots) for p in plans}) > 495
-    labels = np.stack([draw_labels(np.random.default_rng([4, i])) for i in range(2000)])
+    labels = draw_labels(np.random.default_rng(4), 2000)
     assert labels.any(1).all()
     assert (labels > 0).mean() == pytest.approx(0.35, abs=0.03)
+    z = standardise(labels)
+    assert (z.mean(), z.std()) == pytest.approx((0, 1), abs=0.05)
 
 
 def test_no_two_emotions_look_and_sound_alike():
