@@ -19,6 +19,7 @@ ROOMS = [
     "spec",
     "store",
     "synthetic_corpus",
+    "synthetic_labels",
     "tables",
     "workers",
     "bundle",
