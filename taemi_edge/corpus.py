@@ -88,6 +88,12 @@ class Corpus:
         mark = self.synthetic
         return f"the synthetic corpus of seed {mark.seed} ({mark.clips} clips)" if mark else self.folder.name
 
+    def unlabelled(self) -> list[str]:
+        """The ids of media that no label file names, as those of a test split whose labels are kept back."""
+        known = {clip.id for clip in self.clips}
+        found = {file.stem for name in ("raw", "audio") for file in (self.folder / name).glob("*.*")}
+        return sorted(found - known)
+
     def split(self, name: str) -> list[Clip]:
         return [clip for clip in self.clips if clip.split == name]
 

@@ -70,6 +70,8 @@ class ExtractResult:
     encoded: int
     problems: dict[str, str]
     remarks: dict[str, tuple[str, ...]]
+    #: Media that no label file names.
+    unlabelled: list[str]
 
 
 def extract_features(
@@ -96,6 +98,7 @@ def extract_features(
     Raises:
         StoreError: `output` holds another store. InputError: with `strict`, the first clip that cannot be read.
     """
+    unlabelled = corpus.unlabelled()
     chosen = [clip for clip in corpus.clips if not splits or clip.split in splits]
     if not chosen:
         raise CorpusError(f"{corpus.folder}: expected clips in {', '.join(splits)}, found none: it has other splits")
@@ -126,7 +129,7 @@ def extract_features(
             on_progress(done, len(by_id))
     store = writer.finish(problems)
     noticed = {i: entry.remarks for i, entry in sorted(store.index.clips.items()) if entry.remarks}
-    return ExtractResult(store, len(waiting) - len(problems), dict(sorted(problems.items())), noticed)
+    return ExtractResult(store, len(waiting) - len(problems), dict(sorted(problems.items())), noticed, unlabelled)
 
 
 def read_clip(

@@ -126,6 +126,8 @@ def print_extraction(result: ExtractResult) -> None:
             counts.setdefault(remark, []).append(clip_id)
     for remark, ids in sorted(counts.items(), key=lambda entry: -len(entry[1])):
         typer.echo(f"  {len(ids)} with {remark}: {_some(ids)}", err=True)
+    if result.unlabelled:
+        typer.echo(f"  {len(result.unlabelled)} without a label, left out: {_some(result.unlabelled)}", err=True)
     for clip_id, problem in result.problems.items():
         typer.echo(f"  left out {clip_id}: {problem}", err=True)
 

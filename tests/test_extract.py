@@ -117,6 +117,7 @@ def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(t
     shutil.copy(demo_video, corpus / "raw" / "00001.mp4")
     (corpus / "raw" / "00002.mp4").write_bytes(b"")
     (corpus / "raw" / "00003.mp4").write_bytes(b"not a video")
+    shutil.copy(demo_video, corpus / "raw" / "00099.mp4")  # no label file names it
     write_media(corpus / "raw" / "00005.mp4", frame_times_s=[0.0, 0.04])  # .06 s, no face, no sound
     damage_middle(demo_video, corpus / "raw" / "00006.mp4")
     shutil.copy(demo_video, corpus / "raw" / "00007.mp4")
@@ -125,6 +126,7 @@ def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(t
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     store = open_store(tmp_path / "store")
+    assert "1 without a label, left out: 00099" in done.stderr
     assert sorted(store.index.clips) == ["00001", "00005", "00006"]
     assert list(store.index.problems) == ["00002", "00003", "00004", "00007"]
     for clip_id, reason in (
