@@ -19,19 +19,32 @@ for recipe in taemi-tiny taemi-mobile; do
   .venv/bin/taemi-edge export "$recipe" --output "$bundles/$recipe" > /dev/null
 done
 
-for version in 3.10 3.12; do
-  python=$(find_python "$version")
-  if [ -z "$python" ]; then
-    echo "CPython $version is not on this machine: its runtime tests are left out"
-    continue
-  fi
-  venv=.venv-$version
+test_on() { # test_on VERSION PYTHON: make its environment where that is needed, then run the tests there
+  local venv=.venv-$1
   if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
-    "$python" -m venv "$venv"
+    "$2" -m venv "$venv"
     "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
       -e '.[plot,synth]' pytest pytest-timeout hypothesis
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"
   TAEMI_EDGE_TEST_BUNDLES=$bundles "$venv/bin/python" -m pytest -q -p no:cacheprovider
+}
+
+# Side by side: one interpreter leaves half of two cores idle. Their lines are printed one after the other.
+declare -A jobs
+for version in 3.10 3.12; do
+  python=$(find_python "$version")
+  if [ -z "$python" ]; then
+    echo "CPython $version is not on this machine: its runtime tests are left out"
+    continue
+  fi
+  (set -e; test_on "$version" "$python") > "$bundles/$version.log" 2>&1 &
+  jobs[$version]=$!
 done
+failed=0
+for version in "${!jobs[@]}"; do
+  wait "${jobs[$version]}" || failed=1
+  cat "$bundles/$version.log"
+done
+exit "$failed"
