@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taemi_edge.errors import StoreError
 from taemi_edge.model import FusionHead
 from taemi_edge.spec import MODALITIES, Array
 from taemi_edge.store import FeatureStore
@@ -113,10 +112,7 @@ def feature_set(store: FeatureStore, split: str) -> FeatureSet:
     Raises:
         StoreError: the store has no clip of that split.
     """
-    ids = store.ids(split)
-    if not ids:
-        known = sorted({clip.split for clip in store.index.clips.values()})
-        raise StoreError(f"{store.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
+    ids = store.known_ids(split)
     by_id = dict(store.features(ids))
     return features_from_arrays(
         {m: [by_id[i][m] for i in ids] for m in MODALITIES},

@@ -16,7 +16,7 @@ import numpy as np
 
 from taemi_edge.artefact import Artefact, open_artefact
 from taemi_edge.corpus import Corpus, is_corpus, open_corpus
-from taemi_edge.errors import InputError, StoreError
+from taemi_edge.errors import InputError
 from taemi_edge.extract import extract_features
 from taemi_edge.metrics import Score, score
 from taemi_edge.runtime.session import Device
@@ -78,10 +78,7 @@ def evaluate_artefact(
     """
     require_encoders(store.index, artefact.encoder_keys(), str(store.folder), artefact.name)
     split = split or ("test" if store.ids("test") else "valid")
-    ids = store.ids(split)
-    if not ids:
-        known = sorted({clip.split for clip in store.index.clips.values()})
-        raise StoreError(f"{store.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
+    ids = store.known_ids(split)
     by_id = dict(store.features(ids))
     data = _Labelled([by_id[i] for i in ids], np.array([store.index.clips[i].labels for i in ids]))
     bound = artefact.tokens if tokens == "learned" else {m: np.zeros_like(t) for m, t in artefact.tokens.items()}

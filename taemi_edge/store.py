@@ -74,6 +74,17 @@ class FeatureStore:
         """The clips of a split in order; "all" for every split."""
         return sorted(i for i, clip in self.index.clips.items() if split in (clip.split, "all"))
 
+    def known_ids(self, split: str) -> list[str]:
+        """The same, never empty.
+
+        Raises:
+            StoreError: the store has no clip of that split; the message names those that it has.
+        """
+        if ids := self.ids(split):
+            return ids
+        known = sorted({clip.split for clip in self.index.clips.values()})
+        raise StoreError(f"{self.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
+
     def features(self, ids: list[str]) -> Iterator[tuple[str, dict[str, Array]]]:
         """Each clip with its features, float16 (T, D) a modality; T is 0 where the clip lacks it."""
         by_shard: dict[str, list[str]] = {}
@@ -154,7 +165,7 @@ class StoreWriter:
     """A store that is being made, or made further: what an earlier run finished is kept.
 
     Raises:
-        StoreError: the folder holds a store of another corpus, encoder or way of reading.
+        StoreError: the folder holds a store of another corpus, encoder or way of reading, or something else.
     """
 
     def __init__(
@@ -162,14 +173,15 @@ class StoreWriter:
     ) -> None:
         self.folder = folder
         self._corpus = {clip.id: clip for clip in corpus.clips}
-        (folder / PENDING).mkdir(parents=True, exist_ok=True)
-        (folder / WORDS).mkdir(exist_ok=True)
+        _refuse_foreign(folder)
         self.index = self._begin(corpus, keys, reading)
+        (folder / PENDING).mkdir(exist_ok=True)
+        (folder / WORDS).mkdir(exist_ok=True)
         self._waiting: dict[str, tuple[str, ...]] = {}
         self._clean_up()
 
     def missing(self) -> list[str]:
-        """The clips that are neither stored nor known to be unreadable; those were tried and are tried again."""
+        """The clips that are not stored yet, those among them that could not be read last time."""
         return [i for i in self._corpus if i not in self.index.clips and i not in self._waiting]
 
     def add(self, clip_id: str, remarks: tuple[str, ...]) -> None:
@@ -257,6 +269,17 @@ class StoreWriter:
         with new_file(self.folder / INDEX) as draft:
             draft.write_bytes(msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
         self.index = index
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Never write among files that are not a store's; a draft is what a kill before the first index leaves."""
+    if folder.is_file():
+        raise StoreError(f"{folder}: expected a folder for the feature store, got a file: name another place")
+    if not folder.is_dir() or is_store(folder):
+        return
+    foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".draft-"))
+    if foreign:
+        raise StoreError(f"{folder} holds other files ({foreign[0]}) and no feature store: name a new or empty folder")
 
 
 def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], remarks: tuple[str, ...]) -> None:

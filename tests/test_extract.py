@@ -220,6 +220,7 @@ def test_a_store_of_another_chunking_corpus_or_reading_is_refused(
     (copy / INDEX).write_text(index.replace(audio, "0" * 64))
     with pytest.raises(StoreError, match=r"audio features of another encoder or chunking .*chunk_s 0.5"):
         extracted(corpus_folder, tiny_folder, copy)
+    assert sorted(f.name for f in copy.iterdir()) == [INDEX, "shard-00000.safetensors"]
 
 
 def test_a_changed_or_missing_shard_is_refused(store_folder, tmp_path):
@@ -280,3 +281,14 @@ def test_a_kill_while_a_shard_is_written_loses_nothing(corpus_folder, store_fold
     (copy / INDEX).write_text(json.dumps(index))
     assert same_features(extracted(corpus_folder, tiny_folder, copy), open_store(store_folder))
     assert sorted(f.name for f in copy.iterdir()) == [INDEX, "shard-00000.safetensors"]
+
+
+def test_files_that_are_no_stores_are_left_alone(corpus_folder, tiny_folder, tmp_path):
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "chapter.txt").write_text("x")
+    with pytest.raises(StoreError, match=r"holds other files \(chapter.txt\) and no feature store"):
+        extracted(corpus_folder, tiny_folder, mine)
+    with pytest.raises(StoreError, match="got a file"):
+        extracted(corpus_folder, tiny_folder, mine / "chapter.txt")
+    assert [entry.name for entry in mine.iterdir()] == ["chapter.txt"]

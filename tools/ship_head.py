@@ -16,7 +16,7 @@ COMMANDS = (
     "taemi-edge synth runs/corpus --clips 900 --seed 0",
     "taemi-edge export taemi-mobile --output export/taemi-mobile",
     "taemi-edge extract export/taemi-mobile --data runs/corpus --output runs/features",
-    "taemi-edge train taemi-mobile --data runs/features --output checkpoints/taemi-mobile",
+    "taemi-edge train taemi-mobile --data runs/features --output checkpoints/taemi-mobile --threads 2",
 )
 
 
