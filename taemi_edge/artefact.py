@@ -85,7 +85,7 @@ class Artefact:
 
 
 @contextmanager
-def open_artefact(source: str, device: Device = "cpu", threads: int = 0) -> Iterator[Artefact]:
+def open_artefact(source: str, device: Device | None = None, threads: int = 0) -> Iterator[Artefact]:
     """Open a bundle folder, a checkpoint folder or a recipe (its name or TOML file).
 
     Raises:

@@ -19,13 +19,23 @@ import msgspec
 import numpy as np
 
 from taemi_edge.errors import BundleError
-from taemi_edge.spec import MODALITIES, PARTS, SCHEMA, Array, Manifest, Modality
+from taemi_edge.spec import FLAVOURS, MODALITIES, PARTS, SCHEMA, Array, Manifest
 
 MANIFEST = "manifest.json"
 TOKENS = "tokens.safetensors"
 TOKENIZER = "tokenizer.json"
 GOLDEN = "golden.npz"
-FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, *(f"{part}.onnx" for part in PARTS))
+#: What `taemi-edge calibrate` adds: the plan that another machine can use, and the sensitivity of every block.
+RANGES, SENSITIVITY, PARETO = "ranges.json", "sensitivity.json", "sensitivity.png"
+#: What `taemi-edge build-engine --precision auto` adds.
+CHOICE = "choice.png"
+FILES = (
+    *(MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO),
+    *(f"{part}.onnx" for part in PARTS),
+    *(f"{part}.{flavour}.onnx" for part in PARTS for flavour in FLAVOURS),
+    *(f"{part}.engine" for part in PARTS),
+    CHOICE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +45,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     #: The missing-modality tokens, float32 (D,) each.
-    tokens: Mapping[Modality, Array]
+    tokens: Mapping[str, Array]
 
     def part_file(self, part: str) -> Path:
         return self.folder / self.manifest.parts.of(part).file
@@ -62,6 +72,7 @@ def open_bundle(folder: Path) -> Bundle:
         )
     problems = [problem for name, want in manifest.sha256.items() if (problem := _file_problem(folder / name, want))]
     named = {manifest.parts.of(part).file for part in PARTS} | {TOKENS, TOKENIZER, GOLDEN}
+    named |= {file for flavours in manifest.graphs.values() for file in flavours.values()}
     problems += [f"{name} has no hash in the manifest" for name in sorted(named - set(manifest.sha256))]
     if problems:
         raise BundleError(f"{folder}: {'; '.join(problems)}: export the bundle again, or copy it anew")
@@ -121,7 +132,7 @@ def _file_problem(file: Path, want: str) -> str | None:
     return None
 
 
-def _read_tokens(folder: Path, manifest: Manifest) -> dict[Modality, Array]:
+def _read_tokens(folder: Path, manifest: Manifest) -> dict[str, Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -19,6 +19,8 @@ from taemi_edge.errors import CheckFailedError, InterruptedRunError, MissingExtr
 from taemi_edge.tables import (
     make_console,
     print_ablation,
+    print_build,
+    print_calibration,
     print_demo,
     print_description,
     print_epoch,
@@ -60,6 +62,23 @@ class DeviceChoice(str, Enum):
 
     cpu = "cpu"
     cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
+class PrecisionChoice(str, Enum):
+    """What engines compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+class QuantiserChoice(str, Enum):
+    """Who puts Q/DQ pairs into a graph."""
+
+    own = "own"
+    modelopt = "modelopt"
 
 
 class FacesChoice(str, Enum):
@@ -70,7 +89,10 @@ class FacesChoice(str, Enum):
 
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
-DeviceOption = Annotated[DeviceChoice, typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu.")]
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu  [default: what a bundle was built for]"),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
@@ -171,6 +193,124 @@ def init(
 
 
 @app.command()
+def calibrate(
+    bundle: BundleArgument,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="R", help="A recipe's name or TOML  [default: the model's own, else default]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The bundle to make  [default: calibration/<model>]"),
+    ] = None,
+    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Short for --set clips=N.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as attention_matmuls=true."),
+    ] = None,
+    ranges: Annotated[
+        Path | None,
+        typer.Option("--ranges", metavar="F.json", help="Use the ranges.json of another machine, judge it here."),
+    ] = None,
+    quantiser: Annotated[
+        QuantiserChoice, typer.Option("--quantiser", help="Who makes Q/DQ; modelopt is an extra of its own.")
+    ] = QuantiserChoice.own,
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl.")
+    ] = None,
+    workers: WorkersOption = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
+    with _extra("export", "taemi-edge calibrate"):
+        from taemi_edge.calibrate import calibrate_bundle, default_recipe
+    from taemi_edge.bundle import read_manifest
+    from taemi_edge.corpus import open_corpus
+    from taemi_edge.describe import to_json
+    from taemi_edge.folders import new_file
+    from taemi_edge.plots import check_plot_file
+    from taemi_edge.recipe import CalibrationRecipe, load_recipe
+
+    check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
+    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes |= {"clips": str(clips)} if clips is not None else {}
+    loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
+    folder = output or Path("calibration") / read_manifest(bundle).name
+    with _steps() as step, _counted() as counted:
+        result = calibrate_bundle(
+            bundle,
+            open_corpus(data, transcripts),
+            loaded,
+            folder,
+            ranges=ranges,
+            quantiser=quantiser.value,
+            workers=workers,
+            on_stage=step,
+            on_progress=counted,
+        )
+    print_calibration(result)
+    if json_file is not None:
+        with new_file(json_file) as draft:
+            draft.write_text(to_json(result.record) + "\n", encoding="utf-8")
+    typer.echo(f"wrote {folder}")
+    if result.misses:
+        raise CheckFailedError("; ".join(result.misses))
+
+
+@app.command(name="build-engine")
+def build_engine_command(
+    bundle: BundleArgument,
+    target: Annotated[str, typer.Option("--target", metavar="T", help="A target's name or TOML file (engines/).")],
+    precision: Annotated[
+        PrecisionChoice, typer.Option("--precision", help="auto keeps the fastest of each part inside the budget.")
+    ] = PrecisionChoice.auto,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The bundle to make  [default: engines/<model>-<target>]"),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the target, such as workspace_mib=512; repeatable."),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Take what was built before of just the same things.")
+    ] = True,
+    threads: ThreadsOption = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Build a bundle's engines for a device, check them against PyTorch's outputs and mark them verified or not."""
+    from taemi_edge.build import build_engine
+    from taemi_edge.bundle import read_manifest
+    from taemi_edge.describe import to_json
+    from taemi_edge.engine_cache import EngineCache
+    from taemi_edge.folders import new_file
+    from taemi_edge.recipe import TargetRecipe, load_recipe
+
+    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    loaded = load_recipe("engines", target, TargetRecipe, changes)
+    folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
+    with _steps() as step, _counted() as counted:
+        result = build_engine(
+            bundle,
+            loaded,
+            precision.value,
+            folder,
+            threads=threads,
+            cache=EngineCache() if cache else None,
+            on_stage=step,
+            on_progress=counted,
+        )
+    print_build(result)
+    if json_file is not None:
+        with new_file(json_file) as draft:
+            draft.write_text(to_json(result.record) + "\n", encoding="utf-8")
+    typer.echo(f"wrote {folder}")
+    if result.record.verification and not result.bundle.manifest.verified:
+        raise CheckFailedError(f"{result.record.failure}: the bundle is marked unverified and will not run")
+
+
+@app.command()
 def parity(
     a: Annotated[str, typer.Argument(metavar="A", help="A bundle or a checkpoint.")],
     b: Annotated[
@@ -181,7 +321,7 @@ def parity(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="F.png", help="Scatter and error histogram a part.")
     ] = None,
-    device: DeviceOption = DeviceChoice.cpu,
+    device: DeviceOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
     """Compare two artefacts part by part, in all eight presence patterns: exit 0 inside the tolerances, 1 outside."""
@@ -195,7 +335,7 @@ def parity(
         check_plot_file(plot)
     with _steps() as step:
         step("running both on the same feeds")
-        report, pairs = check_parity(a, b, device=device.value, threads=threads)
+        report, pairs = check_parity(a, b, device=_device(device), threads=threads)
     print_parity(report)
     if json_file is not None:
         with new_file(json_file) as draft:
@@ -236,14 +376,23 @@ def run(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="F.png", help="Also draw the intensities over time.")
     ] = None,
-    device: DeviceOption = DeviceChoice.cpu,
+    device: DeviceOption = None,
     threads: ThreadsOption = 0,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
+    ] = False,
 ) -> None:
     """Predict six intensities from files, a JSON line a hop; a stream that is missing is replaced by its token."""
     from taemi_edge.bundle import open_bundle
     from taemi_edge.run import JsonLines, RunOptions, run_file
     from taemi_edge.runtime.drops import parse_drop
+    from taemi_edge.runtime.session import require_verified
 
+    if rebuild:
+        from taemi_edge.build import rebuild_if_foreign
     if len(source) > 1 and (transcript or annotate or plot):
         raise UsageError("--transcript, --annotate and --plot belong to one source: run the files one by one")
     if plot is not None:
@@ -258,10 +407,14 @@ def run(
         hop_s=hop,
         drops=tuple(parse_drop(text) for text in drop or ()),
         annotate=annotate,
-        device=device.value,
+        device=_device(device),
         threads=threads,
     )
     opened = open_bundle(bundle)
+    if rebuild:
+        with _steps() as step:
+            opened = rebuild_if_foreign(opened, step)
+    require_verified(opened, unverified)
     _note_training(opened)
     with JsonLines(output) as lines:
         for file in source:
@@ -333,7 +486,7 @@ def extract(
         float, typer.Option("--longest", metavar="S", min=1, help="How much of a clip counts, in seconds.")
     ] = 60.0,
     workers: WorkersOption = 0,
-    device: DeviceOption = DeviceChoice.cpu,
+    device: DeviceOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
 ) -> None:
     """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
@@ -354,7 +507,7 @@ def extract(
             reading=reading,
             splits=tuple(split or ()),
             workers=workers,
-            device=device.value,
+            device=_device(device),
             strict=strict,
             on_progress=lambda done, total: counted("encoding clips", done, total),
         )
@@ -436,7 +589,7 @@ def evaluate(
     store: Annotated[
         Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
     ] = None,
-    device: DeviceOption = DeviceChoice.cpu,
+    device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
 ) -> None:
@@ -456,7 +609,7 @@ def evaluate(
             split,
             tokens=("learned", "zeros") if zero_tokens else ("learned",),
             store_folder=store,
-            device=device.value,
+            device=_device(device),
             threads=threads,
             workers=workers,
             on_stage=step,
@@ -551,6 +704,11 @@ def demo(
 
 
 # ------------------------------------------------------------------------------------------------------ printing
+
+
+def _device(choice: DeviceChoice | None) -> Any:
+    """The device that was named; None leaves it to the bundle."""
+    return None if choice is None else choice.value
 
 
 def _pair(text: str, option: str, shape: str) -> tuple[str, str]:

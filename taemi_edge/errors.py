@@ -13,6 +13,8 @@ TaemiError
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
+├── CalibrationError       a bundle cannot be calibrated on what was given (exit 2)
+├── EngineError            an engine cannot be built, or may not be run (exit 2)
 ├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
 ├── InterruptedRunError    Ctrl-C (exit 130)
@@ -79,6 +81,14 @@ class OutputError(TaemiError):
 
 class ExportError(TaemiError):
     """An exported graph lost a dynamic dimension or failed the ONNX checker."""
+
+
+class CalibrationError(TaemiError):
+    """A bundle cannot be calibrated on the clips that were given; the message names the tensor or the clips."""
+
+
+class EngineError(TaemiError):
+    """An engine cannot be built here, or an engine that is there may not be run."""
 
 
 class TrainingError(TaemiError):

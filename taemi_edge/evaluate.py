@@ -115,7 +115,7 @@ def evaluate_on(
     *,
     tokens: Sequence[Tokens] = ("learned",),
     store_folder: Path | None = None,
-    device: Device = "cpu",
+    device: Device | None = None,
     threads: int = 1,
     workers: int = 0,
     on_stage: Callable[[str], None] = lambda _: None,

@@ -82,7 +82,7 @@ def extract_features(
     reading: Reading = Reading(),  # noqa: B008  (frozen)
     splits: tuple[str, ...] = (),
     workers: int = 0,
-    device: Device = "cpu",
+    device: Device | None = None,
     strict: bool = False,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> ExtractResult:

@@ -16,6 +16,7 @@ from taemi_edge.artefact import Artefact, open_artefact
 from taemi_edge.errors import InputError, UsageError
 from taemi_edge.golden import ENCODER_WINDOW_CASES, WINDOW, Case, bind_tokens, window_features
 from taemi_edge.metrics import pearson_of
+from taemi_edge.runtime.inputs import Run
 from taemi_edge.runtime.session import Device
 from taemi_edge.spec import EMOTIONS, MODALITIES, PARTS, Array, Frozen, PartTolerances, Tolerance
 
@@ -70,7 +71,7 @@ class Pairs:
 
 
 def check_parity(
-    a: str, b: str | None = None, *, device: Device = "cpu", threads: int = 0
+    a: str, b: str | None = None, *, device: Device | None = None, threads: int = 0
 ) -> tuple[ParityReport, Pairs]:
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
@@ -96,7 +97,7 @@ def check_parity(
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
         outputs = _compare(first, second, judge.cases())
         reference_name = second.name if second else "golden outputs of PyTorch"
-        stages = tuple(_judge_stage(stage, outputs[stage], judge.tolerances) for stage in STAGES)
+        stages = tuple(_judge_stage(stage, outputs[stage], _limit(judge.tolerances, stage)) for stage in STAGES)
     failed = next((stage.stage for stage in stages if not stage.ok), None)
     report = ParityReport(a=first.name, b=reference_name, ok=failed is None, first_failure=failed, stages=stages)
     pairs = {
@@ -121,6 +122,17 @@ def _require_same_seams(first: Artefact, second: Artefact) -> None:
             f"{first.name} and {second.name} are two different models ({', '.join(different)}): "
             f"compare artefacts of one recipe"
         )
+
+
+def check_part(run: Run, part: str, cases: list[Case], tokens: Mapping[str, Array], limit: Tolerance) -> StageResult:
+    """One part alone against the golden outputs of its cases."""
+    rows: list[_Row] = []
+    for case in cases:
+        if case.part == part:
+            feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, tokens)
+            outputs = run(feeds)
+            rows += [(case.title, outputs[name], want) for name, want in (case.expected or {}).items()]
+    return _judge_stage(part, rows, limit)
 
 
 #: A case's title and the two outputs.
@@ -166,8 +178,11 @@ def _whole_way(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]]) ->
     return window_features(artefact.audio, encoded, inputs["audio"]["samples"].shape[1])
 
 
-def _judge_stage(stage: str, rows: list[_Row], tolerances: PartTolerances) -> StageResult:
-    tolerance = tolerances.of("fusion" if stage == END_TO_END else stage)
+def _limit(tolerances: PartTolerances, stage: str) -> Tolerance:
+    return (tolerances.end_to_end or tolerances.fusion) if stage == END_TO_END else tolerances.of(stage)
+
+
+def _judge_stage(stage: str, rows: list[_Row], tolerance: Tolerance) -> StageResult:
     cases = tuple(_judge_case(title, x, y, tolerance) for title, x, y in rows)
     pearson = pearson_of_intensities(rows) if stage in ("fusion", END_TO_END) else None
     known = [value for value in (pearson or {}).values() if value is not None]

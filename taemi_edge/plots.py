@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from taemi_edge.spec import EMOTIONS, MODALITIES, lost_name
 if TYPE_CHECKING:  # what is drawn may come from modules that import torch; drawing it needs none
     from taemi_edge.ablate import Ablation
     from taemi_edge.evaluate import Evaluation
+    from taemi_edge.sensitivity import PartSensitivity
+    from taemi_edge.spec import Candidate
     from taemi_edge.train import EpochMetrics
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -166,3 +168,45 @@ def _new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "plot", option) from error
     return Figure(figsize=size_inches, layout="constrained")
+
+
+def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, file: Path) -> None:
+    """Each part's blocks by what INT8 saves and what it costs, and the way from all of them to those that stayed."""
+    figure = _new_figure((12, 8), "taemi-edge calibrate")
+    figure.suptitle(title)
+    for axis, (part, found) in zip(figure.subplots(2, 2).flat, sensitivities.items(), strict=True):
+        for kept, colour, label in ((True, EMOTION_COLOURS[0], "INT8"), (False, EMOTION_COLOURS[1], "left out")):
+            blocks = [b for b in found.blocks if (b.excluded is None) == kept]
+            shares = [100 * b.macs_share for b in blocks]
+            costs = [max(b.cost, 1e-7) for b in blocks]
+            axis.scatter(shares, costs, 22, color=colour, label=f"{label}: {len(blocks)} blocks", zorder=3)
+        for block in sorted(found.blocks, key=lambda b: -b.cost)[:6]:
+            place = (100 * block.macs_share, max(block.cost, 1e-7))
+            axis.annotate(block.block, place, fontsize=7, xytext=(4, 3), textcoords="offset points")
+        way = [(100 * share, max(cost, 1e-7)) for share, cost in found.steps]
+        axis.plot(*zip(*way, strict=True), "k.--", linewidth=1, label="the part as blocks leave INT8")
+        axis.set(yscale="log", title=part, xlabel="multiply-accumulates in INT8, %", ylabel="1 - Pearson with FP32")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False, fontsize=8)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)
+
+
+def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None:
+    """The time of every candidate, part by part: what was kept, what was rejected, and why."""
+    timed = [c for c in candidates if c.median_ms is not None]
+    figure = _new_figure((11, 0.45 * len(timed) + 1.6), "taemi-edge build-engine --precision auto")
+    axis = figure.subplots()
+    for row, found in enumerate(timed):
+        median = found.median_ms or 0.0
+        colour = EMOTION_COLOURS[2] if found.kept else "0.75"
+        axis.barh(row, median, color=colour)
+        axis.plot([median, found.p95_ms or median], [row, row], color="0.3", linewidth=1)
+        axis.annotate(f"  {median:.3g} ms: {found.reason}", (found.p95_ms or median, row), va="center", fontsize=8)
+    axis.set_yticks(range(len(timed)), [f"{c.part} {c.precision}" for c in timed])
+    axis.invert_yaxis()
+    longest = max((c.p95_ms or 0.0) for c in timed)
+    axis.set(xlabel="median ms of the usual shape (line: to the 95th percentile)", title=title, xlim=(0, 1.9 * longest))
+    axis.grid(axis="x", alpha=0.25)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from taemi_edge.errors import RecipeError
-from taemi_edge.spec import Frozen, PartTolerances, PresenceSpec, WindowSpec
+from taemi_edge.spec import Frozen, PartTolerances, Precision, PresenceSpec, WindowSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -152,6 +152,141 @@ class ModelRecipe(Frozen, frozen=True):
     training: TrainingRecipe = TrainingRecipe()
     export: ExportRecipe = ExportRecipe()
     seed: int = 0
+
+
+class BudgetRecipe(Frozen, frozen=True):
+    """What INT8 may cost: the least Pearson of a part with FP32, and how far mean Pearson on labels may fall."""
+
+    pearson: float = 0.995
+    mean_pearson_drop: float = 0.01
+
+
+class CalibrationRecipe(Frozen, frozen=True):
+    """`calibration/NAME.toml`: how ranges are found and which parts of a network keep a higher precision.
+
+    Attributes:
+        clips, held_out: how many clips give ranges, and how many judge the result.
+        min_clips: fewer are refused.
+        frames_per_clip: how many frames of a clip count, evenly over it: neighbours tell little new.
+        batch: frames or chunks at a time; every tensor of a part is kept for them.
+        rows: the feature vectors of each tensor that are kept to choose alpha and range on.
+        methods: ways to find a range; where there are several, the one whose part is nearest to FP32 is kept.
+        alphas: strengths of SmoothQuant to try for each group of Linears, besides none.
+        exclude: a part's blocks that stay in higher precision, each with the reason; measurements may add to them.
+        attention_matmuls, softmax, layer_norm: make their inputs INT8 too.
+        fp16_keep: scopes of a part that stay in FP32 among FP16, by part.
+        fp16_margin: how far below FP16's largest number a magnitude must stay on real clips.
+        fp16, int8: tolerances of the two precisions.
+    """
+
+    name: str
+    fp16: PartTolerances
+    int8: PartTolerances
+    clips: int = 64
+    held_out: int = 60
+    min_clips: int = 8
+    frames_per_clip: int = 8
+    trial_clips: int = 12
+    batch: int = 2
+    longest_s: float = 20.0
+    rows: int = 512
+    methods: tuple[Literal["minmax", "percentile", "entropy"], ...] = ("minmax", "percentile", "entropy")
+    percentile: float = 99.99
+    alphas: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    exclude: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    attention_matmuls: bool = False
+    softmax: bool = False
+    layer_norm: bool = False
+    fp16_keep: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    fp16_margin: float = 2.0
+    budget: BudgetRecipe = BudgetRecipe()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_clips <= self.clips:
+            raise ValueError(f"expected 1 <= min_clips <= clips, got {self.min_clips} and {self.clips}")
+        if not self.methods:
+            raise ValueError("expected at least one of minmax, percentile, entropy in methods, got none")
+        if any(not 0 < alpha < 1 for alpha in self.alphas):
+            raise ValueError(f"expected every alpha between 0 and 1, got {list(self.alphas)}")
+        if unknown := sorted({*self.exclude, *self.fp16_keep} - {"vision", "audio", "text", "fusion"}):
+            raise ValueError(f"expected vision, audio, text or fusion in exclude and fp16_keep, got {unknown[0]!r}")
+
+
+Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
+Spans = dict[str, tuple[int, int, int]]
+
+
+def _default_profiles() -> dict[str, Spans]:
+    """Lowest, usual and highest length of every dynamic dimension: a hop's frames, windows up to a minute."""
+    return {
+        "vision": {"frames": (1, 2, 16)},
+        "audio": {"batch": (1, 1, 16), "samples": (8000, 16_000, 16_000)},
+        "text": {"batch": (1, 1, 4), "tokens": (1, 32, 64)},
+        "fusion": {
+            "batch": (1, 1, 4),
+            "vision_steps": (1, 20, 300),
+            "audio_steps": (1, 200, 3000),
+            "text_steps": (1, 32, 64),
+        },
+    }
+
+
+class TargetRecipe(Frozen, frozen=True):
+    """`engines/NAME.toml`: a device, and how engines are built for it.
+
+    Attributes:
+        architecture: the processor's, "" for any; an engine is built on the device that will run it.
+        sm: the GPU's compute capability, "" for any.
+        ahead_of_time: build without the GPU, for `sm`; such an engine cannot be verified where it is built.
+        precisions: what `--precision auto` may choose from.
+        workspace_mib: how much memory tactics may use while building; 0 leaves it to TensorRT.
+        tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
+        optimisation_level: 0 (fast builds) to 5; unset for TensorRT's default.
+        tf32: let FP32 engines round to ten bits of mantissa.
+        profiles: (min, opt, max) of each dynamic dimension, by part.
+        runs: how often a candidate is timed.
+    """
+
+    name: str
+    backend: Backend
+    architecture: Literal["", "x86_64", "aarch64"] = ""
+    sm: str = ""
+    ahead_of_time: bool = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    workspace_mib: int = 0
+    tactic_sources: tuple[str, ...] = ()
+    optimisation_level: int | None = None
+    timing_cache: bool = True
+    tf32: bool = False
+    profiles: dict[str, Spans] = msgspec.field(default_factory=dict)
+    runs: int = 30
+    budget: BudgetRecipe = BudgetRecipe()
+
+    def __post_init__(self) -> None:
+        defaults = _default_profiles()
+        for part, spans in self.profiles.items():
+            if part not in defaults:
+                raise ValueError(f"expected profiles of vision, audio, text or fusion, got {part!r}")
+            for dimension, (low, usual, high) in spans.items():
+                if dimension not in defaults[part]:
+                    raise ValueError(f"expected {', '.join(defaults[part])} in profiles.{part}, got {dimension!r}")
+                if not 0 < low <= usual <= high:
+                    raise ValueError(
+                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
+                    )
+        if self.ahead_of_time and not self.sm:
+            raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
+        if not self.precisions:
+            raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
+
+    @property
+    def is_tensorrt(self) -> bool:
+        return self.backend.startswith("tensorrt")
+
+    def spans(self, part: str) -> Spans:
+        """The optimization profile of a part."""
+        return {**_default_profiles()[part], **self.profiles.get(part, {})}
 
 
 def recipe_folders(kind: Kind) -> list[Path]:

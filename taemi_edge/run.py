@@ -41,7 +41,7 @@ class RunOptions:
     hop_s: float | None = None
     drops: tuple[Drop, ...] = ()
     annotate: Path | None = None
-    device: Device = "cpu"
+    device: Device | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:

@@ -13,6 +13,11 @@ Array = NDArray[Any]
 Modality = Literal["vision", "audio", "text"]
 Part = Literal["vision", "audio", "text", "fusion"]
 
+Precision = Literal["fp32", "fp16", "int8"]
+#: A precision as a graph writes it: "int8" is Q/DQ in FP32, "int8-fp16" the same in strongly typed FP16.
+Flavour = Literal["fp32", "fp16", "int8", "int8-fp16"]
+
+FLAVOURS: tuple[Flavour, ...] = ("fp32", "fp16", "int8", "int8-fp16")
 MODALITIES: tuple[Modality, ...] = ("vision", "audio", "text")
 PARTS: tuple[Part, ...] = ("vision", "audio", "text", "fusion")
 #: The six intensities in the order of the model's output (Hume-Vidmimic2; arXiv 2603.14976).
@@ -76,7 +81,7 @@ class PartSpec(Frozen, frozen=True):
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     opset: int
     parameters: int
 
@@ -169,12 +174,13 @@ class Tolerance(Frozen, frozen=True):
 
 
 class PartTolerances(Frozen, frozen=True):
-    """One tolerance a part."""
+    """One tolerance a part, and one for the whole way from raw inputs to intensities (the fusion's by default)."""
 
     vision: Tolerance
     audio: Tolerance
     text: Tolerance
     fusion: Tolerance
+    end_to_end: Tolerance | None = None
 
     def of(self, part: str) -> Tolerance:
         tolerance: Tolerance = getattr(self, part)
@@ -192,6 +198,93 @@ class Parts(Frozen, frozen=True):
     def of(self, part: str) -> PartSpec:
         spec: PartSpec = getattr(self, part)
         return spec
+
+
+class Closeness(Frozen, frozen=True):
+    """How near a part is to itself in FP32, over all clips.
+
+    `pearson` is over all output values (of the fusion head: over all clips and presence patterns, the worst emotion);
+    `cosine` and `min_cosine` are of single feature vectors: mean and worst.
+    """
+
+    pearson: float | None
+    max_abs: float
+    p99_abs: float
+    cosine: float
+    min_cosine: float
+    #: Mean Pearson of intensities with labels, every other part in FP32; None where it is undefined.
+    mean_pearson: float | None
+
+
+class CalibrationRecord(Frozen, frozen=True):
+    """How a calibrated bundle was made, and what its precisions cost on clips that had no part in making it.
+
+    `closeness` is by part and flavour; `mean_pearson` on labels by precision, all four parts in it.
+    """
+
+    data: str
+    synthetic: bool
+    quantiser: str
+    clips: int
+    held_out: int
+    patterns: tuple[str, ...]
+    recipe: str
+    recipe_sha256: str
+    ranges_sha256: str
+    methods: dict[str, str]
+    excluded: dict[str, dict[str, str]]
+    islands: dict[str, int]
+    closeness: dict[str, dict[str, Closeness]]
+    mean_pearson: dict[str, float | None]
+    seconds: float
+
+
+class Candidate(Frozen, frozen=True):
+    """One precision of one part on one target: how fast it was, and why it was kept or not.
+
+    `median_ms` is of the usual shape, None where it was not timed.
+    """
+
+    part: Part
+    precision: Precision
+    median_ms: float | None
+    p95_ms: float | None
+    bytes: int
+    build_s: float
+    kept: bool
+    reason: str
+
+
+class StageVerdict(Frozen, frozen=True):
+    """What parity on the golden feeds gave for a part, or for the whole way."""
+
+    stage: str
+    ok: bool
+    cases: int
+    max_abs: float
+    cosine: float
+    pearson: float | None
+
+
+class EngineRecord(Frozen, frozen=True):
+    """What an engine bundle was built for, by what, from what, and whether parity held.
+
+    `machine` and `tensorrt` (or ONNX Runtime's version) are what it may run on; `verification` is empty and `failure`
+    says why where parity could not be run.
+    """
+
+    target: str
+    backend: str
+    library: str
+    machine: dict[str, str]
+    source: str
+    asked: str
+    flags: dict[str, str]
+    build_key: str
+    part_keys: dict[str, str]
+    candidates: tuple[Candidate, ...]
+    verification: tuple[StageVerdict, ...] = ()
+    failure: str = ""
 
 
 class Provenance(Frozen, frozen=True):
@@ -223,6 +316,25 @@ class Manifest(Frozen, frozen=True):
     sha256: dict[str, str]
     #: What the fusion head was trained on, in words; empty where it was not.
     trained_on: str = ""
+    #: Further graphs of each part by flavour, where there are any: what `build-engine` chooses from.
+    graphs: dict[str, dict[Flavour, str]] = msgspec.field(default_factory=dict)
+    #: The tolerances of each precision that `graphs` offers.
+    tolerances_by: dict[Precision, PartTolerances] = msgspec.field(default_factory=dict)
+    calibration: CalibrationRecord | None = None
+    #: Of an engine bundle: whether parity held on this device after building. None where nothing was built.
+    verified: bool | None = None
+    engine: EngineRecord | None = None
+
+    def graph_file(self, part: str, flavour: Flavour) -> str | None:
+        """The file of a part's graph in a flavour, None where the bundle has none."""
+        main = self.parts.of(part)
+        if part not in self.graphs and main.precision == flavour and main.file.endswith(".onnx"):
+            return main.file
+        return self.graphs.get(part, {}).get(flavour)
+
+    def tolerances_of(self, precision: Precision) -> PartTolerances:
+        """What a precision is held to; the bundle's own where nothing else is said."""
+        return self.tolerances_by.get(precision, self.tolerances)
 
     def presence_of(self, modality: str) -> PresenceSpec:
         spec: VisionSpec | AudioSpec | TextSpec = getattr(self, modality)

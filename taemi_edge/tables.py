@@ -11,6 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from taemi_edge.ablate import Ablation
+    from taemi_edge.build import BuildResult
+    from taemi_edge.calibrate import CalibrationResult
     from taemi_edge.demo import DemoResult
     from taemi_edge.describe import BundleDescription
     from taemi_edge.evaluate import Evaluation
@@ -58,6 +60,76 @@ def print_parity(report: ParityReport) -> None:
                 typer.echo(
                     f"{stage.stage}, {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.6f}", err=True
                 )
+
+
+def print_build(result: BuildResult) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    record = result.record
+    device = record.machine.get("gpu") or record.machine["architecture"]
+    table = Table(title=f"{record.target}: {record.library} on {device}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("part", "precision", "median ms", "p95 ms", "size", "built in", "", "why"):
+        table.add_column(name, justify="left" if name in ("part", "precision", "", "why") else "right")
+    last = ""
+    for c in record.candidates:
+        table.add_row(
+            c.part if c.part != last else "",
+            c.precision,
+            _number(c.median_ms, 3) if c.median_ms is not None else "",
+            _number(c.p95_ms, 3) if c.p95_ms is not None else "",
+            f"{c.bytes / 1e6:.1f} MB",
+            f"{c.build_s:.1f} s" if c.build_s else "cache",
+            "[green]kept[/green]" if c.kept else "[dim]rejected[/dim]",
+            c.reason,
+        )
+        last = c.part
+    make_console().print(table)
+    if result.from_cache:
+        typer.echo("built before of just the same graphs, target and device: taken from the cache")
+    for verdict in record.verification:
+        pearson = "" if verdict.pearson is None else f", Pearson {verdict.pearson:.5f}"
+        state = "ok" if verdict.ok else "OUTSIDE its tolerance"
+        figures = f"max error {verdict.max_abs:.2e}, cosine {verdict.cosine:.6f}{pearson}"
+        typer.echo(f"parity {verdict.stage}: {figures} in {verdict.cases} cases: {state}")
+    typer.echo("verified" if result.bundle.manifest.verified else f"not verified: {record.failure}")
+
+
+def print_calibration(result: CalibrationResult) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    record = result.record
+    title = f"{record.held_out} held-out clips of {record.data}; ranges from {record.clips} others"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in ("part", "graph", "Pearson", "max error", "cosine", "worst step", "labels", "left out"):
+        table.add_column(name, justify="left" if name in ("part", "graph", "left out") else "right")
+    for part, flavours in record.closeness.items():
+        for flavour, found in flavours.items():
+            table.add_row(
+                part if flavour == "fp16" else "",
+                flavour,
+                _number(found.pearson, 5),
+                f"{found.max_abs:.3g}",
+                f"{found.cosine:.5f}",
+                f"{found.min_cosine:.4f}",
+                _number(found.mean_pearson, 4),
+                ", ".join(record.excluded.get(part, {})) if flavour == "int8" else "",
+            )
+    make_console().print(table)
+    typer.echo(
+        "mean Pearson on labels, all parts: "
+        + ", ".join(f"{k} {_number(v, 4)}" for k, v in record.mean_pearson.items())
+    )
+    typer.echo(
+        f"ranges by {', '.join(f'{part}: {method}' for part, method in record.methods.items())}; {record.seconds:.0f} s"
+    )
+    for clip, problem in list(result.problems.items())[:5]:
+        typer.echo(f"clip {clip} left out: {problem}", err=True)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 def print_summary(source: Path, summary: RunSummary) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from taemi_edge.bundle import Bundle
-from taemi_edge.errors import BackendError, UsageError
-from taemi_edge.spec import Array
+from taemi_edge.errors import BackendError, EngineError, UsageError
+from taemi_edge.spec import Array, PartSpec
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -23,24 +26,25 @@ class OrtSession:
     """
 
     def __init__(self, bundle: Bundle, part: str, device: str = "cpu", threads: int = 0) -> None:
+        self._open(bundle.part_file(part), part, bundle.manifest.parts.of(part), device, threads)
+
+    @classmethod
+    def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:
+        """A graph that lies in no bundle yet."""
+        session = cls.__new__(cls)
+        session._open(file, part, spec, device, threads)
+        return session
+
+    def _open(self, file: Path, part: str, spec: PartSpec, device: str, threads: int) -> None:
         self._part = part
-        self._spec = bundle.manifest.parts.of(part)
+        self._spec = spec
         self._outputs = [output.name for output in self._spec.outputs]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Spinning workers win microseconds and burn a core between hops: on a device that decodes video they cost more.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(threads)
         _require_provider(device)
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(bundle.part_file(part)), options, providers=[_PROVIDERS[device]]
-            )
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=[_PROVIDERS[device]])
         except Exception as error:
-            raise BackendError(
-                f"{bundle.part_file(part)}: ONNX Runtime cannot open it: {_first_line(error)}"
-            ) from error
+            raise BackendError(f"{file}: ONNX Runtime cannot open it: {_first_line(error)}") from error
         used = self._session.get_providers()[0]
         if used != _PROVIDERS[device]:
             raise UsageError(
@@ -59,6 +63,71 @@ class OrtSession:
 
     def close(self) -> None:
         self._session = None
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """How every part is opened; graphs with Q/DQ pairs give what they say on any processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning workers win microseconds and burn a core between hops: on a device that decodes video they cost more.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if integer_kernels_saturate():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+@lru_cache(maxsize=1)
+def integer_kernels_saturate() -> bool:
+    """Whether ONNX Runtime's INT8 kernels overflow 16 bits here: on x86 without VNNI they add pairs of products so.
+
+    Q/DQ pairs are computed as written then, which is exact and slower (docs/precision.md has figures).
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    file = Path("/proc/cpuinfo")
+    flags = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return not any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
+
+
+def optimise(source: Path, target: Path) -> None:
+    """Write a graph as ONNX Runtime rewrites it for this architecture, fused and folded.
+
+    Raises:
+        BackendError: the graph cannot be loaded.
+    """
+    options = session_options(1)
+    # the last level lays weights out for one processor; it is applied when the graph is opened
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BackendError(f"{source}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+
+
+def library_version() -> str:
+    """What an optimised graph belongs to."""
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def require_same_library(bundle: Bundle) -> None:
+    """Refuse graphs that another ONNX Runtime or architecture optimised.
+
+    Raises:
+        EngineError: found and wanted differ.
+    """
+    engine = bundle.manifest.engine
+    if engine is None:
+        return
+    here = (library_version(), platform.machine())
+    wanted = (engine.library, engine.machine.get("architecture", here[1]))
+    if here != wanted:
+        raise EngineError(
+            f"{bundle.folder} was built for {wanted[0]} on {wanted[1]}, found {here[0]} on {here[1]}: build it anew "
+            f"with `taemi-edge build-engine`, or pass --rebuild"
+        )
 
 
 def _require_provider(device: str) -> None:

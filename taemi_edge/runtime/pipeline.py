@@ -121,7 +121,7 @@ class Pipeline:
         bundle: Bundle,
         source: str = "",
         *,
-        device: Device = "cpu",
+        device: Device | None = None,
         threads: int = 0,
         window_s: float | None = None,
         words: Iterable[Word] = (),

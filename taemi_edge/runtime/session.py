@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Literal, Protocol
 
 from taemi_edge.bundle import Bundle
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.spec import PARTS, Array
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "tensorrt"]
+_DEVICES: dict[str, Device] = {
+    "onnxruntime-cpu": "cpu",
+    "onnxruntime-cuda": "cuda",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt",
+}
 
 
 class Session(Protocol):
@@ -28,10 +34,15 @@ class Session(Protocol):
 
 
 class Sessions:
-    """The four parts of a bundle on one device; a context manager."""
+    """The four parts of a bundle on one device; a context manager.
 
-    def __init__(self, parts: Mapping[str, Session]) -> None:
+    Args:
+        release: called once after all parts are closed: what they share goes then.
+    """
+
+    def __init__(self, parts: Mapping[str, Session], release: Callable[[], None] = lambda: None) -> None:
         self._parts = dict(parts)
+        self._release = release
 
     def __getitem__(self, part: str) -> Session:
         return self._parts[part]
@@ -40,6 +51,8 @@ class Sessions:
         for session in self._parts.values():
             session.close()
         self._parts.clear()
+        self._release()
+        self._release = lambda: None
 
     def __enter__(self) -> Sessions:
         return self
@@ -48,19 +61,56 @@ class Sessions:
         self.close()
 
 
-def open_sessions(bundle: Bundle, device: Device = "cpu", threads: int = 0) -> Sessions:
+def device_of(bundle: Bundle) -> Device:
+    """Where a bundle runs if nothing else is said: what its engines were built for, else the CPU."""
+    engine = bundle.manifest.engine
+    return _DEVICES[engine.backend] if engine is not None else "cpu"
+
+
+def require_verified(bundle: Bundle, unverified: bool = False) -> None:
+    """Refuse engines that parity has not passed.
+
+    Raises:
+        EngineError: the manifest says so; the message has what failed.
+    """
+    manifest = bundle.manifest
+    if manifest.engine is None or manifest.verified or unverified:
+        return
+    raise EngineError(
+        f"{bundle.folder}: expected verified engines, but {manifest.engine.failure or 'parity was not run'}: "
+        f"build them anew, or pass --unverified to run them all the same"
+    )
+
+
+def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0) -> Sessions:
     """Open every part of a bundle.
 
     Args:
-        device: where to run; "cuda" needs onnxruntime-gpu.
+        device: where to run; "cuda" needs onnxruntime-gpu, "tensorrt" a bundle of engines. By default what the bundle
+            was built for.
         threads: threads per part, 0 for as many as there are cores.
 
     Raises:
-        UsageError: the device is not there; the message says what is.
+        UsageError: the device is not there, or the bundle is not for it; the message says what is.
+        EngineError: engines of another library, GPU or driver.
         BackendError: a part cannot be opened.
     """
+    device = device or device_of(bundle)
+    if device not in ("cpu", "cuda", "tensorrt"):
+        raise UsageError(f"expected the device cpu, cuda or tensorrt, got {device!r}")
+    has_engines = any(bundle.manifest.parts.of(part).file.endswith(".engine") for part in PARTS)
+    if has_engines != (device == "tensorrt"):
+        raise UsageError(
+            f"{bundle.folder} holds TensorRT engines: leave --device {device} away, or name an ONNX bundle"
+            if has_engines
+            else f"--device tensorrt: {bundle.folder} holds ONNX graphs: run `taemi-edge build-engine {bundle.folder} "
+            f"--target tensorrt` first, and name the bundle that it makes"
+        )
+    if device == "tensorrt":
+        from taemi_edge.runtime import trt
+
+        return trt.open_engines(bundle)
     from taemi_edge.runtime import ort
 
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"expected the device cpu or cuda, got {device!r}")
+    ort.require_same_library(bundle)
     return Sessions({part: ort.OrtSession(bundle, part, device, threads) for part in PARTS})
