@@ -300,8 +300,9 @@ class _Builder:
         key = self._plan.part_key(part, precision, sha256_of(graph))
         started = time.perf_counter()
         if self._cache is not None and (content := self._cache.read_part(key)) is not None:
-            target.write_bytes(content)
-            return _Built(part, precision, target, key, 0.0)
+            engine, seconds = content
+            target.write_bytes(engine)
+            return _Built(part, precision, target, key, seconds)
         self._on_stage(f"building {part} in {precision}")
         if self._compiler is not None:
             target.write_bytes(self._compile(self._compiler, graph, part, precision))
@@ -311,9 +312,10 @@ class _Builder:
             optimise(graph, target)
         else:
             shutil.copyfile(graph, target)  # ONNX Runtime rewrites it for the GPU when it is opened
+        seconds = round(time.perf_counter() - started, 2)
         if self._cache is not None:
-            self._cache.write_part(key, target.read_bytes())
-        return _Built(part, precision, target, key, round(time.perf_counter() - started, 2))
+            self._cache.write_part(key, target.read_bytes(), seconds)
+        return _Built(part, precision, target, key, seconds)
 
     def _compile(self, compiler: Compiler, graph: Path, part: Part, precision: Precision) -> bytes:
         target = self._plan.target
@@ -444,7 +446,7 @@ def _fault(plan: _Plan, bundle: Bundle, part: Part, precision: Precision, sessio
         worst = next((case for case in result.cases if not case.ok), result.cases[0])
         return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
     record = bundle.manifest.calibration
-    if precision != "int8" or record is None:
+    if precision != "int8" or record is None or part not in record.closeness:
         return ""
     found, exact, budget = record.closeness[part]["int8"], record.mean_pearson.get("fp32"), plan.target.budget
     if not (found.pearson or 0) >= budget.pearson:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class RangesFile(Frozen, frozen=True):
     schema: int
     name: str
     data: str
+    synthetic: bool
     clips: int
     recipe: str
     parts: dict[str, PartPlan]
@@ -103,7 +105,7 @@ class CalibrationResult:
 
 def calibrate_bundle(
     source: Path,
-    corpus: Corpus,
+    corpus: Corpus | None,
     recipe: CalibrationRecipe,
     output: Path,
     *,
@@ -119,6 +121,7 @@ def calibrate_bundle(
     test split (else valid, else train clips that were not used).
 
     Args:
+        corpus: None with `ranges` alone: the graphs are then made and not judged.
         ranges: a `ranges.json` made elsewhere for the same weights: its plan is used and only judged here.
 
     Raises:
@@ -134,54 +137,46 @@ def calibrate_bundle(
     started = time.perf_counter()
     bundle = open_bundle(source)
     _require_exported(bundle)
-    plans = read_ranges(ranges, bundle).parts if ranges is not None else None
-    calibrating, judging = _choose_clips(corpus, recipe)
-    with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch_name:
-        scratch = Path(scratch_name)
-        spools = []
-        for what, clips in (("reading clips to calibrate on", calibrating), ("reading clips to judge on", judging)):
-            spools.append(
-                spool_clips(
-                    corpus,
-                    clips,
-                    source,
-                    scratch / what.rpartition(" ")[0].rpartition(" ")[2],
-                    longest_s=recipe.longest_s,
-                    workers=workers,
-                    on_progress=lambda done, total, what=what: on_progress(what, done, total),  # type: ignore[misc]
-                )
-            )
-        calibration, held_out = spools
-        patterns = _require_variety(calibration, recipe)
-        bench = Bench(
-            {part: bundle.part_file(part) for part in PARTS},
-            calibration.first(recipe.trial_clips),
-            bundle.tokens,
-            recipe,
-            workers,
-        )
+    reused = read_ranges(ranges, bundle) if ranges is not None else None
+    with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
+        clips = None
+        if corpus is not None:
+            clips = _read_clips(corpus, recipe, source, Path(scratch), workers, on_progress)
+        elif reused is None:
+            raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
         sensitivities: dict[str, PartSensitivity] = {}
-        if plans is None:
+        if reused is not None:
+            plans: Mapping[str, PartPlan] = reused.parts
+        elif clips is not None:
             on_stage("collecting ranges")
-            tasks = [PartTask(p, bundle.part_file(p), calibration, bundle.tokens, recipe) for p in PARTS]
-            drafts = {}
-            for made in run_parallel(draft_plan, tasks, workers):
-                drafts[made.part] = made
-                on_progress("collecting ranges", len(drafts), len(PARTS))
-            plans, sensitivities = settle_plans(drafts, bench, on_progress)
+            plans, sensitivities = _find_plans(bundle, clips, recipe, workers, on_progress)
         on_stage("writing graphs")
         specs, graphs = _write_graphs(bundle, plans, draft)
-        closeness, on_labels = _judge(draft, graphs, held_out, bench, on_progress)
+        content = reused or RangesFile(
+            schema=1,
+            name=bundle.manifest.name,
+            data=clips.data if clips else "",
+            synthetic=clips is not None and clips.synthetic,
+            clips=len(clips.calibrating) if clips else 0,
+            recipe=recipe.name,
+            parts=dict(plans),
+        )
+        (draft / RANGES).write_bytes(msgspec.json.encode(content) + b"\n")
+        closeness: dict[str, dict[str, Closeness]] = {}
+        on_labels: dict[str, float | None] = {}
+        if clips is not None:
+            bench = Bench(_files(bundle), clips.judging, bundle.tokens, recipe, workers)
+            closeness, on_labels = _judge(draft, graphs, bench, on_progress)
         record = CalibrationRecord(
-            data=corpus.name,
-            synthetic=corpus.synthetic is not None,
+            data=content.data,
+            synthetic=content.synthetic,
             quantiser="taemi-edge",
-            clips=len(calibration),
-            held_out=len(held_out),
-            patterns=patterns,
+            clips=content.clips,
+            held_out=len(clips.judging) if clips else 0,
+            patterns=clips.patterns if clips else (),
             recipe=recipe.name,
             recipe_sha256=recipe_hash(recipe),
-            ranges_sha256=_write_ranges(draft, bundle.manifest.name, corpus.name, len(calibration), recipe, plans),
+            ranges_sha256=sha256_of(draft / RANGES),
             methods={part: _methods(plan) for part, plan in plans.items()},
             excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
             islands={part: len(plan.islands) for part, plan in plans.items()},
@@ -189,16 +184,57 @@ def calibrate_bundle(
             mean_pearson=on_labels,
             seconds=round(time.perf_counter() - started, 1),
         )
-        if sensitivities:
-            _write_sensitivity(draft, bundle.manifest.name, corpus.name, bench, sensitivities)
+        if sensitivities and clips is not None:
+            _write_sensitivity(draft, bundle.manifest.name, clips, recipe, sensitivities)
         _write_rest(draft, bundle, recipe, specs, graphs, record)
-    return CalibrationResult(
-        open_bundle(output),
-        record,
-        sensitivities,
-        tuple(_misses(record, recipe)),
-        {**calibration.problems, **held_out.problems},
-    )
+    problems = {**clips.calibrating.problems, **clips.judging.problems} if clips else {}
+    return CalibrationResult(open_bundle(output), record, sensitivities, tuple(_misses(record, recipe)), problems)
+
+
+@dataclass(frozen=True, eq=False)
+class _Clips:
+    """The clips of a calibration, on disk."""
+
+    data: str
+    synthetic: bool
+    calibrating: ClipSpool
+    judging: ClipSpool
+    patterns: tuple[str, ...]
+
+
+def _read_clips(
+    corpus: Corpus, recipe: CalibrationRecipe, source: Path, scratch: Path, workers: int, on_progress: Progress
+) -> _Clips:
+    spools = {}
+    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(corpus, recipe), strict=True):
+        spools[purpose] = spool_clips(
+            corpus,
+            clips,
+            source,
+            scratch / purpose,
+            longest_s=recipe.longest_s,
+            workers=workers,
+            on_progress=partial(on_progress, f"reading clips to {purpose} on"),
+        )
+    patterns = _require_variety(spools["calibrate"], recipe)
+    synthetic = corpus.synthetic is not None
+    return _Clips(corpus.name, synthetic, spools["calibrate"], spools["judge"], patterns)
+
+
+def _find_plans(
+    bundle: Bundle, clips: _Clips, recipe: CalibrationRecipe, workers: int, on_progress: Progress
+) -> tuple[dict[str, PartPlan], dict[str, PartSensitivity]]:
+    files, drafts = _files(bundle), {}
+    tasks = [PartTask(part, files[part], clips.calibrating, bundle.tokens, recipe) for part in PARTS]
+    for made in run_parallel(draft_plan, tasks, workers):
+        drafts[made.part] = made
+        on_progress("collecting ranges", len(drafts), len(PARTS))
+    bench = Bench(files, clips.calibrating.first(recipe.trial_clips), bundle.tokens, recipe, workers)
+    return settle_plans(drafts, bench, on_progress)
+
+
+def _files(bundle: Bundle) -> dict[str, Path]:
+    return {part: bundle.part_file(part) for part in PARTS}
 
 
 def read_ranges(file: Path, bundle: Bundle) -> RangesFile:
@@ -299,14 +335,12 @@ def _write_graphs(
 def _judge(
     draft: Path,
     graphs: Mapping[str, Mapping[Flavour, str]],
-    held_out: ClipSpool,
     bench: Bench,
     on_progress: Progress,
 ) -> tuple[dict[str, dict[str, Closeness]], dict[str, float | None]]:
     """Every flavour of every part on clips that had no part in making it; and all parts of a precision at once."""
-    judged = replace(bench, spool=held_out)
     tasks: list[TrialTask] = [
-        judged.task(part, flavour, file=draft / graphs[part][flavour]) for part in PARTS for flavour in _JUDGED
+        bench.task(part, flavour, file=draft / graphs[part][flavour]) for part in PARTS for flavour in _JUDGED
     ]
     results: dict[tuple[str, str], TrialResult] = {}
     for result in run_parallel(try_graph, tasks, bench.workers):
@@ -315,7 +349,7 @@ def _judge(
     closeness: dict[str, dict[str, Closeness]] = {
         part: {flavour: results[part, flavour].closeness for flavour in _JUDGED} for part in PARTS
     }
-    clips = [thinned(clip, bench.recipe.frames_per_clip) for clip in held_out]
+    clips = [thinned(clip, bench.recipe.frames_per_clip) for clip in bench.spool]
     labels = np.array([clip.labels for clip in clips])
     on_labels: dict[str, float | None] = {}
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -333,22 +367,15 @@ def _with_features(clips: list[SpooledClip], features: Mapping[str, list[Array]]
     ]
 
 
-def _write_ranges(
-    draft: Path, name: str, data: str, clips: int, recipe: CalibrationRecipe, plans: Mapping[str, PartPlan]
-) -> str:
-    content = RangesFile(schema=1, name=name, data=data, clips=clips, recipe=recipe.name, parts=dict(plans))
-    (draft / RANGES).write_bytes(msgspec.json.encode(content) + b"\n")
-    return sha256_of(draft / RANGES)
-
-
 def _write_sensitivity(
-    draft: Path, name: str, data: str, bench: Bench, sensitivities: dict[str, PartSensitivity]
+    draft: Path, name: str, clips: _Clips, recipe: CalibrationRecipe, sensitivities: dict[str, PartSensitivity]
 ) -> None:
     from taemi_edge.plots import plot_sensitivity
 
-    content = SensitivityFile(name=name, data=data, clips=len(bench.spool), parts=sensitivities)
+    tried = min(recipe.trial_clips, len(clips.calibrating))
+    content = SensitivityFile(name=name, data=clips.data, clips=tried, parts=sensitivities)
     (draft / SENSITIVITY).write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-    plot_sensitivity(sensitivities, f"{name}: INT8 block by block, {len(bench.spool)} clips of {data}", draft / PARETO)
+    plot_sensitivity(sensitivities, f"{name}: INT8 block by block, {tried} clips of {clips.data}", draft / PARETO)
 
 
 def _write_rest(
@@ -389,9 +416,9 @@ def _methods(plan: PartPlan) -> str:
 def _misses(record: CalibrationRecord, recipe: CalibrationRecipe) -> list[str]:
     """Where a part in INT8 leaves the budget, in words."""
     misses, budget = [], recipe.budget
-    exact = record.mean_pearson["fp32"]
-    for part in PARTS:
-        found = record.closeness[part]["int8"]
+    exact = record.mean_pearson.get("fp32")
+    for part, closeness in record.closeness.items():
+        found = closeness["int8"]
         if found.pearson is None or not found.pearson >= budget.pearson:
             got = "an undefined one" if found.pearson is None else f"{found.pearson:.4f}"
             misses.append(f"{part} in INT8: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")

@@ -195,7 +195,12 @@ def init(
 @app.command()
 def calibrate(
     bundle: BundleArgument,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2; --ranges alone does without."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", metavar="R", help="A recipe's name or TOML  [default: the model's own, else default]"),
@@ -235,12 +240,14 @@ def calibrate(
     check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
     changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
     changes |= {"clips": str(clips)} if clips is not None else {}
+    if data is None and ranges is None:
+        raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with _steps() as step, _counted() as counted:
         result = calibrate_bundle(
             bundle,
-            open_corpus(data, transcripts),
+            None if data is None else open_corpus(data, transcripts),
             loaded,
             folder,
             ranges=ranges,

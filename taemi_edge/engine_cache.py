@@ -18,7 +18,7 @@ import msgspec
 from taemi_edge.bundle import MANIFEST, read_manifest, sha256_of
 from taemi_edge.errors import BundleError, OutputError
 from taemi_edge.folders import new_file, new_folder
-from taemi_edge.spec import Manifest
+from taemi_edge.spec import Frozen, Manifest
 
 
 def cache_folder() -> Path:
@@ -33,26 +33,37 @@ def key_of(**content: Any) -> str:
     return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
+class _Head(Frozen, frozen=True):
+    """The first line of a kept part."""
+
+    sha256: str
+    build_s: float
+
+
 class EngineCache:
     """Built parts and whole built bundles by key."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
-    def read_part(self, key: str) -> bytes | None:
-        """A part's engine; None where there is none, or where its bytes are not what they were."""
+    def read_part(self, key: str) -> tuple[bytes, float] | None:
+        """A part's engine and how long it took to build; None where there is none, or where it is damaged."""
         file = self.folder / "parts" / key
         if not file.is_file():
             return None
-        content = file.read_bytes()
-        digest, engine = content[:64], content[64:]
-        return engine if sha256(engine).hexdigest().encode() == digest else None
+        head, _, engine = file.read_bytes().partition(b"\n")
+        try:
+            kept = msgspec.json.decode(head, type=_Head)
+        except msgspec.MsgspecError:
+            return None
+        return (engine, kept.build_s) if sha256(engine).hexdigest() == kept.sha256 else None
 
-    def write_part(self, key: str, engine: bytes) -> None:
+    def write_part(self, key: str, engine: bytes, build_s: float) -> None:
         """Keep a part's engine; without room it is not kept, which costs time alone."""
+        head = msgspec.json.encode(_Head(sha256=sha256(engine).hexdigest(), build_s=build_s))
         try:
             with new_file(self.folder / "parts" / key) as draft:
-                draft.write_bytes(sha256(engine).hexdigest().encode() + engine)
+                draft.write_bytes(head + b"\n" + engine)
         except OutputError:
             return
 

@@ -131,7 +131,8 @@ def check_part(run: Run, part: str, cases: list[Case], tokens: Mapping[str, Arra
         if case.part == part:
             feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, tokens)
             outputs = run(feeds)
-            rows += [(case.title, outputs[name], want) for name, want in (case.expected or {}).items()]
+            for name, want in (case.expected or {}).items():
+                rows.append((case.title, _read(case, outputs[name]), _read(case, want)))
     return _judge_stage(part, rows, limit)
 
 
@@ -151,7 +152,7 @@ def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dic
                     f"{case.part}, {case.title}: {name} is {value.shape} in A and {theirs[name].shape} in B: "
                     f"these are two different models"
                 )
-            rows[case.part].append((case.title, value, theirs[name]))
+            rows[case.part].append((case.title, _read(case, value), _read(case, theirs[name])))
     window = [case for case in cases if case.part == "fusion" and case.name == WINDOW]
     inputs = {case.part: case.feeds for case in cases if ENCODER_WINDOW_CASES.get(case.part) == case.name}
     ours_live = _whole_way(first, inputs)
@@ -165,6 +166,12 @@ def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dic
             y = (case.expected or {})["intensities"]
         rows[END_TO_END].append((case.title, x, y))
     return rows
+
+
+def _read(case: Case, features: Array) -> Array:
+    """What is read of a case's output: steps behind the end of a padded text are masked wherever they go."""
+    mask = case.feeds.get("mask")
+    return features if mask is None else features[mask > 0]
 
 
 def _run_case(artefact: Artefact, case: Case) -> dict[str, Array]:

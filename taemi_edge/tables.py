@@ -79,7 +79,7 @@ def print_build(result: BuildResult) -> None:
             _number(c.median_ms, 3) if c.median_ms is not None else "",
             _number(c.p95_ms, 3) if c.p95_ms is not None else "",
             f"{c.bytes / 1e6:.1f} MB",
-            f"{c.build_s:.1f} s" if c.build_s else "cache",
+            f"{c.build_s:.1f} s",
             "[green]kept[/green]" if c.kept else "[dim]rejected[/dim]",
             c.reason,
         )
@@ -100,6 +100,9 @@ def print_calibration(result: CalibrationResult) -> None:
     from rich.table import Table
 
     record = result.record
+    if not record.closeness:
+        typer.echo(f"made by the ranges of {record.clips} clips of {record.data}, and not judged: name --data to do so")
+        return
     title = f"{record.held_out} held-out clips of {record.data}; ranges from {record.clips} others"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for name in ("part", "graph", "Pearson", "max error", "cosine", "worst step", "labels", "left out"):

@@ -1,0 +1,86 @@
+"""Builds a bundle's engines on this GPU in every precision, checks and times them, and writes what came of it as JSON.
+
+    python benchmarks/engines.py BUNDLE... --output benchmarks/<gpu>-engines.json [--set KEY=VALUE...]
+
+Parts come from the engine cache where they were built before (`build_s` is then the time that building took); parity
+and times are always of this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taemi_edge.build import Asked, BuildResult, build_engine
+from taemi_edge.engine_cache import EngineCache
+from taemi_edge.errors import TaemiError
+from taemi_edge.recipe import TargetRecipe, load_recipe
+
+PRECISIONS: tuple[Asked, ...] = ("fp32", "fp16", "int8", "auto")
+
+
+class _PartsCache(EngineCache):
+    """The engine cache without whole bundles: each is put together and checked anew."""
+
+    def read_bundle(self, key: str) -> None:
+        return None
+
+    def write_bundle(self, key: str, bundle: Path) -> None:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--target", default="tensorrt")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    words = parser.parse_args()
+    changes = dict(pair.split("=", 1) for pair in words.set)
+    target = load_recipe("engines", words.target, TargetRecipe, changes)
+    command = shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])
+    report: dict[str, Any] = {"command": command, "models": {}}
+    for bundle in words.bundles:
+        for asked in words.precision or PRECISIONS:
+            name, found = _measure(bundle, target, asked)
+            print(bundle, asked, found.get("verified"), found.get("failure", ""), flush=True)
+            report["models"].setdefault(name, {})[asked] = found
+            words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure(bundle: Path, target: TargetRecipe, asked: Asked) -> tuple[str, dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            built = build_engine(
+                bundle, target, asked, Path(folder) / "engines", cache=_PartsCache(), on_stage=lambda s: print(s, flush=True)
+            )
+        except TaemiError as error:
+            return bundle.name, {"verified": False, "failure": str(error)}
+        return built.bundle.manifest.name, _figures(built)
+
+
+def _figures(built: BuildResult) -> dict[str, Any]:
+    record = msgspec.to_builtins(built.record)
+    manifest = built.bundle.manifest
+    return {
+        "verified": manifest.verified,
+        "failure": record["failure"],
+        "library": record["library"],
+        "machine": record["machine"],
+        "flags": record["flags"],
+        "random_weights": "random" in str(manifest.provenance.weights),
+        "parts": record["candidates"],
+        "parity": record["verification"],
+    }
+
+
+if __name__ == "__main__":
+    main()
