@@ -60,7 +60,12 @@ def _measure(bundle: Path, target: TargetRecipe, asked: Asked) -> tuple[str, dic
     with tempfile.TemporaryDirectory() as folder:
         try:
             built = build_engine(
-                bundle, target, asked, Path(folder) / "engines", cache=_PartsCache(), on_stage=lambda s: print(s, flush=True)
+                bundle,
+                target,
+                asked,
+                Path(folder) / "engines",
+                cache=_PartsCache(),
+                on_stage=lambda s: print(s, flush=True),
             )
         except TaemiError as error:
             return bundle.name, {"verified": False, "failure": str(error)}

@@ -118,6 +118,7 @@ class _Plan:
             "tactic_sources": " ".join(target.tactic_sources) or "default",
             "optimisation_level": "default" if target.optimisation_level is None else str(target.optimisation_level),
             "tf32": str(target.tf32).lower(),
+            "constrain_precision": str(target.constrain_precision).lower(),
             "sm": target.sm if target.ahead_of_time else "",
         }
 
@@ -329,6 +330,7 @@ class _Builder:
             optimisation_level=target.optimisation_level,
             sm=target.sm if target.ahead_of_time else "",
             tf32=target.tf32,
+            constrain_precision=target.constrain_precision,
             timing_cache=timing,
         )
         return compiler.compile(

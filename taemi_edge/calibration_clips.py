@@ -203,7 +203,7 @@ def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
 
 def _texts(words: list[Word]) -> list[str]:
     """What the runtime makes of a clip's words on the way: the first word, half of them, all of them."""
-    counts = sorted({count for count in (1, len(words) // 2, len(words)) if count})
+    counts = sorted({count for count in (1, len(words) // 2, len(words)) if 0 < count <= len(words)})
     return [" ".join(word.text for word in words[:count]) for count in counts]
 
 

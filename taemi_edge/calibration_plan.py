@@ -97,7 +97,7 @@ def _draft_plan(task: PartTask) -> PartDraft:
 
 
 #: Of a tensor: its feature axis, the Linears that read it (for smoothing), and every node that takes it as INT8.
-_Readers = tuple[int, list[Layer], list[str]]
+_Readers = tuple[int | None, list[Layer], list[str]]
 
 
 def _readers(graph: Graph, layers: list[Layer], recipe: CalibrationRecipe) -> Iterator[tuple[str, _Readers]]:
@@ -115,7 +115,7 @@ def _readers(graph: Graph, layers: list[Layer], recipe: CalibrationRecipe) -> It
         yield source, (group[0].feature_axis, linears, [layer.node for layer in group])
     for source, nodes in also.items():
         if source not in groups:
-            yield source, (-1, [], nodes)
+            yield source, (None, [], nodes)
 
 
 def _scale(

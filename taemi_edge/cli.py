@@ -237,7 +237,8 @@ def calibrate(
     from taemi_edge.plots import check_plot_file
     from taemi_edge.recipe import CalibrationRecipe, load_recipe
 
-    check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
+    if ranges is None:
+        check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
     changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
     changes |= {"clips": str(clips)} if clips is not None else {}
     if data is None and ranges is None:

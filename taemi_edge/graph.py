@@ -157,14 +157,18 @@ class Graph:
         return 1 if len(self.initialisers[node.input[1]].dims) == 2 else None
 
     def _lift_constants(self) -> None:
-        """`Constant` nodes as initialisers: one way to hold a constant is enough."""
+        """`Constant` nodes and names for equal constants (Identity) as initialisers: one way to hold one is enough."""
+        constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
         kept = []
         for node in self.model.graph.node:
             value = next((a.t for a in node.attribute if a.name == "value"), None)
-            if node.op_type == "Constant" and value is not None:
+            if node.op_type == "Identity":
+                value = constants.get(node.input[0])
+            if node.op_type in ("Constant", "Identity") and value is not None:
                 tensor = self.model.graph.initializer.add()
                 tensor.CopyFrom(value)
                 tensor.name = node.output[0]
+                constants[tensor.name] = tensor
             else:
                 kept.append(node)
         del self.model.graph.node[:]
@@ -194,18 +198,12 @@ def blocks_of(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
 
 
 def with_all_outputs(graph: Graph) -> tuple[bytes, list[str]]:
-    """The same graph giving every tensor that a node makes, and their names."""
+    """The same graph giving every tensor that a node makes, and their names in the order of computing."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    names = [name for node in model.graph.node for name in node.output if name and name not in graph.outputs]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return model.SerializeToString(), [*graph.outputs, *names]
-
-
-def rows_of(values: Array, feature_axis: int) -> Array:
-    """An activation as rows of features: (..., D) or (B, D, H, W) to (rows, D)."""
-    moved = np.moveaxis(values, feature_axis, -1)
-    return moved.reshape(-1, moved.shape[-1])
+    names = [name for node in model.graph.node for name in node.output if name]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in graph.outputs)
+    return model.SerializeToString(), names
 
 
 def weight_matrix(graph: Graph, layer: Layer) -> Array:

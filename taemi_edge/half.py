@@ -73,12 +73,13 @@ def to_half(graph: Graph, islands: Collection[str]) -> Graph:
 def _join_islands(graph: Graph, islands: Collection[str]) -> None:
     """Let neighbouring islands hand FP32 to each other: the converter casts to FP16 and back between any two."""
     wide_nodes = {node.name for node in graph.nodes if node.name in islands or node.op_type in KEPT_OPS}
+    wide_values = {name for node in graph.nodes if node.name in wide_nodes for name in node.output}
+    inputs = graph.model.graph.input
+    wide_values |= {value.name for value in inputs if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     source_of = {
         node.output[0]: node.input[0]
         for node in graph.nodes
-        if _casts_to(node, onnx.TensorProto.FLOAT16)
-        and node.input[0] in graph.maker
-        and graph.maker[node.input[0]].name in wide_nodes
+        if _casts_to(node, onnx.TensorProto.FLOAT16) and node.input[0] in wide_values
     }
     wide = {
         node.output[0]: source_of[node.input[0]]

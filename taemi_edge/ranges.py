@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from taemi_edge.errors import CalibrationError
-from taemi_edge.graph import rows_of
 from taemi_edge.spec import Array
 
 Method = Literal["minmax", "percentile", "entropy"]
@@ -29,7 +28,7 @@ class Seen:
         rows: feature vectors drawn evenly from all that came, (R, D).
     """
 
-    feature_axis: int
+    feature_axis: int | None
     capacity: int
     rng: np.random.Generator
     amax: float = 0.0
@@ -45,17 +44,20 @@ class Seen:
 
     def add(self, values: Array) -> None:
         """Take in one activation; of its rows a reservoir keeps an even sample (Vitter 1985, by random priorities)."""
-        rows = rows_of(values, self.feature_axis)
-        channels = np.abs(rows).max(0)
+        axis = self.feature_axis
+        moved = values.reshape(-1, 1) if axis is None else np.moveaxis(values, axis, -1)
+        others = tuple(range(moved.ndim - 1))
+        low, high = moved.min(axis=others), moved.max(axis=others)
+        channels = np.maximum(high, -low)
         self.channel_amax = np.maximum(self.channel_amax, channels) if self.channel_amax.size else channels
         self.amax = max(self.amax, float(channels.max()))
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        priorities = self.rng.random(len(rows))
-        if len(self._priorities) == self.capacity:
-            better = priorities > self._priorities.min()
-            rows, priorities = rows[better], priorities[better]
+        self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
+        priorities = self.rng.random(moved.size // moved.shape[-1])
+        least = self._priorities.min() if len(self._priorities) == self.capacity else -1.0
+        better = np.flatnonzero(priorities > least)
+        rows = moved[np.unravel_index(better, moved.shape[:-1])]  # the few that stay, not a copy of all
         rows = np.concatenate([self.rows, rows]) if self.rows.size else rows
-        priorities = np.concatenate([self._priorities, priorities])
+        priorities = np.concatenate([self._priorities, priorities[better]])
         kept = np.argsort(-priorities, kind="stable")[: self.capacity]
         self.rows, self._priorities = np.ascontiguousarray(rows[kept]), priorities[kept]
 
@@ -75,7 +77,7 @@ class PartStatistics:
 def collect(
     run: Callable[[Mapping[str, Array]], dict[str, Array]],
     feeds: Iterable[Mapping[str, Array]],
-    watched: Mapping[str, int],
+    watched: Mapping[str, int | None],
     rows: int,
     seed: int = 0,
 ) -> PartStatistics:
@@ -83,8 +85,8 @@ def collect(
 
     Args:
         run: gives every tensor of the part by name.
-        watched: the feature axis of each tensor that a layer reads.
-        rows: how many rows of each are kept.
+        watched: the feature axis of each tensor that becomes INT8; None where no axis has a fixed length.
+        rows: how many feature vectors (or, without an axis, values) of each are kept.
 
     Raises:
         CalibrationError: a tensor held NaN or infinity, or a watched one never varied; the message names it.
@@ -109,7 +111,7 @@ def collect(
 
 
 def _take_in(statistics: PartStatistics, name: str, value: Array) -> None:
-    amax = float(np.abs(value).max())
+    amax = max(float(value.max()), -float(value.min()))  # NaN comes through both
     if not np.isfinite(amax):
         raise CalibrationError(
             f"{name}: expected finite activations, got {'NaN' if np.isnan(amax) else 'infinity'}: the weights or the "

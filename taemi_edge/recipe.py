@@ -244,6 +244,8 @@ class TargetRecipe(Frozen, frozen=True):
         tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; unset for TensorRT's default.
         tf32: let FP32 engines round to ten bits of mantissa.
+        constrain_precision: TensorRT 8.6 alone: demand FP32 for LayerNorm and softmax layer by layer. On an H100 that
+            kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
         profiles: (min, opt, max) of each dynamic dimension, by part.
         runs: how often a candidate is timed.
     """
@@ -259,6 +261,7 @@ class TargetRecipe(Frozen, frozen=True):
     optimisation_level: int | None = None
     timing_cache: bool = True
     tf32: bool = False
+    constrain_precision: bool = False
     profiles: dict[str, Spans] = msgspec.field(default_factory=dict)
     runs: int = 30
     budget: BudgetRecipe = BudgetRecipe()

@@ -62,6 +62,7 @@ def choose_scaling(
         alphas: strengths to try besides none at all.
     """
     choosing, held_out = seen.rows[::2], seen.rows[1::2]
+    exact = [choosing @ w for w in weights]
     candidates: list[Scaling] = []
     for alpha in (None, *(alphas if weights else ())):
         smoothing = None if alpha is None else smoothing_vector(seen.channel_amax, weights, alpha)
@@ -69,7 +70,6 @@ def choose_scaling(
         amax = seen.amax if smoothing is None else float((seen.channel_amax / smoothing).max())
         smoothed = [w if smoothing is None else w * smoothing[:, None] for w in weights]
         quantised = [fake_quantise_weight(w) for w in smoothed]
-        exact = [choosing @ w for w in weights]
         for method in methods:
             limit = range_by(method, rows, amax, percentile)
             error = _error(fake_quantise(rows, limit), rows, quantised, exact)

@@ -1,7 +1,7 @@
 """An ONNX graph and a target in, the bytes of a TensorRT engine out: one way for 8.6, 10.x, 11.x and TensorRT-RTX.
 
 The precision is in the graph. Strong typing takes it as it is written; TensorRT 8.6, which has none, is allowed the
-precision by a flag and told to keep LayerNorm and softmax in FP32.
+precision by a flag and finds FP32 islands as the casts around them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class BuildOptions:
         tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; None for TensorRT's default.
         sm: build ahead of time for this compute capability, without a GPU (TensorRT-RTX).
+        constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
         timing_cache: a file that is read and written where TensorRT has such a cache.
     """
 
@@ -46,6 +47,7 @@ class BuildOptions:
     optimisation_level: int | None = None
     sm: str = ""
     tf32: bool = False
+    constrain_precision: bool = False
     timing_cache: Path | None = None
 
 
@@ -100,7 +102,7 @@ class Compiler:
             raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
         config = builder.create_builder_config()
         config.add_optimization_profile(_profile(builder, network, options.spans))
-        self._set_precision(config, network, precision, options.tf32)
+        self._set_precision(config, network, precision, options)
         _set_limits(config, options)
         cache = _read_timing_cache(config, options.timing_cache)
         with _interruptible() as stop:
@@ -121,21 +123,21 @@ class Compiler:
         return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
     def _set_precision(
-        self, config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: Precision, tf32: bool
+        self, config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: Precision, options: BuildOptions
     ) -> None:
-        if hasattr(trt.BuilderFlag, "TF32") and not tf32:
+        if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
             config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa are not FP32
         if self.strongly_typed or precision == "fp32":
             return
         config.set_flag(trt.BuilderFlag.FP16)
-        if precision == "int8":
-            config.set_flag(trt.BuilderFlag.INT8)
-        config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
-        sensitive = {trt.LayerType.SOFTMAX, trt.LayerType.NORMALIZATION}
-        for index in range(network.num_layers):
-            layer = network.get_layer(index)
-            if layer.type in sensitive:
-                layer.precision = trt.DataType.FLOAT
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        if any(layer.type == trt.LayerType.QUANTIZE for layer in layers):
+            config.set_flag(trt.BuilderFlag.INT8)  # without a Q/DQ pair it would look for a calibrator
+        if options.constrain_precision:
+            config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+            for layer in layers:
+                if layer.type in (trt.LayerType.SOFTMAX, trt.LayerType.NORMALIZATION):
+                    layer.precision = trt.DataType.FLOAT
 
 
 def _use(kind: str) -> None:

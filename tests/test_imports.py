@@ -10,7 +10,10 @@ import pytest
 HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}
 ROOMS = [
     "artefact",
+    "build",
     "corpus",
+    "engine_cache",
+    "tensorrt_compiler",
     "errors",
     "evaluate",
     "extract",
@@ -46,6 +49,8 @@ ROOMS = [
             "session",
             "sources",
             "transcript",
+            "trt",
+            "trt_library",
         )
     ),
 ]
@@ -80,10 +85,11 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 33
 
 
+ENGINES = ["calibrate", "build-engine"]
 TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 
-@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo", *TRAINING])
+@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo", *ENGINES, *TRAINING])
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")
     assert done.returncode == 0

@@ -288,7 +288,7 @@ def _open(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: expected a video or audio file, got an empty file")
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        return av.open(str(path))
     except av.FFmpegError as error:
         raise MediaError(
             f"{path}: expected a video or audio file, but FFmpeg cannot read it: {error.strerror}"

@@ -1,4 +1,4 @@
-"""Engines that TensorRT builds and runs on the GPU here: verified in every precision, refused where they are not its own.
+"""Engines that TensorRT builds and runs on the GPU here: verified in every precision, refused where they are foreign.
 
 TAEMI_EDGE_GPU_BUNDLES names a folder of calibrated bundles, and TAEMI_EDGE_GPU_TARGET changes of the target recipe.
 """

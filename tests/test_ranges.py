@@ -1,0 +1,101 @@
+"""Ranges and smoothing on activations whose answer is known; what was drawn is fixed by a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("onnx", reason="graphs are read with onnx")
+
+from taemi_edge.errors import CalibrationError
+from taemi_edge.ranges import METHODS, Seen, collect, range_by
+from taemi_edge.smoothing import MIN_SCALE, choose_scaling, fake_quantise, smoothing_vector, weight_scale
+
+
+def seen_of(rows: np.ndarray, capacity: int = 512) -> Seen:
+    seen = Seen(-1, capacity, np.random.default_rng(0))
+    for at in range(0, len(rows), 100):
+        seen.add(rows[at : at + 100])
+    return seen
+
+
+def test_extremes_are_exact_and_rows_are_an_even_sample():
+    rows = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
+    seen = seen_of(rows)
+    assert seen.amax == 39_999
+    assert list(seen.channel_amax) == [39_996, 39_997, 39_998, 39_999]
+    assert seen.rows.shape == (512, 4)
+    assert abs(seen.rows[:, 0].mean() / rows[:, 0].mean() - 1) < 0.1
+
+
+def test_memory_does_not_grow_with_what_comes():
+    seen = seen_of(np.random.default_rng(1).normal(size=(50_000, 8)).astype(np.float32))
+    assert seen.rows.nbytes == 512 * 8 * 4
+    assert seen.rows.base is None
+
+
+@pytest.mark.parametrize(
+    ("method", "low", "high"), [("minmax", 100, 100), ("percentile", 3, 6), ("entropy", 2, 20)], ids=str
+)
+def test_each_method_treats_one_outlier_in_a_hundred_thousand_its_own_way(method, low, high):
+    rows = np.random.default_rng(2).normal(size=(1000, 100)).astype(np.float32)
+    rows[3, 5] = 100
+    assert low <= range_by(method, rows, 100.0, 99.99) <= high
+
+
+def test_a_feature_map_is_read_along_its_channels():
+    values = np.zeros((2, 3, 4, 5), np.float32)
+    values[:, 1] = 7
+    seen = Seen(1, 512, np.random.default_rng(0))
+    seen.add(values)
+    assert list(seen.channel_amax) == [0, 7, 0]
+    assert seen.rows.shape == (40, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.array([[1.0, np.nan]], np.float32), "/layer/out: expected finite activations, got NaN"),
+        (np.array([[1.0, np.inf]], np.float32), "/layer/out: expected finite activations, got infinity"),
+        (np.array([[3.0, 3.0]], np.float32), "/layer/out: expected activations that vary, got 3 throughout"),
+    ],
+    ids=["nan", "infinity", "constant"],
+)
+def test_activations_that_no_range_fits_are_named_by_their_tensor(values, words):
+    with pytest.raises(CalibrationError, match=words):
+        collect(lambda _: {"/layer/out": values}, [{}], {"/layer/out": -1}, 16)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.5, 0.9]))
+def test_smoothing_changes_no_product(seed: int, alpha: float):
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(5, 8)), rng.normal(size=(8, 3))
+    x[:, 0] *= 50
+    s = smoothing_vector(np.abs(x).max(0), [w], alpha)
+    np.testing.assert_allclose((x / s) @ (w * s[:, None]), x @ w, rtol=1e-5, atol=1e-5)
+    assert np.isclose(np.log(s).mean(), 0, atol=1e-4)
+
+
+def test_an_outlier_channel_is_smoothed_and_the_error_falls():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(2000, 32)).astype(np.float32)
+    rows[:, 7] *= 60
+    weight = rng.normal(size=(32, 16)).astype(np.float32)
+    plain = choose_scaling(seen_of(rows), [weight], (), ("minmax",), 99.99)
+    smoothed = choose_scaling(seen_of(rows), [weight], (0.5, 0.7), ("minmax",), 99.99)
+    assert smoothed.alpha in (0.5, 0.7)
+    assert smoothed.error < plain.error / 2
+    assert smoothed.held_out_error == pytest.approx(smoothed.error, rel=0.3)
+
+
+def test_without_weights_the_tensor_itself_is_judged():
+    chosen = choose_scaling(seen_of(np.eye(8, dtype=np.float32)), [], (0.5,), METHODS, 99.99)
+    assert chosen.alpha is None
+
+
+def test_int8_is_symmetric_and_never_divides_by_zero():
+    assert np.abs(fake_quantise(np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), 1.0)).max() == pytest.approx(128 / 127)
+    assert weight_scale(np.zeros((4, 3), np.float32), axis=1).min() == np.float32(MIN_SCALE)
