@@ -11,11 +11,12 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -34,7 +35,7 @@ from taemi_edge.bundle import (
     sha256_of,
     write_manifest,
 )
-from taemi_edge.calibration_clips import ClipSpool, SpooledClip, spool_clips
+from taemi_edge.calibration_clips import ClipSpool, SpooledClip, part_feeds, spool_clips
 from taemi_edge.calibration_plan import PartTask, draft_plan, open_graph
 from taemi_edge.corpus import Clip, Corpus
 from taemi_edge.errors import CalibrationError
@@ -65,6 +66,8 @@ from taemi_edge.spec import (
 from taemi_edge.trial import TrialResult, TrialTask, graph_runner, predict, thinned, try_graph
 from taemi_edge.workers import run_parallel
 
+#: Who puts Q/DQ pairs into a graph: this package, or NVIDIA ModelOpt with the same clips and exclusions.
+Quantiser = Literal["own", "modelopt"]
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 #: The graphs that are judged against FP32.
@@ -110,7 +113,7 @@ def calibrate_bundle(
     output: Path,
     *,
     ranges: Path | None = None,
-    quantiser: str = "own",
+    quantiser: Quantiser = "own",
     workers: int = 0,
     on_stage: Report = lambda _: None,
     on_progress: Progress = lambda *_: None,
@@ -122,6 +125,7 @@ def calibrate_bundle(
 
     Args:
         corpus: None with `ranges` alone: the graphs are then made and not judged.
+        quantiser: "modelopt" needs the extra of that name.
         ranges: a `ranges.json` made elsewhere for the same weights: its plan is used and only judged here.
 
     Raises:
@@ -138,6 +142,13 @@ def calibrate_bundle(
     bundle = open_bundle(source)
     _require_exported(bundle)
     reused = read_ranges(ranges, bundle) if ranges is not None else None
+    by = f"taemi-edge {__version__}"
+    if quantiser == "modelopt":
+        from taemi_edge.modelopt_quantiser import require_modelopt
+
+        by = require_modelopt()
+        if corpus is None:
+            raise CalibrationError("--quantiser modelopt finds its own ranges: expected --data CORPUS, got none")
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
         clips = None
         if corpus is not None:
@@ -151,7 +162,8 @@ def calibrate_bundle(
             on_stage("collecting ranges")
             plans, sensitivities = _find_plans(bundle, clips, recipe, workers, on_progress)
         on_stage("writing graphs")
-        specs, graphs = _write_graphs(bundle, plans, draft)
+        quantised = _quantise_all(bundle, plans, clips, recipe, quantiser, Path(scratch))
+        specs, graphs = _write_graphs(bundle, plans, quantised, draft)
         content = reused or RangesFile(
             schema=1,
             name=bundle.manifest.name,
@@ -170,7 +182,7 @@ def calibrate_bundle(
         record = CalibrationRecord(
             data=content.data,
             synthetic=content.synthetic,
-            quantiser="taemi-edge",
+            quantiser=by,
             clips=content.clips,
             held_out=len(clips.judging) if clips else 0,
             patterns=clips.patterns if clips else (),
@@ -308,15 +320,36 @@ def _fed(number: int, pattern: frozenset[Modality]) -> tuple[frozenset[Modality]
     return pattern, pattern & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)]
 
 
+def _quantise_all(
+    bundle: Bundle,
+    plans: Mapping[str, PartPlan],
+    clips: _Clips | None,
+    recipe: CalibrationRecipe,
+    quantiser: Quantiser,
+    scratch: Path,
+) -> Iterator[tuple[str, Graph, Graph]]:
+    """Each part in FP32 and with Q/DQ pairs."""
+    for part in PARTS:
+        exact = Graph.load(bundle.part_file(part))
+        if quantiser == "own" or clips is None:
+            yield part, exact, quantise(exact, plans[part])
+            continue
+        from taemi_edge.modelopt_quantiser import quantise_with_modelopt
+
+        feeds = partial(part_feeds, clips.calibrating, part, bundle.tokens, recipe.frames_per_clip, recipe.batch)
+        yield part, exact, quantise_with_modelopt(bundle.part_file(part), exact, plans[part], feeds, scratch)
+
+
 def _write_graphs(
-    bundle: Bundle, plans: Mapping[str, PartPlan], draft: Path
+    bundle: Bundle,
+    plans: Mapping[str, PartPlan],
+    parts: Iterable[tuple[str, Graph, Graph]],
+    draft: Path,
 ) -> tuple[dict[str, PartSpec], dict[str, dict[Flavour, str]]]:
     """Every part in every flavour; gives the parts' specs and the files by flavour."""
     specs: dict[str, PartSpec] = {}
     files: dict[str, dict[Flavour, str]] = {}
-    for part in PARTS:
-        exact = Graph.load(bundle.part_file(part))
-        quantised = quantise(exact, plans[part])
+    for part, exact, quantised in parts:
         made: dict[Flavour, Graph] = {
             "fp16": to_half(exact, plans[part].islands),
             "int8": quantised,

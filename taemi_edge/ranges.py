@@ -89,7 +89,7 @@ def collect(
         rows: how many feature vectors (or, without an axis, values) of each are kept.
 
     Raises:
-        CalibrationError: a tensor held NaN or infinity, or a watched one never varied; the message names it.
+        CalibrationError: a tensor held NaN, or a watched one infinity or nothing that varies; the message names it.
     """
     streams = np.random.default_rng(seed).spawn(len(watched))
     statistics = PartStatistics(
@@ -112,6 +112,9 @@ def collect(
 
 def _take_in(statistics: PartStatistics, name: str, value: Array) -> None:
     amax = max(float(value.max()), -float(value.min()))  # NaN comes through both
+    if np.isinf(amax) and name not in statistics.watched:
+        finite = value[np.isfinite(value)]  # a mask may add minus infinity in front of a softmax
+        amax = float(np.abs(finite).max(initial=0.0))
     if not np.isfinite(amax):
         raise CalibrationError(
             f"{name}: expected finite activations, got {'NaN' if np.isnan(amax) else 'infinity'}: the weights or the "
