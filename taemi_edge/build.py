@@ -407,17 +407,37 @@ def _choose_part(
     inside = [b for b in built if not faults[b.precision]]
     if not inside:
         raise EngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
-    best = min(inside, key=lambda b: statistics.median(times[b.precision]))
-    fastest_ms = statistics.median(times[best.precision])
+    medians = {b.precision: statistics.median(times[b.precision]) for b in inside}
+    kept = fastest_worth_it(medians, plan.target.gain)
+    best = next(b for b in inside if b.precision == kept)
     for b in built:
         if b is best:
             reason = "the fastest inside the budget" if len(built) > 1 else "the only precision that the bundle has"
         elif faults[b.precision]:
             reason = faults[b.precision]
         else:
-            reason = f"{statistics.median(times[b.precision]) / fastest_ms:.2f} x the time of {best.precision}"
+            ratio = medians[b.precision] / medians[kept]
+            reason = f"{ratio:.2f} x the time of {kept}"
+            reason += f": it would have to save {plan.target.gain:.0%}" if ratio < 1 else ""
         rejected.append(_candidate(b, times[b.precision], b is best, reason))
     return rejected, best
+
+
+def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precision:
+    """The fastest precision, where a lower one counts only if it saves that share of the time of a higher one.
+
+    Example:
+        >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98, "int8": 0.50}, 0.05)
+        'int8'
+        >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98}, 0.05)
+        'fp32'
+    """
+    offered = [precision for precision in _ORDER if precision in medians]
+    best = offered[0]
+    for precision in offered[1:]:
+        if medians[precision] < medians[best] * (1 - gain):
+            best = precision
+    return best
 
 
 def _time(

@@ -248,6 +248,7 @@ class TargetRecipe(Frozen, frozen=True):
             kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
         profiles: (min, opt, max) of each dynamic dimension, by part.
         runs: how often a candidate is timed.
+        gain: the share of time that a lower precision must save to be kept: less is noise, and exactness is worth more.
     """
 
     name: str
@@ -264,6 +265,7 @@ class TargetRecipe(Frozen, frozen=True):
     constrain_precision: bool = False
     profiles: dict[str, Spans] = msgspec.field(default_factory=dict)
     runs: int = 30
+    gain: float = 0.05
     budget: BudgetRecipe = BudgetRecipe()
 
     def __post_init__(self) -> None:

@@ -165,6 +165,15 @@ def print_description(description: BundleDescription) -> None:
     source = manifest.provenance
     trained_on = f"trained on {manifest.trained_on}" if manifest.trained_on else "trained"
     typer.echo(f"fusion head   {trained_on if description.trained else 'untrained'}")
+    if (record := manifest.calibration) is not None:
+        found = ", ".join(f"{precision} {_number(value, 4)}" for precision, value in record.mean_pearson.items())
+        typer.echo(
+            f"calibrated    on {record.clips} clips of {record.data} by {record.quantiser}: {found or 'not judged'}"
+        )
+    if (engine := manifest.engine) is not None:
+        device = engine.machine.get("gpu") or engine.machine["architecture"]
+        state = "verified" if manifest.verified else f"NOT verified: {engine.failure}"
+        typer.echo(f"engines       for {engine.target}, {engine.library} on {device}: {state}")
     typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
     typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
     typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -165,6 +166,20 @@ def test_a_bundle_that_is_quantised_already(cli, calibrated_folder, corpus_folde
 
 def test_neither_clips_nor_ranges(cli, tiny_folder):
     refused(cli("calibrate", tiny_folder), "expected --data CORPUS to calibrate on, or --ranges of another machine")
+
+
+def test_modelopt_is_an_extra_of_its_own(cli, tiny_folder, corpus_folder, tmp_path):
+    if importlib.util.find_spec("modelopt"):
+        pytest.skip("nvidia-modelopt is installed")
+    done = cli(
+        *("calibrate", tiny_folder, "--data", corpus_folder, "--quantiser", "modelopt", "--output", tmp_path / "o")
+    )
+    refused(done, "--quantiser modelopt needs the package 'nvidia-modelopt'")
+
+
+def test_inspect_says_what_it_was_calibrated_on(cli, calibrated_folder):
+    done = cli("inspect", calibrated_folder)
+    assert "calibrated    on 6 clips of the synthetic corpus of seed 3 (14 clips) by taemi-edge" in done.stdout
 
 
 def test_a_ranges_file_that_is_none(cli, tiny_folder, tmp_path):
