@@ -232,6 +232,10 @@ class CalibrationRecord(Frozen, frozen=True):
     recipe_sha256: str
     ranges_sha256: str
     methods: dict[str, str]
+    #: How many tensors of a part took which strength of SmoothQuant ("none" without).
+    alphas: dict[str, dict[str, int]]
+    #: Mean error of what a part's layers give, on the rows that chose ranges and alphas and on rows that did not.
+    layer_error: dict[str, tuple[float, float]]
     excluded: dict[str, dict[str, str]]
     islands: dict[str, int]
     closeness: dict[str, dict[str, Closeness]]

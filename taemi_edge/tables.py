@@ -127,6 +127,9 @@ def print_calibration(result: CalibrationResult) -> None:
     typer.echo(
         f"ranges by {', '.join(f'{part}: {method}' for part, method in record.methods.items())}; {record.seconds:.0f} s"
     )
+    for part, (chosen, held_out) in record.layer_error.items():
+        alphas = ", ".join(f"{alpha} {count} x" for alpha, count in record.alphas[part].items())
+        typer.echo(f"{part}: layers err by {chosen:.4f} where alpha was swept, {held_out:.4f} held out; alpha {alphas}")
     for clip, problem in list(result.problems.items())[:5]:
         typer.echo(f"clip {clip} left out: {problem}", err=True)
 

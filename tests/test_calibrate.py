@@ -53,6 +53,8 @@ def test_the_record_says_what_each_flavour_costs_on_clips_that_were_not_used(cal
         assert record.closeness[part]["int8"].pearson > 0.98
     assert "no 1e-10" not in record.excluded["audio"]["frontend"]
     assert len(record.patterns) > 4  # the fusion head saw tokens
+    assert all(0 < error < 0.2 for pair in record.layer_error.values() for error in pair)
+    assert sum(record.alphas["text"].values()) > 3
 
 
 def test_sensitivity_names_every_block_with_its_cost_and_its_saving(calibrated: Bundle):
