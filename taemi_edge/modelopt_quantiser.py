@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -46,10 +47,11 @@ def quantise_with_modelopt(
     if not wanted:
         return graph.copy()
     others = [n.name for n in graph.nodes if n.op_type in ("MatMul", "Gemm", "Conv") and n.name not in wanted]
+    copied = Path(shutil.copy(file, scratch))  # ModelOpt 0.47 writes into the file that it is given
     output = scratch / f"{file.stem}.modelopt.onnx"
     logging.getLogger("modelopt").setLevel(logging.ERROR)
     quantize(
-        str(file),
+        str(copied),
         quantize_mode="int8",
         calibration_data_reader=_Reader(feeds),
         calibration_method="max",
