@@ -143,8 +143,8 @@ def calibrate_bundle(
     bundle = open_bundle(source)
     _require_exported(bundle)
     reused = read_ranges(ranges, bundle) if ranges is not None else None
-    by = f"taemi-edge {__version__}"
-    if quantiser == "modelopt":
+    by, ours = f"taemi-edge {__version__}", quantiser == "own"
+    if not ours:
         from taemi_edge.modelopt_quantiser import require_modelopt
 
         by = require_modelopt()
@@ -190,9 +190,9 @@ def calibrate_bundle(
             recipe=recipe.name,
             recipe_sha256=recipe_hash(recipe),
             ranges_sha256=sha256_of(draft / RANGES),
-            methods={part: _methods(plan) for part, plan in plans.items()},
-            alphas={part: _alphas(plan) for part, plan in plans.items()},
-            layer_error={part: _layer_error(plan) for part, plan in plans.items()},
+            methods={part: _methods(plan) if ours else "max" for part, plan in plans.items()},
+            alphas={part: _alphas(plan) for part, plan in plans.items() if ours},
+            layer_error={part: _layer_error(plan) for part, plan in plans.items() if ours},
             excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
             islands={part: len(plan.islands) for part, plan in plans.items()},
             closeness=closeness,
