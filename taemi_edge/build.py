@@ -42,7 +42,7 @@ from taemi_edge.errors import EngineError, MissingExtraError, OutputError, Usage
 from taemi_edge.folders import new_folder
 from taemi_edge.golden import WINDOW, Case, load_cases
 from taemi_edge.parity import ParityReport, check_parity, check_part
-from taemi_edge.recipe import TargetRecipe, load_recipe
+from taemi_edge.recipe import TargetRecipe, recipe_from_mapping
 from taemi_edge.runtime.session import Session
 from taemi_edge.runtime.trt_library import Machine, this_machine
 from taemi_edge.spec import (
@@ -106,9 +106,6 @@ class _Plan:
     library: str
     machine: Machine
     threads: int
-
-    def flavour(self, precision: Precision, strongly_typed: bool) -> Flavour:
-        return "int8-fp16" if precision == "int8" and strongly_typed else precision
 
     def flags(self) -> dict[str, str]:
         """What the target says of building, in words."""
@@ -201,6 +198,7 @@ def build_engine(
             machine=msgspec.to_builtins(plan.machine),
             source=str(source.resolve()),
             asked=asked,
+            recipe=msgspec.to_builtins(target),
             flags=plan.flags(),
             build_key=key,
             part_keys={part: built.key for part, built in kept.items()},
@@ -221,7 +219,7 @@ def rebuild_if_foreign(bundle: Bundle, on_stage: Report = lambda _: None) -> Bun
     record = bundle.manifest.engine
     if record is None:
         return bundle
-    target = load_recipe("engines", record.target, TargetRecipe)
+    target = recipe_from_mapping(record.recipe, TargetRecipe, f"{bundle.folder / MANIFEST}, engine.recipe")
     asked: Asked = msgspec.convert(record.asked, Asked)
     source = Path(record.source)
     if not source.is_dir():
@@ -341,8 +339,7 @@ class _Builder:
         )
 
     def _graph(self, part: Part, precision: Precision) -> Path:
-        strongly_typed = self._compiler is not None and self._compiler.strongly_typed
-        flavour = self._plan.flavour(precision, strongly_typed)
+        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
         name = self._bundle.manifest.graph_file(part, flavour)
         if name is not None:
             return self._bundle.folder / name

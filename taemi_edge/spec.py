@@ -283,6 +283,8 @@ class EngineRecord(Frozen, frozen=True):
     machine: dict[str, str]
     source: str
     asked: str
+    #: The target as it was when the engines were built, whatever `--set` changed.
+    recipe: dict[str, Any]
     flags: dict[str, str]
     build_key: str
     part_keys: dict[str, str]

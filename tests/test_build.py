@@ -157,6 +157,7 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
         replace(plan, library="onnxruntime 0.0.1"),
         replace(plan, machine=msgspec.structs.replace(machine, driver="1.2.3")),
         replace(plan, machine=msgspec.structs.replace(machine, gpu="Orin")),
+        replace(plan, machine=msgspec.structs.replace(machine, processor="another")),
         replace(plan, machine=msgspec.structs.replace(machine, l4t="R36")),
         replace(plan, asked="fp16"),
         _plan(tiny_folder, target(), "fp32", 1),
@@ -230,7 +231,9 @@ def test_rebuild_makes_foreign_engines_anew(copy, cli, demo_video, tmp_path):
     done = cli("run", copy, demo_video, "--rebuild", "--threads", 1, env=environment)
     assert done.returncode == 0, done.stderr
     assert "building anew for onnxruntime" in done.stderr
-    assert read_manifest(copy).engine.library == ort.library_version()
+    engine = read_manifest(copy).engine
+    assert engine.library == ort.library_version()
+    assert engine.recipe["runs"] == int(CPU["runs"])  # as it was built, not as the target's file says
 
 
 def test_a_target_of_another_architecture(cli, calibrated_folder, tmp_path):

@@ -28,6 +28,8 @@ class Machine(Frozen, frozen=True):
     """What an engine is built for and may run on. Empty strings where there is no GPU or no Jetson."""
 
     architecture: str
+    #: The processor's name: what was fastest on one need not be on another.
+    processor: str = ""
     gpu: str = ""
     #: Compute capability, such as "8.7".
     sm: str = ""
@@ -62,15 +64,16 @@ def this_machine(with_gpu: bool = True) -> Machine:
     Raises:
         UsageError: a GPU is asked for and there is no PyCUDA, no driver or no GPU.
     """
-    architecture, l4t = platform.machine(), _l4t()
+    architecture, processor, l4t = platform.machine(), _processor(), _l4t()
     if not with_gpu:
-        return Machine(architecture=architecture, l4t=l4t)
+        return Machine(architecture=architecture, processor=processor, l4t=l4t)
     cuda = load_cuda()
     device = cuda.Device(0)
     major, minor = device.compute_capability()
     driver = cuda.get_driver_version()
     return Machine(
         architecture=architecture,
+        processor=processor,
         gpu=device.name(),
         sm=f"{major}.{minor}",
         driver=f"{_driver_release() or driver}",
@@ -109,6 +112,13 @@ def _driver_release() -> str:
     file = Path("/proc/driver/nvidia/version")
     words = file.read_text(encoding="utf-8").split() if file.is_file() else []
     return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")
+
+
+def _processor() -> str:
+    """The name in /proc/cpuinfo; empty where it has none, as on most Arm devices."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _l4t() -> str:
