@@ -39,7 +39,7 @@ from taemi_edge.bundle import (
 )
 from taemi_edge.engine_cache import EngineCache, copy_files, key_of
 from taemi_edge.errors import EngineError, MissingExtraError, OutputError, UsageError
-from taemi_edge.folders import new_folder
+from taemi_edge.folders import new_folder, require_another_place
 from taemi_edge.golden import WINDOW, Case, load_cases
 from taemi_edge.parity import ParityReport, check_parity, check_part
 from taemi_edge.recipe import TargetRecipe, recipe_from_mapping
@@ -174,6 +174,7 @@ def build_engine(
         ...              Path("engines/taemi-mobile-cpu")).bundle.manifest.verified
         True
     """
+    require_another_place(source, output)
     plan = _plan(source, target, asked, threads)
     key = plan.build_key()
     if cache is not None and (found := cache.read_bundle(key)) is not None:

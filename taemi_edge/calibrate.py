@@ -36,11 +36,11 @@ from taemi_edge.bundle import (
     sha256_of,
     write_manifest,
 )
-from taemi_edge.calibration_clips import ClipSpool, SpooledClip, part_feeds, spool_clips
+from taemi_edge.calibration_clips import ClipSpool, SpooledClip, fed_patterns, part_feeds, spool_clips
 from taemi_edge.calibration_plan import PartTask, draft_plan, open_graph
 from taemi_edge.corpus import Clip, Corpus
 from taemi_edge.errors import CalibrationError
-from taemi_edge.folders import new_folder
+from taemi_edge.folders import new_folder, require_another_place
 from taemi_edge.graph import Graph
 from taemi_edge.half import to_half
 from taemi_edge.metrics import mean_pearson
@@ -58,7 +58,6 @@ from taemi_edge.spec import (
     Flavour,
     Frozen,
     Manifest,
-    Modality,
     Parts,
     PartSpec,
     Precision,
@@ -140,6 +139,7 @@ def calibrate_bundle(
         {'fp32': 0.743, 'fp16': 0.742, 'int8': 0.739}
     """
     started = time.perf_counter()
+    require_another_place(source, output)
     bundle = open_bundle(source)
     _require_exported(bundle)
     reused = read_ranges(ranges, bundle) if ranges is not None else None
@@ -315,12 +315,8 @@ def _require_variety(spool: ClipSpool, recipe: CalibrationRecipe) -> tuple[str, 
                 f"expected clips of several presence patterns, each stream live in some, got {', '.join(kinds)} alone: "
                 f"nothing tells the range of {m}; add clips that have it"
             )
-    fed = {pattern for number, pattern in enumerate(came) for pattern in _fed(number, pattern)}
+    fed = {pattern for number, pattern in enumerate(came) for pattern in fed_patterns(number, pattern)}
     return tuple(pattern_name(pattern) for pattern in PRESENCE_PATTERNS if pattern in fed)
-
-
-def _fed(number: int, pattern: frozenset[Modality]) -> tuple[frozenset[Modality], frozenset[Modality]]:
-    return pattern, pattern & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)]
 
 
 def _quantise_all(

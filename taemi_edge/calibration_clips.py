@@ -18,7 +18,7 @@ from taemi_edge.corpus import Clip, Corpus
 from taemi_edge.errors import CalibrationError, InputError
 from taemi_edge.extract import Reading, read_clip
 from taemi_edge.golden import bind_tokens
-from taemi_edge.runtime.inputs import of_equal_length
+from taemi_edge.runtime.inputs import MAX_BATCH, kept_steps, of_equal_length
 from taemi_edge.runtime.preprocess import WordTokenizer
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.spec import MODALITIES, PRESENCE_PATTERNS, Array, AudioSpec, Modality
@@ -119,9 +119,13 @@ def part_feeds(
         elif part == "text":
             yield from clip.texts
         else:
-            patterns = dict.fromkeys((clip.pattern, clip.pattern & PRESENCE_PATTERNS[number % 8]))
-            for pattern in patterns:
+            for pattern in fed_patterns(number, clip.pattern):
                 yield fusion_feeds(clip.features, pattern, tokens)
+
+
+def fed_patterns(number: int, came: frozenset[Modality]) -> list[frozenset[Modality]]:
+    """The patterns in which the fusion head is fed a clip: as it came, and with the next pattern's streams lost."""
+    return list(dict.fromkeys((came, came & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)])))
 
 
 def fusion_feeds(
@@ -141,10 +145,13 @@ def encode(run: Run, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -
     """One modality of a clip through an encoder, as the runtime encodes it: (T, D), T possibly 0."""
     nothing = np.zeros((0, dim), np.float32)
     if part == "vision":
-        found = [run({"pixels": clip.pixels[at : at + 16]})["features"] for at in range(0, len(clip.pixels), 16)]
+        found = [
+            run({"pixels": clip.pixels[at : at + MAX_BATCH]})["features"]
+            for at in range(0, len(clip.pixels), MAX_BATCH)
+        ]
     elif part == "audio":
         found = [
-            chunk[-max(1, round(len(chunk) * audio.chunk_samples / sound.shape[1])) :]
+            chunk[-kept_steps(audio.chunk_samples, sound.shape[1], len(chunk)) :]
             for sound in clip.sound
             for chunk in run({"samples": sound})["features"]
         ]

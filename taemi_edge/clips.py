@@ -80,7 +80,9 @@ def _encode_segments(model: TaemiModel, inputs: ClipInputs) -> Tensor:
     pieces = []
     for batch in of_equal_length(inputs.segments):
         encoded = model.audio(torch.stack([torch.from_numpy(segment.samples) for segment in batch]))
-        pieces += [steps[-kept_steps(segment, len(steps)) :] for segment, steps in zip(batch, encoded, strict=True)]
+        for segment, steps in zip(batch, encoded, strict=True):
+            kept = kept_steps(segment.chunk_samples, len(segment.samples), len(steps))
+            pieces.append(steps[-kept:])
     return torch.cat(pieces) if pieces else torch.zeros(0, model.feature_dims["audio"])
 
 

@@ -59,6 +59,16 @@ def new_file(target: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def require_another_place(source: Path, target: Path) -> None:
+    """Refuse to write over what is being read.
+
+    Raises:
+        OutputError: both are the same folder.
+    """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OutputError(f"{target}: expected another folder than the one that is read: name a new one with --output")
+
+
 def write_error(target: Path, error: OSError) -> OutputError:
     """One sentence for a failed write."""
     if error.errno == errno.ENOSPC:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.errors import BundleError, InputError
-from taemi_edge.runtime.inputs import InputReader, trim_context
+from taemi_edge.runtime.inputs import InputReader, kept_steps, trim_context
 from taemi_edge.runtime.preprocess import Segment, WordTokenizer
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import Word, read_transcript
@@ -120,7 +120,7 @@ def bind_tokens(
 
 def window_features(audio: AudioSpec, outputs: Mapping[str, Array], segment_samples: int) -> dict[str, Array]:
     """The encoders' outputs for ENCODER_WINDOW_CASES as the fusion feeds of one window."""
-    steps = max(1, round(outputs["audio"].shape[1] * audio.chunk_samples / segment_samples))
+    steps = kept_steps(audio.chunk_samples, segment_samples, outputs["audio"].shape[1])
     features = {
         "vision": outputs["vision"][None],
         "audio": outputs["audio"][:, -steps:].reshape(1, -1, audio.feature_dim),

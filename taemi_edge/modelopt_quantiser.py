@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from taemi_edge.errors import CalibrationError, MissingExtraError
@@ -20,10 +21,8 @@ def require_modelopt() -> str:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import modelopt.onnx.quantization  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("nvidia-modelopt", "modelopt", "--quantiser modelopt") from error
+    if find_spec("modelopt") is None:
+        raise MissingExtraError("nvidia-modelopt", "modelopt", "--quantiser modelopt")
     return f"nvidia-modelopt {version('nvidia-modelopt')}"
 
 

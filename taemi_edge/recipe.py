@@ -205,6 +205,17 @@ class CalibrationRecipe(Frozen, frozen=True):
     def __post_init__(self) -> None:
         if not 1 <= self.min_clips <= self.clips:
             raise ValueError(f"expected 1 <= min_clips <= clips, got {self.min_clips} and {self.clips}")
+        counts = ("held_out", "frames_per_clip", "trial_clips", "batch")
+        if low := [name for name in counts if getattr(self, name) < 1]:
+            raise ValueError(f"expected {low[0]} >= 1, got {getattr(self, low[0])}")
+        if self.rows < 2:
+            raise ValueError(f"expected rows >= 2, half of them to choose and half to check, got {self.rows}")
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"expected 0 < percentile <= 100, got {self.percentile}")
+        if self.longest_s <= 0 or self.fp16_margin < 1:
+            raise ValueError(
+                f"expected longest_s > 0 and fp16_margin >= 1, got {self.longest_s} and {self.fp16_margin}"
+            )
         if not self.methods:
             raise ValueError("expected at least one of minmax, percentile, entropy in methods, got none")
         if any(not 0 < alpha < 1 for alpha in self.alphas):
@@ -282,6 +293,13 @@ class TargetRecipe(Frozen, frozen=True):
                     )
         if self.ahead_of_time and not self.sm:
             raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
+        if self.runs < 1 or not 0 <= self.gain < 1:
+            raise ValueError(f"expected runs >= 1 and 0 <= gain < 1, got {self.runs} and {self.gain}")
+        if self.workspace_mib < 0 or self.optimisation_level not in (None, 0, 1, 2, 3, 4, 5):
+            raise ValueError(
+                f"expected workspace_mib >= 0 and an optimisation_level of 0 to 5, got {self.workspace_mib} and "
+                f"{self.optimisation_level}"
+            )
         if not self.precisions:
             raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
 

@@ -187,7 +187,8 @@ def _set_capability(config: Any, sm: str) -> None:
     if not hasattr(config, "set_compute_capability"):
         raise UsageError(f"expected TensorRT-RTX to build ahead of time for SM {sm}, got TensorRT {trt.__version__}")
     name = f"SM{sm.replace('.', '')}"
-    known: Any = getattr(trt, "ComputeCapability")  # noqa: B009  (TensorRT-RTX's own, which the stubs lack)
+    library: Any = trt  # what follows is TensorRT-RTX's own, which the stubs lack
+    known = library.ComputeCapability
     if not hasattr(known, name):
         raise UsageError(f"expected a compute capability that TensorRT-RTX {trt.__version__} builds for, got SM {sm}")
     config.num_compute_capabilities = 1

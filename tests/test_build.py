@@ -243,6 +243,17 @@ def test_a_target_of_another_architecture(cli, calibrated_folder, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+def test_the_bundle_that_is_read_is_never_written_over(cli, calibrated_folder):
+    done = cli("build-engine", calibrated_folder, "--target", "cpu", "--output", calibrated_folder)
+    refused(done, "expected another folder than the one that is read")
+    assert open_bundle(calibrated_folder).manifest.engine is None
+
+
+@pytest.mark.parametrize("change", ["runs=0", "gain=2", "workspace_mib=-1", "optimisation_level=9", "precisions=[]"])
+def test_values_that_no_target_can_have(change, cli, calibrated_folder):
+    refused(cli("build-engine", calibrated_folder, "--target", "cpu", "--set", change), "expected ")
+
+
 def test_no_tensorrt_here(cli, calibrated_folder, tmp_path):
     done = cli("build-engine", calibrated_folder, "--target", "tensorrt", "--output", tmp_path / "o")
     refused(done, "tensorrt cannot be loaded")

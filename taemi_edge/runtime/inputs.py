@@ -88,15 +88,15 @@ def encode_segments(run: Run, segments: Iterable[Segment]) -> tuple[Array, Array
 
 def trim_context(segment: Segment, encoded: Array) -> tuple[Array, Array]:
     """The times (T,) and features (T, D) of the chunk itself, without those of the context before it."""
-    steps = kept_steps(segment, len(encoded))
+    steps = kept_steps(segment.chunk_samples, len(segment.samples), len(encoded))
     duration_s = segment.end_s - segment.start_s
     times_s = segment.start_s + duration_s * (np.arange(steps) + 1) / steps
     return times_s, encoded[-steps:]
 
 
-def kept_steps(segment: Segment, encoded_steps: int) -> int:
-    """How many of an encoded segment's last steps are the chunk's own."""
-    return max(1, round(encoded_steps * segment.chunk_samples / len(segment.samples)))
+def kept_steps(chunk_samples: int, samples: int, encoded_steps: int) -> int:
+    """How many of the last steps of `samples` that were encoded are the chunk's own."""
+    return max(1, round(encoded_steps * chunk_samples / samples))
 
 
 def of_equal_length(segments: Iterable[Segment]) -> list[list[Segment]]:
