@@ -17,6 +17,7 @@ TaemiError
 ├── EngineError            an engine cannot be built, or may not be run (exit 2)
 ├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
+│   └── DeviceLostError    the device is gone, and with it all that lay on it
 ├── InterruptedRunError    Ctrl-C (exit 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
 """
@@ -97,6 +98,10 @@ class TrainingError(TaemiError):
 
 class BackendError(TaemiError):
     """A backend could not be opened, or failed while it ran."""
+
+
+class DeviceLostError(BackendError):
+    """The device failed for good or was taken away; what was opened on it cannot be used any more."""
 
 
 class InterruptedRunError(TaemiError):

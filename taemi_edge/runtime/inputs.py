@@ -89,9 +89,13 @@ def encode_segments(run: Run, segments: Iterable[Segment]) -> tuple[Array, Array
 def trim_context(segment: Segment, encoded: Array) -> tuple[Array, Array]:
     """The times (T,) and features (T, D) of the chunk itself, without those of the context before it."""
     steps = kept_steps(segment.chunk_samples, len(segment.samples), len(encoded))
-    duration_s = segment.end_s - segment.start_s
-    times_s = segment.start_s + duration_s * (np.arange(steps) + 1) / steps
-    return times_s, encoded[-steps:]
+    return step_times(segment, steps), encoded[-steps:]
+
+
+def step_times(segment: Segment, steps: int) -> Array:
+    """The times (T,) of a chunk's own steps, evenly over it."""
+    times_s: Array = segment.start_s + (segment.end_s - segment.start_s) * (np.arange(steps) + 1) / steps
+    return times_s
 
 
 def kept_steps(chunk_samples: int, samples: int, encoded_steps: int) -> int:

@@ -1,106 +1,171 @@
-"""Hops in, predictions out: encode what is new, keep features in rings, bind tokens for what is missing, fuse.
+"""Hops in, predictions out: for one source (`Pipeline`), or for several that share every call (`Fleet`).
 
 A hop encodes the frames and audio chunks that came since the last one; what the window still holds of older ones is
-read from the rings. Frames are encoded alone and audio in chunks of a fixed grid, so that a file run hop by hop gives
-the same features as one pass over all of it.
+read from rings. Frames are encoded alone and audio in chunks of a fixed grid, so that a file run hop by hop gives the
+same features as one pass over all of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
-import msgspec
-import numpy as np
-
-from taemi_edge.bundle import Bundle
-from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, words_after_drops
-from taemi_edge.runtime.inputs import MAX_BATCH, FaceCrop, InputReader, encode_crops, encode_segments
-from taemi_edge.runtime.preprocess import Face, WordTokenizer
-from taemi_edge.runtime.presence import Presence, State, StreamPresence
-from taemi_edge.runtime.session import Device, Sessions, open_sessions
+from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.errors import BackendError, BundleError, DeviceLostError
+from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.executor import Done, Executor, Layout, Work, merged, open_executor
+from taemi_edge.runtime.preprocess import Face
+from taemi_edge.runtime.session import Device
 from taemi_edge.runtime.sources import Hop
 from taemi_edge.runtime.transcript import Word
-from taemi_edge.spec import EMOTIONS, MODALITIES, Array, Modality
+from taemi_edge.runtime.window import Looked, Prediction, Source, SourceWindow
+from taemi_edge.spec import Array, Modality
 
-_EPSILON_S = 1e-6
+__all__ = ["Fleet", "Looked", "Pipeline", "Prediction", "Source"]
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of output: six intensities with what they rest on.
+class Fleet:
+    """The runtime of one bundle on several sources; a context manager that owns its executor.
 
-    `status` is "no signal" where all three tokens were bound: the intensities are then the model's prior.
-    `reason` says why a stream is not live. `age_ms` is the age of a stream's newest data, null where it is missing.
-    `latency_ms` holds each part's own time, `face` (detection and crop) and `total`, the wall time of the hop.
+    Where the GPU is lost, the bundle of graphs that the engines were built from takes over on the CPU, if it is there.
+
+    Args:
+        sources: what predictions call them, and what is known of each beforehand.
+        window_s, hop_s: the bundle's own by default.
+
+    Example:
+        >>> with Fleet(open_bundle(folder), [Source("door"), Source("desk")]) as fleet:        # doctest: +SKIP
+        ...     looked = {0: fleet.look(0, hop_of_door), 1: fleet.look(1, hop_of_desk)}
+        ...     for prediction in fleet.predict(looked):
+        ...         print(prediction.to_json())
     """
 
-    source: str
-    time_s: float
-    window_s: tuple[float, float]
-    intensities: dict[str, float]
-    presence: dict[str, State]
-    age_ms: dict[str, float | None]
-    latency_ms: dict[str, float]
-    reason: dict[str, str]
-    status: Literal["ok", "no signal"]
+    def __init__(
+        self,
+        bundle: Bundle,
+        sources: Sequence[Source],
+        *,
+        device: Device | None = None,
+        threads: int = 0,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+    ) -> None:
+        self.manifest = bundle.manifest
+        self.window_s = window_s or self.manifest.window.length_s
+        self._bundle, self._threads = bundle, threads
+        self._layout = Layout(len(sources), self.window_s, hop_s or self.manifest.window.hop_s)
+        #: Why the device was given up; None while it runs.
+        self.lost: str | None = None
+        self.executor: Executor = open_executor(bundle, self._layout, device, threads)
+        tokenizer = bundle.tokenizer_file.read_text(encoding="utf-8")
+        self.windows = [
+            SourceWindow(
+                self.manifest, tokenizer, source, index, self.window_s, self.executor.capacity, self.executor.steps
+            )
+            for index, source in enumerate(sources)
+        ]
 
-    def to_json(self) -> str:
-        """One line, without the line end."""
-        return msgspec.json.encode(self).decode()
+    def close(self) -> None:
+        self.executor.close()
 
+    def __enter__(self) -> Fleet:
+        return self
 
-class FeatureRing:
-    """Feature vectors with their times, float32 (T, D); a window of them is a view, never a copy.
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
-    Two windows' worth is allocated once. At the end of the buffer the newest half moves to its front.
-    """
+    def look(self, index: int, hop: Hop, lazily: bool = False) -> Looked:
+        """Find faces and cut sound of a source's next hop; may be called in a thread of that source's own."""
+        return self.windows[index].look(hop, lazily)
 
-    def __init__(self, capacity: int, dim: int) -> None:
-        self._capacity = capacity
-        self._features = np.zeros((2 * capacity, dim), np.float32)
-        self._times_s = np.zeros(2 * capacity)
-        self._filled = 0
+    def predict(self, looked: Mapping[int, Looked]) -> list[Prediction]:
+        """Take in one hop each of some sources and give their predictions, in the order of the sources.
 
-    def push(self, times_s: Array, features: Array) -> None:
-        """Append (T,) times, not before the newest one, and (T, D) features."""
-        times_s, features = times_s[-self._capacity :], features[-self._capacity :]
-        if self._filled + len(times_s) > len(self._times_s):
-            keep = slice(max(0, self._filled - self._capacity), self._filled)
-            kept = keep.stop - keep.start
-            self._times_s[:kept] = self._times_s[keep].copy()
-            self._features[:kept] = self._features[keep].copy()
-            self._filled = kept
-        new = slice(self._filled, self._filled + len(times_s))
-        self._times_s[new], self._features[new] = times_s, features
-        self._filled = new.stop
+        Raises:
+            DeviceLostError: the device is gone and nothing can take over.
+            BackendError: see `taemi_edge.runtime.executor.Executor`.
+        """
+        indices = sorted(looked)
+        works = [self._after_early_works(index, looked[index]) for index in indices]
+        done = self._execute(works, looked)
+        spoiled = [i for i, result in zip(indices, done, strict=True) if result.faults]
+        if spoiled:
+            done = self._without_faults(indices, done, looked)
+        return [self._prediction(index, result, looked[index]) for index, result in zip(indices, done, strict=True)]
 
-    def window(self, after_s: float, until_s: float) -> Array:
-        """The features of (after_s, until_s], (T, D), T possibly 0."""
-        times = self._times_s[: self._filled]
-        first, last = np.searchsorted(times, [after_s + _EPSILON_S, until_s + _EPSILON_S], side="right")
-        return self._features[first:last]
+    def encode(self, index: int, looked: Looked) -> None:
+        """Take in a hop of one source without predicting."""
+        for work in self.windows[index].works(looked, fuse=False):
+            self._execute([work], {index: looked})
 
+    def features(self, index: int, modality: Modality, end_s: float) -> Array:
+        """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
+        return self.executor.features(index, modality, self.windows[index].rows(modality, end_s))
 
-class Stopwatch:
-    """Adds up milliseconds under names."""
+    def _after_early_works(self, index: int, looked: Looked) -> Work:
+        """Run what a long hop asks for beforehand; its last work is left."""
+        window = self.windows[index]
+        last = Work(index)
+        for work in window.works(looked):
+            last = work
+            if not work.fuse:
+                [done] = self._execute([work], {index: looked})
+                looked.watch.add(done.part_ms)
+                if done.faults:
+                    window.refuse(done.faults, looked.end_s)
+        return last
 
-    def __init__(self) -> None:
-        self.total_ms: dict[str, float] = {}
+    def _without_faults(self, indices: list[int], done: list[Done], looked: Mapping[int, Looked]) -> list[Done]:
+        """Fuse again those whose new features were no numbers, with the token in their place."""
+        results = dict(zip(indices, done, strict=True))
+        works = [self.windows[i].refuse(results[i].faults, looked[i].end_s) for i in indices if results[i].faults]
+        for work, again in zip(works, self._execute(works, looked), strict=True):
+            results[work.source] = merged(results[work.source], again)
+        return [results[i] for i in indices]
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        elapsed_ms = (time.perf_counter() - start) * 1e3
-        self.total_ms[name] = self.total_ms.get(name, 0.0) + elapsed_ms
+    def _execute(self, works: Sequence[Work], looked: Mapping[int, Looked]) -> list[Done]:
+        try:
+            return self.executor.execute(works)
+        except DeviceLostError as error:
+            self._fall_back(error)
+            again = [self.windows[work.source].again(work, looked[work.source].end_s) for work in works]
+            for window in self.windows:
+                if window.index not in looked:
+                    window.again(Work(window.index), 0.0)
+            return self.executor.execute(again)
+
+    def _fall_back(self, error: DeviceLostError) -> None:
+        """Close what is lost and open the graphs that the engines were built from, on the CPU."""
+        self.executor.close()
+        engine = self.manifest.engine
+        if engine is None:
+            raise error
+        try:
+            graphs = open_bundle(Path(engine.source))
+        except BundleError as missing:
+            raise DeviceLostError(
+                f"{error}; there is no bundle of graphs to go on with on the CPU: {missing}"
+            ) from error
+        if graphs.manifest.sha256.get("tokens.safetensors") != self.manifest.sha256.get("tokens.safetensors"):
+            raise DeviceLostError(f"{error}; {graphs.folder} is another model by now: nothing can take over") from error
+        self.executor = open_executor(graphs, self._layout, "cpu", self._threads)
+        if self.executor.capacity != self.windows[0].capacity:
+            raise BackendError(f"{graphs.folder}: expected the same numbers of steps as the engines give")
+        self.lost = f"{error}: going on with {graphs.folder} on the CPU"
+
+    def _prediction(self, index: int, done: Done, looked: Looked) -> Prediction:
+        watch = looked.watch
+        watch.add(done.part_ms)
+        watch.total_ms["total"] = (time.perf_counter() - looked.started_s) * 1e3
+        if done.intensities is None:
+            raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")
+        return self.windows[index].prediction(looked.end_s, done.intensities, watch, self.executor.backend)
 
 
 class Pipeline:
-    """The runtime of one bundle on one source; a context manager that owns its sessions.
+    """A `Fleet` of one source.
 
     Args:
         bundle: what `taemi_edge.bundle.open_bundle` gave.
@@ -124,37 +189,21 @@ class Pipeline:
         device: Device | None = None,
         threads: int = 0,
         window_s: float | None = None,
+        hop_s: float | None = None,
         words: Iterable[Word] = (),
         drops: Iterable[Drop] = (),
         absent: Mapping[str, str] | None = None,
     ) -> None:
-        manifest = bundle.manifest
-        self.manifest = manifest
-        self.source = source
-        self.window_s = window_s or manifest.window.length_s
-        self._drops = tuple(drops)
-        self._words = words_after_drops(words, self._drops)
-        absent = absent or {}
-        self._presence = {
-            m: StreamPresence(manifest.presence_of(m), absent.get(m, "nothing received yet")) for m in MODALITIES
-        }
-        self._sessions: Sessions = open_sessions(bundle, device, threads)
-        self._reader = InputReader(manifest.vision, manifest.audio)
-        self._rings = self._allocate_rings()
-        self._text = _TextWindow(
-            WordTokenizer(bundle.tokenizer_file.read_text(encoding="utf-8"), manifest.text.max_tokens),
-            manifest.text.feature_dim,
-        )
-        self._tokens = {m: np.ascontiguousarray(bundle.tokens[m][None, None], np.float32) for m in MODALITIES}
-        self._newest_word_s = -1.0
+        only = Source(source, tuple(words), tuple(drops), absent or {})
+        self.fleet = Fleet(bundle, [only], device=device, threads=threads, window_s=window_s, hop_s=hop_s)
 
     @property
     def face(self) -> Face | None:
         """The face that was last seen; None while the picture is missing."""
-        return self._reader.face
+        return self.fleet.windows[0].face
 
     def close(self) -> None:
-        self._sessions.close()
+        self.fleet.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -164,135 +213,13 @@ class Pipeline:
 
     def predict(self, hop: Hop) -> Prediction:
         """Take in a hop and give the prediction at its end."""
-        watch = Stopwatch()
-        with watch.timed("total"):
-            self.encode(hop, watch)
-            self._encode_text(hop.end_s, watch)
-            presence = {m: self._presence_at(m, hop.end_s) for m in MODALITIES}
-            if not presence["vision"].usable:
-                self._reader.face = None
-            feeds = self.fusion_feeds(hop.end_s, presence)
-            with watch.timed("fusion"):
-                intensities = self._sessions["fusion"].run(feeds)["intensities"][0]
-        return self._prediction(hop.end_s, intensities, presence, watch)
+        [prediction] = self.fleet.predict({0: self.fleet.look(0, hop, lazily=True)})
+        return prediction
 
-    def encode(self, hop: Hop, watch: Stopwatch | None = None) -> None:
+    def encode(self, hop: Hop) -> None:
         """Encode a hop's frames and sound into the rings and tell the presence of their streams, without predicting."""
-        watch = watch or Stopwatch()
-        hop = apply_drops(hop, self._drops, self.manifest.audio.sample_rate_hz)
-        self._encode_frames(hop, watch)
-        self._encode_samples(hop, watch)
-        for m in MODALITIES:
-            if drop := dropped_at(self._drops, m, hop.end_s):
-                self._presence[m].lose(hop.end_s, f"dropped by --drop {drop}")
+        self.fleet.encode(0, self.fleet.look(0, hop, lazily=True))
 
     def features(self, modality: Modality, end_s: float) -> Array:
-        """What the rings hold of the window that ends at `end_s`: (T, D), T possibly 0."""
-        if modality == "text":
-            return self._text.features
-        return self._rings[modality].window(end_s - self.window_s, end_s)
-
-    def fusion_feeds(self, end_s: float, presence: Mapping[Modality, Presence]) -> dict[str, Array]:
-        """What the fusion head is fed: the features of usable streams, the tokens of all others, every mask 1."""
-        feeds: dict[str, Array] = {}
-        for m in MODALITIES:
-            feeds[m] = self.features(m, end_s)[None] if presence[m].usable else self._tokens[m]
-            feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
-        return feeds
-
-    def _encode_frames(self, hop: Hop, watch: Stopwatch) -> None:
-        crops = self._reader.crops(hop.frames)
-        while batch := self._looked_at(crops, watch):
-            with watch.timed("vision"):
-                times_s, features = encode_crops(self._sessions["vision"].run, batch)
-            if len(times_s):
-                self._rings["vision"].push(times_s, features)
-
-    def _looked_at(self, crops: Iterator[FaceCrop], watch: Stopwatch) -> list[FaceCrop]:
-        """The next frames, at most a batch of them, and what they tell of the picture's presence."""
-        with watch.timed("face"):
-            batch = list(islice(crops, MAX_BATCH))
-        for crop in batch:
-            if crop.pixels is None:
-                self._presence["vision"].suspect("no face in view")
-            else:
-                self._presence["vision"].arrive(crop.time_s)
-        return batch
-
-    def _encode_samples(self, hop: Hop, watch: Stopwatch) -> None:
-        segments = self._reader.segments(hop.samples, hop.end_s)
-        if hop.audio_fault:
-            self._presence["audio"].suspect(hop.audio_fault)
-        if not segments:
-            return
-        with watch.timed("audio"):
-            times_s, features = encode_segments(self._sessions["audio"].run, segments)
-        self._rings["audio"].push(times_s, features)
-        for segment in segments:
-            self._presence["audio"].arrive(segment.end_s)
-
-    def _encode_text(self, end_s: float, watch: Stopwatch) -> None:
-        if dropped_at(self._drops, "text", end_s):
-            return
-        spoken = [word for word in self._words if end_s - self.window_s < word.end_s <= end_s + _EPSILON_S]
-        if spoken and spoken[-1].end_s > self._newest_word_s:
-            self._newest_word_s = spoken[-1].end_s
-            self._presence["text"].arrive(self._newest_word_s)
-        feeds = self._text.feeds_if_new([word.text for word in spoken])
-        if feeds is not None:
-            with watch.timed("text"):
-                self._text.features = self._sessions["text"].run(feeds)["features"][0]
-
-    def _presence_at(self, modality: Modality, end_s: float) -> Presence:
-        """The stream's presence, and missing where the window holds nothing of it whatever its state."""
-        presence = self._presence[modality].at(end_s)
-        if presence.usable and not len(self.features(modality, end_s)):
-            return Presence("missing", None, "nothing in the window")
-        return presence
-
-    def _allocate_rings(self) -> dict[str, FeatureRing]:
-        """Room for the longest window: frames by their rate, audio by what one chunk gives."""
-        audio = self.manifest.audio
-        silence = np.zeros((1, audio.chunk_samples), np.float32)
-        per_chunk = self._sessions["audio"].run({"samples": silence})["features"].shape[1]
-        frames = int(self.window_s * self.manifest.vision.frames_per_second) + 2
-        steps = (int(self.window_s / audio.chunk_s) + 2) * per_chunk
-        return {
-            "vision": FeatureRing(max(frames, MAX_BATCH), self.manifest.vision.feature_dim),
-            "audio": FeatureRing(steps, audio.feature_dim),
-        }
-
-    def _prediction(
-        self, end_s: float, intensities: Array, presence: Mapping[Modality, Presence], watch: Stopwatch
-    ) -> Prediction:
-        age_s = {m: presence[m].age_s for m in MODALITIES}
-        parts = (*MODALITIES, "fusion", "face", "total")
-        return Prediction(
-            source=self.source,
-            time_s=round(end_s, 6),
-            window_s=(round(max(0.0, end_s - self.window_s), 6), round(end_s, 6)),
-            intensities={name: round(float(value), 6) for name, value in zip(EMOTIONS, intensities, strict=True)},
-            presence={m: presence[m].state for m in MODALITIES},
-            age_ms={m: None if (age := age_s[m]) is None else round(age * 1e3, 1) for m in MODALITIES},
-            latency_ms={name: round(watch.total_ms.get(name, 0.0), 3) for name in parts},
-            reason={m: reason for m in MODALITIES if (reason := presence[m].reason) is not None},
-            status="ok" if any(p.usable for p in presence.values()) else "no signal",
-        )
-
-
-class _TextWindow:
-    """The window's words and their features, encoded anew only when the words change."""
-
-    def __init__(self, tokenizer: WordTokenizer, feature_dim: int) -> None:
-        self._tokenizer = tokenizer
-        self._nothing = np.zeros((0, feature_dim), np.float32)
-        self._words: list[str] = []
-        self.features: Array = self._nothing
-
-    def feeds_if_new(self, words: list[str]) -> dict[str, Array] | None:
-        """The text encoder's feeds where the words are others than last time; None where nothing is to be encoded."""
-        if words == self._words:
-            return None
-        self._words = words
-        self.features = self._nothing
-        return self._tokenizer.feeds([" ".join(words)]) if words else None
+        """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
+        return self.fleet.features(0, modality, end_s)

@@ -15,7 +15,8 @@ from taemi_edge.bundle import Bundle, open_bundle
 from taemi_edge.errors import BackendError, UsageError
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.ort import OrtSession
-from taemi_edge.runtime.pipeline import FeatureRing, Pipeline, Prediction
+from taemi_edge.runtime.pipeline import Pipeline, Prediction
+from taemi_edge.runtime.rings import RingIndex
 from taemi_edge.runtime.session import open_sessions
 from taemi_edge.runtime.sources import Hop, MediaFile
 from taemi_edge.runtime.transcript import read_transcript
@@ -38,8 +39,9 @@ class CountingSession:
 
 
 def spied(pipeline: Pipeline) -> dict[str, CountingSession]:
-    spies = {part: CountingSession(pipeline._sessions[part]) for part in (*MODALITIES, "fusion")}
-    pipeline._sessions._parts = dict(spies)
+    sessions = pipeline.fleet.executor.sessions
+    spies = {part: CountingSession(sessions[part]) for part in (*MODALITIES, "fusion")}
+    sessions._parts = dict(spies)
     return spies
 
 
@@ -207,14 +209,23 @@ def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
         open_sessions(tiny, "cuda")
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 30))
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.integers(1, 30))
 def test_a_ring_holds_what_a_list_would(counts: list[int], window: int):
-    ring, everything = FeatureRing(window, 2), np.zeros((0, 2), np.float32)
+    ring, features, everything = RingIndex(window), np.zeros(window), np.zeros(0)
     now = 0
     for count in counts:
         times = np.arange(now + 1, now + count + 1, dtype=np.float64)
-        features = np.stack([times, -times], axis=1).astype(np.float32)
         now += count
-        ring.push(times, features)
-        everything = np.concatenate([everything, features])
-        np.testing.assert_array_equal(ring.window(now - window, now), everything[max(0, now - window) :])
+        rows = ring.push(times)
+        assert len({*rows[rows >= 0]}) == min(count, window)
+        features[rows[rows >= 0]] = times[rows >= 0]
+        everything = np.concatenate([everything, times])
+        np.testing.assert_array_equal(features[ring.window(now - window, now)], everything[max(0, now - window) :])
+
+
+def test_a_ring_forgets_all_but_what_it_is_told():
+    ring = RingIndex(4)
+    ring.push(np.array([1.0, 2.0]))
+    rows = ring.push(np.array([3.0]))
+    ring.keep_only(rows)
+    assert ring.window(0.0, 9.0).tolist() == rows.tolist()
