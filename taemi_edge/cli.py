@@ -26,6 +26,7 @@ from taemi_edge.tables import (
     print_epoch,
     print_evaluations,
     print_extraction,
+    print_fleet_summary,
     print_parity,
     print_summary,
     print_training,
@@ -281,6 +282,9 @@ def build_engine_command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the target, such as workspace_mib=512; repeatable."),
     ] = None,
+    sources: Annotated[
+        int | None, typer.Option("--sources", min=1, help="How many sources share them. Short for --set sources=N.")
+    ] = None,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Take what was built before of just the same things.")
     ] = True,
@@ -296,6 +300,7 @@ def build_engine_command(
     from taemi_edge.recipe import TargetRecipe, load_recipe
 
     changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes |= {"sources": str(sources)} if sources is not None else {}
     loaded = load_recipe("engines", target, TargetRecipe, changes)
     folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
     with _steps() as step, _counted() as counted:
@@ -392,10 +397,16 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
     ] = False,
+    deadline: Annotated[
+        float, typer.Option("--deadline", metavar="MS", help="How long one of several sources waits for the others.")
+    ] = 50.0,
 ) -> None:
-    """Predict six intensities from files, a JSON line a hop; a stream that is missing is replaced by its token."""
+    """Predict six intensities from files, a JSON line a hop; a stream that is missing is replaced by its token.
+
+    Several sources run side by side: each call takes the hops of all that are there.
+    """
     from taemi_edge.bundle import open_bundle
-    from taemi_edge.run import JsonLines, RunOptions, run_file
+    from taemi_edge.run import JsonLines, RunOptions, run_file, run_together
     from taemi_edge.runtime.drops import parse_drop
     from taemi_edge.runtime.session import require_verified
 
@@ -417,6 +428,7 @@ def run(
         annotate=annotate,
         device=_device(device),
         threads=threads,
+        deadline_s=deadline / 1e3,
     )
     opened = open_bundle(bundle)
     if rebuild:
@@ -424,13 +436,79 @@ def run(
             opened = rebuild_if_foreign(opened, step)
     require_verified(opened, unverified)
     _note_training(opened)
-    with JsonLines(output) as lines:
-        for file in source:
-            with _progress() as progress:
-                summary = run_file(opened, file, options, lines, progress)
-            print_summary(file, summary)
-            if plot is not None:
-                plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {file.name}")
+    with JsonLines(output) as lines, _progress() as progress:
+        if len(source) > 1:
+            print_fleet_summary(run_together(opened, source, options, lines, progress))
+            return
+        summary = run_file(opened, source[0], options, lines, progress)
+    print_summary(source[0], summary)
+    if plot is not None:
+        plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {source[0].name}")
+
+
+@app.command()
+def bench(
+    bundle: BundleArgument,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="RIVAL",
+            help="onnxruntime-cpu, onnxruntime-cuda, torch-eager, torch-compile or none; repeatable  [default: what "
+            "can run here]",
+        ),
+    ] = None,
+    rivals_python: Annotated[
+        str | None,
+        typer.Option("--rivals-python", metavar="P", help="The interpreter that has the rivals, if it is another."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="C", help="What PyTorch runs  [default: what the bundle was made of]"),
+    ] = None,
+    batch: Annotated[
+        list[str] | None, typer.Option("--batch", metavar="PART=N", help="Time a part at this batch too; repeatable.")
+    ] = None,
+    sources: Annotated[
+        str, typer.Option("--sources", metavar="N,N", help="How many sources share a call, one after another.")
+    ] = "1,2,4",
+    runs: Annotated[int, typer.Option("--runs", min=5, help="Runs of each thing, in five turns.")] = 50,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+    json_file: JsonOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="F.png", help="Contenders, patterns, limits, sources.")
+    ] = None,
+) -> None:
+    """Time a bundle beside PyTorch and ONNX Runtime: parts, hops by presence pattern, several sources, limits."""
+    from taemi_edge.bench.compare import BenchOptions, rivals_from, run_bench
+    from taemi_edge.bench.show import plot_bench, print_bench
+    from taemi_edge.describe import to_json
+    from taemi_edge.folders import new_file
+    from taemi_edge.plots import check_plot_file
+
+    check_plot_file(plot)
+    batches: dict[str, tuple[int, ...]] = {}
+    for part, number in (_pair(text, "--batch", "PART=N") for text in batch or ()):
+        batches[part] = (*batches.get(part, ()), _count(number, "--batch"))
+    options = BenchOptions(
+        against=rivals_from(against or ()),
+        python=rivals_python or sys.executable,
+        checkpoint=checkpoint,
+        batches=batches,
+        sources=tuple(_count(number, "--sources") for number in sources.split(",")),
+        runs=runs,
+        threads=threads,
+        device=_device(device),
+    )
+    with _counted() as counted:
+        report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), counted)
+    print_bench(report)
+    if json_file is not None:
+        with new_file(json_file) as draft:
+            draft.write_text(to_json(report) + "\n", encoding="utf-8")
+    if plot is not None:
+        plot_bench(report, plot)
 
 
 @app.command()
@@ -725,6 +803,13 @@ def _pair(text: str, option: str, shape: str) -> tuple[str, str]:
     if not (key and sign and value):
         raise UsageError(f"{option} {text}: expected {shape}")
     return key, value
+
+
+def _count(text: str, option: str) -> int:
+    """A number of at least 1."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UsageError(f"{option}: expected a number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _note_training(bundle: Bundle) -> None:

@@ -37,12 +37,12 @@ def check_plot_file(file: Path | None, option: str = "--plot") -> None:
         return
     if file.suffix.lower() not in PICTURE_ENDINGS:
         raise UsageError(f"{option} {file}: expected a file that ends in {', '.join(PICTURE_ENDINGS)}")
-    _new_figure((1, 1), option)
+    new_figure((1, 1), option)
 
 
 def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
     """A scatter of B over A and a histogram of the errors, a row a stage."""
-    figure = _new_figure((9, 2.6 * len(report.stages)))
+    figure = new_figure((9, 2.6 * len(report.stages)))
     figure.suptitle(f"A: {report.a}\nB: {report.b}", fontsize=10)
     rows = figure.subplots(len(report.stages), 2)
     for (scatter, histogram), stage in zip(rows, report.stages, strict=True):
@@ -64,7 +64,7 @@ def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
 
 def plot_timeline(predictions: Sequence[Prediction], file: Path, title: str = "") -> None:
     """Six intensities over time above a band a stream, coloured by its presence."""
-    figure = _new_figure((10, 5))
+    figure = new_figure((10, 5))
     curves, bands = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     times = [p.time_s for p in predictions]
     for emotion, colour in zip(EMOTIONS, EMOTION_COLOURS, strict=True):
@@ -91,7 +91,7 @@ def plot_timeline(predictions: Sequence[Prediction], file: Path, title: str = ""
 
 def plot_training(history: Sequence[EpochMetrics], file: Path) -> None:
     """The training loss and, where there is a valid split, its mean Pearson, over the epochs."""
-    figure = _new_figure((7, 4))
+    figure = new_figure((7, 4))
     losses = figure.subplots()
     epochs = [line.epoch for line in history]
     losses.plot(epochs, [line.loss for line in history], color=EMOTION_COLOURS[0], label="training loss")
@@ -113,7 +113,7 @@ def plot_training(history: Sequence[EpochMetrics], file: Path) -> None:
 
 def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
     """Mean Pearson with its interval for each set of streams, and Pearson an emotion; one colour an evaluation."""
-    figure = _new_figure((11, 4.5))
+    figure = new_figure((11, 4.5))
     by_pattern, by_emotion = figure.subplots(1, 2)
     first = evaluations[0]
     names = ["clean", "natural", *map(lost_name, first.patterns)]
@@ -143,7 +143,7 @@ def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
 
 def plot_ablation(ablation: Ablation, file: Path) -> None:
     """A dot a seed and a bar a variant, natural and lost streams; the paper's figure as a mark beside it."""
-    figure = _new_figure((10, 0.42 * len(ablation.rows) + 1.4))
+    figure = new_figure((10, 0.42 * len(ablation.rows) + 1.4))
     axis = figure.subplots()
     for row, found in enumerate(ablation.rows):
         for measure, shift, colour in (("natural", -0.18, EMOTION_COLOURS[0]), ("lost", 0.18, EMOTION_COLOURS[1])):
@@ -162,7 +162,12 @@ def plot_ablation(ablation: Ablation, file: Path) -> None:
         figure.savefig(draft, dpi=110)
 
 
-def _new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any:
+def new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any:
+    """A figure without a window.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed; `option` is what asked for a picture.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -172,7 +177,7 @@ def _new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any
 
 def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, file: Path) -> None:
     """Each part's blocks by what INT8 saves and what it costs, and the way from all of them to those that stayed."""
-    figure = _new_figure((12, 8), "taemi-edge calibrate")
+    figure = new_figure((12, 8), "taemi-edge calibrate")
     figure.suptitle(title)
     for axis, (part, found) in zip(figure.subplots(2, 2).flat, sensitivities.items(), strict=True):
         for kept, colour, label in ((True, EMOTION_COLOURS[0], "INT8"), (False, EMOTION_COLOURS[1], "left out")):
@@ -195,7 +200,7 @@ def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, f
 def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None:
     """The time of every candidate, part by part: what was kept, what was rejected, and why."""
     timed = [c for c in candidates if c.median_ms is not None]
-    figure = _new_figure((11, 0.45 * len(timed) + 1.6), "taemi-edge build-engine --precision auto")
+    figure = new_figure((11, 0.45 * len(timed) + 1.6), "taemi-edge build-engine --precision auto")
     axis = figure.subplots()
     for row, found in enumerate(timed):
         median = found.median_ms or 0.0

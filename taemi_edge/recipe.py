@@ -228,17 +228,20 @@ Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-r
 Spans = dict[str, tuple[int, int, int]]
 
 
-def _default_profiles() -> dict[str, Spans]:
-    """Lowest, usual and highest length of every dynamic dimension: a hop's frames, windows up to a minute."""
+def _default_profiles(sources: int = 1) -> dict[str, Spans]:
+    """Lowest, usual and highest length of every dynamic dimension: a hop of each source, windows up to a minute.
+
+    Rings of several sources have a row for the missing-modality token: 64 tokens and one more.
+    """
     return {
-        "vision": {"frames": (1, 2, 16)},
-        "audio": {"batch": (1, 1, 16), "samples": (8000, 16_000, 16_000)},
-        "text": {"batch": (1, 1, 4), "tokens": (1, 32, 64)},
+        "vision": {"frames": (1, 5 * sources // 2, max(16, 4 * sources))},
+        "audio": {"batch": (1, sources, max(16, 2 * sources)), "samples": (8000, 16_000, 16_000)},
+        "text": {"batch": (1, sources, max(4, sources)), "tokens": (1, 32, 64)},
         "fusion": {
-            "batch": (1, 1, 4),
+            "batch": (1, sources, max(4, sources)),
             "vision_steps": (1, 20, 300),
             "audio_steps": (1, 200, 3000),
-            "text_steps": (1, 32, 64),
+            "text_steps": (1, 32, 65),
         },
     }
 
@@ -257,7 +260,8 @@ class TargetRecipe(Frozen, frozen=True):
         tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: TensorRT 8.6 alone: demand FP32 for LayerNorm and softmax layer by layer. On an H100 that
             kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
-        profiles: (min, opt, max) of each dynamic dimension, by part.
+        sources: how many sources share the engines: batches are made for one hop of each.
+        profiles: (min, opt, max) of each dynamic dimension, by part, where they are to be others.
         runs: how often a candidate is timed.
         gain: the share of time that a lower precision must save to be kept: less is noise, and exactness is worth more.
     """
@@ -274,6 +278,7 @@ class TargetRecipe(Frozen, frozen=True):
     timing_cache: bool = True
     tf32: bool = False
     constrain_precision: bool = False
+    sources: int = 1
     profiles: dict[str, Spans] = msgspec.field(default_factory=dict)
     runs: int = 30
     gain: float = 0.05
@@ -293,6 +298,8 @@ class TargetRecipe(Frozen, frozen=True):
                     )
         if self.ahead_of_time and not self.sm:
             raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
+        if not 1 <= self.sources <= 256:
+            raise ValueError(f"expected 1 to 256 sources, got {self.sources}")
         if self.runs < 1 or not 0 <= self.gain < 1:
             raise ValueError(f"expected runs >= 1 and 0 <= gain < 1, got {self.runs} and {self.gain}")
         if self.workspace_mib < 0 or self.optimisation_level not in (None, 0, 1, 2, 3, 4, 5):
@@ -309,7 +316,7 @@ class TargetRecipe(Frozen, frozen=True):
 
     def spans(self, part: str) -> Spans:
         """The optimization profile of a part."""
-        return {**_default_profiles()[part], **self.profiles.get(part, {})}
+        return {**_default_profiles(self.sources)[part], **self.profiles.get(part, {})}
 
 
 def recipe_folders(kind: Kind) -> list[Path]:

@@ -20,7 +20,8 @@ from taemi_edge.errors import MediaError, UsageError
 from taemi_edge.folders import write_error
 from taemi_edge.runtime.asr import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.runtime.drops import Drop, words_after_drops
-from taemi_edge.runtime.pipeline import Pipeline, Prediction
+from taemi_edge.runtime.gather import Gatherer
+from taemi_edge.runtime.pipeline import Fleet, Pipeline, Prediction, Source
 from taemi_edge.runtime.session import Device
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import Word, read_transcript
@@ -43,8 +44,12 @@ class RunOptions:
     annotate: Path | None = None
     device: Device | None = None
     threads: int = 0
+    #: How long the first of several sources waits for the others' hops.
+    deadline_s: float = 0.05
 
     def __post_init__(self) -> None:
+        if not 0 <= self.deadline_s <= 60:
+            raise UsageError(f"--deadline {self.deadline_s * 1e3:g}: expected milliseconds from 0 to 60000")
         for name, value in (("--window", self.window_s), ("--hop", self.hop_s)):
             if value is not None and not 0 < value <= 3600:
                 raise UsageError(f"{name} {value:g}: expected seconds above 0 and up to 3600")
@@ -62,6 +67,8 @@ class RunSummary:
     media_s: float = 0.0
     wall_s: float = 0.0
     damaged_packets: int = 0
+    #: Why the device was given up on the way; None where it was not.
+    lost: str | None = None
 
     @property
     def real_time_factor(self) -> float:
@@ -92,12 +99,7 @@ def run_file(
     started = time.perf_counter()
     _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})
     manifest = bundle.manifest
-    hop_s = options.hop_s or manifest.window.hop_s
-    window_s = options.window_s or manifest.window.length_s
-    if hop_s > window_s:
-        raise UsageError(
-            f"expected a hop no longer than the window, got {hop_s:g} s and {window_s:g} s: words would be lost"
-        )
+    window_s, hop_s = _window_and_hop(bundle, options)
     summary = RunSummary()
     with ExitStack() as stack:
         rate = None if options.annotate else manifest.vision.frames_per_second
@@ -110,6 +112,7 @@ def run_file(
                 device=options.device,
                 threads=options.threads,
                 window_s=window_s,
+                hop_s=hop_s,
                 words=words,
                 drops=options.drops,
                 absent=_absent(media, words, options),
@@ -128,10 +131,77 @@ def run_file(
         rest = media.rest()
         if video and last:
             video.add(rest.frames, rest.samples, last, pipeline.face)
-        summary.damaged_packets = media.damaged_packets
+        summary.damaged_packets, summary.lost = media.damaged_packets, pipeline.fleet.lost
     if last is None:
         raise MediaError(_too_short(source, media, hop_s))
     summary.media_s, summary.wall_s = last.time_s, time.perf_counter() - started
+    return summary
+
+
+@dataclass
+class FleetSummary:
+    """What a run of several sources did."""
+
+    sources: dict[Path, RunSummary]
+    calls: int = 0
+    wall_s: float = 0.0
+    lost: str | None = None
+
+    @property
+    def predictions(self) -> int:
+        return sum(len(summary.predictions) for summary in self.sources.values())
+
+
+def run_together(
+    bundle: Bundle,
+    sources: Sequence[Path],
+    options: RunOptions,
+    lines: JsonLines,
+    on_progress: Progress = lambda *_: None,
+) -> FleetSummary:
+    """Run a bundle over several media files side by side: hop by hop, their inputs share each call.
+
+    A file that ends or fails leaves the others to go on; what failed first is raised in the end.
+
+    Raises:
+        MediaError: a file cannot be read, or is shorter than a hop.
+        TranscriptError, UsageError, BackendError, OutputError: see there.
+    """
+    started = time.perf_counter()
+    window_s, hop_s = _window_and_hop(bundle, options)
+    manifest = bundle.manifest
+    summary = FleetSummary({source: RunSummary() for source in sources})
+    if len(summary.sources) < len(sources):
+        raise UsageError("expected different sources, got one of them twice")
+    with ExitStack() as stack:
+        medias, described = [], []
+        for source in sources:
+            _refuse_source_as_target(source, {"--output": lines.file})
+            media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
+            medias.append(stack.enter_context(media))
+            words = _words(source, media, options, on_progress)
+            described.append(Source(source.name, tuple(words), options.drops, _absent(media, words, options)))
+        fleet = stack.enter_context(
+            Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
+        )
+        feeds = [(fleet.look(index, hop) for hop in media.hops(hop_s)) for index, media in enumerate(medias)]
+        gatherer = stack.enter_context(Gatherer(feeds, options.deadline_s))
+        longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
+        for group in gatherer:
+            for index, prediction in zip(sorted(group), fleet.predict(group), strict=True):
+                lines.write(prediction.to_json())
+                summary.sources[sources[index]].predictions.append(prediction)
+            summary.calls += 1
+            on_progress("running", max(looked.end_s for looked in group.values()), longest_s or None)
+        summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
+        for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
+            if index in gatherer.errors:
+                raise gatherer.errors[index]
+            if not summary.sources[source].predictions:
+                raise MediaError(_too_short(source, media, hop_s))
+            one = summary.sources[source]
+            one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
+            one.damaged_packets = media.damaged_packets
     return summary
 
 
@@ -198,6 +268,16 @@ def read_samples(source: Path, sample_rate_hz: int) -> Array:
         values = piece.values[max(0, -start) :]
         samples[max(0, start) : max(0, start) + len(values)] = values
     return samples
+
+
+def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:
+    hop_s = options.hop_s or bundle.manifest.window.hop_s
+    window_s = options.window_s or bundle.manifest.window.length_s
+    if hop_s > window_s:
+        raise UsageError(
+            f"expected a hop no longer than the window, got {hop_s:g} s and {window_s:g} s: words would be lost"
+        )
+    return window_s, hop_s
 
 
 def _absent(media: MediaFile, words: Sequence[Word], options: RunOptions) -> dict[str, str]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from taemi_edge.extract import ExtractResult
     from taemi_edge.metrics import Score
     from taemi_edge.parity import ParityReport
-    from taemi_edge.run import RunSummary
+    from taemi_edge.run import FleetSummary, RunSummary
+    from taemi_edge.runtime.pipeline import Prediction
     from taemi_edge.train import EpochMetrics
     from taemi_edge.training_run import TrainResult
 
@@ -143,7 +144,35 @@ def print_summary(source: Path, summary: RunSummary) -> None:
     parts = [f"{source}: {len(summary.predictions)} predictions", f"real-time factor {summary.real_time_factor:.2f}"]
     parts += [f"{lost} without any signal"] if lost else []
     parts += [f"{summary.damaged_packets} damaged packets skipped"] if summary.damaged_packets else []
+    parts += [_backends(summary.predictions)]
     typer.echo(", ".join(parts), err=True)
+    if summary.lost:
+        typer.echo(f"note: {summary.lost}", err=True)
+
+
+def print_fleet_summary(summary: FleetSummary) -> None:
+    for source, one in summary.sources.items():
+        print_summary(source, one)
+    predictions = [p for one in summary.sources.values() for p in one.predictions]
+    latencies_ms = sorted(p.latency_ms["total"] for p in predictions)
+    typer.echo(
+        f"{len(summary.sources)} sources: {len(predictions)} predictions in {summary.calls} calls, "
+        f"{len(predictions) / summary.wall_s:.1f} a second, median latency "
+        f"{latencies_ms[len(latencies_ms) // 2]:.1f} ms",
+        err=True,
+    )
+    if summary.lost:
+        typer.echo(f"note: {summary.lost}", err=True)
+
+
+def _backends(predictions: Sequence[Prediction]) -> str:
+    """Where predictions were made, and how many where there are several places: `tensorrt+graph 30, tensorrt 2`."""
+    counts: dict[str, int] = {}
+    for prediction in predictions:
+        counts[prediction.backend] = counts.get(prediction.backend, 0) + 1
+    if len(counts) == 1:
+        return f"on {next(iter(counts))}"
+    return "on " + ", ".join(f"{backend} {count}" for backend, count in counts.items())
 
 
 def print_description(description: BundleDescription) -> None:

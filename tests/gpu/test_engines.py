@@ -1,11 +1,7 @@
-"""Engines that TensorRT builds and runs on the GPU here: verified in every precision, refused where they are foreign.
-
-TAEMI_EDGE_GPU_BUNDLES names a folder of calibrated bundles, and TAEMI_EDGE_GPU_TARGET changes of the target recipe.
-"""
+"""Engines that TensorRT builds and runs on the GPU here: verified in each precision, refused where they are foreign."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,43 +11,15 @@ import pytest
 from taemi_edge.build import build_engine
 from taemi_edge.bundle import MANIFEST, open_bundle, read_manifest, write_manifest
 from taemi_edge.engine_cache import EngineCache
-from taemi_edge.errors import BackendError, BundleError, EngineError, UsageError
+from taemi_edge.errors import BackendError, BundleError, EngineError
 from taemi_edge.parity import check_parity
-from taemi_edge.recipe import TargetRecipe, load_recipe
 from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.trt_library import load_library, this_machine
+from tests.gpu.conftest import BUNDLES, why_not
 
 pytestmark = pytest.mark.gpu
 
-BUNDLES = sorted(Path(os.environ.get("TAEMI_EDGE_GPU_BUNDLES", "no-such-folder")).glob("*/manifest.json"))
-
-
-def _why_not() -> str:
-    try:
-        load_library("tensorrt")
-        this_machine()
-    except UsageError as error:
-        return str(error)
-    return "" if BUNDLES else "TAEMI_EDGE_GPU_BUNDLES names no calibrated bundles"
-
-
-if _reason := _why_not():
+if _reason := why_not():
     pytest.skip(f"engines are built on a GPU with TensorRT: {_reason}", allow_module_level=True)
-
-
-@pytest.fixture(scope="session")
-def target() -> TargetRecipe:
-    changes = dict(pair.split("=", 1) for pair in os.environ.get("TAEMI_EDGE_GPU_TARGET", "").split(";") if pair)
-    return load_recipe("engines", "tensorrt", TargetRecipe, changes)
-
-
-@pytest.fixture(scope="session")
-def smallest(target, tmp_path_factory) -> Path:
-    """The engines of the bundle with the fewest bytes, in FP16."""
-    source = min((m.parent for m in BUNDLES), key=lambda folder: sum(f.stat().st_size for f in folder.iterdir()))
-    folder = tmp_path_factory.mktemp("engines") / "built"
-    build_engine(source, target, "fp16", folder, cache=EngineCache())
-    return folder
 
 
 @pytest.mark.timeout(1800)

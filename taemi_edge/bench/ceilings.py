@@ -1,0 +1,121 @@
+"""What a machine can do at most, measured: bytes copied a second, and operations of large matrix products."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taemi_edge.bundle import Bundle
+
+if TYPE_CHECKING:
+    import torch
+
+_COPY_BYTES = 1 << 30
+_RUNS = 10
+
+
+def host_ceilings() -> dict[str, float]:
+    """The processor's, through numpy: a copy beyond every cache, and a matrix product of its BLAS."""
+    source = np.ones(_COPY_BYTES // 16, np.float32)
+    target = np.empty_like(source)
+    copy_s = _median_s(lambda: np.copyto(target, source))
+    side = 2048
+    a, b = (np.random.default_rng(i).standard_normal((side, side), np.float32) for i in range(2))
+    product_s = _median_s(lambda: a @ b)
+    return {"copy_gb_s": 2 * source.nbytes / copy_s / 1e9, "fp32_tflop_s": 2 * side**3 / product_s / 1e12}
+
+
+def torch_ceilings(device: torch.device) -> dict[str, float]:
+    """A device's, through PyTorch's copies and its BLAS; products of random numbers, since zeros run faster."""
+    import torch
+
+    on_gpu = device.type == "cuda"
+    if not on_gpu:
+        a, b = (torch.randn(2048, 2048) for _ in range(2))
+        return {"fp32_tflop_s": 2 * 2048**3 / _median_s(lambda: torch.matmul(a, b)) / 1e12}
+
+    def timed(call: Callable[[], Any]) -> float:
+        def whole() -> None:
+            call()
+            torch.cuda.synchronize()
+
+        return _median_s(whole)
+
+    source = torch.empty(_COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    found = {"copy_gb_s": 2 * _COPY_BYTES / timed(lambda: target.copy_(source)) / 1e9}
+    side = 8192
+    for name, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
+        x, y = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        found[f"{name}_tflop_s"] = 2 * side**3 / timed(lambda x=x, y=y: torch.matmul(x, y)) / 1e12  # type: ignore[misc]
+    return found
+
+
+def tensorrt_ceilings(bundle: Bundle) -> dict[str, float]:
+    """A GPU's, through CUDA's copies and an FP16 matrix product that TensorRT builds here."""
+    from taemi_edge.runtime.trt import open_gpu
+
+    with open_gpu(bundle) as gpu:
+        cuda, stream = gpu.cuda, gpu.stream
+        source, target = gpu.allocate(_COPY_BYTES), gpu.allocate(_COPY_BYTES)
+
+        def timed(call: Callable[[], Any]) -> float:
+            def whole() -> None:
+                call()
+                stream.synchronize()
+
+            return _median_s(whole)
+
+        with gpu.errors("measuring copies"):
+            copy_s = timed(lambda: cuda.memcpy_dtod_async(int(target), int(source), _COPY_BYTES, stream))
+        found = {"copy_gb_s": 2 * _COPY_BYTES / copy_s / 1e9}
+        side = 4096
+        engine = bundle.manifest.engine
+        sources = (engine.flags.get("tactic_sources", "default") if engine else "default").split()
+        context = _product_of(gpu, side, [name for name in sources if name != "default"])
+        if context is not None:
+            values = np.random.default_rng(0).standard_normal((side, side)).astype(np.float16)
+            places = {name: gpu.allocate_like(values) for name in ("a", "b", "c")}
+            for name, place in places.items():
+                context.set_tensor_address(name, int(place))
+            with gpu.errors("measuring a matrix product"):
+                product_s = timed(lambda: context.execute_async_v3(stream.handle))
+            found["fp16_tflop_s"] = 2 * side**3 / product_s / 1e12
+        return found
+
+
+def _product_of(gpu: Any, side: int, tactic_sources: list[str]) -> Any:
+    """A context that multiplies two FP16 matrices, or None where TensorRT builds none."""
+    trt = gpu.trt
+    flags = trt.NetworkDefinitionCreationFlag
+    named = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"
+    builder = trt.Builder(gpu.logger)
+    network = builder.create_network(1 << int(getattr(flags, named)))
+    a, b = (network.add_input(name, trt.float16, (side, side)) for name in ("a", "b"))
+    product = network.add_matrix_multiply(a, trt.MatrixOperation.NONE, b, trt.MatrixOperation.NONE).get_output(0)
+    product.name = "c"
+    network.mark_output(product)
+    config = builder.create_builder_config()
+    if named == "EXPLICIT_BATCH":
+        config.set_flag(trt.BuilderFlag.FP16)
+        product.dtype = trt.float16
+    if tactic_sources:
+        config.set_tactic_sources(sum(1 << int(getattr(trt.TacticSource, name)) for name in tactic_sources))
+    serialised = builder.build_serialized_network(network, config)
+    if serialised is None:
+        return None
+    engine = gpu.runtime.deserialize_cuda_engine(serialised)
+    return None if engine is None else engine.create_execution_context()
+
+
+def _median_s(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(_RUNS + 2):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return median(times[2:])

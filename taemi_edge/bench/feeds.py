@@ -1,0 +1,97 @@
+"""A bundle's golden feeds in, what is timed out: each part at a batch, and whole windows with what they must give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from taemi_edge.bundle import Bundle
+from taemi_edge.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
+from taemi_edge.runtime.inputs import kept_steps
+from taemi_edge.spec import MODALITIES, Array, Modality, pattern_name
+
+#: "hop": what came since the last prediction is encoded; "window": everything anew, as a script without rings does.
+Kind = Literal["hop", "window"]
+#: The golden case of each part that is tiled to a batch.
+_TILED = {"vision": "largest batch", "audio": "largest batch", "text": "typical length", "fusion": WINDOW}
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One window of a real clip.
+
+    Attributes:
+        pixels: uint8 (frames, H, W, 3); samples: float32 (chunks, samples); ids: int32 (T,).
+        kept: how many of a chunk's steps are its own, the last of them.
+        new_frames, new_chunks: how many of them came with the last hop.
+        expected: what PyTorch gave in FP32 for the whole way, (6,) by presence pattern.
+        tolerance: of the intensities.
+    """
+
+    pixels: Array
+    samples: Array
+    ids: Array
+    new_frames: int
+    new_chunks: int
+    expected: Mapping[str, Array]
+    tolerance: float
+
+    def kept(self, encoded_steps: int, chunk_samples: int) -> int:
+        return kept_steps(chunk_samples, self.samples.shape[1], encoded_steps)
+
+
+class Feeds:
+    """What a bundle is timed on: its golden feeds, which are a clip's frames, sound and words."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._cases = load_cases(bundle.golden_file)
+        self._manifest = bundle.manifest
+
+    def part(self, part: str, batch: int) -> tuple[dict[str, Array], Array]:
+        """A part's feeds at a batch, and what PyTorch gave for them."""
+        case = self._case(part, _TILED[part])
+        [expected] = (case.expected or {}).values()
+        return {name: _tiled(value, batch) for name, value in case.feeds.items()}, _tiled(expected, batch)
+
+    def window(self) -> Window:
+        """The window of the golden feeds; a hop brought its last frames and its last chunk."""
+        inputs = {m: self._case(m, ENCODER_WINDOW_CASES[m]).feeds for m in MODALITIES}
+        manifest, hop_s = self._manifest, self._manifest.window.hop_s
+        expected = {
+            pattern_name(case.pattern): (case.expected or {})["intensities"][0]
+            for case in self._cases
+            if case.part == "fusion" and case.name == WINDOW and case.pattern is not None
+        }
+        tolerances = manifest.tolerances
+        return Window(
+            pixels=inputs["vision"]["pixels"],
+            samples=inputs["audio"]["samples"],
+            ids=inputs["text"]["ids"][0],
+            new_frames=math.ceil(hop_s * manifest.vision.frames_per_second),
+            new_chunks=max(1, round(hop_s / manifest.audio.chunk_s)),
+            expected=expected,
+            tolerance=(tolerances.end_to_end or tolerances.fusion).max_abs,
+        )
+
+    def _case(self, part: str, name: str) -> Case:
+        return next(
+            case
+            for case in self._cases
+            if case.part == part
+            and case.name == name
+            and (case.pattern is None or len(case.pattern) == len(MODALITIES))
+        )
+
+
+def lost_in(pattern: frozenset[Modality]) -> list[Modality]:
+    """The streams that a pattern lacks."""
+    return [m for m in MODALITIES if m not in pattern]
+
+
+def _tiled(values: Array, batch: int) -> Array:
+    times = -(-batch // len(values))
+    return np.ascontiguousarray(np.tile(values, (times, *[1] * (values.ndim - 1)))[:batch])

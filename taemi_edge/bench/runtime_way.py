@@ -1,0 +1,215 @@
+"""The bundle as `taemi-edge run` runs it: on TensorRT with everything on the GPU, else through ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
+from taemi_edge.bench.feeds import Kind, Window
+from taemi_edge.bench.ways import HostCall, Prepared
+from taemi_edge.bundle import Bundle
+from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
+from taemi_edge.runtime.executor import Executor, HostExecutor, Layout, Sound, Work
+from taemi_edge.runtime.session import Device, device_of, open_sessions
+from taemi_edge.spec import Array, Manifest, Modality
+
+
+class RuntimeWay:
+    """Implements `taemi_edge.bench.ways.Way`.
+
+    Args:
+        graphs: replay CUDA graphs, where the bundle holds TensorRT's engines.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device | None, threads: int, graphs: bool = True) -> None:
+        self._bundle, self._threads, self._graphs = bundle, threads, graphs
+        self._device = device or device_of(bundle)
+        self._gpu: Any = None
+
+    def describe(self) -> dict[str, str]:
+        manifest = self._bundle.manifest
+        precisions = ", ".join(f"{p} {manifest.parts.of(p).precision}" for p in ("vision", "audio", "text", "fusion"))
+        described = {"device": self._device, "precision": precisions}
+        if self._device == "tensorrt" and manifest.engine is not None:
+            reason = load_driver()[1] if self._graphs else "switched off"
+            return {**described, "library": manifest.engine.library, "graphs": reason or "captured"}
+        import onnxruntime
+
+        return {**described, "library": f"onnxruntime {onnxruntime.__version__}", "threads": str(self._threads)}
+
+    def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
+        if self._device == "tensorrt":
+            return _CapturedPart(self._bundle, part, feeds, self._graphs)
+        sessions = open_sessions(self._bundle, self._device, self._threads)
+        [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
+        return HostCall(lambda: sessions[part].run(feeds)[name], sessions.close)
+
+    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
+        manifest = self._bundle.manifest
+        layout = Layout(sources, manifest.window.length_s, manifest.window.hop_s)
+        executor: Executor
+        if self._device == "tensorrt":
+            from taemi_edge.runtime.trt_executor import TrtExecutor
+
+            executor = TrtExecutor(self._bundle, layout, graphs=self._graphs)
+        else:
+            sessions = open_sessions(self._bundle, self._device, self._threads)
+            executor = HostExecutor(self._bundle, layout, sessions, self._device)
+        try:
+            return RepeatedWindow(executor, manifest, kind, window, pattern, sources)
+        except BaseException:
+            executor.close()
+            raise
+
+    def ceilings(self) -> dict[str, float]:
+        if self._device != "tensorrt":
+            return host_ceilings() if self._device == "cpu" else {}
+        return tensorrt_ceilings(self._bundle)
+
+    def close(self) -> None:
+        """Nothing stays open between what is prepared."""
+
+
+class RepeatedWindow:
+    """The same hop of one window, again and again, through an executor of its own; implements `Prepared`.
+
+    Rows of the rings are named by hand, so that a repeated hop overwrites what it wrote before.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        manifest: Manifest,
+        kind: Kind,
+        window: Window,
+        pattern: frozenset[Modality],
+        sources: int,
+    ) -> None:
+        self.executor = executor
+        samples = window.samples.shape[1]
+        steps, kept = executor.steps.encoded(samples), executor.steps.kept(samples)
+        sounds = []
+        for index, chunk in enumerate(window.samples):
+            rows = np.full(steps, -1, np.int32)
+            rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
+            sounds.append(Sound(chunk, rows))
+        frames = len(window.pixels)
+        pixel_rows = np.arange(frames, dtype=np.int32)
+        every: dict[Modality, Array] = {
+            "vision": np.arange(frames),
+            "audio": np.arange(len(sounds) * kept),
+            "text": np.arange(len(window.ids)),
+        }
+        rows_of = {m: rows for m, rows in every.items() if m in pattern}
+        first_frame = frames - window.new_frames if kind == "hop" else 0
+        first_sound = len(sounds) - window.new_chunks if kind == "hop" else 0
+        see, hear, read = (m in pattern for m in ("vision", "audio", "text"))
+        before = [
+            Work(
+                source,
+                list(window.pixels[:first_frame]) if see else (),
+                pixel_rows[:first_frame] if see else pixel_rows[:0],
+                sounds[:first_sound] if hear else (),
+                fuse=False,
+            )
+            for source in range(sources)
+        ]
+        for work in before:
+            executor.execute([work])
+        self.works = [
+            Work(
+                source,
+                list(window.pixels[first_frame:]) if see else (),
+                pixel_rows[first_frame:] if see else pixel_rows[:0],
+                sounds[first_sound:] if hear else (),
+                window.ids if read else None,
+                rows_of,
+            )
+            for source in range(sources)
+        ]
+        self._done = executor.execute(self.works)
+
+    def run(self) -> None:
+        self._done = self.executor.execute(self.works)
+
+    def output(self) -> Array:
+        """Intensities (sources, 6)."""
+        return np.stack([done.intensities for done in self._done if done.intensities is not None])
+
+    def device_ms(self) -> float | None:
+        """What the parts took; on a GPU with everything between them."""
+        device_ms: float | None = getattr(self.executor, "device_ms", None)
+        return sum(self._done[0].part_ms.values()) if device_ms is None else device_ms
+
+    def parts_ms(self) -> dict[str, float]:
+        """Each part's share of the last run."""
+        return dict(self._done[0].part_ms)
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+class _CapturedPart:
+    """One engine on feeds that lie on the device; implements `Prepared`."""
+
+    def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array], graphs: bool) -> None:
+        from taemi_edge.runtime.trt import open_engine, open_gpu
+
+        self._gpu = open_gpu(bundle)
+        self._graph: Graph | None = None
+        self._marks: DriverMarks | PycudaMarks | None = None
+        try:
+            [spec] = bundle.manifest.parts.of(part).outputs
+            engine = open_engine(self._gpu, bundle, part)
+            self._binding = engine.bind({name: value.shape for name, value in feeds.items()})
+            self._output = np.empty(self._binding.shapes[spec.name], np.float32)
+            self._address = self._gpu.allocate(self._output.nbytes)
+            places = {name: self._gpu.allocate_like(value) for name, value in feeds.items()}
+            self._binding.at(**places, **{spec.name: self._address})
+            driver = load_driver()[0] if graphs else None
+            names = ("begin", "end")
+            self._marks = PycudaMarks(self._gpu.cuda, names) if driver is None else DriverMarks(driver, names)
+            self._enqueue(False)
+            self._gpu.stream.synchronize()
+            if driver is not None:
+                self._graph = Graph(driver, self._gpu.stream, lambda: self._enqueue(True))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        with self._gpu.errors("running a part"):
+            if self._graph is not None:
+                self._graph.launch()
+            else:
+                self._enqueue(False)
+            self._gpu.stream.synchronize()
+
+    def output(self) -> Array:
+        with self._gpu.errors("reading an output"):
+            self._gpu.cuda.memcpy_dtoh(self._output, self._address)
+        return self._output
+
+    def device_ms(self) -> float | None:
+        return None if self._marks is None else self._marks.ms("begin", "end")
+
+    def parts_ms(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._graph.close()
+        if self._marks is not None:
+            self._marks.close()
+        self._binding = self._graph = self._marks = None  # type: ignore[assignment]
+        self._gpu.close()
+
+    def _enqueue(self, capturing: bool) -> None:
+        if self._marks is not None:
+            self._marks.record("begin", self._gpu.stream, capturing)
+        self._binding.enqueue(self._gpu.stream)
+        if self._marks is not None:
+            self._marks.record("end", self._gpu.stream, capturing)

@@ -1,0 +1,168 @@
+"""PyTorch as people run such a model with it: eager or compiled, in FP32 on the CPU, in a lower precision on a GPU."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taemi_edge.bench.ceilings import torch_ceilings
+from taemi_edge.bench.feeds import Kind, Window, lost_in
+from taemi_edge.bench.ways import Prepared
+from taemi_edge.checkpoint import Checkpoint
+from taemi_edge.errors import UsageError
+from taemi_edge.model import TaemiModel
+from taemi_edge.reference import part_of
+from taemi_edge.spec import MODALITIES, PARTS, Array, Modality
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+class TorchWay:
+    """Implements `taemi_edge.bench.ways.Way` on a checkpoint.
+
+    Compiled parts take `torch.compile(mode="reduce-overhead")`, which replays CUDA graphs, on a GPU.
+
+    Args:
+        precision: "fp16" halves all weights but those of the sound's frontend, as one would for speed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str, precision: str, compiled: bool, threads: int) -> None:
+        torch.set_num_threads(threads or torch.get_num_threads())
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        self._device, self._dtype = torch.device(device), _DTYPES[precision]
+        self._precision, self._compiled = precision, compiled
+        self._chunk_samples = round(checkpoint.recipe.audio.chunk_s * checkpoint.recipe.audio.sample_rate_hz)
+        model = _in_precision(checkpoint.model.eval(), self._dtype).to(self._device)
+        self._tokens = {m: model.tokens.of(m).detach().to(self._dtype)[None, None] for m in MODALITIES}
+        self._mode = "reduce-overhead" if device == "cuda" else "default"
+        self._parts: dict[str, Callable[..., Tensor]] = {part: part_of(model, part) for part in PARTS}
+        if compiled:
+            self._parts = {part: self._compile(module) for part, module in self._parts.items()}
+
+    def describe(self) -> dict[str, str]:
+        name = torch.cuda.get_device_name() if self._device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        how = f"torch.compile, {self._mode}" if self._compiled else "eager"
+        return {"library": f"torch {torch.__version__}", "how": how, "precision": self._precision, "device": name}
+
+    def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
+        there = {name: self._there(value) for name, value in feeds.items()}
+        module = self._parts[part]
+        return _TorchCall(self._device, lambda: module(**there), to_host=False)
+
+    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
+        if sources > 1:
+            raise UsageError("a script runs its sources one by one")
+        first_frame = len(window.pixels) - window.new_frames if kind == "hop" else 0
+        first_chunk = len(window.samples) - window.new_chunks if kind == "hop" else 0
+        old: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            if first_frame and "vision" in pattern:
+                old["vision"] = self._parts["vision"](self._there(window.pixels[:first_frame]))[None].clone()
+            if first_chunk and "audio" in pattern:
+                old["audio"] = self._sound(window, window.samples[:first_chunk]).clone()
+
+        def run() -> Tensor:
+            features: dict[str, Tensor] = {}
+            if "vision" in pattern:
+                features["vision"] = self._parts["vision"](self._there(window.pixels[first_frame:]))[None]
+            if "audio" in pattern:
+                features["audio"] = self._sound(window, window.samples[first_chunk:])
+            if "text" in pattern:
+                ids = self._there(window.ids[None])
+                features["text"] = self._parts["text"](ids, torch.ones_like(ids))
+            for m, before in old.items():
+                features[m] = torch.cat([before, features[m]], dim=1)
+            features |= {m: self._tokens[m] for m in lost_in(pattern)}
+            masks = {f"{m}_mask": torch.ones_like(x[..., 0], dtype=torch.int32) for m, x in features.items()}
+            return self._parts["fusion"](**features, **masks)
+
+        return _TorchCall(self._device, run, to_host=True)
+
+    def ceilings(self) -> dict[str, float]:
+        return torch_ceilings(self._device)
+
+    def close(self) -> None:
+        self._parts.clear()
+
+    def _sound(self, window: Window, samples: Array) -> Tensor:
+        encoded = self._parts["audio"](self._there(samples))
+        kept = window.kept(encoded.shape[1], self._chunk_samples)
+        return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
+
+    def _there(self, values: Array) -> Tensor:
+        tensor = torch.from_numpy(values).to(self._device, non_blocking=True)
+        is_feature = tensor.dtype == torch.float32 and tensor.dim() == 3
+        return tensor.to(self._dtype) if is_feature else tensor
+
+    def _compile(self, module: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        run = torch.compile(module, mode=self._mode, dynamic=False)
+        if self._mode != "reduce-overhead":
+            return run
+
+        def cloned(*inputs: Tensor, **named: Tensor) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            output: Tensor = run(*inputs, **named)
+            return output.clone()  # the graph's own buffer is written again by the next call
+
+        return cloned
+
+
+class _TorchCall:
+    """A function on tensors as `Prepared`; timed by events on a GPU."""
+
+    def __init__(self, device: torch.device, call: Callable[[], Tensor], to_host: bool) -> None:
+        self._cuda, self._call, self._to_host = device.type == "cuda", call, to_host
+        make: Any = torch.cuda.Event
+        self._marks: list[Any] = [make(enable_timing=True) for _ in range(2)] if self._cuda else []
+        self._output: Tensor | None = None
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        if self._cuda:
+            self._marks[0].record()
+        output = self._call()
+        if self._cuda:
+            self._marks[1].record()
+        self._output = output.cpu() if self._to_host else output
+        if self._cuda:
+            torch.cuda.synchronize()
+
+    def output(self) -> Array:
+        if self._output is None:
+            raise UsageError("expected a run before its output is read")
+        found: Array = self._output.float().cpu().numpy()
+        return found
+
+    def device_ms(self) -> float | None:
+        return float(self._marks[0].elapsed_time(self._marks[1])) if self._cuda else None
+
+    def parts_ms(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self._output = None
+
+
+class _Cast(nn.Module):
+    """The last step of a frontend that stays in FP32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.to(self.dtype)
+
+
+def _in_precision(model: TaemiModel, dtype: torch.dtype) -> TaemiModel:
+    if dtype == torch.float32:
+        return model
+    frontend = copy.deepcopy(model.audio.frontend)
+    model.to(dtype)
+    model.audio.frontend = nn.Sequential(frontend, _Cast(dtype))  # type: ignore[assignment]
+    return model
