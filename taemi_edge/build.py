@@ -42,7 +42,7 @@ from taemi_edge.errors import EngineError, MissingExtraError, OutputError, Usage
 from taemi_edge.folders import new_folder, require_another_place
 from taemi_edge.golden import WINDOW, Case, load_cases
 from taemi_edge.parity import ParityReport, check_parity, check_part
-from taemi_edge.recipe import TargetRecipe, recipe_from_mapping
+from taemi_edge.recipe import CalibrationRecipe, TargetRecipe, list_recipes, load_recipe, recipe_from_mapping
 from taemi_edge.runtime.session import Session
 from taemi_edge.runtime.trt_library import Machine, this_machine
 from taemi_edge.spec import (
@@ -117,6 +117,7 @@ class _Plan:
             "tf32": str(target.tf32).lower(),
             "constrain_precision": str(target.constrain_precision).lower(),
             "sm": target.sm if target.ahead_of_time else "",
+            "profiles": "shared by contexts",
         }
 
     def part_key(self, part: str, precision: Precision, graph_sha256: str) -> str:
@@ -460,7 +461,7 @@ def _time(
 
 def _fault(plan: _Plan, bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Why a candidate is outside its tolerance or the budget; empty where it is inside both."""
-    limit = bundle.manifest.tolerances_of(precision).of(part)
+    limit = _limits(bundle.manifest, precision).of(part)
     result = check_part(session.run, part, cases, bundle.tokens, limit)
     if not result.ok:
         worst = next((case for case in result.cases if not case.ok), result.cases[0])
@@ -548,9 +549,17 @@ def _manifest(bundle: Bundle, kept: Mapping[Part, _Built], record: EngineRecord)
 
 def _tolerances(manifest: Manifest, kept: Mapping[Part, _Built]) -> PartTolerances:
     """Each part's own by its precision; the whole way is held to that of the lowest one."""
-    by_part = {part: manifest.tolerances_of(built.precision).of(part) for part, built in kept.items()}
-    lowest = manifest.tolerances_of(max((built.precision for built in kept.values()), key=_ORDER.index))
+    by_part = {part: _limits(manifest, built.precision).of(part) for part, built in kept.items()}
+    lowest = _limits(manifest, max((built.precision for built in kept.values()), key=_ORDER.index))
     return PartTolerances(**by_part, end_to_end=lowest.end_to_end or lowest.fusion)
+
+
+def _limits(manifest: Manifest, precision: Precision) -> PartTolerances:
+    """What a precision is held to; graphs that were cast to FP16 here, to what their calibration recipe says of it."""
+    if precision != "fp16" or "fp16" in manifest.tolerances_by:
+        return manifest.tolerances_of(precision)
+    name = manifest.name if manifest.name in list_recipes("calibration") else "default"
+    return load_recipe("calibration", name, CalibrationRecipe).fp16
 
 
 def _verify(draft: Path, manifest: Manifest, plan: _Plan, on_stage: Report) -> tuple[Manifest, ParityReport | None]:

@@ -475,6 +475,9 @@ def bench(
     runs: Annotated[int, typer.Option("--runs", min=5, help="Runs of each thing, in five turns.")] = 50,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Time engines that parity has not passed all the same.")
+    ] = False,
     json_file: JsonOption = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="F.png", help="Contenders, patterns, limits, sources.")
@@ -500,6 +503,7 @@ def bench(
         runs=runs,
         threads=threads,
         device=_device(device),
+        unverified=unverified,
     )
     with _counted() as counted:
         report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), counted)

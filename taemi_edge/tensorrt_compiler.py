@@ -102,6 +102,7 @@ class Compiler:
             raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
         config = builder.create_builder_config()
         config.add_optimization_profile(_profile(builder, network, options.spans))
+        _share_profiles(config)
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)
         cache = _read_timing_cache(config, options.timing_cache)
@@ -164,6 +165,14 @@ def _profile(
                 shape.append(length)
         profile.set_shape(tensor.name, *map(trt.Dims, shapes))
     return profile
+
+
+def _share_profiles(config: Any) -> None:
+    """Let several contexts use the one profile, each with shapes of its own; always so since TensorRT 10."""
+    library: Any = trt
+    feature = getattr(getattr(library, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if feature is not None and hasattr(config, "set_preview_feature"):
+        config.set_preview_feature(feature, True)
 
 
 def _set_limits(config: trt.IBuilderConfig, options: BuildOptions) -> None:

@@ -34,7 +34,7 @@ from taemi_edge.bundle import MANIFEST, Bundle, open_bundle, read_manifest
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.runtime.session import Device, device_of, require_verified
 from taemi_edge.runtime.trt_library import this_machine
-from taemi_edge.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Part, pattern_name
+from taemi_edge.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part, pattern_name
 
 Progress = Callable[[str, int, int], None]
 RIVALS: tuple[WayName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")
@@ -54,6 +54,7 @@ class BenchOptions:
         batches: further batches, by part.
         sources: how many sources share a call.
         runs: of each thing and contender.
+        unverified: time engines that parity has not passed all the same.
     """
 
     against: tuple[WayName, ...] | None = None
@@ -64,6 +65,7 @@ class BenchOptions:
     runs: int = 50
     threads: int = 1
     device: Device | None = None
+    unverified: bool = False
 
     def __post_init__(self) -> None:
         if self.runs < _TURNS:
@@ -85,7 +87,7 @@ def run_bench(
     """
     started = time.perf_counter()
     bundle = open_bundle(folder)
-    require_verified(bundle)
+    require_verified(bundle, options.unverified)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taemi-edge-bench-")))
         meter = stack.enter_context(PowerMeter())
@@ -128,6 +130,8 @@ class Contender:
 
     def __init__(self, name: str, opening: Opening, python: str, log: Path) -> None:
         self.name, self._log = name, log
+        #: What came of the last request.
+        self.last = Answer()
         environment = {**os.environ, "PYTHONPATH": _import_path(python)}
         environment |= {k: str(opening.threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if opening.threads}
         command = [python, "-m", "taemi_edge.bench.worker"]
@@ -144,7 +148,8 @@ class Contender:
 
     def ask(self, request: Request) -> Answer:
         """What came of a request; a process that died answers with its last words."""
-        return self._send(request)
+        self.last = self._send(request)
+        return self.last
 
     def close(self) -> None:
         self._process.kill()
@@ -169,19 +174,33 @@ class Contender:
         return msgspec.json.decode(line, type=Answer)
 
 
+class _Uncaptured(Contender):
+    """A contender that shares another's process and what is prepared there, and runs it without graphs."""
+
+    def __init__(self, captured: Contender) -> None:
+        self.name, self.described = _UNCAPTURED, {**captured.described, "graphs": "none"}
+        self._captured = captured
+
+    def ask(self, request: Request) -> Answer:
+        if request.do != "run":
+            return self._captured.last if request.do == "prepare" else Answer()
+        return self._captured.ask(msgspec.structs.replace(request, graphs=False))
+
+    def close(self) -> None:
+        """The process is the other's."""
+
+
 def _open_all(
     stack: ExitStack, bundle: Bundle, options: BenchOptions, scratch: Path
 ) -> tuple[dict[str, Contender], dict[str, str]]:
     """The bundle itself, which must open, and the rivals that do."""
     device = options.device or device_of(bundle)
     folder = str(bundle.folder.resolve())
-    ours: list[tuple[str, WayName]] = [(OURS, "runtime")]
-    if device == "tensorrt":
-        ours.append((_UNCAPTURED, "runtime-uncaptured"))
     opened: dict[str, Contender] = {}
-    for index, (name, way) in enumerate(ours):
-        opening = Opening(way=way, bundle=folder, device=device, threads=options.threads)
-        opened[name] = stack.enter_context(Contender(name, opening, sys.executable, scratch / f"{index}.log"))
+    opening = Opening(way="runtime", bundle=folder, device=device, threads=options.threads)
+    opened[OURS] = stack.enter_context(Contender(OURS, opening, sys.executable, scratch / "ours.log"))
+    if opened[OURS].described.get("graphs") == "captured":
+        opened[_UNCAPTURED] = _Uncaptured(opened[OURS])
     not_run: dict[str, str] = {}
     for index, (name, opening) in enumerate(_rivals(bundle, options, device)):
         try:
@@ -286,7 +305,7 @@ class _Plan:
             for pattern in PRESENCE_PATTERNS:
                 modalities = tuple(m for m in MODALITIES if m in pattern)
                 request = Request(do="prepare", kind=kind, pattern=modalities)
-                timings = self._time(request, self._contenders)
+                timings = self._time(request, self._able(pattern))
                 yield WindowTimes(kind=kind, pattern=pattern_name(pattern), timings=timings)
                 self._tell(f"{kind}, {pattern_name(pattern)}")
 
@@ -317,6 +336,11 @@ class _Plan:
                 encoders = [sum(ms for part, ms in times.items() if part != "fusion") for times in (complete, without)]
                 saved[m] = round((encoders[0] - encoders[1]) / complete[m], 4)
         return saved
+
+    def _able(self, pattern: frozenset[Modality]) -> dict[str, Contender]:
+        """Who is timed on a pattern: what compiles anew for every shape has the complete one alone."""
+        complete = len(pattern) == len(MODALITIES)
+        return {n: c for n, c in self._contenders.items() if complete or not n.startswith("torch-compile")}
 
     def _time(self, request: Request, contenders: Mapping[str, Contender]) -> tuple[Timing, ...]:
         """Prepare in all, then run in turns; a contender that fails says why and sits out."""
@@ -365,10 +389,11 @@ def _with_limit(times: PartTimes, bundle: Bundle, options: BenchOptions, ceiling
     from taemi_edge.bench.costs import count_cost
 
     spec = bundle.manifest.parts.of(times.part)
-    graphs = open_bundle(graphs_of(bundle))
-    own = graphs.manifest.graph_file(times.part, spec.precision)
-    name = own or graphs.manifest.graph_file(times.part, "fp32") or graphs.manifest.parts.of(times.part).file
-    cost = count_cost(graphs.folder / name, Feeds(bundle).part(times.part, 1)[0])
+    folder = graphs_of(bundle)
+    manifest = read_manifest(folder)
+    own = manifest.graph_file(times.part, spec.precision)
+    name = own or manifest.graph_file(times.part, "fp32") or manifest.parts.of(times.part).file
+    cost = count_cost(folder / name, Feeds(bundle).part(times.part, 1)[0])
     narrower = 1 if own or spec.precision == "fp32" else 2 if spec.precision == "fp16" else 4
     moved = cost.weight_bytes // narrower + cost.seam_bytes * times.batch
     operations = cost.operations * times.batch

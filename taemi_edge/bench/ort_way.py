@@ -121,5 +121,8 @@ class _BoundPart:
     def parts_ms(self) -> dict[str, float]:
         return {}
 
+    def replay(self, graphs: bool) -> None:
+        """There are none of ours."""
+
     def close(self) -> None:
         self._binding = None

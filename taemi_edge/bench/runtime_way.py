@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,57 +11,45 @@ from taemi_edge.bench.feeds import Kind, Window
 from taemi_edge.bench.ways import HostCall, Prepared
 from taemi_edge.bundle import Bundle
 from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
-from taemi_edge.runtime.executor import Executor, HostExecutor, Layout, Sound, Work
+from taemi_edge.runtime.executor import Executor, Layout, Sound, Work, open_executor
 from taemi_edge.runtime.session import Device, device_of, open_sessions
 from taemi_edge.spec import Array, Manifest, Modality
 
 
 class RuntimeWay:
-    """Implements `taemi_edge.bench.ways.Way`.
+    """Implements `taemi_edge.bench.ways.Way`; one executor serves all windows of as many sources."""
 
-    Args:
-        graphs: replay CUDA graphs, where the bundle holds TensorRT's engines.
-    """
-
-    def __init__(self, bundle: Bundle, device: Device | None, threads: int, graphs: bool = True) -> None:
-        self._bundle, self._threads, self._graphs = bundle, threads, graphs
+    def __init__(self, bundle: Bundle, device: Device | None, threads: int) -> None:
+        self._bundle, self._threads = bundle, threads
         self._device = device or device_of(bundle)
-        self._gpu: Any = None
+        self._executor: Executor | None = None
+        self._sources = 0
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
         precisions = ", ".join(f"{p} {manifest.parts.of(p).precision}" for p in ("vision", "audio", "text", "fusion"))
         described = {"device": self._device, "precision": precisions}
         if self._device == "tensorrt" and manifest.engine is not None:
-            reason = load_driver()[1] if self._graphs else "switched off"
-            return {**described, "library": manifest.engine.library, "graphs": reason or "captured"}
+            return {**described, "library": manifest.engine.library, "graphs": load_driver()[1] or "captured"}
         import onnxruntime
 
         return {**described, "library": f"onnxruntime {onnxruntime.__version__}", "threads": str(self._threads)}
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
         if self._device == "tensorrt":
-            return _CapturedPart(self._bundle, part, feeds, self._graphs)
+            return _CapturedPart(self._bundle, part, feeds)
         sessions = open_sessions(self._bundle, self._device, self._threads)
         [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
         return HostCall(lambda: sessions[part].run(feeds)[name], sessions.close)
 
     def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
         manifest = self._bundle.manifest
-        layout = Layout(sources, manifest.window.length_s, manifest.window.hop_s)
-        executor: Executor
-        if self._device == "tensorrt":
-            from taemi_edge.runtime.trt_executor import TrtExecutor
-
-            executor = TrtExecutor(self._bundle, layout, graphs=self._graphs)
-        else:
-            sessions = open_sessions(self._bundle, self._device, self._threads)
-            executor = HostExecutor(self._bundle, layout, sessions, self._device)
-        try:
-            return RepeatedWindow(executor, manifest, kind, window, pattern, sources)
-        except BaseException:
-            executor.close()
-            raise
+        if self._executor is None or self._sources != sources:
+            self.close()
+            layout = Layout(sources, manifest.window.length_s, manifest.window.hop_s)
+            self._executor = open_executor(self._bundle, layout, self._device, self._threads)
+            self._sources = sources
+        return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
 
     def ceilings(self) -> dict[str, float]:
         if self._device != "tensorrt":
@@ -70,11 +57,13 @@ class RuntimeWay:
         return tensorrt_ceilings(self._bundle)
 
     def close(self) -> None:
-        """Nothing stays open between what is prepared."""
+        if self._executor is not None:
+            self._executor.close()
+        self._executor = None
 
 
 class RepeatedWindow:
-    """The same hop of one window, again and again, through an executor of its own; implements `Prepared`.
+    """The same hop of one window, again and again, through an executor; implements `Prepared`.
 
     Rows of the rings are named by hand, so that a repeated hop overwrites what it wrote before.
     """
@@ -148,14 +137,18 @@ class RepeatedWindow:
         """Each part's share of the last run."""
         return dict(self._done[0].part_ms)
 
+    def replay(self, graphs: bool) -> None:
+        if hasattr(self.executor, "replaying"):
+            self.executor.replaying = graphs
+
     def close(self) -> None:
-        self.executor.close()
+        """The executor goes on to the next window."""
 
 
 class _CapturedPart:
     """One engine on feeds that lie on the device; implements `Prepared`."""
 
-    def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array], graphs: bool) -> None:
+    def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
         from taemi_edge.runtime.trt import open_engine, open_gpu
 
         self._gpu = open_gpu(bundle)
@@ -169,7 +162,8 @@ class _CapturedPart:
             self._address = self._gpu.allocate(self._output.nbytes)
             places = {name: self._gpu.allocate_like(value) for name, value in feeds.items()}
             self._binding.at(**places, **{spec.name: self._address})
-            driver = load_driver()[0] if graphs else None
+            self._replaying = True
+            driver, _ = load_driver()
             names = ("begin", "end")
             self._marks = PycudaMarks(self._gpu.cuda, names) if driver is None else DriverMarks(driver, names)
             self._enqueue(False)
@@ -182,7 +176,7 @@ class _CapturedPart:
 
     def run(self) -> None:
         with self._gpu.errors("running a part"):
-            if self._graph is not None:
+            if self._graph is not None and self._replaying:
                 self._graph.launch()
             else:
                 self._enqueue(False)
@@ -198,6 +192,9 @@ class _CapturedPart:
 
     def parts_ms(self) -> dict[str, float]:
         return {}
+
+    def replay(self, graphs: bool) -> None:
+        self._replaying = graphs
 
     def close(self) -> None:
         if self._graph is not None:

@@ -40,9 +40,8 @@ class TorchWay:
         model = _in_precision(checkpoint.model.eval(), self._dtype).to(self._device)
         self._tokens = {m: model.tokens.of(m).detach().to(self._dtype)[None, None] for m in MODALITIES}
         self._mode = "reduce-overhead" if device == "cuda" else "default"
-        self._parts: dict[str, Callable[..., Tensor]] = {part: part_of(model, part) for part in PARTS}
-        if compiled:
-            self._parts = {part: self._compile(module) for part, module in self._parts.items()}
+        self._eager: dict[str, Callable[..., Tensor]] = {part: part_of(model, part) for part in PARTS}
+        self._parts = {part: self._compile(module) for part, module in self._eager.items()} if compiled else self._eager
 
     def describe(self) -> dict[str, str]:
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -62,16 +61,16 @@ class TorchWay:
         old: dict[str, Tensor] = {}
         with torch.inference_mode():
             if first_frame and "vision" in pattern:
-                old["vision"] = self._parts["vision"](self._there(window.pixels[:first_frame]))[None].clone()
+                old["vision"] = self._eager["vision"](self._there(window.pixels[:first_frame]))[None]
             if first_chunk and "audio" in pattern:
-                old["audio"] = self._sound(window, window.samples[:first_chunk]).clone()
+                old["audio"] = self._sound(self._eager["audio"], window, window.samples[:first_chunk])
 
         def run() -> Tensor:
             features: dict[str, Tensor] = {}
             if "vision" in pattern:
                 features["vision"] = self._parts["vision"](self._there(window.pixels[first_frame:]))[None]
             if "audio" in pattern:
-                features["audio"] = self._sound(window, window.samples[first_chunk:])
+                features["audio"] = self._sound(self._parts["audio"], window, window.samples[first_chunk:])
             if "text" in pattern:
                 ids = self._there(window.ids[None])
                 features["text"] = self._parts["text"](ids, torch.ones_like(ids))
@@ -87,10 +86,10 @@ class TorchWay:
         return torch_ceilings(self._device)
 
     def close(self) -> None:
-        self._parts.clear()
+        self._parts = self._eager = {}
 
-    def _sound(self, window: Window, samples: Array) -> Tensor:
-        encoded = self._parts["audio"](self._there(samples))
+    def _sound(self, encode: Callable[..., Tensor], window: Window, samples: Array) -> Tensor:
+        encoded = encode(self._there(samples))
         kept = window.kept(encoded.shape[1], self._chunk_samples)
         return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
 
@@ -100,6 +99,7 @@ class TorchWay:
         return tensor.to(self._dtype) if is_feature else tensor
 
     def _compile(self, module: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        torch._dynamo.config.recompile_limit = 64  # each batch is compiled for itself, as its user would
         run = torch.compile(module, mode=self._mode, dynamic=False)
         if self._mode != "reduce-overhead":
             return run
@@ -143,6 +143,9 @@ class _TorchCall:
 
     def parts_ms(self) -> dict[str, float]:
         return {}
+
+    def replay(self, graphs: bool) -> None:
+        """There are none of ours."""
 
     def close(self) -> None:
         self._output = None

@@ -33,6 +33,10 @@ class Prepared(Protocol):
         """How long each part took in the last run; empty where nobody knows."""
         ...
 
+    def replay(self, graphs: bool) -> None:
+        """Replay CUDA graphs from now on or not; nothing where there are none."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -102,6 +106,9 @@ class HostCall:
 
     def parts_ms(self) -> dict[str, float]:
         return {}
+
+    def replay(self, graphs: bool) -> None:
+        """There are none."""
 
     def close(self) -> None:
         self._close()

@@ -23,9 +23,7 @@ from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity import cosine_of
 from taemi_edge.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
 
-WayName = Literal[
-    "runtime", "runtime-uncaptured", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"
-]
+WayName = Literal["runtime", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"]
 
 
 class Opening(Frozen, frozen=True):
@@ -58,6 +56,7 @@ class Request(Frozen, frozen=True):
     sources: int = 1
     runs: int = 1
     warm_up: int = 0
+    graphs: bool = True
 
 
 class Answer(Frozen, frozen=True):
@@ -128,6 +127,7 @@ class _Server:
             return Answer()
         if self._prepared is None:
             raise UsageError("nothing is prepared")
+        self._prepared.replay(request.graphs)
         times = time_runs(self._prepared, request.runs, request.warm_up)
         return Answer(wall_ms=tuple(times.wall), device_ms=tuple(times.device), parts_ms=times.parts)
 
@@ -161,11 +161,11 @@ def open_way(opening: Opening) -> Way:
     Raises:
         UsageError: it cannot run here.
     """
-    if opening.way.startswith("runtime"):
+    if opening.way == "runtime":
         from taemi_edge.bench.runtime_way import RuntimeWay
 
-        device: Any = opening.device
-        return RuntimeWay(open_bundle(Path(opening.bundle)), device, opening.threads, opening.way == "runtime")
+        chosen: Any = opening.device
+        return RuntimeWay(open_bundle(Path(opening.bundle)), chosen, opening.threads)
     if opening.way.startswith("onnxruntime"):
         from taemi_edge.bench.ort_way import OrtWay
 

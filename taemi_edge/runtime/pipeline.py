@@ -59,13 +59,11 @@ class Fleet:
         #: Why the device was given up; None while it runs.
         self.lost: str | None = None
         self.executor: Executor = open_executor(bundle, self._layout, device, threads)
-        tokenizer = bundle.tokenizer_file.read_text(encoding="utf-8")
-        self.windows = [
-            SourceWindow(
-                self.manifest, tokenizer, source, index, self.window_s, self.executor.capacity, self.executor.steps
-            )
-            for index, source in enumerate(sources)
-        ]
+        try:
+            self.windows = self._make_windows(sources)
+        except BaseException:
+            self.executor.close()
+            raise
 
     def close(self) -> None:
         self.executor.close()
@@ -103,6 +101,14 @@ class Fleet:
     def features(self, index: int, modality: Modality, end_s: float) -> Array:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
         return self.executor.features(index, modality, self.windows[index].rows(modality, end_s))
+
+    def _make_windows(self, sources: Sequence[Source]) -> list[SourceWindow]:
+        tokenizer = self._bundle.tokenizer_file.read_text(encoding="utf-8")
+        capacity, steps = self.executor.capacity, self.executor.steps
+        return [
+            SourceWindow(self.manifest, tokenizer, source, index, self.window_s, capacity, steps)
+            for index, source in enumerate(sources)
+        ]
 
     def _after_early_works(self, index: int, looked: Looked) -> Work:
         """Run what a long hop asks for beforehand; its last work is left."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 
 import cv2
 import numpy as np
 
+from taemi_edge.runtime.quiet import quiet_native_code
 from taemi_edge.spec import Array, AudioSpec
 
 _EPSILON_S = 1e-6
@@ -58,7 +55,7 @@ class FaceDetector:
         from ai_edge_litert.interpreter import Interpreter
 
         weights = (files("taemi_edge") / "assets" / "blazeface_full_range_sparse.tflite").read_bytes()
-        with _quiet_native_code():
+        with quiet_native_code():  # LiteRT greets from C++ and offers no switch for it (2.3.0)
             self._interpreter = Interpreter(model_content=weights, num_threads=threads)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -88,21 +85,6 @@ class FaceDetector:
         centre, half = raw[:, 0:2] + self._anchors_xy[chosen], raw[:, 2:4] / 2
         boxes = np.concatenate([centre - half, centre + half], axis=1) * side - [left, top, left, top]
         return _merge_overlapping(boxes, scores[chosen], self.max_overlap)
-
-
-@contextmanager
-def _quiet_native_code() -> Iterator[None]:
-    """LiteRT greets on standard error from C++ and offers no switch for it (2.3.0): point that elsewhere meanwhile."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _merge_overlapping(boxes_xyxy: Array, scores: Array, max_overlap: float) -> list[Face]:

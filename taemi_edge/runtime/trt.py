@@ -71,6 +71,8 @@ class Gpu:
         self._context = self.device.retain_primary_context()
         self._context.push()
         self._allocations: list[Any] = []
+        #: Whether CUDA has failed for good: what is closed then complains, and means nothing.
+        self.lost = False
         try:
             self.stream = self.new_stream()
             self.logger = library.Logger(library.Logger.ERROR)
@@ -120,6 +122,7 @@ class Gpu:
                 f"run fewer sources, or build with smaller profiles (--set profiles...)"
             ) from error
         except self.cuda.Error as error:
+            self.lost = True
             raise DeviceLostError(f"the GPU was lost while {doing}: {error}") from error
 
     def close(self) -> None:
@@ -214,6 +217,8 @@ class Engine:
             context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise BackendError(f"{self.part}: there is not enough memory on the GPU to run the engine")
+        if context.active_optimization_profile < 0:
+            raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(int(self._scratch), self._scratch_bytes)
         else:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -27,6 +28,7 @@ from taemi_edge.bundle import Bundle
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
 from taemi_edge.runtime.executor import Done, Layout, Sound, Stopwatch, Work, require_finite
+from taemi_edge.runtime.quiet import quiet_native_code
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.staging import Packed, Staged
 from taemi_edge.runtime.trt import Binding, Gpu, open_engine, open_gpu
@@ -89,6 +91,8 @@ class TrtExecutor:
     def __init__(self, bundle: Bundle, layout: Layout, *, graphs: bool = True, mapped: bool | None = None) -> None:
         self._manifest, self._layout = bundle.manifest, layout
         self.counters = Counters()
+        #: Set it to False to run the same calls without graphs.
+        self.replaying = True
         self._graphs: dict[Case, Graph] = {}
         self._seen_once: set[Case] = set()
         self._bindings: dict[tuple[object, ...], Binding] = {}
@@ -150,6 +154,10 @@ class TrtExecutor:
         return copied
 
     def close(self) -> None:
+        with quiet_native_code() if self._gpu.lost else nullcontext():
+            self._close()
+
+    def _close(self) -> None:
         for graph in self._graphs.values():
             graph.close()
         if self._marks is not None:
@@ -168,11 +176,16 @@ class TrtExecutor:
         sounds = [(work.source, sound) for work in works for sound in work.sounds]
         texts = [(work.source, work.ids) for work in works if work.ids is not None]
         lengths = sorted({len(sound.samples) for _, sound in sounds})
+        most = self._most
+        fits = len(frames) <= most["vision"] and len(sounds) <= most["audio"] and len(texts) <= most["text"]
+        if fits and len(lengths) <= 1:  # as every ordinary hop does
+            yield _Call(frames, sounds, texts, [work for work in works if work.fuse])
+            return
         by_length = [[pair for pair in sounds if len(pair[1].samples) == length] for length in lengths]
         pieces = (
-            list(_split(frames, self._most["vision"])),
-            [piece for group in by_length for piece in _split(group, self._most["audio"])],
-            list(_split(texts, self._most["text"])),
+            list(_split(frames, most["vision"])),
+            [piece for group in by_length for piece in _split(group, most["audio"])],
+            list(_split(texts, most["text"])),
         )
         windows = [work for work in works if work.fuse]
         count = max(*map(len, pieces), 1 if windows else 0)
@@ -182,8 +195,8 @@ class TrtExecutor:
 
     def _run(self, case: Case) -> None:
         """Replay the case's graph; without one run its calls, and capture them if it came up before."""
-        graph = self._graphs.get(case)
-        if graph is None and case in self._seen_once:
+        graph = self._graphs.get(case) if self.replaying else None
+        if graph is None and self.replaying and case in self._seen_once:
             graph = self._capture(case)
         self._seen_once.add(case)
         with self._gpu.errors("running a window"):

@@ -34,6 +34,14 @@ COMPLETE = PRESENCE_PATTERNS[0]
 NEEDS_GRAPHS = pytest.mark.skipif(load_driver()[0] is None, reason="cuda-bindings is not installed")
 
 
+def assert_same(found, expected) -> None:
+    assert np.array_equal(found, expected), np.abs(np.asarray(found) - expected).max()
+
+
+def assert_close(found, expected, atol: float) -> None:
+    assert np.abs(np.asarray(found) - np.asarray(expected)).max() <= atol
+
+
 def layout_of(bundle: Bundle, sources: int = 1) -> Layout:
     return Layout(sources, bundle.manifest.window.length_s, bundle.manifest.window.hop_s)
 
@@ -65,8 +73,8 @@ def test_every_pattern_gives_what_pytorch_gave(engines: Bundle, executor, uncapt
         for _ in range(3):  # the second run of a new case captures it
             prepared.run()
         found = prepared.output()[0]
-        np.testing.assert_allclose(found, window.expected[pattern_name(pattern)], atol=window.tolerance, rtol=0)
-    np.testing.assert_array_equal(replayed.output(), launched.output())
+        assert_close(found, window.expected[pattern_name(pattern)], atol=window.tolerance)
+    assert_same(replayed.output(), launched.output())
     assert launched.executor.backend == "tensorrt"
     assert replayed.executor.backend == ("tensorrt+graph" if load_driver()[0] else "tensorrt")
 
@@ -88,7 +96,7 @@ def test_a_bound_token_is_the_token_fed(engines: Bundle, executor, pattern):
         feeds[f"{m}_mask"] = mask
     with open_sessions(engines) as sessions:
         fed = sessions["fusion"].run(feeds)["intensities"]
-    np.testing.assert_array_equal(prepared.output(), fed)
+    assert_same(prepared.output(), fed)
 
 
 def test_a_lost_stream_runs_no_encoder(engines: Bundle, executor):
@@ -112,7 +120,7 @@ def test_sources_of_different_patterns_share_a_call(engines: Bundle):
             done = executor.execute(alone)
         for pattern, result in zip(patterns, done, strict=True):
             expected = window.expected[pattern_name(pattern)]
-            np.testing.assert_allclose(result.intensities, expected, atol=window.tolerance, rtol=0)
+            assert_close(result.intensities, expected, atol=window.tolerance)
     finally:
         executor.close()
 
@@ -122,10 +130,9 @@ def test_mapped_and_copied_memory_give_the_same(engines: Bundle):
     for mapped in (False, True):
         executor = TrtExecutor(engines, layout_of(engines), mapped=mapped)
         assert executor.mapped == mapped
-        prepared = repeated(engines, executor)
-        found.append(prepared.output())
-        prepared.close()
-    np.testing.assert_array_equal(*found)
+        found.append(repeated(engines, executor).output())
+        executor.close()
+    assert_same(*found)
 
 
 def test_ten_thousand_hops_leave_memory_as_it_was(engines: Bundle, executor):
@@ -162,7 +169,7 @@ def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, ex
     executor.execute([Work(0, frames, rows, fuse=False)])
     last = executor.features(0, "vision", rows[-1:])
     executor.execute([Work(0, frames[-1:], np.zeros(1, np.int32), fuse=False)])
-    np.testing.assert_allclose(last, executor.features(0, "vision", np.zeros(1, np.int64)), atol=0.05, rtol=0)
+    assert_close(last, executor.features(0, "vision", np.zeros(1, np.int64)), atol=0.05)
 
 
 def test_more_sources_than_the_engines_take_say_how_to_build(engines: Bundle):
@@ -223,9 +230,9 @@ def test_ctrl_c_while_capturing_leaves_nothing_broken(engines: Bundle, monkeypat
     with pytest.raises(KeyboardInterrupt):
         TrtExecutor(engines, layout_of(engines))
     monkeypatch.undo()
-    again = repeated(engines, TrtExecutor(engines, layout_of(engines)))
-    again.run()
-    assert again.executor.backend == "tensorrt+graph"
+    again = TrtExecutor(engines, layout_of(engines))
+    repeated(engines, again).run()
+    assert again.backend == "tensorrt+graph"
     again.close()
 
 
@@ -237,7 +244,7 @@ def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, mo
     assert executor.backend == "tensorrt"
     assert executor.why_uncaptured == "cuda-bindings cannot be loaded"
     assert executor.device_ms > 0
-    prepared.close()
+    executor.close()
 
 
 # ------------------------------------------------------------------------------------- in processes of their own
@@ -300,7 +307,7 @@ def test_predictions_are_those_of_the_cpu(smallest: Path, graphs: Path):
     assert "tensorrt+graph" in {line["backend"] for line in on_gpu} or load_driver()[0] is None
     for a, b in zip(on_gpu, on_cpu, strict=True):
         assert (a["presence"], a["age_ms"]) == (b["presence"], b["age_ms"])
-        np.testing.assert_allclose(list(a["intensities"].values()), list(b["intensities"].values()), atol=tolerance)
+        assert_close(list(a["intensities"].values()), list(b["intensities"].values()), atol=tolerance)
 
 
 def test_two_processes_share_the_gpu(smallest: Path):
@@ -396,31 +403,18 @@ except DeviceLostError as error:
     assert "there is no bundle of graphs to go on with on the CPU" in out
 
 
-def test_the_gpu_is_recovered_after_an_error(smallest: Path):
-    """The primary context is reset, which only its process notices, and the engines are opened anew."""
-    pytest.importorskip("cuda.bindings.driver", reason="resetting the context needs cuda-bindings")
-    script = """
-from cuda.bindings import driver
-from taemi_edge.errors import DeviceLostError
-bundle = open_bundle(Path(sys.argv[1]))
-from taemi_edge.runtime.executor import Layout, Work
-from taemi_edge.runtime.trt_executor import TrtExecutor
-executor = TrtExecutor(bundle, Layout(1, 4.0, 0.5))
-expected = executor.execute([Work(0)])[0].intensities
-break_the_gpu()
+def test_another_process_finds_the_gpu_as_before(smallest: Path):
+    """A trap stays with the process that met it (resetting its primary context does not help): the next one is well."""
+    broken = """
 try:
-    executor.execute([Work(0)])
-except DeviceLostError as error:
-    print(error)
-executor.close()
-driver.cuDevicePrimaryCtxReset(driver.cuDeviceGet(0)[1])
-executor = TrtExecutor(bundle, Layout(1, 4.0, 0.5))
-print((executor.execute([Work(0)])[0].intensities == expected).all(), executor.backend)
-executor.close()
+    with open_pipeline(sys.argv[1]) as p:
+        next(predictions(p, at_hop=lambda index: break_the_gpu()))
+except Exception as error:
+    print(type(error).__name__)
 """
-    lost, again = finish(start(TRAP + script, smallest)).splitlines()
-    assert lost.startswith("the GPU was lost while ")
-    assert again.startswith("True tensorrt")
+    start(TRAP + broken, smallest).communicate(timeout=100)
+    healthy = "\nwith open_pipeline(sys.argv[1]) as p:\n    print(*[x.backend for x in predictions(p, 3)])"
+    assert finish(start(healthy, smallest)).split()[0].startswith("tensorrt")
 
 
 @pytest.mark.parametrize("manifest", BUNDLES, ids=lambda file: file.parent.name)
