@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from taemi_edge.folders import write_error
 from taemi_edge.runtime.asr import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.runtime.drops import Drop, words_after_drops
 from taemi_edge.runtime.gather import Gatherer
-from taemi_edge.runtime.pipeline import Fleet, Pipeline, Prediction, Source
+from taemi_edge.runtime.pipeline import Fleet, Looked, Pipeline, Prediction, Source
 from taemi_edge.runtime.session import Device
 from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import Word, read_transcript
@@ -184,7 +184,7 @@ def run_together(
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        feeds = [(fleet.look(index, hop) for hop in media.hops(hop_s)) for index, media in enumerate(medias)]
+        feeds = [_looked_at(fleet, index, media, hop_s) for index, media in enumerate(medias)]
         gatherer = stack.enter_context(Gatherer(feeds, options.deadline_s))
         longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
         for group in gatherer:
@@ -203,6 +203,12 @@ def run_together(
             one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
             one.damaged_packets = media.damaged_packets
     return summary
+
+
+def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[Looked]:
+    """One source's hops with their faces found: what its thread does."""
+    for hop in media.hops(hop_s):
+        yield fleet.look(index, hop)
 
 
 class JsonLines:

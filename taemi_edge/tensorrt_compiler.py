@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.errors import EngineError, UsageError
-from taemi_edge.runtime.trt_library import load_library
+from taemi_edge.runtime.trt_library import load_library, quiet_logger
 from taemi_edge.spec import Flavour, Precision
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Compiler:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         _use(kind)
-        self._log = _Log()
+        self._logger, self._complaints = quiet_logger(trt)
 
     @property
     def version(self) -> str:
@@ -93,9 +93,9 @@ class Compiler:
             EngineError: the parser or the builder refused it; the message has TensorRT's own words.
             UsageError: an option that this library does not know.
         """
-        builder = trt.Builder(self._log.logger)
+        builder = trt.Builder(self._logger)
         network = builder.create_network(self._network_flags())
-        parser = trt.OnnxParser(network, self._log.logger)
+        parser = trt.OnnxParser(network, self._logger)
         parsed: object = parser.parse_from_file(str(file))  # the stubs call bool what is a DataType there
         if not parsed:
             problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
@@ -112,10 +112,13 @@ class Compiler:
             if stop.is_set():
                 raise KeyboardInterrupt
         if serialised is None:
-            raise EngineError(f"{file}: {self.kind} {self.version} cannot build it: {self._log.last_error()}")
+            raise EngineError(f"{file}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
         if cache is not None and options.timing_cache is not None:
             _write_timing_cache(cache, options.timing_cache)
         return bytes(serialised)
+
+    def _last_complaint(self) -> str:
+        return self._complaints[-1] if self._complaints else "it gave no reason"
 
     def _network_flags(self) -> int:
         flags = trt.NetworkDefinitionCreationFlag
@@ -217,27 +220,6 @@ def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
 
     with new_file(file) as draft:
         draft.write_bytes(bytes(cache.serialize()))
-
-
-class _Log:
-    """TensorRT's own messages: errors are kept for ours, nothing is printed."""
-
-    def __init__(self) -> None:
-        errors: list[str] = []
-
-        class Quiet(trt.ILogger):
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-
-            def log(self, severity: trt.ILogger.Severity, message: str) -> None:
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    errors.append(message)
-
-        self.logger = Quiet()
-        self._errors = errors
-
-    def last_error(self) -> str:
-        return self._errors[-1] if self._errors else "it gave no reason"
 
 
 @contextmanager

@@ -78,15 +78,39 @@ def test_sound_alone_and_picture_alone_say_what_is_missing(cli, tiny_folder, dem
     picture = write_media(tmp_path / "b.mp4", frame_times_s=[i / 25 for i in range(50)])
     assert cli("run", tiny_folder, sound, picture, "--output", tmp_path / "p.jsonl").returncode == 0
     lines = lines_of((tmp_path / "p.jsonl").read_text())
-    assert [line["source"] for line in lines] == ["a.wav"] * 4 + ["b.mp4"] * 4
-    assert lines[3]["presence"]["audio"] == "live"
-    assert lines[3]["reason"]["vision"] == "the file has no video stream"
-    assert lines[7]["reason"] == {
+    heard, seen = ([line for line in lines if line["source"] == name] for name in ("a.wav", "b.mp4"))
+    assert len(heard) == len(seen) == 4
+    assert heard[3]["presence"]["audio"] == "live"
+    assert heard[3]["reason"]["vision"] == "the file has no video stream"
+    assert seen[3]["reason"] == {
         "vision": "no face in view",
         "audio": "the file has no audio stream",
         "text": "no transcript was given",
     }
-    assert lines[7]["status"] == "no signal"
+    assert seen[3]["status"] == "no signal"
+
+
+def test_several_sources_share_their_calls(cli, tiny_folder, demo_video, tmp_path: Path):
+    """Each gives the lines that it gives alone, and the end says how many calls it took."""
+    other = Path(shutil.copyfile(demo_video, tmp_path / "other.mp4"))
+    together = cli("run", tiny_folder, demo_video, other, "--deadline", 5000, "--window", 4)
+    alone = lines_of(cli("run", tiny_folder, demo_video, "--window", 4).stdout)
+    assert "2 sources: 66 predictions in 33 calls" in together.stderr
+    for name in (demo_video.name, "other.mp4"):
+        lines = [line for line in lines_of(together.stdout) if line["source"] == name]
+        assert [line["time_s"] for line in lines] == [line["time_s"] for line in alone]
+        for both, one in zip(lines, alone, strict=True):
+            assert both["presence"] == one["presence"]
+            assert both["backend"] == "cpu"
+            assert both["intensities"] == pytest.approx(one["intensities"], abs=2e-6)
+
+
+def test_a_source_that_is_too_short_leaves_the_others_their_lines(cli, tiny_folder, demo_video, tmp_path: Path):
+    short = write_float_wav(tmp_path / "short.wav", tone(0.2))
+    done = cli("run", tiny_folder, demo_video, short, "--output", tmp_path / "p.jsonl")
+    assert done.returncode == 2
+    assert "short.wav: expected at least one hop of 0.5 s" in done.stderr
+    assert len(lines_of((tmp_path / "p.jsonl").read_text())) == 33
 
 
 def test_a_text_without_times_is_spread_over_the_clip(cli, tiny_folder, demo_video, tmp_path: Path):
@@ -115,6 +139,8 @@ def test_a_text_without_times_is_spread_over_the_clip(cli, tiny_folder, demo_vid
         (["good.wav", "--annotate", "o.mp4"], "has no video stream to draw on"),
         (["good.wav", "--annotate", "o.gif"], "expected a file that ends in .mp4 or .mkv"),
         (["good.wav", "good.wav", "--transcript", "good.vtt"], "belong to one source"),
+        (["good.wav", "--deadline", "-1"], "--deadline -1: expected milliseconds from 0 to 60000"),
+        (["good.wav", "good.wav"], "expected different sources, got one of them twice"),
         (["good.wav", "--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
         (["good.wav", "--asr", "--asr-model", "./nowhere"], "expected a CTranslate2 folder, found nothing there"),
     ],

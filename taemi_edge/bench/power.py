@@ -83,8 +83,8 @@ class PowerMeter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._process is not None and self._thread is not None:
             self._process.terminate()
-            self._process.wait()
             self._thread.join()
+            self._process.communicate()
 
     def report(self) -> PowerReport:
         """What was read so far."""

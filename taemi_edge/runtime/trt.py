@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle import Bundle
 from taemi_edge.errors import BackendError, DeviceLostError, EngineError
 from taemi_edge.runtime.session import Session, Sessions
-from taemi_edge.runtime.trt_library import load_cuda, load_library, this_machine
+from taemi_edge.runtime.trt_library import load_cuda, load_library, quiet_logger, this_machine
 from taemi_edge.spec import PARTS, Array, PartSpec, TensorSpec
 
 #: Streams that do not wait for the default stream, on which others in the process may work (CU_STREAM_NON_BLOCKING).
@@ -75,7 +75,7 @@ class Gpu:
         self.lost = False
         try:
             self.stream = self.new_stream()
-            self.logger = library.Logger(library.Logger.ERROR)
+            self.logger, self._complaints = quiet_logger(library)
             self.runtime = library.Runtime(self.logger)
         except BaseException:
             self.close()
@@ -146,6 +146,10 @@ class Gpu:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def last_complaint(self) -> str:
+        """TensorRT's own words on what went wrong last."""
+        return self._complaints[-1] if self._complaints else "it gave no reason"
+
     def _memory(self) -> tuple[int, int]:
         try:
             free, total = self.cuda.mem_get_info()
@@ -168,7 +172,10 @@ class Engine:
         self.gpu, self.part, self.spec = gpu, part, spec
         self._engine = gpu.runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise BackendError(f"{part}: TensorRT cannot read the engine: build it anew with `taemi-edge build-engine`")
+            raise BackendError(
+                f"{part}: TensorRT cannot read the engine ({gpu.last_complaint()}): build it anew with `taemi-edge "
+                f"build-engine`"
+            )
         self._require_seams()
         sizes = self._engine.device_memory_size_v2 if hasattr(self._engine, "device_memory_size_v2") else None
         self._scratch_bytes = int(self._engine.device_memory_size if sizes is None else sizes)
@@ -286,7 +293,7 @@ class Binding:
         if not self._context.execute_async_v3(stream.handle):
             with self._gpu.errors(f"running {self._part}"):
                 self._gpu.cuda.Context.synchronize()
-            raise BackendError(f"{self._part}: TensorRT failed on shapes {self.shapes}")
+            raise BackendError(f"{self._part}: TensorRT failed on {self.shapes}: {self._gpu.last_complaint()}")
 
 
 class EngineSession:

@@ -58,6 +58,25 @@ def load_library(kind: str) -> Any:
     raise UsageError(f"{kind} cannot be loaded ({problems[0]}): {_ADVICE[kind]}")
 
 
+def quiet_logger(library: Any) -> tuple[Any, list[str]]:
+    """A logger for TensorRT that prints nothing, and the list that its errors go into.
+
+    TensorRT's own writes to standard output, where predictions go.
+    """
+    complaints: list[str] = []
+
+    class Quiet(library.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR):
+                complaints.append(message)
+                del complaints[:-20]
+
+    return Quiet(), complaints
+
+
 def this_machine(with_gpu: bool = True) -> Machine:
     """What is here, the GPU as PyCUDA sees it.
 

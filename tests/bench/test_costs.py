@@ -1,0 +1,62 @@
+"""Operations and bytes, against what can be counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="graphs are counted with onnx")
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from taemi_edge.bench.costs import count_cost
+from taemi_edge.bench.feeds import Feeds
+from taemi_edge.bundle import open_bundle
+
+
+def graph_of(nodes, constants: dict[str, np.ndarray], shape, output, file: Path) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(file))
+    return file
+
+
+def test_a_linear_is_two_operations_for_each_weight_and_row(tmp_path: Path):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    file = graph_of([node], {"w": np.zeros((8, 5), np.float32)}, ["rows", 8], "y", tmp_path / "m.onnx")
+    cost = count_cost(file, {"x": np.zeros((3, 8), np.float32)})
+    assert cost.operations == 2 * 3 * 8 * 5
+    assert cost.weight_bytes == 8 * 5 * 4
+    assert cost.seam_bytes == 3 * 8 * 4 + 3 * 5 * 4
+
+
+def test_attention_counts_the_length_that_was_run(tmp_path: Path):
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), helper.make_node("MatMul", ["x", "t"], ["y"])]
+    file = graph_of(nodes, {}, ["steps", 8], "y", tmp_path / "a.onnx")
+    assert count_cost(file, {"x": np.zeros((10, 8), np.float32)}).operations == 2 * 10 * 10 * 8
+
+
+def test_a_convolution_counts_its_groups(tmp_path: Path):
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3], pads=[1, 1], group=4)
+    file = graph_of([node], {"w": np.zeros((4, 1, 3), np.float32)}, ["n", 4, 16], "y", tmp_path / "c.onnx")
+    assert count_cost(file, {"x": np.zeros((2, 4, 16), np.float32)}).operations == 2 * (2 * 4 * 16) * 3
+
+
+def test_half_precision_weights_are_half_the_bytes(calibrated_folder: Path):
+    bundle = open_bundle(calibrated_folder)
+    feeds, _ = Feeds(bundle).part("text", 1)
+    single, half = (
+        count_cost(calibrated_folder / bundle.manifest.graph_file("text", flavour), feeds)
+        for flavour in ("fp32", "fp16")
+    )
+    assert half.operations == single.operations
+    assert half.weight_bytes < 0.62 * single.weight_bytes

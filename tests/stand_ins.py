@@ -1,0 +1,369 @@
+"""PyCUDA, cuda-bindings and TensorRT as far as the runtime uses them, on the processor: its own logic runs in CI.
+
+Device memory is host memory, an engine is an ONNX graph that ONNX Runtime runs, and a stream does at once what it is
+given, unless it is being captured. Nothing here says anything about TensorRT: `tests/gpu` does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+_ALIGNMENT = 256
+
+
+def install(monkeypatch: Any, profiles: dict[str, tuple[int, int, int]], graphs: bool = True) -> Device:
+    """Let `import tensorrt`, `import pycuda.driver` and `import cuda.bindings.driver` find the stand-ins.
+
+    Args:
+        profiles: (min, opt, max) of every dynamic dimension of every engine.
+        graphs: whether cuda-bindings is there.
+    """
+    device = Device()
+    package = ModuleType("pycuda")
+    package.driver = device.pycuda()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
+    monkeypatch.setitem(sys.modules, "tensorrt", device.tensorrt(profiles))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", device.bindings() if graphs else None)
+    monkeypatch.setitem(sys.modules, "cuda.cuda", None)
+    return device
+
+
+class CudaError(Exception):
+    """pycuda.driver.Error"""
+
+
+class CudaMemoryError(CudaError):
+    """pycuda.driver.MemoryError"""
+
+
+class Device:
+    """One GPU: its work is done at once, or noted while a capture is under way."""
+
+    def __init__(self) -> None:
+        self.recording: list[Callable[[], None]] | None = None
+        #: Set it to let every further call fail, as a device does that fell off its bus.
+        self.broken = False
+        self.contexts = 0
+
+    def do(self, work: Callable[[], None]) -> None:
+        if self.broken:
+            raise CudaError("unspecified launch failure")
+        if self.recording is None:
+            work()
+        else:
+            self.recording.append(work)
+
+    def pycuda(self) -> Any:
+        """pycuda.driver"""
+
+        def copy(to: Any, source: Any, count: int) -> None:
+            self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
+
+        def upload(to: Any, values: np.ndarray, stream: Any = None) -> None:
+            assert values.flags.c_contiguous
+            copy(to, values.ctypes.data, values.nbytes)
+
+        def download(values: np.ndarray, source: Any, stream: Any = None) -> None:
+            assert values.flags.c_contiguous
+            copy(values.ctypes.data, source, values.nbytes)
+
+        def fill(place: Any, value: int, count: int, stream: Any) -> None:
+            self.do(lambda: array_at(place, (count,), np.int32).fill(value))
+
+        def wait() -> None:
+            if self.broken:
+                raise CudaError("unspecified launch failure")
+
+        device = self
+
+        class Context:
+            def push(self) -> None:
+                device.contexts += 1
+
+            def pop(self) -> None:
+                device.contexts -= 1
+
+            def detach(self) -> None:
+                pass
+
+            synchronize = staticmethod(wait)
+
+        class Stream:
+            def __init__(self, flags: int) -> None:
+                assert flags == 1
+                self.handle = id(self)
+
+            def synchronize(self) -> None:
+                wait()
+
+            def wait_for_event(self, event: Any) -> None:
+                assert isinstance(event, Event)
+
+        class Event:
+            def __init__(self, flags: int = 0) -> None:
+                self.time_s = 0.0
+
+            def record(self, stream: Any) -> None:
+                def note() -> None:
+                    self.time_s = time.perf_counter()
+
+                device.do(note)
+
+            def synchronize(self) -> None:
+                pass
+
+            def time_since(self, earlier: Event) -> float:
+                return (self.time_s - earlier.time_s) * 1e3
+
+        class Gpu:
+            count = staticmethod(lambda: 1)
+
+            def __init__(self, index: int) -> None:
+                assert index == 0
+
+            def retain_primary_context(self) -> Context:
+                return Context()
+
+            def name(self) -> str:
+                return "stand-in"
+
+            def compute_capability(self) -> tuple[int, int]:
+                return 0, 0
+
+            def get_attribute(self, attribute: str) -> int:
+                return 1
+
+        return SimpleNamespace(
+            Error=CudaError,
+            MemoryError=CudaMemoryError,
+            Context=Context,
+            Device=Gpu,
+            Stream=Stream,
+            Event=Event,
+            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
+            host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
+            event_flags=SimpleNamespace(DISABLE_TIMING=2),
+            init=lambda: None,
+            get_version=lambda: (0, 0, 0),
+            get_driver_version=lambda: 0,
+            mem_get_info=lambda: (2**30, 2**31),
+            mem_alloc=Allocation,
+            pagelocked_empty=pinned,
+            memcpy_htod=upload,
+            memcpy_htod_async=upload,
+            memcpy_dtoh=download,
+            memcpy_dtoh_async=download,
+            memset_d32_async=fill,
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Scatter(self, ptx, name)),
+        )
+
+    def bindings(self) -> Any:
+        """cuda.bindings.driver"""
+        events: dict[int, float] = {}
+
+        def begin(stream: int, mode: Any) -> tuple[int]:
+            self.recording = []
+            return (0,)
+
+        def end(stream: int) -> tuple[int, Any]:
+            recorded, self.recording = self.recording, None
+            return 0, Handle(recorded)
+
+        def launch(graph: Handle, stream: int) -> tuple[int]:
+            for work in graph.value:
+                work()
+            return (0,)
+
+        def record(event: Handle, stream: int, flags: int) -> tuple[int]:
+            assert bool(flags) == (self.recording is not None), "the external flag belongs to captures alone"
+
+            def note() -> None:
+                events[id(event)] = time.perf_counter()
+
+            self.do(note)
+            return (0,)
+
+        return SimpleNamespace(
+            CUresult=SimpleNamespace(CUDA_SUCCESS=0),
+            CUstream=int,
+            CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1),
+            CUevent_record_flags=SimpleNamespace(CU_EVENT_RECORD_EXTERNAL=1),
+            cuStreamBeginCapture=begin,
+            cuStreamEndCapture=end,
+            cuGraphInstantiate=lambda graph, flags: (0, graph),
+            cuGraphUpload=lambda graph, stream: (0,),
+            cuGraphLaunch=launch,
+            cuGraphExecDestroy=lambda graph: (0,),
+            cuGraphDestroy=lambda graph: (0,),
+            cuEventCreate=lambda flags: (0, Handle(None)),
+            cuEventDestroy=lambda event: (0,),
+            cuEventRecordWithFlags=record,
+            cuEventElapsedTime=lambda a, b: (0, (events[id(b)] - events[id(a)]) * 1e3),
+            cuGetErrorName=lambda status: (0, b"CUDA_ERROR"),
+        )
+
+    def tensorrt(self, profiles: dict[str, tuple[int, int, int]]) -> Any:
+        """tensorrt, of which only the runtime's half is here."""
+
+        class ILogger:
+            ERROR, INTERNAL_ERROR = 1, 0
+
+        return SimpleNamespace(
+            __version__="0.0.0",
+            Builder=None,
+            ILogger=ILogger,
+            nptype=lambda dtype: dtype,
+            Runtime=lambda logger: SimpleNamespace(
+                deserialize_cuda_engine=lambda content: Engine(self, content, profiles)
+            ),
+        )
+
+
+class Handle:
+    """Something that cuda-bindings gives and takes back."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return id(self)
+
+
+class Allocation:
+    """Device memory, filled with what no result may depend on."""
+
+    def __init__(self, size: int) -> None:
+        if size > 2**40:
+            raise CudaMemoryError("out of memory")
+        self._bytes = np.full(size + _ALIGNMENT, 0xFF, np.uint8)
+
+    def __int__(self) -> int:
+        return -(-self._bytes.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+
+    def free(self) -> None:
+        pass
+
+
+class Pinned(np.ndarray):
+    """Pinned memory: its base knows where the device sees it."""
+
+    @property
+    def base(self) -> Any:
+        return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data)
+
+
+def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape).view(Pinned)
+
+
+def array_at(address: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory as an array that shares it."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype).reshape(shape)
+
+
+class Scatter:
+    """What kernels/scatter.cu does."""
+
+    def __init__(self, device: Device, ptx: bytes, name: str) -> None:
+        assert f".entry {name}(".encode() in ptx
+        self._device = device
+
+    def prepare(self, types: str) -> None:
+        assert types == "PPPPii"
+
+    def prepared_async_call(self, grid: Any, block: Any, stream: Any, *arguments: int) -> None:
+        self._device.do(lambda: self._run(grid[0], *arguments))
+
+    def _run(self, rows: int, features: int, targets: int, ring: int, faults: int, dim: int, ring_rows: int) -> None:
+        values = array_at(features, (rows, dim), np.float32)
+        for value, target in zip(values, array_at(targets, (rows,), np.int32), strict=True):
+            if target >= 0:
+                good = np.isfinite(value).all()
+                array_at(ring + 4 * int(target) * dim, (dim,), np.float32)[:] = value if good else 0
+                if not good:
+                    array_at(faults + 4 * (int(target) // ring_rows), (1,), np.int32)[0] = 1
+
+
+class Engine:
+    """An ONNX graph behind TensorRT's names."""
+
+    device_memory_size = 1024
+
+    def __init__(self, device: Device, content: bytes, profiles: dict[str, tuple[int, int, int]]) -> None:
+        self.device, self.profiles = device, profiles
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.tensors = {t.name: t for t in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.num_io_tensors = len(self.tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return _TYPES[self.tensors[name].type]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name].shape)
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        shape = self.tensors[name].shape
+        return [tuple(n if isinstance(n, int) else self.profiles[n][bound] for n in shape) for bound in range(3)]
+
+    def create_execution_context_without_device_memory(self) -> ExecutionContext:
+        return ExecutionContext(self)
+
+
+class ExecutionContext:
+    """Shapes and addresses of an engine's next run; a captured run keeps those that it had."""
+
+    active_optimization_profile = 0
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self.device_memory = 0
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._shapes[name] = shape
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address % _ALIGNMENT == 0, f"{name} lies at {address:#x}"
+        self._addresses[name] = address
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name in self._shapes:
+            return self._shapes[name]
+        session = self._engine.session
+        feeds = {t.name: np.ones(self._shapes[t.name], _TYPES[t.type]) for t in session.get_inputs()}
+        return tuple(session.run([name], feeds)[0].shape)
+
+    def execute_async_v3(self, stream: int) -> bool:
+        session, shapes, addresses = self._engine.session, dict(self._shapes), dict(self._addresses)
+
+        def run() -> None:
+            feeds = {t.name: array_at(addresses[t.name], shapes[t.name], _TYPES[t.type]) for t in session.get_inputs()}
+            for tensor, values in zip(session.get_outputs(), session.run(None, feeds), strict=True):
+                array_at(addresses[tensor.name], values.shape, values.dtype)[...] = values
+
+        if self._engine.device.broken:
+            return False
+        self._engine.device.do(run)
+        return True
