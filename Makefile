@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check bench second-opinion clean
+.PHONY: demo test check bench gpu-evidence second-opinion clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
@@ -20,6 +20,10 @@ check: .venv/.dev-ready .stubs/.ready
 
 bench: .venv/.dev-ready
 	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
+
+# On a machine with a GPU: engines, their tests, and their times beside PyTorch and ONNX Runtime. The script's head says more.
+gpu-evidence:
+	tools/gpu_evidence.sh
 
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:

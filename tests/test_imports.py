@@ -41,16 +41,39 @@ ROOMS = [
         f"runtime.{name}"
         for name in (
             "asr",
+            "cuda_graphs",
             "drops",
+            "executor",
+            "gather",
             "ort",
             "pipeline",
             "preprocess",
             "presence",
+            "quiet",
+            "rings",
             "session",
             "sources",
+            "staging",
             "transcript",
             "trt",
+            "trt_executor",
             "trt_library",
+            "window",
+        )
+    ),
+    *(
+        f"bench.{name}"
+        for name in (
+            "ceilings",
+            "compare",
+            "feeds",
+            "ort_way",
+            "power",
+            "report",
+            "runtime_way",
+            "show",
+            "ways",
+            "worker",
         )
     ),
 ]
@@ -85,7 +108,7 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 33
 
 
-ENGINES = ["calibrate", "build-engine"]
+ENGINES = ["calibrate", "build-engine", "bench"]
 TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 

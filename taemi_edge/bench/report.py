@@ -108,7 +108,8 @@ class BenchReport(Frozen, frozen=True):
     Attributes:
         overhead_ms: what the runtime adds to a hop beyond the device's own time, median.
         ratios: times of the contenders over the bundle's own, for a hop with all streams.
-        saved: of every encoder's time on the device, the share that losing its stream saves.
+        saved: by stream, how much less time the encoders take without it, over what its own took: 1 is all of it, and
+            more where encoders side by side slow each other down.
     """
 
     bundle: str

@@ -23,7 +23,7 @@ def print_bench(report: BenchReport) -> None:
     if report.overhead_ms is not None:
         typer.echo(f"the runtime adds {1e3 * report.overhead_ms:.0f} microseconds to a hop beyond its parts")
     for modality, share in report.saved.items():
-        typer.echo(f"without {modality} the device saves {share:.1%} of its encoder's time")
+        typer.echo(f"without {modality} the encoders take {share:.0%} of its encoder's time less")
     if report.ceilings:
         ceilings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in report.ceilings.items())
         typer.echo(f"measured ceilings: {ceilings}")
@@ -145,7 +145,8 @@ def _draw_contenders(report: BenchReport, axis: Any) -> None:
         axis.annotate(f" {wall.median:.3g} ms", (wall.median, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [name for name, _ in rows])
     axis.invert_yaxis()
-    axis.set(xscale="log", xlabel="ms, by the wall", title="a hop with all streams")
+    longest = max((wall.median for _, wall in rows), default=1.0)
+    axis.set(xlabel="ms, by the wall", title="a hop with all streams", xlim=(0, 1.15 * longest))
 
 
 def _draw_patterns(report: BenchReport, axis: Any) -> None:
@@ -163,10 +164,17 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 
 def _draw_limits(report: BenchReport, axis: Any) -> None:
     rows = [p for p in report.parts if p.share is not None]
-    axis.barh(range(len(rows)), [100 * (p.share or 0.0) for p in rows], color=EMOTION_COLOURS[0])
+    shares = [100 * (p.share or 0.0) for p in rows]
+    axis.barh(range(len(rows)), shares, color=EMOTION_COLOURS[0])
+    for row, share in enumerate(shares):
+        axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
     axis.invert_yaxis()
-    axis.set(xlabel="% of the measured ceilings", title="how near a part is to its limit", xlim=(0, 100))
+    axis.set(
+        xlabel="% of the measured ceilings",
+        title="how near a part is to its limit",
+        xlim=(0, 1.15 * max(shares, default=1)),
+    )
 
 
 def _draw_sources(report: BenchReport, axis: Any) -> None:
