@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -132,7 +133,7 @@ class Contender:
         self.name, self._log = name, log
         #: What came of the last request.
         self.last = Answer()
-        environment = {**os.environ, "PYTHONPATH": _import_path(python)}
+        environment = {**os.environ, "PYTHONPATH": _import_path(python, log.parent)}
         environment |= {k: str(opening.threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if opening.threads}
         command = [python, "-m", "taemi_edge.bench.worker"]
         pipe = subprocess.PIPE
@@ -261,11 +262,18 @@ def _checkpoint_of(bundle: Bundle, named: str | None) -> tuple[str, bool]:
     return named or manifest.provenance.source, "random" in weights and not Path(manifest.provenance.source).is_dir()
 
 
-def _import_path(python: str) -> str:
-    """This package for another interpreter; for our own also whatever is on its path already."""
-    root = str(Path(__file__).parent.parent.parent)
-    before = os.environ.get("PYTHONPATH", "") if python == sys.executable else ""
-    return f"{root}{os.pathsep}{before}" if before else root
+def _import_path(python: str, scratch: Path) -> str:
+    """This package for another interpreter, without what is installed beside it; for our own all that it has."""
+    package = Path(__file__).parent.parent
+    if python == sys.executable:
+        return os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH", "")]))
+    if (package.parent / "pyproject.toml").is_file():  # a checkout: nothing else lies there
+        return str(package.parent)
+    alone = scratch / "import"
+    alone.mkdir(exist_ok=True)
+    if not (alone / package.name).exists():
+        (alone / package.name).symlink_to(package)
+    return str(alone)
 
 
 # ---------------------------------------------------------------------------------------------------------- timing
@@ -284,7 +292,8 @@ class _Plan:
         self._kinds: tuple[Kind, ...] = ("hop", "window")
         self._total = len(self._batches) + len(self._kinds) * len(PRESENCE_PATTERNS) + len(options.sources)
         self._done = 0
-        self._parts_ms: dict[str, dict[str, float]] = {}
+        #: Of our own hops, by pattern: what each encoder took in each turn.
+        self._encoders_ms: dict[str, dict[str, list[float]]] = {}
 
     def ceilings(self) -> dict[str, float]:
         """The highest that any contender reached."""
@@ -328,13 +337,16 @@ class _Plan:
 
     def saved(self) -> dict[str, float]:
         """By stream: how much less the device works without it, over what its encoder took."""
-        complete = self._parts_ms.get(pattern_name(PRESENCE_PATTERNS[0]), {})
+        times = {
+            pattern: {part: median(turns) for part, turns in encoders.items()}
+            for pattern, encoders in self._encoders_ms.items()
+        }
+        complete = times.get(pattern_name(PRESENCE_PATTERNS[0]), {})
         saved: dict[str, float] = {}
         for m in MODALITIES:
-            without = self._parts_ms.get(pattern_name(frozenset(MODALITIES) - {m}))
+            without = times.get(pattern_name(frozenset(MODALITIES) - {m}))
             if without is not None and complete.get(m):
-                encoders = [sum(ms for part, ms in times.items() if part != "fusion") for times in (complete, without)]
-                saved[m] = round((encoders[0] - encoders[1]) / complete[m], 4)
+                saved[m] = round((sum(complete.values()) - sum(without.values())) / complete[m], 4)
         return saved
 
     def _able(self, pattern: frozenset[Modality]) -> dict[str, Contender]:
@@ -358,8 +370,8 @@ class _Plan:
                     failures[name] = answer.failure
                 wall[name] += answer.wall_ms
                 device[name] += answer.device_ms
-                if name == OURS and request.kind == "hop" and answer.parts_ms:
-                    self._parts_ms.setdefault("+".join(request.pattern) or "none", answer.parts_ms)
+                if name == OURS and request.part is None and request.kind == "hop" and request.sources == 1:
+                    self._note(request, answer)
         for contender in contenders.values():
             contender.ask(Request(do="close"))
         return tuple(
@@ -373,6 +385,12 @@ class _Plan:
             )
             for name in contenders
         )
+
+    def _note(self, request: Request, answer: Answer) -> None:
+        encoders = self._encoders_ms.setdefault(pattern_name(frozenset(request.pattern)), {})
+        for part, ms in answer.parts_ms.items():
+            if part != "fusion":
+                encoders.setdefault(part, []).append(ms)
 
     def _tell(self, what: str) -> None:
         self._done += 1

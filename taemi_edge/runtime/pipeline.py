@@ -139,7 +139,7 @@ class Fleet:
             again = [self.windows[work.source].again(work, looked[work.source].end_s) for work in works]
             for window in self.windows:
                 if window.index not in looked:
-                    window.again(Work(window.index), 0.0)
+                    window.forget()
             return self.executor.execute(again)
 
     def _fall_back(self, error: DeviceLostError) -> None:

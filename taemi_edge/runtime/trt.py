@@ -191,6 +191,10 @@ class Engine:
                 return int(low[axis]), int(high[axis])
         raise KeyError(dimension)
 
+    def longest_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The largest inputs that the engine was built for."""
+        return {name: tuple(profile[2]) for name, profile in self._profile.items()}
+
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Binding:
         """A context for inputs of these shapes.
 
@@ -302,9 +306,8 @@ class EngineSession:
     def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
         self._gpu, self._part, self._spec = gpu, part, spec
         self._engine: Engine | None = Engine(gpu, content, part, spec)
-        longest = {s.name: tuple(self._engine._profile[s.name][2]) for s in spec.inputs}
         self._types = {s.name: np.dtype(s.dtype) for s in (*spec.inputs, *spec.outputs)}
-        sizes = self._engine.bind(longest).shapes
+        sizes = self._engine.bind(self._engine.longest_shapes()).shapes
         self._buffers = {n: gpu.allocate(int(np.prod(s)) * self._types[n].itemsize) for n, s in sizes.items()}
         self._binding: Binding | None = None
 

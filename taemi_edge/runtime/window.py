@@ -161,6 +161,12 @@ class SourceWindow:
         ids = self._text.ids if len(self._text.ids) else None
         return Work(self.index, work.pixels, work.pixel_rows, work.sounds, ids, self.window(end_s), work.fuse)
 
+    def forget(self) -> None:
+        """All features are gone: the rings are empty, and the words are encoded again with the next hop."""
+        for ring in self._rings.values():
+            ring.keep_only(np.zeros(0, np.int32))
+        self._text = _Text()
+
     def refuse(self, faults: Iterable[Modality], end_s: float) -> Work:
         """Give up the streams whose features were no numbers; the window without them."""
         for m in faults:

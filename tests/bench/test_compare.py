@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taemi_edge.bench import compare
 from taemi_edge.bench.compare import BenchOptions, Contender, rivals_from
 from taemi_edge.bench.report import OURS, BenchReport, stats_of
 from taemi_edge.bench.worker import Opening, Request
@@ -137,6 +138,17 @@ def test_ctrl_c_leaves_no_contender_behind(tiny_folder: Path):
     assert process.returncode == 130
     assert "interrupted" in err
     assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
+def test_another_interpreter_gets_this_package_and_nothing_beside_it(monkeypatch, tmp_path: Path):
+    installed = tmp_path / "site-packages" / "taemi_edge" / "bench"
+    installed.mkdir(parents=True)
+    (tmp_path / "site-packages" / "numpy").mkdir()
+    monkeypatch.setattr(compare, "__file__", str(installed / "compare.py"))
+    folder = Path(compare._import_path("/usr/bin/python-other", tmp_path))
+    assert [entry.name for entry in folder.iterdir()] == ["taemi_edge"]
+    assert (folder / "taemi_edge").resolve() == installed.parent
+    assert compare._import_path(sys.executable, tmp_path).split(os.pathsep)[0] == str(tmp_path / "site-packages")
 
 
 def test_names_and_options_are_checked():

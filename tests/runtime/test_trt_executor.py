@@ -118,6 +118,26 @@ def test_a_lost_device_is_replaced_by_the_cpu(engines: Bundle, device, demo_vide
     assert device.contexts == before
 
 
+def test_a_source_that_had_no_hop_when_the_device_was_lost_gets_its_words_back(
+    engines: Bundle, tiny: Bundle, device, demo_video: Path, demo_vtt: Path
+):
+    words = tuple(read_transcript(demo_vtt, None))
+    hops = list(hops_of(demo_video, 8))
+    with Fleet(engines, [Source("a", words), Source("b", words)]) as fleet:
+        for hop in hops[:4]:
+            fleet.predict({i: fleet.look(i, hop) for i in range(2)})
+        device.broken = True
+        fleet.predict({0: fleet.look(0, hops[4])})
+        device.broken = False
+        assert len(fleet.features(1, "vision", hops[4].end_s)) == 0
+        together = [fleet.predict({i: fleet.look(i, hop) for i in range(2)}) for hop in hops[4:]][-1]
+        for m in ("text", "audio"):
+            mine, theirs = (fleet.features(i, m, hops[-1].end_s) for i in range(2))
+            assert_close(mine[-5:], theirs[-5:], 1e-6)  # noqa: F405
+    assert together[1].presence == {"vision": "live", "audio": "live", "text": "live"}
+    assert together[1].backend == "cpu"
+
+
 def test_a_lost_device_without_a_cpu_bundle_stops_with_the_reason(engines: Bundle, device, demo_video: Path):
     before = device.contexts
     gone = msgspec.structs.replace(engines.manifest.engine, source="/nowhere")
