@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -163,8 +164,11 @@ class HostExecutor:
         for batch in _batches(frames):
             with watch.timed("vision"):
                 encoded = self.sessions["vision"].run({"pixels": np.stack([pixels for _, pixels, _ in batch])})
-            for (source, _, row), features in zip(batch, encoded["features"], strict=True):
-                self._keep(source, "vision", np.array([row]), features[None], faults)
+            at = 0
+            for source, frames_of_one in groupby(batch, key=lambda frame: frame[0]):
+                rows = np.array([row for _, _, row in frames_of_one])
+                self._keep(source, "vision", rows, encoded["features"][at : at + len(rows)], faults)
+                at += len(rows)
 
     def _encode_sounds(self, works: Sequence[Work], watch: Stopwatch, faults: dict[int, set[Modality]]) -> None:
         sounds = [(work.source, sound) for work in works for sound in work.sounds]
@@ -187,12 +191,16 @@ class HostExecutor:
     def _keep(
         self, source: int, modality: Modality, rows: Array, features: Array, faults: dict[int, set[Modality]]
     ) -> None:
-        """Lay features (T, D) into their rows; what holds a NaN tells of itself and is not kept."""
-        wanted = rows >= 0
-        if not np.isfinite(features[wanted]).all():
+        """Lay features (T, D) into their rows; what holds a NaN tells of itself and is not kept.
+
+        What has no row comes first: the context of a chunk, or what later rows of the same call overwrite.
+        """
+        first = int(np.count_nonzero(rows < 0))
+        kept = features[first:]
+        if not np.isfinite(kept.sum(dtype=np.float64)):  # NaN and infinities stay in a sum, and it allocates nothing
             faults[source].add(modality)
-            return
-        self._rings[modality][source][rows[wanted]] = features[wanted]
+        elif len(kept):
+            self._rings[modality][source][as_slice(rows[first:])] = kept
 
     def _fuse(self, works: Sequence[Work], watch: Stopwatch) -> Array:
         """Intensities (B, 6) of windows of different lengths and patterns in one call."""
@@ -206,6 +214,10 @@ class HostExecutor:
     def _window(self, modality: Modality, works: Sequence[Work]) -> tuple[Array, Array]:
         """One stream of all works, (B, T, D) and its mask (B, T): a lost one is its token, shorter ones are padded."""
         ring, token = self._rings[modality], self._tokens[modality]
+        if len(works) == 1:
+            rows = works[0].window.get(modality)
+            only = token[None] if rows is None else ring[works[0].source][as_slice(rows)]
+            return only[None], np.ones((1, len(only)), np.int32)
         longest = max(len(work.window.get(modality, (0,))) for work in works)
         features = np.zeros((len(works), longest, len(token)), np.float32)
         mask = np.zeros((len(works), longest), np.int32)
@@ -243,6 +255,12 @@ def pad_texts(texts: Sequence[Array]) -> dict[str, Array]:
         feeds["ids"][row, : len(ids)] = ids
         feeds["mask"][row, : len(ids)] = 1
     return feeds
+
+
+def as_slice(rows: Array) -> Array | slice:
+    """Rows that follow one another as a slice, which copies nothing; others as they are."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def require_finite(intensities: Array) -> Array:

@@ -121,6 +121,9 @@ class Gpu:
                 f"{doing}: there is not enough memory on the GPU ({free / 2**20:.0f} of {total / 2**20:.0f} MiB free): "
                 f"run fewer sources, or build with smaller profiles (--set profiles...)"
             ) from error
+        except DeviceLostError:
+            self.lost = True
+            raise
         except self.cuda.Error as error:
             self.lost = True
             raise DeviceLostError(f"the GPU was lost while {doing}: {error}") from error

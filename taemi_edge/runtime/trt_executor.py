@@ -508,7 +508,8 @@ class TrtExecutor:
     def _times(self, case: Case) -> dict[str, float]:
         """Milliseconds of each part of the last call."""
         ran = {"vision": case.frames, "audio": case.audio[0], "text": case.text[0], "fusion": case.live is not None}
-        return {part: self._marks_open.ms(f"{part} begin", f"{part} end") for part, did in ran.items() if did}
+        with self._gpu.errors("reading times"):
+            return {part: self._marks_open.ms(f"{part} begin", f"{part} end") for part, did in ran.items() if did}
 
 
 def padded(count: int, most: int) -> int:

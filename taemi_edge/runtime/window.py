@@ -116,6 +116,7 @@ class SourceWindow:
         self._tokenizer = WordTokenizer(tokenizer_json, manifest.text.max_tokens)
         self._text = _Text()
         self._newest_word_s = -1.0
+        self._judged: dict[Modality, Presence] = {}
 
     @property
     def face(self) -> Face | None:
@@ -183,22 +184,21 @@ class SourceWindow:
             return np.arange(len(self._text.ids))
         return self._rings[modality].window(end_s - self.window_s, end_s)
 
-    def presence(self, end_s: float) -> dict[Modality, Presence]:
-        """Every stream's presence; missing where the window holds nothing of it, whatever its state."""
-        found: dict[Modality, Presence] = {}
+    def window(self, end_s: float) -> dict[Modality, Array]:
+        """The rows of every stream that may be used; one of which the window holds nothing is missing as well."""
+        window: dict[Modality, Array] = {}
         for m in MODALITIES:
             presence = self._presence[m].at(end_s)
-            empty = presence.usable and not len(self.rows(m, end_s))
-            found[m] = Presence("missing", None, "nothing in the window") if empty else presence
-        return found
-
-    def window(self, end_s: float) -> dict[Modality, Array]:
-        """The rows of every stream that may be used."""
-        return {m: self.rows(m, end_s) for m, presence in self.presence(end_s).items() if presence.usable}
+            if presence.usable and len(rows := self.rows(m, end_s)):
+                window[m] = rows
+            elif presence.usable:
+                presence = Presence("missing", None, "nothing in the window")
+            self._judged[m] = presence
+        return window
 
     def prediction(self, end_s: float, intensities: Array, watch: Stopwatch, backend: str) -> Prediction:
-        """The hop's line of output."""
-        presence = self.presence(end_s)
+        """The hop's line of output, with the presence that its window was made for."""
+        presence = self._judged
         age_s = {m: presence[m].age_s for m in MODALITIES}
         parts = (*MODALITIES, "fusion", "face", "total")
         return Prediction(
