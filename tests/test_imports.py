@@ -66,6 +66,7 @@ ROOMS = [
         for name in (
             "ceilings",
             "compare",
+            "contender",
             "feeds",
             "ort_way",
             "power",

@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 rivals=${RIVALS_PYTHON:-$python}
 work=runs/gpu-evidence
+command -v nvidia-smi > /dev/null || { echo "gpu_evidence.sh: expected an NVIDIA GPU, found no nvidia-smi: run this where one is" >&2; exit 2; }
 mkdir -p "$work/graphs"
 name=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | sed 's/NVIDIA //; s/ .*//' | tr '[:upper:]' '[:lower:]')
 changes=()

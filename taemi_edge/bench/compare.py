@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from taemi_edge.bench.contender import UNCAPTURED, Contender, Uncaptured
 from taemi_edge.bench.feeds import Feeds, Kind
 from taemi_edge.bench.power import PowerMeter
 from taemi_edge.bench.report import (
@@ -30,7 +30,7 @@ from taemi_edge.bench.report import (
     find,
     stats_of,
 )
-from taemi_edge.bench.worker import Answer, Opening, Request, WayName, encode
+from taemi_edge.bench.worker import Answer, Opening, Request, WayName
 from taemi_edge.bundle import MANIFEST, Bundle, open_bundle, read_manifest
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.runtime.session import Device, device_of, require_verified
@@ -41,7 +41,6 @@ Progress = Callable[[str, int, int], None]
 RIVALS: tuple[WayName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")
 #: Each thing is timed in so many turns, in which every contender has its share of the runs.
 _TURNS = 5
-_UNCAPTURED = f"{OURS}, no graph"
 
 
 @dataclass(frozen=True)
@@ -122,75 +121,6 @@ def run_bench(
 # ------------------------------------------------------------------------------------------------------ contenders
 
 
-class Contender:
-    """A `taemi_edge.bench.worker` process; a context manager that ends it.
-
-    Raises:
-        UsageError: it cannot be opened; the message has its own reason.
-    """
-
-    def __init__(self, name: str, opening: Opening, python: str, log: Path) -> None:
-        self.name, self._log = name, log
-        #: What came of the last request.
-        self.last = Answer()
-        environment = {**os.environ, "PYTHONPATH": _import_path(python, log.parent)}
-        environment |= {k: str(opening.threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if opening.threads}
-        command = [python, "-m", "taemi_edge.bench.worker"]
-        pipe = subprocess.PIPE
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
-            )
-        answer = self._send(opening)
-        if answer.failure:
-            self.close()
-            raise UsageError(answer.failure)
-        self.described = answer.described
-
-    def ask(self, request: Request) -> Answer:
-        """What came of a request; a process that died answers with its last words."""
-        self.last = self._send(request)
-        return self.last
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def __enter__(self) -> Contender:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _send(self, message: Opening | Request) -> Answer:
-        line = ""
-        if self._process.stdin is not None and self._process.stdout is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.write(encode(message))
-                self._process.stdin.flush()
-                line = self._process.stdout.readline()
-        if not line:
-            last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            return Answer(failure=f"its process died: {last[-1] if last else 'without a word'}")
-        return msgspec.json.decode(line, type=Answer)
-
-
-class _Uncaptured(Contender):
-    """A contender that shares another's process and what is prepared there, and runs it without graphs."""
-
-    def __init__(self, captured: Contender) -> None:
-        self.name, self.described = _UNCAPTURED, {**captured.described, "graphs": "none"}
-        self._captured = captured
-
-    def ask(self, request: Request) -> Answer:
-        if request.do != "run":
-            return self._captured.last if request.do == "prepare" else Answer()
-        return self._captured.ask(msgspec.structs.replace(request, graphs=False))
-
-    def close(self) -> None:
-        """The process is the other's."""
-
-
 def _open_all(
     stack: ExitStack, bundle: Bundle, options: BenchOptions, scratch: Path
 ) -> tuple[dict[str, Contender], dict[str, str]]:
@@ -201,7 +131,7 @@ def _open_all(
     opening = Opening(way="runtime", bundle=folder, device=device, threads=options.threads)
     opened[OURS] = stack.enter_context(Contender(OURS, opening, sys.executable, scratch / "ours.log"))
     if opened[OURS].described.get("graphs") == "captured":
-        opened[_UNCAPTURED] = _Uncaptured(opened[OURS])
+        opened[UNCAPTURED] = Uncaptured(opened[OURS])
     not_run: dict[str, str] = {}
     for index, (name, opening) in enumerate(_rivals(bundle, options, device)):
         try:
@@ -258,22 +188,9 @@ def _checkpoint_of(bundle: Bundle, named: str | None) -> tuple[str, bool]:
     manifest = bundle.manifest
     while Path(manifest.provenance.source, MANIFEST).is_file():
         manifest = read_manifest(Path(manifest.provenance.source))
-    weights = " ".join(manifest.provenance.weights.values())
-    return named or manifest.provenance.source, "random" in weights and not Path(manifest.provenance.source).is_dir()
-
-
-def _import_path(python: str, scratch: Path) -> str:
-    """This package for another interpreter, without what is installed beside it; for our own all that it has."""
-    package = Path(__file__).parent.parent
-    if python == sys.executable:
-        return os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH", "")]))
-    if (package.parent / "pyproject.toml").is_file():  # a checkout: nothing else lies there
-        return str(package.parent)
-    alone = scratch / "import"
-    alone.mkdir(exist_ok=True)
-    if not (alone / package.name).exists():
-        (alone / package.name).symlink_to(package)
-    return str(alone)
+    checkpoint = named or manifest.provenance.source
+    is_random = "random" in " ".join(manifest.provenance.weights.values())
+    return checkpoint, is_random and not Path(checkpoint).is_dir()
 
 
 # ---------------------------------------------------------------------------------------------------------- timing

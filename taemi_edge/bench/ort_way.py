@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bench.feeds import Kind, Window, lost_in
-from taemi_edge.bench.ways import HostCall, Prepared
+from taemi_edge.bench.ways import HostCall, Prepared, Untold
 from taemi_edge.bundle import Bundle
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.ort import OrtSession
@@ -95,7 +95,7 @@ class OrtWay:
         return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
 
 
-class _BoundPart:
+class _BoundPart(Untold):
     """A part on OrtValues that stay on the GPU; implements `Prepared`."""
 
     def __init__(self, session: Any, feeds: Mapping[str, Array], output: str) -> None:
@@ -114,15 +114,6 @@ class _BoundPart:
         [values] = self._binding.copy_outputs_to_cpu()
         found: Array = values
         return found
-
-    def device_ms(self) -> float | None:
-        return None
-
-    def parts_ms(self) -> dict[str, float]:
-        return {}
-
-    def replay(self, graphs: bool) -> None:
-        """There are none of ours."""
 
     def close(self) -> None:
         self._binding = None

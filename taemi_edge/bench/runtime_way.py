@@ -8,7 +8,7 @@ import numpy as np
 
 from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
 from taemi_edge.bench.feeds import Kind, Window
-from taemi_edge.bench.ways import HostCall, Prepared
+from taemi_edge.bench.ways import HostCall, Prepared, Untold
 from taemi_edge.bundle import Bundle
 from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
 from taemi_edge.runtime.executor import Executor, Layout, Sound, Work, open_executor
@@ -145,7 +145,7 @@ class RepeatedWindow:
         """The executor goes on to the next window."""
 
 
-class _CapturedPart:
+class _CapturedPart(Untold):
     """One engine on feeds that lie on the device; implements `Prepared`."""
 
     def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
@@ -189,9 +189,6 @@ class _CapturedPart:
 
     def device_ms(self) -> float | None:
         return None if self._marks is None else self._marks.ms("begin", "end")
-
-    def parts_ms(self) -> dict[str, float]:
-        return {}
 
     def replay(self, graphs: bool) -> None:
         self._replaying = graphs

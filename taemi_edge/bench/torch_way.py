@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from taemi_edge.bench.ceilings import torch_ceilings
 from taemi_edge.bench.feeds import Kind, Window, lost_in
-from taemi_edge.bench.ways import Prepared
+from taemi_edge.bench.ways import Prepared, Untold
 from taemi_edge.checkpoint import Checkpoint
 from taemi_edge.errors import UsageError
 from taemi_edge.model import TaemiModel
@@ -112,7 +112,7 @@ class TorchWay:
         return cloned
 
 
-class _TorchCall:
+class _TorchCall(Untold):
     """A function on tensors as `Prepared`; timed by events on a GPU."""
 
     def __init__(self, device: torch.device, call: Callable[[], Tensor], to_host: bool) -> None:
@@ -140,12 +140,6 @@ class _TorchCall:
 
     def device_ms(self) -> float | None:
         return float(self._marks[0].elapsed_time(self._marks[1])) if self._cuda else None
-
-    def parts_ms(self) -> dict[str, float]:
-        return {}
-
-    def replay(self, graphs: bool) -> None:
-        """There are none of ours."""
 
     def close(self) -> None:
         self._output = None

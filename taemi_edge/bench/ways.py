@@ -88,7 +88,20 @@ def time_runs(prepared: Prepared, runs: int, warm_up: int) -> Times:
     return Times(wall=wall, device=device, parts={part: median(found) for part, found in parts.items()})
 
 
-class HostCall:
+class Untold:
+    """What a `Prepared` answers that knows of nothing but its own run."""
+
+    def device_ms(self) -> float | None:
+        return None
+
+    def parts_ms(self) -> dict[str, float]:
+        return {}
+
+    def replay(self, graphs: bool) -> None:
+        """There are no graphs of ours."""
+
+
+class HostCall(Untold):
     """A function on the host as `Prepared`."""
 
     def __init__(self, call: Callable[[], Array], close: Call = lambda: None) -> None:
@@ -100,15 +113,6 @@ class HostCall:
 
     def output(self) -> Array:
         return self._call() if self._output is None else self._output
-
-    def device_ms(self) -> float | None:
-        return None
-
-    def parts_ms(self) -> dict[str, float]:
-        return {}
-
-    def replay(self, graphs: bool) -> None:
-        """There are none."""
 
     def close(self) -> None:
         self._close()

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.bench import compare
-from taemi_edge.bench.compare import BenchOptions, Contender, rivals_from
+from taemi_edge.bench import contender as contenders
+from taemi_edge.bench.compare import BenchOptions, rivals_from
+from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.report import OURS, BenchReport, stats_of
 from taemi_edge.bench.worker import Opening, Request
 from taemi_edge.errors import UsageError
@@ -144,11 +145,11 @@ def test_another_interpreter_gets_this_package_and_nothing_beside_it(monkeypatch
     installed = tmp_path / "site-packages" / "taemi_edge" / "bench"
     installed.mkdir(parents=True)
     (tmp_path / "site-packages" / "numpy").mkdir()
-    monkeypatch.setattr(compare, "__file__", str(installed / "compare.py"))
-    folder = Path(compare._import_path("/usr/bin/python-other", tmp_path))
+    monkeypatch.setattr(contenders, "__file__", str(installed / "contender.py"))
+    folder = Path(contenders.import_path("/usr/bin/python-other", tmp_path))
     assert [entry.name for entry in folder.iterdir()] == ["taemi_edge"]
     assert (folder / "taemi_edge").resolve() == installed.parent
-    assert compare._import_path(sys.executable, tmp_path).split(os.pathsep)[0] == str(tmp_path / "site-packages")
+    assert contenders.import_path(sys.executable, tmp_path).split(os.pathsep)[0] == str(tmp_path / "site-packages")
 
 
 def test_names_and_options_are_checked():
