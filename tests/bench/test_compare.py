@@ -85,18 +85,18 @@ def test_tables_and_picture_say_the_same(report):
     assert (folder / "b.png").stat().st_size > 20_000
 
 
-def test_a_rival_that_cannot_run_is_named_with_its_reason(cli, tiny_folder: Path):
-    words = ["--runs", 5, "--sources", "1", "--against", "onnxruntime-cpu", "--against", "onnxruntime-cuda"]
-    done = cli("bench", tiny_folder, *words)
-    assert done.returncode == 0
-    assert "not run: onnxruntime-cuda fp32: --device cuda needs ONNX Runtime with CUDAExecutionProvider" in done.stderr
+def test_a_rival_that_cannot_run_says_why(tiny_folder: Path, tmp_path: Path):
+    opening = Opening(way="onnxruntime-cuda", bundle=str(tiny_folder), graphs=str(tiny_folder))
+    with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
+        Contender("onnxruntime-cuda fp32", opening, sys.executable, tmp_path / "log")
 
 
 def test_an_interpreter_that_is_not_there_is_named(cli, tiny_folder: Path, tmp_path: Path):
-    words = ["--runs", 5, "--sources", "1", "--rivals-python", tmp_path / "no-python"]
+    words = ["--runs", 5, "--sources", "1", "--rivals-python", tmp_path / "no-python", "--against", "torch-eager"]
     done = cli("bench", tiny_folder, *words)
     assert done.returncode == 0
-    assert "not run: onnxruntime-cpu fp32:" in done.stderr
+    assert "not run: torch-eager fp32: " in done.stderr
+    assert "no-python" in done.stderr
 
 
 @pytest.mark.parametrize(
