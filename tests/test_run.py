@@ -140,6 +140,7 @@ def test_a_text_without_times_is_spread_over_the_clip(cli, tiny_folder, demo_vid
         (["good.wav", "--annotate", "o.gif"], "expected a file that ends in .mp4 or .mkv"),
         (["good.wav", "good.wav", "--transcript", "good.vtt"], "belong to one source"),
         (["good.wav", "--deadline", "-1"], "--deadline -1: expected milliseconds from 0 to 60000"),
+        (["good.wav", "--device", "tensorrt"], "holds ONNX graphs: run `taemi-edge build-engine"),
         (["good.wav", "good.wav"], "expected different sources, got one of them twice"),
         (["good.wav", "--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
         (["good.wav", "--asr", "--asr-model", "./nowhere"], "expected a CTranslate2 folder, found nothing there"),

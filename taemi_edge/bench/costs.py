@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,20 +61,20 @@ def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
     )
 
 
-def _accumulations(node: object, shapes: Mapping[str, tuple[int, ...]]) -> float:
+def _accumulations(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> float:
     """Multiply-accumulates of one product: elements of its output times how many each adds up."""
-    op, inputs, outputs = node.op_type, list(node.input), list(node.output)  # type: ignore[attr-defined]
+    op, inputs, outputs = node.op_type, list(node.input), list(node.output)
     output, weight = shapes[outputs[0]], shapes[inputs[1]]
     if op == "Conv":
         return float(np.prod(output)) * float(np.prod(weight[1:]))
     if op == "Gemm":
-        turned = any(a.name == "transA" and a.i for a in node.attribute)  # type: ignore[attr-defined]
+        turned = any(a.name == "transA" and a.i for a in node.attribute)
         return float(np.prod(output)) * shapes[inputs[0]][0 if turned else 1]
     return float(np.prod(output)) * shapes[inputs[0]][-1]
 
 
-def _bytes(tensor: object) -> int:
+def _bytes(tensor: Any) -> int:
     from onnx import helper
 
-    element = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize  # type: ignore[attr-defined]
-    return int(np.prod(tuple(tensor.dims)) * element)  # type: ignore[attr-defined]
+    element = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(np.prod(tuple(tensor.dims)) * element)

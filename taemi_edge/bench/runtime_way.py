@@ -198,7 +198,8 @@ class _CapturedPart(Untold):
             self._graph.close()
         if self._marks is not None:
             self._marks.close()
-        self._binding = self._graph = self._marks = None  # type: ignore[assignment]
+        self._graph = self._marks = None
+        self.__dict__.pop("_binding", None)  # contexts go before their GPU
         self._gpu.close()
 
     def _enqueue(self, capturing: bool) -> None:

@@ -20,7 +20,7 @@ from taemi_edge.bundle import Bundle
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.inputs import MAX_BATCH
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
-from taemi_edge.runtime.session import Device, Sessions, device_of, open_sessions
+from taemi_edge.runtime.session import Device, Sessions, open_sessions, require_device
 from taemi_edge.spec import MODALITIES, PARTS, Array, Modality
 
 
@@ -112,12 +112,12 @@ def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, 
     Raises:
         UsageError, EngineError, BackendError: see `taemi_edge.runtime.session.open_sessions`.
     """
-    chosen = device or device_of(bundle)
-    if chosen == "tensorrt" and bundle.manifest.engine is not None:
+    chosen = require_device(bundle, device)
+    if chosen == "tensorrt":
         from taemi_edge.runtime.trt_executor import TrtExecutor
 
         return TrtExecutor(bundle, layout)
-    return HostExecutor(bundle, layout, open_sessions(bundle, device, threads), chosen)
+    return HostExecutor(bundle, layout, open_sessions(bundle, chosen, threads), chosen)
 
 
 class HostExecutor:

@@ -82,6 +82,26 @@ def require_verified(bundle: Bundle, unverified: bool = False) -> None:
     )
 
 
+def require_device(bundle: Bundle, device: Device | None) -> Device:
+    """The device that a bundle is to run on: the one that is asked for, if it can, else what it was built for.
+
+    Raises:
+        UsageError: TensorRT's engines elsewhere, graphs on TensorRT, or a device that is none.
+    """
+    device = device or device_of(bundle)
+    if device not in ("cpu", "cuda", "tensorrt"):
+        raise UsageError(f"expected the device cpu, cuda or tensorrt, got {device!r}")
+    has_engines = any(bundle.manifest.parts.of(part).file.endswith(".engine") for part in PARTS)
+    if has_engines != (device == "tensorrt"):
+        raise UsageError(
+            f"{bundle.folder} holds TensorRT engines: leave --device {device} away, or name an ONNX bundle"
+            if has_engines
+            else f"--device tensorrt: {bundle.folder} holds ONNX graphs: run `taemi-edge build-engine {bundle.folder} "
+            f"--target tensorrt` first, and name the bundle that it makes"
+        )
+    return device
+
+
 def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0) -> Sessions:
     """Open every part of a bundle.
 
@@ -95,17 +115,7 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0
         EngineError: engines of another library, GPU or driver.
         BackendError: a part cannot be opened.
     """
-    device = device or device_of(bundle)
-    if device not in ("cpu", "cuda", "tensorrt"):
-        raise UsageError(f"expected the device cpu, cuda or tensorrt, got {device!r}")
-    has_engines = any(bundle.manifest.parts.of(part).file.endswith(".engine") for part in PARTS)
-    if has_engines != (device == "tensorrt"):
-        raise UsageError(
-            f"{bundle.folder} holds TensorRT engines: leave --device {device} away, or name an ONNX bundle"
-            if has_engines
-            else f"--device tensorrt: {bundle.folder} holds ONNX graphs: run `taemi-edge build-engine {bundle.folder} "
-            f"--target tensorrt` first, and name the bundle that it makes"
-        )
+    device = require_device(bundle, device)
     if device == "tensorrt":
         from taemi_edge.runtime import trt
 

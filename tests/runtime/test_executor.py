@@ -7,8 +7,10 @@ import pytest
 
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.runtime_way import RepeatedWindow
+from taemi_edge.build import build_engine
 from taemi_edge.bundle import Bundle
-from taemi_edge.errors import BackendError
+from taemi_edge.errors import BackendError, UsageError
+from taemi_edge.recipe import TargetRecipe, load_recipe
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.executor import HostExecutor, Layout, Sound, Work, open_executor, pad_texts
 from taemi_edge.runtime.pipeline import Fleet, Pipeline, Source
@@ -109,6 +111,13 @@ def test_intensities_that_are_no_numbers_stop_the_run(tiny: Bundle, executor):
     with pytest.raises(BackendError, match="fusion gave NaN for features that are numbers"):
         executor.execute([Work(0, window=rows)])
     executor._rings["vision"][0][:2] = 0
+
+
+def test_a_bundle_built_for_the_cpu_is_refused_on_tensorrt(tiny: Bundle, tiny_folder, tmp_path):
+    target = load_recipe("engines", "cpu", TargetRecipe)
+    built = build_engine(tiny_folder, target, "fp32", tmp_path / "cpu").bundle
+    with pytest.raises(UsageError, match="--device tensorrt: .* holds ONNX graphs"):
+        open_executor(built, Layout(1, 4.0, 0.5), "tensorrt")
 
 
 def test_texts_are_padded_to_the_longest():
