@@ -12,18 +12,28 @@ from taemi_edge.bench.ways import HostCall, Prepared, Untold
 from taemi_edge.bundle import Bundle
 from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
 from taemi_edge.runtime.executor import Executor, Layout, Sound, Work, open_executor
-from taemi_edge.runtime.session import Device, device_of, open_sessions
+from taemi_edge.runtime.session import Device, open_sessions, require_device
 from taemi_edge.spec import Array, Manifest, Modality
 
 
 class RuntimeWay:
-    """Implements `taemi_edge.bench.ways.Way`; one executor serves all windows of as many sources."""
+    """Implements `taemi_edge.bench.ways.Way`; one executor serves all windows of as many sources.
+
+    Raises:
+        UsageError, EngineError: the bundle cannot run on that device here.
+    """
 
     def __init__(self, bundle: Bundle, device: Device | None, threads: int) -> None:
         self._bundle, self._threads = bundle, threads
-        self._device = device or device_of(bundle)
+        self._device = require_device(bundle, device)
         self._executor: Executor | None = None
         self._sources = 0
+        if self._device == "tensorrt":
+            from taemi_edge.runtime.trt import open_gpu
+
+            open_gpu(bundle).close()
+        else:
+            open_sessions(bundle, self._device, threads).close()
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest

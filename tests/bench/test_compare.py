@@ -106,6 +106,8 @@ def test_an_interpreter_that_is_not_there_is_named(cli, tiny_folder: Path, tmp_p
         (["--sources", "1,many"], "--sources: expected a number of at least 1, got 'many'"),
         (["--batch", "face=2"], "--batch face=N: expected one of vision, audio, text, fusion"),
         (["--batch", "vision=0"], "--batch: expected a number of at least 1, got '0'"),
+        (["--device", "tensorrt"], "holds ONNX graphs: run `taemi-edge build-engine"),
+        (["--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
         (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
     ],
 )
