@@ -32,9 +32,10 @@ from taemi_edge.export import export_checkpoint
 from taemi_edge.golden import demo_clip, load_cases, window_features
 from taemi_edge.reference import Reference
 from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.hops import Hop
 from taemi_edge.runtime.pipeline import Pipeline, Prediction
 from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.sources import Hop, MediaFile
+from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import read_transcript
 from taemi_edge.spec import MODALITIES, PARTS
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from taemi_edge.folders import write_error
+from taemi_edge.runtime.hops import Frame, Samples
 from taemi_edge.runtime.pipeline import Prediction
 from taemi_edge.runtime.preprocess import Face
-from taemi_edge.runtime.sources import Frame, Samples
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.spec import EMOTIONS, MODALITIES, Array
 
@@ -45,6 +45,99 @@ def compose(image: Array, prediction: Prediction | None, face: Face | None, capt
     return canvas
 
 
+class AnnotatedStream:
+    """Draws, encodes and muxes into an open container; `end` it before the container is closed.
+
+    Args:
+        live: encode without delay, and let time begin with the first frame, for who watches while it is made.
+    """
+
+    def __init__(
+        self, sample_rate_hz: int, frame_rate: Fraction, words: Sequence[Word] = (), *, live: bool = False
+    ) -> None:
+        self._rate_hz, self._frame_rate, self._live = sample_rate_hz, frame_rate, live
+        self._words = list(words)
+        self._video: Any = None
+        self._audio: Any = None
+        self._last_pts = -1
+        self._sound_until = 0
+        self._zero_s = 0.0
+
+    def say(self, words: Sequence[Word]) -> None:
+        """Words that are known by now, for the caption; those that no caption shows any more are forgotten."""
+        if words:
+            shown_s = words[-1].end_s - 60.0
+            self._words = [word for word in self._words if word.end_s > shown_s] + list(words)
+
+    def add(
+        self,
+        container: Any,
+        frames: Sequence[Frame],
+        samples: Sequence[Samples],
+        prediction: Prediction | None,
+        face: Face | None,
+    ) -> None:
+        """Append a hop's frames and sound, drawn with the prediction that was known before it."""
+        for frame in frames:
+            self._add_frame(container, frame, prediction, face)
+        for piece in samples if self._video is not None else ():
+            self._add_sound(container, piece)
+
+    def end(self, container: Any) -> None:
+        """Write what the encoders hold back."""
+        for stream in filter(None, (self._video, self._audio)):
+            container.mux(stream.encode(None))
+
+    def _start(self, container: Any, size_wh: tuple[int, int]) -> None:
+        codec = next(name for name in _CODECS if name in av.codecs_available)
+        self._video = container.add_stream(codec, rate=self._frame_rate)
+        self._video.width, self._video.height = size_wh
+        self._video.pix_fmt = "yuv420p"
+        self._video.codec_context.time_base = _TIME_BASE
+        if codec == "libx264":
+            self._video.options = {"preset": "veryfast", "crf": "23"}
+            if self._live:
+                self._video.options |= {"tune": "zerolatency", "g": "50"}
+        self._audio = container.add_stream("aac", rate=self._rate_hz, layout="mono")
+
+    def _add_frame(self, container: Any, frame: Frame, prediction: Prediction | None, face: Face | None) -> None:
+        picture = compose(frame.image, prediction, face, self._caption(frame.time_s))
+        if self._video is None:
+            self._zero_s = frame.time_s if self._live else 0.0
+            self._start(container, (picture.shape[1], picture.shape[0]))
+        size_wh = (self._video.width, self._video.height)
+        if picture.shape[1::-1] != size_wh:  # the resolution changed on the way
+            picture = cv2.resize(picture, size_wh)
+        pts = max(round((frame.time_s - self._zero_s) / _TIME_BASE), self._last_pts + 1)
+        encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        encoded.pts, encoded.time_base = pts, _TIME_BASE
+        self._last_pts = pts
+        container.mux(self._video.encode(encoded))
+
+    def _add_sound(self, container: Any, piece: Samples) -> None:
+        start = round((piece.time_s - self._zero_s) * self._rate_hz)
+        if start > self._sound_until:
+            self._encode_silence(container, start - self._sound_until)
+        self._encode_sound(container, piece.values[max(0, self._sound_until - start) :])
+
+    def _encode_silence(self, container: Any, count: int) -> None:
+        """A gap, a second at a time: one of hours must not be one array."""
+        while count > 0:
+            self._encode_sound(container, np.zeros(min(count, self._rate_hz), np.float32))
+            count -= self._rate_hz
+
+    def _encode_sound(self, container: Any, values: Array) -> None:
+        if not len(values):
+            return
+        sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(values[None]), format="fltp", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = self._rate_hz, self._sound_until, Fraction(1, self._rate_hz)
+        self._sound_until += len(values)
+        container.mux(self._audio.encode(sound))
+
+    def _caption(self, time_s: float) -> str:
+        return " ".join(word.text for word in self._words if time_s - CAPTION_S < word.start_s <= time_s)
+
+
 class AnnotatedVideo:
     """Writes an .mp4 or .mkv; a context manager. It appears under its name once it is complete, also after Ctrl-C.
 
@@ -55,23 +148,23 @@ class AnnotatedVideo:
     def __init__(self, file: Path, sample_rate_hz: int, frame_rate: Fraction, words: Sequence[Word] = ()) -> None:
         self._file = file
         self._draft = file.with_name(f".draft-{file.name}")
-        self._rate_hz, self._frame_rate = sample_rate_hz, frame_rate
-        self._words = list(words)
+        self._stream = AnnotatedStream(sample_rate_hz, frame_rate, words)
         self._container: Any = None
-        self._video: Any = None
-        self._audio: Any = None
-        self._last_pts = -1
-        self._sound_until = 0
+
+    def say(self, words: Sequence[Word]) -> None:
+        """Words that came to be known on the way."""
+        self._stream.say(words)
 
     def add(
         self, frames: Sequence[Frame], samples: Sequence[Samples], prediction: Prediction | None, face: Face | None
     ) -> None:
         """Append a hop's frames and sound, drawn with the prediction that was known before it."""
         try:
-            for frame in frames:
-                self._add_frame(frame, prediction, face)
-            for piece in samples if self._container is not None else ():
-                self._add_sound(piece)
+            if self._container is None:
+                if not frames:
+                    return
+                self._open()
+            self._stream.add(self._container, frames, samples, prediction, face)
         except OSError as error:
             raise write_error(self._file, error) from error
 
@@ -82,8 +175,7 @@ class AnnotatedVideo:
         keep = kind is None or issubclass(kind, KeyboardInterrupt)
         try:
             if self._container is not None:
-                for stream in (self._video, self._audio):
-                    self._container.mux(stream.encode(None))
+                self._stream.end(self._container)
                 self._container.close()
                 if keep:
                     self._draft.replace(self._file)
@@ -93,48 +185,10 @@ class AnnotatedVideo:
         finally:
             self._draft.unlink(missing_ok=True)
 
-    def _open(self, size_wh: tuple[int, int]) -> None:
+    def _open(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         format_name = "matroska" if self._file.suffix.lower() == ".mkv" else "mp4"
         self._container = av.open(str(self._draft), "w", format=format_name)
-        codec = next(name for name in _CODECS if name in av.codecs_available)
-        self._video = self._container.add_stream(codec, rate=self._frame_rate)
-        self._video.width, self._video.height = size_wh
-        self._video.pix_fmt = "yuv420p"
-        self._video.codec_context.time_base = _TIME_BASE
-        if codec == "libx264":
-            self._video.options = {"preset": "veryfast", "crf": "23"}
-        self._audio = self._container.add_stream("aac", rate=self._rate_hz, layout="mono")
-
-    def _add_frame(self, frame: Frame, prediction: Prediction | None, face: Face | None) -> None:
-        picture = compose(frame.image, prediction, face, self._caption(frame.time_s))
-        if self._container is None:
-            self._open((picture.shape[1], picture.shape[0]))
-        size_wh = (self._video.width, self._video.height)
-        if picture.shape[1::-1] != size_wh:  # the resolution changed on the way
-            picture = cv2.resize(picture, size_wh)
-        pts = max(round(frame.time_s / _TIME_BASE), self._last_pts + 1)
-        encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        encoded.pts, encoded.time_base = pts, _TIME_BASE
-        self._last_pts = pts
-        self._container.mux(self._video.encode(encoded))
-
-    def _add_sound(self, piece: Samples) -> None:
-        start = round(piece.time_s * self._rate_hz)
-        if start > self._sound_until:
-            self._encode_sound(np.zeros(start - self._sound_until, np.float32))
-        self._encode_sound(piece.values[max(0, self._sound_until - start) :])
-
-    def _encode_sound(self, values: Array) -> None:
-        if not len(values):
-            return
-        sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(values[None]), format="fltp", layout="mono")
-        sound.sample_rate, sound.pts, sound.time_base = self._rate_hz, self._sound_until, Fraction(1, self._rate_hz)
-        self._sound_until += len(values)
-        self._container.mux(self._audio.encode(sound))
-
-    def _caption(self, time_s: float) -> str:
-        return " ".join(word.text for word in self._words if time_s - CAPTION_S < word.start_s <= time_s)
 
 
 def _draw_panel(canvas: Array, prediction: Prediction, left: int) -> None:

@@ -5,19 +5,34 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from taemi_edge import __version__
-from taemi_edge.errors import CheckFailedError, InterruptedRunError, MissingExtraError, TaemiError, UsageError
+from taemi_edge.cli_run import run
+from taemi_edge.cli_shared import (
+    BundleArgument,
+    DeviceOption,
+    FacesChoice,
+    JsonOption,
+    PrecisionChoice,
+    QuantiserChoice,
+    ThreadsOption,
+    WorkersOption,
+    device_name,
+    extra_needed,
+    key_and_value,
+    note_training,
+    shown_counts,
+    shown_seconds,
+    shown_steps,
+    whole_number,
+)
+from taemi_edge.errors import CheckFailedError, InterruptedRunError, TaemiError, UsageError
 from taemi_edge.tables import (
-    make_console,
     print_ablation,
     print_build,
     print_calibration,
@@ -26,15 +41,9 @@ from taemi_edge.tables import (
     print_epoch,
     print_evaluations,
     print_extraction,
-    print_fleet_summary,
     print_parity,
-    print_summary,
     print_training,
 )
-
-if TYPE_CHECKING:
-    from taemi_edge.bundle import Bundle
-    from taemi_edge.run import Progress
 
 
 class _Group(TyperGroup):
@@ -56,47 +65,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class DeviceChoice(str, Enum):
-    """Where parts run."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-
-
-class PrecisionChoice(str, Enum):
-    """What engines compute in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class QuantiserChoice(str, Enum):
-    """Who puts Q/DQ pairs into a graph."""
-
-    own = "own"
-    modelopt = "modelopt"
-
-
-class FacesChoice(str, Enum):
-    """Where faces come from."""
-
-    detect = "detect"
-    provided = "provided"
-
-
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
-DeviceOption = Annotated[
-    DeviceChoice | None,
-    typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu  [default: what a bundle was built for]"),
-]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
 
 
 def main() -> None:
@@ -152,10 +120,10 @@ def export(
     """Export a checkpoint as an ONNX bundle: four parts, checked against PyTorch before the folder appears."""
     if (clip is None) != (transcript is None):
         raise UsageError("--clip and --transcript go together: golden feeds need a face, speech and its words")
-    with _extra("export", "taemi-edge export"):
+    with extra_needed("export", "taemi-edge export"):
         from taemi_edge.checkpoint import open_checkpoint
         from taemi_edge.export import export_checkpoint
-    with _steps() as step:
+    with shown_steps() as step:
         step(f"loading {checkpoint}")
         loaded = open_checkpoint(checkpoint, random_weights)
         folder = output or Path("export") / loaded.recipe.name
@@ -164,7 +132,7 @@ def export(
             loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, on_step=step
         )
     print_parity(report)
-    _note_training(bundle)
+    note_training(bundle)
     typer.echo(f"wrote {folder}")
 
 
@@ -180,14 +148,14 @@ def init(
     ] = False,
 ) -> None:
     """Make a checkpoint of a recipe: pretrained encoders, and the fusion head that the recipe names, if any."""
-    with _extra("export", "taemi-edge init"):
+    with extra_needed("export", "taemi-edge init"):
         from taemi_edge.checkpoint import new_checkpoint, save_checkpoint
         from taemi_edge.recipe import ModelRecipe, load_recipe
     loaded = load_recipe("export", recipe, ModelRecipe)
     folder = output or Path("checkpoints") / loaded.name
     if folder.exists():
         raise UsageError(f"{folder} exists and might hold a trained checkpoint: name a new folder with --output")
-    with _steps() as step:
+    with shown_steps() as step:
         step(f"building {loaded.name}")
         save_checkpoint(new_checkpoint(loaded, random_weights), folder)
     typer.echo(f"wrote {folder}")
@@ -229,7 +197,7 @@ def calibrate(
     json_file: JsonOption = None,
 ) -> None:
     """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
-    with _extra("export", "taemi-edge calibrate"):
+    with extra_needed("export", "taemi-edge calibrate"):
         from taemi_edge.calibrate import calibrate_bundle, default_recipe
     from taemi_edge.bundle import read_manifest
     from taemi_edge.corpus import open_corpus
@@ -240,13 +208,13 @@ def calibrate(
 
     if ranges is None:
         check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
-    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes = dict(key_and_value(text, "--set", "KEY=VALUE") for text in override or ())
     changes |= {"clips": str(clips)} if clips is not None else {}
     if data is None and ranges is None:
         raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
-    with _steps() as step, _counted() as counted:
+    with shown_steps() as step, shown_counts() as counted:
         result = calibrate_bundle(
             bundle,
             None if data is None else open_corpus(data, transcripts),
@@ -299,11 +267,11 @@ def build_engine_command(
     from taemi_edge.folders import new_file
     from taemi_edge.recipe import TargetRecipe, load_recipe
 
-    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes = dict(key_and_value(text, "--set", "KEY=VALUE") for text in override or ())
     changes |= {"sources": str(sources)} if sources is not None else {}
     loaded = load_recipe("engines", target, TargetRecipe, changes)
     folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
-    with _steps() as step, _counted() as counted:
+    with shown_steps() as step, shown_counts() as counted:
         result = build_engine(
             bundle,
             loaded,
@@ -346,9 +314,9 @@ def parity(
         from taemi_edge.plots import check_plot_file, plot_parity
 
         check_plot_file(plot)
-    with _steps() as step:
+    with shown_steps() as step:
         step("running both on the same feeds")
-        report, pairs = check_parity(a, b, device=_device(device), threads=threads)
+        report, pairs = check_parity(a, b, device=device_name(device), threads=threads)
     print_parity(report)
     if json_file is not None:
         with new_file(json_file) as draft:
@@ -359,91 +327,7 @@ def parity(
         raise CheckFailedError(f"{report.first_failure} left its tolerance first: the two are not the same model")
 
 
-@app.command()
-def run(
-    bundle: BundleArgument,
-    source: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Video or audio files.")],
-    transcript: Annotated[
-        Path | None, typer.Option("--transcript", metavar="F", help="What is said: .vtt, .srt, .txt or .jsonl.")
-    ] = None,
-    asr: Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")] = False,
-    asr_model: Annotated[
-        str, typer.Option("--asr-model", help="A CTranslate2 folder, or a size that faster-whisper fetches.")
-    ] = "packaged:whisper-base",
-    window: Annotated[
-        float | None, typer.Option("--window", metavar="S", help="Seconds a prediction looks back.")
-    ] = None,
-    hop: Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="F.jsonl", help="Where predictions go  [default: standard output]"),
-    ] = None,
-    annotate: Annotated[
-        Path | None,
-        typer.Option("--annotate", metavar="F.mp4", help="Also write the video with bars, lamps and words."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="F.png", help="Also draw the intensities over time.")
-    ] = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    unverified: Annotated[
-        bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")
-    ] = False,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
-    ] = False,
-    deadline: Annotated[
-        float, typer.Option("--deadline", metavar="MS", help="How long one of several sources waits for the others.")
-    ] = 50.0,
-) -> None:
-    """Predict six intensities from files, a JSON line a hop; a stream that is missing is replaced by its token.
-
-    Several sources run side by side: each call takes the hops of all that are there.
-    """
-    from taemi_edge.bundle import open_bundle
-    from taemi_edge.run import JsonLines, RunOptions, run_file, run_together
-    from taemi_edge.runtime.drops import parse_drop
-    from taemi_edge.runtime.session import require_verified
-
-    if rebuild:
-        from taemi_edge.build import rebuild_if_foreign
-    if len(source) > 1 and (transcript or annotate or plot):
-        raise UsageError("--transcript, --annotate and --plot belong to one source: run the files one by one")
-    if plot is not None:
-        from taemi_edge.plots import check_plot_file, plot_timeline
-
-        check_plot_file(plot)
-    options = RunOptions(
-        transcript=transcript,
-        asr=asr,
-        asr_model=asr_model,
-        window_s=window,
-        hop_s=hop,
-        drops=tuple(parse_drop(text) for text in drop or ()),
-        annotate=annotate,
-        device=_device(device),
-        threads=threads,
-        deadline_s=deadline / 1e3,
-    )
-    opened = open_bundle(bundle)
-    if rebuild:
-        with _steps() as step:
-            opened = rebuild_if_foreign(opened, step)
-    require_verified(opened, unverified)
-    _note_training(opened)
-    with JsonLines(output) as lines, _progress() as progress:
-        if len(source) > 1:
-            print_fleet_summary(run_together(opened, source, options, lines, progress))
-            return
-        summary = run_file(opened, source[0], options, lines, progress)
-    print_summary(source[0], summary)
-    if plot is not None:
-        plot_timeline(summary.predictions, plot, f"{opened.manifest.name} on {source[0].name}")
+app.command()(run)
 
 
 @app.command()
@@ -492,20 +376,20 @@ def bench(
 
     check_plot_file(plot)
     batches: dict[str, tuple[int, ...]] = {}
-    for part, number in (_pair(text, "--batch", "PART=N") for text in batch or ()):
-        batches[part] = (*batches.get(part, ()), _count(number, "--batch"))
+    for part, number in (key_and_value(text, "--batch", "PART=N") for text in batch or ()):
+        batches[part] = (*batches.get(part, ()), whole_number(number, "--batch"))
     options = BenchOptions(
         against=rivals_from(against or ()),
         python=rivals_python or sys.executable,
         checkpoint=checkpoint,
         batches=batches,
-        sources=tuple(_count(number, "--sources") for number in sources.split(",")),
+        sources=tuple(whole_number(number, "--sources") for number in sources.split(",")),
         runs=runs,
         threads=threads,
-        device=_device(device),
+        device=device_name(device),
         unverified=unverified,
     )
-    with _counted() as counted:
+    with shown_counts() as counted:
         report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), counted)
     print_bench(report)
     if json_file is not None:
@@ -538,7 +422,7 @@ def synth(
     """Make a synthetic corpus of drawn faces and espeak-ng voices, laid out on disk as Hume-Vidmimic2 is."""
     from taemi_edge.synthetic_corpus import write_corpus
 
-    with _counted() as counted:
+    with shown_counts() as counted:
         write_corpus(folder, clips, seed, workers=workers, on_progress=lambda n: counted("making clips", n, clips))
     typer.echo(f"wrote {clips} synthetic clips to {folder}")
 
@@ -587,9 +471,9 @@ def extract(
         longest_s=longest,
         faces=faces.value,
         asr_model=asr_model if asr else None,
-        features=dict(_pair(text, "--features", "MODALITY=FOLDER") for text in features or ()),
+        features=dict(key_and_value(text, "--features", "MODALITY=FOLDER") for text in features or ()),
     )
-    with _counted() as counted:
+    with shown_counts() as counted:
         result = extract_features(
             open_corpus(data, transcripts),
             model,
@@ -597,7 +481,7 @@ def extract(
             reading=reading,
             splits=tuple(split or ()),
             workers=workers,
-            device=_device(device),
+            device=device_name(device),
             strict=strict,
             on_progress=lambda done, total: counted("encoding clips", done, total),
         )
@@ -633,14 +517,14 @@ def train(
     workers: WorkersOption = 0,
 ) -> None:
     """Train a recipe's fusion head and tokens on frozen features, or everything end to end; Ctrl-C loses nothing."""
-    with _extra("train", "taemi-edge train"):
+    with extra_needed("train", "taemi-edge train"):
         import torch
 
         from taemi_edge.recipe import ModelRecipe, load_recipe
         from taemi_edge.training_run import TrainOptions, train_recipe
     if threads:
         torch.set_num_threads(threads)
-    changes = dict(_pair(text, "--set", "KEY=VALUE") for text in override or ())
+    changes = dict(key_and_value(text, "--set", "KEY=VALUE") for text in override or ())
     changes |= {"seed": str(seed)} if seed is not None else {}
     changes |= {"training.epochs": str(epochs)} if epochs is not None else {}
     loaded = load_recipe("export", recipe, ModelRecipe, changes)
@@ -654,7 +538,7 @@ def train(
         workers=workers,
         tensorboard=tensorboard,
     )
-    with _steps() as step, _counted() as counted:
+    with shown_steps() as step, shown_counts() as counted:
         result = train_recipe(loaded, options, on_stage=step, on_progress=counted, on_epoch=print_epoch)
     print_training(result, checkpoint, options.run)
 
@@ -692,14 +576,14 @@ def evaluate(
         from taemi_edge.plots import check_plot_file, plot_evaluation
 
         check_plot_file(plot)
-    with _steps() as step, _counted() as counted:
+    with shown_steps() as step, shown_counts() as counted:
         evaluations = evaluate_on(
             model,
             data,
             split,
             tokens=("learned", "zeros") if zero_tokens else ("learned",),
             store_folder=store,
-            device=_device(device),
+            device=device_name(device),
             threads=threads,
             workers=workers,
             on_stage=step,
@@ -739,7 +623,7 @@ def ablate(
     workers: WorkersOption = 0,
 ) -> None:
     """Train the paper's variants over seeds and say which of its claims hold: Tables 3 and 4, baselines, a control."""
-    with _extra("train", "taemi-edge ablate"):
+    with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.ablate import find_variants, make_setting, run_ablation
         from taemi_edge.ablation_report import write_report
     from taemi_edge.describe import to_json
@@ -749,7 +633,7 @@ def ablate(
     picture = output.with_suffix(".png")
     check_plot_file(picture, "taemi-edge ablate")
     setting = make_setting(recipe, data, quick)
-    with _counted() as counted:
+    with shown_counts() as counted:
         ablation = run_ablation(
             setting,
             seeds,
@@ -786,121 +670,8 @@ def demo(
     threads: ThreadsOption = 0,
 ) -> None:
     """Show the whole way on one clip: export, parity, and a run while camera, microphone and transcript drop out."""
-    with _extra("export", "taemi-edge demo"):
+    with extra_needed("export", "taemi-edge demo"):
         from taemi_edge.demo import run_demo
-    with _steps() as step, _progress() as progress:
+    with shown_steps() as step, shown_seconds() as progress:
         result = run_demo(video, transcript, bundles, output, threads=threads, on_step=step, on_progress=progress)
     print_demo(result)
-
-
-# ------------------------------------------------------------------------------------------------------ printing
-
-
-def _device(choice: DeviceChoice | None) -> Any:
-    """The device that was named; None leaves it to the bundle."""
-    return None if choice is None else choice.value
-
-
-def _pair(text: str, option: str, shape: str) -> tuple[str, str]:
-    """`a=b` as ("a", "b")."""
-    key, sign, value = text.partition("=")
-    if not (key and sign and value):
-        raise UsageError(f"{option} {text}: expected {shape}")
-    return key, value
-
-
-def _count(text: str, option: str) -> int:
-    """A number of at least 1."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise UsageError(f"{option}: expected a number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _note_training(bundle: Bundle) -> None:
-    """Say what intensities are worth, where they are not those of a model trained on people."""
-    manifest = bundle.manifest
-    if not manifest.trained:
-        _note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
-    elif "synthetic" in manifest.trained_on:
-        _note(f"the fusion head was trained on {manifest.trained_on}: its intensities are not people's feelings")
-
-
-def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
-
-
-@contextmanager
-def _extra(extra: str, purpose: str) -> Iterator[None]:
-    """Say which extra to install where an import inside fails."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("taemi_edge"):
-            raise
-        raise MissingExtraError(str(error.name), extra, purpose) from error
-
-
-@contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Tell what is being done, on standard error: a spinner on a terminal, a line a step elsewhere."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: typer.echo(text, err=True)
-        return
-    with console.status("starting") as status:
-        yield lambda text: status.update(text)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar over the seconds of a file, on standard error; silent where that is no terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f} s"),
-        TimeRemainingColumn(),
-    )
-    console = make_console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def told(what: str, done_s: float, total_s: float | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total_s)
-            bar.update(tasks[what], completed=done_s, total=total_s)
-
-        yield told
-
-
-@contextmanager
-def _counted() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over things that are counted, with the time left, on standard error; silent where that is no terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = make_console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def told(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield told

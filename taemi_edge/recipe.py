@@ -370,7 +370,7 @@ def load_recipe(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: expected TOML, got {error}") from error
     for key, value in (changes or {}).items():
-        _change(content, key, value)
+        change_key(content, key, value)
     return recipe_from_mapping(content, recipe_type, str(file))
 
 
@@ -387,7 +387,7 @@ def recipe_hash(recipe: Frozen) -> str:
     return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
 
 
-def _change(content: dict[str, Any], key: str, value: str) -> None:
+def change_key(content: dict[str, Any], key: str, value: str) -> None:
     """Set a dotted key; tables that are not there are made, so that an unknown one is named by the validation."""
     *tables, last = key.split(".")
     for table in tables:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taemi_edge.describe import BundleDescription
     from taemi_edge.evaluate import Evaluation
     from taemi_edge.extract import ExtractResult
+    from taemi_edge.live.run import LiveSummary
     from taemi_edge.metrics import Score
     from taemi_edge.parity import ParityReport
     from taemi_edge.run import FleetSummary, RunSummary
@@ -161,6 +162,21 @@ def print_fleet_summary(summary: FleetSummary) -> None:
         f"{latencies_ms[len(latencies_ms) // 2]:.1f} ms",
         err=True,
     )
+    if summary.lost:
+        typer.echo(f"note: {summary.lost}", err=True)
+
+
+def print_live_summary(summary: LiveSummary) -> None:
+    counts = summary.counts
+    share = counts.late / counts.made if counts.made else 0.0
+    parts = [
+        f"{counts.made} hops in {summary.seconds:.1f} s",
+        f"{counts.late} late ({share:.1%})",
+        f"{counts.missed} missed",
+        f"{summary.reconnects} reconnects after {summary.failures} failures",
+    ]
+    parts += [f"{what}: {count}" for what, count in summary.losses.items() if count]
+    typer.echo(", ".join(parts), err=True)
     if summary.lost:
         typer.echo(f"note: {summary.lost}", err=True)
 

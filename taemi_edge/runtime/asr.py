@@ -31,14 +31,39 @@ def transcribe(
         MissingExtraError: faster-whisper is not installed.
         InputError: the model cannot be had.
     """
+    recogniser = open_recogniser(model, threads)
+    return timed_words(recogniser, samples, beam_size=5, on_progress=on_progress) if np.any(samples) else []
+
+
+def open_recogniser(model: str, threads: int = 0) -> Any:
+    """faster-whisper's model.
+
+    Raises:
+        MissingExtraError, InputError: see `transcribe`.
+    """
     try:
         from faster_whisper import WhisperModel
     except ModuleNotFoundError as error:
         raise MissingExtraError("faster-whisper", "asr", "--asr") from error
-    recogniser = _open_model(WhisperModel, model, threads)
-    if not np.any(samples):
-        return []
-    segments, _ = recogniser.transcribe(samples, word_timestamps=True, beam_size=5, condition_on_previous_text=False)
+    return _open_model(WhisperModel, model, threads)
+
+
+def timed_words(
+    recogniser: Any,
+    samples: Array,
+    *,
+    beam_size: int,
+    vad_filter: bool = False,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[Word]:
+    """The words of a piece of sound, in seconds from its beginning; none of them overlap."""
+    segments, _ = recogniser.transcribe(
+        samples,
+        word_timestamps=True,
+        beam_size=beam_size,
+        vad_filter=vad_filter,
+        condition_on_previous_text=False,
+    )
     words: list[Word] = []
     for segment in segments:
         for word in segment.words or ():

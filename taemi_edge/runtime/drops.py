@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.sources import Hop, Samples
+from taemi_edge.runtime.hops import Hop, Samples
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.spec import MODALITIES, Modality
 
@@ -65,7 +65,7 @@ def apply_drops(hop: Hop, drops: Iterable[Drop], sample_rate_hz: int) -> Hop:
     samples = hop.samples
     for drop in (drop for drop in chosen if drop.modality == "audio"):
         samples = [kept for piece in samples for kept in _cut(piece, drop, sample_rate_hz)]
-    return Hop(hop.end_s, frames, samples, hop.audio_fault)
+    return Hop(hop.end_s, frames, samples, hop.audio_fault, hop.losses, hop.words)
 
 
 def words_after_drops(words: Iterable[Word], drops: Iterable[Drop]) -> list[Word]:

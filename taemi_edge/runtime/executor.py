@@ -103,6 +103,10 @@ class Executor(Protocol):
         """A copy of features, float32 (T, D)."""
         ...
 
+    def device_memory(self) -> tuple[int, int] | None:
+        """Free and total bytes of the GPU; None where none is used."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -151,6 +155,9 @@ class HostExecutor:
     def features(self, source: int, modality: Modality, rows: Array) -> Array:
         copied: Array = self._rings[modality][source][rows]
         return copied
+
+    def device_memory(self) -> tuple[int, int] | None:
+        return None
 
     def close(self) -> None:
         self.sessions.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from taemi_edge.runtime.hops import Frame, Samples
 from taemi_edge.runtime.preprocess import (
     AudioChunker,
     Face,
@@ -20,7 +21,6 @@ from taemi_edge.runtime.preprocess import (
     Segment,
     crop_face,
 )
-from taemi_edge.runtime.sources import Frame, Samples
 from taemi_edge.spec import Array, AudioSpec, VisionSpec
 
 #: Runs one part: feeds by name in, outputs by name out.
@@ -40,12 +40,12 @@ class FaceCrop:
 class InputReader:
     """Finds faces and cuts sound for one stream; `face` is the last one found, for those who draw it."""
 
-    def __init__(self, vision: VisionSpec, audio: AudioSpec) -> None:
+    def __init__(self, vision: VisionSpec, audio: AudioSpec, patience_s: float = 0.0) -> None:
         self.face: Face | None = None
         self._size_hw = vision.size_hw
         self._grid = FrameGrid(vision.frames_per_second)
         self._tracker = FaceTracker(FaceDetector())
-        self._chunker = AudioChunker(audio)
+        self._chunker = AudioChunker(audio, patience_s)
 
     def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
         """The frames that lie on the grid, each with its face."""

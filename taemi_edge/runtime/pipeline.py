@@ -16,9 +16,9 @@ from taemi_edge.bundle import Bundle, open_bundle
 from taemi_edge.errors import BackendError, BundleError, DeviceLostError
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.executor import Done, Executor, Layout, Work, merged, open_executor
+from taemi_edge.runtime.hops import Hop
 from taemi_edge.runtime.preprocess import Face
 from taemi_edge.runtime.session import Device
-from taemi_edge.runtime.sources import Hop
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.runtime.window import Looked, Prediction, Source, SourceWindow
 from taemi_edge.spec import Array, Modality

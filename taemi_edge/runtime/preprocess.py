@@ -171,11 +171,15 @@ class AudioChunker:
     """Samples in, whole chunks of a fixed grid out, each with its context; gaps make a chunk unusable, not shorter.
 
     A chunk counts when at least 90 % of its samples came; the rest is silence. Its context is used only if that came.
+
+    Args:
+        patience_s: how long an incomplete chunk is waited for, since live sound arrives late.
     """
 
     min_share = 0.9
 
-    def __init__(self, spec: AudioSpec) -> None:
+    def __init__(self, spec: AudioSpec, patience_s: float = 0.0) -> None:
+        self._patience = round(patience_s * spec.sample_rate_hz)
         self._rate_hz = spec.sample_rate_hz
         self._chunk = spec.chunk_samples
         self._context = spec.context_samples
@@ -199,7 +203,10 @@ class AudioChunker:
     def take(self, end_s: float) -> list[Segment]:
         """The usable chunks that end by `end_s` and were not taken before."""
         segments = []
-        while (self._next_chunk + 1) * self._chunk <= round(end_s * self._rate_hz):
+        while (chunk_end := (self._next_chunk + 1) * self._chunk) <= (end := round(end_s * self._rate_hz)):
+            waits = end - chunk_end < self._patience
+            if waits and self._share(self._next_chunk * self._chunk - self._first, self._chunk) < 1:
+                break
             segment = self._segment(self._next_chunk * self._chunk)
             segments += [segment] if segment else []
             self._next_chunk += 1

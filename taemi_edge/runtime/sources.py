@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
-import numpy as np
 
 from taemi_edge.errors import MediaError
+from taemi_edge.runtime.hops import AudioPlacer, Frame, Hop, Samples, is_finite
 from taemi_edge.runtime.preprocess import FrameGrid
-from taemi_edge.spec import Array
 
 #: A stream that is this far behind the others is not waited for.
 MAX_SKEW_S = 5.0
@@ -28,42 +25,7 @@ MAX_SKEW_S = 5.0
 MAX_JUMP_S = 3600.0
 #: How often in a row a demuxer may fail before the file counts as over.
 MAX_STUMBLES = 20
-#: Sound whose timestamp is further than this from where it should follow is placed anew.
-_AUDIO_JUMP_S = 0.05
 _EPSILON_S = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One picture at `time_s`; `image` is decoded to upright RGB, uint8 (H, W, 3), when first asked for."""
-
-    time_s: float
-    picture: Any
-
-    @cached_property
-    def image(self) -> Array:
-        pixels: Array = self.picture.to_ndarray(format="rgb24")
-        turns = round(getattr(self.picture, "rotation", 0) / 90) % 4
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Mono PCM, float32 (n,) in [-1, 1], whose first sample belongs to `time_s`."""
-
-    time_s: float
-    values: Array
-
-
-@dataclass
-class Hop:
-    """What a source gave up to `end_s`: since the last hop, in the order of time."""
-
-    end_s: float
-    frames: list[Frame] = field(default_factory=list)
-    samples: list[Samples] = field(default_factory=list)
-    #: Why sound of this hop could not be used (NaN), if so.
-    audio_fault: str | None = None
 
 
 class MediaFile:
@@ -98,7 +60,7 @@ class MediaFile:
                 stream.thread_type = "AUTO"
         self._start_s = _start_s(self._container, [s for s in (self._video, self._audio) if s is not None])
         self._grid = FrameGrid(frames_per_second) if frames_per_second else None
-        self._placer = _AudioPlacer(sample_rate_hz)
+        self._placer = AudioPlacer(sample_rate_hz)
         self._newest_picture_s = 0.0
         self._frame_gap_s = 0.0
         self._frames: deque[Frame] = deque()
@@ -196,7 +158,7 @@ class MediaFile:
 
     def _add_sound(self, sound: Any) -> None:
         time_s = None if sound.time is None else sound.time - self._start_s
-        if sound.format.name.startswith(("flt", "dbl")) and not np.isfinite(sound.to_ndarray()).all():
+        if not is_finite(sound):
             self._samples.extend(self._placer.finish())
             at_s = self._placer.until_s if time_s is None else time_s
             self._placer.skip_to(at_s + sound.samples / sound.sample_rate)
@@ -230,56 +192,6 @@ class MediaFile:
         while self._faults and self._faults[0][0] <= end_s:
             hop.audio_fault = self._faults.popleft()[1]
         return hop
-
-
-class _AudioPlacer:
-    """Decoded sound in, mono samples of one rate out, each where its timestamp says."""
-
-    def __init__(self, rate_hz: int) -> None:
-        self._rate_hz = rate_hz
-        self._resampler: Any = None
-        self._setup: tuple[str, str, int] | None = None
-        self._run_start_s = 0.0
-        self._given = 0
-        self._taken_s = 0.0
-
-    @property
-    def until_s(self) -> float:
-        """Where the samples given so far end."""
-        return self._run_start_s + self._given / self._rate_hz
-
-    def place(self, sound: Any, time_s: float | None) -> list[Samples]:
-        expected_s = self._run_start_s + self._taken_s
-        setup = (sound.format.name, sound.layout.name, sound.sample_rate)
-        before: list[Samples] = []
-        jumped = time_s is not None and abs(time_s - expected_s) > _AUDIO_JUMP_S
-        if self._resampler is None or setup != self._setup or jumped:
-            before = self.finish()
-            self._run_start_s = expected_s if time_s is None else time_s
-            self._resampler = av.AudioResampler(format="fltp", layout=sound.layout, rate=self._rate_hz)
-            self._setup = setup
-        self._taken_s += sound.samples / sound.sample_rate
-        sound.pts = None  # the resampler would follow it; the place is ours to decide
-        return before + self._give(self._resampler.resample(sound))
-
-    def finish(self) -> list[Samples]:
-        """Flush what the resampler holds back; the next sound starts a new run."""
-        rest = self._give(self._resampler.resample(None)) if self._resampler is not None else []
-        self._run_start_s, self._given, self._taken_s = self.until_s, 0, 0.0
-        self._resampler = None
-        return rest
-
-    def skip_to(self, time_s: float) -> None:
-        """Leave a gap: what follows starts at `time_s`."""
-        self._run_start_s, self._given, self._taken_s = time_s, 0, 0.0
-
-    def _give(self, resampled: list[Any]) -> list[Samples]:
-        given = []
-        for frame in resampled:
-            values = np.ascontiguousarray(frame.to_ndarray().mean(axis=0, dtype=np.float32))
-            given.append(Samples(self.until_s, values))
-            self._given += len(values)
-        return given
 
 
 def _open(path: Path) -> Any:

@@ -118,7 +118,7 @@ def words_from_cues(cues: Iterable[Cue]) -> list[Word]:
     for cue in cues:
         _check_times(cue, previous)
         start_s = max(cue.start_s, previous.end_s) if previous else cue.start_s
-        words += _spread(start_s, cue.end_s, cue.text.split())
+        words += spread_words(start_s, cue.end_s, cue.text.split())
         previous = cue
     return words
 
@@ -204,7 +204,8 @@ def _check_times(cue: Cue, previous: Cue | None) -> None:
         )
 
 
-def _spread(start_s: float, end_s: float, texts: list[str]) -> list[Word]:
+def spread_words(start_s: float, end_s: float, texts: list[str]) -> list[Word]:
+    """Words over a stretch of time, each as long as its share of the letters."""
     total = sum(len(text) for text in texts)
     words: list[Word] = []
     done = 0

@@ -116,7 +116,7 @@ class Gpu:
         try:
             yield
         except self.cuda.MemoryError as error:
-            free, total = self._memory()
+            free, total = self.memory()
             raise BackendError(
                 f"{doing}: there is not enough memory on the GPU ({free / 2**20:.0f} of {total / 2**20:.0f} MiB free): "
                 f"run fewer sources, or build with smaller profiles (--set profiles...)"
@@ -153,7 +153,7 @@ class Gpu:
         """TensorRT's own words on what went wrong last."""
         return self._complaints[-1] if self._complaints else "it gave no reason"
 
-    def _memory(self) -> tuple[int, int]:
+    def memory(self) -> tuple[int, int]:
         try:
             free, total = self.cuda.mem_get_info()
         except self.cuda.Error:

@@ -153,6 +153,9 @@ class TrtExecutor:
         copied: Array = ring[rows]
         return copied
 
+    def device_memory(self) -> tuple[int, int] | None:
+        return self._gpu.memory()
+
     def close(self) -> None:
         with quiet_native_code() if self._gpu.lost else nullcontext():
             self._close()

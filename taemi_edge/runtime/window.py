@@ -15,11 +15,11 @@ import numpy as np
 
 from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, words_after_drops
 from taemi_edge.runtime.executor import Sound, Stopwatch, Work
+from taemi_edge.runtime.hops import Hop
 from taemi_edge.runtime.inputs import MAX_BATCH, FaceCrop, InputReader, step_times
 from taemi_edge.runtime.preprocess import Face, Segment, WordTokenizer
 from taemi_edge.runtime.presence import Presence, State, StreamPresence
 from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.sources import Hop
 from taemi_edge.runtime.transcript import Word
 from taemi_edge.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
 
@@ -61,12 +61,14 @@ class Source:
         words: what is said in it, in the order of time.
         drops: losses to rehearse.
         absent: why a stream will never come ("the file has no audio stream"), by modality.
+        patience_s: how long sound that arrives late is waited for.
     """
 
     name: str = ""
     words: tuple[Word, ...] = ()
     drops: tuple[Drop, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,8 @@ class Looked:
     audio_fault: str | None
     watch: Stopwatch
     started_s: float
+    losses: Mapping[Modality, str] = field(default_factory=dict)
+    words: tuple[Word, ...] = ()
 
 
 class SourceWindow:
@@ -110,7 +114,7 @@ class SourceWindow:
         self._presence = {
             m: StreamPresence(manifest.presence_of(m), source.absent.get(m, "nothing received yet")) for m in MODALITIES
         }
-        self._reader = InputReader(manifest.vision, manifest.audio)
+        self._reader = InputReader(manifest.vision, manifest.audio, source.patience_s)
         self._rings = {m: RingIndex(capacity[m]) for m in ("vision", "audio")}
         self.capacity, self._steps = dict(capacity), steps
         self._tokenizer = WordTokenizer(tokenizer_json, manifest.text.max_tokens)
@@ -123,13 +127,19 @@ class SourceWindow:
         """The face that was last seen; None while the picture is missing."""
         return self._reader.face
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the last window."""
+        return self._text.words
+
     def look(self, hop: Hop, lazily: bool = False) -> Looked:
         """Find the faces of a hop and cut its sound; `lazily` looks at frames when they are taken, a few at a time."""
         watch, started_s = Stopwatch(), time.perf_counter()
         left = apply_drops(hop, self.source.drops, self.manifest.audio.sample_rate_hz)
         crops = _timed(self._reader.crops(left.frames), watch, "face")
         segments = self._reader.segments(left.samples, left.end_s)
-        return Looked(hop.end_s, crops if lazily else iter(list(crops)), segments, left.audio_fault, watch, started_s)
+        taken = crops if lazily else iter(list(crops))
+        return Looked(hop.end_s, taken, segments, left.audio_fault, watch, started_s, left.losses, left.words)
 
     def works(self, looked: Looked, fuse: bool = True) -> Iterator[Work]:
         """What a hop asks for: encoder calls of at most MAX_BATCH inputs, and last a whole one with the window.
@@ -146,7 +156,10 @@ class SourceWindow:
             yield Work(self.index, sounds=self._sounds(segments[:MAX_BATCH]), fuse=False)
             segments = segments[MAX_BATCH:]
         seen, sounds = self._frames_work(frames), self._sounds(segments)
+        self._words += words_after_drops(looked.words, self.source.drops)
         for m in MODALITIES:
+            if reason := looked.losses.get(m):
+                self._presence[m].lose(end_s, reason)
             if drop := dropped_at(self.source.drops, m, end_s):
                 self._presence[m].lose(end_s, f"dropped by --drop {drop}")
         ids = self._new_ids(end_s) if fuse else None
@@ -252,7 +265,8 @@ class SourceWindow:
         """The window's token ids where its words are others than last time; None where nothing is to be encoded."""
         if dropped_at(self.source.drops, "text", end_s):
             return None
-        spoken = [word for word in self._words if end_s - self.window_s < word.end_s <= end_s + _EPSILON_S]
+        self._words = [word for word in self._words if word.end_s > end_s - self.window_s]
+        spoken = [word for word in self._words if word.end_s <= end_s + _EPSILON_S]
         if spoken and spoken[-1].end_s > self._newest_word_s:
             self._newest_word_s = spoken[-1].end_s
             self._presence["text"].arrive(self._newest_word_s)

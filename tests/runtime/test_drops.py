@@ -7,7 +7,7 @@ import pytest
 
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, parse_drop, words_after_drops
-from taemi_edge.runtime.sources import Frame, Hop, Samples
+from taemi_edge.runtime.hops import Frame, Hop, Samples
 from taemi_edge.runtime.transcript import Word
 
 

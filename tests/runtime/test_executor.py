@@ -13,8 +13,9 @@ from taemi_edge.errors import BackendError, UsageError
 from taemi_edge.recipe import TargetRecipe, load_recipe
 from taemi_edge.runtime.drops import Drop
 from taemi_edge.runtime.executor import HostExecutor, Layout, Sound, Work, open_executor, pad_texts
+from taemi_edge.runtime.hops import Hop, Samples
 from taemi_edge.runtime.pipeline import Fleet, Pipeline, Source
-from taemi_edge.runtime.sources import Hop, MediaFile, Samples
+from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import read_transcript
 from taemi_edge.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
 

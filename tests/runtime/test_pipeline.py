@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from taemi_edge.bundle import Bundle, open_bundle
 from taemi_edge.errors import BackendError, UsageError
 from taemi_edge.runtime.drops import Drop
+from taemi_edge.runtime.hops import Hop
 from taemi_edge.runtime.ort import OrtSession
 from taemi_edge.runtime.pipeline import Pipeline, Prediction
 from taemi_edge.runtime.rings import RingIndex
 from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.sources import Hop, MediaFile
+from taemi_edge.runtime.sources import MediaFile
 from taemi_edge.runtime.transcript import read_transcript
 from taemi_edge.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
 

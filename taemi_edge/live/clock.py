@@ -1,0 +1,72 @@
+"""Timestamps of any clock in, seconds of one session clock out.
+
+Cameras stamp what they like: an hour ago, next year, from 0 again after each connection, a little too fast. What can be
+trusted is when data arrives here; timestamps only say how pieces of one stream follow each other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+#: The smallest delay seen over this long counts as none: so a clock that drifts is followed, and jitter is not.
+MEMORY_S = 10.0
+_BUCKET_S = 1.0
+#: Timestamps that differ from the time that passed by more than this have jumped: the stream starts anew.
+JUMP_S = 1.0
+
+
+class SessionClock:
+    """Seconds since the session began, on the monotonic clock: setting the machine's time does not move it."""
+
+    def __init__(self) -> None:
+        self._start_s = time.monotonic()
+
+    def now_s(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def of_unix(self, unix_s: float) -> float:
+        """When a moment of the wall clock was, as far as the wall clock is right just now."""
+        return self.now_s() - (time.time() - unix_s)
+
+
+class StreamClock:
+    """Places one stream of one connection on the session clock.
+
+    A timestamp plus the smallest delay of the last ten seconds is its time: nothing lies in the future, the quickest
+    packets lie where they arrived, and late ones earlier.
+
+    Example:
+        >>> clock = StreamClock()
+        >>> [clock.place(pts, now) for pts, now in ((90.0, 1.0), (90.2, 1.3), (90.4, 1.4))]
+        [1.0, 1.2000000000000028, 1.4000000000000057]
+    """
+
+    def __init__(self) -> None:
+        self._smallest: deque[tuple[float, float]] = deque()  # bucket's start, its smallest delay
+        self._last: tuple[float, float] | None = None
+        #: How much later than the quickest packet the newest one came.
+        self.lag_s = 0.0
+
+    def place(self, pts_s: float | None, now_s: float) -> float:
+        """When what is stamped `pts_s` and arrived at `now_s` was; what has no stamp is as old as its arrival."""
+        if pts_s is None:
+            return now_s
+        if self._last is not None:
+            follows_s, passed_s = pts_s - self._last[0], now_s - self._last[1]
+            if abs(follows_s - passed_s) > JUMP_S and not 0 <= follows_s <= JUMP_S:
+                self._smallest.clear()
+        self._last = (pts_s, now_s)
+        delay_s = now_s - pts_s
+        smallest_s = self._remember(delay_s, now_s)
+        self.lag_s = delay_s - smallest_s
+        return pts_s + smallest_s
+
+    def _remember(self, delay_s: float, now_s: float) -> float:
+        if not self._smallest or now_s - self._smallest[-1][0] >= _BUCKET_S:
+            self._smallest.append((now_s, delay_s))
+        elif delay_s < self._smallest[-1][1]:
+            self._smallest[-1] = (self._smallest[-1][0], delay_s)
+        while now_s - self._smallest[0][0] > MEMORY_S:
+            self._smallest.popleft()
+        return min(delay for _, delay in self._smallest)

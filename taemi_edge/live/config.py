@@ -1,0 +1,221 @@
+"""A TOML file in, a validated live run out: everything that `taemi-edge run` takes, and what only services need.
+
+bundle = "export/taemi-mobile"
+output = "/var/lib/taemi-edge/predictions.jsonl"
+
+[[source]]
+name = "door"
+uri = "rtsp://user:password@door.local/1"
+transcript = "unix:/run/taemi-edge/door.sock"
+
+[serve]
+address = "127.0.0.1:8080"
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from taemi_edge.errors import RecipeError
+from taemi_edge.live.settings import WatchSettings
+from taemi_edge.recipe import change_key, recipe_from_mapping
+from taemi_edge.runtime.asr import PACKAGED_MODEL
+from taemi_edge.spec import Frozen, PresenceSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAME = re.compile(r"[A-Za-z0-9 ._:/*@-]{1,100}")
+
+
+class SourceConfig(Frozen, frozen=True):
+    """One person's streams: `uri` for picture and sound together, or `video` and `audio` apart.
+
+    `transcript` is a file, `-` for lines on standard input, or `unix:PATH` for a socket; `asr` recognises speech here.
+    """
+
+    name: str
+    uri: str = ""
+    video: str = ""
+    audio: str = ""
+    transcript: str = ""
+    asr: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"expected a source's name of up to 100 plain characters, got {self.name!r}")
+        if bool(self.uri) == bool(self.video or self.audio):
+            raise ValueError(f"source {self.name}: expected either uri, or video or audio or both, not {self._given()}")
+        if self.transcript and self.asr:
+            raise ValueError(f"source {self.name}: expected either a transcript or asr, got both")
+
+    def _given(self) -> str:
+        return "all of them" if self.uri else "neither"
+
+
+class ServeConfig(Frozen, frozen=True):
+    """Where the page, /healthz and /metrics are served; anything but loopback asks for a token."""
+
+    address: str = "127.0.0.1:8080"
+    token_file: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    most_watchers: int = 32
+
+    def __post_init__(self) -> None:
+        host_and_port(self.address)
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("expected tls_certificate and tls_key together, got one of them")
+        if not 1 <= self.most_watchers <= 1000:
+            raise ValueError(f"expected most_watchers from 1 to 1000, got {self.most_watchers}")
+
+    @property
+    def host(self) -> str:
+        return host_and_port(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        return host_and_port(self.address)[1]
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+
+class MqttConfig(Frozen, frozen=True):
+    """A broker to publish to: TOPIC/SOURCE/prediction each hop, TOPIC/SOURCE/presence/MODALITY when it changes."""
+
+    broker: str
+    topic: str = "taemi-edge"
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+
+    def __post_init__(self) -> None:
+        host_and_port(self.broker, names=True)
+        if not self.topic or any(sign in self.topic for sign in "+#"):
+            raise ValueError(f"expected a topic without + and #, got {self.topic!r}")
+
+
+class RecordConfig(Frozen, frozen=True):
+    """Where clips around losses are kept, and how much of the disk they may take: the oldest go first."""
+
+    folder: str
+    most_mib: float = 512.0
+    before_s: float = 4.0
+    after_s: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.most_mib <= 0 or not 0 < self.before_s <= 60 or not 0 < self.after_s <= 60:
+            raise ValueError("expected most_mib > 0, and before_s and after_s above 0 and up to 60")
+
+
+class LiveConfig(Frozen, frozen=True):
+    """A live run."""
+
+    source: tuple[SourceConfig, ...]
+    bundle: str = ""
+    output: str = ""
+    events: str = ""
+    annotate: str = ""
+    push: str = ""
+    window_s: float | None = None
+    hop_s: float | None = None
+    #: How long after a hop's end its data may still arrive.
+    settle_s: float = 0.15
+    duration_s: float | None = None
+    device: Literal["cpu", "cuda", "tensorrt"] | None = None
+    threads: int = 0
+    unverified: bool = False
+    #: Play files again when they end.
+    loop: bool = False
+    drop: tuple[str, ...] = ()
+    asr_model: str = PACKAGED_MODEL
+    #: In place of the bundle's own, by modality.
+    presence: dict[Literal["vision", "audio", "text"], PresenceSpec] = msgspec.field(default_factory=dict)
+    watch: WatchSettings = msgspec.field(default_factory=WatchSettings)
+    serve: ServeConfig | None = None
+    mqtt: MqttConfig | None = None
+    record: RecordConfig | None = None
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in self.source]
+        if not names:
+            raise ValueError("expected at least one [[source]]")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"expected sources of different names, got {twice[0]!r} twice: write NAME=ADDRESS")
+        for name, value in (("window_s", self.window_s), ("hop_s", self.hop_s)):
+            if value is not None and not 0 < value <= 3600:
+                raise ValueError(f"expected {name} above 0 and up to 3600 seconds, got {value:g}")
+        if not 0 <= self.settle_s <= 10:
+            raise ValueError(f"expected settle_s from 0 to 10 seconds, got {self.settle_s:g}")
+        if self.duration_s is not None and self.duration_s <= 0:
+            raise ValueError(f"expected duration_s above 0, got {self.duration_s:g}")
+        if len(names) > 1 and (self.annotate or self.push):
+            raise ValueError("annotate and push draw one source: give each its own run")
+        if sum(source.transcript == "-" for source in self.source) not in (0, len(names)):
+            raise ValueError("expected standard input to serve all sources or none: its lines name theirs")
+
+
+def load_live_config(
+    file: Path | None, given: Mapping[str, Any] | None = None, changes: Mapping[str, str] | None = None
+) -> LiveConfig:
+    """Read a TOML file, put what was given otherwise over it, and validate all of it.
+
+    Args:
+        given: values by key; tables are put together.
+        changes: values by dotted key, as `--set` takes them.
+
+    Raises:
+        RecipeError: the file is not there or not TOML, or a key or a value is wrong.
+
+    Example:
+        >>> load_live_config(None, {"source": [{"name": "door", "uri": "rtsp://door/1"}]}).settle_s
+        0.15
+    """
+    content: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"--config {file}: expected a TOML file: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"--config {file}: expected TOML, got {error}") from error
+    for key, value in (given or {}).items():
+        both = isinstance(value, dict) and isinstance(content.get(key), dict)
+        content[key] = {**content[key], **value} if both else value
+    for key, text in (changes or {}).items():
+        change_key(content, key, text)
+    return recipe_from_mapping(content, LiveConfig, "run" if file is None else f"--config {file}")
+
+
+def host_and_port(text: str, names: bool = False) -> tuple[str, int]:
+    """`HOST:PORT` as its two halves; a host is an IP address or localhost, or any name where `names` are allowed.
+
+    Raises:
+        ValueError: it is something else.
+
+    Example:
+        >>> host_and_port("[::1]:8080")
+        ('::1', 8080)
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    wrong = ValueError(f"expected HOST:PORT such as 127.0.0.1:8080, got {text!r}")
+    if not (colon and host and port.isdecimal() and int(port) <= 65_535):
+        raise wrong
+    if host != "localhost" and not names:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise wrong from None
+    return host, int(port)

@@ -1,0 +1,103 @@
+"""A GStreamer pipeline, run by the system's Python in a process of its own, writes what its appsinks get to stdout.
+
+    /usr/bin/python3 gst_child.py 'videotestsrc ! videoconvert ! appsink'
+
+GStreamer's bindings come with the system (JetPack, Debian), not from PyPI, and a hardware decoder that hangs can only
+be stopped with its process. Each message is a header (kind, three numbers, time in ns or -1, size) and its bytes: "V"
+width, height, 0, RGB; "A" rate, channels, 0, float32 interleaved; "E" text of an error; "Z" the end. It ends when its
+standard input is closed. Knows nothing of the package it comes with.
+"""
+
+import os
+import struct
+import sys
+import threading
+from typing import Any
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstApp", "1.0")
+from gi.repository import GLib, Gst, GstApp  # noqa: E402, F401  GstApp gives appsinks their methods
+
+HEADER = struct.Struct("<c3iqI")
+CAPS = "video/x-raw,format=RGB;audio/x-raw,format=F32LE,layout=interleaved"
+
+lock = threading.Lock()
+
+
+def tell(kind: bytes, numbers: tuple[int, int, int] = (0, 0, 0), pts: int = -1, content: bytes = b"") -> None:
+    try:
+        with lock:
+            sys.stdout.buffer.write(HEADER.pack(kind, *numbers, pts, len(content)))
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+    except OSError:
+        os._exit(0)  # nobody reads any more
+
+
+def pull(sink: Any) -> None:
+    """Pass on all that a sink gets."""
+    while True:
+        sample = sink.try_pull_sample(200 * Gst.MSECOND)
+        if sample is None:
+            if sink.is_eos():
+                return
+            continue
+        structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
+        pts = -1 if buffer.pts == Gst.CLOCK_TIME_NONE else buffer.pts
+        content = buffer.extract_dup(0, buffer.get_size())
+        if structure.get_name() == "video/x-raw":
+            width, height = structure.get_value("width"), structure.get_value("height")
+            stride = len(content) // height
+            if stride != width * 3:  # GStreamer pads rows to four bytes
+                rows = (content[y * stride : y * stride + width * 3] for y in range(height))
+                content = b"".join(rows)
+            tell(b"V", (width, height, 0), pts, content)
+        else:
+            tell(b"A", (structure.get_value("rate"), structure.get_value("channels"), 0), pts, content)
+
+
+def main() -> None:
+    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+    Gst.init(None)
+    try:
+        pipeline = Gst.parse_launch(sys.argv[1])
+    except GLib.Error as error:
+        tell(b"E", content=error.message.encode())
+        return
+    if not isinstance(pipeline, Gst.Pipeline):  # a lone element
+        tell(b"E", content=b"expected a pipeline that ends in an appsink")
+        return
+    iterator, sinks = pipeline.iterate_sinks(), []
+    while (found := iterator.next())[0] == Gst.IteratorResult.OK:
+        if found[1].get_factory().get_name() == "appsink":
+            sinks.append(found[1])
+    if not sinks:
+        tell(b"E", content=b"expected a pipeline that ends in an appsink")
+        return
+    for sink in sinks:
+        if sink.get_property("caps") is None:
+            sink.set_property("caps", Gst.Caps.from_string(CAPS))
+        sink.set_property("max-buffers", 10)
+        sink.set_property("drop", True)
+    if pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
+        bus_error(pipeline)
+        return
+    threads = [threading.Thread(target=pull, args=(sink,), daemon=True) for sink in sinks]
+    for thread in threads:
+        thread.start()
+    bus_error(pipeline)
+
+
+def bus_error(pipeline: Any) -> None:
+    """Wait for an error or the end, and pass it on."""
+    kinds = Gst.MessageType.ERROR | Gst.MessageType.EOS
+    message = pipeline.get_bus().timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
+    if message.type == Gst.MessageType.ERROR:
+        tell(b"E", content=message.parse_error()[0].message.encode())
+    else:
+        tell(b"Z")
+
+
+main()

@@ -1,0 +1,75 @@
+"""What every reader of a source does: opens one connection, gives decoded pictures and sound, fails in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from taemi_edge.live.addresses import Address
+from taemi_edge.live.settings import WatchSettings
+from taemi_edge.spec import Modality
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture (PyAV's frame, or what has its `to_ndarray`), stamped by its sender where it is."""
+
+    pts_s: float | None
+    picture: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """Decoded sound: PyAV's audio frame; `pts_s` is of its first sample."""
+
+    pts_s: float | None
+    sound: Any
+
+
+class SourceGoneError(Exception):
+    """A connection failed or ended.
+
+    Args:
+        reason: why, in words that hold no address and no password.
+        retry_cap_s: how long to wait at most before the next try.
+    """
+
+    def __init__(self, reason: str, retry_cap_s: float) -> None:
+        super().__init__(reason)
+        self.reason, self.retry_cap_s = reason, retry_cap_s
+
+
+class Reader(Protocol):
+    """One connection to a source, from its opening to its end."""
+
+    #: Why a stream is not in it, by modality; empty where both are.
+    absent: dict[Modality, str]
+    damaged_packets: int
+
+    def items(self) -> Iterator[Picture | Sound]:
+        """What comes, as it comes; ends where a file ends.
+
+        Raises:
+            SourceGoneError: the connection was lost, or nothing comes any more.
+        """
+
+    def relieve(self, level: int) -> None:
+        """Decode less: 0 everything, 1 without frames that no other needs, 2 key frames alone."""
+
+    def close(self) -> None: ...
+
+
+def open_reader(address: Address, settings: WatchSettings) -> Reader:
+    """Connect.
+
+    Raises:
+        SourceGoneError: it cannot be reached, or gives nothing that can be used.
+    """
+    if address.kind == "gst":
+        from taemi_edge.live.gst_reader import GstReader
+
+        return GstReader(address.target, settings)
+    from taemi_edge.live.av_reader import AvReader
+
+    return AvReader(address, settings)
