@@ -231,6 +231,7 @@ class JsonLines:
             content = line.encode() + b"\n"
             if self._stream.write(content) != len(content):
                 self._stream.truncate(before)
+                self._stream.seek(before)
                 raise OSError(28, os.strerror(28))
         except OSError as error:
             raise write_error(self.file, error) from error

@@ -16,6 +16,7 @@ from taemi_edge.spec import Modality
 
 #: How often in a row a demuxer may fail before the connection counts as lost.
 _MAX_STUMBLES = 20
+_LARGE_PIXELS = 1920 * 1088
 _SKIPS = ("DEFAULT", "NONREF", "NONKEY")
 #: Enough to know an RTSP stream, whose description names its codecs; opening then takes .2 s instead of 1.4.
 _KNOWN_CODECS = {"analyzeduration": "100000", "fpsprobesize": "0"}
@@ -41,8 +42,10 @@ class AvReader:
             self._container.close()
             raise
         if self._video is not None:
-            # threads over frames would hold back as many frames as there are threads
-            self._video.thread_type = "SLICE" if address.is_live else "AUTO"
+            # Threads over frames hold back as many frames as there are threads: worth it for large pictures alone.
+            # Threads over slices (FFmpeg 8.1, H.264 of two slices) leave all of a picture but its last slice green.
+            large = self._video.width * self._video.height > _LARGE_PIXELS
+            self._video.thread_type = "FRAME" if large or not address.is_live else "NONE"
         start = self._container.start_time
         self._file_start_s = 0.0 if address.is_live or start is None else start / av.time_base
 

@@ -95,6 +95,7 @@ class PageServer(QuietOutput):
         self._sources = {source.name: source for source in state.loop.sources}
         kept = max(2, round(HISTORY_S / state.loop.hop_s))
         self._history: dict[str, deque[str]] = {name: deque(maxlen=kept) for name in self._sources}
+        self._events: deque[PresenceEvent] = deque(maxlen=50)
         self._history_lock = threading.Lock()
         self._watchers: set[_Watcher] = set()
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -130,6 +131,8 @@ class PageServer(QuietOutput):
         self._spread(message, name)
 
     def on_event(self, event: PresenceEvent) -> None:
+        with self._history_lock:
+            self._events.append(event)
         self._spread(event.to_json(), event.source)
 
     def close(self) -> None:
@@ -267,6 +270,7 @@ class PageServer(QuietOutput):
     def _hello(self) -> str:
         with self._history_lock:
             history = {name: f"[{','.join(rows)}]" for name, rows in self._history.items()}
+            events = list(self._events)
         head = {
             "type": "hello",
             "emotions": EMOTIONS,
@@ -277,6 +281,7 @@ class PageServer(QuietOutput):
                 {"name": name, "lamps": self._state.lamps(name), "links": self._state.links(name)}
                 for name in self._sources
             ],
+            "events": events,
             "history": {name: msgspec.Raw(rows.encode()) for name, rows in history.items()},
         }
         return msgspec.json.encode(head).decode()

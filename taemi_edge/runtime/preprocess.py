@@ -123,10 +123,13 @@ class FaceTracker:
         self._detector = detector
         self._last: Face | None = None
         self._last_s = 0.0
+        self._size_hw: tuple[int, ...] = ()
 
     def find(self, image: Array, time_s: float) -> Face | None:
         """The tracked face in an RGB image, or None where it (or, after a while, any) is out of view."""
         faces = self._detector.detect(image)
+        if image.shape[:2] != self._size_hw:  # a camera that changed its resolution: old boxes mean nothing
+            self._last, self._size_hw = None, image.shape[:2]
         if self._last is not None and time_s - self._last_s <= self.forget_after_s:
             last = self._last
             faces = [face for face in faces if overlap(last.box_xyxy, face.box_xyxy) >= self.min_overlap]

@@ -147,8 +147,8 @@ class SourceWindow:
         The last is made only when all before it were taken: presence is what the hop's own data say.
         """
         end_s = looked.end_s
-        frames = self._seen(looked.crops)
-        while len(frames) >= MAX_BATCH and (more := self._seen(looked.crops)):
+        frames = self._seen(looked)
+        while len(frames) >= MAX_BATCH and (more := self._seen(looked)):
             yield self._frames_work(frames)
             frames = more
         segments = self._heard(looked)
@@ -227,10 +227,13 @@ class SourceWindow:
             backend=backend,
         )
 
-    def _seen(self, crops: Iterator[FaceCrop]) -> list[tuple[float, Array]]:
-        """The times and faces of the next frames, at most a batch of them; what they tell of the picture is noted."""
+    def _seen(self, looked: Looked) -> list[tuple[float, Array]]:
+        """The times and faces of the next frames, at most a batch of them; what they tell of the picture is noted.
+
+        None where the picture is known to be gone by now: its encoder need not run.
+        """
         found: list[tuple[float, Array]] = []
-        for crop in crops:
+        for crop in looked.crops if "vision" not in looked.losses else ():
             if crop.pixels is None:
                 self._presence["vision"].suspect("no face in view")
                 continue
@@ -245,6 +248,8 @@ class SourceWindow:
         return Work(self.index, [pixels for _, pixels in frames], rows, fuse=False)
 
     def _heard(self, looked: Looked) -> list[Segment]:
+        if "audio" in looked.losses:
+            return []
         if looked.audio_fault:
             self._presence["audio"].suspect(looked.audio_fault)
         for segment in looked.segments:

@@ -55,6 +55,8 @@ function greet(hello) {
   if (sources.has(wanted)) chosen = wanted;
   makeSources();
   makeValues();
+  byId("events").replaceChildren();
+  hello.events.forEach(addEvent);
   choose(chosen);
   document.documentElement.dataset.greetings = 1 + Number(document.documentElement.dataset.greetings || 0);
 }
@@ -84,13 +86,17 @@ function takeEvent(event) {
   if (!source) return;
   source.lamps[event.modality] = { state: event.to, reason: event.reason };
   source.lostSince = { ...source.lostSince, [event.modality]: event.to === "missing" ? event.time_s : 0 };
+  addEvent(event);
+  markSource(event.source);
+  if (event.source === chosen) drawLamps(source);
+}
+
+function addEvent(event) {
   const name = sources.size > 1 ? `${event.source} ` : "";
   const text = `${event.time_s.toFixed(1)} s: ${name}${event.modality} ${event.to}${event.reason ? `: ${event.reason}` : ""}`;
   const list = byId("events");
   list.prepend(element("li", { className: event.to, textContent: text }));
   while (list.children.length > 100) list.lastChild.remove();
-  markSource(event.source);
-  if (event.source === chosen) drawLamps(source);
 }
 
 // ------------------------------------------------------------------------------------------------------- sources
