@@ -38,6 +38,7 @@ from taemi_edge.tables import (
     print_calibration,
     print_demo,
     print_description,
+    print_doctor,
     print_epoch,
     print_evaluations,
     print_extraction,
@@ -649,6 +650,24 @@ def ablate(
     print_ablation(ablation, output)
     if not ablation.ok:
         raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at this machine: what works, what does not, and what to type; exit 1 where something is in the way."""
+    from taemi_edge.describe import to_json
+    from taemi_edge.doctor import examine
+
+    report = examine()
+    if as_json:
+        typer.echo(to_json(report))
+    else:
+        print_doctor(report)
+    if not report.ok:
+        problems = [finding.name for finding in report.findings if finding.status == "problem"]
+        raise CheckFailedError(f"in the way: {', '.join(problems)}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taemi_edge.calibrate import CalibrationResult
     from taemi_edge.demo import DemoResult
     from taemi_edge.describe import BundleDescription
+    from taemi_edge.doctor import Report
     from taemi_edge.evaluate import Evaluation
     from taemi_edge.extract import ExtractResult
     from taemi_edge.live.run import LiveSummary
@@ -164,6 +165,23 @@ def print_fleet_summary(summary: FleetSummary) -> None:
     )
     if summary.lost:
         typer.echo(f"note: {summary.lost}", err=True)
+
+
+def print_doctor(report: Report) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    signs = {"ok": "[green]ok[/green]", "absent": "[dim]absent[/dim]", "note": "[yellow]note[/yellow]"}
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("what", "", "found", "what to type"):
+        table.add_column(name, overflow="fold")
+    for finding in report.findings:
+        sign = signs.get(finding.status, "[red]problem[/red]")
+        table.add_row(finding.name, sign, escape(finding.found), escape(finding.advice))
+    make_console().print(table)
+    works = ", ".join(f"{device} {'yes' if runs else 'no'}" for device, runs in report.runs_on.items())
+    typer.echo(f"runs on: {works}")
 
 
 def print_live_summary(summary: LiveSummary) -> None:

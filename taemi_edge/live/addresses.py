@@ -25,7 +25,7 @@ _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<text>.+)", re.DOTALL)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s\"']*@")
 _QUERY = re.compile(r"(?<==)[^&\s\"']+")
 _SECRET = re.compile(
-    r"\b(user-pw|user-id|password|passwd|token|secret|key)(\s*=\s*)(\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE
+    r"\b(user-pw|user-id|password|passwd|token|secret|key)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&]+)", re.IGNORECASE
 )
 
 

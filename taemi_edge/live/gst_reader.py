@@ -24,7 +24,7 @@ _CHILD = Path(__file__).with_name("gst_child.py")
 #: An 8K picture in RGB; more is damage.
 _MAX_BYTES = 7680 * 4320 * 3
 _LAYOUTS = {1: "mono", 2: "stereo"}
-_INSTALL = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
+BINDINGS = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
 
 
 class RgbPicture:
@@ -50,7 +50,7 @@ class GstReader:
         self._settings = settings
         python = find_gst_python()
         if python is None:
-            raise SourceGoneError(f"no Python here has GStreamer's bindings: {_INSTALL}", settings.retry_dear_s)
+            raise SourceGoneError(f"no Python here has GStreamer's bindings: {BINDINGS}", settings.retry_dear_s)
         self._child = subprocess.Popen(
             [python, "-I", str(_CHILD), pipeline],
             stdin=subprocess.PIPE,

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,16 +47,22 @@ class Browser:
         )
         self._ids = itertools.count(1)
         self.problems: list[str] = []
-        self._socket = connect(self._page_address(), max_size=None)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        self._open = ExitStack()
 
     def __enter__(self) -> Browser:
+        with self._open as opened:
+            opened.callback(self._end)
+            self._socket = opened.enter_context(connect(self._page_address(), max_size=None))
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._socket.close()
-        self._process.terminate()
+        self._open.close()
+
+    def _end(self) -> None:
+        self._process.kill()
         self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
