@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 
@@ -45,7 +47,7 @@ class AvReader:
             # Threads over frames hold back as many frames as there are threads: worth it for large pictures alone.
             # Threads over slices (FFmpeg 8.1, H.264 of two slices) leave all of a picture but its last slice green.
             large = self._video.width * self._video.height > _LARGE_PIXELS
-            self._video.thread_type = "FRAME" if large or not address.is_live else "NONE"
+            self._video.thread_type = "FRAME" if large else "NONE"
         start = self._container.start_time
         self._file_start_s = 0.0 if address.is_live or start is None else start / av.time_base
 
@@ -158,9 +160,20 @@ class AvReader:
             errno.ENODEV: ("no such device", soon_s * 4),
             errno.EACCES: ("no permission: add the user to the group `video` or `audio`", dear_s),
             errno.EPERM: ("no permission", dear_s),
-            errno.EIO: ("input/output error: the host's name is unknown, or the device failed", soon_s * 4),
+            errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s * 4),
         }
         return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 4)))
+
+    def _io_problem(self) -> str:
+        """FFmpeg says `I/O error` for names that nobody knows, for devices that fail and for streams of rubbish."""
+        host = urlsplit(self._address.target).hostname if self._address.kind == "url" else None
+        if host is None:
+            return "the device failed (input/output error)"
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            return "the host's name is not known here"
+        return "what came is no video or audio that FFmpeg can read"
 
 
 def _strerror(error: Exception) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from taemi_edge.live.addresses import Address
 from taemi_edge.live.backoff import Backoff
-from taemi_edge.live.clock import SessionClock, StreamClock
+from taemi_edge.live.clock import Backlog, SessionClock, StreamClock
 from taemi_edge.live.mailbox import Mailbox
 from taemi_edge.live.readers import Picture, Reader, Sound, SourceGoneError, open_reader
 from taemi_edge.live.settings import WatchSettings
@@ -27,6 +27,8 @@ log = logging.getLogger("taemi_edge.live")
 LinkState = Literal["connecting", "connected", "waiting", "ended", "stopped"]
 #: How many threads that hang in a driver are left behind at most.
 _MAX_ABANDONED = 3
+#: No more pictures and pieces of sound than this are held back when a connection begins.
+_MAX_HELD = 500
 #: A thread that is busier than this cannot keep up.
 _BUSY = 0.9
 
@@ -168,6 +170,13 @@ class Capture:
             self._link = Link(state, reason, self._clock.now_s())
 
 
+def _stamp(item: Picture | Sound) -> tuple[Modality, float | None]:
+    """Which stream an item belongs to, and the timestamp of its end: sooner than that it cannot have been sent."""
+    if isinstance(item, Picture):
+        return "vision", item.pts_s
+    return "audio", None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate
+
+
 class _Worker:
     """One thread of a capture; everything that it writes is of its own, so that an abandoned one does no harm."""
 
@@ -225,6 +234,7 @@ class _Worker:
             self._relief, self._judged_s, self._waited_s = 0, now_s, 0.0
             capture.connections += 1
             self._tell("connected", None)
+            backlog, held = Backlog(), list[Picture | Sound]()
             for item in self._counted(reader):
                 if self._is_over():
                     return
@@ -232,7 +242,11 @@ class _Worker:
                     raise SourceGoneError(self.rebuild, self._settings.retry_most_s)
                 if not capture.address.is_live and not self._pace(item):
                     return
-                self._deliver(item)
+                held.append(item)
+                if capture.address.is_live and len(held) < _MAX_HELD and self._is_backlog(backlog, item):
+                    continue
+                self._deliver(held)
+                held.clear()
                 if self._clock.now_s() - self.connected_s > 1.0:
                     backoff.reset()
                 self._judge_speed(reader)
@@ -254,22 +268,34 @@ class _Worker:
                 return
             yield item
 
-    def _deliver(self, item: Picture | Sound) -> None:
-        capture, now_s = self._capture, self._clock.now_s()
+    def _is_backlog(self, backlog: Backlog, item: Picture | Sound) -> bool:
+        modality, end_pts_s = _stamp(item)
+        return backlog.holds(modality, end_pts_s, self._clock.now_s())
+
+    def _deliver(self, items: Sequence[Picture | Sound]) -> None:
+        """Put what came where it belongs; what came in a burst lies one after the other in the past."""
+        now_s = self._clock.now_s()
+        for item in items if len(items) > 1 else ():
+            modality, end_pts_s = _stamp(item)
+            if modality in self._clocks and end_pts_s is not None:
+                self._clocks[modality].expect(end_pts_s, now_s)
+        for item in items:
+            self._deliver_one(item, now_s)
+
+    def _deliver_one(self, item: Picture | Sound, now_s: float) -> None:
+        capture = self._capture
+        modality, end_pts_s = _stamp(item)
+        if modality not in capture.modalities:
+            return
+        self.arrived_s[modality] = now_s
+        end_s = self._clocks[modality].place(end_pts_s, now_s)
         if isinstance(item, Picture):
-            if "vision" in capture.modalities:
-                self.arrived_s["vision"] = now_s
-                capture._mailbox.put_frame(Frame(self._clocks["vision"].place(item.pts_s, now_s), item.picture))
+            capture._mailbox.put_frame(Frame(end_s, item.picture))
             return
-        if "audio" not in capture.modalities:
-            return
-        self.arrived_s["audio"] = now_s
-        length_s = item.sound.samples / item.sound.sample_rate
         if not is_finite(item.sound):
             capture._mailbox.put_fault("NaN in the sound")
             return
-        end_pts_s = None if item.pts_s is None else item.pts_s + length_s
-        start_s = self._clocks["audio"].place(end_pts_s, now_s) - length_s
+        start_s = end_s - item.sound.samples / item.sound.sample_rate
         for samples in self._placer.place(item.sound, start_s):
             capture._mailbox.put_sound(samples)
 

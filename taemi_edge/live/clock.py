@@ -14,6 +14,9 @@ MEMORY_S = 10.0
 _BUCKET_S = 1.0
 #: Timestamps that differ from the time that passed by more than this have jumped: the stream starts anew.
 JUMP_S = 1.0
+#: A stream that has not run further ahead than it was for so long is live; a frame of a slow camera is no burst.
+_CALM_S = 0.06
+_GROWS_S = 0.02
 
 
 class SessionClock:
@@ -28,6 +31,29 @@ class SessionClock:
     def of_unix(self, unix_s: float) -> float:
         """When a moment of the wall clock was, as far as the wall clock is right just now."""
         return self.now_s() - (time.time() - unix_s)
+
+
+class Backlog:
+    """Tells whether what comes is still what had gathered before: while a stream runs ahead of the clock.
+
+    To find out what a stream holds, FFmpeg reads a second or two of it, and then gives all of that at once.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, float]] = {}
+        self._ahead_s: dict[str, float] = {}
+        self._grew_s: float | None = None
+
+    def holds(self, stream: str, pts_s: float | None, now_s: float) -> bool:
+        """Whether the item of a stream that came just now, and those before it, may lie in the past."""
+        if self._grew_s is None:
+            self._grew_s = now_s
+        if pts_s is not None:
+            first_pts_s, first_s = self._first.setdefault(stream, (pts_s, now_s))
+            ahead_s = (pts_s - first_pts_s) - (now_s - first_s)
+            if ahead_s > self._ahead_s.get(stream, 0.0) + _GROWS_S:
+                self._ahead_s[stream], self._grew_s = ahead_s, now_s
+        return now_s - self._grew_s < _CALM_S
 
 
 class StreamClock:
@@ -47,6 +73,10 @@ class StreamClock:
         self._last: tuple[float, float] | None = None
         #: How much later than the quickest packet the newest one came.
         self.lag_s = 0.0
+
+    def expect(self, pts_s: float, now_s: float) -> None:
+        """Learn that what is stamped so has arrived, before it and what lies before it are placed."""
+        self._remember(now_s - pts_s, now_s)
 
     def place(self, pts_s: float | None, now_s: float) -> float:
         """When what is stamped `pts_s` and arrived at `now_s` was; what has no stamp is as old as its arrival."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import os
+import random
 import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -164,3 +170,149 @@ class Relay:
             if not self.swallow.is_set():
                 for each in (one, other):
                     each.close()
+
+
+#: Pieces of a stream, each with the second at which a sender that keeps time sends it.
+Timed = list[tuple[float, bytes]]
+
+
+def transport_stream(source: Path, seconds: float) -> Timed:
+    """A clip again and again as MPEG-TS, in pieces as a live sender would send them."""
+    pieces: Timed = []
+
+    class Sink:
+        now_s = 0.0
+
+        def write(self, content: bytes) -> int:
+            pieces.append((self.now_s, bytes(content)))
+            return len(content)
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip, sink = long_clip(source, Path(folder) / "clip.mkv", seconds), Sink()
+        with (
+            av.open(str(clip)) as reader,
+            av.open(sink, "w", format="mpegts", options={"flush_packets": "1"}) as writer,
+        ):
+            streams = {s.index: writer.add_stream_from_template(s) for s in reader.streams}
+            for packet in reader.demux():
+                if packet.size:  # Matroska keeps no decoding times: FFmpeg finds those of the first packets late
+                    packet.dts = packet.pts - round(0.1 / packet.time_base) if packet.dts is None else packet.dts
+                    sink.now_s = max(sink.now_s, float(packet.dts * packet.time_base))
+                    packet.stream = streams[packet.stream.index]
+                    writer.mux(packet)
+    return pieces
+
+
+class HttpServer:
+    """Streams and refusals over HTTP; a context manager.
+
+    Args:
+        contents: by path: bytes are sent at once, timed pieces when they are due, a number is an error's status, None
+            is silence.
+    """
+
+    def __init__(self, contents: Mapping[str, Timed | bytes | int | None]) -> None:
+        over = self._over = threading.Event()
+        served = self.served = Counter[str]()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                served[self.path] += 1
+                content = contents.get(self.path, 404)
+                if content is None:
+                    over.wait(30)
+                    return
+                if isinstance(content, int):
+                    self.send_error(content)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "application/octet-stream")
+                self.end_headers()
+                started = time.monotonic()
+                for due_s, piece in [(0.0, content)] if isinstance(content, bytes) else content:
+                    if over.wait(max(0.0, started + due_s - time.monotonic())):
+                        return
+                    try:
+                        self.wfile.write(piece)
+                    except OSError:
+                        return
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> HttpServer:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class UdpSender:
+    """A transport stream over UDP at its own pace, of which some packets are lost on the way; a context manager."""
+
+    def __init__(self, pieces: Timed, lost_share: float = 0.0, seed: int = 0) -> None:
+        self.port = free_port()
+        self.lost = 0
+        self._pieces, self._share = pieces, lost_share
+        self._chance = random.Random(seed)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self) -> UdpSender:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        started = time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for due_s, piece in self._pieces:
+                if self._over.wait(max(0.0, started + due_s - time.monotonic())):
+                    return
+                for at in range(0, len(piece), 1316):
+                    if self._chance.random() < self._share:
+                        self.lost += 1
+                        continue
+                    try:
+                        sender.sendto(piece[at : at + 1316], ("127.0.0.1", self.port))
+                    except OSError:
+                        continue  # nobody listens yet
+
+
+class TcpBursts:
+    """Answers each connection with a burst of a stream and hangs up: a server that fails again and again."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> TcpBursts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with client:
+                try:
+                    client.sendall(self._content)
+                except OSError:
+                    continue
