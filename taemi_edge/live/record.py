@@ -100,7 +100,7 @@ class Recorder(QuietOutput):
             draft.rename(raw / f"{clip}.mkv")
         finally:
             draft.unlink(missing_ok=True)
-        if words := [word for moment in moments for word in moment.hop.words]:
+        if words := [word for moment in moments for word in moment.hop.words if word.end_s > start_s]:
             spoken.mkdir(exist_ok=True)
             (spoken / f"{clip}.vtt").write_text(_vtt(words, start_s), encoding="utf-8")
         loss = Loss(
@@ -166,9 +166,7 @@ def _write_clip(file: Path, moments: list[Moment], start_s: float, rate_hz: int)
 
 def _vtt(words: list[Word], start_s: float) -> str:
     cues = [
-        f"{_stamp(word.start_s - start_s)} --> {_stamp(word.end_s - start_s)}\n{word.text}"
-        for word in words
-        if word.start_s >= start_s
+        f"{_stamp(max(0.0, word.start_s - start_s))} --> {_stamp(word.end_s - start_s)}\n{word.text}" for word in words
     ]
     return "\n\n".join(["WEBVTT", *cues]) + "\n"
 

@@ -1,10 +1,10 @@
 """A real RTSP server to break on purpose: gst-rtsp-server, run by Debian's own Python (its bindings are no wheel).
 
-    /usr/bin/python3 rtsp_server.py FILE.mkv PORT [--user NAME --password WORD] [--encode] [--record-to FILE.ts]
+    /usr/bin/python3 rtsp_server.py FILE.mkv PORT [--user NAME --password WORD] [--encode] [--record-to FILE.mkv]
 
 Serves FILE (H.264 and AAC in Matroska) at /live, without encoding it anew unless asked. Reads commands on standard
 input, one a line, and answers each with `ok`: `drop video|audio on|off`, `size WxH` and `rate HZ` (with --encode).
-With --record-to it also takes in what is pushed to /push, as MPEG-TS. It says `ready` once it listens.
+With --record-to it also takes in what is pushed to /push, as Matroska. It says `ready` once it listens.
 """
 
 import argparse
@@ -31,8 +31,9 @@ ENCODED = """
       ! audio/x-raw,format=S16BE ! valve name=audio-valve ! rtpL16pay name=pay1 pt=97 )
 """
 RECORDED = """
-  ( rtph264depay name=depay0 ! h264parse config-interval=-1 ! mpegtsmux name=mux ! filesink location="{file}" sync=false
-    rtpmp4gdepay name=depay1 ! aacparse ! mux. )
+  ( rtph264depay name=depay0 ! h264parse config-interval=-1 ! queue ! matroskamux streamable=true name=mux
+      ! filesink location="{file}" sync=false async=false buffer-mode=unbuffered
+    rtpmp4gdepay name=depay1 ! aacparse ! queue ! mux. )
 """
 
 

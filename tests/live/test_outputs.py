@@ -61,7 +61,7 @@ def test_rtmp_push_goes_on_when_the_server_comes_back(tiny_folder, demo_video, t
 
 
 def test_rtsp_push(tiny_folder, demo_video, lasting_clip, tmp_path, needs_rtsp_server):
-    target = tmp_path / "pushed.ts"
+    target = tmp_path / "pushed.mkv"
     with RtspServer(lasting_clip, "--record-to", str(target)) as server:
         url = server.url.replace("/live", "/push")
         with LiveRun(tmp_path, tiny_folder, f"demo={demo_video}", "--loop", "--push", url) as run:
@@ -69,9 +69,10 @@ def test_rtsp_push(tiny_folder, demo_video, lasting_clip, tmp_path, needs_rtsp_s
             assert run.stop(timeout_s=60) == 0
         time.sleep(0.5)
     count = 0
-    with av.open(str(target)) as container, contextlib.suppress(av.InvalidDataError):  # its last packet is cut
-        for _ in container.decode(video=0):
-            count += 1
+    with av.open(str(target)) as container:
+        for packet in container.demux(video=0):
+            with contextlib.suppress(av.InvalidDataError):  # its last packet is cut
+                count += len(packet.decode())
     assert count > 20
 
 
@@ -149,9 +150,10 @@ def test_losses_are_recorded_in_the_layout_of_a_corpus_and_within_a_size(
             for number in range(1, 4):
                 run.wait_for("audio", "live")
                 run.wait_for("vision", "live")
-                speaker.sendall(b'{"text": "so it is"}\n')
-                made = len(run.predictions)
-                run.wait_until(lambda: len(run.predictions) >= made + 4)  # noqa: B023
+                for wanted in (2, 2):
+                    speaker.sendall(b'{"text": "so it is"}\n')
+                    made = len(run.predictions)
+                    run.wait_until(lambda: len(run.predictions) >= made + wanted)  # noqa: B023
                 server.kill()
                 run.wait_until(lambda: sum("kept" in line for line in run.log) >= number)  # noqa: B023
                 server.start()
@@ -167,7 +169,11 @@ def test_losses_are_recorded_in_the_layout_of_a_corpus_and_within_a_size(
         assert sum(1 for _ in container.decode(video=0)) >= 7
     with av.open(str(kept[-1])) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) > 16_000
-    assert [word.text for word in read_transcript(folder / "transcripts" / "00003.vtt", None)][:3] == ["so", "it", "is"]
+    assert [word.text for word in read_transcript(folder / "transcripts" / "00003.vtt", None)][-3:] == [
+        "so",
+        "it",
+        "is",
+    ]
     (folder / "train_split.csv").write_text(  # labels are for people to add
         "Filename,Admiration,Amusement,Determination,Empathic Pain,Excitement,Joy\n00003,0,0,1,0,0,0\n"
     )
