@@ -53,6 +53,17 @@ class Work:
     window: Mapping[Modality, Array] = field(default_factory=dict)
     fuse: bool = True
 
+    @property
+    def parts(self) -> set[str]:
+        """The parts that have anything to do for it."""
+        asked = {
+            "vision": len(self.pixels),
+            "audio": len(self.sounds),
+            "text": self.ids is not None,
+            "fusion": self.fuse,
+        }
+        return {part for part, wanted in asked.items() if wanted}
+
 
 @dataclass(frozen=True, eq=False)
 class Done:

@@ -8,7 +8,7 @@ same features as one pass over all of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -91,7 +91,10 @@ class Fleet:
         spoiled = [i for i, result in zip(indices, done, strict=True) if result.faults]
         if spoiled:
             done = self._without_faults(indices, done, looked)
-        return [self._prediction(index, result, looked[index]) for index, result in zip(indices, done, strict=True)]
+        return [
+            self._prediction(index, result, looked[index], work.parts)
+            for index, work, result in zip(indices, works, done, strict=True)
+        ]
 
     def encode(self, index: int, looked: Looked) -> None:
         """Take in a hop of one source without predicting."""
@@ -161,9 +164,9 @@ class Fleet:
             raise BackendError(f"{graphs.folder}: expected the same numbers of steps as the engines give")
         self.lost = f"{error}: going on with {graphs.folder} on the CPU"
 
-    def _prediction(self, index: int, done: Done, looked: Looked) -> Prediction:
+    def _prediction(self, index: int, done: Done, looked: Looked, parts: Collection[str]) -> Prediction:
         watch = looked.watch
-        watch.add(done.part_ms)
+        watch.add({part: ms for part, ms in done.part_ms.items() if part in parts})
         watch.total_ms["total"] = (time.perf_counter() - looked.started_s) * 1e3
         if done.intensities is None:
             raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")

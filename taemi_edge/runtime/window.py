@@ -162,7 +162,7 @@ class SourceWindow:
                 self._presence[m].lose(end_s, reason)
             if drop := dropped_at(self.source.drops, m, end_s):
                 self._presence[m].lose(end_s, f"dropped by --drop {drop}")
-        ids = self._new_ids(end_s) if fuse else None
+        ids = self._new_ids(end_s) if fuse and "text" not in looked.losses else None
         window = self.window(end_s) if fuse else {}
         if fuse and "vision" not in window:
             self._reader.face = None
@@ -276,7 +276,7 @@ class SourceWindow:
             self._newest_word_s = spoken[-1].end_s
             self._presence["text"].arrive(self._newest_word_s)
         words = tuple(word.text for word in spoken)
-        if words == self._text.words:
+        if words == self._text.words or not self._presence["text"].at(end_s).usable:
             return None
         ids = self._tokenizer.feeds([" ".join(words)])["ids"][0] if words else np.zeros(0, np.int32)
         self._text = _Text(words, ids)

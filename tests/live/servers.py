@@ -151,7 +151,11 @@ class Relay:
             if self.swallow.is_set():  # the line takes connections and gives nothing
                 threading.Thread(target=self._hold, args=(client,), daemon=True).start()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
             for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
 
