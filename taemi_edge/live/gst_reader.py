@@ -35,7 +35,7 @@ class RgbPicture:
     def __init__(self, pixels: Array) -> None:
         self._pixels = pixels
 
-    def to_ndarray(self, format: str = "rgb24") -> Array:  # noqa: A002  PyAV's own name
+    def to_ndarray(self, format: str = "rgb24", threads: int = 1) -> Array:  # noqa: A002  PyAV's own names
         if format != "rgb24":
             raise ValueError(f"expected rgb24, got {format}")
         return self._pixels
