@@ -141,7 +141,7 @@ class AvReader:
             "HTTPOtherClientError": ("the server refused the request (4xx)", dear_s),
             "ProtocolNotFoundError": ("this FFmpeg does not speak its protocol", dear_s),
             "DecoderNotFoundError": ("its codec cannot be decoded here", dear_s),
-            "InvalidDataError": ("what came is no video or audio that FFmpeg can read", soon_s * 4),
+            "InvalidDataError": ("what came is no video or audio that FFmpeg can read", soon_s),
             "ExitError": ("no answer in time", soon_s),
             "EOFError": ("the sender ended the stream", soon_s),
         }
@@ -160,7 +160,7 @@ class AvReader:
             errno.ENODEV: ("no such device", soon_s * 4),
             errno.EACCES: ("no permission: add the user to the group `video` or `audio`", dear_s),
             errno.EPERM: ("no permission", dear_s),
-            errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s * 4),
+            errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s),
         }
         return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 4)))
 

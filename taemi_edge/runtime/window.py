@@ -121,6 +121,8 @@ class SourceWindow:
         self._text = _Text()
         self._newest_word_s = -1.0
         self._judged: dict[Modality, Presence] = {}
+        #: Streams that were known to be gone at the last hop.
+        self._gone: set[Modality] = set()
 
     @property
     def face(self) -> Face | None:
@@ -160,6 +162,10 @@ class SourceWindow:
         for m in MODALITIES:
             if reason := looked.losses.get(m):
                 self._presence[m].lose(end_s, reason)
+                self._gone.add(m)
+            elif m in self._gone:
+                self._gone.discard(m)
+                self._presence[m].suspect("connected, and nothing usable has come yet")
             if drop := dropped_at(self.source.drops, m, end_s):
                 self._presence[m].lose(end_s, f"dropped by --drop {drop}")
         ids = self._new_ids(end_s) if fuse and "text" not in looked.losses else None

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what the live tests break on purpose, from Debian: an RTSP server, a browser, a broker, a clock to turn. Where
+# that is not allowed the tests that need them skip themselves and say so.
+set -euo pipefail
+
+packages=(gir1.2-gst-rtsp-server-1.0 python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav libasound2-data
+  mosquitto faketime openssl)
+# Ubuntu's chromium is a snap, which needs a running snapd: there the browser test is left out.
+apt-cache policy chromium 2> /dev/null | grep -q snap || packages+=(chromium)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2> /dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get > /dev/null; then
+  echo "install_test_servers.sh: no apt-get here: live tests that need ${missing[*]} are left out"
+  exit 0
+fi
+sudo=
+if [ "$(id -u)" != 0 ]; then
+  if ! sudo -n true 2> /dev/null; then
+    echo "install_test_servers.sh: not allowed to install ${missing[*]}: live tests that need them are left out"
+    exit 0
+  fi
+  sudo=sudo
+fi
+echo "install_test_servers.sh: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -q > /dev/null || true
+for attempt in 1 2 3; do
+  $sudo apt-get install -y -q --no-install-recommends "${missing[@]}" > /dev/null && break
+  echo "install_test_servers.sh: attempt $attempt failed"
+  sleep 5
+done
+# A broker that Debian starts by itself is not wanted: the tests start their own, elsewhere.
+if command -v systemctl > /dev/null; then $sudo systemctl disable --now mosquitto > /dev/null 2>&1 || true; fi
