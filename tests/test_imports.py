@@ -13,6 +13,7 @@ ROOMS = [
     "artefact",
     "build",
     "corpus",
+    "doctor",
     "engine_cache",
     "tensorrt_compiler",
     "errors",
@@ -149,7 +150,9 @@ ENGINES = ["calibrate", "build-engine", "bench"]
 TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 
-@pytest.mark.parametrize("command", ["", "export", "init", "parity", "run", "inspect", "demo", *ENGINES, *TRAINING])
+@pytest.mark.parametrize(
+    "command", ["", "export", "init", "parity", "run", "inspect", "doctor", "demo", *ENGINES, *TRAINING]
+)
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")
     assert done.returncode == 0

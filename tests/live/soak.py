@@ -24,8 +24,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
-from tests.live.servers import Relay, RtspServer, free_port, long_clip
+from tests.live.servers import Relay, RtspServer, free_port, long_clip, rtsp_server_is_there
 
 #: What is promised: a loss is noticed within this, and a server's return within that.
 NOTICE_S, RECOVER_S = 1.5, 2.0
@@ -230,12 +231,12 @@ class Soak:
             self.check(not (gone and ran), f"{where}: {modality} is missing and was encoded")
 
 
-def soak(bundle: Path, minutes: float, seed: int, hop_s: float) -> dict[str, Any]:
+def soak(bundle: Path, source: Path, minutes: float, seed: int, hop_s: float) -> dict[str, Any]:
     """Run it, and say what was seen."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
 
-        clip = long_clip(_real_clip(), folder / "lasting.mkv", 600)  # a server that was killed begins anew
+        clip = long_clip(source, folder / "lasting.mkv", 600)  # a server that was killed begins anew
         words, port = folder / "words.sock", free_port()
         with RtspServer(clip) as cam, RtspServer(clip) as door, Relay(door.port) as relay:
             sources = (f"cam={cam.url}", f"door=rtsp://127.0.0.1:{relay.port}/live")
@@ -281,16 +282,6 @@ def _report(state: Soak, minutes: float, seed: int, health: dict[str, Any]) -> d
     }
 
 
-def _real_clip() -> Path:
-    """The clip that the tests use, from where they keep it."""
-    import os
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taemi-edge" / "test-media"
-    if not (cache / "obama_speech.mp4").is_file():
-        sys.exit("the tests' real clip is not there: run pytest tests/test_real_clip.py once")
-    return cache / "obama_speech.mp4"
-
-
 def draw(report: dict[str, Any], file: Path) -> None:
     """Memory, descriptors and threads over time, with the faults below."""
     from taemi_edge.plots import new_figure
@@ -321,12 +312,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     words = parser.parse_args()
-    from tests.live.servers import rtsp_server_is_there
-
     if not rtsp_server_is_there():
         sys.stdout.write("soak left out: Debian's gst-rtsp-server is not installed (tools/install_test_servers.sh)\n")
         return
-    report = soak(words.bundle, words.minutes, words.seed, words.hop)
+    try:
+        source = fetch_real_clip()
+    except ConnectionError as error:
+        sys.stdout.write(f"soak left out: {error}\n")
+        return
+    report = soak(words.bundle, source, words.minutes, words.seed, words.hop)
     if report["late_share"] > words.most_late:
         report["problems"].append(f"{report['late_share']:.1%} of hops late, {words.most_late:.1%} allowed")
     if words.json:

@@ -62,6 +62,7 @@ def test_a_killed_server_is_noticed_at_once_and_its_return_within_two_seconds(ti
     assert "2 reconnects" in run.log[-1]
 
 
+@pytest.mark.once
 def test_a_server_that_hangs_is_lost_by_silence_and_comes_back(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip) as server, LiveRun(tmp_path, tiny_folder, f"cam={server.url}") as run:
         run.wait_for("audio", "live")
@@ -81,6 +82,7 @@ def test_a_server_that_hangs_is_lost_by_silence_and_comes_back(tiny_folder, last
     check_predictions(run)
 
 
+@pytest.mark.once
 def test_a_line_that_is_half_open_is_lost_by_silence(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip) as server, Relay(server.port) as relay:
         url = f"rtsp://127.0.0.1:{relay.port}/live"
@@ -97,6 +99,7 @@ def test_a_line_that_is_half_open_is_lost_by_silence(tiny_folder, lasting_clip, 
         check_predictions(run)
 
 
+@pytest.mark.once
 def test_one_lost_track_of_two_leaves_the_other_alone(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip) as server, LiveRun(tmp_path, tiny_folder, f"cam={server.url}") as run:
         run.wait_for("audio", "live")
@@ -117,6 +120,7 @@ def test_one_lost_track_of_two_leaves_the_other_alone(tiny_folder, lasting_clip,
     check_predictions(run)
 
 
+@pytest.mark.once
 def test_a_lost_track_that_stays_lost_is_a_reason_to_connect_anew(tiny_folder, lasting_clip, tmp_path):
     words = ("--set", "watch.rebuild_after_s=2")
     with RtspServer(lasting_clip) as server, LiveRun(tmp_path, tiny_folder, f"cam={server.url}", *words) as run:
@@ -126,6 +130,7 @@ def test_a_lost_track_that_stays_lost_is_a_reason_to_connect_anew(tiny_folder, l
         run.wait_for("vision", "live")
 
 
+@pytest.mark.once
 def test_size_and_sample_rate_may_change_on_the_way(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip, "--encode") as server, LiveRun(tmp_path, tiny_folder, f"cam={server.url}") as run:
         run.wait_for("audio", "live")
@@ -144,6 +149,7 @@ def test_size_and_sample_rate_may_change_on_the_way(tiny_folder, lasting_clip, t
     check_predictions(run)
 
 
+@pytest.mark.once
 def test_wrong_credentials_are_named_and_never_logged(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip, "--user", "me", "--password", "right") as server:
         wrong = server.url.replace("//", "//me:wr0ng-secret@")
@@ -157,6 +163,7 @@ def test_wrong_credentials_are_named_and_never_logged(tiny_folder, lasting_clip,
             run.wait_for("vision", "live")
 
 
+@pytest.mark.once
 def test_several_cameras_of_which_one_fails(tiny_folder, lasting_clip, tmp_path):
     with RtspServer(lasting_clip) as good, RtspServer(lasting_clip) as bad:
         nowhere = f"rtsp://127.0.0.1:{free_port()}/live"
@@ -173,6 +180,7 @@ def test_several_cameras_of_which_one_fails(tiny_folder, lasting_clip, tmp_path)
             assert len({p["time_s"] for p in run.predictions[-3:]}) <= 2  # one call for all
 
 
+@pytest.mark.once
 def test_stopping_writes_the_last_predictions_and_a_second_run_takes_the_port(tiny_folder, lasting_clip, tmp_path):
     port = free_port()
     with RtspServer(lasting_clip) as server:
@@ -186,6 +194,7 @@ def test_stopping_writes_the_last_predictions_and_a_second_run_takes_the_port(ti
             assert f"stopping on {signal.Signals(number).name}" in "\n".join(run.log)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_costs_lines_and_not_the_run(tiny_folder, lasting_clip, tmp_path):
     disk = tmp_path / "disk"

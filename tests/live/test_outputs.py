@@ -36,6 +36,7 @@ def test_an_annotated_video_is_whole_after_sigterm(tiny_folder, demo_video, demo
     assert frames[-1] >= 3.0
 
 
+@pytest.mark.once
 def test_rtmp_push_goes_on_when_the_server_comes_back(tiny_folder, demo_video, tmp_path):
     port = free_port()
     url = f"rtmp://127.0.0.1:{port}/live/x"
@@ -60,6 +61,7 @@ def test_rtmp_push_goes_on_when_the_server_comes_back(tiny_folder, demo_video, t
         assert run.stop(timeout_s=60) == 0
 
 
+@pytest.mark.once
 def test_rtsp_push(tiny_folder, demo_video, lasting_clip, tmp_path, needs_rtsp_server):
     target = tmp_path / "pushed.mkv"
     with RtspServer(lasting_clip, "--record-to", str(target)) as server:
@@ -76,6 +78,7 @@ def test_rtsp_push(tiny_folder, demo_video, lasting_clip, tmp_path, needs_rtsp_s
     assert count > 20
 
 
+@pytest.mark.once
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: tools/install_test_servers.sh")
 def test_mqtt_publishes_and_outlives_its_broker(tiny_folder, demo_video, tmp_path):
     paho = pytest.importorskip("paho.mqtt.client")
@@ -133,6 +136,7 @@ def test_mqtt_publishes_and_outlives_its_broker(tiny_folder, demo_video, tmp_pat
         process.wait()
 
 
+@pytest.mark.once
 def test_losses_are_recorded_in_the_layout_of_a_corpus_and_within_a_size(
     tiny_folder, lasting_clip, tmp_path, needs_rtsp_server
 ):

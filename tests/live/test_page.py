@@ -125,6 +125,7 @@ def test_a_page_that_talks_nonsense_is_hung_up_on(served, message):
                 page.recv(10)
 
 
+@pytest.mark.once
 def test_watchers_are_bounded_and_those_that_do_not_read_hold_nobody_up(served):
     run, url = served
     host, port = url.removeprefix("http://").split(":")
@@ -148,6 +149,7 @@ def test_watchers_are_bounded_and_those_that_do_not_read_hold_nobody_up(served):
     run.wait_until(lambda: "taemi_edge_page_watchers 0.0" in get(f"{url}/metrics")[1], 30)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: tools/install_test_servers.sh")
 def test_the_page_in_a_browser(tiny_folder, lasting_clip, demo_video, tmp_path, needs_rtsp_server):
     port = free_port()
@@ -250,6 +252,7 @@ def test_the_token_is_asked_for_and_kept_in_a_cookie(tiny_folder, demo_video, tm
         assert TOKEN not in "\n".join(run.log)
 
 
+@pytest.mark.once
 def test_tls(tiny_folder, demo_video, tmp_path):
     key, certificate, port = tmp_path / "key.pem", tmp_path / "certificate.pem", free_port()
     made = (

