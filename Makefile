@@ -11,7 +11,7 @@ demo: .venv/.demo-ready
 test: .venv/.dev-ready
 	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
-	$(MAKE) --no-print-directory -j2 --output-sync=target device-pythons soak MINUTES=3 MOST_LATE=0.05
+	$(MAKE) --no-print-directory -j2 --output-sync=target device-pythons soak MINUTES=3 MOST_LATE=0.05 PATIENCE=2
 
 # Two workers, a file of tests each: more would share two cores and stretch what is timed.
 check: .venv/.dev-ready .stubs/.ready
@@ -26,10 +26,11 @@ device-pythons: .venv/.dev-ready
 # A live run under random faults: make soak MINUTES=30; results in runs/soak.json and runs/soak.png.
 MINUTES = 30
 MOST_LATE = 0.01
+PATIENCE = 1
 soak: .venv/.dev-ready
 	@mkdir -p runs
 	.venv/bin/taemi-edge export taemi-mobile --output runs/soak-bundle > /dev/null
-	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) \
+	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
 	  --json runs/soak.json --plot runs/soak.png
 
 bench: .venv/.dev-ready

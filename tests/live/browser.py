@@ -52,8 +52,8 @@ class Browser:
     def __enter__(self) -> Browser:
         with self._open as opened:
             opened.callback(self._end)
-            self._socket = opened.enter_context(connect(self._page_address(), max_size=None))
-            for domain in ("Page", "Runtime", "Log", "Network"):
+            self._socket = opened.enter_context(connect(self._page_address(), max_size=None, ping_interval=None))
+            for domain in ("Page", "Runtime", "Log"):
                 self.call(f"{domain}.enable")
             self._open = opened.pop_all()
         return self

@@ -49,6 +49,8 @@ class Soak:
     page: str
     chance: random.Random
     hop_s: float
+    #: How much longer than promised things may take, on cores that others share.
+    patience: float
     problems: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     noticed_s: list[float] = field(default_factory=list)
@@ -87,7 +89,9 @@ class Soak:
             return bool(found)
 
         took_s = self.wait(told, NOTICE_S + 3)
-        self.check(took_s is not None and took_s < NOTICE_S + SLACK_S, f"{kind}: noticed after {took_s} s")
+        self.check(
+            took_s is not None and took_s < NOTICE_S * self.patience + SLACK_S, f"{kind}: noticed after {took_s} s"
+        )
         if took_s is None:
             return
         self.noticed_s.append(took_s)
@@ -97,7 +101,7 @@ class Soak:
 
     def expect_return(self, source: str, modality: str, kind: str, promised_s: float) -> None:
         took_s = self.wait(lambda: self.last(source)["presence"][modality] != "missing", 30)
-        allowed_s = promised_s + self.hop_s + 0.5
+        allowed_s = promised_s * self.patience + self.hop_s + 0.5
         self.check(took_s is not None and took_s < allowed_s, f"{kind}: {source} {modality} back after {took_s} s")
         if took_s is not None:
             self.recovered_s.setdefault(kind, []).append(took_s)
@@ -231,7 +235,7 @@ class Soak:
             self.check(not (gone and ran), f"{where}: {modality} is missing and was encoded")
 
 
-def soak(bundle: Path, source: Path, minutes: float, seed: int, hop_s: float) -> dict[str, Any]:
+def soak(bundle: Path, source: Path, minutes: float, seed: int, hop_s: float, patience: float) -> dict[str, Any]:
     """Run it, and say what was seen."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -243,7 +247,7 @@ def soak(bundle: Path, source: Path, minutes: float, seed: int, hop_s: float) ->
             options = ("--serve", f"127.0.0.1:{port}", "--transcript", f"unix:{words}", "--hop", hop_s)
             with LiveRun(folder, bundle, *sources, *options) as run:
                 page = f"http://127.0.0.1:{port}"
-                state = Soak(run, {"cam": cam, "door": door}, relay, words, page, random.Random(seed), hop_s)
+                state = Soak(run, {"cam": cam, "door": door}, relay, words, page, random.Random(seed), hop_s, patience)
                 state.wait(lambda: run.predictions, 60)
                 state.steady()
                 for passed_s in state.go_on(minutes * 60):
@@ -309,6 +313,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hop", type=float, default=1.0)
     parser.add_argument("--most-late", type=float, default=0.01, help="the share of hops that may be late")
+    parser.add_argument("--patience", type=float, default=1.0, help="how much longer things may take on shared cores")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     words = parser.parse_args()
@@ -320,7 +325,7 @@ def main() -> None:
     except ConnectionError as error:
         sys.stdout.write(f"soak left out: {error}\n")
         return
-    report = soak(words.bundle, source, words.minutes, words.seed, words.hop)
+    report = soak(words.bundle, source, words.minutes, words.seed, words.hop, words.patience)
     if report["late_share"] > words.most_late:
         report["problems"].append(f"{report['late_share']:.1%} of hops late, {words.most_late:.1%} allowed")
     if words.json:
