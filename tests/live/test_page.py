@@ -49,6 +49,7 @@ def served(tiny_folder, demo_video, demo_vtt, tmp_path_factory):
     words = (f"demo={demo_video}", "--loop", "--serve", f"127.0.0.1:{port}", "--transcript", demo_vtt)
     with LiveRun(folder, tiny_folder, *words) as run:
         run.wait_until(lambda: len(run.predictions) >= 4)
+        run.wait_for("audio", "live")
         yield run, f"http://127.0.0.1:{port}"
 
 
@@ -190,11 +191,16 @@ def test_the_page_in_a_browser(tiny_folder, lasting_clip, demo_video, tmp_path, 
             browser.wait_for(f"{root}.greetings >= 1 && chosen === 'demo'")
             browser.wait_for(f"{root}.pictures >= 1")
             # every control has a name, and says so to a screen reader
-            tree = browser.call("Accessibility.getFullAXTree")["nodes"]
-            roles = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n.get("ignored")]
+            roles: list[tuple[str, str]] = []
+
+            def told() -> bool:
+                tree = browser.call("Accessibility.getFullAXTree")["nodes"]
+                roles[:] = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]]
+                return ("radio", "demo") in roles
+
+            run.wait_until(told)
             for role, name in roles:
                 assert name or role not in ("button", "radio", "checkbox", "image", "link"), role
-            assert ("radio", "demo") in roles
             assert any(role == "log" for role, _ in roles)
             # a phone: nothing is wider than the screen; light and dark differ
             browser.resize(360, 740, mobile=True)
