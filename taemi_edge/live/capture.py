@@ -108,7 +108,8 @@ class Capture:
         self._stopping.set()
         for worker in filter(None, (self._worker, *self._abandoned)):
             worker.thread.join(wait_s)
-        self._set_link("stopped", "stopped")
+        if not self.ended:
+            self._set_link("stopped", "stopped")
 
     def losses(self, now_s: float) -> dict[Modality, str]:
         """Which streams are gone at this moment, and why."""
@@ -218,6 +219,7 @@ class _Worker:
                 if not self._capture._again:
                     self._tell("ended", "the file is at its end")
                     return
+                self._sleep(0.01)  # an empty file must not be opened as fast as that can be done
 
     def _connect_once(self, backoff: Backoff) -> None:
         """One connection, from its opening to its end."""

@@ -23,10 +23,12 @@ class LiveState:
     counters: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     @property
-    def status(self) -> Literal["starting", "ok", "degraded", "stuck"]:
-        """`degraded` where a stream that has been there, or should be, is missing; `stuck` where hops stopped."""
+    def status(self) -> Literal["starting", "ok", "degraded", "stuck", "ended"]:
+        """`degraded` where a stream is missing that should not be, `stuck` where hops stopped, `ended` after files."""
         counts, loop = self.loop.counts, self.loop
         now_s = loop.clock.now_s()
+        if all(source.ended for source in loop.sources):
+            return "ended"
         last_s = counts.last_s
         if last_s is None:
             return "starting" if now_s < 30 else "stuck"

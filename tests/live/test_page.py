@@ -23,6 +23,7 @@ from websockets.sync.client import connect
 from tests.live.browser import CHROMIUM, Browser
 from tests.live.running import LiveRun
 from tests.live.servers import RtspServer, free_port
+from tests.media import tone, write_media
 
 PAGE = Path(__file__).parents[2] / "taemi_edge" / "live" / "page"
 TOKEN = "0123456789abcdef-token"
@@ -292,6 +293,18 @@ def test_tls(tiny_folder, demo_video, tmp_path):
             assert json.load(answer)["status"] == "ok"
         with pytest.raises((urllib.error.URLError, ConnectionError, http.client.HTTPException)):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5)
+
+
+def test_after_files_the_page_stays_until_the_run_is_stopped(tiny_folder, tmp_path):
+    clip = write_media(tmp_path / "short.mp4", frame_times_s=[i / 25 for i in range(40)], samples=tone(1.6))
+    port = free_port()
+    with LiveRun(tmp_path, tiny_folder, clip, "--serve", f"127.0.0.1:{port}") as run:
+        run.wait_until(lambda: any("the page stays" in line for line in run.log))
+        status, body, _ = get(f"http://127.0.0.1:{port}/healthz")
+        assert (status, json.loads(body)["status"]) == (200, "ended")
+        assert run.predictions[-1]["reason"]["audio"] == "the file is at its end"
+        assert any("is played at its own pace, once" in line for line in run.log)
+        assert run.stop() == 0
 
 
 def test_a_port_in_use_is_one_sentence(cli, tiny_folder, demo_video):
