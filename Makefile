@@ -21,7 +21,7 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 device-pythons: .venv/.dev-ready
-	tools/test_on_device_pythons.sh
+	nice -n 10 tools/test_on_device_pythons.sh
 
 # A live run under random faults: make soak MINUTES=30; results in runs/soak.json and runs/soak.png.
 MINUTES = 30
