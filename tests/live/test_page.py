@@ -193,8 +193,9 @@ def test_the_page_in_a_browser(tiny_folder, lasting_clip, demo_video, tmp_path, 
             browser.wait_for(f"{root}.pictures >= 1")
             # every control has a name and what changes is said aloud
             unnamed = (
-                "[...document.querySelectorAll('button, input, a, img, [role]')].filter((e) => !e.hidden && !(e.ariaLabel"
-                " || e.alt || e.getAttribute('aria-labelledby') || e.labels?.[0]?.textContent || e.textContent).trim())"
+                "[...document.querySelectorAll('button, input, a, img, [role]')].filter((e) => !e.hidden && "
+                "!(e.ariaLabel || e.alt || e.getAttribute('aria-labelledby') || e.labels?.[0]?.textContent "
+                "|| e.textContent).trim())"
             )
             assert browser.evaluate(f"{unnamed}.map((e) => e.outerHTML)") == []
             assert browser.evaluate("document.querySelector('#sources').getAttribute('role')") == "radiogroup"
