@@ -14,6 +14,7 @@ import av
 from taemi_edge.live.addresses import Address
 from taemi_edge.live.readers import Picture, Sound, SourceGoneError
 from taemi_edge.live.settings import WatchSettings
+from taemi_edge.runtime.sources import is_cover
 from taemi_edge.spec import Modality
 
 #: How often in a row a demuxer may fail before the connection counts as lost.
@@ -35,7 +36,7 @@ class AvReader:
         self._address, self._settings = address, settings
         self._container = self._open()
         try:
-            self._video = self._first("vision", [s for s in self._container.streams.video if not _is_cover(s)])
+            self._video = self._first("vision", [s for s in self._container.streams.video if not is_cover(s)])
             self._audio = self._first("audio", self._container.streams.audio)
             if self._video is None and self._audio is None:
                 found = "; ".join(sorted(set(self.absent.values())))
@@ -178,8 +179,3 @@ class AvReader:
 
 def _strerror(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__)
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a 'video' stream is the cover picture of an audio file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)

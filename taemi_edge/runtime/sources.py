@@ -50,7 +50,7 @@ class MediaFile:
         self.damaged_packets = 0
         self._container = _open(path)
         self.sample_rate_hz = sample_rate_hz
-        self._video = next((s for s in self._container.streams.video if not _is_cover(s)), None)
+        self._video = next((s for s in self._container.streams.video if not is_cover(s)), None)
         self._audio = next(iter(self._container.streams.audio), None)
         if self._video is None and self._audio is None:
             self._container.close()
@@ -207,7 +207,7 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _is_cover(stream: Any) -> bool:
+def is_cover(stream: Any) -> bool:
     """Whether a 'video' stream is the cover picture of an audio file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
