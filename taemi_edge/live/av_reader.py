@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from taemi_edge.spec import Modality
 
 #: How often in a row a demuxer may fail before the connection counts as lost.
 _MAX_STUMBLES = 20
+_ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
 _LARGE_PIXELS = 1920 * 1088
 _SKIPS = ("DEFAULT", "NONREF", "NONKEY")
 #: Enough to know an RTSP stream, whose description names its codecs; opening then takes .2 s instead of 1.4.
@@ -104,6 +107,8 @@ class AvReader:
             options["timeout"] = str(round(settings.open_timeout_s * 1e6))
         elif target.startswith("udp"):
             options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
+        if address.kind == "alsa" and Path(_ALSA_CONFIG).is_file():
+            os.environ.setdefault("ALSA_CONFIG_PATH", _ALSA_CONFIG)  # PyAV's wheels look where they were built
         format_name = {"v4l2": "v4l2", "alsa": "alsa"}.get(address.kind)
         asked_s = time.monotonic()
         try:

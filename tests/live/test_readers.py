@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -253,6 +254,22 @@ def test_a_microphone_by_alsa(tmp_path, monkeypatch):
         assert reader.absent == {"vision": "the source has no picture"}
     finally:
         reader.close()
+
+
+def test_alsas_own_null_device_opens_without_any_setting():
+    if not Path("/usr/share/alsa/alsa.conf").is_file():
+        pytest.skip("ALSA's configuration (libasound2-data) is not installed")
+    script = (
+        "from taemi_edge.live.addresses import parse_address\nfrom taemi_edge.live.readers import open_reader\n"
+        "from taemi_edge.live.settings import WatchSettings\n"
+        "reader = open_reader(parse_address('alsa:null'), WatchSettings())\n"
+        "print(next(iter(reader.items())).sound.samples)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ALSA_CONFIG_PATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert int(done.stdout) > 0, done.stderr
 
 
 @pytest.mark.once
