@@ -168,7 +168,7 @@ class AvReader:
             errno.EPERM: ("no permission", dear_s),
             errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s),
         }
-        return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 4)))
+        return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 2)))
 
     def _io_problem(self) -> str:
         """FFmpeg says `I/O error` for names that nobody knows, for devices that fail and for streams of rubbish."""
