@@ -252,11 +252,15 @@ def _stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def stop(number: int, _frame: object) -> None:
+    def tell(name: str) -> None:
+        log.warning("stopping on %s", name)
         stopping.set()
+
+    def stop(number: int, _frame: object) -> None:
         for each, handler in before.items():
             signal.signal(each, handler)
-        log.warning("stopping on %s", signal.Signals(number).name)
+        # The main thread may hold the event's lock, or the log's, at this very moment: another one can wait for them.
+        threading.Thread(target=tell, args=(signal.Signals(number).name,), name="stopping", daemon=True).start()
 
     for number in before:
         signal.signal(number, stop)
