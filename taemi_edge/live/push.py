@@ -42,12 +42,14 @@ class Push(QuietOutput):
         self.connections = 0
 
     def on_moment(self, moment: Moment) -> None:
-        if self._container is None and (not moment.hop.frames or not self._connect()):
+        stream = self._stream
+        if stream is None and moment.hop.frames:
+            stream = self._connect()
+        if stream is None:
             return
         try:
-            assert self._stream is not None  # noqa: S101  made with the container
-            self._stream.say(moment.hop.words)
-            self._stream.add(self._container, moment.hop.frames, moment.hop.samples, moment.prediction, moment.face)
+            stream.say(moment.hop.words)
+            stream.add(self._container, moment.hop.frames, moment.hop.samples, moment.prediction, moment.face)
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
         else:
@@ -62,9 +64,9 @@ class Push(QuietOutput):
         except (av.FFmpegError, OSError):
             log.warning("--push %s: the server was gone before the end", self._shown)
 
-    def _connect(self) -> bool:
+    def _connect(self) -> AnnotatedStream | None:
         if time.monotonic() < self._next_try_s:
-            return False
+            return None
         try:
             self._container = av.open(
                 self._target,
@@ -75,10 +77,10 @@ class Push(QuietOutput):
             )
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
-            return False
+            return None
         self._stream = AnnotatedStream(self._rate_hz, Fraction(25), live=True)
         self.connections += 1
-        return True
+        return self._stream
 
     def _lose(self, error: Exception) -> None:
         wait_s = self._backoff.next_s(30.0)

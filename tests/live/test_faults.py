@@ -128,6 +128,8 @@ def test_a_lost_track_that_stays_lost_is_a_reason_to_connect_anew(tiny_folder, l
         server.tell("drop audio on")
         run.wait_until(lambda: any("did not come back" in str(p["reason"]) for p in run.predictions), 10)
         run.wait_for("vision", "live")
+        assert run.stop() == 0
+    assert " 0 reconnects" not in run.log[-1]
 
 
 @pytest.mark.once
