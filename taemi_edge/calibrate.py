@@ -121,7 +121,8 @@ def calibrate_bundle(
     """Calibrate a bundle on a corpus, whole or not at all.
 
     Ranges, exclusions and FP16 islands come from clips of the train split; what they cost is measured on clips of the
-    test split (else valid, else train clips that were not used).
+    test split (else valid, else a quarter of the train clips, which is then not used for ranges). Without labels it is
+    measured against FP32 alone.
 
     Args:
         corpus: None with `ranges` alone: the graphs are then made and not judged.
@@ -287,8 +288,11 @@ def _choose_clips(corpus: Corpus, recipe: CalibrationRecipe) -> tuple[list[Clip]
         random.Random(recipe.seed).shuffle(clips)  # noqa: S311  (a draw of clips, not a secret)
     train = usable["train"] or usable["valid"]
     others = usable["test"] + (usable["valid"] if usable["train"] else [])
+    if not others:
+        kept_back = min(recipe.held_out, max(len(train) // 4, min(recipe.min_clips, len(train) - recipe.min_clips)))
+        train, others = train[kept_back:], train[:kept_back]
     calibrating = train[: recipe.clips]
-    judging = (others or train[recipe.clips :])[: recipe.held_out]
+    judging = others[: recipe.held_out]
     for what, clips in (("calibrate on (split train)", calibrating), ("judge on (split test or valid)", judging)):
         least = min(recipe.min_clips, recipe.held_out) if clips is judging else recipe.min_clips
         if len(clips) < least:

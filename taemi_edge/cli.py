@@ -218,7 +218,7 @@ def calibrate(
     with shown_steps() as step, shown_counts() as counted:
         result = calibrate_bundle(
             bundle,
-            None if data is None else open_corpus(data, transcripts),
+            None if data is None else open_corpus(data, transcripts, needs_labels=False),
             loaded,
             folder,
             ranges=ranges,

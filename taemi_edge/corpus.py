@@ -35,11 +35,11 @@ _TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled clip and what lies on disk of it; None where there is nothing."""
+    """One clip and what lies on disk of it; None where there is nothing."""
 
     id: str
     split: str
-    #: Intensities in [0, 1], in the order of `EMOTIONS`.
+    #: Intensities in [0, 1], in the order of `EMOTIONS`; NaN in a corpus without labels.
     labels: tuple[float, ...]
     video: Path | None
     audio: Path | None
@@ -74,7 +74,7 @@ class SyntheticMark(Frozen, frozen=True):
 
 @dataclass(frozen=True)
 class Corpus:
-    """All labelled clips of a folder."""
+    """All labelled clips of a folder; where it has no labels and none are asked for, all clips."""
 
     folder: Path
     clips: tuple[Clip, ...]
@@ -103,11 +103,13 @@ def is_corpus(folder: Path) -> bool:
     return any((folder / f"{split}_split.csv").is_file() for split in SPLITS)
 
 
-def open_corpus(folder: Path, transcripts: Path | None = None) -> Corpus:
+def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
     """Read the label files and look which media are there.
 
     Args:
         transcripts: where transcripts lie; `transcripts` inside the corpus by default.
+        needs_labels: where not, a folder without a label file is a corpus as well: all its clips are of the split
+            `train`, as those are that `taemi-edge run --record` keeps.
 
     Raises:
         CorpusError: no label file; a column that is missing; a label outside [0, 1]; an id twice, or none that is one.
@@ -118,7 +120,8 @@ def open_corpus(folder: Path, transcripts: Path | None = None) -> Corpus:
         (0.333, 0.333, 0.0, 0.0, 0.333, 0.0)
     """
     files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
-    if not files:
+    ids = [] if files or needs_labels else _ids_of_media(folder)
+    if not files and not ids:
         found = "a folder without one" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
         raise CorpusError(
             f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file, found {found}"
@@ -126,7 +129,8 @@ def open_corpus(folder: Path, transcripts: Path | None = None) -> Corpus:
     if transcripts is not None and not transcripts.is_dir():
         raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")
     spoken = transcripts or folder / "transcripts"
-    clips: dict[str, Clip] = {}
+    unknown = (float("nan"),) * len(COLUMNS)
+    clips = {clip_id: _clip(folder, spoken, SPLITS[0], clip_id, unknown) for clip_id in ids}
     for file in files:
         split = file.name.removesuffix("_split.csv")
         for line, clip_id, labels in read_labels(file):
@@ -168,6 +172,12 @@ def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
                 yield rows.line_num, _clip_id(row["Filename"], where), labels
         except (csv.Error, UnicodeDecodeError) as error:
             raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
+
+
+def _ids_of_media(folder: Path) -> list[str]:
+    """The clips of a folder that nobody has labelled."""
+    found = [entry.stem for name in ("raw", "audio", "face_images") for entry in (folder / name).glob("[0-9]*")]
+    return sorted({name for name in found if len(name) == 5 and name.isascii() and name.isdigit()})
 
 
 def _clip_id(text: str | None, where: str) -> str:

@@ -68,7 +68,9 @@ def pearson_of(x: Array, y: Array) -> float | None:
 
 
 def mean_pearson(predicted: Array, labels: Array) -> float | None:
-    """The field's metric alone: the mean over the emotions of Pearson over all clips."""
+    """The field's metric alone: the mean over the emotions of Pearson over all clips; None where labels are NaN."""
+    if np.isnan(labels).any():
+        return None
     return _mean([pearson_of(predicted[:, i], labels[:, i]) for i in range(len(EMOTIONS))])
 
 

@@ -30,6 +30,8 @@ from taemi_edge.spec import Array
 #: Told what is being done, the seconds of media that are done, and how many there are (None: unknown).
 Progress = Callable[[str, float, float | None], None]
 
+_MOST_LINE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -212,10 +214,14 @@ def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iter
 
 
 class JsonLines:
-    """Whole lines into a file or standard output; a file is made with its first line and never ends in half a one."""
+    """Whole lines into a file or standard output; a file is made with its first line and never ends in half a one.
 
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
+    Args:
+        append: go on behind what a file holds already, as a service that is started again must.
+    """
+
+    def __init__(self, file: Path | None, append: bool = False) -> None:
+        self.file, self._append = file, append
         self._stream: IO[bytes] | None = None
 
     def write(self, line: str) -> None:
@@ -226,8 +232,10 @@ class JsonLines:
         try:
             if self._stream is None:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                self._stream = self.file.open("wb", buffering=0)
-            before = self._stream.tell()
+                self._stream = self.file.open("ab" if self._append else "wb", buffering=0)
+                if self._append:
+                    self._end_half_a_line()
+            before = os.fstat(self._stream.fileno()).st_size
             content = line.encode() + b"\n"
             if self._stream.write(content) != len(content):
                 self._stream.truncate(before)
@@ -235,6 +243,19 @@ class JsonLines:
                 raise OSError(28, os.strerror(28))
         except OSError as error:
             raise write_error(self.file, error) from error
+
+    def _end_half_a_line(self) -> None:
+        """Cut off what a power cut left of a line; anything else that lacks a line end gets one."""
+        if self.file is None or not self.file.is_file():
+            return
+        with self.file.open("r+b") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, end - _MOST_LINE_BYTES))
+            half = stream.read().rpartition(b"\n")[2]
+            if half.startswith(b"{") and not half.endswith(b"}"):
+                stream.truncate(end - len(half))
+            elif half:
+                stream.write(b"\n")
 
     def __enter__(self) -> JsonLines:
         return self

@@ -123,10 +123,8 @@ def print_calibration(result: CalibrationResult) -> None:
                 ", ".join(record.excluded.get(part, {})) if flavour == "int8" else "",
             )
     make_console().print(table)
-    typer.echo(
-        "mean Pearson on labels, all parts: "
-        + ", ".join(f"{k} {_number(v, 4)}" for k, v in record.mean_pearson.items())
-    )
+    on_labels = ", ".join(f"{k} {_number(v, 4)}" for k, v in record.mean_pearson.items() if v is not None)
+    typer.echo(f"mean Pearson on labels, all parts: {on_labels or 'the clips have none: judged against FP32 alone'}")
     typer.echo(
         f"ranges by {', '.join(f'{part}: {method}' for part, method in record.methods.items())}; {record.seconds:.0f} s"
     )

@@ -96,6 +96,23 @@ def test_another_machine_makes_the_same_graphs_of_the_ranges(calibrated, tiny_fo
     assert again.manifest.calibration.clips == 6
 
 
+def test_clips_without_labels_are_judged_against_fp32_alone(cli, tiny_folder, corpus_folder, tmp_path):
+    """As `run --record` keeps them."""
+    folder = Path(shutil.copytree(corpus_folder, tmp_path / "losses"))
+    for file in folder.glob("*_split.csv"):
+        file.unlink()
+    settings = {"min_clips": "4", "held_out": "4", "trial_clips": "2", "methods": '["minmax"]', "budget.pearson": "0.5"}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    done = cli("calibrate", tiny_folder, "--data", folder, "--output", tmp_path / "out", "--workers", 1, *words)
+    assert done.returncode == 0, done.stderr
+    assert "the clips have none: judged against FP32 alone" in done.stdout
+    record = open_bundle(tmp_path / "out").manifest.calibration
+    assert record.held_out >= 4
+    assert record.mean_pearson == dict.fromkeys(("fp32", "fp16", "int8"))
+    assert record.closeness["audio"]["int8"].pearson > 0.5
+    refused(cli("extract", tiny_folder, "--data", folder, "--output", tmp_path / "store"), "train_split.csv")
+
+
 def test_ranges_of_other_weights_are_refused(calibrated, tiny_folder, tmp_path):
     content = msgspec.json.decode((calibrated.folder / "ranges.json").read_bytes(), type=RangesFile)
     other = msgspec.structs.replace(content.parts["text"], weights_sha256="0" * 64)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the live tests break on purpose, from Debian: an RTSP server, a browser, a broker, a clock to turn. Where
-# that is not allowed the tests that need them skip themselves and say so.
+# Installs what the live tests break on purpose, from Debian: an RTSP server, a browser, a broker, a sound server, a clock
+# to turn. Where that is not allowed the tests that need them skip themselves and say so.
 set -euo pipefail
 
 packages=(gir1.2-gst-rtsp-server-1.0 python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav libasound2-data
-  mosquitto faketime openssl)
+  mosquitto faketime openssl pulseaudio)
 # Ubuntu's chromium is a snap, which needs a running snapd: there the browser test is left out.
 apt-cache policy chromium 2> /dev/null | grep -q snap || packages+=(chromium)
 

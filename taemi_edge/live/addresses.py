@@ -22,7 +22,8 @@ Kind = Literal["file", "url", "v4l2", "alsa", "gst"]
 URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<text>.+)", re.DOTALL)
-_USER_INFO = re.compile(r"(?<=://)[^/@\s\"']*@")
+#: Up to the last @: a password may hold one, and, mistyped, a slash.
+_USER_INFO = re.compile(r"(?<=://)(?:[^/\s\"']*|[^/:\s\"']*:(?!\d+/)[^\s\"']*)@")
 _QUERY = re.compile(r"(?<==)[^&\s\"']+")
 _SECRET = re.compile(
     r"\b(user-pw|user-id|password|passwd|token|secret|key)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&]+)", re.IGNORECASE

@@ -103,9 +103,13 @@ class Capture:
         self._worker = _Worker(self)
         self._worker.thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Let the thread end when it can; returns at once."""
+        self._stopping.set()
+
     def stop(self, wait_s: float = 5.0) -> None:
         """End the thread; one that hangs in a driver is left behind."""
-        self._stopping.set()
+        self.ask_to_stop()
         for worker in filter(None, (self._worker, *self._abandoned)):
             worker.thread.join(wait_s)
         if not self.ended:
@@ -120,7 +124,7 @@ class Capture:
         for modality in self.modalities:
             if modality in worker.absent:
                 losses[modality] = worker.absent[modality]
-            elif now_s - worker.arrived_s[modality] > self._settings.lost_after_s:
+            elif now_s - worker.arrived_s.get(modality, now_s) > self._settings.lost_after_s:
                 losses[modality] = f"nothing came for more than {self._settings.lost_after_s:g} s"
         return losses
 

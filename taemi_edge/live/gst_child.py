@@ -4,8 +4,8 @@
 
 GStreamer's bindings come with the system (JetPack, Debian), not from PyPI, and a hardware decoder that hangs can only
 be stopped with its process. Each message is a header (kind, three numbers, time in ns or -1, size) and its bytes: "V"
-width, height, 0, RGB; "A" rate, channels, 0, float32 interleaved; "E" text of an error; "Z" the end. It ends when its
-standard input is closed. Knows nothing of the package it comes with.
+width, height, which of FORMATS, pixels; "A" rate, channels, 0, float32 interleaved; "E" text of an error; "Z" the end.
+It ends when its standard input is closed. Knows nothing of the package it comes with.
 """
 
 import os
@@ -21,7 +21,10 @@ gi.require_version("GstApp", "1.0")
 from gi.repository import GLib, Gst, GstApp  # noqa: E402, F401  GstApp gives appsinks their methods
 
 HEADER = struct.Struct("<c3iqI")
-CAPS = "video/x-raw,format=RGB;audio/x-raw,format=F32LE,layout=interleaved"
+#: Those with a fourth byte are what a Jetson's nvvidconv gives: nothing is left to convert on the CPU.
+FORMATS = ("RGB", "BGR", "RGBx", "RGBA", "BGRx", "BGRA")
+CAPS = f"video/x-raw,format={{ {', '.join(FORMATS)} }};audio/x-raw,format=F32LE,layout=interleaved"
+TAKES = "an appsink takes RGB, BGR, RGBA or BGRx and F32LE: put videoconvert or audioconvert before it"
 
 lock = threading.Lock()
 
@@ -49,11 +52,11 @@ def pull(sink: Any) -> None:
         content = buffer.extract_dup(0, buffer.get_size())
         if structure.get_name() == "video/x-raw":
             width, height = structure.get_value("width"), structure.get_value("height")
-            stride = len(content) // height
-            if stride != width * 3:  # GStreamer pads rows to four bytes
-                rows = (content[y * stride : y * stride + width * 3] for y in range(height))
-                content = b"".join(rows)
-            tell(b"V", (width, height, 0), pts, content)
+            layout = structure.get_value("format")
+            row, stride = width * (3 if len(layout) == 3 else 4), len(content) // height
+            if stride != row:  # GStreamer pads rows to four bytes
+                content = b"".join(content[y * stride : y * stride + row] for y in range(height))
+            tell(b"V", (width, height, FORMATS.index(layout)), pts, content)
         else:
             tell(b"A", (structure.get_value("rate"), structure.get_value("channels"), 0), pts, content)
 
@@ -77,8 +80,7 @@ def main() -> None:
         tell(b"E", content=b"expected a pipeline that ends in an appsink")
         return
     for sink in sinks:
-        if sink.get_property("caps") is None:
-            sink.set_property("caps", Gst.Caps.from_string(CAPS))
+        sink.set_property("caps", Gst.Caps.from_string(CAPS))
         sink.set_property("max-buffers", 10)
         sink.set_property("drop", True)
     if pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
@@ -95,9 +97,12 @@ def bus_error(pipeline: Any) -> None:
     kinds = Gst.MessageType.ERROR | Gst.MessageType.EOS
     message = pipeline.get_bus().timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
     if message.type == Gst.MessageType.ERROR:
-        tell(b"E", content=message.parse_error()[0].message.encode())
+        error, details = message.parse_error()
+        text = TAKES if "not-negotiated" in (details or "") else error.message
+        tell(b"E", content=text.encode())
     else:
         tell(b"Z")
 
 
 main()
+os._exit(0)  # pipeline and threads end with the process: nothing here has to be put away

@@ -21,24 +21,27 @@ from taemi_edge.spec import Array, Modality
 
 _HEADER = struct.Struct("<c3iqI")
 _CHILD = Path(__file__).with_name("gst_child.py")
-#: An 8K picture in RGB; more is damage.
-_MAX_BYTES = 7680 * 4320 * 3
+#: Channels of the pixels, and whether blue comes first, in the order of the child's FORMATS.
+_FORMATS = ((3, False), (3, True), (4, False), (4, False), (4, True), (4, True))
+#: An 8K picture; more is damage.
+_MAX_BYTES = 7680 * 4320 * 4
 _LAYOUTS = {1: "mono", 2: "stereo"}
 BINDINGS = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
 
 
-class RgbPicture:
-    """Pixels that are RGB already, with the one method of PyAV's frames that is asked for."""
+class RawPicture:
+    """Pixels (H, W, 3 or 4), with the one method of PyAV's frames that is asked for."""
 
     rotation = 0
 
-    def __init__(self, pixels: Array) -> None:
-        self._pixels = pixels
+    def __init__(self, pixels: Array, is_bgr: bool) -> None:
+        self._pixels, self._is_bgr = pixels, is_bgr
 
     def to_ndarray(self, format: str = "rgb24", threads: int = 1) -> Array:  # noqa: A002  PyAV's own names
+        """RGB, uint8 (H, W, 3)."""
         if format != "rgb24":
             raise ValueError(f"expected rgb24, got {format}")
-        return self._pixels
+        return np.ascontiguousarray(self._pixels[..., 2::-1] if self._is_bgr else self._pixels[..., :3])
 
 
 class GstReader:
@@ -62,15 +65,16 @@ class GstReader:
 
     def items(self) -> Iterator[Picture | Sound]:
         while True:
-            kind, first, second, _, pts_ns, size = _HEADER.unpack(self._read(_HEADER.size))
+            kind, first, second, layout, pts_ns, size = _HEADER.unpack(self._read(_HEADER.size))
             if size > _MAX_BYTES:
                 raise SourceGoneError("the pipeline's process talks nonsense", self._settings.retry_most_s)
             content = self._read(size)
             pts_s = None if pts_ns < 0 else pts_ns / 1e9
             if kind == b"V":
                 self._waits_s = self._settings.read_timeout_s
-                pixels = np.frombuffer(content, np.uint8).reshape(second, first, 3)
-                yield Picture(pts_s, RgbPicture(pixels))
+                channels, is_bgr = _FORMATS[layout]
+                pixels = np.frombuffer(content, np.uint8).reshape(second, first, channels)
+                yield Picture(pts_s, RawPicture(pixels, is_bgr))
             elif kind == b"A":
                 self._waits_s = self._settings.read_timeout_s
                 values = np.frombuffer(content, np.float32)[None]

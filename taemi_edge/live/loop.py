@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from taemi_edge.live.clock import SessionClock
@@ -84,6 +85,7 @@ class LiveLoop:
         self.counts = HopCounts()
         #: Set by whoever wants the run to end.
         self.stopping = threading.Event()
+        self._telling = threading.Lock()
         self._pool = ThreadPoolExecutor(max(1, min(8, len(self.sources))), thread_name_prefix="look")
 
     def run(self, duration_s: float | None = None) -> None:
@@ -103,9 +105,11 @@ class LiveLoop:
         finally:
             over.set()
             watch.join()
-            for source in self.sources:
-                for capture in source.captures:
-                    capture.stop()
+            captures = [capture for source in self.sources for capture in source.captures]
+            for capture in captures:
+                capture.ask_to_stop()
+            for capture in captures:
+                capture.stop()
             self._pool.shutdown()
 
     def _make_hops(self, duration_s: float | None) -> None:
@@ -136,7 +140,8 @@ class LiveLoop:
             moment = Moment(hops[index], prediction, self.fleet.windows[index].face, self.fleet.windows[index].words)
             for output in self.outputs:
                 output.on_moment(moment)
-            self._tell(self.lamps.after_hop(prediction, self.sources[index].losses(made_s)))
+            losses = self.sources[index].losses(made_s)
+            self._change(partial(self.lamps.after_hop, prediction, losses))
 
     def _look(self, index: int, hop: Hop) -> Looked:
         """Find a source's faces; where that fails, its picture is lost and the others go on."""
@@ -153,10 +158,16 @@ class LiveLoop:
         while not over.wait(WATCH_EVERY_S):
             now_s = self.clock.now_s()
             for source in self.sources:
-                source.watch(now_s)
-                self._tell(self.lamps.after_watch(source.name, source.losses(now_s), now_s))
+                try:
+                    source.watch(now_s)
+                    losses = source.losses(now_s)
+                    self._change(partial(self.lamps.after_watch, source.name, losses, now_s))
+                except Exception:  # without its watch no loss would ever be noticed again
+                    log.exception("%s: it could not be looked after", source.name)
 
-    def _tell(self, events: Sequence[PresenceEvent]) -> None:
-        for event in events:
-            for output in self.outputs:
-                output.on_event(event)
+    def _change(self, lamps: Callable[[], Sequence[PresenceEvent]]) -> None:
+        """Change lamps and tell it, in one: the loop and the watch both do, and events keep their order."""
+        with self._telling:
+            for event in lamps():
+                for output in self.outputs:
+                    output.on_event(event)

@@ -49,6 +49,7 @@ class MqttOutput(QuietOutput):
         self._client.on_connect, self._client.on_disconnect = self._connected, self._disconnected
         self._client.on_connect_fail = lambda *_: self._tell("cannot be reached")
         self._said: str | None = None
+        self._presence: dict[str, str] = {}
         host, port = host_and_port(config.broker, names=True)
         self._client.connect_async(host, port, keepalive=30)
         self._client.loop_start()
@@ -60,7 +61,8 @@ class MqttOutput(QuietOutput):
 
     def on_event(self, event: PresenceEvent) -> None:
         topic = f"{self._topic}/{_level(event.source)}/presence/{event.modality}"
-        self._client.publish(topic, event.to_json(), retain=True)
+        self._presence[topic] = event.to_json()
+        self._client.publish(topic, self._presence[topic], retain=True)
 
     def close(self) -> None:
         if self._client.is_connected():
@@ -74,6 +76,8 @@ class MqttOutput(QuietOutput):
         else:
             self._tell("is connected")
             client.publish(f"{self._topic}/status", "online", retain=True)
+            for topic, event in list(self._presence.items()):  # a broker that was started anew may have kept nothing
+                client.publish(topic, event, retain=True)
 
     def _disconnected(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if code.is_failure:

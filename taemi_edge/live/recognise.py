@@ -52,8 +52,7 @@ class LiveRecogniser:
         self._stopped = False
         self._language: str | None = None
         self._failure: Exception | None = None
-        #: Seconds of sound that were given up because recognition did not keep up.
-        self.given_up_s = 0.0
+        self._given_up_s = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recognise", daemon=True)
         self._thread.start()
@@ -68,6 +67,10 @@ class LiveRecogniser:
                 self._append(piece)
             if self._fresh >= STEP_S * SAMPLE_RATE_HZ:
                 self._changed.notify()
+
+    def seconds_given_up(self) -> int:
+        """How much sound was left out because recognition did not keep up."""
+        return round(self._given_up_s)
 
     def stop(self) -> None:
         with self._changed:
@@ -85,7 +88,7 @@ class LiveRecogniser:
         excess = len(self._sound) - round(2 * MOST_S * SAMPLE_RATE_HZ)
         if excess > 0:
             self._forget(excess)
-            self.given_up_s += excess / SAMPLE_RATE_HZ
+            self._given_up_s += excess / SAMPLE_RATE_HZ
 
     def _forget(self, samples: int) -> None:
         self._sound = self._sound[samples:]
@@ -110,6 +113,7 @@ class LiveRecogniser:
                 excess = len(self._sound) - round(MOST_S * SAMPLE_RATE_HZ)
                 if excess > 0:
                     self._forget(excess)
+                    self._given_up_s += excess / SAMPLE_RATE_HZ
                 sound, start_s = self._sound.copy(), self._start_s
             try:
                 self._recognise(recogniser, sound, start_s)

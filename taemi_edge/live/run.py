@@ -91,7 +91,7 @@ def run_live(bundle: Bundle, config: LiveConfig, on_serving: Callable[[str], Non
         loop = LiveLoop(fleet, sources, clock, hop_s, config.settle_s, [])
         state = LiveState(loop)
         _listen(stack, config, state, inboxes, clock)
-        _recognise(stack, config, sources, inboxes, manifest.audio.sample_rate_hz)
+        _recognise(stack, config, state, inboxes, manifest.audio.sample_rate_hz)
         _open_outputs(stack, config, state, manifest.audio.sample_rate_hz, on_serving)
         with _stopping_on_signals(loop.stopping):
             loop.run(config.duration_s)
@@ -171,18 +171,20 @@ def _listen(
 def _recognise(
     stack: ExitStack,
     config: LiveConfig,
-    sources: Sequence[LiveSource],
+    state: LiveState,
     inboxes: dict[str, WordInbox],
     sample_rate_hz: int,
 ) -> None:
     """Start a recogniser for each source that asks for one."""
-    for described, source in zip(config.source, sources, strict=True):
+    for described, source in zip(config.source, state.loop.sources, strict=True):
         if described.asr:
             from taemi_edge.live.recognise import LiveRecogniser
 
             recogniser = LiveRecogniser(inboxes[source.name], config.asr_model, sample_rate_hz)
             stack.callback(recogniser.stop)
             source.on_sound = recogniser.hear
+            name = f"seconds of {source.name} that were not recognised in time"
+            state.counters[name] = recogniser.seconds_given_up
 
 
 def _open_outputs(
@@ -190,11 +192,11 @@ def _open_outputs(
 ) -> None:
     """Everything that predictions and events go to; the page last, when all it shows is there."""
     loop, counters = state.loop, state.counters
-    predictions = PredictionLines(stack.enter_context(JsonLines(_path(config.output))), "predictions")
+    predictions = PredictionLines(stack.enter_context(JsonLines(_path(config.output), append=True)), "predictions")
     loop.outputs.append(predictions)
     counters["prediction lines lost"] = lambda: predictions.lost
     if config.events:
-        events = EventLines(stack.enter_context(JsonLines(_path(config.events))), "events")
+        events = EventLines(stack.enter_context(JsonLines(_path(config.events), append=True)), "events")
         loop.outputs.append(events)
         counters["event lines lost"] = lambda: events.lost
     if config.annotate:

@@ -143,7 +143,10 @@ class PageServer(QuietOutput):
     # ------------------------------------------------------------------------------------------ the server's thread
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except Exception:
+            log.exception("the page is no longer served; predictions go on")
 
     async def _serve(self) -> None:
         self._event_loop = asyncio.get_running_loop()
@@ -200,9 +203,9 @@ class PageServer(QuietOutput):
             return
         await websocket.accept()
         watcher = _Watcher(next(iter(self._sources)))
+        self._watchers.add(watcher)  # before the greeting, which must miss nothing; the page skips what it has
         watcher.waiting.append(self._hello())
         watcher.something.set()
-        self._watchers.add(watcher)
         listening = asyncio.create_task(self._listen(websocket, watcher))
         sending = asyncio.create_task(self._send(websocket, watcher))
         try:
@@ -262,7 +265,11 @@ class PageServer(QuietOutput):
                 if frame is None or frame is shown.get(name):
                     continue
                 shown[name] = frame
-                picture = await asyncio.to_thread(_jpeg, frame)
+                try:
+                    picture = await asyncio.to_thread(_jpeg, frame)
+                except Exception:  # a strange picture must not end all others
+                    log.debug("page: a picture cannot be shown", exc_info=True)
+                    continue
                 for watcher in watchers:
                     watcher.picture = picture
                     watcher.something.set()

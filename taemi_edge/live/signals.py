@@ -6,6 +6,7 @@ camera or a microphone that has failed while its stream goes on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.runtime.hops import Frame, Samples
 from taemi_edge.spec import Array
+
+log = logging.getLogger("taemi_edge.live")
 
 #: On 0 to 255: brighter than this nowhere, and a picture is black. Limited-range video's black is 0 after conversion.
 _BLACK = 20
@@ -40,7 +43,11 @@ class PictureCheck:
         return usable, reason
 
     def _problem(self, frame: Frame) -> str | None:
-        thumbnail = frame.image[::_STRIDE, ::_STRIDE]
+        try:
+            thumbnail = frame.image[::_STRIDE, ::_STRIDE]
+        except Exception:  # whatever a strange pixel format sets off
+            log.debug("a picture cannot be converted", exc_info=True)
+            return "its picture cannot be converted"
         same = self._last is not None and np.array_equal(thumbnail, self._last)
         black = int(thumbnail.max(initial=0)) <= _BLACK
         self._last = thumbnail.copy()

@@ -116,10 +116,12 @@ def test_mqtt_publishes_and_outlives_its_broker(tiny_folder, demo_video, tmp_pat
             assert json.loads(heard[f"{name}/presence/vision"][-1])["to"] == "live"
             process.kill()
             process.wait()
+            heard[f"{name}/presence/vision"].clear()
             made, told = len(run.predictions), len(heard[f"{name}/prediction"])
             run.wait_until(lambda: len(run.predictions) >= made + 3)
             process = broker()
             run.wait_until(lambda: len(heard[f"{name}/prediction"]) > told + 2, 20)
+            run.wait_until(lambda: heard[f"{name}/presence/vision"])  # the new broker knew nothing of it
             assert run.stop() == 0
             until = time.monotonic() + 5
             while heard["site/status"][-1] != b"offline" and time.monotonic() < until:

@@ -14,10 +14,11 @@ from taemi_edge.live.addresses import default_name, looks_live, parse_address, s
 from taemi_edge.live.backoff import Backoff
 from taemi_edge.live.clock import JUMP_S, SessionClock, StreamClock
 from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
-from taemi_edge.live.gst_reader import RgbPicture
+from taemi_edge.live.gst_reader import RawPicture
 from taemi_edge.live.mailbox import Mailbox
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.live.signals import PictureCheck, SoundCheck
+from taemi_edge.run import JsonLines
 from taemi_edge.runtime.hops import Frame, Samples
 
 SETTINGS = WatchSettings()
@@ -90,7 +91,7 @@ def test_waits_grow_up_to_their_cap(seed: int, first: float, cap: float):
 
 def frame(time_s: float, value: int = 128, noise: int = 3) -> Frame:
     pixels = np.random.default_rng(round(time_s * 1000)).integers(-noise, noise + 1, (48, 64, 3)) + value
-    return Frame(time_s, RgbPicture(np.clip(pixels, 0, 255).astype(np.uint8)))
+    return Frame(time_s, RawPicture(np.clip(pixels, 0, 255).astype(np.uint8), is_bgr=False))
 
 
 def sound(time_s: float, level: float) -> Samples:
@@ -156,6 +157,38 @@ def test_silence_is_never_told_before_its_time(levels: list[float]):
         assert (reason is not None) == (quiet > round(SETTINGS.silent_after_s / 0.1))
 
 
+def test_a_picture_that_cannot_be_converted_is_a_loss_and_no_failure():
+    class Strange:
+        def to_ndarray(self, **_: object) -> None:
+            raise ValueError("conversion from p010be is not supported")
+
+    frames, reason = PictureCheck(SETTINGS).usable([frame(0.0), Frame(0.2, Strange())])
+    assert [f.time_s for f in frames] == [0.0]
+    assert reason == "its picture cannot be converted"
+
+
+# --------------------------------------------------------------------------------------------------------- lines
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'{"time_s": 1}\n', b'{"time_s": 1}\n'),
+        (b'{"time_s": 1}\n{"time', b'{"time_s": 1}\n'),  # cut by a power cut
+        (b'{"time_s": 1}', b'{"time_s": 1}\n'),
+        (b"my own notes", b"my own notes\n"),
+        (None, b""),
+    ],
+)
+def test_a_run_that_is_started_again_keeps_earlier_lines(tmp_path, before, after):
+    file = tmp_path / "predictions.jsonl"
+    if before is not None:
+        file.write_bytes(before)
+    with JsonLines(file, append=True) as lines:
+        lines.write("{}")
+    assert file.read_bytes() == after + b"{}\n"
+
+
 # ---------------------------------------------------------------------------------------------------- addresses
 
 
@@ -164,6 +197,10 @@ def test_silence_is_never_told_before_its_time(levels: list[float]):
     [
         ("rtsp://me:secret@cam/1", "url", "rtsp://***@cam/1"),
         ("http://cam/live.m3u8?token=abc&x=1", "url", "http://cam/live.m3u8?token=***&x=***"),
+        ("rtsp://me:se@secret@cam:554/1", "url", "rtsp://***@cam:554/1"),
+        ("rtsp://me:secret/0@cam/1", "url", "rtsp://***@cam/1"),
+        ("rtsp://cam:554/stream@2", "url", "rtsp://cam:554/stream@2"),
+        ("rtsp://cam/stream@2", "url", "rtsp://cam/stream@2"),
         ("udp://127.0.0.1:5000", "url", "udp://127.0.0.1:5000"),
         ("v4l2:/dev/video7", "v4l2", "v4l2:/dev/video7"),
         ("alsa:hw:1,0", "alsa", "alsa:hw:1,0"),

@@ -20,6 +20,7 @@ from taemi_edge.live.gst_reader import find_gst_python
 from taemi_edge.live.mailbox import Letters, Mailbox
 from taemi_edge.live.readers import SourceGoneError, open_reader
 from taemi_edge.live.settings import WatchSettings
+from taemi_edge.runtime.hops import Frame
 from tests.live.running import LiveRun
 from tests.live.servers import HttpServer, TcpBursts, Timed, UdpSender, free_port, transport_stream
 from tests.media import remux, tone, write_float_wav, write_media
@@ -55,10 +56,14 @@ class Captured:
         return dict(self.capture.losses(self.clock.now_s()))
 
     def take(self, seconds: float) -> Letters:
+        """What came of the seconds that follow, without what was of earlier ones and took until now."""
         start_s = self.clock.now_s()
         self.mailbox.take(start_s)
-        self.until(lambda c: c.clock.now_s() > start_s + seconds + 0.3)
-        return self.mailbox.take(start_s + seconds)
+        self.until(lambda c: c.clock.now_s() > start_s + seconds + 0.5)
+        letters = self.mailbox.take(start_s + seconds)
+        letters.frames = [frame for frame in letters.frames if frame.time_s > start_s]
+        letters.samples = [piece for piece in letters.samples if piece.time_s > start_s - 0.1]
+        return letters
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def reason_of(text: str) -> str:
 
 def test_a_transport_stream_over_http(stream):
     with HttpServer({"/live.ts": stream}) as server, Captured(f"{server.url}/live.ts") as captured:
-        captured.until(lambda c: not c.losses())
+        captured.until(lambda c: c.mailbox.newest is not None)
         captured.take(0.5)
         letters = captured.take(2.0)
         assert len(letters.frames) in (9, 10, 11)
@@ -189,7 +194,7 @@ def test_a_pipeline_gives_picture_and_sound(real_clip):
         "d. ! queue ! audioconvert ! audioresample ! audio/x-raw,rate=16000,channels=1 ! appsink"
     )
     with Captured(f"gst:{pipeline}") as captured:
-        captured.until(lambda c: not c.losses())
+        captured.until(lambda c: c.mailbox.newest is not None)
         captured.take(0.5)
         letters = captured.take(2.0)
         assert len(letters.frames) in (9, 10, 11)
@@ -228,6 +233,20 @@ def test_a_pipeline_that_cannot_run_says_why():
     assert "ends in an appsink" in reason_of("gst:videotestsrc ! fakesink")
     assert "ends in an appsink" in reason_of("gst:videotestsrc")
     assert reason_of("gst:filesrc location=/nowhere ! decodebin ! appsink").startswith("GStreamer: ")
+    assert "put videoconvert" in reason_of("gst:videotestsrc ! video/x-raw,format=NV12 ! appsink")
+
+
+@needs_gst
+@pytest.mark.parametrize("layout", ["RGB", "BGR", "RGBA", "BGRx"])
+def test_a_pipelines_pixels_are_red_in_any_order(layout):
+    caps = f"video/x-raw,format={layout},width=322,height=240,framerate=5/1"
+    reader = open_reader(parse_address(f"gst:videotestsrc pattern=red ! {caps} ! appsink"), SETTINGS)
+    try:
+        image = Frame(0.0, next(iter(reader.items())).picture).image
+    finally:
+        reader.close()
+    assert image.shape == (240, 322, 3)
+    assert (image.reshape(-1, 3) == (255, 0, 0)).all()
 
 
 # ----------------------------------------------------------------------------------------------------- devices
@@ -254,6 +273,72 @@ def test_a_microphone_by_alsa(tmp_path, monkeypatch):
         assert reader.absent == {"vision": "the source has no picture"}
     finally:
         reader.close()
+
+
+class SoundServer:
+    """PulseAudio with one loudspeaker, whose sound a microphone `quiet.monitor` hears; a tone is played to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = os.environ | {
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder),
+            "PULSE_SERVER": f"unix:{folder}/pulse.sock",
+        }
+        modules = ["module-null-sink sink_name=quiet"]
+        modules += [f"module-native-protocol-unix socket={folder}/pulse.sock auth-anonymous=1"]
+        self._server = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
+        self._server += [f"--load={module}" for module in modules]
+        self._socket = folder / "pulse.sock"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        self._start(self._server)
+        until = time.monotonic() + 20
+        while not self._socket.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        self._start(
+            ["gst-launch-1.0", *["audiotestsrc", "freq=300", "!", "audioconvert", "!", "pulsesink", "device=quiet"]]
+        )
+
+    def kill(self) -> None:
+        while self._processes:
+            process = self._processes.pop()
+            process.kill()
+            process.wait()
+
+    def _start(self, command: list[str]) -> None:
+        quiet = subprocess.DEVNULL
+        self._processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=self.environment))
+
+
+@pytest.mark.once
+@needs_gst
+@pytest.mark.skipif(shutil.which("pulseaudio") is None, reason="pulseaudio: tools/install_test_servers.sh")
+def test_a_microphone_by_pulseaudio_comes_back_with_its_server(tmp_path, monkeypatch):
+    server = SoundServer(tmp_path)
+    monkeypatch.setenv("PULSE_SERVER", server.environment["PULSE_SERVER"])
+    only = frozenset({"audio"})
+    try:
+        server.start()
+        with Captured("pulse:quiet.monitor", modalities=only) as captured:
+            for round_number in (1, 2):
+                captured.until(lambda c: len(c.mailbox._samples) > 10, 20)
+                captured.take(0.5)
+                letters = captured.take(2.0)
+                assert heard_s(letters) == pytest.approx(2.0, abs=0.3)
+                sound = np.concatenate([piece.values for piece in letters.samples])
+                loudest_hz = np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound)
+                assert loudest_hz == pytest.approx(300, abs=5)
+                if round_number == 1:
+                    server.kill()
+                    captured.until(lambda c: c.losses(), 5)
+                    captured.until(lambda c: c.capture.failures >= 2)
+                    captured.mailbox.take(1e9)
+                    server.start()
+    finally:
+        server.kill()
 
 
 def test_alsas_own_null_device_opens_without_any_setting():

