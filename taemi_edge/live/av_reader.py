@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import av
 
 from taemi_edge.live.addresses import Address
+from taemi_edge.live.clock import StreamClock
 from taemi_edge.live.readers import Picture, Sound, SourceGoneError
+from taemi_edge.live.relief import BEHIND_S, Level
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.runtime.sources import is_cover
 from taemi_edge.spec import Modality
@@ -23,7 +25,6 @@ from taemi_edge.spec import Modality
 _MAX_STUMBLES = 20
 _ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
 _LARGE_PIXELS = 1920 * 1088
-_SKIPS = ("DEFAULT", "NONREF", "NONKEY")
 #: Enough to know an RTSP stream, whose description names its codecs; opening then takes .2 s instead of 1.4.
 _KNOWN_CODECS = {"analyzeduration": "100000", "fpsprobesize": "0"}
 #: A transport stream must be looked at for a while: key frames come every second or two.
@@ -36,6 +37,10 @@ class AvReader:
     def __init__(self, address: Address, settings: WatchSettings) -> None:
         self.absent: dict[Modality, str] = {}
         self.damaged_packets = 0
+        self.waited_s = self.lag_s = 0.0
+        self._clock = StreamClock()
+        self._level: Level = 0
+        self._skips = False
         self._address, self._settings = address, settings
         self._container = self._open()
         try:
@@ -58,7 +63,7 @@ class AvReader:
     def items(self) -> Iterator[Picture | Sound]:
         for packet in self._packets():
             try:
-                decoded = packet.decode()
+                decoded = self._decoded(packet)
             except av.FFmpegError:
                 self.damaged_packets += 1
                 continue
@@ -66,12 +71,35 @@ class AvReader:
                 pts_s = None if frame.time is None else frame.time - self._file_start_s
                 yield Picture(pts_s, frame) if packet.stream is self._video else Sound(pts_s, frame)
 
-    def relieve(self, level: int) -> None:
+    def relieve(self, level: Level) -> None:
         if self._video is not None:
-            self._video.codec_context.skip_frame = _SKIPS[level]
+            self._video.codec_context.skip_frame = "NONREF" if level else "DEFAULT"
+        self._level = level
 
     def close(self) -> None:
         self._container.close()
+
+    def _decoded(self, packet: Any) -> Sequence[Any]:
+        """What a packet and those before it give; where there is no time for it, nothing up to a key frame."""
+        time_s = packet.pts if packet.dts is None else packet.dts
+        if packet.stream is not self._video or time_s is None:
+            return list(packet.decode())
+        self._clock.place(float(time_s * packet.time_base), time.monotonic())
+        self.lag_s = self._clock.lag_s
+        behind = self._level == 2 and self.lag_s > BEHIND_S
+        if not self._skips and not behind:
+            return list(packet.decode())
+        if not self._skips:
+            self._skips = True
+            last = self._video.codec_context.decode(None)  # what lies in it would come out with pictures of later
+            self._video.codec_context.flush_buffers()
+            for frame in last:
+                frame.time_base = packet.time_base
+            return list(last)
+        if behind or not packet.is_keyframe:
+            return ()
+        self._skips = False
+        return list(packet.decode())
 
     def _packets(self) -> Iterator[Any]:
         streams = [s for s in (self._video, self._audio) if s is not None]
@@ -80,9 +108,11 @@ class AvReader:
             asked_s = time.monotonic()
             try:
                 for packet in self._container.demux(*streams):
-                    if packet.size:
-                        stumbles, asked_s = 0, time.monotonic()
+                    arrived_s = time.monotonic()
+                    self.waited_s += arrived_s - asked_s
+                    stumbles = 0 if packet.size else stumbles
                     yield packet
+                    asked_s = time.monotonic()
             except av.FFmpegError as error:
                 waited_s = time.monotonic() - asked_s
                 if waited_s >= self._settings.read_timeout_s * 0.9:

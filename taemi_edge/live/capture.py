@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,7 @@ from taemi_edge.live.backoff import Backoff
 from taemi_edge.live.clock import Backlog, SessionClock, StreamClock
 from taemi_edge.live.mailbox import Mailbox
 from taemi_edge.live.readers import Picture, Reader, Sound, SourceGoneError, open_reader
+from taemi_edge.live.relief import BUSY, Relief
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.runtime.hops import AudioPlacer, Frame, is_finite
 from taemi_edge.spec import Modality
@@ -25,12 +25,19 @@ from taemi_edge.spec import Modality
 log = logging.getLogger("taemi_edge.live")
 
 LinkState = Literal["connecting", "connected", "waiting", "ended", "stopped"]
+#: What is said of each level of relief.
+_RELIEF = (
+    "%s: all of its picture is decoded again",
+    (
+        "%s: this machine cannot decode all of its picture in time: frames that no other needs are left out; ask the "
+        "camera for a smaller picture or fewer frames"
+    ),
+    "%s: that is not enough: whatever comes too late is left out up to the next key frame",
+)
 #: How many threads that hang in a driver are left behind at most.
 _MAX_ABANDONED = 3
 #: No more pictures and pieces of sound than this are held back when a connection begins.
 _MAX_HELD = 500
-#: A thread that is busier than this cannot keep up.
-_BUSY = 0.9
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ class _Worker:
         self.rebuild: str | None = None
         self._placer = AudioPlacer(capture._mailbox._rate_hz)
         self._clocks: dict[Modality, StreamClock] = {}
-        self._relief = 0
+        self._relief = Relief()
         self._judged_s, self._waited_s = 0.0, 0.0
         self.thread = threading.Thread(target=self._run, name=f"capture-{capture.name}", daemon=True)
 
@@ -237,11 +244,13 @@ class _Worker:
             self.arrived_s = dict.fromkeys(capture.modalities, now_s)
             self._clocks = {m: StreamClock() for m in capture.modalities}
             self.rebuild = None
-            self._relief, self._judged_s, self._waited_s = 0, now_s, 0.0
+            self._judged_s, self._waited_s = now_s, reader.waited_s
+            reader.relieve(self._relief.level)
             capture.connections += 1
             self._tell("connected", None)
             backlog, held = Backlog(), list[Picture | Sound]()
-            for item in self._counted(reader):
+            for item in reader.items():
+                self.beat_s = self._clock.now_s()
                 if self._is_over():
                     return
                 if self.rebuild is not None:
@@ -261,18 +270,6 @@ class _Worker:
             reader.close()
             for samples in self._placer.finish() if not self.abandoned.is_set() else ():
                 capture._mailbox.put_sound(samples)
-
-    def _counted(self, reader: Reader) -> Iterator[Picture | Sound]:
-        """The reader's items, with the time that was spent waiting for them."""
-        items = reader.items()
-        while True:
-            asked_s = time.monotonic()
-            item = next(items, None)
-            self._waited_s += time.monotonic() - asked_s
-            self.beat_s = self._clock.now_s()
-            if item is None:
-                return
-            yield item
 
     def _is_backlog(self, backlog: Backlog, item: Picture | Sound) -> bool:
         modality, end_pts_s = _stamp(item)
@@ -317,23 +314,17 @@ class _Worker:
         """Where this machine cannot keep up, decode less; where the stream itself is late, connect anew."""
         now_s = self._clock.now_s()
         passed_s = now_s - self._judged_s
-        lag_s = max((clock.lag_s for clock in self._clocks.values()), default=0.0)
         if passed_s < 1.0 or not self._capture.address.is_live:
             return
-        busy = 1 - self._waited_s / passed_s
-        self._judged_s, self._waited_s = now_s, 0.0
-        if busy > _BUSY and lag_s > 0.3:
-            if self._relief < 2:
-                self._relief += 1
-                reader.relieve(self._relief)
-                what = "key frames alone" if self._relief == 2 else "no frames that none other needs"
-                log.warning(
-                    "%s: this machine cannot decode all of it in time: decoding %s from now on; ask the camera for a "
-                    "smaller picture or fewer frames",
-                    self._capture.name,
-                    what,
-                )
-        elif lag_s > self._settings.lag_most_s:
+        lag_s = max((clock.lag_s for clock in self._clocks.values()), default=0.0)
+        busy = 1 - (reader.waited_s - self._waited_s) / passed_s
+        self._judged_s, self._waited_s = now_s, reader.waited_s
+        before = self._relief.level
+        level = self._relief.judge(busy, reader.lag_s, now_s)
+        if level != before:
+            reader.relieve(level)
+            log.warning(_RELIEF[level], self._capture.name)
+        elif lag_s > self._settings.lag_most_s * (1 if busy <= BUSY else 2):  # who is busy may catch up
             raise SourceGoneError(f"{lag_s:.1f} s behind: connecting anew", self._settings.retry_most_s)
 
     def _sleep(self, wait_s: float) -> None:

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
@@ -16,6 +17,7 @@ import av
 import numpy as np
 
 from taemi_edge.live.readers import Picture, Sound, SourceGoneError
+from taemi_edge.live.relief import Level
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.spec import Array, Modality
 
@@ -50,6 +52,7 @@ class GstReader:
     def __init__(self, pipeline: str, settings: WatchSettings) -> None:
         self.absent: dict[Modality, str] = {}
         self.damaged_packets = 0
+        self.waited_s = self.lag_s = 0.0
         self._settings = settings
         python = find_gst_python()
         if python is None:
@@ -86,7 +89,7 @@ class GstReader:
             else:
                 raise SourceGoneError("the pipeline ended", self._settings.retry_most_s)
 
-    def relieve(self, level: int) -> None:
+    def relieve(self, level: Level) -> None:
         """Appsinks drop what is not fetched; the decoder is the pipeline's own matter."""
 
     def close(self) -> None:
@@ -100,7 +103,10 @@ class GstReader:
         """Just so many bytes; a pipeline that gives nothing is given up."""
         content = bytearray()
         while len(content) < size:
-            if not select.select([self._pipe], [], [], self._waits_s)[0]:
+            asked_s = time.monotonic()
+            ready = select.select([self._pipe], [], [], self._waits_s)[0]
+            self.waited_s += time.monotonic() - asked_s
+            if not ready:
                 raise SourceGoneError(f"nothing came for {self._waits_s:g} s", self._settings.retry_most_s)
             piece = os.read(self._pipe.fileno(), size - len(content))
             if not piece:

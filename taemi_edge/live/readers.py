@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from taemi_edge.live.addresses import Address
+from taemi_edge.live.relief import Level
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.spec import Modality
 
@@ -46,6 +47,10 @@ class Reader(Protocol):
     #: Why a stream is not in it, by modality; empty where both are.
     absent: dict[Modality, str]
     damaged_packets: int
+    #: Seconds spent in waiting for data; what is left of the time went into decoding.
+    waited_s: float
+    #: How much later than the quickest ones packets are taken in; 0 where that is not known.
+    lag_s: float
 
     def items(self) -> Iterator[Picture | Sound]:
         """What comes, as it comes; ends where a file ends.
@@ -54,8 +59,8 @@ class Reader(Protocol):
             SourceGoneError: the connection was lost, or nothing comes any more.
         """
 
-    def relieve(self, level: int) -> None:
-        """Decode less: 0 everything, 1 without frames that no other needs, 2 key frames alone."""
+    def relieve(self, level: Level) -> None:
+        """Decode as much as a level of `taemi_edge.live.relief` allows."""
 
     def close(self) -> None: ...
 

@@ -16,6 +16,7 @@ from taemi_edge.live.clock import JUMP_S, SessionClock, StreamClock
 from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
 from taemi_edge.live.gst_reader import RawPicture
 from taemi_edge.live.mailbox import Mailbox
+from taemi_edge.live.relief import Relief
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.live.signals import PictureCheck, SoundCheck
 from taemi_edge.run import JsonLines
@@ -84,6 +85,36 @@ def test_waits_grow_up_to_their_cap(seed: int, first: float, cap: float):
     assert waits[-1] >= 0.8 * min(cap, first * 2**11)
     backoff.reset()
     assert backoff.next_s(cap) <= 1.2 * min(first, cap)
+
+
+def judged(relief: Relief, seconds: int, busy: float, lag_s: float, start_s: float = 0.0) -> float:
+    """A reader goes on so for a while; when that ends."""
+    for second in range(seconds):
+        relief.judge(busy, lag_s, start_s + second)
+    return start_s + seconds
+
+
+def test_a_machine_that_was_busy_for_a_while_decodes_all_again():
+    relief = Relief()
+    end_s = judged(relief, 5, busy=1.0, lag_s=1.0)
+    assert relief.level == 2
+    end_s = judged(relief, 30, busy=0.3, lag_s=0.0, start_s=end_s)
+    assert relief.level == 2
+    end_s = judged(relief, 2, busy=0.3, lag_s=0.0, start_s=end_s)
+    assert relief.level == 0
+    end_s = judged(relief, 5, busy=1.0, lag_s=1.0, start_s=end_s)  # that was too much: twice the patience
+    end_s = judged(relief, 58, busy=0.3, lag_s=0.0, start_s=end_s)
+    assert relief.level == 2
+    judged(relief, 4, busy=0.3, lag_s=0.0, start_s=end_s)
+    assert relief.level == 0
+
+
+def test_who_waits_for_data_or_catches_up_is_not_relieved():
+    relief = Relief()
+    judged(relief, 60, busy=0.5, lag_s=3.0)
+    assert relief.level == 0
+    levels = [relief.judge(1.0, lag_s, 100.0 + lag_s) for lag_s in (2.8, 2.4, 1.5, 0.9, 0.5, 0.2)]
+    assert set(levels[1:]) == {0}
 
 
 # --------------------------------------------------------------------------------------------------- hand-over

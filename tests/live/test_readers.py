@@ -18,7 +18,7 @@ from taemi_edge.live.capture import Capture
 from taemi_edge.live.clock import SessionClock
 from taemi_edge.live.gst_reader import find_gst_python
 from taemi_edge.live.mailbox import Letters, Mailbox
-from taemi_edge.live.readers import SourceGoneError, open_reader
+from taemi_edge.live.readers import Picture, SourceGoneError, open_reader
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.runtime.hops import Frame
 from tests.live.running import LiveRun
@@ -106,6 +106,32 @@ def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
         assert len(letters.frames) >= 12
         assert heard_s(letters) > 2.5
         assert sender.lost > 5
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_who_is_behind_and_relieved_goes_on_at_the_newest_key_frame(stream, level):
+    """A consumer that stops for a while is a machine that is too slow for a while."""
+    with HttpServer({"/live.ts": stream}) as server:
+        reader = open_reader(parse_address(f"{server.url}/live.ts"), SETTINGS)
+        try:
+            reader.relieve(level)
+            pictures = (item for item in reader.items() if isinstance(item, Picture))
+            before = [next(pictures) for _ in range(25)]
+            time.sleep(2.5)
+            asked_s = time.monotonic()
+            while reader.lag_s > 0.3 or time.monotonic() - asked_s < 0.2:
+                before.append(next(pictures))
+                assert time.monotonic() - asked_s < 8
+            gaps_s = np.diff([picture.pts_s for picture in before])
+        finally:
+            reader.close()
+    assert reader.waited_s > 0.5
+    if level == 0:
+        assert gaps_s.max() < 0.2
+        return
+    assert gaps_s.max() > 0.5
+    resumed = before[int(gaps_s.argmax()) + 1].picture
+    assert resumed.key_frame
 
 
 def test_refusals_are_told_in_words(stream, tmp_path):
