@@ -22,17 +22,20 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import av
+import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
-from tests.live.servers import RtspServer, free_port, long_clip
+from tests.live.servers import HttpServer, RtspServer, free_port, long_clip, transport_stream
 
 ROUNDS = 6
 WATCHERS = 20
 WATCHED_S = 20.0
 LATE_S = 120.0
+LARGE_S = 40.0
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -135,6 +138,53 @@ def late_hops(bundle: Path, clip: Path, folder: Path) -> dict[str, Any]:
             }
 
 
+def large_clip(source: Path, target: Path) -> Path:
+    """Four seconds of the clip at 3840 x 2160 and 60 frames a second, with a sensor's noise, two B-frames of three."""
+    with av.open(str(source)) as reader:
+        small = [frame for _, frame in zip(range(30), reader.decode(video=0), strict=False)]
+    with av.open(str(source)) as reader:
+        sound = [frame for frame in reader.decode(audio=0) if frame.time < 4.0]
+    chance = np.random.default_rng(0)
+    noise = chance.integers(-5, 6, (2360, 4040)).astype(np.int16)
+    with av.open(str(target), "w", format="mpegts") as writer:
+        video: Any = writer.add_stream("libx264", rate=60)
+        video.width, video.height, video.pix_fmt = 3840, 2160, "yuv420p"
+        settings = "bframes=2:b-adapt=0:cabac=1:ref=2"
+        video.options = {"preset": "ultrafast", "crf": "20", "g": "60", "x264-params": settings}
+        audio: Any = writer.add_stream("aac", rate=sound[0].sample_rate)
+        for index in range(240):
+            planes = small[index // 2 % 30].reformat(3840, 2160, "yuv420p", interpolation="BICUBIC").to_ndarray()
+            down, right = chance.integers(0, 200, 2)
+            grain = noise[down : down + 2160, right : right + 3840]
+            planes[:2160] = np.clip(planes[:2160].astype(np.int16) + grain, 0, 255)
+            picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            picture.pts = index
+            writer.mux(video.encode(picture))
+            while sound and sound[0].time * 60 <= index:
+                writer.mux(audio.encode(sound.pop(0)))
+        for stream in (video, audio):
+            writer.mux(stream.encode(None))
+    return target
+
+
+def too_large(bundle: Path, folder: Path) -> dict[str, Any]:
+    """4K at 60 frames a second with one core to decode it on: half of what it takes."""
+    stream = transport_stream(large_clip(fetch_real_clip(), folder / "large.ts"), LARGE_S + 10)
+    with HttpServer({"/live.ts": stream}) as server:
+        words = (f"cam={server.url}/live.ts", "--hop", 1.0, "--duration", LARGE_S)
+        with LiveRun(folder, bundle, *words, preexec_fn=lambda: os.sched_setaffinity(0, {0})) as run:
+            run.wait(LARGE_S + 60)
+            states = [p["presence"]["vision"] for p in run.predictions]
+            ages_ms = [age for p in run.predictions if (age := p["age_ms"]["vision"]) is not None]
+            return {
+                "summary": run.log[-1],
+                "hops": {state: states.count(state) for state in sorted(set(states))},
+                "age_ms": {"median": median(ages_ms), "most": max(ages_ms)},
+                "sound_live": sum(p["presence"]["audio"] == "live" for p in run.predictions),
+                "reliefs": [line.split("WARNING ")[1] for line in run.log if "left out" in line],
+            }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -151,6 +201,7 @@ def main() -> None:
             "hop_1_s": losses_and_returns(words.bundle, clip, folder, 1.0),
             "page": page_cost(words.bundle, clip, folder),
             "late": late_hops(words.bundle, clip, folder),
+            "4K_at_60_on_one_core": too_large(words.bundle, folder),
             "revision": subprocess.run(
                 ["/usr/bin/git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
             ).stdout.strip(),
