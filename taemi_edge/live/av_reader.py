@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +25,7 @@ from taemi_edge.spec import Modality
 
 #: How often in a row a demuxer may fail before the connection counts as lost.
 _MAX_STUMBLES = 20
-_ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
+_SYSTEM_ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
 _LARGE_PIXELS = 1920 * 1088
 #: Enough to know an RTSP stream, whose description names its codecs; opening then takes .2 s instead of 1.4.
 _KNOWN_CODECS = {"analyzeduration": "100000", "fpsprobesize": "0"}
@@ -137,8 +139,8 @@ class AvReader:
             options["timeout"] = str(round(settings.open_timeout_s * 1e6))
         elif target.startswith("udp"):
             options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
-        if address.kind == "alsa" and Path(_ALSA_CONFIG).is_file():
-            os.environ.setdefault("ALSA_CONFIG_PATH", _ALSA_CONFIG)  # PyAV's wheels look where they were built
+        if address.kind == "alsa":
+            _prepare_alsa()
         format_name = {"v4l2": "v4l2", "alsa": "alsa"}.get(address.kind)
         asked_s = time.monotonic()
         try:
@@ -196,7 +198,7 @@ class AvReader:
             errno.ENODEV: ("no such device", soon_s * 4),
             errno.EACCES: ("no permission: add the user to the group `video` or `audio`", dear_s),
             errno.EPERM: ("no permission", dear_s),
-            errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s),
+            errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s * 4),
         }
         return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 2)))
 
@@ -210,6 +212,24 @@ class AvReader:
         except OSError:
             return "the host's name is not known here"
         return "what came is no video or audio that FFmpeg can read"
+
+
+@cache
+def _prepare_alsa() -> None:
+    """Where PyAV's wheels carry their own ALSA: let it find its configuration, and keep it from writing to stderr.
+
+    It writes a line each time that a device does not open, which is what happens all day where a microphone is gone.
+    """
+    if Path(_SYSTEM_ALSA_CONFIG).is_file():  # they look where they were built
+        os.environ.setdefault("ALSA_CONFIG_PATH", str(Path(__file__).with_name("alsa.conf")))
+    for library in (Path(av.__file__).parent.parent / "av.libs").glob("libasound*.so*"):
+        ctypes.CDLL(str(library)).snd_lib_error_set_handler(_SAY_NOTHING)
+
+
+#: void (*)(const char *file, int line, const char *function, int err, const char *format, ...)
+_SAY_NOTHING = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)(
+    lambda *_: None
+)
 
 
 def _strerror(error: Exception) -> str:

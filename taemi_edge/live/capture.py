@@ -7,6 +7,7 @@ that does not come back at all is given up, and another takes its place.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _RELIEF = (
 )
 #: How many threads that hang in a driver are left behind at most.
 _MAX_ABANDONED = 3
+_DIGITS = re.compile(r"[\d.]+")
 #: No more pictures and pieces of sound than this are held back when a connection begins.
 _MAX_HELD = 500
 
@@ -88,6 +90,7 @@ class Capture:
         self._abandoned: list[_Worker] = []
         self._rebuild_wait_s = settings.rebuild_after_s
         self._suspected: dict[Modality, float] = {}
+        self._logged: set[str] = set()
         self.connections = 0
         self.failures = 0
         self.damaged_packets = 0
@@ -95,6 +98,11 @@ class Capture:
     @property
     def link(self) -> Link:
         return self._link
+
+    @property
+    def _label(self) -> str:
+        shown = self.address.shown
+        return shown if self.name == shown else f"{self.name}: {shown}"
 
     @property
     def reconnects(self) -> int:
@@ -180,6 +188,17 @@ class Capture:
     def _set_link(self, state: LinkState, reason: str | None) -> None:
         with self._lock:
             self._link = Link(state, reason, self._clock.now_s())
+        self._log_once(state, reason)
+
+    def _log_once(self, state: LinkState, reason: str | None) -> None:
+        """Each reason once, until it is connected again; tries that fail alike say nothing new."""
+        if state == "connected":
+            if self._logged:
+                log.info("%s: connected", self._label)
+            self._logged.clear()
+        elif state == "waiting" and (gist := _DIGITS.sub("", reason or "")) not in self._logged:
+            self._logged.add(gist)
+            log.warning("%s: %s; trying again", self._label, reason)
 
 
 def _stamp(item: Picture | Sound) -> tuple[Modality, float | None]:
@@ -225,7 +244,8 @@ class _Worker:
                     return
                 self._capture.failures += 1
                 self._tell("waiting", error.reason)
-                self._sleep(backoff.next_s(error.retry_cap_s))
+                is_live = self._capture.address.is_live  # a file that cannot be read will not change so soon
+                self._sleep(backoff.next_s(error.retry_cap_s if is_live else self._settings.retry_dear_s))
             else:
                 if not self._capture._again:
                     self._tell("ended", "the file is at its end")

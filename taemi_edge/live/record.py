@@ -4,7 +4,7 @@ FOLDER/raw/NNNNN.mkv            the frames and the sound that were used, from be
 FOLDER/transcripts/NNNNN.vtt    the words, where there were any
 FOLDER/losses.jsonl             which source, when, which stream and why; `session` tells runs apart
 
-Clips have no labels: `taemi-edge calibrate` finds ranges on them all the same.
+Clips have no labels: `taemi-edge calibrate` takes them all the same, and judges against FP32 alone.
 """
 
 from __future__ import annotations
