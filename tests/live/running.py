@@ -14,6 +14,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+#: Why a stream is missing that was not known to be lost before its hop: what comes too late, is not steady yet, or
+#: shows a face now and then, is encoded and not used.
+NOT_KNOWN_TO_BE_LOST = ("no new data", "no face in view", "connected, and nothing usable")
+
+
+def was_needlessly_encoded(prediction: dict[str, Any], modality: str) -> bool:
+    """Whether an encoder ran for a stream of which it was known that it is gone."""
+    is_missing = prediction["presence"][modality] == "missing"
+    known = not prediction["reason"].get(modality, "").startswith(NOT_KNOWN_TO_BE_LOST)
+    return is_missing and known and prediction["latency_ms"][modality] > 0
+
 
 class LiveRun:
     """`taemi-edge run` with some words; a context manager that stops it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import random
@@ -173,6 +174,8 @@ class Relay:
         finally:
             if not self.swallow.is_set():
                 for each in (one, other):
+                    with contextlib.suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)  # closing alone tells nobody while the other thread reads
                     each.close()
 
 

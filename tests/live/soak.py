@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import fetch_real_clip
-from tests.live.running import LiveRun
+from tests.live.running import LiveRun, was_needlessly_encoded
 from tests.live.servers import Relay, RtspServer, free_port, long_clip, rtsp_server_is_there
 
 #: What is promised: a loss is noticed within this, and a server's return within that.
@@ -35,7 +35,6 @@ RECOVER_FROM_SILENCE_S = 7.0
 #: The watch looks ten times a second, and events are read as a file.
 SLACK_S = 0.25
 WARM_UP_SHARE = 0.4
-_NOT_KNOWN_TO_BE_LOST = ("no new data", "no face in view", "connected, and nothing usable")
 GROWTH_MB, GROWTH_COUNT = 40.0, 4
 
 
@@ -232,9 +231,7 @@ class Soak:
                 (state == "live") == (modality not in prediction["reason"]), f"{where}: {modality} has no reason"
             )
             gone = {p["presence"][modality] for p in (before, prediction, after)} == {"missing"}
-            # what comes too late, is not steady yet, or shows a face now and then, is encoded and not used
-            known = not prediction["reason"].get(modality, "").startswith(_NOT_KNOWN_TO_BE_LOST)
-            ran = prediction["latency_ms"][modality] > 0 and known
+            ran = was_needlessly_encoded(prediction, modality)
             self.check(not (gone and ran), f"{where}: {modality} is missing and was encoded")
 
 
