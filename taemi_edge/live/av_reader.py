@@ -220,10 +220,10 @@ def _prepare_alsa() -> None:
 
     It writes a line each time that a device does not open, which is what happens all day where a microphone is gone.
     """
-    if Path(_SYSTEM_ALSA_CONFIG).is_file():  # they look where they were built
-        os.environ.setdefault("ALSA_CONFIG_PATH", str(Path(__file__).with_name("alsa.conf")))
     for library in (Path(av.__file__).parent.parent / "av.libs").glob("libasound*.so*"):
         ctypes.CDLL(str(library)).snd_lib_error_set_handler(_SAY_NOTHING)
+        if Path(_SYSTEM_ALSA_CONFIG).is_file():  # it looks where it was built
+            os.environ.setdefault("ALSA_CONFIG_PATH", str(Path(__file__).with_name("alsa.conf")))
 
 
 #: void (*)(const char *file, int line, const char *function, int err, const char *format, ...)

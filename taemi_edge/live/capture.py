@@ -220,6 +220,7 @@ class _Worker:
         self.rebuild: str | None = None
         self._placer = AudioPlacer(capture._mailbox._rate_hz)
         self._clocks: dict[Modality, StreamClock] = {}
+        self._woken: set[Modality] = set()
         self._relief = Relief()
         self._judged_s, self._waited_s = 0.0, 0.0
         self.thread = threading.Thread(target=self._run, name=f"capture-{capture.name}", daemon=True)
@@ -263,6 +264,7 @@ class _Worker:
             self.connected_s = self.beat_s = now_s = self._clock.now_s()
             self.arrived_s = dict.fromkeys(capture.modalities, now_s)
             self._clocks = {m: StreamClock() for m in capture.modalities}
+            self._woken.clear()
             self.rebuild = None
             self._judged_s, self._waited_s = now_s, reader.waited_s
             reader.relieve(self._relief.level)
@@ -310,8 +312,8 @@ class _Worker:
         modality, end_pts_s = _stamp(item)
         if modality not in capture.modalities:
             return
-        self.arrived_s[modality] = now_s
         end_s = self._clocks[modality].place(end_pts_s, now_s)
+        self._note_arrival(modality, now_s, now_s - end_s)
         if isinstance(item, Picture):
             capture._mailbox.put_frame(Frame(end_s, item.picture))
             return
@@ -321,6 +323,19 @@ class _Worker:
         start_s = end_s - item.sound.samples / item.sound.sample_rate
         for samples in self._placer.place(item.sound, start_s):
             capture._mailbox.put_sound(samples)
+
+    def _note_arrival(self, modality: Modality, now_s: float, late_s: float) -> None:
+        """A stream that was silent is back with its second item, if the first is as late as the silence was long.
+
+        When FFmpeg gives up a connection it first hands over the picture that its parser still held.
+        """
+        most_s = self._settings.lost_after_s
+        was_silent = now_s - self.arrived_s[modality] > most_s
+        if was_silent and late_s > 0.8 * most_s and modality not in self._woken:
+            self._woken.add(modality)
+            return
+        self._woken.discard(modality)
+        self.arrived_s[modality] = now_s
 
     def _pace(self, item: Picture | Sound) -> bool:
         """Wait until a file's item is due; False where the run ends meanwhile."""

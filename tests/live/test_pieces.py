@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,10 +15,12 @@ from hypothesis import strategies as st
 from taemi_edge.errors import MediaError, RecipeError, UsageError
 from taemi_edge.live.addresses import default_name, looks_live, parse_address, split_name
 from taemi_edge.live.backoff import Backoff
+from taemi_edge.live.capture import Capture
 from taemi_edge.live.clock import JUMP_S, SessionClock, StreamClock
 from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
 from taemi_edge.live.gst_reader import RawPicture
 from taemi_edge.live.mailbox import Mailbox
+from taemi_edge.live.readers import Picture
 from taemi_edge.live.relief import Relief
 from taemi_edge.live.settings import WatchSettings
 from taemi_edge.live.signals import PictureCheck, SoundCheck
@@ -115,6 +120,56 @@ def test_who_waits_for_data_or_catches_up_is_not_relieved():
     assert relief.level == 0
     levels = [relief.judge(1.0, lag_s, 100.0 + lag_s) for lag_s in (2.8, 2.4, 1.5, 0.9, 0.5, 0.2)]
     assert set(levels[1:]) == {0}
+
+
+class LatePicture:
+    """A reader whose server hangs: what its parser still held comes late, and later, if at all, the rest."""
+
+    def __init__(self, comes_back: threading.Event) -> None:
+        self.absent: dict[str, str] = {}
+        self.damaged_packets = 0
+        self.waited_s = self.lag_s = 0.0
+        self._comes_back = comes_back
+        self.has_woken = threading.Event()
+
+    def items(self) -> Iterator[Picture]:
+        for index in range(12):
+            yield Picture(index * 0.04, frame(0.0).picture)
+            time.sleep(0.04)
+        time.sleep(0.5)
+        yield Picture(0.48, frame(0.0).picture)
+        self.has_woken.set()
+        self._comes_back.wait(10)
+        for index in range(13, 200):
+            yield Picture(index * 0.04, frame(0.0).picture)
+            time.sleep(0.04)
+
+    def relieve(self, level: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def test_one_late_picture_does_not_hide_a_loss():
+    comes_back, settings = threading.Event(), WatchSettings(lost_after_s=0.3)
+    reader, clock = LatePicture(comes_back), SessionClock()
+    capture = Capture(
+        "x",
+        parse_address("rtsp://cam/1"),
+        frozenset({"vision"}),
+        Mailbox(16_000, None, keep_s=60.0),
+        clock,
+        settings,
+        opener=lambda *_: reader,
+    )
+    capture.start()
+    try:
+        assert reader.has_woken.wait(10)
+        time.sleep(0.05)
+        assert capture.losses(clock.now_s()) == {"vision": "nothing came for more than 0.3 s"}
+        comes_back.set()
+        time.sleep(0.2)
+        assert capture.losses(clock.now_s()) == {}
+    finally:
+        capture.stop()
 
 
 # --------------------------------------------------------------------------------------------------- hand-over
