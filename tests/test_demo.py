@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib", reason="the demo draws its timeline")
 pytest.importorskip("espeakng_loader", reason="held-out clips need the extra `synth`")
 
 
+@pytest.mark.once
 def test_the_demo_runs_reuses_its_bundle_and_rebuilds_a_damaged_one(cli, mobile_folder, tmp_path: Path):
     shutil.copytree(mobile_folder, tmp_path / "export" / "taemi-mobile")
     done = cli("demo", cwd=tmp_path)

@@ -109,6 +109,7 @@ def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
         assert sender.lost > 5
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("level", [0, 2])
 def test_who_is_behind_and_relieved_goes_on_at_the_newest_key_frame(stream, level):
     """A consumer that stops for a while is a machine that is too slow for a while."""
