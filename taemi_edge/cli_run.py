@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -287,6 +289,20 @@ def _run_live(file: Path | None, given: dict[str, Any], changes: dict[str, str],
     require_verified(opened, settings.unverified)
     note_training(opened)
     print_live_summary(run_live(opened, settings, lambda url: note(f"watch it at {url}")))
+    _leave_what_hangs()
+
+
+def _leave_what_hangs() -> None:
+    """End at once where a driver or the recogniser is still at work in a thread that was left behind.
+
+    All is written by now, and native code that goes on while Python is taken down beneath it crashes.
+    """
+    hanging = [t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise"))]
+    if hanging:
+        logging.getLogger("taemi_edge.live").info("left behind at work: %s", ", ".join(hanging))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _names_live(sources: list[str], transcript: str | None) -> bool:

@@ -151,8 +151,7 @@ def test_live_recognition_runs_beside_hops_and_delays_none(tiny_folder, real_cli
         # How old words are when they come depends on how busy the cores are, and so whether text is live, stale or
         # missing by then; that they come at all is the next test's.
         run.wait_until(lambda: len(run.predictions) >= 20, 60)
-        assert run.stop() == 0
-        assert run.predictions[-1]["reason"].get("text") in (None, "no new data", "no new data for more than 4 s")
+        assert run.stop(timeout_s=45) == 0  # even in the middle of recognising
         times_s = [p["time_s"] for p in run.predictions]
         assert times_s == pytest.approx([times_s[0] + 0.5 * i for i in range(len(times_s))])
 
