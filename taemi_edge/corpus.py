@@ -122,9 +122,10 @@ def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: boo
     files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
     ids = [] if files or needs_labels else _ids_of_media(folder)
     if not files and not ids:
-        found = "a folder without one" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
+        found = "a folder without" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
+        or_clips = "" if needs_labels else ", or clips such as raw/00001.mkv"
         raise CorpusError(
-            f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file, found {found}"
+            f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file{or_clips}, found {found}"
         )
     if transcripts is not None and not transcripts.is_dir():
         raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")

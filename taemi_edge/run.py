@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -252,7 +253,7 @@ class JsonLines:
             end = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, end - _MOST_LINE_BYTES))
             half = stream.read().rpartition(b"\n")[2]
-            if half.startswith(b"{") and not half.endswith(b"}"):
+            if half.startswith(b"{") and not _is_json(half):
                 stream.truncate(end - len(half))
             elif half:
                 stream.write(b"\n")
@@ -263,6 +264,14 @@ class JsonLines:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._stream is not None:
             self._stream.close()
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _words(source: Path, media: MediaFile, options: RunOptions, on_progress: Progress) -> list[Word]:

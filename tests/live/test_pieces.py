@@ -261,6 +261,7 @@ def test_a_picture_that_cannot_be_converted_is_a_loss_and_no_failure():
     [
         (b'{"time_s": 1}\n', b'{"time_s": 1}\n'),
         (b'{"time_s": 1}\n{"time', b'{"time_s": 1}\n'),  # cut by a power cut
+        (b'{"time_s": 1}\n{"presence":{"text":"live"}', b'{"time_s": 1}\n'),
         (b'{"time_s": 1}', b'{"time_s": 1}\n'),
         (b"my own notes", b"my own notes\n"),
         (None, b""),
