@@ -26,18 +26,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.checkpoint import open_checkpoint
-from taemi_edge.export import export_checkpoint
-from taemi_edge.golden import demo_clip, load_cases, window_features
-from taemi_edge.reference import Reference
-from taemi_edge.runtime.drops import Drop
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.pipeline import Pipeline, Prediction
-from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.spec import MODALITIES, PARTS
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import MODALITIES, PARTS
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.parity.golden import demo_clip, load_cases, window_features
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.taemi.checkpoint import open_checkpoint
+from taemi_edge.taemi.exporting import export_checkpoint
+from taemi_edge.taemi.reference import Reference
 
 REPEATS = 15
 
@@ -48,7 +49,7 @@ import atexit, pathlib
 def tell():
     status = pathlib.Path("/proc/self/status").read_text()
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-from taemi_edge.cli import main
+from taemi_edge.cli.main import main
 main()
 """
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import msgspec
 
-from taemi_edge.build import Asked, BuildResult, build_engine
-from taemi_edge.engine_cache import EngineCache
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.engines.build import Asked, BuildResult, build_engine
+from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import TaemiError
-from taemi_edge.recipe import TargetRecipe, load_recipe
 
 PRECISIONS: tuple[Asked, ...] = ("fp32", "fp16", "int8", "auto")
 

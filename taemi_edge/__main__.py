@@ -1,5 +1,5 @@
 """`python -m taemi_edge` is `taemi-edge`."""
 
-from taemi_edge.cli import main
+from taemi_edge.cli.main import main
 
 main()

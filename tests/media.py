@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from taemi_edge.spec import Array
+from taemi_edge.bundle.spec import Array
 
 SIZE_WH = (160, 120)
 

@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from taemi_edge.ablate import VARIANTS, Claim, find_variants, make_setting, run_ablation
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.errors import UsageError
-from taemi_edge.metrics import Interval
-from taemi_edge.spec import EMOTIONS, MODALITIES
-from taemi_edge.synthetic_features import FeatureTask, generate
+from taemi_edge.parity.metrics import Interval
+from taemi_edge.taemi.ablation import VARIANTS, Claim, find_variants, make_setting, run_ablation
+from taemi_edge.taemi.synthetic.features import FeatureTask, generate
 
 
 def test_text_anchored_attention_beats_concatenation(cli, tmp_path):

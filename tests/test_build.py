@@ -13,15 +13,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.build import _plan, build_engine, fastest_worth_it
-from taemi_edge.bundle import CHOICE, FILES, open_bundle, read_manifest, sha256_of, write_manifest
-from taemi_edge.engine_cache import EngineCache
+from taemi_edge.bundle.folder import CHOICE, FILES, open_bundle, read_manifest, sha256_of, write_manifest
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.engines.build import _plan, build_engine, fastest_worth_it
+from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import BundleError, EngineError, OutputError, UsageError
-from taemi_edge.parity import check_parity
-from taemi_edge.recipe import TargetRecipe, load_recipe
-from taemi_edge.runtime import ort
-from taemi_edge.runtime.session import open_sessions, require_verified
-from taemi_edge.spec import PARTS
+from taemi_edge.parity.comparison import check_parity
+from taemi_edge.runtime import onnx_sessions as ort
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.sessions import require_verified
 from tests.test_run import lines_of, refused
 
 CPU = {"runs": "3"}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.bundle import open_bundle
+from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.errors import BundleError, OutputError
-from taemi_edge.folders import new_file, new_folder
 
 
 @pytest.fixture

@@ -20,15 +20,16 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 import msgspec
 import onnx
 
-from taemi_edge.bundle import FILES, Bundle, open_bundle, read_manifest, write_manifest
-from taemi_edge.calibrate import RangesFile, calibrate_bundle
-from taemi_edge.calibration_clips import part_feeds, spool_clips
-from taemi_edge.corpus import open_corpus
+from taemi_edge.bundle.folder import FILES, Bundle, open_bundle, read_manifest, write_manifest
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import FLAVOURS, MODALITIES, PARTS, PRESENCE_PATTERNS
+from taemi_edge.calibration.calibrate import RangesFile, calibrate_bundle
+from taemi_edge.calibration.clips import part_feeds, spool_clips
+from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
-from taemi_edge.graph import Graph
-from taemi_edge.parity import check_parity
-from taemi_edge.recipe import CalibrationRecipe, load_recipe
-from taemi_edge.spec import FLAVOURS, MODALITIES, PARTS, PRESENCE_PATTERNS
+from taemi_edge.parity.comparison import check_parity
+from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.conftest import FEW_CLIPS
 from tests.test_run import refused
 

@@ -10,9 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are PyTorch's")
 
-from taemi_edge.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.errors import CheckpointError, RecipeError
-from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe
+from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 
 @pytest.fixture(scope="module")

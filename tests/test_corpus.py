@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.corpus import COLUMNS, open_corpus
 from taemi_edge.errors import CorpusError, TranscriptError
+from taemi_edge.taemi.vidmimic2 import COLUMNS, open_corpus
 
 HEADER = ",".join(("Filename", *COLUMNS))
 ROW = "0.333,0.333,0,0,0.333,0"

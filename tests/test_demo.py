@@ -34,7 +34,7 @@ def test_the_demo_runs_reuses_its_bundle_and_rebuilds_a_damaged_one(cli, mobile_
 
 
 def test_a_bundle_of_another_recipe_is_built_again(mobile_folder, tmp_path: Path):
-    from taemi_edge.demo import _is_current
+    from taemi_edge.cli.demo import _is_current
 
     copy = Path(shutil.copytree(mobile_folder, tmp_path / "b"))
     assert _is_current(copy)

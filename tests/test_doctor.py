@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.doctor import Finding, Machine, Report, examine
+from taemi_edge.cli.doctor import Finding, Machine, Report, examine
 
 ORIN = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 2025\n"
 

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from taemi_edge.artefact import open_artefact
+from taemi_edge.bundle.spec import MODALITIES, pattern_name
+from taemi_edge.corpora.evaluate import LOST_PATTERNS, evaluate_artefact, evaluate_on, predict_all
+from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError
-from taemi_edge.evaluate import LOST_PATTERNS, evaluate_artefact, evaluate_on, predict_all
-from taemi_edge.spec import MODALITIES, pattern_name
-from taemi_edge.store import open_store
+from taemi_edge.parity.artefact import open_artefact
 
 
 def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_folder):

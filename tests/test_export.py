@@ -13,14 +13,15 @@ torch = pytest.importorskip("torch", reason="export starts from PyTorch")
 
 import onnx
 
-from taemi_edge import export as export_module
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import PARTS, TensorSpec, Tolerance
 from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
-from taemi_edge.export import export_checkpoint, part_seams
-from taemi_edge.recipe import EncoderRecipe, ModelRecipe, load_recipe
-from taemi_edge.runtime.session import open_sessions
-from taemi_edge.spec import PARTS, TensorSpec, Tolerance
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.taemi import exporting as export_module
+from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
+from taemi_edge.taemi.exporting import export_checkpoint, part_seams
+from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import pytest
 
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.corpus import open_corpus
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.corpora.extract import Reading, extract_features
+from taemi_edge.corpora.feature_store import INDEX, PENDING, FeatureStore, open_store, write_pending
 from taemi_edge.errors import CorpusError, InputError, StoreError
-from taemi_edge.extract import Reading, extract_features
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.pipeline import Pipeline
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.spec import MODALITIES
-from taemi_edge.store import INDEX, PENDING, FeatureStore, open_store, write_pending
+from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.media import damage_middle, tone, write_media
 from tests.test_corpus import ROW, write_labels
 

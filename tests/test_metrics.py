@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.metrics import mean_pearson, paired_interval, pearson_of, score
+from taemi_edge.parity.metrics import mean_pearson, paired_interval, pearson_of, score
 
 
 def drawn(seed: int, count: int = 200) -> tuple[np.ndarray, np.ndarray]:

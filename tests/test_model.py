@@ -8,11 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the model is PyTorch")
 
-from taemi_edge.checkpoint import new_checkpoint, open_checkpoint
-from taemi_edge.model import Attention, Fusion, LogMel, MissingTokens, TaemiModel, ZScore
-from taemi_edge.recipe import FusionRecipe, ModelRecipe, load_recipe
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.spec import MODALITIES
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.media.files import MediaFile
+from taemi_edge.taemi.checkpoint import new_checkpoint, open_checkpoint
+from taemi_edge.taemi.network import Attention, Fusion, LogMel, MissingTokens, TaemiModel, ZScore
+from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe
 
 DIMS = {"vision": 6, "audio": 5, "text": 4}
 
@@ -142,7 +143,7 @@ def test_z_score_in_the_graph_is_the_feature_extractor_of_wav2vec2(demo_video):
 
 def test_whisper_cut_to_a_window_is_whisper_on_its_30_seconds(demo_video):
     """At the full length both must agree: only the positions are cut."""
-    from taemi_edge.model import _encode_whisper
+    from taemi_edge.taemi.network import _encode_whisper
 
     encoder = open_checkpoint("taemi-mobile").model.audio.backbone
     mels = LogMel(80)(torch.from_numpy(np.resize(speech(demo_video, 10.0), 480_000)[None]))

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from taemi_edge.bundle import open_bundle, write_manifest
+from taemi_edge.bundle.folder import open_bundle, write_manifest
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
 from taemi_edge.errors import UsageError
-from taemi_edge.golden import load_cases, save_cases
-from taemi_edge.metrics import pearson_of
-from taemi_edge.parity import check_parity, cosine_of
-from taemi_edge.spec import PRESENCE_PATTERNS, pattern_name
+from taemi_edge.parity.comparison import check_parity, cosine_of
+from taemi_edge.parity.golden import load_cases, save_cases
+from taemi_edge.parity.metrics import pearson_of
 
 
 def test_a_bundle_alone_is_held_against_its_golden_outputs(tiny_folder: Path):
@@ -65,7 +65,7 @@ def test_the_first_part_that_differs_is_named(tiny_folder: Path, tmp_path: Path,
 
 
 def open_manifest(folder: Path):
-    from taemi_edge.bundle import read_manifest
+    from taemi_edge.bundle.folder import read_manifest
 
     return read_manifest(folder)
 
@@ -111,8 +111,9 @@ def test_figures_on_small_arrays():
 
 def test_checkpoint_against_bundle_and_against_another_seed(tiny_folder: Path, tmp_path: Path):
     pytest.importorskip("torch", reason="a checkpoint is PyTorch's")
-    from taemi_edge.checkpoint import new_checkpoint, open_checkpoint, save_checkpoint
-    from taemi_edge.recipe import ModelRecipe, load_recipe
+    from taemi_edge.bundle.recipe import load_recipe
+    from taemi_edge.taemi.checkpoint import new_checkpoint, open_checkpoint, save_checkpoint
+    from taemi_edge.taemi.recipe import ModelRecipe
 
     recipe = load_recipe("export", "taemi-tiny", ModelRecipe)
     save_checkpoint(open_checkpoint("taemi-tiny"), tmp_path / "same")

@@ -12,14 +12,14 @@ onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
 import msgspec
 from onnx import TensorProto, helper, numpy_helper
 
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.calibration_plan import open_graph
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.calibration.graphs.fp16 import find_islands, to_half
+from taemi_edge.calibration.graphs.graph import Graph, block_of
+from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, is_excluded, quantise, weights_sha256
+from taemi_edge.calibration.plan import open_graph
 from taemi_edge.errors import BundleError, CalibrationError
-from taemi_edge.golden import load_cases
-from taemi_edge.graph import Graph, block_of
-from taemi_edge.half import find_islands, to_half
-from taemi_edge.quantise import PartPlan, ScaledTensor, is_excluded, quantise, weights_sha256
-from taemi_edge.spec import PARTS
+from taemi_edge.parity.golden import load_cases
 
 
 def plan_of(graph: Graph, *tensors: ScaledTensor) -> PartPlan:

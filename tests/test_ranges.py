@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("onnx", reason="graphs are read with onnx")
 
+from taemi_edge.calibration.graphs.ranges import METHODS, Seen, collect, range_by
+from taemi_edge.calibration.graphs.smoothing import (
+    MIN_SCALE,
+    choose_scaling,
+    fake_quantise,
+    smoothing_vector,
+    weight_scale,
+)
 from taemi_edge.errors import CalibrationError
-from taemi_edge.ranges import METHODS, Seen, collect, range_by
-from taemi_edge.smoothing import MIN_SCALE, choose_scaling, fake_quantise, smoothing_vector, weight_scale
 
 
 def seen_of(rows: np.ndarray, capacity: int = 512) -> Seen:

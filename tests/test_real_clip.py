@@ -29,8 +29,8 @@ def test_with_a_transcript_every_stream_is_live(cli, mobile_folder, real_clip, t
 
 @pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is None, reason="the asr extra is not installed")
 def test_with_recognition_the_words_are_the_speakers(cli, mobile_folder, real_clip, tmp_path: Path):
-    from taemi_edge.run import read_samples
-    from taemi_edge.runtime.asr import PACKAGED_MODEL, transcribe
+    from taemi_edge.media.files import read_samples
+    from taemi_edge.media.recognition import PACKAGED_MODEL, transcribe
 
     words = transcribe(read_samples(real_clip, 16_000), PACKAGED_MODEL, threads=2)
     heard = re.sub(r"[^a-z ]", "", " ".join(word.text for word in words).lower())

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from taemi_edge.bundle.recipe import find_recipe, list_recipes, load_recipe, recipe_from_mapping, recipe_hash
 from taemi_edge.errors import RecipeError
-from taemi_edge.recipe import ModelRecipe, find_recipe, list_recipes, load_recipe, recipe_from_mapping, recipe_hash
+from taemi_edge.taemi.recipe import ModelRecipe
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.bundle import Bundle
-from taemi_edge.spec import (
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import (
     PRESENCE_PATTERNS,
     AudioSpec,
     Manifest,

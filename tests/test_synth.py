@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taemi_edge.runtime.preprocess import FaceDetector
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.synth import Expression, Look, draw_face, speak
+from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.taemi.synthetic.person import Expression, Look, draw_face, speak
 
 ROOT = Path(__file__).parent.parent
 

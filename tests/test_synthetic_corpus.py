@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taemi_edge.corpus import COLUMNS, open_corpus
 from taemi_edge.errors import OutputError, UsageError
-from taemi_edge.runtime.preprocess import FaceDetector
-from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.files import MediaFile
+from taemi_edge.taemi.vidmimic2 import COLUMNS, open_corpus
 
 pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
 
-from taemi_edge.synthetic_corpus import SCENES, expression_of, plan_clip, voice_of, write_corpus
-from taemi_edge.synthetic_labels import draw_labels, standardise
+from taemi_edge.taemi.synthetic.corpus import SCENES, expression_of, plan_clip, voice_of, write_corpus
+from taemi_edge.taemi.synthetic.labels import draw_labels, standardise
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -37,8 +37,8 @@ def test_the_same_seed_gives_the_same_files_whatever_the_workers(tmp_path):
 
 def test_every_voice_says_the_same_in_every_process():
     script = (
-        "import hashlib\nfrom taemi_edge.synth import restart_voice, speak\n"
-        "from taemi_edge.synthetic_corpus import VOICES\n"
+        "import hashlib\nfrom taemi_edge.taemi.synthetic.person import restart_voice, speak\n"
+        "from taemi_edge.taemi.synthetic.corpus import VOICES\n"
         "for voice in VOICES:\n    speak('something else', pitch=20)\n    restart_voice()\n"
         "    print(hashlib.sha256(speak('what a joyful morning', voice=voice).samples.tobytes()).hexdigest())\n"
     )

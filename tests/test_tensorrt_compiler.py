@@ -14,17 +14,19 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has wheels for
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
-from taemi_edge.bundle import Bundle, open_bundle, read_manifest
-from taemi_edge.calibration_plan import run_all
+from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import FLAVOURS, PARTS
+from taemi_edge.calibration.graphs.fp16 import find_islands, to_half
+from taemi_edge.calibration.graphs.graph import Graph, groups_of
+from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, quantise, weights_sha256
+from taemi_edge.calibration.graphs.ranges import collect
+from taemi_edge.calibration.plan import run_all
+from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.engines.compiler import BuildOptions, Compiler
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
-from taemi_edge.golden import bind_tokens, load_cases
-from taemi_edge.graph import Graph, groups_of
-from taemi_edge.half import find_islands, to_half
-from taemi_edge.quantise import PartPlan, ScaledTensor, quantise, weights_sha256
-from taemi_edge.ranges import collect
-from taemi_edge.recipe import CalibrationRecipe, TargetRecipe, load_recipe
-from taemi_edge.spec import FLAVOURS, PARTS
-from taemi_edge.tensorrt_compiler import BuildOptions, Compiler
+from taemi_edge.parity.golden import bind_tokens, load_cases
 from tests.test_run import refused
 
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
@@ -97,8 +99,8 @@ def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, 
 def test_the_base_model_at_full_size_compiles_for_ampere(compiler, tmp_path):
     """ViT-B/16, wav2vec2-base and BERT-base with random weights: shapes and operators are what is compiled."""
     pytest.importorskip("torch", reason="taemi-base is exported with torch")
-    from taemi_edge.checkpoint import open_checkpoint
-    from taemi_edge.export import export_checkpoint
+    from taemi_edge.taemi.checkpoint import open_checkpoint
+    from taemi_edge.taemi.exporting import export_checkpoint
 
     made, _ = export_checkpoint(open_checkpoint("taemi-base", random_weights=True), tmp_path / "b", source="taemi-base")
     sizes = compile_all(compiler, made, tmp_path)

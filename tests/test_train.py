@@ -18,16 +18,17 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.checkpoint import load_checkpoint
-from taemi_edge.dataset import FeatureSet, features_from_arrays
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.errors import CheckpointError, StoreError, TrainingError, UsageError
-from taemi_edge.export import export_checkpoint
-from taemi_edge.model import FusionHead
-from taemi_edge.recipe import FusionRecipe, ModelRecipe, TrainingRecipe, load_recipe
-from taemi_edge.spec import MODALITIES
-from taemi_edge.synthetic_features import FEATURE_DIMS, FeatureTask, generate
-from taemi_edge.train import Schedule, Trainer, drop_modalities, predict, set_statistics, training_loss
-from taemi_edge.training_run import METRICS, STATE, TrainOptions, train_recipe
+from taemi_edge.taemi.checkpoint import load_checkpoint
+from taemi_edge.taemi.exporting import export_checkpoint
+from taemi_edge.taemi.network import FusionHead
+from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe, TrainingRecipe
+from taemi_edge.taemi.synthetic.features import FEATURE_DIMS, FeatureTask, generate
+from taemi_edge.taemi.train.feature_examples import FeatureSet, features_from_arrays
+from taemi_edge.taemi.train.run import METRICS, STATE, TrainOptions, train_recipe
+from taemi_edge.taemi.train.trainer import Schedule, Trainer, drop_modalities, predict, set_statistics, training_loss
 
 FUSION = FusionRecipe(dim=16, heads=2, hidden_dim=16, modality_dropout=0.15)
 TRAINING = TrainingRecipe(epochs=3, batch_size=32, learning_rate=2e-3)
@@ -285,7 +286,7 @@ def test_end_to_end_training_changes_the_encoders(corpus_folder, tmp_path):
     recipe = tiny_recipe(**{"training.encoders": "end-to-end", "training.epochs": "1", "training.batch_size": "5"})
     result = train_recipe(recipe, options(tmp_path, corpus_folder))
     assert result.trained_on.endswith("end to end")
-    from taemi_edge.checkpoint import new_checkpoint
+    from taemi_edge.taemi.checkpoint import new_checkpoint
 
     before = new_checkpoint(tiny_recipe()).model.state_dict()
     after = load_checkpoint(tmp_path / "ck").model.state_dict()
@@ -308,7 +309,7 @@ def test_clips_that_cannot_be_read_are_left_out_and_told(corpus_folder, tmp_path
 
 
 def test_a_run_that_breaks_keeps_its_best_checkpoint(store_folder, tmp_path, monkeypatch):
-    from taemi_edge import train
+    from taemi_edge.taemi.train import trainer as train
 
     good = train.training_loss
 
@@ -326,14 +327,14 @@ def test_a_run_that_breaks_keeps_its_best_checkpoint(store_folder, tmp_path, mon
 
 
 def test_end_to_end_batches_are_what_a_store_holds(corpus_folder, store_folder):
-    from taemi_edge.checkpoint import new_checkpoint
-    from taemi_edge.clips import ClipExamples
-    from taemi_edge.corpus import open_corpus
-    from taemi_edge.dataset import feature_set
-    from taemi_edge.extract import Reading
-    from taemi_edge.reference import seams_of
-    from taemi_edge.runtime.preprocess import WordTokenizer
-    from taemi_edge.store import open_store
+    from taemi_edge.corpora.extract import Reading
+    from taemi_edge.corpora.feature_store import open_store
+    from taemi_edge.media.tokens import WordTokenizer
+    from taemi_edge.taemi.checkpoint import new_checkpoint
+    from taemi_edge.taemi.reference import seams_of
+    from taemi_edge.taemi.train.clip_examples import ClipExamples
+    from taemi_edge.taemi.train.feature_examples import feature_set
+    from taemi_edge.taemi.vidmimic2 import open_corpus
 
     checkpoint = new_checkpoint(tiny_recipe())
     seams = seams_of(checkpoint)

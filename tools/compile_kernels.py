@@ -1,4 +1,4 @@
-"""Compiles taemi_edge/runtime/kernels/*.cu to PTX, which every driver since CUDA 11.8 turns into code for its GPU.
+"""Compiles the CUDA kernels to PTX, which every driver since CUDA 11.8 turns into code for its GPU.
 
     python tools/compile_kernels.py [--check]
 
@@ -13,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-KERNELS = Path(__file__).parent.parent / "taemi_edge" / "runtime" / "kernels"
+KERNELS = Path(__file__).parent.parent / "taemi_edge" / "runtime" / "tensorrt" / "kernels"
 OPTIONS = (b"--gpu-architecture=compute_72", b"--std=c++11", b"--fmad=false")
 
 

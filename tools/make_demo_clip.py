@@ -16,7 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
-from taemi_edge.synth import Expression, Look, Speech, draw_face, speak
+from taemi_edge.taemi.synthetic.person import Expression, Look, Speech, draw_face, speak
 
 FRAMES_PER_SECOND = Fraction(25, 2)
 SIZE_WH = (320, 240)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from taemi_edge.checkpoint import load_checkpoint, save_head
+from taemi_edge.taemi.checkpoint import load_checkpoint, save_head
 
 COMMANDS = (
     "taemi-edge synth runs/corpus --clips 900 --seed 0",

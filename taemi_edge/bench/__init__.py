@@ -1,1 +1,1 @@
-"""A bundle in, its times out, beside what people run such a model with otherwise: each way in a process of its own."""
+"""Timing a bundle beside PyTorch and ONNX Runtime, each contender in a process of its own."""

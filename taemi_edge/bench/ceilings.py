@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taemi_edge.bundle import Bundle
+from taemi_edge.bundle.folder import Bundle
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def torch_ceilings(device: torch.device) -> dict[str, float]:
 
 def tensorrt_ceilings(bundle: Bundle) -> dict[str, float]:
     """A GPU's, through CUDA's copies and an FP16 matrix product that TensorRT builds here."""
-    from taemi_edge.runtime.trt import open_gpu
+    from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
     with open_gpu(bundle) as gpu:
         cuda, stream = gpu.cuda, gpu.stream

@@ -31,11 +31,11 @@ from taemi_edge.bench.report import (
     stats_of,
 )
 from taemi_edge.bench.worker import Answer, Opening, Request, WayName
-from taemi_edge.bundle import MANIFEST, Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part, pattern_name
 from taemi_edge.errors import TaemiError, UsageError
-from taemi_edge.runtime.session import Device, device_of, require_verified
-from taemi_edge.runtime.trt_library import this_machine
-from taemi_edge.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part, pattern_name
+from taemi_edge.runtime.sessions import Device, device_of, require_verified
+from taemi_edge.runtime.tensorrt.library import this_machine
 
 Progress = Callable[[str, int, int], None]
 RIVALS: tuple[WayName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")

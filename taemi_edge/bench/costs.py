@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.calibration_plan import open_graph
-from taemi_edge.graph import Graph, with_all_outputs
-from taemi_edge.spec import Array, Frozen
+from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
+from taemi_edge.calibration.plan import open_graph
 
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from taemi_edge.bundle import Bundle
-from taemi_edge.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
-from taemi_edge.runtime.inputs import kept_steps
-from taemi_edge.spec import MODALITIES, Array, Modality, pattern_name
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import MODALITIES, Array, Modality, pattern_name
+from taemi_edge.media.chunks import kept_steps
+from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
 
 #: "hop": what came since the last prediction is encoded; "window": everything anew, as a script without rings does.
 Kind = Literal["hop", "window"]

@@ -9,10 +9,10 @@ import numpy as np
 
 from taemi_edge.bench.feeds import Kind, Window, lost_in
 from taemi_edge.bench.ways import HostCall, Prepared, Untold
-from taemi_edge.bundle import Bundle
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import PARTS, Array, Flavour, Modality
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.ort import OrtSession
-from taemi_edge.spec import PARTS, Array, Flavour, Modality
+from taemi_edge.runtime.onnx_sessions import OrtSession
 
 
 class OrtWay:

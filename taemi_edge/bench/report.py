@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taemi_edge.bench.power import PowerReport
-from taemi_edge.spec import Frozen, Part
+from taemi_edge.bundle.spec import Frozen, Part
 
 #: The bundle itself; every ratio is over it.
 OURS = "taemi-edge"

@@ -9,11 +9,12 @@ import numpy as np
 from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
 from taemi_edge.bench.feeds import Kind, Window
 from taemi_edge.bench.ways import HostCall, Prepared, Untold
-from taemi_edge.bundle import Bundle
-from taemi_edge.runtime.cuda_graphs import DriverMarks, Graph, PycudaMarks, load_driver
-from taemi_edge.runtime.executor import Executor, Layout, Sound, Work, open_executor
-from taemi_edge.runtime.session import Device, open_sessions, require_device
-from taemi_edge.spec import Array, Manifest, Modality
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import Array, Manifest, Modality
+from taemi_edge.runtime.opening import open_executor, open_sessions
+from taemi_edge.runtime.sessions import Device, require_device
+from taemi_edge.runtime.tensorrt.graphs import DriverMarks, Graph, PycudaMarks, load_driver
+from taemi_edge.runtime.work import Executor, Layout, Sound, Work
 
 
 class RuntimeWay:
@@ -29,7 +30,7 @@ class RuntimeWay:
         self._executor: Executor | None = None
         self._sources = 0
         if self._device == "tensorrt":
-            from taemi_edge.runtime.trt import open_gpu
+            from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
             open_gpu(bundle).close()
         else:
@@ -159,7 +160,7 @@ class _CapturedPart(Untold):
     """One engine on feeds that lie on the device; implements `Prepared`."""
 
     def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
-        from taemi_edge.runtime.trt import open_engine, open_gpu
+        from taemi_edge.runtime.tensorrt.gpu import open_engine, open_gpu
 
         self._gpu = open_gpu(bundle)
         self._graph: Graph | None = None

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from taemi_edge.bench.ceilings import torch_ceilings
 from taemi_edge.bench.feeds import Kind, Window, lost_in
 from taemi_edge.bench.ways import Prepared, Untold
-from taemi_edge.checkpoint import Checkpoint
+from taemi_edge.bundle.spec import MODALITIES, PARTS, Array, Modality
 from taemi_edge.errors import UsageError
-from taemi_edge.model import TaemiModel
-from taemi_edge.reference import part_of
-from taemi_edge.spec import MODALITIES, PARTS, Array, Modality
+from taemi_edge.taemi.checkpoint import Checkpoint
+from taemi_edge.taemi.network import TaemiModel
+from taemi_edge.taemi.reference import part_of
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 

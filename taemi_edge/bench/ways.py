@@ -8,7 +8,7 @@ from statistics import median
 from typing import Protocol
 
 from taemi_edge.bench.feeds import Kind, Window
-from taemi_edge.spec import Array, Frozen, Modality
+from taemi_edge.bundle.spec import Array, Frozen, Modality
 
 #: Runs once, with everything done when it returns.
 Call = Callable[[], None]

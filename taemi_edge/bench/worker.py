@@ -18,10 +18,10 @@ import numpy as np
 
 from taemi_edge.bench.feeds import Feeds, Kind
 from taemi_edge.bench.ways import Prepared, Way, time_runs
-from taemi_edge.bundle import open_bundle
+from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.bundle.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
 from taemi_edge.errors import TaemiError, UsageError
-from taemi_edge.parity import cosine_of
-from taemi_edge.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
+from taemi_edge.parity.comparison import cosine_of
 
 WayName = Literal["runtime", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"]
 
@@ -173,7 +173,7 @@ def open_way(opening: Opening) -> Way:
         device = opening.way.partition("-")[2]
         return OrtWay(open_bundle(Path(opening.graphs)), device, flavour, opening.threads)
     from taemi_edge.bench.torch_way import TorchWay
-    from taemi_edge.checkpoint import open_checkpoint
+    from taemi_edge.taemi.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(opening.checkpoint, opening.random_weights)
     device = opening.device or "cpu"

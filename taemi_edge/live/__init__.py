@@ -1,1 +1,1 @@
-"""Live video: sources that die and come back, hops on one session clock, and where their predictions go."""
+"""Live runs: sources that fail and come back, hops on one session clock, and where their predictions go."""

@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from taemi_edge.bundle.recipe import change_key, recipe_from_mapping
+from taemi_edge.bundle.spec import Frozen, PresenceSpec
 from taemi_edge.errors import RecipeError
-from taemi_edge.live.settings import WatchSettings
-from taemi_edge.recipe import change_key, recipe_from_mapping
-from taemi_edge.runtime.asr import PACKAGED_MODEL
-from taemi_edge.spec import Frozen, PresenceSpec
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.recognition import PACKAGED_MODEL
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
+from taemi_edge.bundle.spec import MODALITIES, Modality
+from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.presence import State
-from taemi_edge.runtime.window import Prediction
-from taemi_edge.spec import MODALITIES, Modality
 
 log = logging.getLogger("taemi_edge.live")
 

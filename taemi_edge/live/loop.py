@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from taemi_edge.live.clock import SessionClock
+from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.events import Lamps, PresenceEvent
 from taemi_edge.live.source import LiveSource
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.pipeline import Fleet, Looked, Prediction
-from taemi_edge.runtime.preprocess import Face
+from taemi_edge.media.crops import Face
+from taemi_edge.media.hops import Hop
+from taemi_edge.runtime.pipeline import Fleet
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.window import Looked
 
 log = logging.getLogger("taemi_edge.live")
 

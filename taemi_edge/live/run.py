@@ -13,24 +13,25 @@ from typing import Any
 
 import msgspec
 
-from taemi_edge.bundle import Bundle
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import Modality
 from taemi_edge.errors import MissingExtraError, UsageError
-from taemi_edge.live.addresses import Address, parse_address
-from taemi_edge.live.capture import Capture
-from taemi_edge.live.clock import SessionClock
+from taemi_edge.live.capture.addresses import Address, parse_address
+from taemi_edge.live.capture.capture import Capture
+from taemi_edge.live.capture.clock import SessionClock
+from taemi_edge.live.capture.mailbox import Mailbox
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.loop import HopCounts, LiveLoop
-from taemi_edge.live.mailbox import Mailbox
-from taemi_edge.live.notify import ServiceNotifier
-from taemi_edge.live.outputs import AnnotatedFile, EventLines, InThread, PredictionLines
+from taemi_edge.live.outputs.base import AnnotatedFile, EventLines, InThread, PredictionLines
+from taemi_edge.live.outputs.systemd import ServiceNotifier
 from taemi_edge.live.source import LiveSource
 from taemi_edge.live.words import LineListener, WordInbox
-from taemi_edge.run import JsonLines
-from taemi_edge.runtime.drops import parse_drop
-from taemi_edge.runtime.pipeline import Fleet, Source
-from taemi_edge.runtime.transcript import Word, read_transcript
-from taemi_edge.spec import Modality
+from taemi_edge.media.rehearsed_losses import parse_drop
+from taemi_edge.media.transcripts import Word, read_transcript
+from taemi_edge.runtime.json_lines import JsonLines
+from taemi_edge.runtime.pipeline import Fleet
+from taemi_edge.runtime.window import Source
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -178,7 +179,7 @@ def _recognise(
     """Start a recogniser for each source that asks for one."""
     for described, source in zip(config.source, state.loop.sources, strict=True):
         if described.asr:
-            from taemi_edge.live.recognise import LiveRecogniser
+            from taemi_edge.live.recognition import LiveRecogniser
 
             recogniser = LiveRecogniser(inboxes[source.name], config.asr_model, sample_rate_hz)
             stack.callback(recogniser.stop)
@@ -202,19 +203,19 @@ def _open_outputs(
     if config.annotate:
         _add_slow(stack, state, AnnotatedFile(Path(config.annotate), sample_rate_hz), "annotated video")
     if config.push:
-        from taemi_edge.live.push import Push
+        from taemi_edge.live.outputs.push import Push
 
         push = Push(config.push, sample_rate_hz)
         _add_slow(stack, state, push, "push")
         counters["push connections"] = lambda: push.connections
     if config.record is not None:
-        from taemi_edge.live.record import Recorder
+        from taemi_edge.live.outputs.record import Recorder
 
         recorder = Recorder(config.record, sample_rate_hz)
         _add_slow(stack, state, recorder, "recording")
         counters["clips recorded"] = lambda: recorder.written
     if config.mqtt is not None:
-        from taemi_edge.live.mqtt import MqttOutput
+        from taemi_edge.live.outputs.mqtt import MqttOutput
 
         mqtt = MqttOutput(config.mqtt)
         stack.callback(mqtt.close)
@@ -224,8 +225,8 @@ def _open_outputs(
     loop.outputs.append(notifier)
     if config.serve is not None:
         try:
-            from taemi_edge.live.metrics import Metrics
-            from taemi_edge.live.server import PageServer, find_token
+            from taemi_edge.live.outputs.prometheus import Metrics
+            from taemi_edge.live.page.server import PageServer, find_token
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "serve", "--serve") from error
         metrics = Metrics(state)

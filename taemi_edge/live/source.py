@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from taemi_edge.live.capture import Capture
-from taemi_edge.live.mailbox import Mailbox
-from taemi_edge.live.settings import WatchSettings
-from taemi_edge.live.signals import PictureCheck, SoundCheck
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.live.capture.capture import Capture
+from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.capture.signals import PictureCheck, SoundCheck
 from taemi_edge.live.words import WordInbox
-from taemi_edge.runtime.hops import Hop, Samples
-from taemi_edge.spec import Modality
+from taemi_edge.media.hops import Hop, Samples
 
 #: Takes a source's sound as it is used.
 SoundTap = Callable[[Sequence[Samples]], None]

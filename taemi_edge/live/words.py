@@ -21,8 +21,8 @@ from typing import IO, Protocol
 import msgspec
 
 from taemi_edge.errors import UsageError
-from taemi_edge.live.clock import SessionClock
-from taemi_edge.runtime.transcript import Word, spread_words
+from taemi_edge.live.capture.clock import SessionClock
+from taemi_edge.media.transcripts import Word, spread_words
 
 log = logging.getLogger("taemi_edge.live")
 

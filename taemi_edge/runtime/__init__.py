@@ -1,1 +1,1 @@
-"""The device's side: sources, preprocessing, sessions, presence and the pipeline; neither torch nor onnx."""
+"""Running a bundle: one seam to every backend, the window of a source, presence, and predictions."""

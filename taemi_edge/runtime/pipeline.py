@@ -12,18 +12,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import Array, Modality
 from taemi_edge.errors import BackendError, BundleError, DeviceLostError
-from taemi_edge.runtime.drops import Drop
-from taemi_edge.runtime.executor import Done, Executor, Layout, Work, merged, open_executor
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.preprocess import Face
-from taemi_edge.runtime.session import Device
-from taemi_edge.runtime.transcript import Word
-from taemi_edge.runtime.window import Looked, Prediction, Source, SourceWindow
-from taemi_edge.spec import Array, Modality
-
-__all__ = ["Fleet", "Looked", "Pipeline", "Prediction", "Source"]
+from taemi_edge.media.crops import Face
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.transcripts import Word
+from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.sessions import Device
+from taemi_edge.runtime.window import Looked, Source, SourceWindow
+from taemi_edge.runtime.work import Done, Executor, Layout, Work, merged
 
 
 class Fleet:
@@ -83,7 +83,7 @@ class Fleet:
 
         Raises:
             DeviceLostError: the device is gone and nothing can take over.
-            BackendError: see `taemi_edge.runtime.executor.Executor`.
+            BackendError: see `taemi_edge.runtime.work.Executor`.
         """
         indices = sorted(looked)
         works = [self._after_early_works(index, looked[index]) for index in indices]
@@ -177,7 +177,7 @@ class Pipeline:
     """A `Fleet` of one source.
 
     Args:
-        bundle: what `taemi_edge.bundle.open_bundle` gave.
+        bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
         source: the name that predictions carry.
         window_s: how far back a prediction looks; the bundle's own by default.
         drops: losses to rehearse.

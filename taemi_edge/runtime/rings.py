@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from taemi_edge.runtime.inputs import MAX_BATCH, kept_steps
-from taemi_edge.spec import Array, Manifest, Modality
+from taemi_edge.bundle.spec import Array, Manifest, Modality
+from taemi_edge.media.chunks import MAX_BATCH, kept_steps
 
 _EPSILON_S = 1e-6
 _NEVER = -np.inf

@@ -8,48 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-import msgspec
 import numpy as np
 
-from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, words_after_drops
-from taemi_edge.runtime.executor import Sound, Stopwatch, Work
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.inputs import MAX_BATCH, FaceCrop, InputReader, step_times
-from taemi_edge.runtime.preprocess import Face, Segment, WordTokenizer
-from taemi_edge.runtime.presence import Presence, State, StreamPresence
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
+from taemi_edge.media.chunks import MAX_BATCH, Segment, step_times
+from taemi_edge.media.crops import Face, FaceCrop
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.inputs import InputReader
+from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, words_after_drops
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.media.transcripts import Word
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.presence import Presence, StreamPresence
 from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.transcript import Word
-from taemi_edge.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
+from taemi_edge.runtime.work import Sound, Stopwatch, Work
 
 _EPSILON_S = 1e-6
-
-
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of output: six intensities with what they rest on.
-
-    `status` is "no signal" where all three tokens were bound: the intensities are then the model's prior.
-    `reason` says why a stream is not live. `age_ms` is the age of a stream's newest data, null where it is missing.
-    `latency_ms` holds each part's own time (of the call that it was batched into, where sources share one), `face`
-    (detection and crop) and `total`, the wall time of the hop. `backend` is where it was made: "cpu", "cuda",
-    "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
-    """
-
-    source: str
-    time_s: float
-    window_s: tuple[float, float]
-    intensities: dict[str, float]
-    presence: dict[str, State]
-    age_ms: dict[str, float | None]
-    latency_ms: dict[str, float]
-    reason: dict[str, str]
-    status: Literal["ok", "no signal"]
-    backend: str = "cpu"
-
-    def to_json(self) -> str:
-        """One line, without the line end."""
-        return msgspec.json.encode(self).decode()
 
 
 @dataclass(frozen=True)

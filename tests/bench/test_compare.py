@@ -17,8 +17,8 @@ from taemi_edge.bench.compare import BenchOptions, rivals_from
 from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.report import OURS, BenchReport, stats_of
 from taemi_edge.bench.worker import Opening, Request
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
 from taemi_edge.errors import UsageError
-from taemi_edge.spec import PRESENCE_PATTERNS, pattern_name
 
 
 @pytest.fixture(scope="module")

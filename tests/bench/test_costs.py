@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from taemi_edge.bench.costs import count_cost
 from taemi_edge.bench.feeds import Feeds
-from taemi_edge.bundle import Bundle
-from taemi_edge.cast import cast_part
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.calibration.fp16_cast import cast_part
 
 
 def graph_of(nodes, constants: dict[str, np.ndarray], shape, output, file: Path) -> Path:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.build import build_engine
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.engine_cache import EngineCache
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.engines.build import build_engine
+from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import UsageError
-from taemi_edge.recipe import TargetRecipe, load_recipe
-from taemi_edge.runtime.trt_library import load_library, this_machine
+from taemi_edge.runtime.tensorrt.library import load_library, this_machine
 
 BUNDLES = sorted(Path(os.environ.get("TAEMI_EDGE_GPU_BUNDLES", "no-such-folder")).glob("*/manifest.json"))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.build import build_engine
-from taemi_edge.bundle import MANIFEST, open_bundle, read_manifest, write_manifest
-from taemi_edge.engine_cache import EngineCache
+from taemi_edge.bundle.folder import MANIFEST, open_bundle, read_manifest, write_manifest
+from taemi_edge.engines.build import build_engine
+from taemi_edge.engines.cache import EngineCache
 from taemi_edge.errors import BackendError, BundleError, EngineError
-from taemi_edge.parity import check_parity
-from taemi_edge.runtime.session import open_sessions
+from taemi_edge.parity.comparison import check_parity
+from taemi_edge.runtime.opening import open_sessions
 from tests.gpu.conftest import BUNDLES, why_not
 
 pytestmark = pytest.mark.gpu

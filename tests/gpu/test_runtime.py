@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from taemi_edge.bench.feeds import Feeds
-from taemi_edge.bundle import Bundle, open_bundle
-from taemi_edge.runtime.cuda_graphs import load_driver
-from taemi_edge.runtime.executor import HostExecutor
-from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.trt_executor import MAX_GRAPHS, TrtExecutor
-from taemi_edge.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.runtime.host_executor import HostExecutor
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.tensorrt.executor import MAX_GRAPHS, TrtExecutor
+from taemi_edge.runtime.tensorrt.graphs import load_driver
 from tests.executor_checks import *  # noqa: F403  the tests that hold of any GPU
 from tests.executor_checks import assert_close, layout_of, repeated
 from tests.gpu.conftest import BUNDLES, why_not
@@ -49,11 +49,11 @@ ROOT = Path(__file__).parent.parent.parent
 RUN_DEMO = """
 import sys
 from pathlib import Path
-from taemi_edge.bundle import open_bundle
-from taemi_edge.golden import demo_clip
+from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.parity.golden import demo_clip
 from taemi_edge.runtime.pipeline import Pipeline
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.transcripts import read_transcript
 
 video, words = demo_clip()
 def predictions(pipeline, hops=12, at_hop=lambda index: None):

@@ -288,7 +288,7 @@ def _report(state: Soak, minutes: float, seed: int, health: dict[str, Any]) -> d
 
 def draw(report: dict[str, Any], file: Path) -> None:
     """Memory, descriptors and threads over time, with the faults below."""
-    from taemi_edge.plots import new_figure
+    from taemi_edge.pictures import new_figure
 
     figure = new_figure((9.0, 5.0))
     axes = figure.subplots(2, 1, sharex=True)

@@ -15,8 +15,8 @@ import time
 import av
 import pytest
 
-from taemi_edge.corpus import open_corpus
-from taemi_edge.runtime.transcript import read_transcript
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.live.running import LiveRun
 from tests.live.servers import RtspServer, free_port
 

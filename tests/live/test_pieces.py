@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.errors import MediaError, RecipeError, UsageError
-from taemi_edge.live.addresses import default_name, looks_live, parse_address, split_name
-from taemi_edge.live.backoff import Backoff
-from taemi_edge.live.capture import Capture
-from taemi_edge.live.clock import JUMP_S, SessionClock, StreamClock
+from taemi_edge.live.capture.addresses import default_name, looks_live, parse_address, split_name
+from taemi_edge.live.capture.backoff import Backoff
+from taemi_edge.live.capture.capture import Capture
+from taemi_edge.live.capture.clock import JUMP_S, SessionClock, StreamClock
+from taemi_edge.live.capture.decoding_relief import Relief
+from taemi_edge.live.capture.gst_reader import RawPicture
+from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.readers import Picture
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.capture.signals import PictureCheck, SoundCheck
 from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
-from taemi_edge.live.gst_reader import RawPicture
-from taemi_edge.live.mailbox import Mailbox
-from taemi_edge.live.readers import Picture
-from taemi_edge.live.relief import Relief
-from taemi_edge.live.settings import WatchSettings
-from taemi_edge.live.signals import PictureCheck, SoundCheck
-from taemi_edge.run import JsonLines
-from taemi_edge.runtime.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.runtime.json_lines import JsonLines
 
 SETTINGS = WatchSettings()
 
@@ -75,7 +75,7 @@ def test_what_comes_late_after_a_hang_lies_where_it_was_sent():
 
 
 def test_times_of_the_wall_clock_are_placed_by_their_age(monkeypatch):
-    import taemi_edge.live.clock as module
+    import taemi_edge.live.capture.clock as module
 
     clock = SessionClock()
     monkeypatch.setattr(module.time, "time", lambda: 2e9)

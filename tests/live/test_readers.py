@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taemi_edge.live import av_reader
-from taemi_edge.live.addresses import parse_address
-from taemi_edge.live.capture import Capture
-from taemi_edge.live.clock import SessionClock
-from taemi_edge.live.gst_reader import find_gst_python
-from taemi_edge.live.mailbox import Letters, Mailbox
-from taemi_edge.live.readers import Picture, SourceGoneError, open_reader
-from taemi_edge.live.settings import WatchSettings
-from taemi_edge.runtime.hops import Frame
+from taemi_edge.live.capture import av_reader
+from taemi_edge.live.capture.addresses import parse_address
+from taemi_edge.live.capture.capture import Capture
+from taemi_edge.live.capture.clock import SessionClock
+from taemi_edge.live.capture.gst_reader import find_gst_python
+from taemi_edge.live.capture.mailbox import Letters, Mailbox
+from taemi_edge.live.capture.opening import open_reader
+from taemi_edge.live.capture.readers import Picture, SourceGoneError
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.hops import Frame
 from tests.live.running import LiveRun
 from tests.live.servers import HttpServer, TcpBursts, Timed, UdpSender, free_port, transport_stream
 from tests.media import remux, tone, write_float_wav, write_media
@@ -370,8 +371,9 @@ def test_alsas_own_null_device_opens_without_any_setting():
     if not Path("/usr/share/alsa/alsa.conf").is_file():
         pytest.skip("ALSA's configuration (libasound2-data) is not installed")
     script = (
-        "from taemi_edge.live.addresses import parse_address\nfrom taemi_edge.live.readers import open_reader\n"
-        "from taemi_edge.live.settings import WatchSettings\n"
+        "from taemi_edge.live.capture.addresses import parse_address\n"
+        "from taemi_edge.live.capture.readers import open_reader\n"
+        "from taemi_edge.live.capture.settings import WatchSettings\n"
         "reader = open_reader(parse_address('alsa:null'), WatchSettings())\n"
         "print(next(iter(reader.items())).sound.samples)"
     )

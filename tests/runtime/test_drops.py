@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.drops import Drop, apply_drops, dropped_at, parse_drop, words_after_drops
-from taemi_edge.runtime.hops import Frame, Hop, Samples
-from taemi_edge.runtime.transcript import Word
+from taemi_edge.media.hops import Frame, Hop, Samples
+from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, parse_drop, words_after_drops
+from taemi_edge.media.transcripts import Word
 
 
 def test_a_drop_is_read_and_written_alike():

@@ -7,17 +7,21 @@ import pytest
 
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.runtime_way import RepeatedWindow
-from taemi_edge.build import build_engine
-from taemi_edge.bundle import Bundle
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.engines.build import build_engine
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import BackendError, UsageError
-from taemi_edge.recipe import TargetRecipe, load_recipe
-from taemi_edge.runtime.drops import Drop
-from taemi_edge.runtime.executor import HostExecutor, Layout, Sound, Work, open_executor, pad_texts
-from taemi_edge.runtime.hops import Hop, Samples
-from taemi_edge.runtime.pipeline import Fleet, Pipeline, Source
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop, Samples
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.runtime.host_executor import HostExecutor
+from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.pipeline import Fleet, Pipeline
+from taemi_edge.runtime.window import Source
+from taemi_edge.runtime.work import Layout, Sound, Work, pad_texts
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taemi_edge.runtime.gather import Gatherer
+from taemi_edge.runtime.hop_groups import Gatherer
 
 
 def test_sources_of_one_speed_come_together():

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.bundle import Bundle, open_bundle
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
 from taemi_edge.errors import BackendError, UsageError
-from taemi_edge.runtime.drops import Drop
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.ort import OrtSession
-from taemi_edge.runtime.pipeline import Pipeline, Prediction
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.runtime.onnx_sessions import OrtSession
+from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.rings import RingIndex
-from taemi_edge.runtime.session import open_sessions
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
 
 
 class CountingSession:

@@ -7,18 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.runtime.preprocess import (
-    AudioChunker,
-    Face,
-    FaceDetector,
-    FaceTracker,
-    FrameGrid,
-    WordTokenizer,
-    crop_face,
-    overlap,
-)
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.spec import AudioSpec, PresenceSpec
+from taemi_edge.bundle.spec import AudioSpec, PresenceSpec
+from taemi_edge.media.chunks import AudioChunker
+from taemi_edge.media.crops import Face, FaceDetector, FaceTracker, crop_face, overlap
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import FrameGrid
+from taemi_edge.media.tokens import WordTokenizer
 
 PRESENCE = PresenceSpec(stale_after_s=1, missing_after_s=2, recover_after_s=0)
 SPEC = AudioSpec(feature_dim=1, sample_rate_hz=1000, chunk_s=0.5, context_s=0.25, presence=PRESENCE)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taemi_edge.bundle.spec import PresenceSpec
 from taemi_edge.runtime.presence import StreamPresence
-from taemi_edge.spec import PresenceSpec
 
 SPEC = PresenceSpec(stale_after_s=0.5, missing_after_s=1.5, recover_after_s=0.5)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import MediaError
-from taemi_edge.runtime.hops import Hop
-from taemi_edge.runtime.sources import MediaFile
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
 from tests.media import damage_middle, moving_picture, remux, tone, write_float_wav, write_media
 
 FRAMES = [i / 25 for i in range(75)]

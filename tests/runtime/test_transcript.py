@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.errors import TranscriptError
-from taemi_edge.runtime.transcript import Cue, parse_jsonl, parse_srt, parse_vtt, read_transcript, words_from_cues
+from taemi_edge.media.transcripts import Cue, parse_jsonl, parse_srt, parse_vtt, read_transcript, words_from_cues
 
 VTT = """WEBVTT - a talk
 

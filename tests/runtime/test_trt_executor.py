@@ -8,15 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.bundle import Bundle, open_bundle, read_manifest, write_manifest
+from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, write_manifest
+from taemi_edge.bundle.spec import PARTS, EngineRecord, Parts
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import DeviceLostError
-from taemi_edge.recipe import TargetRecipe
-from taemi_edge.runtime.drops import Drop
-from taemi_edge.runtime.pipeline import Fleet, Pipeline, Source
-from taemi_edge.runtime.sources import MediaFile
-from taemi_edge.runtime.transcript import read_transcript
-from taemi_edge.runtime.trt_library import this_machine
-from taemi_edge.spec import PARTS, EngineRecord, Parts
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.runtime.pipeline import Fleet, Pipeline
+from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.window import Source
 from tests import stand_ins
 from tests.executor_checks import *  # noqa: F403  the tests that hold of any GPU
 

@@ -1,0 +1,148 @@
+"""A bundle folder in, a checked `Bundle` out; and the way a new one is written, whole or not at all.
+
+bundle/
+  manifest.json         taemi_edge.bundle.spec.Manifest, with the sha256 of every other file
+  vision.onnx ... fusion.onnx
+  tokens.safetensors    the missing-modality tokens, float32 (D,) each
+  tokenizer.json
+  golden.npz            feeds and what PyTorch made of them: taemi_edge.parity.golden
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from taemi_edge.bundle.spec import FLAVOURS, MODALITIES, PARTS, SCHEMA, Array, Manifest
+from taemi_edge.errors import BundleError
+
+MANIFEST = "manifest.json"
+TOKENS = "tokens.safetensors"
+TOKENIZER = "tokenizer.json"
+GOLDEN = "golden.npz"
+#: What `taemi-edge calibrate` adds: the plan that another machine can use, and the sensitivity of every block.
+RANGES, SENSITIVITY, PARETO = "ranges.json", "sensitivity.json", "sensitivity.png"
+#: What `taemi-edge build-engine --precision auto` adds.
+CHOICE = "choice.png"
+FILES = (
+    *(MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO),
+    *(f"{part}.onnx" for part in PARTS),
+    *(f"{part}.{flavour}.onnx" for part in PARTS for flavour in FLAVOURS),
+    *(f"{part}.engine" for part in PARTS),
+    CHOICE,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A folder whose every file was found to be what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+    #: The missing-modality tokens, float32 (D,) each.
+    tokens: Mapping[str, Array]
+
+    def part_file(self, part: str) -> Path:
+        return self.folder / self.manifest.parts.of(part).file
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.folder / TOKENIZER
+
+    @property
+    def golden_file(self) -> Path:
+        return self.folder / GOLDEN
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every file's hash.
+
+    Raises:
+        BundleError: not a bundle, a missing part, a changed byte, a newer schema, tokens of the wrong shape.
+    """
+    manifest = read_manifest(folder)
+    if outside := [name for name in manifest.sha256 if Path(name).name != name]:
+        raise BundleError(
+            f"{folder / MANIFEST}: expected plain file names, got {outside[0]!r}: export the bundle again"
+        )
+    problems = [problem for name, want in manifest.sha256.items() if (problem := _file_problem(folder / name, want))]
+    named = {manifest.parts.of(part).file for part in PARTS} | {TOKENS, TOKENIZER, GOLDEN}
+    named |= {file for flavours in manifest.graphs.values() for file in flavours.values()}
+    problems += [f"{name} has no hash in the manifest" for name in sorted(named - set(manifest.sha256))]
+    if problems:
+        raise BundleError(f"{folder}: {'; '.join(problems)}: export the bundle again, or copy it anew")
+    return Bundle(folder, manifest, _read_tokens(folder, manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, validated but without a look at the other files.
+
+    Raises:
+        BundleError: none there, not JSON, another schema, unknown or missing keys.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        found = "a file" if folder.is_file() else "a folder without one" if folder.is_dir() else "nothing"
+        raise BundleError(f"{folder}: expected a bundle (a folder with {MANIFEST}), found {found}")
+    try:
+        content = msgspec.json.decode(file.read_bytes())
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA:
+            newer = isinstance(schema, int) and schema > SCHEMA
+            advice = "update taemi-edge" if newer else "export the bundle again"
+            raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r}: {advice}")
+        return msgspec.convert(content, Manifest)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file}: expected a manifest of schema {SCHEMA}: {error}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into a bundle that is being made, with the hashes of what lies there now."""
+    hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    complete = msgspec.structs.replace(manifest, sha256=hashes)
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(complete)) + b"\n")
+
+
+def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
+    """Write `tokens.safetensors`."""
+    from safetensors.numpy import save_file
+
+    save_file({m: np.ascontiguousarray(tokens[m], np.float32) for m in MODALITIES}, folder / TOKENS)
+
+
+def sha256_of(file: Path) -> str:
+    """The file's sha256 as hexadecimal digits, read in blocks."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _file_problem(file: Path, want: str) -> str | None:
+    if not file.is_file():
+        return f"{file.name} is missing"
+    if sha256_of(file) != want:
+        return f"{file.name} is not the file that the manifest was written for (its sha256 differs)"
+    return None
+
+
+def _read_tokens(folder: Path, manifest: Manifest) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tokens = load_file(folder / TOKENS)
+    except SafetensorError as error:
+        raise BundleError(f"{folder / TOKENS}: expected safetensors: {error}") from error
+    for modality in MODALITIES:
+        want = (manifest.feature_dim_of(modality),)
+        got = tokens[modality].shape if modality in tokens else None
+        if got != want:
+            raise BundleError(f"{folder / TOKENS}: expected the token {modality!r} of shape {want}, got {got}")
+    return {modality: tokens[modality] for modality in MODALITIES}

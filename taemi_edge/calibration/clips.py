@@ -1,0 +1,243 @@
+"""A corpus and an FP32 bundle in, clips that calibration can stream out: inputs and features on disk, one file a clip.
+
+Reading a clip costs more than running a part on it, so each is read once; nothing but the clip at hand is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, AudioSpec, Modality
+from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.corpora.extract import Reading, read_clip
+from taemi_edge.corpora.labelled_clips import Clip, Corpus
+from taemi_edge.errors import CalibrationError, InputError
+from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.media.transcripts import Word
+from taemi_edge.parity.artefact import Artefact, open_artefact
+from taemi_edge.parity.golden import bind_tokens
+
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class SpooledClip:
+    """A clip's inputs, and the features that the FP32 encoders make of them; T is 0 where a stream did not come."""
+
+    labels: Array  # (6,)
+    pixels: Array  # uint8 (frames, H, W, 3)
+    sound: list[Array]  # float32 (chunks, samples), a batch a length
+    texts: list[
+        dict[str, Array]
+    ]  # ids and mask, int32 (1, T): the first word, the first window, all; none without words
+    features: dict[str, Array]  # float32 (T, D)
+    short_texts: Array  # float32 (T, D), what FP32 makes of all texts but the last, one after the other
+
+    @property
+    def pattern(self) -> frozenset[Modality]:
+        """The streams that came."""
+        return frozenset(m for m in MODALITIES if len(self.features[m]))
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSpool:
+    """Clips in a folder, in order."""
+
+    files: tuple[Path, ...]
+    audio: AudioSpec
+    #: Why clips were left out, by id.
+    problems: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[SpooledClip]:
+        return map(_load, self.files)
+
+    def first(self, count: int) -> ClipSpool:
+        """Fewer of them."""
+        return ClipSpool(self.files[:count], self.audio, self.problems)
+
+
+def spool_clips(
+    corpus: Corpus,
+    clips: list[Clip],
+    bundle: Path,
+    folder: Path,
+    *,
+    longest_s: float,
+    workers: int = 0,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> ClipSpool:
+    """Read clips and encode them in FP32.
+
+    Raises:
+        CalibrationError: none of them can be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    problems: dict[str, str] = {}
+    tasks = [(clip, folder / f"{number:05d}-{clip.id}.npz") for number, clip in enumerate(clips)]
+    for done, (clip_id, problem) in enumerate(
+        run_parallel(_spool, tasks, workers, _open_worker, (str(bundle), longest_s)), 1
+    ):
+        if problem is not None:
+            problems[clip_id] = problem
+        on_progress(done, len(tasks))
+    files = tuple(file for _, file in tasks if file.is_file())
+    if not files:
+        first = next(iter(problems.items()), ("", "there is none"))
+        raise CalibrationError(f"{corpus.folder}: expected clips to calibrate on, got none ({first[0]}: {first[1]})")
+    with open_artefact(str(bundle)) as artefact:
+        return ClipSpool(files, artefact.audio, problems)
+
+
+def part_feeds(
+    spool: ClipSpool, part: str, tokens: Mapping[str, Array], frames_per_clip: int, batch: int
+) -> Iterator[dict[str, Array]]:
+    """What one part is fed for its statistics; the fusion head sees each clip whole and with streams taken away.
+
+    Args:
+        frames_per_clip: how many frames of a clip are taken, evenly over it.
+        batch: how many frames or chunks are fed at a time: every tensor of the part is kept for them.
+    """
+    for number, clip in enumerate(spool):
+        if part == "vision":
+            chosen = np.linspace(0, len(clip.pixels) - 1, min(frames_per_clip, len(clip.pixels))).astype(int)
+            for at in range(0, len(chosen), batch):
+                yield {"pixels": clip.pixels[chosen[at : at + batch]]}
+        elif part == "audio":
+            for sound in clip.sound:
+                for at in range(0, len(sound), batch):
+                    yield {"samples": sound[at : at + batch]}
+        elif part == "text":
+            yield from clip.texts
+        else:
+            for pattern in fed_patterns(number, clip.pattern):
+                yield fusion_feeds(clip.features, pattern, tokens)
+
+
+def fed_patterns(number: int, came: frozenset[Modality]) -> list[frozenset[Modality]]:
+    """The patterns in which the fusion head is fed a clip: as it came, and with the next pattern's streams lost."""
+    return list(dict.fromkeys((came, came & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)])))
+
+
+def fusion_feeds(
+    features: Mapping[str, Array], pattern: frozenset[Modality], tokens: Mapping[str, Array]
+) -> dict[str, Array]:
+    """One clip's features (T, D) as the fusion head takes them, tokens bound where the pattern lacks a stream."""
+    feeds: dict[str, Array] = {}
+    for m in MODALITIES:
+        values = features[m] if len(features[m]) else tokens[m][None]
+        feeds[m] = np.ascontiguousarray(values[None], np.float32)
+        feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
+    live: frozenset[Modality] = frozenset(m for m in MODALITIES if m in pattern and len(features[m]))
+    return bind_tokens(feeds, live, tokens)
+
+
+def encode(run: Run, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
+    """One modality of a clip through an encoder, as the runtime encodes it: (T, D), T possibly 0."""
+    nothing = np.zeros((0, dim), np.float32)
+    if part == "vision":
+        found = [
+            run({"pixels": clip.pixels[at : at + MAX_BATCH]})["features"]
+            for at in range(0, len(clip.pixels), MAX_BATCH)
+        ]
+    elif part == "audio":
+        found = [
+            chunk[-kept_steps(audio.chunk_samples, sound.shape[1], len(chunk)) :]
+            for sound in clip.sound
+            for chunk in run({"samples": sound})["features"]
+        ]
+    else:
+        found = [run(feeds)["features"][0] for feeds in clip.texts[-1:]]
+    return np.concatenate(found) if found else nothing
+
+
+def encode_short_texts(run: Run, clip: SpooledClip, dim: int) -> Array:
+    """The texts that a stream begins with, (T, D): few words have ranges of their own."""
+    found = [run(feeds)["features"][0] for feeds in clip.texts[:-1]]
+    return np.concatenate(found) if found else np.zeros((0, dim), np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------- in a worker
+
+_worker: tuple[Artefact, WordTokenizer, float] | None = None
+_open = ExitStack()  # what a worker holds until its process ends
+
+
+def _open_worker(bundle: str, longest_s: float) -> None:
+    global _worker
+    cv2.setNumThreads(1)
+    _open.close()
+    artefact = _open.enter_context(open_artefact(bundle, threads=1))
+    _worker = artefact, WordTokenizer(artefact.tokenizer_json, artefact.text.max_tokens), longest_s
+
+
+def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
+    """Read, encode and write one clip; gives its id and, where it cannot be read, why."""
+    if _worker is None:
+        raise RuntimeError("_open_worker comes first")
+    artefact, tokenizer, longest_s = _worker
+    clip, file = task
+    try:
+        inputs = read_clip(clip, artefact.vision, artefact.audio, Reading(longest_s=longest_s))
+    except InputError as error:
+        return clip.id, str(error)
+    height, width = artefact.vision.size_hw
+    pixels = [crop.pixels for crop in inputs.crops if crop.pixels is not None]
+    spooled = SpooledClip(
+        labels=np.array(clip.labels, np.float32),
+        pixels=np.stack(pixels) if pixels else np.zeros((0, height, width, 3), np.uint8),
+        sound=[np.stack([s.samples for s in batch]) for batch in of_equal_length(inputs.segments)],
+        texts=[tokenizer.feeds([text]) for text in _texts(inputs.words)],
+        features={},
+        short_texts=np.zeros((0, 0), np.float32),
+    )
+    widths = {m: len(artefact.tokens[m]) for m in MODALITIES}
+    spooled = replace(spooled, short_texts=encode_short_texts(artefact.part("text"), spooled, widths["text"]))
+    for m in MODALITIES:
+        spooled.features[m] = encode(artefact.part(m), m, spooled, artefact.audio, widths[m])
+    _save(spooled, file)
+    return clip.id, None
+
+
+def _texts(words: list[Word]) -> list[str]:
+    """What the runtime makes of a clip's words on the way: the first word, half of them, all of them."""
+    counts = sorted({count for count in (1, len(words) // 2, len(words)) if 0 < count <= len(words)})
+    return [" ".join(word.text for word in words[:count]) for count in counts]
+
+
+def _save(clip: SpooledClip, file: Path) -> None:
+    arrays: dict[str, Array] = {"labels": clip.labels, "pixels": clip.pixels}
+    arrays |= {f"sound|{number}": batch for number, batch in enumerate(clip.sound)}
+    arrays |= {f"texts|{number}|{k}": v for number, feeds in enumerate(clip.texts) for k, v in feeds.items()}
+    arrays["short_texts"] = clip.short_texts
+    arrays |= {f"features|{m}": value for m, value in clip.features.items()}
+    draft = file.with_suffix(".part.npz")
+    np.savez(draft, allow_pickle=False, **arrays)
+    draft.rename(file)
+
+
+def _load(file: Path) -> SpooledClip:
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+
+    def group(name: str) -> dict[str, Array]:
+        return {key.partition("|")[2]: value for key, value in arrays.items() if key.startswith(f"{name}|")}
+
+    sound, texts = group("sound"), group("texts")
+    return SpooledClip(
+        labels=arrays["labels"],
+        pixels=arrays["pixels"],
+        sound=[sound[key] for key in sorted(sound, key=int)],
+        texts=[{k: texts[f"{n}|{k}"] for k in ("ids", "mask")} for n in range(len(texts) // 2)],
+        features=group("features"),
+        short_texts=arrays["short_texts"],
+    )

@@ -1,0 +1,1 @@
+"""Rewriting ONNX graphs: ranges, SmoothQuant, Q/DQ and FP16."""

@@ -1,0 +1,163 @@
+"""An FP32 graph and a plan in, an explicit Q/DQ graph out: symmetric INT8, weights a scale a channel.
+
+Weights stay FP32 with a Q/DQ pair behind them: TensorRT 8.6 fails on int8 initialisers. What no layer reads keeps its
+precision, so residual sums, LayerNorm and softmax are as exact as the graph around them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_makers
+from taemi_edge.calibration.graphs.ranges import QMAX
+from taemi_edge.calibration.graphs.smoothing import MIN_SCALE, weight_scale
+from taemi_edge.errors import CalibrationError
+
+
+class ScaledTensor(Frozen, frozen=True):
+    """One activation that becomes INT8, and for whom.
+
+    Attributes:
+        nodes: the readers that take it as INT8; layers among them get INT8 weights as well.
+        amax: the magnitude that becomes 127, after smoothing.
+        method: how it was found.
+        alpha: SmoothQuant's strength, None without smoothing.
+        smoothing: what each feature is divided by first; empty without.
+        error, held_out_error: of what the readers give, relative to FP32 (root of squares).
+    """
+
+    tensor: str
+    nodes: tuple[str, ...]
+    amax: float
+    method: str
+    alpha: float | None = None
+    smoothing: tuple[float, ...] = ()
+    error: float = 0.0
+    held_out_error: float = 0.0
+
+
+class PartPlan(Frozen, frozen=True):
+    """Everything that turns one part's FP32 graph into its FP16 and INT8 graphs.
+
+    `weights_sha256` is what it was made for; `excluded` are blocks that stay in higher precision and `islands` nodes
+    that FP16 would break, each with the reason.
+    """
+
+    weights_sha256: str
+    tensors: tuple[ScaledTensor, ...]
+    excluded: dict[str, str]
+    islands: dict[str, str]
+
+
+def weights_sha256(graph: Graph) -> str:
+    """Of a graph's constants, whatever their names and order."""
+    digests = sorted(
+        hashlib.sha256(f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes()).digest()
+        for name in graph.initialisers
+        if (value := graph.value(name)).size > 1
+    )
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = None) -> Graph:
+    """The graph with Q/DQ pairs in front of every reader that the plan names, blocks in `excluded` left out.
+
+    Args:
+        excluded: the plan's own by default.
+
+    Raises:
+        CalibrationError: the plan was made for other weights, or the graph is quantised already.
+    """
+    if graph.is_quantised:
+        raise CalibrationError("expected an FP32 graph, got one with Q/DQ nodes: calibrate the exported bundle")
+    if weights_sha256(graph) != plan.weights_sha256:
+        raise CalibrationError("expected the weights that the ranges were made for, got others: calibrate anew")
+    left_out = plan.excluded if excluded is None else excluded
+    made = graph.copy()
+    layers = {layer.node: layer for layer in made.layers()}
+    nodes = {node.name: node for node in made.nodes}
+    after: dict[str, list[Any]] = {}
+    front: list[Any] = []
+    for scaled in plan.tensors:
+        readers = [name for name in scaled.nodes if name not in layers or not is_excluded(layers[name].block, left_out)]
+        if not readers:
+            continue
+        source = _smooth(made, scaled, [layers[n] for n in readers if n in layers], after)
+        quantised = _add_pair(made, source, np.float32(max(scaled.amax / QMAX, MIN_SCALE)), None, after, scaled.tensor)
+        for name in readers:
+            _read_instead(nodes[name], scaled.tensor, quantised)
+            if name in layers:
+                front += _quantise_weight(made, nodes[name], layers[name])
+    insert_after_makers(made, after, front)
+    return made
+
+
+def is_excluded(block: str, excluded: Collection[str]) -> bool:
+    """Whether a block is in the list, or lies inside an entry of it (`layers.3` holds `layers.3/fc1`)."""
+    return any(block == entry or block.startswith(f"{entry}/") for entry in excluded)
+
+
+def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict[str, list[Any]]) -> str:
+    """Divide the tensor by its smoothing and multiply the weights with it; gives the smoothed tensor's name.
+
+    A LayerNorm that nobody else reads takes the division into its own weights; else a Mul does it.
+    """
+    if not scaled.smoothing:
+        return scaled.tensor
+    smoothing = np.array(scaled.smoothing, np.float32)
+    for layer in layers:
+        weight = graph.value(layer.weight)
+        graph.set_value(layer.weight, weight * (smoothing[:, None] if layer.channel_axis == 1 else smoothing))
+    maker = graph.maker.get(scaled.tensor)
+    alone = {node.name for node in graph.readers[scaled.tensor]} == {layer.node for layer in layers}
+    if alone and maker is not None and maker.op_type == "LayerNormalization" and scaled.tensor not in graph.outputs:
+        for place in range(1, len(maker.input)):
+            name = f"{maker.input[place]}/smoothed/{maker.name}"
+            maker.input[place] = graph.add_value(name, graph.value(maker.input[place]) / smoothing)
+        return scaled.tensor
+    inverse = graph.add_value(f"{scaled.tensor}/inverse_smoothing", 1 / smoothing)
+    smoothed = f"{scaled.tensor}/smoothed"
+    after.setdefault(scaled.tensor, []).append(
+        helper.make_node("Mul", [scaled.tensor, inverse], [smoothed], name=f"{scaled.tensor}/Smooth")
+    )
+    return smoothed
+
+
+def _quantise_weight(graph: Graph, node: Any, layer: Layer) -> list[Any]:
+    scale = weight_scale(graph.value(layer.weight), layer.channel_axis)
+    pair: dict[str, list[Any]] = {}
+    node.input[1] = _add_pair(graph, layer.weight, scale, layer.channel_axis, pair, layer.weight)
+    return pair[layer.weight]
+
+
+def _add_pair(
+    graph: Graph, source: str, scale: Array | np.float32, axis: int | None, after: dict[str, list[Any]], place: str
+) -> str:
+    """QuantizeLinear and DequantizeLinear behind a tensor, inserted after `place`; gives the last output's name."""
+    values = np.asarray(scale, np.float32)
+    scale_name = graph.add_value(f"{source}/scale", values)
+    zero_name = graph.add_value(f"{source}/zero_point", np.zeros(values.shape, np.int8))
+    attributes = {} if axis is None else {"axis": axis}
+    quantised, back = f"{source}/quantised", f"{source}/dequantised"
+    pair = [
+        helper.make_node(
+            "QuantizeLinear", [source, scale_name, zero_name], [quantised], name=f"{source}/Quantize", **attributes
+        ),
+        helper.make_node(
+            "DequantizeLinear", [quantised, scale_name, zero_name], [back], name=f"{source}/Dequantize", **attributes
+        ),
+    ]
+    after.setdefault(place, []).extend(pair)
+    return back
+
+
+def _read_instead(node: Any, old: str, new: str) -> None:
+    for place, name in enumerate(node.input):
+        if name == old:
+            node.input[place] = new

@@ -1,0 +1,172 @@
+"""Activations in, ranges out: what a tensor was seen to hold on real clips, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from taemi_edge.bundle.spec import Array
+from taemi_edge.errors import CalibrationError
+
+Method = Literal["minmax", "percentile", "entropy"]
+METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
+#: The largest integer of a symmetric INT8 range.
+QMAX = 127
+_BINS = 2048
+
+
+@dataclass
+class Seen:
+    """What was seen of one tensor.
+
+    Attributes:
+        amax: the largest magnitude.
+        channel_amax: the same for each feature, (D,).
+        rows: feature vectors drawn evenly from all that came, (R, D).
+    """
+
+    feature_axis: int | None
+    capacity: int
+    rng: np.random.Generator
+    amax: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+    channel_amax: Array = field(default_factory=lambda: np.zeros(0))
+    rows: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    _priorities: Array = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def is_constant(self) -> bool:
+        return self.high <= self.low
+
+    def add(self, values: Array) -> None:
+        """Take in one activation; of its rows a reservoir keeps an even sample (Vitter 1985, by random priorities)."""
+        axis = self.feature_axis
+        moved = values.reshape(-1, 1) if axis is None else np.moveaxis(values, axis, -1)
+        others = tuple(range(moved.ndim - 1))
+        low, high = moved.min(axis=others), moved.max(axis=others)
+        channels = np.maximum(high, -low)
+        self.channel_amax = np.maximum(self.channel_amax, channels) if self.channel_amax.size else channels
+        self.amax = max(self.amax, float(channels.max()))
+        self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
+        priorities = self.rng.random(moved.size // moved.shape[-1])
+        least = self._priorities.min() if len(self._priorities) == self.capacity else -1.0
+        better = np.flatnonzero(priorities > least)
+        rows = moved[np.unravel_index(better, moved.shape[:-1])]  # the few that stay, not a copy of all
+        rows = np.concatenate([self.rows, rows]) if self.rows.size else rows
+        priorities = np.concatenate([self._priorities, priorities[better]])
+        kept = np.argsort(-priorities, kind="stable")[: self.capacity]
+        self.rows, self._priorities = np.ascontiguousarray(rows[kept]), priorities[kept]
+
+
+@dataclass
+class PartStatistics:
+    """What was seen of one part: the tensors that layers read, the magnitude and the size of all others."""
+
+    watched: dict[str, Seen]
+    #: The largest magnitude of every float tensor.
+    amax: dict[str, float] = field(default_factory=dict)
+    #: Elements of every float tensor, over all feeds.
+    elements: dict[str, int] = field(default_factory=dict)
+    feeds: int = 0
+
+
+def collect(
+    run: Callable[[Mapping[str, Array]], dict[str, Array]],
+    feeds: Iterable[Mapping[str, Array]],
+    watched: Mapping[str, int | None],
+    rows: int,
+    seed: int = 0,
+) -> PartStatistics:
+    """Run a part over its feeds and keep ranges and a sample of rows.
+
+    Args:
+        run: gives every tensor of the part by name.
+        watched: the feature axis of each tensor that becomes INT8; None where no axis has a fixed length.
+        rows: how many feature vectors (or, without an axis, values) of each are kept.
+
+    Raises:
+        CalibrationError: a tensor held NaN, or a watched one infinity or nothing that varies; the message names it.
+    """
+    streams = np.random.default_rng(seed).spawn(len(watched))
+    statistics = PartStatistics(
+        {name: Seen(axis, rows, rng) for (name, axis), rng in zip(watched.items(), streams, strict=True)}
+    )
+    for fed in feeds:
+        outputs = {**fed, **run(fed)}
+        statistics.feeds += 1
+        for name, value in outputs.items():
+            if value.dtype == np.float32 and value.size:
+                _take_in(statistics, name, value)
+    for name, seen in statistics.watched.items():
+        if seen.is_constant:
+            raise CalibrationError(
+                f"{name}: expected activations that vary, got {seen.low:g} throughout: calibrate on real clips, and "
+                f"check that the model was trained"
+            )
+    return statistics
+
+
+def _take_in(statistics: PartStatistics, name: str, value: Array) -> None:
+    amax = max(float(value.max()), -float(value.min()))  # NaN comes through both
+    if np.isinf(amax) and name not in statistics.watched:
+        finite = value[np.isfinite(value)]  # a mask may add minus infinity in front of a softmax
+        amax = float(np.abs(finite).max(initial=0.0))
+    if not np.isfinite(amax):
+        raise CalibrationError(
+            f"{name}: expected finite activations, got {'NaN' if np.isnan(amax) else 'infinity'}: the weights or the "
+            f"clips are damaged; `taemi-edge parity` tells which part"
+        )
+    statistics.amax[name] = max(statistics.amax.get(name, 0.0), amax)
+    statistics.elements[name] = statistics.elements.get(name, 0) + value.size
+    if name in statistics.watched:
+        statistics.watched[name].add(value)
+
+
+def range_by(method: Method, rows: Array, amax: float, percentile: float) -> float:
+    """The magnitude that becomes 127.
+
+    "minmax" is the largest one seen; "percentile" cuts the rarest off; "entropy" is where the quantised distribution
+    loses least information (Migacz 2017, 8-bit inference with TensorRT).
+    """
+    if method == "minmax":
+        return amax
+    magnitudes = np.abs(rows).ravel()
+    if method == "percentile":
+        return float(np.percentile(magnitudes, percentile)) or amax
+    return _entropy_range(magnitudes, amax)
+
+
+def _entropy_range(magnitudes: Array, amax: float) -> float:
+    counts, edges = np.histogram(magnitudes, bins=_BINS, range=(0.0, amax))
+    best, least = amax, np.inf
+    for stop in range(QMAX + 1, _BINS + 1, 32):
+        p = counts[:stop].astype(np.float64)
+        q = _quantised_histogram(p)
+        p[-1] += counts[stop:].sum()
+        divergence = _divergence(p, q)
+        if divergence < least:
+            best, least = float(edges[stop]), divergence
+    return best
+
+
+def _quantised_histogram(counts: Array) -> Array:
+    """128 levels of a histogram, spread back over its bins that were not empty."""
+    level = np.arange(len(counts)) * (QMAX + 1) // len(counts)
+    filled = counts > 0
+    sums = np.bincount(level, counts, QMAX + 1)
+    members = np.bincount(level, filled, QMAX + 1)
+    spread: Array = np.where(filled, (sums / np.maximum(members, 1))[level], 0.0)
+    return spread
+
+
+def _divergence(p: Array, q: Array) -> float:
+    """Kullback-Leibler divergence of two histograms, both smoothed where only one is empty."""
+    if not q.sum():
+        return float("inf")
+    p, q = p / p.sum(), q / q.sum()
+    filled = p > 0
+    return float(np.sum(p[filled] * np.log(p[filled] / np.maximum(q[filled], 1e-9))))

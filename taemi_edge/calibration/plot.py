@@ -1,0 +1,35 @@
+"""Drawing what INT8 costs and saves, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from taemi_edge.bundle.atomic import new_file
+from taemi_edge.calibration.sensitivity import PartSensitivity
+from taemi_edge.pictures import (
+    EMOTION_COLOURS,
+    new_figure,
+)
+
+
+def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, file: Path) -> None:
+    """Each part's blocks by what INT8 saves and what it costs, and the way from all of them to those that stayed."""
+    figure = new_figure((12, 8), "taemi-edge calibrate")
+    figure.suptitle(title)
+    for axis, (part, found) in zip(figure.subplots(2, 2).flat, sensitivities.items(), strict=True):
+        for kept, colour, label in ((True, EMOTION_COLOURS[0], "INT8"), (False, EMOTION_COLOURS[1], "left out")):
+            blocks = [b for b in found.blocks if (b.excluded is None) == kept]
+            shares = [100 * b.macs_share for b in blocks]
+            costs = [max(b.cost, 1e-7) for b in blocks]
+            axis.scatter(shares, costs, 22, color=colour, label=f"{label}: {len(blocks)} blocks", zorder=3)
+        for block in sorted(found.blocks, key=lambda b: -b.cost)[:6]:
+            place = (100 * block.macs_share, max(block.cost, 1e-7))
+            axis.annotate(block.block, place, fontsize=7, xytext=(4, 3), textcoords="offset points")
+        way = [(100 * share, max(cost, 1e-7)) for share, cost in found.steps]
+        axis.plot(*zip(*way, strict=True), "k.--", linewidth=1, label="the part as blocks leave INT8")
+        axis.set(yscale="log", title=part, xlabel="multiply-accumulates in INT8, %", ylabel="1 - Pearson with FP32")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False, fontsize=8)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)

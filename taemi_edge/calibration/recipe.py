@@ -1,0 +1,79 @@
+r"""The calibration recipe, \`calibration/NAME.toml\`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from taemi_edge.bundle.spec import Frozen, PartTolerances
+
+
+class BudgetRecipe(Frozen, frozen=True):
+    """What INT8 may cost: the least Pearson of a part with FP32, and how far mean Pearson on labels may fall."""
+
+    pearson: float = 0.995
+    mean_pearson_drop: float = 0.01
+
+
+class CalibrationRecipe(Frozen, frozen=True):
+    """`calibration/NAME.toml`: how ranges are found and which parts of a network keep a higher precision.
+
+    Attributes:
+        clips, held_out: how many clips give ranges, and how many judge the result.
+        min_clips: fewer are refused.
+        frames_per_clip: how many frames of a clip count, evenly over it: neighbours tell little new.
+        batch: frames or chunks at a time; every tensor of a part is kept for them.
+        rows: the feature vectors of each tensor that are kept to choose alpha and range on.
+        methods: ways to find a range; where there are several, the one whose part is nearest to FP32 is kept.
+        alphas: strengths of SmoothQuant to try for each group of Linears, besides none.
+        exclude: a part's blocks that stay in higher precision, each with the reason; measurements may add to them.
+        attention_matmuls, softmax, layer_norm: make their inputs INT8 too.
+        fp16_keep: scopes of a part that stay in FP32 among FP16, by part.
+        fp16_margin: how far below FP16's largest number a magnitude must stay on real clips.
+        fp16, int8: tolerances of the two precisions.
+    """
+
+    name: str
+    fp16: PartTolerances
+    int8: PartTolerances
+    clips: int = 64
+    held_out: int = 60
+    min_clips: int = 8
+    frames_per_clip: int = 8
+    trial_clips: int = 12
+    batch: int = 2
+    longest_s: float = 20.0
+    rows: int = 512
+    methods: tuple[Literal["minmax", "percentile", "entropy"], ...] = ("minmax", "percentile", "entropy")
+    percentile: float = 99.99
+    alphas: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    exclude: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    attention_matmuls: bool = False
+    softmax: bool = False
+    layer_norm: bool = False
+    fp16_keep: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    fp16_margin: float = 2.0
+    budget: BudgetRecipe = BudgetRecipe()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_clips <= self.clips:
+            raise ValueError(f"expected 1 <= min_clips <= clips, got {self.min_clips} and {self.clips}")
+        counts = ("held_out", "frames_per_clip", "trial_clips", "batch")
+        if low := [name for name in counts if getattr(self, name) < 1]:
+            raise ValueError(f"expected {low[0]} >= 1, got {getattr(self, low[0])}")
+        if self.rows < 2:
+            raise ValueError(f"expected rows >= 2, half of them to choose and half to check, got {self.rows}")
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"expected 0 < percentile <= 100, got {self.percentile}")
+        if self.longest_s <= 0 or self.fp16_margin < 1:
+            raise ValueError(
+                f"expected longest_s > 0 and fp16_margin >= 1, got {self.longest_s} and {self.fp16_margin}"
+            )
+        if not self.methods:
+            raise ValueError("expected at least one of minmax, percentile, entropy in methods, got none")
+        if any(not 0 < alpha < 1 for alpha in self.alphas):
+            raise ValueError(f"expected every alpha between 0 and 1, got {list(self.alphas)}")
+        if unknown := sorted({*self.exclude, *self.fp16_keep} - {"vision", "audio", "text", "fusion"}):
+            raise ValueError(f"expected vision, audio, text or fusion in exclude and fp16_keep, got {unknown[0]!r}")

@@ -1,0 +1,192 @@
+"""A benchmark's report in, tables on standard output and a picture out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from taemi_edge.bench.report import OURS, BenchReport, Timing, find
+from taemi_edge.bundle.atomic import new_file
+from taemi_edge.cli.tables import make_console
+from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+
+
+def print_bench(report: BenchReport) -> None:
+    """Tables of parts, of whole windows by presence pattern, of several sources; and the figures that sum them up."""
+    _print_parts(report)
+    _print_windows(report)
+    _print_sources(report)
+    for name, ratio in report.ratios.items():
+        typer.echo(f"a hop with all streams takes {name} {ratio:.2f} x as long")
+    if report.overhead_ms is not None:
+        typer.echo(f"the runtime adds {1e3 * report.overhead_ms:.0f} microseconds to a hop beyond its parts")
+    for modality, share in report.saved.items():
+        typer.echo(f"without {modality} the encoders take {share:.0%} of its encoder's time less")
+    if report.ceilings:
+        ceilings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in report.ceilings.items())
+        typer.echo(f"measured ceilings: {ceilings}")
+    power = report.power
+    if power.told_by:
+        typer.echo(
+            f"{power.told_by}: {_number(power.median_power_w)} W (at most {_number(power.highest_power_w)}), "
+            f"{_number(power.median_clock_mhz)} MHz (at least {_number(power.lowest_clock_mhz)}), "
+            f"at most {_number(power.highest_temperature_c)} C"
+        )
+        for reason in power.throttled_by:
+            typer.echo(f"note: the device was slowed down by its {reason}", err=True)
+    for name, reason in report.not_run.items():
+        typer.echo(f"not run: {name}: {reason}", err=True)
+
+
+def plot_bench(report: BenchReport, file: Path) -> None:
+    """Four pictures: the hop by contender, by pattern, each part against its limit, and several sources."""
+    figure = new_figure((13, 9), "taemi-edge bench")
+    gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
+    figure.suptitle(f"{report.model} on {gpu}")
+    (hops, patterns), (limits, sources) = figure.subplots(2, 2)
+    _draw_contenders(report, hops)
+    _draw_patterns(report, patterns)
+    _draw_limits(report, limits)
+    _draw_sources(report, sources)
+    with new_file(file) as draft:
+        figure.savefig(draft, dpi=110)
+
+
+def _print_parts(report: BenchReport) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    names = list(report.contenders)
+    table = Table(
+        title="parts, feeds on the device: median (95th percentile) ms", title_justify="left", box=SIMPLE_HEAD
+    )
+    table.add_column("part", no_wrap=True)
+    table.add_column("batch", justify="right")
+    for name in (*names, "limit", "share of it"):
+        table.add_column(name, justify="right")
+    for part in report.parts:
+        limit = "" if part.limit_ms is None else f"{part.limit_ms:.3g}"
+        share = "" if part.share is None else f"{part.share:.1%}"
+        cells = [_cell(find(part.timings, name)) for name in names]
+        table.add_row(part.part, str(part.batch), *cells, limit, share)
+    make_console().print(table)
+    _print_failures([(f"{p.part}, batch {p.batch}", t) for p in report.parts for t in p.timings])
+
+
+def _print_windows(report: BenchReport) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    titles = {
+        "hop": "a hop, from arrays on the host to intensities: wall ms",
+        "window": "the same with the whole window encoded anew: wall ms",
+    }
+    for kind, title in titles.items():
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("streams", no_wrap=True)
+        for name in report.contenders:
+            table.add_column(name, justify="right")
+        table.add_column("max error", justify="right")
+        rows = [window for window in report.windows if window.kind == kind]
+        for window in rows:
+            ours = find(window.timings, OURS)
+            error = "" if ours is None or ours.max_abs is None else f"{ours.max_abs:.1e}"
+            cells = [_cell(find(window.timings, name), wall=True) for name in report.contenders]
+            table.add_row(window.pattern, *cells, error)
+        make_console().print(table)
+        _print_failures([(f"{kind}, {w.pattern}", t) for w in rows for t in w.timings])
+
+
+def _print_sources(report: BenchReport) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="several sources in one call", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("sources", "latency ms", "p99 ms", "predictions a second", "throughput", "latency", "max error"):
+        table.add_column(name, justify="right")
+    for row in report.sources:
+        wall = row.timing.wall
+        table.add_row(
+            str(row.sources),
+            "" if wall is None else f"{wall.median:.3g}",
+            "" if wall is None else f"{wall.p99:.3g}",
+            "" if row.predictions_per_s is None else f"{row.predictions_per_s:.0f}",
+            "" if row.throughput_ratio is None else f"{row.throughput_ratio:.2f} x",
+            "" if row.latency_ratio is None else f"{row.latency_ratio:.2f} x",
+            "" if row.timing.max_abs is None else f"{row.timing.max_abs:.1e}",
+        )
+    make_console().print(table)
+    _print_failures([(f"{row.sources} sources", row.timing) for row in report.sources])
+
+
+def _print_failures(timings: list[tuple[str, Timing]]) -> None:
+    for what, timing in timings:
+        if timing.failure:
+            typer.echo(f"{what}, {timing.contender}: {timing.failure}", err=True)
+
+
+def _cell(timing: Timing | None, wall: bool = False) -> str:
+    """A timing in a table: by the device's own clock where it has one, unless the wall is asked for."""
+    stats = None if timing is None else timing.wall if wall else timing.best
+    return "-" if stats is None else f"{stats.median:.3g} ({stats.p95:.3g})"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0f}"
+
+
+def _draw_contenders(report: BenchReport, axis: Any) -> None:
+    hop = next(w for w in report.windows if w.kind == "hop")
+    rows = [(t.contender, t.wall) for t in hop.timings if t.wall is not None]
+    for row, (name, wall) in enumerate(rows):
+        axis.barh(row, wall.median, color=EMOTION_COLOURS[2] if name.startswith(OURS) else "0.7")
+        axis.annotate(f" {wall.median:.3g} ms", (wall.median, row), va="center", fontsize=8)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axis.invert_yaxis()
+    longest = max((wall.median for _, wall in rows), default=1.0)
+    axis.set(xlabel="ms, by the wall", title="a hop with all streams", xlim=(0, 1.15 * longest))
+
+
+def _draw_patterns(report: BenchReport, axis: Any) -> None:
+    hops = [w for w in report.windows if w.kind == "hop"]
+    for index, name in enumerate(n for n in report.contenders if n.startswith(OURS)):
+        found = [find(w.timings, name) for w in hops]
+        values = [t.wall.median if t is not None and t.wall is not None else 0.0 for t in found]
+        places = [row + 0.35 * index for row in range(len(hops))]
+        axis.barh(places, values, 0.34, color=EMOTION_COLOURS[2 + 3 * index], label=name)
+    axis.set_yticks(range(len(hops)), [w.pattern for w in hops])
+    axis.invert_yaxis()
+    axis.set(xlabel="ms, by the wall", title="a hop by the streams that are there")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_limits(report: BenchReport, axis: Any) -> None:
+    rows = [p for p in report.parts if p.share is not None]
+    shares = [100 * (p.share or 0.0) for p in rows]
+    axis.barh(range(len(rows)), shares, color=EMOTION_COLOURS[0])
+    for row, share in enumerate(shares):
+        axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
+    axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
+    axis.invert_yaxis()
+    axis.set(
+        xlabel="% of the measured ceilings",
+        title="how near a part is to its limit",
+        xlim=(0, 1.15 * max(shares, default=1)),
+    )
+
+
+def _draw_sources(report: BenchReport, axis: Any) -> None:
+    rows = [(r.sources, r.timing.wall, r.predictions_per_s) for r in report.sources]
+    known = [(n, wall.median, rate) for n, wall, rate in rows if wall is not None and rate is not None]
+    if not known:
+        return
+    counts, latencies, rates = zip(*known, strict=True)
+    axis.plot(counts, rates, "o-", color=EMOTION_COLOURS[0])
+    axis.set(xlabel="sources in one call", title="several sources", ylim=(0, None))
+    axis.set_ylabel("predictions a second", color=EMOTION_COLOURS[0])
+    other = axis.twinx()
+    other.plot(counts, latencies, "s--", color=EMOTION_COLOURS[4])
+    other.set_ylabel("latency, ms", color=EMOTION_COLOURS[4])
+    other.set_ylim(0, None)

@@ -1,0 +1,189 @@
+"""The main way, shown: export taemi-mobile, check parity, run one clip while its streams drop out, judge 40 others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.describe import to_json
+from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.recipe import load_recipe, recipe_hash
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.corpora.evaluate import Evaluation, evaluate_on
+from taemi_edge.corpora.labelled_clips import read_mark
+from taemi_edge.corpora.plot import plot_evaluation
+from taemi_edge.errors import BundleError, CheckFailedError, MissingExtraError, StoreError
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.parity.comparison import ParityReport, check_parity
+from taemi_edge.parity.golden import demo_clip
+from taemi_edge.pictures import check_plot_file
+from taemi_edge.runtime.files import Progress, RunOptions, RunSummary, run_file
+from taemi_edge.runtime.json_lines import JsonLines
+from taemi_edge.runtime.timeline import plot_timeline
+from taemi_edge.taemi.packaged_weights import head_name
+from taemi_edge.taemi.recipe import ModelRecipe
+from taemi_edge.taemi.synthetic.corpus import MADE_BY, write_corpus
+
+MODEL = "taemi-mobile"
+#: Clips that no weights were trained on: another seed than the training corpus's 0.
+HELD_OUT_CLIPS, HELD_OUT_SEED = 40, 1
+
+#: What is taken away and when, as shares of the clip: each stream alone, then all three at once.
+_LOSSES: tuple[tuple[Modality, float, float], ...] = (
+    ("vision", 0.12, 0.30),
+    ("audio", 0.38, 0.56),
+    ("text", 0.62, 0.76),
+    ("vision", 0.84, 0.92),
+    ("audio", 0.84, 0.92),
+    ("text", 0.84, 0.92),
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made, and where."""
+
+    bundle: Bundle
+    built: bool
+    report: ParityReport
+    summary: RunSummary
+    drops: tuple[Drop, ...]
+    #: On held-out synthetic clips, with learned tokens and with zeros; empty for a clip of the user's own.
+    evaluations: tuple[Evaluation, ...]
+    files: tuple[Path, ...]
+
+
+def run_demo(
+    video: Path | None,
+    transcript: Path | None,
+    bundles: Path,
+    output: Path,
+    *,
+    threads: int = 0,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_progress: Progress = lambda *_: None,
+) -> DemoResult:
+    """Run the whole way.
+
+    Args:
+        video: the user's own clip; the synthetic one that ships with the package by default. Without a transcript its
+            speech is recognised where faster-whisper is installed.
+        bundles: where the bundle `taemi-mobile` lies or is made; one that is there and unchanged is not built again.
+        output: the folder for predictions.jsonl, annotated.mp4, timeline.png, and evaluation.json and .png.
+
+    Raises:
+        CheckFailedError: the bundle is not what PyTorch gave.
+    """
+    timeline = output / "timeline.png"
+    check_plot_file(timeline)
+    own = video is not None
+    if video is None:
+        video, transcript = demo_clip()
+    drops = _losses(video)
+    folder = bundles / MODEL
+    built = not _is_current(folder)
+    if built:
+        _export(folder, on_step)
+    on_step("checking parity with PyTorch's golden outputs")
+    report, _ = check_parity(str(folder), threads=threads)
+    if not report.ok:
+        raise CheckFailedError(
+            f"{folder}: {report.first_failure} left its tolerance: delete the folder and run the demo again"
+        )
+    bundle = open_bundle(folder)
+    on_step(f"running {video.name} while each stream is lost, then all of them")
+    recognise = own and transcript is None and find_spec("faster_whisper") is not None and _has_sound(video)
+    options = RunOptions(
+        transcript=transcript,
+        asr=recognise,
+        drops=drops,
+        annotate=output / "annotated.mp4" if _has_picture(video) else None,
+        threads=threads,
+    )
+    with JsonLines(output / "predictions.jsonl") as lines:
+        summary = run_file(bundle, video, options, lines, on_progress)
+    plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
+    files = [file for file in (lines.file, options.annotate, timeline) if file is not None]
+    evaluations: tuple[Evaluation, ...] = ()
+    if not own and find_spec("espeakng_loader") is not None:
+        evaluations = tuple(_judge_held_out(folder, output, on_step, on_progress))
+        files += [output / "evaluation.json", output / "evaluation.png"]
+    return DemoResult(bundle, built, report, summary, drops, evaluations, tuple(files))
+
+
+def _judge_held_out(
+    bundle: Path, output: Path, on_step: Callable[[str], None], on_progress: Progress
+) -> list[Evaluation]:
+    """Make labelled clips that nothing was trained on, and judge the bundle with each stream lost in turn."""
+    corpus, features = output / "held-out", output / "held-out-features"
+    mark = read_mark(corpus)
+    if mark is None or (mark.clips, mark.seed, mark.made_by) != (HELD_OUT_CLIPS, HELD_OUT_SEED, MADE_BY):
+        on_step(f"making {HELD_OUT_CLIPS} held-out synthetic clips")
+        shutil.rmtree(corpus, ignore_errors=True)
+        write_corpus(
+            corpus,
+            HELD_OUT_CLIPS,
+            HELD_OUT_SEED,
+            on_progress=lambda done: on_progress("making clips", done, HELD_OUT_CLIPS),
+        )
+        shutil.rmtree(features, ignore_errors=True)
+    on_step(f"judging {MODEL} on {HELD_OUT_CLIPS} held-out synthetic clips")
+
+    def judge() -> list[Evaluation]:
+        return evaluate_on(
+            str(bundle), corpus, "all", tokens=("learned", "zeros"), store_folder=features, on_progress=on_progress
+        )
+
+    try:
+        evaluations = judge()
+    except StoreError:  # features of an older bundle
+        shutil.rmtree(features)
+        evaluations = judge()
+    with new_file(output / "evaluation.json") as draft:
+        draft.write_text(to_json(evaluations[0]) + "\n", encoding="utf-8")
+    plot_evaluation(evaluations, output / "evaluation.png")
+    return evaluations
+
+
+def _is_current(folder: Path) -> bool:
+    """Whether the bundle there was made by this version from the recipe and the trained head as they are now."""
+    try:
+        provenance = read_manifest(folder).provenance
+        open_bundle(folder)
+    except BundleError:
+        return False
+    recipe = load_recipe("export", MODEL, ModelRecipe)
+    head = head_name(recipe.fusion.weights) if recipe.fusion.weights else None
+    found = (provenance.made_by, provenance.recipe_sha256, provenance.weights.get("fusion"))
+    return found == (MADE_BY, recipe_hash(recipe), head)
+
+
+def _export(folder: Path, on_step: Callable[[str], None]) -> None:
+    on_step(f"loading {MODEL}")
+    try:
+        from taemi_edge.taemi.checkpoint import open_checkpoint
+        from taemi_edge.taemi.exporting import export_checkpoint
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "export", f"exporting {MODEL}") from error
+    export_checkpoint(open_checkpoint(MODEL), folder, source=MODEL, on_step=on_step)
+
+
+def _losses(video: Path) -> tuple[Drop, ...]:
+    with MediaFile(video) as media:
+        length_s = media.duration_s or 10.0
+    return tuple(Drop(m, round(first * length_s, 1), round(last * length_s, 1)) for m, first, last in _LOSSES)
+
+
+def _has_sound(video: Path) -> bool:
+    with MediaFile(video) as media:
+        return media.has_audio
+
+
+def _has_picture(video: Path) -> bool:
+    with MediaFile(video) as media:
+        return media.has_video

@@ -1,0 +1,327 @@
+"""A machine in, findings out: what works here, what does not, and what to type; nothing on it is changed.
+
+Everything that is read lies under a root folder, so that what a Jetson has can be examined on another machine.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+#: How a finding stands: as it should be; not there, and not needed; worth knowing; in the way.
+Status = Literal["ok", "absent", "note", "problem"]
+
+#: NVIDIA's releases of L4T and the JetPack that each came with (https://developer.nvidia.com/embedded/jetpack-archive).
+JETPACKS = {"35": "5.x", "36.2": "6.0 DP", "36.3": "6.0", "36.4.0": "6.1", "36.4": "6.2", "38.2": "7.0", "38.4": "7.1"}
+#: Versions that are known to compute wrong, by package: docs/engines.md.
+KNOWN_BAD = {
+    ("tensorrt", "10.13.3.9"): "fuses q, k and v wrongly at batch 1: update JetPack, or check every engine with parity",
+    ("tensorrt", "8.6.0"): "builds ViT-B/16 wrongly in FP32; FP16 is right, and parity tells",
+}
+_MIN_MEMORY_GB, _MIN_DISK_GB = 1.0, 2.0
+_ELEMENTS = ("appsink", "decodebin", "rtspsrc", "videoconvert", "v4l2src", "alsasrc", "pulsesrc")
+_JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
+_EXTRAS = {
+    "serve": ("starlette", "uvicorn", "websockets", "prometheus-client"),
+    "mqtt": ("paho-mqtt",),
+    "asr": ("faster-whisper",),
+    "plot": ("matplotlib",),
+    "export": ("torch", "onnx", "transformers"),
+}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at; `advice` is what to type or do where something can be done."""
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All findings, and where bundles can run here."""
+
+    findings: tuple[Finding, ...]
+    runs_on: dict[str, bool]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is in the way."""
+        return not any(finding.status == "problem" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is looked at: files under `root`, and the answers of programs."""
+
+    root: Path = Path("/")
+    run: Callable[[Sequence[str]], str | None] = lambda words: _answer(words)
+
+    def text(self, path: str) -> str | None:
+        """The content of a file, None where there is none."""
+        try:
+            return (self.root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+        except OSError:
+            return None
+
+    @property
+    def is_jetson(self) -> bool:
+        return self.text("/etc/nv_tegra_release") is not None
+
+
+def examine(machine: Machine | None = None) -> Report:
+    """Look at everything.
+
+    Example:
+        >>> report = examine()                                                 # doctest: +SKIP
+        >>> [f.advice for f in report.findings if f.status == "problem"]       # doctest: +SKIP
+        []
+    """
+    machine = machine or Machine()
+    findings = [
+        finding
+        for look in (_machine, _jetpack, _python, _tensorrt, _cuda, _onnxruntime, _extras, _gstreamer, _devices, _power)
+        for finding in look(machine)
+    ]
+    findings += [_memory(machine), _disk()]
+    states = {finding.name: finding.status for finding in findings}
+    return Report(
+        findings=tuple(findings),
+        runs_on={
+            "cpu": states.get("ONNX Runtime") != "problem",
+            "cuda": states.get("ONNX Runtime CUDA") == "ok",
+            "tensorrt": all(states.get(name) in ("ok", "note") for name in ("TensorRT", "PyCUDA", "NVIDIA driver")),
+        },
+    )
+
+
+def _machine(machine: Machine) -> Iterator[Finding]:
+    model = machine.text("/proc/device-tree/model") or platform.machine()
+    yield Finding(name="machine", status="ok", found=f"{model}, {os.cpu_count()} cores, {platform.system()}")
+
+
+def _jetpack(machine: Machine) -> Iterator[Finding]:
+    release = machine.text("/etc/nv_tegra_release")
+    if release is None:
+        yield Finding(name="JetPack", status="absent", found="not a Jetson")
+        return
+    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", release)
+    if match is None:
+        yield Finding(name="JetPack", status="note", found=f"an unknown release: {release.splitlines()[0][:80]}")
+        return
+    l4t = f"{match[1]}.{match[2]}"
+    known = max((prefix for prefix in JETPACKS if f"{l4t}.".startswith(f"{prefix}.")), key=len, default=None)
+    jetpack = _dpkg_version(machine, "nvidia-jetpack") or (JETPACKS[known] if known else "unknown")
+    if int(match[1]) < 36:
+        advice = "its Python is 3.8, which is too old: flash JetPack 6 or newer"
+        yield Finding(name="JetPack", status="problem", found=f"{jetpack} (L4T {l4t})", advice=advice)
+        return
+    yield Finding(name="JetPack", status="ok", found=f"{jetpack} (L4T {l4t})")
+
+
+def _python(machine: Machine) -> Iterator[Finding]:
+    version = platform.python_version()
+    in_venv = sys.prefix != sys.base_prefix
+    found = f"{version} at {sys.prefix}{' (venv)' if in_venv else ''}"
+    supported = (3, 10) <= sys.version_info[:2] <= (3, 12)
+    advice = "" if supported else "JetPack and the tests have 3.10 to 3.12: make a venv of one of them"
+    yield Finding(name="Python", status="ok" if supported else "note", found=found, advice=advice)
+    if not in_venv or not machine.is_jetson:
+        return
+    places = [machine.root / f"usr/lib/python3{minor}/dist-packages" for minor in ("", f".{sys.version_info.minor}")]
+    hidden = any((place / "tensorrt").is_dir() for place in places) and _version_of("tensorrt") is None
+    if not hidden:
+        yield Finding(name="JetPack's packages", status="ok", found="visible in this venv")
+        return
+    config = Path(sys.prefix) / "pyvenv.cfg"
+    yield Finding(
+        name="JetPack's packages",
+        status="problem",
+        found="TensorRT is installed, and this venv does not see it",
+        advice=f"sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' {config}",
+    )
+
+
+def _tensorrt(machine: Machine) -> Iterator[Finding]:
+    version = machine.run([sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)"])
+    if version is None:
+        installed = _version_of("tensorrt")
+        if installed:
+            advice = f"{sys.executable} -c 'import tensorrt'   # shows why"
+            yield Finding(
+                name="TensorRT", status="problem", found=f"{installed} is installed and fails to load", advice=advice
+            )
+            return
+        advice = "sudo apt-get install python3-libnvinfer" if machine.is_jetson else ""
+        status: Status = "problem" if machine.is_jetson else "absent"
+        yield Finding(name="TensorRT", status=status, found="not installed", advice=advice)
+        return
+    bad = KNOWN_BAD.get(("tensorrt", version))
+    yield Finding(name="TensorRT", status="note" if bad else "ok", found=version, advice=bad or "")
+
+
+def _cuda(machine: Machine) -> Iterator[Finding]:
+    driver = machine.text("/proc/driver/nvidia/version") or machine.text("/sys/module/nvidia/version")
+    asked = machine.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
+    found = asked or (driver.splitlines()[0][:100] if driver else None)
+    if found:
+        yield Finding(name="NVIDIA driver", status="ok", found=found)
+    else:
+        yield Finding(name="NVIDIA driver", status="absent", found="no NVIDIA GPU that a driver drives")
+    toolkit = machine.text("/usr/local/cuda/version.json")
+    if toolkit:
+        yield Finding(name="CUDA", status="ok", found=_json_version(toolkit))
+    else:
+        yield Finding(name="CUDA", status="absent", found="no toolkit in /usr/local/cuda")
+    version = machine.run([sys.executable, "-c", "import pycuda.driver, pycuda; print(pycuda.VERSION_TEXT)"])
+    if version:
+        yield Finding(name="PyCUDA", status="ok", found=version)
+    else:
+        wanted = found is not None
+        advice = "pip install 'taemi-edge[tensorrt]'" if wanted else ""
+        yield Finding(
+            name="PyCUDA", status="problem" if wanted else "absent", found="cannot be imported", advice=advice
+        )
+
+
+def _onnxruntime(machine: Machine) -> Iterator[Finding]:
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version_of(name)]
+    script = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
+    answer = machine.run([sys.executable, "-c", script])
+    if answer is None:
+        advice = "pip install --force-reinstall onnxruntime"
+        yield Finding(name="ONNX Runtime", status="problem", found="cannot be imported", advice=advice)
+        return
+    version, *providers = answer.split()
+    if len(both) == 2:
+        advice = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+        yield Finding(name="ONNX Runtime", status="problem", found="two builds overwrite each other", advice=advice)
+    else:
+        yield Finding(name="ONNX Runtime", status="ok", found=version)
+    has_cuda = "CUDAExecutionProvider" in providers
+    yield Finding(
+        name="ONNX Runtime CUDA",
+        status="ok" if has_cuda else "absent",
+        found="there" if has_cuda else "not in this build",
+    )
+
+
+def _extras(_machine: Machine) -> Iterator[Finding]:
+    for extra, packages in _EXTRAS.items():
+        missing = [package for package in packages if _version_of(package) is None]
+        if missing:
+            advice = f"pip install 'taemi-edge[{extra}]'"
+            yield Finding(name=f"extra {extra}", status="absent", found=f"without {', '.join(missing)}", advice=advice)
+        else:
+            yield Finding(name=f"extra {extra}", status="ok", found="installed")
+
+
+def _gstreamer(machine: Machine) -> Iterator[Finding]:
+    version = machine.run(["gst-inspect-1.0", "--version"])
+    if version is None:
+        advice = "sudo apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+        yield Finding(name="GStreamer", status="absent", found="no gst-inspect-1.0", advice=advice)
+        return
+    wanted = (*_ELEMENTS, *(_JETSON_ELEMENTS if machine.is_jetson else ()))
+    missing = [name for name in wanted if machine.run(["gst-inspect-1.0", "--exists", name]) is None]
+    found = version.splitlines()[0].removeprefix("gst-inspect-1.0 ")
+    if missing:
+        advice = "sudo apt-get install gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-pulseaudio"
+        advice = "sudo apt-get install nvidia-l4t-gstreamer" if set(missing) & set(_JETSON_ELEMENTS) else advice
+        yield Finding(name="GStreamer", status="note", found=f"{found}, without {', '.join(missing)}", advice=advice)
+    else:
+        yield Finding(name="GStreamer", status="ok", found=f"{found}, with {', '.join(wanted)}")
+    from taemi_edge.live.capture.gst_reader import BINDINGS, find_gst_python
+
+    python = find_gst_python()
+    status: Status = "ok" if python else "note"
+    yield Finding(name="GStreamer's Python", status=status, found=python or "none", advice="" if python else BINDINGS)
+
+
+def _devices(machine: Machine) -> Iterator[Finding]:
+    cameras = sorted(machine.root.glob("dev/video*"))
+    shut = [str(camera) for camera in cameras if not os.access(camera, os.R_OK | os.W_OK)]
+    if shut:
+        advice = "sudo usermod -aG video $USER   # then log in again"
+        yield Finding(name="cameras", status="problem", found=f"no permission for {', '.join(shut)}", advice=advice)
+    else:
+        found = ", ".join(f"/dev/{camera.name}" for camera in cameras) or "none"
+        yield Finding(name="cameras", status="ok" if cameras else "absent", found=found)
+    cards = re.findall(r"^\s*\d+ \[[^\]]*\]: (.+)$", machine.text("/proc/asound/cards") or "", re.MULTILINE)
+    yield Finding(name="sound cards", status="ok" if cards else "absent", found=", ".join(cards) or "none")
+
+
+def _power(machine: Machine) -> Iterator[Finding]:
+    if machine.is_jetson:
+        answer = machine.run(["nvpmodel", "-q"]) or ""
+        match = re.search(r"NV Power Mode:\s*(\S+)", answer)
+        mode = match[1] if match else "unknown"
+        best = mode.upper().startswith("MAXN")
+        advice = "" if best else "sudo nvpmodel -m 0 && sudo jetson_clocks   # fastest, and hottest"
+        yield Finding(name="power mode", status="ok" if best else "note", found=mode, advice=advice)
+        return
+    governor = machine.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    yield Finding(
+        name="power mode", status="ok" if governor else "absent", found=governor or "not told by this machine"
+    )
+
+
+def _memory(machine: Machine) -> Finding:
+    text = machine.text("/proc/meminfo") or ""
+    sizes = {name: int(kb) / 1e6 for name, kb in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    free, total = sizes.get("MemAvailable", 0.0), sizes.get("MemTotal", 0.0)
+    enough = free >= _MIN_MEMORY_GB
+    advice = "" if enough else "end other programs, or `sudo systemctl set-default multi-user.target` and reboot"
+    found = f"{free:.1f} of {total:.1f} GB free"
+    return Finding(name="memory", status="ok" if enough else "problem", found=found, advice=advice)
+
+
+def _disk() -> Finding:
+    usage = shutil.disk_usage(Path.cwd())
+    enough = usage.free / 1e9 >= _MIN_DISK_GB
+    advice = "" if enough else "free some space: engines and their cache take a few hundred MB each"
+    found = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free here"
+    return Finding(name="disk", status="ok" if enough else "problem", found=found, advice=advice)
+
+
+def _dpkg_version(machine: Machine, package: str) -> str | None:
+    """The version of an installed Debian package."""
+    status = machine.text("/var/lib/dpkg/status") or ""
+    match = re.search(rf"^Package: {re.escape(package)}\n(?:.+\n)*?Version: (\S+)", status, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _json_version(text: str) -> str:
+    try:
+        return str(json.loads(text)["cuda"]["version"])
+    except (ValueError, KeyError, TypeError):
+        return "an unknown version"
+
+
+def _answer(words: Sequence[str]) -> str | None:
+    """What a program printed; None where it is not there, fails or hangs."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,289 @@
+"""Features of a corpus on disk: safetensors shards and an index with their hashes, built so that a kill costs a clip.
+
+store/
+  index.json               StoreIndex: which encoders, which clips in which shard, the sha256 of each shard
+  shard-00000.safetensors  `ID.modality`, float16 (T, D); a modality that a clip lacks has no tensor
+  pending/ID.safetensors   clips that wait for their shard; gone once the store is complete
+  words/ID.jsonl           what `--asr` recognised, kept so that it is recognised once
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.folder import sha256_of
+from taemi_edge.bundle.spec import MODALITIES, Array, Frozen
+from taemi_edge.corpora.labelled_clips import Corpus
+from taemi_edge.errors import StoreError
+from taemi_edge.parity.artefact import EncoderKey
+
+INDEX = "index.json"
+PENDING = "pending"
+WORDS = "words"
+CLIPS_A_SHARD = 256
+STORE_SCHEMA = 1
+
+
+class ClipEntry(Frozen, frozen=True):
+    """A clip whose features are in a shard; `remarks` say what was noticed (no face, cut at 60 s)."""
+
+    split: str
+    labels: tuple[float, ...]
+    shard: str
+    steps: dict[str, int]
+    remarks: tuple[str, ...] = ()
+
+
+class StoreIndex(Frozen, frozen=True):
+    """`index.json`."""
+
+    schema: int
+    corpus: str
+    synthetic: bool
+    labels_sha256: str
+    encoders: dict[str, EncoderKey]
+    #: How clips were read: longest clip, whose faces, whose words.
+    reading: dict[str, str]
+    complete: bool
+    clips: dict[str, ClipEntry]
+    shards: dict[str, str]
+    #: Why a clip could not be read, by id.
+    problems: dict[str, str]
+
+
+class FeatureStore:
+    """A store that is being read."""
+
+    def __init__(self, folder: Path, index: StoreIndex) -> None:
+        self.folder = folder
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        return self.index.corpus
+
+    def ids(self, split: str) -> list[str]:
+        """The clips of a split in order; "all" for every split."""
+        return sorted(i for i, clip in self.index.clips.items() if split in (clip.split, "all"))
+
+    def known_ids(self, split: str) -> list[str]:
+        """The same, never empty.
+
+        Raises:
+            StoreError: the store has no clip of that split; the message names those that it has.
+        """
+        if ids := self.ids(split):
+            return ids
+        known = sorted({clip.split for clip in self.index.clips.values()})
+        raise StoreError(f"{self.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
+
+    def features(self, ids: list[str]) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Each clip with its features, float16 (T, D) a modality; T is 0 where the clip lacks it."""
+        by_shard: dict[str, list[str]] = {}
+        for clip_id in ids:
+            by_shard.setdefault(self.index.clips[clip_id].shard, []).append(clip_id)
+        for shard, members in sorted(by_shard.items()):
+            with safe_open(self.folder / shard, framework="numpy") as stored:
+                for clip_id in members:
+                    steps = self.index.clips[clip_id].steps
+                    yield (
+                        clip_id,
+                        {
+                            m: stored.get_tensor(f"{clip_id}.{m}")
+                            if steps[m]
+                            else np.zeros((0, self.index.encoders[m].feature_dim), np.float16)
+                            for m in MODALITIES
+                        },
+                    )
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds a store, complete or not."""
+    return (folder / INDEX).is_file()
+
+
+def open_store(folder: Path) -> FeatureStore:
+    """Open a complete store and check every shard's hash.
+
+    Raises:
+        StoreError: none there, not complete, another schema, a shard that is missing or was changed.
+    """
+    index = read_index(folder)
+    if not index.complete:
+        raise StoreError(f"{folder}: expected a complete store, got {len(index.clips)} clips of one: run extract again")
+    for name, want in index.shards.items():
+        if not (folder / name).is_file():
+            raise StoreError(f"{folder}: the shard {name} is missing: copy the store anew, or extract it again")
+        if sha256_of(folder / name) != want:
+            raise StoreError(f"{folder}: {name} is not the file that was written (its sha256 differs): extract again")
+    return FeatureStore(folder, index)
+
+
+def read_index(folder: Path) -> StoreIndex:
+    """The index alone.
+
+    Raises:
+        StoreError: none there, or not one of this schema.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        raise StoreError(f"{folder}: expected a feature store (a folder with {INDEX}), found none: run extract first")
+    try:
+        index = msgspec.json.decode(file.read_bytes(), type=StoreIndex)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file}: expected the index of a feature store: {error}") from error
+    if index.schema != STORE_SCHEMA:
+        raise StoreError(f"{file}: expected schema {STORE_SCHEMA}, got {index.schema}: extract again")
+    return index
+
+
+def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: str, artefact: str) -> None:
+    """Refuse features of another encoder or chunking.
+
+    Raises:
+        StoreError: the message names the modalities and what each side was made by.
+    """
+    other = [m for m in MODALITIES if index.encoders[m].sha256 != keys[m].sha256]
+    if other:
+        m = other[0]
+        raise StoreError(
+            f"{where} holds {' and '.join(other)} features of another encoder or chunking than {artefact}'s: expected "
+            f"{keys[m].made_by} ({keys[m].sha256[:12]}), got {index.encoders[m].made_by} "
+            f"({index.encoders[m].sha256[:12]}): run `taemi-edge extract` with {artefact}"
+        )
+
+
+class StoreWriter:
+    """A store that is being made, or made further: what an earlier run finished is kept.
+
+    Raises:
+        StoreError: the folder holds a store of another corpus, encoder or way of reading, or something else.
+    """
+
+    def __init__(
+        self, folder: Path, corpus: Corpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]
+    ) -> None:
+        self.folder = folder
+        self._corpus = {clip.id: clip for clip in corpus.clips}
+        _refuse_foreign(folder)
+        self.index = self._begin(corpus, keys, reading)
+        (folder / PENDING).mkdir(exist_ok=True)
+        (folder / WORDS).mkdir(exist_ok=True)
+        self._waiting: dict[str, tuple[str, ...]] = {}
+        self._clean_up()
+
+    def missing(self) -> list[str]:
+        """The clips that are not stored yet, those among them that could not be read last time."""
+        return [i for i in self._corpus if i not in self.index.clips and i not in self._waiting]
+
+    def add(self, clip_id: str, remarks: tuple[str, ...]) -> None:
+        """Take in a clip that lies under `pending`, and write a shard where enough of them wait."""
+        self._waiting[clip_id] = remarks
+        if len(self._waiting) >= CLIPS_A_SHARD:
+            self._write_shard()
+
+    def finish(self, problems: Mapping[str, str]) -> FeatureStore:
+        """Write what waits, and mark the store complete."""
+        if self._waiting:
+            self._write_shard()
+        self._write(msgspec.structs.replace(self.index, complete=True, problems=dict(problems)))
+        (self.folder / PENDING).rmdir()
+        if not any((self.folder / WORDS).iterdir()):
+            (self.folder / WORDS).rmdir()
+        return FeatureStore(self.folder, self.index)
+
+    def _begin(self, corpus: Corpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]) -> StoreIndex:
+        fresh = StoreIndex(
+            schema=STORE_SCHEMA,
+            corpus=corpus.name,
+            synthetic=corpus.synthetic is not None,
+            labels_sha256=corpus.labels_sha256,
+            encoders=dict(keys),
+            reading=dict(reading),
+            complete=False,
+            clips={},
+            shards={},
+            problems={},
+        )
+        if not is_store(self.folder):
+            self._write(fresh)
+            return fresh
+        index = read_index(self.folder)
+        require_encoders(index, keys, str(self.folder), "the model")
+        if index.labels_sha256 != corpus.labels_sha256:
+            raise StoreError(f"{self.folder} was made from other label files ({index.corpus}): name a new folder")
+        if index.reading != reading:
+            before, now = (", ".join(f"{k}: {v}" for k, v in way.items()) for way in (index.reading, reading))
+            raise StoreError(f"{self.folder} was read otherwise ({before}; now {now}): name a new folder")
+        return index
+
+    def _clean_up(self) -> None:
+        """After a kill: forget shards that no index names, take up clips that wait."""
+        for file in self.folder.glob("shard-*.safetensors"):
+            if file.name not in self.index.shards:
+                file.unlink()
+        for draft in (*self.folder.glob(".draft-*"), *(self.folder / PENDING).glob(".draft-*")):
+            draft.unlink()
+        for file in sorted((self.folder / PENDING).glob("*.safetensors")):
+            if file.stem in self.index.clips or file.stem not in self._corpus:
+                file.unlink()
+                continue
+            try:
+                with safe_open(file, framework="numpy") as stored:
+                    self._waiting[file.stem] = tuple(json.loads(stored.metadata()["remarks"]))
+            except (SafetensorError, KeyError, TypeError):
+                file.unlink()
+
+    def _write_shard(self) -> None:
+        name = f"shard-{len(self.index.shards):05d}.safetensors"
+        members = sorted(self._waiting)
+        tensors: dict[str, Array] = {}
+        entries: dict[str, ClipEntry] = {}
+        for clip_id in members:
+            features = load_file(self.folder / PENDING / f"{clip_id}.safetensors")
+            tensors |= {f"{clip_id}.{m}": values for m, values in features.items()}
+            entries[clip_id] = ClipEntry(
+                split=self._corpus[clip_id].split,
+                labels=self._corpus[clip_id].labels,
+                shard=name,
+                steps={m: len(features[m]) if m in features else 0 for m in MODALITIES},
+                remarks=self._waiting[clip_id],
+            )
+        with new_file(self.folder / name) as draft:
+            save_file(tensors, draft)
+        shards = self.index.shards | {name: sha256_of(self.folder / name)}
+        self._write(msgspec.structs.replace(self.index, clips=self.index.clips | entries, shards=shards))
+        for clip_id in members:
+            (self.folder / PENDING / f"{clip_id}.safetensors").unlink()
+        self._waiting.clear()
+
+    def _write(self, index: StoreIndex) -> None:
+        with new_file(self.folder / INDEX) as draft:
+            draft.write_bytes(msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
+        self.index = index
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Never write among files that are not a store's; a draft is what a kill before the first index leaves."""
+    if folder.is_file():
+        raise StoreError(f"{folder}: expected a folder for the feature store, got a file: name another place")
+    if not folder.is_dir() or is_store(folder):
+        return
+    foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".draft-"))
+    if foreign:
+        raise StoreError(f"{folder} holds other files ({foreign[0]}) and no feature store: name a new or empty folder")
+
+
+def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], remarks: tuple[str, ...]) -> None:
+    """Leave a clip's features, (T, D) a modality, where its shard will find them."""
+    kept = {m: np.ascontiguousarray(values, np.float16) for m, values in features.items() if len(values)}
+    with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
+        save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})

@@ -1,0 +1,1 @@
+"""Building engines for a target: planning, compiling, choosing precisions, verifying and caching."""

@@ -1,0 +1,260 @@
+"""An ONNX graph and a target in, the bytes of a TensorRT engine out: one way for 8.6, 10.x, 11.x and TensorRT-RTX.
+
+The precision is in the graph. Strong typing takes it as it is written; TensorRT 8.6, which has none, is allowed the
+precision by a flag and finds FP32 islands as the casts around them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taemi_edge.bundle.spec import Flavour, Precision
+from taemi_edge.errors import EngineError, UsageError
+from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+#: Told the phase that is under way, its steps that are done, and all of them.
+Progress = Callable[[str, int, int], None]
+#: Lowest, most frequent and highest length of a dynamic dimension.
+Span = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a target says of building.
+
+    Attributes:
+        spans: the optimization profile: (min, opt, max) by dimension.
+        workspace_mib: how much memory tactics may use; 0 leaves it to TensorRT.
+        tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
+        optimisation_level: 0 (fast builds) to 5; None for TensorRT's default.
+        sm: build ahead of time for this compute capability, without a GPU (TensorRT-RTX).
+        constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
+        timing_cache: a file that is read and written where TensorRT has such a cache.
+    """
+
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    workspace_mib: int = 0
+    tactic_sources: tuple[str, ...] = ()
+    optimisation_level: int | None = None
+    sm: str = ""
+    tf32: bool = False
+    constrain_precision: bool = False
+    timing_cache: Path | None = None
+
+
+class Compiler:
+    """Builds engines with one of the TensorRT libraries.
+
+    Args:
+        kind: "tensorrt" or "tensorrt-rtx".
+
+    Raises:
+        UsageError: the library is not installed.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        _use(kind)
+        self._logger, self._complaints = quiet_logger(trt)
+
+    @property
+    def version(self) -> str:
+        """All the parts that the library tells, such as "8.6.0" or "1.7.1.116"."""
+        return str(trt.__version__)
+
+    @property
+    def strongly_typed(self) -> bool:
+        """Whether the graph's own types decide; TensorRT 8.6 wants flags instead."""
+        return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
+
+    def flavour_of(self, precision: Precision) -> Flavour:
+        """How a graph must be written for a precision to come out of this library."""
+        return "int8-fp16" if precision == "int8" and self.strongly_typed else precision
+
+    def compile(
+        self,
+        file: Path,
+        precision: Precision,
+        options: BuildOptions,
+        on_progress: Progress = lambda *_: None,
+    ) -> bytes:
+        """Build one part's engine.
+
+        Raises:
+            EngineError: the parser or the builder refused it; the message has TensorRT's own words.
+            UsageError: an option that this library does not know.
+        """
+        builder = trt.Builder(self._logger)
+        network = builder.create_network(self._network_flags())
+        parser = trt.OnnxParser(network, self._logger)
+        parsed: object = parser.parse_from_file(str(file))  # the stubs call bool what is a DataType there
+        if not parsed:
+            problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+            raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
+        config = builder.create_builder_config()
+        config.add_optimization_profile(_profile(builder, network, options.spans))
+        _share_profiles(config)
+        self._set_precision(config, network, precision, options)
+        _set_limits(config, options)
+        cache = _read_timing_cache(config, options.timing_cache)
+        with _interruptible() as stop:
+            _watch(config, on_progress, stop)
+            serialised = builder.build_serialized_network(network, config)
+            if stop.is_set():
+                raise KeyboardInterrupt
+        if serialised is None:
+            raise EngineError(f"{file}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
+        if cache is not None and options.timing_cache is not None:
+            _write_timing_cache(cache, options.timing_cache)
+        return bytes(serialised)
+
+    def _last_complaint(self) -> str:
+        return self._complaints[-1] if self._complaints else "it gave no reason"
+
+    def _network_flags(self) -> int:
+        flags = trt.NetworkDefinitionCreationFlag
+        if hasattr(flags, "STRONGLY_TYPED"):
+            return 1 << int(flags.STRONGLY_TYPED)
+        return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
+
+    def _set_precision(
+        self, config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: Precision, options: BuildOptions
+    ) -> None:
+        if hasattr(trt.BuilderFlag, "TF32") and not options.tf32:
+            config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa are not FP32
+        if self.strongly_typed or precision == "fp32":
+            return
+        config.set_flag(trt.BuilderFlag.FP16)
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        if any(layer.type == trt.LayerType.QUANTIZE for layer in layers):
+            config.set_flag(trt.BuilderFlag.INT8)  # without a Q/DQ pair it would look for a calibrator
+        if options.constrain_precision:
+            config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+            for layer in layers:
+                if layer.type in (trt.LayerType.SOFTMAX, trt.LayerType.NORMALIZATION):
+                    layer.precision = trt.DataType.FLOAT
+
+
+def _use(kind: str) -> None:
+    """Bind the library to this module's `trt`: one process uses one."""
+    globals()["trt"] = load_library(kind)
+
+
+def _profile(
+    builder: trt.Builder, network: trt.INetworkDefinition, spans: Mapping[str, Span]
+) -> trt.IOptimizationProfile:
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        names = [tensor.get_dimension_name(axis) for axis in range(len(tensor.shape))]
+        shapes: list[list[int]] = [[], [], []]
+        sizes: Any = tensor.shape
+        for axis, size in enumerate(sizes):
+            if size < 0 and names[axis] not in spans:
+                raise UsageError(
+                    f"{tensor.name}: expected a span (min, opt, max) for the dimension {names[axis]!r} in the target's "
+                    f"profiles, got {', '.join(spans) or 'none'}"
+                )
+            for shape, length in zip(shapes, spans[names[axis]] if size < 0 else (size,) * 3, strict=True):
+                shape.append(length)
+        profile.set_shape(tensor.name, *map(trt.Dims, shapes))
+    return profile
+
+
+def _share_profiles(config: Any) -> None:
+    """Let several contexts use the one profile, each with shapes of its own; always so since TensorRT 10."""
+    library: Any = trt
+    feature = getattr(getattr(library, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if feature is not None and hasattr(config, "set_preview_feature"):
+        config.set_preview_feature(feature, True)
+
+
+def _set_limits(config: trt.IBuilderConfig, options: BuildOptions) -> None:
+    if options.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if options.optimisation_level is not None and hasattr(config, "builder_optimization_level"):
+        config.builder_optimization_level = options.optimisation_level
+    if options.tactic_sources:
+        sources = 0
+        for name in options.tactic_sources:
+            if not hasattr(trt.TacticSource, name):
+                raise UsageError(f"expected tactic sources that TensorRT {trt.__version__} has, got {name!r}")
+            sources |= 1 << int(getattr(trt.TacticSource, name))
+        config.set_tactic_sources(sources)
+    if options.sm:
+        _set_capability(config, options.sm)
+
+
+def _set_capability(config: Any, sm: str) -> None:
+    """Ahead of time, for a GPU that is not here: TensorRT-RTX alone can do that."""
+    if not hasattr(config, "set_compute_capability"):
+        raise UsageError(f"expected TensorRT-RTX to build ahead of time for SM {sm}, got TensorRT {trt.__version__}")
+    name = f"SM{sm.replace('.', '')}"
+    library: Any = trt  # what follows is TensorRT-RTX's own, which the stubs lack
+    known = library.ComputeCapability
+    if not hasattr(known, name):
+        raise UsageError(f"expected a compute capability that TensorRT-RTX {trt.__version__} builds for, got SM {sm}")
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(getattr(known, name), 0)
+
+
+def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITimingCache | None:
+    if file is None or not hasattr(config, "create_timing_cache"):
+        return None
+    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
+    taken: object = config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache if taken else None
+
+
+def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
+    from taemi_edge.bundle.atomic import new_file
+
+    with new_file(file) as draft:
+        draft.write_bytes(bytes(cache.serialize()))
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets an event that the builder's monitor looks at: native code cannot be left by an exception."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch(config: trt.IBuilderConfig, on_progress: Progress, stop: threading.Event) -> None:
+    """Hang a progress monitor on the builder where there is one (TensorRT 9 and later)."""
+    if not hasattr(trt, "IProgressMonitor") or not hasattr(config, "progress_monitor"):
+        return
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            on_progress(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            on_progress(phase_name, step, self.steps[phase_name])
+            return not stop.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            on_progress(phase_name, self.steps[phase_name], self.steps[phase_name])
+
+    config.progress_monitor = Monitor()

@@ -1,0 +1,106 @@
+r"""The recipe of a target device, \`engines/NAME.toml\`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from taemi_edge.bundle.spec import Frozen, Precision
+from taemi_edge.calibration.recipe import BudgetRecipe
+
+Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
+
+
+Spans = dict[str, tuple[int, int, int]]
+
+
+def _default_profiles(sources: int = 1) -> dict[str, Spans]:
+    """Lowest, usual and highest length of every dynamic dimension: a hop of each source, windows up to a minute.
+
+    Rings of several sources have a row for the missing-modality token: 64 tokens and one more.
+    """
+    return {
+        "vision": {"frames": (1, 5 * sources // 2, max(16, 4 * sources))},
+        "audio": {"batch": (1, sources, max(16, 2 * sources)), "samples": (8000, 16_000, 16_000)},
+        "text": {"batch": (1, sources, max(4, sources)), "tokens": (1, 32, 64)},
+        "fusion": {
+            "batch": (1, sources, max(4, sources)),
+            "vision_steps": (1, 20, 300),
+            "audio_steps": (1, 200, 3000),
+            "text_steps": (1, 32, 65),
+        },
+    }
+
+
+class TargetRecipe(Frozen, frozen=True):
+    """`engines/NAME.toml`: a device, and how engines are built for it.
+
+    Attributes:
+        architecture: the processor's, "" for any; an engine is built on the device that will run it.
+        sm: the GPU's compute capability, "" for any.
+        ahead_of_time: build without the GPU, for `sm`; such an engine cannot be verified where it is built.
+        precisions: what `--precision auto` may choose from.
+        workspace_mib: how much memory tactics may use while building; 0 leaves it to TensorRT.
+        tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
+        optimisation_level: 0 (fast builds) to 5; unset for TensorRT's default.
+        tf32: let FP32 engines round to ten bits of mantissa.
+        constrain_precision: TensorRT 8.6 alone: demand FP32 for LayerNorm and softmax layer by layer. On an H100 that
+            kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
+        sources: how many sources share the engines: batches are made for one hop of each.
+        profiles: (min, opt, max) of each dynamic dimension, by part, where they are to be others.
+        runs: how often a candidate is timed.
+        gain: the share of time that a lower precision must save to be kept: less is noise, and exactness is worth more.
+    """
+
+    name: str
+    backend: Backend
+    architecture: Literal["", "x86_64", "aarch64"] = ""
+    sm: str = ""
+    ahead_of_time: bool = False
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    workspace_mib: int = 0
+    tactic_sources: tuple[str, ...] = ()
+    optimisation_level: int | None = None
+    timing_cache: bool = True
+    tf32: bool = False
+    constrain_precision: bool = False
+    sources: int = 1
+    profiles: dict[str, Spans] = msgspec.field(default_factory=dict)
+    runs: int = 30
+    gain: float = 0.05
+    budget: BudgetRecipe = BudgetRecipe()
+
+    def __post_init__(self) -> None:
+        defaults = _default_profiles()
+        for part, spans in self.profiles.items():
+            if part not in defaults:
+                raise ValueError(f"expected profiles of vision, audio, text or fusion, got {part!r}")
+            for dimension, (low, usual, high) in spans.items():
+                if dimension not in defaults[part]:
+                    raise ValueError(f"expected {', '.join(defaults[part])} in profiles.{part}, got {dimension!r}")
+                if not 0 < low <= usual <= high:
+                    raise ValueError(
+                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
+                    )
+        if self.ahead_of_time and not self.sm:
+            raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
+        if not 1 <= self.sources <= 256:
+            raise ValueError(f"expected 1 to 256 sources, got {self.sources}")
+        if self.runs < 1 or not 0 <= self.gain < 1:
+            raise ValueError(f"expected runs >= 1 and 0 <= gain < 1, got {self.runs} and {self.gain}")
+        if self.workspace_mib < 0 or self.optimisation_level not in (None, 0, 1, 2, 3, 4, 5):
+            raise ValueError(
+                f"expected workspace_mib >= 0 and an optimisation_level of 0 to 5, got {self.workspace_mib} and "
+                f"{self.optimisation_level}"
+            )
+        if not self.precisions:
+            raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
+
+    @property
+    def is_tensorrt(self) -> bool:
+        return self.backend.startswith("tensorrt")
+
+    def spans(self, part: str) -> Spans:
+        """The optimization profile of a part."""
+        return {**_default_profiles(self.sources)[part], **self.profiles.get(part, {})}

@@ -1,0 +1,1 @@
+"""Exporting PyTorch modules to ONNX and checking what came out."""

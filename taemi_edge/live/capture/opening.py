@@ -1,0 +1,22 @@
+"""Opening an address: the one place that chooses between FFmpeg and GStreamer."""
+
+from __future__ import annotations
+
+from taemi_edge.live.capture.addresses import Address
+from taemi_edge.live.capture.readers import Reader
+from taemi_edge.live.capture.settings import WatchSettings
+
+
+def open_reader(address: Address, settings: WatchSettings) -> Reader:
+    """Connect.
+
+    Raises:
+        SourceGoneError: it cannot be reached, or gives nothing that can be used.
+    """
+    if address.kind == "gst":
+        from taemi_edge.live.capture.gst_reader import GstReader
+
+        return GstReader(address.target, settings)
+    from taemi_edge.live.capture.av_reader import AvReader
+
+    return AvReader(address, settings)

@@ -1,0 +1,90 @@
+"""Pictures and sound in, those that are worth anything out: a frozen or black picture and digital silence are losses.
+
+A sensor always adds noise: a picture that is bit for bit the last one, or sound that is zero throughout, comes from a
+camera or a microphone that has failed while its stream goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from taemi_edge.bundle.spec import Array
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.hops import Frame, Samples
+
+log = logging.getLogger("taemi_edge.live")
+
+#: On 0 to 255: brighter than this nowhere, and a picture is black. Limited-range video's black is 0 after conversion.
+_BLACK = 20
+#: Two steps of 16-bit sound; a codec's own noise stays below.
+_SILENCE = 2 / 32_768
+_STRIDE = 4
+
+
+class PictureCheck:
+    """Judges the frames of one source in their order."""
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._settings = settings
+        self._last: Array | None = None
+        self._same_since_s: float | None = None
+        self._black_since_s: float | None = None
+
+    def usable(self, frames: Sequence[Frame]) -> tuple[list[Frame], str | None]:
+        """The frames that count, and why the newest does not where it does not."""
+        usable, reason = [], None
+        for frame in frames:
+            reason = self._problem(frame)
+            if reason is None:
+                usable.append(frame)
+        return usable, reason
+
+    def _problem(self, frame: Frame) -> str | None:
+        try:
+            thumbnail = frame.image[::_STRIDE, ::_STRIDE]
+        except Exception:  # whatever a strange pixel format sets off
+            log.debug("a picture cannot be converted", exc_info=True)
+            return "its picture cannot be converted"
+        same = self._last is not None and np.array_equal(thumbnail, self._last)
+        black = int(thumbnail.max(initial=0)) <= _BLACK
+        self._last = thumbnail.copy()
+        self._same_since_s = _since(self._same_since_s, same, frame.time_s)
+        self._black_since_s = _since(self._black_since_s, black, frame.time_s)
+        if self._black_since_s is not None and frame.time_s - self._black_since_s >= self._settings.black_after_s:
+            return "black picture"
+        if self._same_since_s is not None and frame.time_s - self._same_since_s >= self._settings.frozen_after_s:
+            return "frozen picture"
+        return None
+
+
+class SoundCheck:
+    """Judges the sound of one source in its order."""
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._settings = settings
+        self._silent_since_s: float | None = None
+
+    def usable(self, samples: Sequence[Samples]) -> tuple[list[Samples], str | None]:
+        """The pieces that count, and why the newest does not where it does not."""
+        usable, reason = [], None
+        for piece in samples:
+            silent = not len(piece.values) or float(np.abs(piece.values).max()) <= _SILENCE
+            self._silent_since_s = _since(self._silent_since_s, silent, piece.time_s)
+            lasting = (
+                self._silent_since_s is not None
+                and piece.time_s - self._silent_since_s >= self._settings.silent_after_s
+            )
+            reason = "digital silence" if lasting else None
+            if not lasting:
+                usable.append(piece)
+        return usable, reason
+
+
+def _since(since_s: float | None, holds: bool, time_s: float) -> float | None:
+    """Since when something holds."""
+    if not holds:
+        return None
+    return time_s if since_s is None else since_s

@@ -1,0 +1,137 @@
+"""A running loop in, Prometheus metrics out (extra `serve`): latencies as they come, the rest when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from taemi_edge import __version__
+from taemi_edge.live.health import LiveState
+from taemi_edge.live.loop import Moment
+from taemi_edge.live.outputs.base import QuietOutput
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_STATES = ("live", "stale", "missing", "recovering")
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics(QuietOutput):
+    """An output that counts, and a text that Prometheus reads."""
+
+    def __init__(self, state: LiveState) -> None:
+        self._registry = CollectorRegistry()
+        self._parts = Histogram(
+            "taemi_edge_part_latency_seconds",
+            "Time of a part in a hop in which it ran; face is detection and crop, total the whole hop.",
+            ["source", "part"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._delay = Histogram(
+            "taemi_edge_hop_delay_seconds",
+            "How long after it was due a hop's predictions were ready.",
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._age = Gauge(
+            "taemi_edge_feature_age_seconds",
+            "Age of the newest data that the last prediction rests on; NaN where the stream is missing.",
+            ["source", "modality"],
+            registry=self._registry,
+        )
+        self._intensity = Gauge(
+            "taemi_edge_intensity", "The last prediction.", ["source", "emotion"], registry=self._registry
+        )
+        self._memory = Gauge(
+            "taemi_edge_gpu_memory_bytes", "Memory of the GPU, where one is used.", ["kind"], registry=self._registry
+        )
+        self._state = state
+        self._registry.register(_OnRequest(state))
+
+    def add_gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Something that is read when it is asked for."""
+        Gauge(name, what, registry=self._registry).set_function(value)
+
+    def on_moment(self, moment: Moment) -> None:
+        prediction = moment.prediction
+        for part, latency_ms in prediction.latency_ms.items():
+            if latency_ms > 0:
+                self._parts.labels(prediction.source, part).observe(latency_ms / 1e3)
+        for modality, age_ms in prediction.age_ms.items():
+            self._age.labels(prediction.source, modality).set(float("nan") if age_ms is None else age_ms / 1e3)
+        for emotion, value in prediction.intensities.items():
+            self._intensity.labels(prediction.source, emotion).set(value)
+        if memory := self._state.loop.fleet.executor.device_memory():  # asked here: CUDA wants the loop's own thread
+            self._memory.labels("free").set(memory[0])
+            self._memory.labels("total").set(memory[1])
+        self._delay.observe(max(0.0, self._state.loop.counts.last_delay_s))
+
+    def text(self) -> bytes:
+        """What /metrics answers."""
+        return generate_latest(self._registry)
+
+
+class _OnRequest(Collector):
+    """Counts that are kept elsewhere, read when they are asked for."""
+
+    def __init__(self, state: LiveState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._hops()
+        yield from self._streams()
+        yield from self._connections()
+        lines = CounterMetricFamily("taemi_edge_transcript_lines", "Lines of live transcripts.", labels=["kind"])
+        lines.add_metric(["good"], sum(listener.good_lines for listener in self._state.listeners))
+        lines.add_metric(["bad"], sum(listener.bad_lines for listener in self._state.listeners))
+        yield lines
+        outputs = CounterMetricFamily(
+            "taemi_edge_output", "What outputs lost, left out, wrote or connected.", labels=["what"]
+        )
+        for name, count in self._state.counters.items():
+            outputs.add_metric([name], count())
+        yield outputs
+        build = GaugeMetricFamily("taemi_edge_build_info", "The version.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+
+    def _hops(self) -> Iterable[Metric]:
+        counts = self._state.loop.counts
+        hops = CounterMetricFamily("taemi_edge_hops", "Hops by how they went.", labels=["outcome"])
+        for outcome, value in (("made", counts.made), ("late", counts.late), ("missed", counts.missed)):
+            hops.add_metric([outcome], value)
+        yield hops
+
+    def _streams(self) -> Iterable[Metric]:
+        states = GaugeMetricFamily(
+            "taemi_edge_stream_state", "1 for the state that a stream is in.", labels=["source", "modality", "state"]
+        )
+        drops = CounterMetricFamily(
+            "taemi_edge_dropped", "Frames and pieces of sound that nobody fetched in time.", labels=["source", "kind"]
+        )
+        for source in self._state.loop.sources:
+            for modality, (state, _) in self._state.loop.lamps.of(source.name).items():
+                for name in _STATES:
+                    states.add_metric([source.name, modality, name], float(name == state))
+            drops.add_metric([source.name, "frames"], source.mailbox.dropped_frames)
+            drops.add_metric([source.name, "sounds"], source.mailbox.dropped_sounds)
+        yield states
+        yield drops
+
+    def _connections(self) -> Iterable[Metric]:
+        labels = ["source", "address"]
+        up = GaugeMetricFamily("taemi_edge_connected", "1 where a source's connection stands.", labels=labels)
+        again = CounterMetricFamily("taemi_edge_reconnects", "Connections after the first one.", labels=labels)
+        failures = CounterMetricFamily("taemi_edge_connection_failures", "Connections lost or refused.", labels=labels)
+        damaged = CounterMetricFamily("taemi_edge_damaged_packets", "Packets left out.", labels=labels)
+        for source in self._state.loop.sources:
+            for capture in source.captures:
+                values = [source.name, capture.address.shown]
+                up.add_metric(values, float(capture.link.state == "connected"))
+                again.add_metric(values, capture.reconnects)
+                failures.add_metric(values, capture.failures)
+                damaged.add_metric(values, capture.damaged_packets)
+        yield from (up, again, failures, damaged)

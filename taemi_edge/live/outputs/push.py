@@ -1,0 +1,94 @@
+"""The annotated picture and its sound to a media server, by RTMP or RTSP; a server that goes away is waited for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from taemi_edge.errors import UsageError
+from taemi_edge.live.capture.addresses import parse_address
+from taemi_edge.live.capture.backoff import Backoff
+from taemi_edge.live.loop import Moment
+from taemi_edge.live.outputs.base import QuietOutput
+from taemi_edge.runtime.annotate import AnnotatedStream
+
+log = logging.getLogger("taemi_edge.live")
+
+_FORMATS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp", "srt": "mpegts", "udp": "mpegts"}
+_OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S = 5.0, 5.0
+
+
+class Push(QuietOutput):
+    """Sends what is drawn to an address; to be run in a thread of its own, since a network may block.
+
+    Raises:
+        UsageError: an address that nothing can be pushed to.
+    """
+
+    def __init__(self, target: str, sample_rate_hz: int) -> None:
+        scheme = target.partition(":")[0].lower()
+        if scheme not in _FORMATS or parse_address(target).kind != "url":
+            raise UsageError(f"--push {parse_address(target).shown}: expected one of {', '.join(_FORMATS)}")
+        self._target, self._shown, self._format = target, parse_address(target).shown, _FORMATS[scheme]
+        self._rate_hz = sample_rate_hz
+        self._backoff = Backoff(0.5)
+        self._next_try_s = 0.0
+        self._container: Any = None
+        self._stream: AnnotatedStream | None = None
+        self.connections = 0
+
+    def on_moment(self, moment: Moment) -> None:
+        stream = self._stream
+        if stream is None and moment.hop.frames:
+            stream = self._connect()
+        if stream is None:
+            return
+        try:
+            stream.say(moment.hop.words)
+            stream.add(self._container, moment.hop.frames, moment.hop.samples, moment.prediction, moment.face)
+        except (av.FFmpegError, OSError) as error:
+            self._lose(error)
+        else:
+            self._backoff.reset()
+
+    def close(self) -> None:
+        if self._container is None or self._stream is None:
+            return
+        try:
+            self._stream.end(self._container)
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            log.warning("--push %s: the server was gone before the end", self._shown)
+
+    def _connect(self) -> AnnotatedStream | None:
+        if time.monotonic() < self._next_try_s:
+            return None
+        try:
+            self._container = av.open(
+                self._target,
+                "w",
+                format=self._format,
+                options={"rtsp_transport": "tcp"} if self._format == "rtsp" else {},
+                timeout=(_OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S),
+            )
+        except (av.FFmpegError, OSError) as error:
+            self._lose(error)
+            return None
+        self._stream = AnnotatedStream(self._rate_hz, Fraction(25), live=True)
+        self.connections += 1
+        return self._stream
+
+    def _lose(self, error: Exception) -> None:
+        wait_s = self._backoff.next_s(30.0)
+        log.warning("--push %s: lost (%s): trying again in %.1f s", self._shown, type(error).__name__, wait_s)
+        self._next_try_s = time.monotonic() + wait_s
+        container, self._container, self._stream = self._container, None, None
+        if container is not None:
+            try:
+                container.close()
+            except (av.FFmpegError, OSError):
+                return  # it is gone already

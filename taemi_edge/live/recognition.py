@@ -1,0 +1,143 @@
+"""Live sound in, words out as they become certain, by faster-whisper (extra `asr`), without ever delaying a hop.
+
+A thread of low priority recognises what has come since the last certain word, again and again; a word is certain once
+half a second of sound has followed it, or silence has. What comes too late is late: the presence of text tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from taemi_edge.bundle.spec import Array
+from taemi_edge.live.words import WordInbox
+from taemi_edge.media.hops import Samples
+from taemi_edge.media.recognition import SAMPLE_RATE_HZ, open_recogniser, timed_words
+from taemi_edge.media.transcripts import Word
+
+log = logging.getLogger("taemi_edge.live")
+
+#: How much new sound is waited for before it is recognised again.
+STEP_S = 2.0
+#: How much sound must follow a word before it counts as certain.
+CERTAIN_AFTER_S = 0.5
+#: No more than this is ever recognised at once; what is older than that is given up.
+MOST_S = 8.0
+_GAP_S = 0.2
+_LOW_PRIORITY = 10
+#: A language that is less likely than this is looked for again.
+_SURE = 0.6
+
+
+class LiveRecogniser:
+    """Give it sound by `hear`; it puts words into an inbox.
+
+    Raises:
+        MissingExtraError, InputError: see `taemi_edge.media.recognition.open_recogniser`.
+    """
+
+    def __init__(self, inbox: WordInbox, model: str, sample_rate_hz: int) -> None:
+        if sample_rate_hz != SAMPLE_RATE_HZ:
+            raise ValueError(f"expected sound at {SAMPLE_RATE_HZ} Hz, got {sample_rate_hz}")
+        self._inbox, self._model_name = inbox, model
+        self._changed = threading.Condition()
+        self._sound = np.zeros(0, np.float32)
+        self._start_s = 0.0
+        self._fresh = 0
+        self._stopped = False
+        self._language: str | None = None
+        self._failure: Exception | None = None
+        self._given_up_s = 0.0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recognise", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def hear(self, samples: Sequence[Samples]) -> None:
+        """Sound as it is used, on the session clock; returns at once."""
+        with self._changed:
+            for piece in samples:
+                self._append(piece)
+            if self._fresh >= STEP_S * SAMPLE_RATE_HZ:
+                self._changed.notify()
+
+    def seconds_given_up(self) -> int:
+        """How much sound was left out because recognition did not keep up."""
+        return round(self._given_up_s)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join(10)
+
+    def _append(self, piece: Samples) -> None:
+        gap_s = piece.time_s - (self._start_s + len(self._sound) / SAMPLE_RATE_HZ)
+        if not len(self._sound) or not -_GAP_S < gap_s < 1.0:
+            self._sound, self._start_s, gap_s = np.zeros(0, np.float32), piece.time_s, 0.0
+        silence = np.zeros(max(0, round(gap_s * SAMPLE_RATE_HZ)), np.float32)
+        self._sound = np.concatenate([self._sound, silence, piece.values])
+        self._fresh += len(piece.values)
+        excess = len(self._sound) - round(2 * MOST_S * SAMPLE_RATE_HZ)
+        if excess > 0:
+            self._forget(excess)
+            self._given_up_s += excess / SAMPLE_RATE_HZ
+
+    def _forget(self, samples: int) -> None:
+        self._sound = self._sound[samples:]
+        self._start_s += samples / SAMPLE_RATE_HZ
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)  # CTranslate2's threads inherit it
+        try:
+            recogniser = open_recogniser(self._model_name, threads=1, compute_type="int8")
+        except Exception as error:  # noqa: BLE001  told in the thread that asked
+            self._failure = error
+            return
+        finally:
+            self._ready.set()
+        self._inbox.loss = None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._fresh >= STEP_S * SAMPLE_RATE_HZ)
+                if self._stopped:
+                    return
+                self._fresh = 0
+                excess = len(self._sound) - round(MOST_S * SAMPLE_RATE_HZ)
+                if excess > 0:
+                    self._forget(excess)
+                    self._given_up_s += excess / SAMPLE_RATE_HZ
+                sound, start_s = self._sound.copy(), self._start_s
+            try:
+                self._recognise(recogniser, sound, start_s)
+            except Exception as error:  # the model's failure costs words, not the run
+                log.exception("speech recognition failed")
+                self._inbox.loss = f"speech recognition failed ({type(error).__name__})"
+                return
+
+    def _recognise(self, recogniser: Any, sound: Array, start_s: float) -> None:
+        length_s = len(sound) / SAMPLE_RATE_HZ
+        if self._language is None:  # finding it out costs as much again as recognising: once is enough
+            self._language = _language_of(recogniser, sound)
+        words = timed_words(recogniser, sound, beam_size=1, temperature=0.0, vad_filter=True, language=self._language)
+        tail = sound[-round(CERTAIN_AFTER_S * SAMPLE_RATE_HZ) :]
+        over = float(np.abs(tail).max(initial=0)) < 0.01 or length_s >= MOST_S
+        certain = [word for word in words if over or word.end_s <= length_s - CERTAIN_AFTER_S]
+        self._inbox.put([Word(start_s + word.start_s, start_s + word.end_s, word.text) for word in certain])
+        done_s = certain[-1].end_s if certain else max(0.0, length_s - MOST_S / 2) if not words else 0.0
+        with self._changed:
+            done = round((start_s + done_s - self._start_s) * SAMPLE_RATE_HZ)
+            self._forget(int(np.clip(done, 0, len(self._sound))))
+
+
+def _language_of(recogniser: Any, sound: Array) -> str | None:
+    """The language that is spoken, None as long as that is not sure."""
+    language, probability, _ = recogniser.detect_language(sound)
+    return str(language) if probability >= _SURE else None

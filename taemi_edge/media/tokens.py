@@ -1,0 +1,33 @@
+"""Turning words into token ids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taemi_edge.bundle.spec import Array
+
+
+class WordTokenizer:
+    """Texts in, token ids and masks out; of a text that is too long the last tokens stay: the newest words matter most.
+
+    Args:
+        tokenizer_json: the content of a tokenizer.json.
+    """
+
+    def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.enable_truncation(max_tokens, direction="left")
+        self._tokenizer.no_padding()
+
+    def feeds(self, texts: list[str]) -> dict[str, Array]:
+        """`ids` and `mask`, int32 (B, T), padded with 0 to the longest text."""
+        encodings = self._tokenizer.encode_batch(texts)
+        longest = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(texts), longest), np.int32)
+        mask = np.zeros((len(texts), longest), np.int32)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        return {"ids": ids, "mask": mask}

@@ -1,0 +1,1 @@
+"""Comparing what runs anywhere with the PyTorch outputs recorded at export."""

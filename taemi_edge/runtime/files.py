@@ -1,0 +1,269 @@
+"""A bundle and a file in; JSON lines, an annotated video and a timeline out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.media.files import MediaFile, read_samples
+from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
+from taemi_edge.media.rehearsed_losses import Drop, words_after_drops
+from taemi_edge.media.transcripts import Word, read_transcript
+from taemi_edge.runtime.annotate import AnnotatedVideo
+from taemi_edge.runtime.hop_groups import Gatherer
+from taemi_edge.runtime.json_lines import JsonLines
+from taemi_edge.runtime.pipeline import Fleet, Pipeline
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.sessions import Device
+from taemi_edge.runtime.window import Looked, Source
+
+#: Told what is being done, the seconds of media that are done, and how many there are (None: unknown).
+Progress = Callable[[str, float, float | None], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a file; the window and the hop are the bundle's own by default."""
+
+    transcript: Path | None = None
+    asr: bool = False
+    asr_model: str = PACKAGED_MODEL
+    window_s: float | None = None
+    hop_s: float | None = None
+    drops: tuple[Drop, ...] = ()
+    annotate: Path | None = None
+    device: Device | None = None
+    threads: int = 0
+    #: How long the first of several sources waits for the others' hops.
+    deadline_s: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.deadline_s <= 60:
+            raise UsageError(f"--deadline {self.deadline_s * 1e3:g}: expected milliseconds from 0 to 60000")
+        for name, value in (("--window", self.window_s), ("--hop", self.hop_s)):
+            if value is not None and not 0 < value <= 3600:
+                raise UsageError(f"{name} {value:g}: expected seconds above 0 and up to 3600")
+        if self.annotate is not None and self.annotate.suffix.lower() not in (".mp4", ".mkv"):
+            raise UsageError(f"--annotate {self.annotate}: expected a file that ends in .mp4 or .mkv")
+        if self.transcript is not None and self.asr:
+            raise UsageError("expected either --transcript or --asr, got both: leave one away")
+
+
+@dataclass
+class RunSummary:
+    """What a run did."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    media_s: float = 0.0
+    wall_s: float = 0.0
+    damaged_packets: int = 0
+    #: Why the device was given up on the way; None where it was not.
+    lost: str | None = None
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for each second of media; below 1 is faster than live."""
+        return self.wall_s / self.media_s if self.media_s else 0.0
+
+
+def run_file(
+    bundle: Bundle,
+    source: Path,
+    options: RunOptions,
+    lines: JsonLines,
+    on_progress: Progress = lambda *_: None,
+) -> RunSummary:
+    """Run a bundle over a media file and write what the options ask for.
+
+    Raises:
+        MediaError: the file cannot be read, or is shorter than a hop: nothing is written then.
+        TranscriptError, UsageError, BackendError, OutputError: see there.
+
+    Example:
+        >>> bundle = open_bundle(Path("export/taemi-mobile"))                       # doctest: +SKIP
+        >>> with JsonLines(Path("predictions.jsonl")) as lines:                     # doctest: +SKIP
+        ...     summary = run_file(bundle, Path("talk.mp4"), RunOptions(), lines)
+        >>> summary.predictions[-1].presence["audio"]                               # doctest: +SKIP
+        'live'
+    """
+    started = time.perf_counter()
+    _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})
+    manifest = bundle.manifest
+    window_s, hop_s = _window_and_hop(bundle, options)
+    summary = RunSummary()
+    with ExitStack() as stack:
+        rate = None if options.annotate else manifest.vision.frames_per_second
+        media = stack.enter_context(MediaFile(source, manifest.audio.sample_rate_hz, rate))
+        words = _words(source, media, options, on_progress)
+        pipeline = stack.enter_context(
+            Pipeline(
+                bundle,
+                source.name,
+                device=options.device,
+                threads=options.threads,
+                window_s=window_s,
+                hop_s=hop_s,
+                words=words,
+                drops=options.drops,
+                absent=_absent(media, words, options),
+            )
+        )
+        video = _annotated_video(stack, source, media, words, options)
+        last: Prediction | None = None
+        for hop in media.hops(hop_s):
+            face = pipeline.face
+            prediction = pipeline.predict(hop)
+            lines.write(prediction.to_json())
+            if video:
+                video.add(hop.frames, hop.samples, last, face)
+            summary.predictions.append(last := prediction)
+            on_progress("running", hop.end_s, media.duration_s)
+        rest = media.rest()
+        if video and last:
+            video.add(rest.frames, rest.samples, last, pipeline.face)
+        summary.damaged_packets, summary.lost = media.damaged_packets, pipeline.fleet.lost
+    if last is None:
+        raise MediaError(_too_short(source, media, hop_s))
+    summary.media_s, summary.wall_s = last.time_s, time.perf_counter() - started
+    return summary
+
+
+@dataclass
+class FleetSummary:
+    """What a run of several sources did."""
+
+    sources: dict[Path, RunSummary]
+    calls: int = 0
+    wall_s: float = 0.0
+    lost: str | None = None
+
+    @property
+    def predictions(self) -> int:
+        return sum(len(summary.predictions) for summary in self.sources.values())
+
+
+def run_together(
+    bundle: Bundle,
+    sources: Sequence[Path],
+    options: RunOptions,
+    lines: JsonLines,
+    on_progress: Progress = lambda *_: None,
+) -> FleetSummary:
+    """Run a bundle over several media files side by side: hop by hop, their inputs share each call.
+
+    A file that ends or fails leaves the others to go on; what failed first is raised in the end.
+
+    Raises:
+        MediaError: a file cannot be read, or is shorter than a hop.
+        TranscriptError, UsageError, BackendError, OutputError: see there.
+    """
+    started = time.perf_counter()
+    window_s, hop_s = _window_and_hop(bundle, options)
+    manifest = bundle.manifest
+    summary = FleetSummary({source: RunSummary() for source in sources})
+    if len(summary.sources) < len(sources):
+        raise UsageError("expected different sources, got one of them twice")
+    with ExitStack() as stack:
+        medias, described = [], []
+        for source in sources:
+            _refuse_source_as_target(source, {"--output": lines.file})
+            media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
+            medias.append(stack.enter_context(media))
+            words = _words(source, media, options, on_progress)
+            described.append(Source(source.name, tuple(words), options.drops, _absent(media, words, options)))
+        fleet = stack.enter_context(
+            Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
+        )
+        feeds = [_looked_at(fleet, index, media, hop_s) for index, media in enumerate(medias)]
+        gatherer = stack.enter_context(Gatherer(feeds, options.deadline_s))
+        longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
+        for group in gatherer:
+            for index, prediction in zip(sorted(group), fleet.predict(group), strict=True):
+                lines.write(prediction.to_json())
+                summary.sources[sources[index]].predictions.append(prediction)
+            summary.calls += 1
+            on_progress("running", max(looked.end_s for looked in group.values()), longest_s or None)
+        summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
+        for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
+            if index in gatherer.errors:
+                raise gatherer.errors[index]
+            if not summary.sources[source].predictions:
+                raise MediaError(_too_short(source, media, hop_s))
+            one = summary.sources[source]
+            one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
+            one.damaged_packets = media.damaged_packets
+    return summary
+
+
+def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[Looked]:
+    """One source's hops with their faces found: what its thread does."""
+    for hop in media.hops(hop_s):
+        yield fleet.look(index, hop)
+
+
+def _words(source: Path, media: MediaFile, options: RunOptions, on_progress: Progress) -> list[Word]:
+    if options.transcript is not None:
+        return read_transcript(options.transcript, media.duration_s)
+    if not options.asr:
+        return []
+    if not media.has_audio:
+        raise UsageError(f"--asr: {source} has no audio stream to recognise speech in: leave --asr away")
+    samples = read_samples(source, SAMPLE_RATE_HZ)
+    length_s = len(samples) / SAMPLE_RATE_HZ
+
+    def told(done_s: float) -> None:
+        on_progress("recognising speech", done_s, length_s)
+
+    told(0.0)
+    return transcribe(samples, options.asr_model, options.threads, told)
+
+
+def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:
+    hop_s = options.hop_s or bundle.manifest.window.hop_s
+    window_s = options.window_s or bundle.manifest.window.length_s
+    if hop_s > window_s:
+        raise UsageError(
+            f"expected a hop no longer than the window, got {hop_s:g} s and {window_s:g} s: words would be lost"
+        )
+    return window_s, hop_s
+
+
+def _absent(media: MediaFile, words: Sequence[Word], options: RunOptions) -> dict[str, str]:
+    absent = {}
+    if not media.has_video:
+        absent["vision"] = "the file has no video stream"
+    if not media.has_audio:
+        absent["audio"] = "the file has no audio stream"
+    if not words:
+        absent["text"] = "no speech was recognised" if options.asr else "no transcript was given"
+    return absent
+
+
+def _annotated_video(
+    stack: ExitStack, source: Path, media: MediaFile, words: Sequence[Word], options: RunOptions
+) -> AnnotatedVideo | None:
+    if options.annotate is None:
+        return None
+    if not media.has_video:
+        raise UsageError(f"--annotate: {source} has no video stream to draw on: leave --annotate away")
+    return stack.enter_context(
+        AnnotatedVideo(
+            options.annotate, media.sample_rate_hz, media.frame_rate, words_after_drops(words, options.drops)
+        )
+    )
+
+
+def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -> None:
+    for option, target in targets.items():
+        if target is not None and target.exists() and source.exists() and target.samefile(source):
+            raise UsageError(f"{option} {target}: expected another file than the source: name a new one")
+
+
+def _too_short(source: Path, media: MediaFile, hop_s: float) -> str:
+    length = "nothing that can be decoded" if media.length_s <= 0 else f"{media.length_s:.2f} s"
+    return f"{source}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter --hop or a longer file"

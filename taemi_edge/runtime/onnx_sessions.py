@@ -1,0 +1,185 @@
+"""A part of an ONNX bundle on ONNX Runtime, on the CPU or through CUDA."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import Array, PartSpec
+from taemi_edge.errors import BackendError, EngineError, UsageError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: TF32 has ten bits of mantissa: it is not the FP32 that parity was checked in.
+_PROVIDER_OPTIONS = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
+}
+
+
+class OrtSession:
+    """Implements `taemi_edge.runtime.sessions.Session`.
+
+    Raises:
+        UsageError: ONNX Runtime was not built for the device.
+        BackendError: the graph cannot be loaded, or its seams are not the manifest's.
+    """
+
+    def __init__(self, bundle: Bundle, part: str, device: str = "cpu", threads: int = 0) -> None:
+        self._open(bundle.part_file(part), part, bundle.manifest.parts.of(part), device, threads)
+
+    @classmethod
+    def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:
+        """A graph that lies in no bundle yet."""
+        session = cls.__new__(cls)
+        session._open(file, part, spec, device, threads)
+        return session
+
+    def _open(self, file: Path, part: str, spec: PartSpec, device: str, threads: int) -> None:
+        self._part = part
+        self._spec = spec
+        self._outputs = [output.name for output in self._spec.outputs]
+        options = session_options(threads)
+        _require_provider(device)
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=[_PROVIDER_OPTIONS[device]])
+        except Exception as error:
+            raise BackendError(f"{file}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+        used = self._session.get_providers()[0]
+        if used != _PROVIDERS[device]:
+            raise UsageError(
+                f"--device {device}: ONNX Runtime fell back to {used}; check the CUDA libraries with `nvidia-smi` and "
+                f"`python -c 'import onnxruntime; onnxruntime.preload_dlls()'`, or use --device cpu"
+            )
+        self._device_buffers = _DeviceBuffers(self._session, self._outputs) if device == "cuda" else None
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if problems := self._spec.feed_problems(feeds):
+            raise BackendError(f"{self._part}: {'; '.join(problems)}")
+        try:
+            run = self._device_buffers.run if self._device_buffers else self._run_on_host
+            values = run(feeds)
+        except Exception as error:
+            raise BackendError(f"{self._part}: ONNX Runtime failed: {_first_line(error)}") from error
+        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+
+    @property
+    def native(self) -> Any:
+        """ONNX Runtime's own session."""
+        return self._session
+
+    def close(self) -> None:
+        self._session = self._device_buffers = None
+
+    def _run_on_host(self, feeds: Mapping[str, Array]) -> list[Array]:
+        values: list[Array] = self._session.run(self._outputs, dict(feeds))
+        return values
+
+
+class _DeviceBuffers:
+    """Inputs and outputs bound to the GPU: an input's buffer is kept from call to call while its shape stays."""
+
+    def __init__(self, session: Any, outputs: list[str]) -> None:
+        self._session, self._outputs = session, outputs
+        self._held: dict[str, Any] = {}
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            held = self._held.get(name)
+            if held is None or tuple(held.shape()) != value.shape:
+                held = self._held[name] = onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0)
+            else:
+                held.update_inplace(np.ascontiguousarray(value))
+            binding.bind_ortvalue_input(name, held)
+        for name in self._outputs:
+            binding.bind_output(name, "cuda", 0)
+        self._session.run_with_iobinding(binding)
+        values: list[Array] = binding.copy_outputs_to_cpu()
+        return values
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """How every part is opened; graphs with Q/DQ pairs give what they say on any processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning workers win microseconds and burn a core between hops: on a device that decodes video they cost more.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if integer_kernels_saturate():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+@lru_cache(maxsize=1)
+def integer_kernels_saturate() -> bool:
+    """Whether ONNX Runtime's INT8 kernels overflow 16 bits here: on x86 without VNNI they add pairs of products so.
+
+    Q/DQ pairs are computed as written then, which is exact and slower (docs/precision.md has figures).
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    file = Path("/proc/cpuinfo")
+    flags = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return not any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
+
+
+def optimise(source: Path, target: Path) -> None:
+    """Write a graph as ONNX Runtime rewrites it for this architecture, fused and folded.
+
+    Raises:
+        BackendError: the graph cannot be loaded.
+    """
+    options = session_options(1)
+    # the last level lays weights out for one processor; it is applied when the graph is opened
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BackendError(f"{source}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+
+
+def library_version() -> str:
+    """What an optimised graph belongs to."""
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def require_same_library(bundle: Bundle) -> None:
+    """Refuse graphs that another ONNX Runtime or architecture optimised.
+
+    Raises:
+        EngineError: found and wanted differ.
+    """
+    engine = bundle.manifest.engine
+    if engine is None:
+        return
+    here = (library_version(), platform.machine())
+    wanted = (engine.library, engine.machine.get("architecture", here[1]))
+    if here != wanted:
+        raise EngineError(
+            f"{bundle.folder} was built for {wanted[0]} on {wanted[1]}, found {here[0]} on {here[1]}: build it anew "
+            f"with `taemi-edge build-engine`, or pass --rebuild"
+        )
+
+
+def _require_provider(device: str) -> None:
+    available = onnxruntime.get_available_providers()
+    if _PROVIDERS[device] not in available:
+        raise UsageError(
+            f"--device {device} needs ONNX Runtime with {_PROVIDERS[device]}, which offers {', '.join(available)}: "
+            f"run `pip uninstall onnxruntime && pip install onnxruntime-gpu`, or use --device cpu"
+        )
+    if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's and cuDNN's libraries where pip put them
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""The TAEMI model (arXiv 2603.14976): its network, checkpoints, data, training and ablations."""

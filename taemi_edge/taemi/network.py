@@ -1,0 +1,336 @@
+"""TAEMI in PyTorch: raw pixels, PCM and token ids in, six intensities out (arXiv 2603.14976).
+
+From the paper: features a modality, linear alignment, text features as the queries of two cross-attentions (over audio
+and over vision), an MLP to six intensities, one learnable missing token a modality, modality dropout in training.
+Ours, since the paper does not say: the encoders, all sizes, LayerNorm after alignment, pooling by mean, sigmoid.
+
+Shapes: B clips, T steps of a modality, D features of its encoder, d the shared width of the fusion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Modality
+from taemi_edge.taemi.recipe import AudioRecipe, FusionRecipe, ModelRecipe, VisionRecipe
+
+# ----------------------------------------------------------------------------------------------------- encoders
+
+
+class VisionEncoder(nn.Module):
+    """Face crops, uint8 RGB (B, H, W, 3), to one feature vector a frame, (B, D).
+
+    The backbone is a transformers vision model, or any module from scaled pixels (B, 3, H, W) to a map (B, D, h, w).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, recipe: VisionRecipe) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = recipe.pooling
+        self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scaled = (pixels.to(self.mean.dtype).permute(0, 3, 1, 2) - self.mean) / self.std
+        output = self.backbone(scaled)
+        states: Tensor = output if isinstance(output, Tensor) else output.last_hidden_state
+        if states.dim() == 4:  # (B, D, h, w), a convolutional map
+            return states.mean((2, 3))
+        return states[:, 0] if self.pooling == "cls" else states.mean(1)  # (B, tokens, D)
+
+
+class AudioEncoder(nn.Module):
+    """Mono PCM in [-1, 1], float (B, samples), to features (B, T, D).
+
+    The whole input is one segment: a chunk with the context before it. Nothing is masked, since segments of one length
+    are batched together.
+    """
+
+    def __init__(self, backbone: nn.Module, recipe: AudioRecipe) -> None:
+        super().__init__()
+        self.backbone = backbone
+        config: Any = backbone.config
+        self.is_whisper = config.model_type == "whisper"
+        self.frontend = LogMel(config.num_mel_bins) if recipe.frontend == "log-mel" else ZScore()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        inputs = self.frontend(samples)
+        if self.is_whisper:
+            return _encode_whisper(self.backbone, inputs)
+        states: Tensor = self.backbone(inputs).last_hidden_state
+        return states
+
+
+class TextEncoder(nn.Module):
+    """Token ids and their mask, int32 (B, T), to features (B, T, D)."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        states: Tensor = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states
+
+
+class ZScore(nn.Module):
+    """Zero mean and unit variance over the segment, as wav2vec2's feature extractor does over a clip."""
+
+    def forward(self, samples: Tensor) -> Tensor:
+        centred = samples - samples.mean(1, keepdim=True)
+        return centred / torch.sqrt(centred.square().mean(1, keepdim=True) + 1e-7)
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel spectrogram, (B, samples) to (B, mels, samples / 160).
+
+    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. Same numbers as transformers'
+    WhisperFeatureExtractor on a segment that is not padded to 30 s.
+    """
+
+    dft: Tensor
+    mels: Tensor
+    n_fft, hop = 400, 160
+
+    def __init__(self, mel_bins: int) -> None:
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        bins = self.n_fft // 2 + 1
+        window = torch.hann_window(self.n_fft, dtype=torch.float64)
+        turns = torch.arange(bins, dtype=torch.float64)[:, None] * torch.arange(self.n_fft) / self.n_fft
+        angles = 2 * math.pi * turns
+        dft = torch.cat([torch.cos(angles), torch.sin(angles)]) * window
+        mels = mel_filter_bank(bins, mel_bins, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        self.register_buffer("dft", dft[:, None].float(), persistent=False)
+        self.register_buffer("mels", torch.from_numpy(np.ascontiguousarray(mels.T)).float(), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        padded = nn.functional.pad(samples[:, None], (self.n_fft // 2, self.n_fft // 2), mode="reflect")
+        waves = nn.functional.conv1d(padded, self.dft, stride=self.hop)[:, :, :-1]  # (B, 2 * bins, frames)
+        cosine, sine = waves.chunk(2, dim=1)
+        power = torch.matmul(self.mels, cosine.square() + sine.square())
+        log = torch.log(power.clamp(min=1e-10)) / math.log(10)
+        floor = log.amax((1, 2), keepdim=True) - 8.0
+        return (torch.maximum(log, floor) + 4.0) / 4.0
+
+
+def _encode_whisper(encoder: nn.Module, mels: Tensor) -> Tensor:
+    """WhisperEncoder.forward without its demand for exactly 30 s: the positions are cut to the segment."""
+    parts = cast("Any", encoder)
+    states = nn.functional.gelu(parts.conv1(mels))
+    states = nn.functional.gelu(parts.conv2(states)).permute(0, 2, 1)
+    states = states + parts.embed_positions.weight[: states.shape[1]]
+    for layer in parts.layers:
+        output = layer(states, None)
+        states = output[0] if isinstance(output, tuple) else output
+    normalised: Tensor = parts.layer_norm(states)
+    return normalised
+
+
+# ------------------------------------------------------------------------------------------------------- fusion
+
+
+class Align(nn.Module):
+    """Features of one encoder, standardised by training statistics, in the shared width: (B, T, D) to (B, T, d)."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, feature_dim: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(feature_dim))
+        self.register_buffer("feature_std", torch.ones(feature_dim))
+        self.linear = nn.Linear(feature_dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        aligned: Tensor = self.norm(self.linear((features - self.feature_mean) / self.feature_std))
+        return aligned
+
+
+class Attention(nn.Module):
+    """Multi-head attention, written out: exporters freeze the key length inside `nn.MultiheadAttention`.
+
+    Keys carry no positions, so a constant tiled along the keys gives what the constant alone gives.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, dim // heads
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+        q = self._split(self.query(queries)) * self.head_dim**-0.5  # (B, heads, Tq, head_dim)
+        k, v = self._split(self.key(keys)), self._split(self.value(keys))
+        scores = torch.matmul(q, k.transpose(2, 3)) + additive_mask(key_mask, q.dtype)[:, None, None, :]
+        mixed = torch.matmul(torch.softmax(scores, dim=-1), v).transpose(1, 2).flatten(2)  # (B, Tq, d)
+        attended: Tensor = self.out(mixed)
+        return attended
+
+    def _split(self, states: Tensor) -> Tensor:
+        batch, steps, _ = states.shape
+        return states.view(batch, steps, self.heads, self.head_dim).transpose(1, 2)
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where the mask is 1 and -10,000 where it is 0: finite, so a fully masked row is no NaN, and inside FP16."""
+    return (1 - mask.to(dtype)) * -10_000.0
+
+
+def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the steps whose mask is 1: (B, T, d), (B, T) to (B, d)."""
+    weights = mask.to(states.dtype).unsqueeze(2)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+class Fusion(nn.Module):
+    """Three feature sequences with their masks to six intensities in [0, 1], (B, 6).
+
+    A missing modality arrives as its token: one step, (B, 1, D), with mask 1. `recipe.kind` chooses the paper's model
+    ("anchored": the anchor's steps query the two others) or one of its baselines.
+    """
+
+    def __init__(self, feature_dims: Mapping[Modality, int], recipe: FusionRecipe) -> None:
+        super().__init__()
+        self.kind, self.anchor = recipe.kind, recipe.anchor
+        self.others: list[Modality] = [m for m in MODALITIES if m != recipe.anchor]
+        self.align = nn.ModuleDict({m: Align(feature_dims[m], recipe.dim) for m in MODALITIES})
+        attentions: dict[str, list[str]] = {"anchored": [*self.others], "joint-attention": ["joint"]}
+        names = attentions.get(recipe.kind, [])
+        self.attention = nn.ModuleDict({name: Attention(recipe.dim, recipe.heads) for name in names})
+        pooled = {"joint-attention": 1, "late-pooling": 1}.get(recipe.kind, 3) * recipe.dim
+        self.branches = nn.ModuleDict(
+            {m: nn.Sequential(nn.Linear(recipe.dim, recipe.dim), nn.GELU()) for m in MODALITIES}
+            if recipe.kind == "late-pooling"
+            else {}
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(recipe.dropout),
+            nn.Linear(pooled, recipe.hidden_dim),
+            nn.GELU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(recipe.hidden_dim, len(EMOTIONS)),
+        )
+
+    def forward(
+        self,
+        vision: Tensor,
+        vision_mask: Tensor,
+        audio: Tensor,
+        audio_mask: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+    ) -> Tensor:
+        masks = {"vision": vision_mask, "audio": audio_mask, "text": text_mask}
+        states = {m: self.align[m](x) for m, x in (("vision", vision), ("audio", audio), ("text", text))}
+        pooled = getattr(self, "_" + self.kind.replace("-", "_"))(states, masks)
+        return torch.sigmoid(self.head(pooled))
+
+    def _anchored(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        anchor, anchor_mask = states[self.anchor], masks[self.anchor]
+        attended = [self.attention[m](anchor, states[m], masks[m]) for m in self.others]
+        return torch.cat([masked_mean(x, anchor_mask) for x in (anchor, *attended)], dim=1)
+
+    def _concat(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        return torch.cat([masked_mean(states[m], masks[m]) for m in MODALITIES], dim=1)
+
+    def _late_pooling(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        branches = [self.branches[m](masked_mean(states[m], masks[m])) for m in MODALITIES]
+        return torch.stack(branches).mean(0)
+
+    def _joint_attention(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+        sequence = torch.cat([states[m] for m in MODALITIES], dim=1)
+        mask = torch.cat([masks[m] for m in MODALITIES], dim=1)
+        return masked_mean(sequence + self.attention["joint"](sequence, sequence, mask), mask)
+
+
+class MissingTokens(nn.Module):
+    """One vector a modality in the space of its encoder's outputs, bound where the encoder has nothing to say.
+
+    Learnable, or zeros that stay zeros (`missing_tokens = false`, the paper's ablation).
+    """
+
+    def __init__(self, feature_dims: Mapping[Modality, int], learnable: bool) -> None:
+        super().__init__()
+        for modality in MODALITIES:
+            value = torch.randn(feature_dims[modality]) * 0.02 if learnable else torch.zeros(feature_dims[modality])
+            self.register_parameter(modality, nn.Parameter(value, requires_grad=learnable))
+
+    def of(self, modality: str) -> Tensor:
+        """The token, (D,)."""
+        return self.get_parameter(modality)
+
+    def swap(self, modality: str, features: Tensor, mask: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the token over every step of the clips whose `present`, bool (B,), is false; their mask becomes 1.
+
+        Masked steps are filled with zeros first: a NaN there would poison its row even under the mask.
+        """
+        steps = (mask > 0).unsqueeze(2)
+        clean = torch.where(steps, features, torch.zeros_like(features))
+        swapped = torch.where(present[:, None, None], clean, self.of(modality))
+        return swapped, torch.where(present[:, None], mask, torch.ones_like(mask))
+
+
+class FusionHead(nn.Module):
+    """What is trained while the encoders stay frozen: the missing tokens and the fusion."""
+
+    def __init__(self, feature_dims: Mapping[Modality, int], recipe: FusionRecipe, seed: int) -> None:
+        super().__init__()
+        self.feature_dims = dict(feature_dims)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.fusion = Fusion(feature_dims, recipe)
+            self.tokens = MissingTokens(feature_dims, recipe.missing_tokens)
+
+    def fuse(
+        self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Swap in the tokens of absent modalities, then fuse: (B, T, D) a modality, (B, T), (B,) to (B, 6)."""
+        feeds: dict[str, Tensor] = {}
+        for m in MODALITIES:
+            feeds[m], feeds[f"{m}_mask"] = self.tokens.swap(m, features[m], masks[m], present[m])
+        intensities: Tensor = self.fusion(**feeds)
+        return intensities
+
+    def head_state(self) -> dict[str, Tensor]:
+        """The weights and buffers of this part alone, whatever encoders a subclass adds."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(("fusion.", "tokens."))}
+
+
+class TaemiModel(FusionHead):
+    """The whole model: three encoders, the missing tokens, the fusion head."""
+
+    def __init__(self, vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe) -> None:
+        super().__init__(_feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
+        self.recipe = recipe
+        #: How to build each encoder again without its weights; filled in by taemi_edge.taemi.checkpoint.
+        self.encoder_configs: dict[str, dict[str, Any]] = {}
+        self.vision, self.audio, self.text = vision, audio, text
+
+
+@torch.no_grad()
+def _feature_dims(
+    vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe
+) -> dict[Modality, int]:
+    """What the encoders give, found by running each once: no architecture's config names it the same way."""
+    was_training = [encoder.training for encoder in (vision, audio, text)]
+    height, width = recipe.vision.size_hw
+    ids = torch.ones(1, 2, dtype=torch.int32)
+    dims: dict[Modality, int] = {
+        "vision": vision.eval()(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[-1],
+        "audio": audio.eval()(torch.zeros(1, round(recipe.audio.chunk_s * recipe.audio.sample_rate_hz))).shape[-1],
+        "text": text.eval()(ids, ids).shape[-1],
+    }
+    for encoder, mode in zip((vision, audio, text), was_training, strict=True):
+        encoder.train(mode)
+    return dims

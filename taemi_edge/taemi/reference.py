@@ -1,0 +1,92 @@
+"""A checkpoint in, its four parts as plain functions on arrays out: what every artefact is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from torch import Tensor, nn
+
+from taemi_edge.bundle.spec import MODALITIES, Array, AudioSpec, PartTolerances, TextSpec, VisionSpec
+from taemi_edge.parity.golden import Seams
+from taemi_edge.taemi.checkpoint import Checkpoint
+from taemi_edge.taemi.network import TaemiModel
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A checkpoint in evaluation mode, run part by part in FP32."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def seams(self) -> Seams:
+        return seams_of(self.checkpoint)
+
+    @property
+    def tokenizer_json(self) -> str:
+        return self.checkpoint.tokenizer_json
+
+    @property
+    def tolerances(self) -> PartTolerances:
+        return self.checkpoint.recipe.tolerances
+
+    @property
+    def tokens(self) -> dict[str, Array]:
+        return tokens_of(self.checkpoint.model)
+
+    @torch.no_grad()
+    def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a part on feeds by name."""
+        module = part_of(self.checkpoint.model, part)
+        output: Tensor = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+        return {"intensities" if part == "fusion" else "features": output.numpy()}
+
+
+def part_of(model: TaemiModel, part: str) -> nn.Module:
+    """The module of one part; its `forward` takes the part's inputs by name."""
+    module: nn.Module = getattr(model, part)
+    return module
+
+
+def tokens_of(model: TaemiModel) -> dict[str, Array]:
+    """The missing-modality tokens, float32 (D,) each."""
+    return {m: model.tokens.of(m).detach().numpy().copy() for m in MODALITIES}
+
+
+def encoder_sha256(model: TaemiModel) -> dict[str, str]:
+    """The sha256 of each encoder's weights: names, dtypes, shapes and bytes."""
+    hashes: dict[str, str] = {}
+    for modality in MODALITIES:
+        digest = sha256()
+        for name, value in sorted(part_of(model, modality).state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        hashes[modality] = digest.hexdigest()
+    return hashes
+
+
+def seams_of(checkpoint: Checkpoint) -> Seams:
+    """What the model's recipe and its encoders' widths say of the seams."""
+    recipe, dims = checkpoint.recipe, checkpoint.model.feature_dims
+    return Seams(
+        vision=VisionSpec(
+            feature_dim=dims["vision"],
+            size_hw=recipe.vision.size_hw,
+            frames_per_second=recipe.vision.frames_per_second,
+            presence=recipe.vision.presence,
+        ),
+        audio=AudioSpec(
+            feature_dim=dims["audio"],
+            sample_rate_hz=recipe.audio.sample_rate_hz,
+            chunk_s=recipe.audio.chunk_s,
+            context_s=recipe.audio.context_s,
+            presence=recipe.audio.presence,
+        ),
+        text=TextSpec(feature_dim=dims["text"], max_tokens=recipe.text.max_tokens, presence=recipe.text.presence),
+        window_s=recipe.window.length_s,
+        max_frames=recipe.export.max_frames,
+        max_batch=recipe.export.max_batch,
+    )

@@ -1,0 +1,1 @@
+"""Synthetic data for TAEMI: drawn faces, espeak-ng voices, and features with known structure."""

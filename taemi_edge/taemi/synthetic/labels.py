@@ -1,0 +1,27 @@
+"""Intensities as sparse as the data set's: what both synthetic sources draw, features and media alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taemi_edge.bundle.spec import EMOTIONS, Array
+
+#: How often an emotion is active; it then has one of three levels.
+ACTIVE_SHARE, LEVELS = 0.35, 3
+_MEAN = 0.233
+_STD = 0.356
+
+
+def draw_labels(rng: np.random.Generator, count: int) -> Array:
+    """Intensities in {0, 1/3, 2/3, 1}, float64 (count, 6); at least one of each clip is active."""
+    active = rng.random((count, len(EMOTIONS))) < ACTIVE_SHARE
+    spare = rng.integers(len(EMOTIONS), size=count)
+    bare = ~active.any(1)
+    active[bare, spare[bare]] = True
+    labels: Array = np.where(active, rng.integers(1, LEVELS + 1, active.shape) / LEVELS, 0.0)
+    return labels
+
+
+def standardise(labels: Array) -> Array:
+    """Labels with about zero mean and unit variance: what noise is measured in."""
+    return (labels - _MEAN) / _STD

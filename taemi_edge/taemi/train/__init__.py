@@ -1,0 +1,1 @@
+"""Training TAEMI on stored features or end to end."""

@@ -1,0 +1,375 @@
+"""A recipe and labelled clips in; a checkpoint, metrics as JSON lines, a training curve and a state to go on from out.
+
+runs/NAME/
+  metrics.jsonl       an EpochMetrics a line
+  curve.png           loss and mean Pearson over the epochs, where matplotlib is installed
+  state.safetensors   weights, optimiser and counters: what --resume goes on from
+  store/              features, where the data was a corpus
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.folder import sha256_of
+from taemi_edge.bundle.recipe import recipe_hash
+from taemi_edge.corpora.extract import Reading, extract_features, read_clip
+from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
+from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.parity.artefact import checkpoint_artefact
+from taemi_edge.taemi.checkpoint import Checkpoint, State, new_checkpoint, save_checkpoint
+from taemi_edge.taemi.recipe import ModelRecipe
+from taemi_edge.taemi.reference import seams_of
+from taemi_edge.taemi.train.clip_examples import ClipExamples
+from taemi_edge.taemi.train.feature_examples import Examples, feature_set
+from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
+from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
+
+METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
+#: Drawing takes longer than an epoch of a small run.
+DRAW_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Where a run reads and writes.
+
+    Attributes:
+        data: a feature store, or a corpus (from which a store is made in `run` where the encoders are frozen).
+        output: the checkpoint to write.
+        run: the folder for metrics, curve and state.
+        resume: go on from the state in `run`.
+        provided: allow a store of features that came with the data set: nobody knows how they were made.
+        tensorboard: also write events there (needs the `tensorboard` extra).
+    """
+
+    data: Path
+    output: Path
+    run: Path
+    resume: bool = False
+    provided: bool = False
+    workers: int = 0
+    tensorboard: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run is told by."""
+
+    history: tuple[EpochMetrics, ...]
+    best_epoch: int
+    untrained_tokens: tuple[str, ...]
+    trained_on: str
+    #: Why clips were left out, by id.
+    problems: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The clips of a run, in words and as examples."""
+
+    train: Examples
+    valid: Examples | None
+    described: str
+    sha256: str
+    problems: dict[str, str]
+
+
+def train_recipe(
+    recipe: ModelRecipe,
+    options: TrainOptions,
+    *,
+    on_stage: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+) -> TrainResult:
+    """Train a recipe's model.
+
+    Args:
+        on_progress: told what is being done, how much of it is done and how much there is.
+
+    Raises:
+        UsageError: the output is there already; nothing to resume, or a state of another run.
+        StoreError: the store holds features of another encoder or chunking.
+        TrainingError: a loss that is no number; the best checkpoint so far is written first.
+        InterruptedRunError: Ctrl-C; the state of the last step is written first.
+    """
+    _check_places(options)
+    started = time.perf_counter()
+    on_stage(f"loading {recipe.name}")
+    plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
+    checkpoint = new_checkpoint(plain)
+    data = _open_data(checkpoint, options, on_stage, on_progress)
+    model = checkpoint.model
+    for parameter in (p for part in (model.vision, model.audio, model.text) for p in part.parameters()):
+        parameter.requires_grad_(recipe.training.encoders == "end-to-end")
+    identity = f"recipe {recipe_hash(plain)[:12]}, data {data.sha256[:12]}, seed {recipe.seed}"
+    trainer = Trainer(
+        model, data.train, data.valid, recipe.training, recipe.fusion.modality_dropout, recipe.seed, identity
+    )
+    if options.resume:
+        trainer.load(options.run / STATE)
+    else:
+        on_stage("standardising features")
+        set_statistics(model, data.train)
+    on_stage(f"training on {data.described}")
+    try:
+        _run(trainer, options, on_progress, on_epoch)
+    except TrainingError:
+        if trainer.best_epoch:
+            _save(checkpoint, trainer, data.described, options.output)
+        raise
+    trainer.keep_best()
+    _save(checkpoint, trainer, data.described, options.output)
+    return TrainResult(
+        history=tuple(trainer.history),
+        best_epoch=trainer.best_epoch,
+        untrained_tokens=trainer.untrained_tokens,
+        trained_on=data.described,
+        problems=data.problems,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _run(
+    trainer: Trainer,
+    options: TrainOptions,
+    on_progress: Callable[[str, int, int], None],
+    on_epoch: Callable[[EpochMetrics], None],
+) -> None:
+    """Train to the end; whatever stops it, the state of the last whole step lies on disk."""
+    saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
+    with _interruptible() as stopped, _events(options.tensorboard) as write_events:
+
+        def after_step(running: Trainer) -> bool:
+            nonlocal saved_s
+            on_progress("training", running.step, running.steps)
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                running.save(options.run / STATE)
+                saved_s = time.monotonic()
+            return not stopped.is_set()
+
+        def after_epoch(metrics: EpochMetrics) -> None:
+            nonlocal drawn_s
+            _write_metrics(trainer.history, options.run)
+            if time.monotonic() - drawn_s > DRAW_EVERY_S:
+                _draw_curve(trainer.history, options.run)
+                drawn_s = time.monotonic()
+            write_events(metrics)
+            on_epoch(metrics)
+
+        finished = trainer.run(after_step, after_epoch)
+    trainer.save(options.run / STATE)
+    _draw_curve(trainer.history, options.run)
+    if not finished:
+        raise InterruptedRunError(
+            f"stopped after step {trainer.step} of {trainer.steps}; {options.run / STATE} holds it: go on with --resume"
+        )
+
+
+def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path) -> None:
+    state = State(
+        trained=True,
+        weights=checkpoint.state.weights,
+        trained_on=described,
+        untrained_tokens=trainer.untrained_tokens,
+    )
+    save_checkpoint(Checkpoint(checkpoint.model, checkpoint.tokenizer_json, state), output)
+
+
+def _check_places(options: TrainOptions) -> None:
+    if not options.data.exists():
+        raise InputError(f"--data {options.data}: expected a corpus or a feature store, found nothing there")
+    if options.output.exists() and not options.resume:
+        raise UsageError(
+            f"{options.output} exists and might hold a trained checkpoint: name a new folder with --output"
+        )
+    if options.resume and not (options.run / STATE).is_file():
+        raise UsageError(f"--resume: expected the state of a stopped run in {options.run / STATE}, found none")
+    if not options.resume and (options.run / STATE).is_file():
+        raise UsageError(
+            f"{options.run} holds the state of an earlier run: go on with --resume, or name another folder with --run"
+        )
+
+
+def _open_data(
+    checkpoint: Checkpoint,
+    options: TrainOptions,
+    on_stage: Callable[[str], None],
+    on_progress: Callable[[str, int, int], None],
+) -> _Data:
+    if checkpoint.recipe.training.encoders == "end-to-end":
+        return _clips(checkpoint, options, on_stage, on_progress)
+    if is_store(options.data):
+        store = open_store(options.data)
+    elif is_corpus(options.data):
+        store = _extracted(checkpoint, options, on_stage, on_progress)
+    else:
+        raise InputError(
+            f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
+        )
+    _require_own_features(checkpoint, store, options)
+    train = feature_set(store, "train")
+    valid = feature_set(store, "valid") if store.ids("valid") else None
+    described = f"{len(train)} clips of {store.name}"
+    if provided := [m for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")]:
+        described += f", {' and '.join(provided)} as provided features"
+    return _Data(train, valid, described, sha256_of(store.folder / INDEX), store.index.problems)
+
+
+def _require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: TrainOptions) -> None:
+    keys = checkpoint_artefact(checkpoint, checkpoint.recipe.name).encoder_keys()
+    provided = {m: key for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")}
+    if provided and not options.provided:
+        raise StoreError(
+            f"{store.folder} holds provided {' and '.join(provided)} features, not those of {checkpoint.recipe.name}'s "
+            f"encoders: a head trained on them suits a device only if both are the same; pass --provided if they are"
+        )
+    for m, key in provided.items():
+        if key.feature_dim != keys[m].feature_dim:
+            raise StoreError(
+                f"{store.folder}: expected {m} features of {keys[m].feature_dim} dimensions, got {key.feature_dim}"
+            )
+    require_encoders(store.index, {**keys, **provided}, str(store.folder), checkpoint.recipe.name)
+
+
+def _extracted(
+    checkpoint: Checkpoint,
+    options: TrainOptions,
+    on_stage: Callable[[str], None],
+    on_progress: Callable[[str, int, int], None],
+) -> FeatureStore:
+    """A store of a corpus in the run's folder; its workers open the encoders from a checkpoint written beside it."""
+    if is_store(options.run / "store") and read_index(options.run / "store").complete:
+        return open_store(options.run / "store")
+    folder = options.run / "untrained"
+    on_stage("extracting features")
+    save_checkpoint(checkpoint, folder)
+    result = extract_features(
+        open_corpus(options.data),
+        str(folder),
+        options.run / "store",
+        workers=options.workers,
+        on_progress=lambda done, total: on_progress("extracting features", done, total),
+    )
+    shutil.rmtree(folder)
+    return result.store
+
+
+def _clips(
+    checkpoint: Checkpoint,
+    options: TrainOptions,
+    on_stage: Callable[[str], None],
+    on_progress: Callable[[str, int, int], None],
+) -> _Data:
+    """The clips themselves, each read once beforehand: a broken one is left out and told, not met in an epoch."""
+    if not is_corpus(options.data):
+        raise UsageError(f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store")
+    corpus = open_corpus(options.data)
+    seams = seams_of(checkpoint)
+    tokenizer = WordTokenizer(checkpoint.tokenizer_json, seams.text.max_tokens)
+    on_stage("reading clips")
+    clips: dict[str, list[Clip]] = {"train": [], "valid": []}
+    problems: dict[str, str] = {}
+    wanted = [clip for clip in corpus.clips if clip.split in clips]
+    for done, clip in enumerate(wanted, 1):
+        try:
+            read_clip(clip, seams.vision, seams.audio)
+            clips[clip.split].append(clip)
+        except InputError as error:
+            problems[clip.id] = str(error)
+        on_progress("reading clips", done, len(wanted))
+    train, valid = clips["train"], clips["valid"]
+    if not train:
+        raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")
+
+    def examples(chosen: list[Clip]) -> ClipExamples:
+        return ClipExamples(chosen, seams.vision, seams.audio, tokenizer, Reading())
+
+    described = f"{len(train)} clips of {corpus.name}, end to end"
+    return _Data(
+        examples(train),
+        examples(valid) if valid else None,
+        described,
+        sha256(corpus.labels_sha256.encode()).hexdigest(),
+        problems,
+    )
+
+
+def _write_metrics(history: list[EpochMetrics], run: Path) -> None:
+    with new_file(run / METRICS) as draft:
+        draft.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in history))
+
+
+def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
+    """The curve so far; without matplotlib there is none, and metrics.jsonl has all of it."""
+    if not history:
+        return
+    try:
+        from taemi_edge.taemi.train.plot import plot_training
+
+        plot_training(history, run / CURVE)
+    except MissingExtraError:
+        return
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets an event, so that a step is never cut in two; a second one stops at once."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _events(folder: Path | None) -> Iterator[Callable[[EpochMetrics], None]]:
+    """A function that writes an epoch's metrics for TensorBoard, or one that does nothing."""
+    if folder is None:
+        yield lambda _: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from error
+
+    def write(metrics: EpochMetrics) -> None:
+        writer.add_scalar("loss", metrics.loss, metrics.step)
+        writer.add_scalar("learning_rate", metrics.learning_rate, metrics.step)
+        if metrics.valid_mean_pearson is not None:
+            writer.add_scalar("valid/mean_pearson", metrics.valid_mean_pearson, metrics.step)
+        for modality, gradient in metrics.token_gradient.items():
+            writer.add_scalar(f"token_gradient/{modality}", gradient, metrics.step)
+        writer.flush()
+
+    writer = SummaryWriter(str(folder))
+    try:
+        yield write
+    finally:
+        writer.close()

@@ -1,0 +1,125 @@
+"""Reading a corpus in the layout of Hume-Vidmimic2: label files, media, faces, transcripts; nothing is decoded here."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from taemi_edge.corpora.labelled_clips import SPLITS, Clip, Corpus, read_mark
+from taemi_edge.errors import CorpusError
+
+#: The columns of the label files, in the order of `EMOTIONS`.
+COLUMNS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
+
+
+_TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
+
+
+def is_corpus(folder: Path) -> bool:
+    """Whether a folder holds at least one label file."""
+    return any((folder / f"{split}_split.csv").is_file() for split in SPLITS)
+
+
+def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
+    """Read the label files and look which media are there.
+
+    Args:
+        transcripts: where transcripts lie; `transcripts` inside the corpus by default.
+        needs_labels: where not, a folder without a label file is a corpus as well: all its clips are of the split
+            `train`, as those are that `taemi-edge run --record` keeps.
+
+    Raises:
+        CorpusError: no label file; a column that is missing; a label outside [0, 1]; an id twice, or none that is one.
+
+    Example:
+        >>> corpus = open_corpus(Path("vidmimic2"))                  # doctest: +SKIP
+        >>> corpus.split("train")[0].labels
+        (0.333, 0.333, 0.0, 0.0, 0.333, 0.0)
+    """
+    files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
+    ids = [] if files or needs_labels else _ids_of_media(folder)
+    if not files and not ids:
+        found = "a folder without" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
+        or_clips = "" if needs_labels else ", or clips such as raw/00001.mkv"
+        raise CorpusError(
+            f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file{or_clips}, found {found}"
+        )
+    if transcripts is not None and not transcripts.is_dir():
+        raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")
+    spoken = transcripts or folder / "transcripts"
+    unknown = (float("nan"),) * len(COLUMNS)
+    clips = {clip_id: _clip(folder, spoken, SPLITS[0], clip_id, unknown) for clip_id in ids}
+    for file in files:
+        split = file.name.removesuffix("_split.csv")
+        for line, clip_id, labels in read_labels(file):
+            if clip_id in clips:
+                raise CorpusError(
+                    f"{file}, line {line}: expected each clip once, got {clip_id} again, which is in "
+                    f"{clips[clip_id].split}: remove one of the two"
+                )
+            clips[clip_id] = _clip(folder, spoken, split, clip_id, labels)
+    if not clips:
+        raise CorpusError(f"{folder}: expected at least one labelled clip, the label files hold none")
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return Corpus(folder, tuple(clips.values()), read_mark(folder), digest)
+
+
+def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
+    """Each row of a label file: its line, the clip's id in five digits, six intensities."""
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        rows = csv.DictReader(handle)
+        known = [name.strip() for name in rows.fieldnames or ()]
+        if missing := [name for name in ("Filename", *COLUMNS) if name not in known]:
+            raise CorpusError(
+                f"{file}: expected the columns Filename, {', '.join(COLUMNS)}, but {', '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
+            )
+        rows.fieldnames = known
+        try:
+            for row in rows:
+                where = f"{file}, line {rows.line_num}"
+                labels = tuple(_intensity(row[name], name, where) for name in COLUMNS)
+                yield rows.line_num, _clip_id(row["Filename"], where), labels
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
+
+
+def _ids_of_media(folder: Path) -> list[str]:
+    """The clips of a folder that nobody has labelled."""
+    found = [entry.stem for name in ("raw", "audio", "face_images") for entry in (folder / name).glob("[0-9]*")]
+    return sorted({name for name in found if len(name) == 5 and name.isascii() and name.isdigit()})
+
+
+def _clip_id(text: str | None, where: str) -> str:
+    stem = (text or "").strip().partition(".")[0]
+    if not stem.isascii() or not stem.isdigit():
+        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r}")
+    return f"{int(stem):05d}"
+
+
+def _intensity(text: str | None, column: str, where: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r}")
+    return value
+
+
+def _clip(folder: Path, spoken: Path, split: str, clip_id: str, labels: tuple[float, ...]) -> Clip:
+    def found(*places: Path) -> Path | None:
+        return next((place for place in places if place.exists()), None)
+
+    faces = folder / "face_images" / clip_id
+    return Clip(
+        id=clip_id,
+        split=split,
+        labels=labels,
+        video=found(*(folder / "raw" / f"{clip_id}{ending}" for ending in (".mp4", ".webm", ".mkv", ".mov"))),
+        audio=found(*(folder / "audio" / f"{clip_id}{ending}" for ending in (".mp3", ".wav"))),
+        faces=faces if faces.is_dir() and any(faces.glob("*.jpg")) else None,
+        transcript=found(*(spoken / f"{clip_id}{ending}" for ending in _TRANSCRIPT_ENDINGS)),
+    )
