@@ -23,6 +23,7 @@ from taemi_edge.engines.build import Asked, BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import TaemiError
+from taemi_edge.progress import SilentProgress
 
 PRECISIONS: tuple[Asked, ...] = ("fp32", "fp16", "int8", "auto")
 
@@ -57,6 +58,13 @@ def main() -> None:
             words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+class _PrintedStages(SilentProgress):
+    """Prints each stage as a line."""
+
+    def stage(self, text: str) -> None:
+        print(text, flush=True)
+
+
 def _measure(bundle: Path, target: TargetRecipe, asked: Asked) -> tuple[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -66,7 +74,7 @@ def _measure(bundle: Path, target: TargetRecipe, asked: Asked) -> tuple[str, dic
                 asked,
                 Path(folder) / "engines",
                 cache=_PartsCache(),
-                on_stage=lambda s: print(s, flush=True),
+                progress=_PrintedStages(),
             )
         except TaemiError as error:
             return bundle.name, {"verified": False, "failure": str(error)}

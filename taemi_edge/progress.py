@@ -72,3 +72,22 @@ class RenamedCounts:
     def count(self, done: float, total: float | None, what: str) -> None:
         """Report `done` of `total` under `self.what`."""
         self.progress.count(done, total, self.what)
+
+
+@dataclass(frozen=True)
+class PrefixedCounts:
+    """Passes counts on with words before their name: for one of several alike pieces of work.
+
+    Example:
+        >>> PrefixedCounts(SILENT, "vision fp16: ").count(1, 2, "tactics")
+    """
+
+    progress: Progress
+    prefix: str
+
+    def stage(self, text: str) -> None:
+        """Do nothing: the outer work has named its stage already."""
+
+    def count(self, done: float, total: float | None, what: str) -> None:
+        """Report `done` of `total` under `self.prefix` and `what`."""
+        self.progress.count(done, total, self.prefix + what)

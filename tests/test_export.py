@@ -17,6 +17,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import PARTS, TensorSpec, Tolerance
 from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
+from taemi_edge.progress import SilentProgress
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.taemi import exporting as export_module
 from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
@@ -165,12 +166,13 @@ def test_a_checkpoint_is_never_replaced_by_its_export(checkpoint: Checkpoint, tm
 
 @pytest.mark.parametrize("step", ["exporting text", "recording golden outputs", "checking parity"])
 def test_an_interrupted_export_leaves_no_half_bundle(checkpoint: Checkpoint, tmp_path: Path, step: str):
-    def interrupt(now: str) -> None:
-        if now == step:
-            raise KeyboardInterrupt
+    class Interrupting(SilentProgress):
+        def stage(self, text: str) -> None:
+            if text == step:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_checkpoint(checkpoint, tmp_path / "out", source="x", on_step=interrupt)
+        export_checkpoint(checkpoint, tmp_path / "out", source="x", progress=Interrupting())
     assert os.listdir(tmp_path) == []
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -34,10 +34,10 @@ from taemi_edge.bench.worker import Answer, Opening, Request, WayName
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part, pattern_name
 from taemi_edge.errors import TaemiError, UsageError
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import Device, device_of, require_verified
 from taemi_edge.runtime.tensorrt.library import this_machine
 
-Progress = Callable[[str, int, int], None]
 RIVALS: tuple[WayName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")
 #: Each thing is timed in so many turns, in which every contender has its share of the runs.
 _TURNS = 5
@@ -76,9 +76,7 @@ class BenchOptions:
             raise UsageError(f"--batch {unknown[0]}=N: expected one of {', '.join(PARTS)}")
 
 
-def run_bench(
-    folder: Path, options: BenchOptions, command: str = "", on_progress: Progress = lambda *_: None
-) -> BenchReport:
+def run_bench(folder: Path, options: BenchOptions, command: str = "", progress: Progress = SILENT) -> BenchReport:
     """Time a bundle and its rivals.
 
     Raises:
@@ -92,7 +90,7 @@ def run_bench(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taemi-edge-bench-")))
         meter = stack.enter_context(PowerMeter())
         contenders, not_run = _open_all(stack, bundle, options, scratch)
-        plan = _Plan(bundle, options, contenders, on_progress)
+        plan = _Plan(bundle, options, contenders, progress)
         ceilings = plan.ceilings()
         parts = tuple(_with_limit(times, bundle, options, ceilings) for times in plan.parts())
         windows = tuple(plan.windows())
@@ -200,9 +198,9 @@ class _Plan:
     """Asks all contenders for the same things, turn by turn."""
 
     def __init__(
-        self, bundle: Bundle, options: BenchOptions, contenders: Mapping[str, Contender], on_progress: Progress
+        self, bundle: Bundle, options: BenchOptions, contenders: Mapping[str, Contender], progress: Progress
     ) -> None:
-        self._bundle, self._options, self._contenders, self._on_progress = bundle, options, contenders, on_progress
+        self._bundle, self._options, self._contenders, self._progress = bundle, options, contenders, progress
         self._batches: list[tuple[Part, int]] = [
             (part, batch) for part in PARTS for batch in dict.fromkeys((1, *options.batches.get(part, ())))
         ]
@@ -311,7 +309,7 @@ class _Plan:
 
     def _tell(self, what: str) -> None:
         self._done += 1
-        self._on_progress(f"timing {what}", self._done, self._total)
+        self._progress.count(self._done, self._total, f"timing {what}")
 
 
 # ---------------------------------------------------------------------------------------------------------- judging

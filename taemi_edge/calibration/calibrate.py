@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -66,11 +66,10 @@ from taemi_edge.calibration.sensitivity import Bench, PartSensitivity, settle_pl
 from taemi_edge.corpora.labelled_clips import Clip, Corpus
 from taemi_edge.errors import CalibrationError
 from taemi_edge.parity.metrics import mean_pearson
+from taemi_edge.progress import SILENT, Progress, RenamedCounts
 
 #: Who puts Q/DQ pairs into a graph: this package, or NVIDIA ModelOpt with the same clips and exclusions.
 Quantiser = Literal["own", "modelopt"]
-Report = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 #: The graphs that are judged against FP32.
 _JUDGED: tuple[Flavour, ...] = ("fp16", "int8", "int8-fp16")
 
@@ -116,8 +115,7 @@ def calibrate_bundle(
     ranges: Path | None = None,
     quantiser: Quantiser = "own",
     workers: int = 0,
-    on_stage: Report = lambda _: None,
-    on_progress: Progress = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> CalibrationResult:
     """Calibrate a bundle on a corpus, whole or not at all.
 
@@ -155,16 +153,16 @@ def calibrate_bundle(
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
         clips = None
         if corpus is not None:
-            clips = _read_clips(corpus, recipe, source, Path(scratch), workers, on_progress)
+            clips = _read_clips(corpus, recipe, source, Path(scratch), workers, progress)
         elif reused is None:
             raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
         sensitivities: dict[str, PartSensitivity] = {}
         if reused is not None:
             plans: Mapping[str, PartPlan] = reused.parts
         elif clips is not None:
-            on_stage("collecting ranges")
-            plans, sensitivities = _find_plans(bundle, clips, recipe, workers, on_progress)
-        on_stage("writing graphs")
+            progress.stage("collecting ranges")
+            plans, sensitivities = _find_plans(bundle, clips, recipe, workers, progress)
+        progress.stage("writing graphs")
         quantised = _quantise_all(bundle, plans, clips, recipe, quantiser, Path(scratch))
         specs, graphs = _write_graphs(bundle, plans, quantised, draft)
         content = reused or RangesFile(
@@ -181,7 +179,7 @@ def calibrate_bundle(
         on_labels: dict[str, float | None] = {}
         if clips is not None:
             bench = Bench(_files(bundle), clips.judging, bundle.tokens, recipe, workers)
-            closeness, on_labels = _judge(draft, graphs, bench, on_progress)
+            closeness, on_labels = _judge(draft, graphs, bench, progress)
         record = CalibrationRecord(
             data=content.data,
             synthetic=content.synthetic,
@@ -220,7 +218,7 @@ class _Clips:
 
 
 def _read_clips(
-    corpus: Corpus, recipe: CalibrationRecipe, source: Path, scratch: Path, workers: int, on_progress: Progress
+    corpus: Corpus, recipe: CalibrationRecipe, source: Path, scratch: Path, workers: int, progress: Progress
 ) -> _Clips:
     spools = {}
     for purpose, clips in zip(("calibrate", "judge"), _choose_clips(corpus, recipe), strict=True):
@@ -231,7 +229,7 @@ def _read_clips(
             scratch / purpose,
             longest_s=recipe.longest_s,
             workers=workers,
-            on_progress=partial(on_progress, f"reading clips to {purpose} on"),
+            progress=RenamedCounts(progress, f"reading clips to {purpose} on"),
         )
     patterns = _require_variety(spools["calibrate"], recipe)
     synthetic = corpus.synthetic is not None
@@ -239,15 +237,15 @@ def _read_clips(
 
 
 def _find_plans(
-    bundle: Bundle, clips: _Clips, recipe: CalibrationRecipe, workers: int, on_progress: Progress
+    bundle: Bundle, clips: _Clips, recipe: CalibrationRecipe, workers: int, progress: Progress
 ) -> tuple[dict[str, PartPlan], dict[str, PartSensitivity]]:
     files, drafts = _files(bundle), {}
     tasks = [PartTask(part, files[part], clips.calibrating, bundle.tokens, recipe) for part in PARTS]
     for made in run_parallel(draft_plan, tasks, workers):
         drafts[made.part] = made
-        on_progress("collecting ranges", len(drafts), len(PARTS))
+        progress.count(len(drafts), len(PARTS), "collecting ranges")
     bench = Bench(files, clips.calibrating.first(recipe.trial_clips), bundle.tokens, recipe, workers)
-    return settle_plans(drafts, bench, on_progress)
+    return settle_plans(drafts, bench, progress)
 
 
 def _files(bundle: Bundle) -> dict[str, Path]:
@@ -373,7 +371,7 @@ def _judge(
     draft: Path,
     graphs: Mapping[str, Mapping[Flavour, str]],
     bench: Bench,
-    on_progress: Progress,
+    progress: Progress,
 ) -> tuple[dict[str, dict[str, Closeness]], dict[str, float | None]]:
     """Every flavour of every part on clips that had no part in making it; and all parts of a precision at once."""
     tasks: list[TrialTask] = [
@@ -382,7 +380,7 @@ def _judge(
     results: dict[tuple[str, str], TrialResult] = {}
     for result in run_parallel(try_graph, tasks, bench.workers):
         results[result.part, result.name] = result
-        on_progress("judging on held-out clips", len(results), len(tasks))
+        progress.count(len(results), len(tasks), "judging on held-out clips")
     closeness: dict[str, dict[str, Closeness]] = {
         part: {flavour: results[part, flavour].closeness for flavour in _JUDGED} for part in PARTS
     }

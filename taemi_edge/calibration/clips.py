@@ -23,6 +23,7 @@ from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.golden import bind_tokens
+from taemi_edge.progress import SILENT, Progress
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
@@ -74,7 +75,7 @@ def spool_clips(
     *,
     longest_s: float,
     workers: int = 0,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> ClipSpool:
     """Read clips and encode them in FP32.
 
@@ -89,7 +90,7 @@ def spool_clips(
     ):
         if problem is not None:
             problems[clip_id] = problem
-        on_progress(done, len(tasks))
+        progress.count(done, len(tasks), "reading clips")
     files = tuple(file for _, file in tasks if file.is_file())
     if not files:
         first = next(iter(problems.items()), ("", "there is none"))

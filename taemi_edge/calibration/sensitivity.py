@@ -6,7 +6,7 @@ multiply-accumulates. Blocks leave INT8 in the order of cost for saving until th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded
 from taemi_edge.calibration.judge import TrialResult, TrialTask, try_graph
 from taemi_edge.calibration.plan import PartDraft
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.progress import Progress
 
 #: Of the error that the budget allows, how much the clips of calibration may use up: others are a little worse.
 HEADROOM = 0.8
@@ -77,20 +78,20 @@ class Bench:
 
 
 def settle_plans(
-    drafts: Mapping[str, PartDraft], bench: Bench, on_progress: Callable[[str, int, int], None]
+    drafts: Mapping[str, PartDraft], bench: Bench, progress: Progress
 ) -> tuple[dict[str, PartPlan], dict[str, PartSensitivity]]:
     """Choose each part's way of finding ranges and the blocks that stay out of INT8.
 
     Returns:
         The plans with their exclusions, and what was measured.
     """
-    by_method = _try_methods(drafts, bench, on_progress)
+    by_method = _try_methods(drafts, bench, progress)
     plans: dict[str, PartPlan] = {part: drafts[part].plans[_nearest(by_method[part])] for part in PARTS}
-    costs = _try_blocks(plans, drafts, bench, on_progress)
+    costs = _try_blocks(plans, drafts, bench, progress)
     settled: dict[str, PartPlan] = {}
     sensitivities: dict[str, PartSensitivity] = {}
     for number, part in enumerate(PARTS):
-        on_progress("leaving blocks out", number, len(PARTS))
+        progress.count(number, len(PARTS), "leaving blocks out")
         settled[part], sensitivities[part] = _exclude(part, plans[part], costs[part], by_method[part], bench)
     return settled, sensitivities
 
@@ -98,11 +99,11 @@ def settle_plans(
 def _try_methods(
     drafts: Mapping[str, PartDraft],
     bench: Bench,
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> dict[str, dict[str, Closeness]]:
     tasks = [bench.task(part, way, plan, plan.excluded) for part in PARTS for way, plan in drafts[part].plans.items()]
     found: dict[str, dict[str, Closeness]] = {part: {} for part in PARTS}
-    for result in _tried(tasks, bench, "trying ways to find ranges", on_progress):
+    for result in _tried(tasks, bench, "trying ways to find ranges", progress):
         found[result.part][result.name] = result.closeness
     return {part: {way: found[part][way] for way in drafts[part].plans} for part in PARTS}
 
@@ -111,7 +112,7 @@ def _try_blocks(
     plans: Mapping[str, PartPlan],
     drafts: Mapping[str, PartDraft],
     bench: Bench,
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> dict[str, list[BlockCost]]:
     tasks = []
     for part in PARTS:
@@ -120,7 +121,7 @@ def _try_blocks(
         for block in blocks:
             others = [other for other in blocks if other != block]
             tasks.append(bench.task(part, block, plans[part], others))
-    found = {(r.part, r.name): r.closeness for r in _tried(tasks, bench, "measuring blocks", on_progress)}
+    found = {(r.part, r.name): r.closeness for r in _tried(tasks, bench, "measuring blocks", progress)}
     costs: dict[str, list[BlockCost]] = {}
     for part in PARTS:
         sizes = drafts[part].sizes
@@ -188,12 +189,10 @@ def _drop(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else before - after
 
 
-def _tried(
-    tasks: list[TrialTask], bench: Bench, what: str, on_progress: Callable[[str, int, int], None]
-) -> list[TrialResult]:
+def _tried(tasks: list[TrialTask], bench: Bench, what: str, progress: Progress) -> list[TrialResult]:
     results = []
-    on_progress(what, 0, len(tasks))
+    progress.count(0, len(tasks), what)
     for result in run_parallel(try_graph, tasks, bench.workers):
         results.append(result)
-        on_progress(what, len(results), len(tasks))
+        progress.count(len(results), len(tasks), what)
     return results

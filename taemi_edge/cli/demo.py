@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,8 @@ from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.parity.comparison import ParityReport, check_parity
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.pictures import check_plot_file
-from taemi_edge.runtime.files import Progress, RunOptions, RunSummary, run_file
+from taemi_edge.progress import SILENT, PrefixedCounts, Progress
+from taemi_edge.runtime.files import RunOptions, RunSummary, run_file
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.timeline import plot_timeline
 from taemi_edge.taemi.packaged_weights import head_name
@@ -65,8 +65,7 @@ def run_demo(
     output: Path,
     *,
     threads: int = 0,
-    on_step: Callable[[str], None] = lambda _: None,
-    on_progress: Progress = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> DemoResult:
     """Run the whole way.
 
@@ -88,15 +87,15 @@ def run_demo(
     folder = bundles / MODEL
     built = not _is_current(folder)
     if built:
-        _export(folder, on_step)
-    on_step("checking parity with PyTorch's golden outputs")
+        _export(folder, progress)
+    progress.stage("checking parity with PyTorch's golden outputs")
     report, _ = check_parity(str(folder), threads=threads)
     if not report.ok:
         raise CheckFailedError(
             f"{folder}: {report.first_failure} left its tolerance: delete the folder and run the demo again"
         )
     bundle = open_bundle(folder)
-    on_step(f"running {video.name} while each stream is lost, then all of them")
+    progress.stage(f"running {video.name} while each stream is lost, then all of them")
     recognise = own and transcript is None and find_spec("faster_whisper") is not None and _has_sound(video)
     options = RunOptions(
         transcript=transcript,
@@ -106,37 +105,40 @@ def run_demo(
         threads=threads,
     )
     with JsonLines(output / "predictions.jsonl") as lines:
-        summary = run_file(bundle, video, options, lines, on_progress)
+        summary = run_file(bundle, video, options, lines, progress)
     plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
     files = [file for file in (lines.file, options.annotate, timeline) if file is not None]
     evaluations: tuple[Evaluation, ...] = ()
     if not own and find_spec("espeakng_loader") is not None:
-        evaluations = tuple(_judge_held_out(folder, output, on_step, on_progress))
+        evaluations = tuple(_judge_held_out(folder, output, progress))
         files += [output / "evaluation.json", output / "evaluation.png"]
     return DemoResult(bundle, built, report, summary, drops, evaluations, tuple(files))
 
 
-def _judge_held_out(
-    bundle: Path, output: Path, on_step: Callable[[str], None], on_progress: Progress
-) -> list[Evaluation]:
+def _judge_held_out(bundle: Path, output: Path, progress: Progress) -> list[Evaluation]:
     """Make labelled clips that nothing was trained on, and judge the bundle with each stream lost in turn."""
     corpus, features = output / "held-out", output / "held-out-features"
     mark = read_mark(corpus)
     if mark is None or (mark.clips, mark.seed, mark.made_by) != (HELD_OUT_CLIPS, HELD_OUT_SEED, MADE_BY):
-        on_step(f"making {HELD_OUT_CLIPS} held-out synthetic clips")
+        progress.stage(f"making {HELD_OUT_CLIPS} held-out synthetic clips")
         shutil.rmtree(corpus, ignore_errors=True)
         write_corpus(
             corpus,
             HELD_OUT_CLIPS,
             HELD_OUT_SEED,
-            on_progress=lambda done: on_progress("making clips", done, HELD_OUT_CLIPS),
+            progress=progress,
         )
         shutil.rmtree(features, ignore_errors=True)
-    on_step(f"judging {MODEL} on {HELD_OUT_CLIPS} held-out synthetic clips")
+    progress.stage(f"judging {MODEL} on {HELD_OUT_CLIPS} held-out synthetic clips")
 
     def judge() -> list[Evaluation]:
         return evaluate_on(
-            str(bundle), corpus, "all", tokens=("learned", "zeros"), store_folder=features, on_progress=on_progress
+            str(bundle),
+            corpus,
+            "all",
+            tokens=("learned", "zeros"),
+            store_folder=features,
+            progress=PrefixedCounts(progress, ""),
         )
 
     try:
@@ -163,14 +165,14 @@ def _is_current(folder: Path) -> bool:
     return found == (MADE_BY, recipe_hash(recipe), head)
 
 
-def _export(folder: Path, on_step: Callable[[str], None]) -> None:
-    on_step(f"loading {MODEL}")
+def _export(folder: Path, progress: Progress) -> None:
+    progress.stage(f"loading {MODEL}")
     try:
         from taemi_edge.taemi.checkpoint import open_checkpoint
         from taemi_edge.taemi.exporting import export_checkpoint
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "export", f"exporting {MODEL}") from error
-    export_checkpoint(open_checkpoint(MODEL), folder, source=MODEL, on_step=on_step)
+    export_checkpoint(open_checkpoint(MODEL), folder, source=MODEL, progress=progress)
 
 
 def _losses(video: Path) -> tuple[Drop, ...]:

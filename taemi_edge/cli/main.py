@@ -25,11 +25,9 @@ from taemi_edge.cli.options import (
     extra_needed,
     key_and_value,
     note_training,
-    shown_counts,
-    shown_seconds,
-    shown_steps,
     whole_number,
 )
+from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.run import run
 from taemi_edge.cli.tables import (
     print_ablation,
@@ -124,13 +122,13 @@ def export(
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.taemi.checkpoint import open_checkpoint
         from taemi_edge.taemi.exporting import export_checkpoint
-    with shown_steps() as step:
-        step(f"loading {checkpoint}")
+    with shown_progress() as progress:
+        progress.stage(f"loading {checkpoint}")
         loaded = open_checkpoint(checkpoint, random_weights)
         folder = output or Path("export") / loaded.recipe.name
         feeds = (clip, transcript) if clip is not None else None
         bundle, report = export_checkpoint(
-            loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, on_step=step
+            loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, progress=progress
         )
     print_parity(report)
     note_training(bundle)
@@ -157,8 +155,8 @@ def init(
     folder = output or Path("checkpoints") / loaded.name
     if folder.exists():
         raise UsageError(f"{folder} exists and might hold a trained checkpoint: name a new folder with --output")
-    with shown_steps() as step:
-        step(f"building {loaded.name}")
+    with shown_progress() as progress:
+        progress.stage(f"building {loaded.name}")
         save_checkpoint(new_checkpoint(loaded, random_weights), folder)
     typer.echo(f"wrote {folder}")
 
@@ -217,7 +215,7 @@ def calibrate(
         raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
-    with shown_steps() as step, shown_counts() as counted:
+    with shown_progress() as progress:
         result = calibrate_bundle(
             bundle,
             None if data is None else open_corpus(data, transcripts, needs_labels=False),
@@ -226,8 +224,7 @@ def calibrate(
             ranges=ranges,
             quantiser=quantiser.value,
             workers=workers,
-            on_stage=step,
-            on_progress=counted,
+            progress=progress,
         )
     print_calibration(result)
     if json_file is not None:
@@ -275,7 +272,7 @@ def build_engine_command(
     changes |= {"sources": str(sources)} if sources is not None else {}
     loaded = load_recipe("engines", target, TargetRecipe, changes)
     folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
-    with shown_steps() as step, shown_counts() as counted:
+    with shown_progress() as progress:
         result = build_engine(
             bundle,
             loaded,
@@ -283,8 +280,7 @@ def build_engine_command(
             folder,
             threads=threads,
             cache=EngineCache() if cache else None,
-            on_stage=step,
-            on_progress=counted,
+            progress=progress,
         )
     print_build(result)
     if json_file is not None:
@@ -319,8 +315,8 @@ def parity(
         from taemi_edge.pictures import check_plot_file
 
         check_plot_file(plot)
-    with shown_steps() as step:
-        step("running both on the same feeds")
+    with shown_progress() as progress:
+        progress.stage("running both on the same feeds")
         report, pairs = check_parity(a, b, device=device_name(device), threads=threads)
     print_parity(report)
     if json_file is not None:
@@ -394,8 +390,8 @@ def bench(
         device=device_name(device),
         unverified=unverified,
     )
-    with shown_counts() as counted:
-        report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), counted)
+    with shown_progress() as progress:
+        report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), progress)
     print_bench(report)
     if json_file is not None:
         with new_file(json_file) as draft:
@@ -427,8 +423,8 @@ def synth(
     """Make a synthetic corpus of drawn faces and espeak-ng voices, laid out on disk as Hume-Vidmimic2 is."""
     from taemi_edge.taemi.synthetic.corpus import write_corpus
 
-    with shown_counts() as counted:
-        write_corpus(folder, clips, seed, workers=workers, on_progress=lambda n: counted("making clips", n, clips))
+    with shown_progress() as progress:
+        write_corpus(folder, clips, seed, workers=workers, progress=progress)
     typer.echo(f"wrote {clips} synthetic clips to {folder}")
 
 
@@ -478,7 +474,7 @@ def extract(
         asr_model=asr_model if asr else None,
         features=dict(key_and_value(text, "--features", "MODALITY=FOLDER") for text in features or ()),
     )
-    with shown_counts() as counted:
+    with shown_progress() as progress:
         result = extract_features(
             open_corpus(data, transcripts),
             model,
@@ -488,7 +484,7 @@ def extract(
             workers=workers,
             device=device_name(device),
             strict=strict,
-            on_progress=lambda done, total: counted("encoding clips", done, total),
+            progress=progress,
         )
     print_extraction(result)
 
@@ -544,8 +540,8 @@ def train(
         workers=workers,
         tensorboard=tensorboard,
     )
-    with shown_steps() as step, shown_counts() as counted:
-        result = train_recipe(loaded, options, on_stage=step, on_progress=counted, on_epoch=print_epoch)
+    with shown_progress() as progress:
+        result = train_recipe(loaded, options, progress=progress, on_epoch=print_epoch)
     print_training(result, checkpoint, options.run)
 
 
@@ -583,7 +579,7 @@ def evaluate(
         from taemi_edge.pictures import check_plot_file
 
         check_plot_file(plot)
-    with shown_steps() as step, shown_counts() as counted:
+    with shown_progress() as progress:
         evaluations = evaluate_on(
             model,
             data,
@@ -593,8 +589,7 @@ def evaluate(
             device=device_name(device),
             threads=threads,
             workers=workers,
-            on_stage=step,
-            on_progress=counted,
+            progress=progress,
         )
     print_evaluations(evaluations)
     first = evaluations[0]
@@ -641,13 +636,13 @@ def ablate(
     picture = output.with_suffix(".png")
     check_plot_file(picture, "taemi-edge ablate")
     setting = make_setting(recipe, data, quick)
-    with shown_counts() as counted:
+    with shown_progress() as progress:
         ablation = run_ablation(
             setting,
             seeds,
             find_variants(variant or (), setting),
             workers=workers,
-            on_progress=lambda done, total: counted("training variants", done, total),
+            progress=progress,
         )
     plot_ablation(ablation, picture)
     write_report(ablation, output, shlex.join(["taemi-edge", *sys.argv[1:]]), picture)
@@ -698,6 +693,6 @@ def demo(
     """Show the whole way on one clip: export, parity, and a run while camera, microphone and transcript drop out."""
     with extra_needed("export", "taemi-edge demo"):
         from taemi_edge.cli.demo import run_demo
-    with shown_steps() as step, shown_seconds() as progress:
-        result = run_demo(video, transcript, bundles, output, threads=threads, on_step=step, on_progress=progress)
+    with shown_progress() as progress:
+        result = run_demo(video, transcript, bundles, output, threads=threads, progress=progress)
     print_demo(result)

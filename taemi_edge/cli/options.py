@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taemi_edge.cli.tables import make_console
 from taemi_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from taemi_edge.bundle.folder import Bundle
-    from taemi_edge.runtime.files import Progress
 
 
 class DeviceChoice(str, Enum):
@@ -101,69 +99,3 @@ def extra_needed(extra: str, purpose: str) -> Iterator[None]:
         if error.name and error.name.startswith("taemi_edge"):
             raise
         raise MissingExtraError(str(error.name), extra, purpose) from error
-
-
-@contextmanager
-def shown_steps() -> Iterator[Callable[[str], None]]:
-    """Tell what is being done, on standard error: a spinner on a terminal, a line a step elsewhere."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: typer.echo(text, err=True)
-        return
-    with console.status("starting") as status:
-        yield lambda text: status.update(text)
-
-
-@contextmanager
-def shown_seconds() -> Iterator[Progress]:
-    """A bar over the seconds of a file, on standard error; silent where that is no terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f} s"),
-        TimeRemainingColumn(),
-    )
-    console = make_console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def told(what: str, done_s: float, total_s: float | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total_s)
-            bar.update(tasks[what], completed=done_s, total=total_s)
-
-        yield told
-
-
-@contextmanager
-def shown_counts() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over things that are counted, with the time left, on standard error; silent where that is no terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = make_console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def told(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield told

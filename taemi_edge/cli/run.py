@@ -19,9 +19,8 @@ from taemi_edge.cli.options import (
     key_and_value,
     note,
     note_training,
-    shown_seconds,
-    shown_steps,
 )
+from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_fleet_summary, print_live_summary, print_summary
 from taemi_edge.errors import UsageError
 
@@ -258,11 +257,11 @@ def _run_files(
     )
     opened = open_bundle(bundle)
     if rebuild:
-        with shown_steps() as step:
-            opened = rebuild_if_foreign(opened, step)
+        with shown_progress() as progress:
+            opened = rebuild_if_foreign(opened, progress)
     require_verified(opened, unverified)
     note_training(opened)
-    with JsonLines(output) as lines, shown_seconds() as progress:
+    with JsonLines(output) as lines, shown_progress() as progress:
         if len(sources) > 1:
             print_fleet_summary(run_together(opened, sources, options, lines, progress))
             return
@@ -286,8 +285,8 @@ def _run_live(file: Path | None, given: dict[str, Any], changes: dict[str, str],
     if rebuild:
         from taemi_edge.engines.build import rebuild_if_foreign
 
-        with shown_steps() as step:
-            opened = rebuild_if_foreign(opened, step)
+        with shown_progress() as progress:
+            opened = rebuild_if_foreign(opened, progress)
     require_verified(opened, settings.unverified)
     note_training(opened)
     print_live_summary(run_live(opened, settings, lambda url: note(f"watch it at {url}")))

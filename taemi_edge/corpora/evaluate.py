@@ -6,7 +6,7 @@ A bundle answers through its own backend, encoders and all, so what FP16 or INT8
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from taemi_edge.corpora.labelled_clips import Corpus
 from taemi_edge.errors import InputError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.metrics import Score, score
+from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
@@ -64,7 +65,7 @@ def evaluate_artefact(
     *,
     tokens: Tokens = "learned",
     resamples: int = 1000,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> Evaluation:
     """Judge an artefact on a split of a store that its own encoders made.
 
@@ -72,7 +73,7 @@ def evaluate_artefact(
         split: train, valid, test or all; by default test where the store has one, else valid.
         tokens: "zeros" binds zeros where a learned token belongs: what the tokens are worth.
         resamples: bootstrap samples of each interval.
-        on_progress: told the passes over the split that are done, and all of them.
+        progress: counts the passes over the split.
 
     Raises:
         StoreError: the store is of another encoder or chunking, or has no such split.
@@ -85,13 +86,13 @@ def evaluate_artefact(
     bound = artefact.tokens if tokens == "learned" else {m: np.zeros_like(t) for m, t in artefact.tokens.items()}
     passes = len(LOST_PATTERNS) + 1
     natural = predict_all(artefact, data.features, frozenset(MODALITIES), bound)
-    on_progress(1, passes)
+    progress.count(1, passes, "judging streams")
     whole = np.array([all(len(clip[m]) for m in MODALITIES) for clip in data.features])
     patterns = {}
     for number, pattern in enumerate(LOST_PATTERNS, 2):
         predicted = predict_all(artefact, data.features, pattern, bound)
         patterns[pattern_name(pattern)] = score(predicted, data.labels, resamples)
-        on_progress(number, passes)
+        progress.count(number, passes, "judging streams")
     clean = score(natural[whole], data.labels[whole], resamples)
     scores = {"clean": clean, "natural": score(natural, data.labels, resamples), **patterns}
     return Evaluation(
@@ -119,8 +120,7 @@ def evaluate_on(
     device: Device | None = None,
     threads: int = 1,
     workers: int = 0,
-    on_stage: Callable[[str], None] = lambda _: None,
-    on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> list[Evaluation]:
     """Judge a bundle, checkpoint or recipe on a corpus or a feature store, once a way of binding tokens.
 
@@ -134,7 +134,7 @@ def evaluate_on(
         if is_store(data):
             store = open_store(data)
         elif is_corpus(data):
-            on_stage("extracting features")
+            progress.stage("extracting features")
             folder = store_folder or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
             corpus = open_corpus(data)
             splits = () if split == "all" else (split,) if split else (_default_split(corpus),)
@@ -145,13 +145,13 @@ def evaluate_on(
                 splits=splits if store_folder is None else (),
                 workers=workers,
                 device=device,
-                on_progress=lambda done, total: on_progress("extracting features", done, total),
+                progress=RenamedCounts(progress, "extracting features"),
             ).store
         else:
             raise InputError(
                 f"--data {data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
             )
-        on_stage(f"judging {source}")
+        progress.stage(f"judging {source}")
         artefact = stack.enter_context(open_artefact(source, device, threads))
         return [
             evaluate_artefact(
@@ -159,7 +159,7 @@ def evaluate_on(
                 store,
                 split,
                 tokens=bound,
-                on_progress=lambda done, total: on_progress("judging streams", done, total),
+                progress=progress,
             )
             for bound in tokens
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from taemi_edge.media.recognition import SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.parity.artefact import Artefact, EncoderKey, open_artefact
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.taemi.pickled_features import load_array
 
@@ -86,7 +87,7 @@ def extract_features(
     workers: int = 0,
     device: Device | None = None,
     strict: bool = False,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> ExtractResult:
     """Encode every clip of a corpus once; a run that was stopped or killed goes on where it was.
 
@@ -95,7 +96,7 @@ def extract_features(
         splits: only these; all by default.
         workers: processes; 0 for as many as there are cores.
         strict: stop at the first clip that cannot be read instead of listing them at the end.
-        on_progress: told the clips done and all of them.
+        progress: counts the clips that are done.
 
     Raises:
         StoreError: `output` holds another store. InputError: with `strict`, the first clip that cannot be read.
@@ -115,7 +116,7 @@ def extract_features(
     by_id = {clip.id: clip for clip in corpus.clips}
     waiting = [by_id[clip_id] for clip_id in writer.missing()]
     done = len(by_id) - len(waiting)
-    on_progress(done, len(by_id))
+    progress.count(done, len(by_id), "encoding clips")
     if waiting:
         results = run_parallel(
             _encode, waiting, workers, _open_worker, (source, device, output, corpus.folder, reading)
@@ -128,7 +129,7 @@ def extract_features(
             else:
                 problems[clip_id] = problem
             done += 1
-            on_progress(done, len(by_id))
+            progress.count(done, len(by_id), "encoding clips")
     store = writer.finish(problems)
     noticed = {i: entry.remarks for i, entry in sorted(store.index.clips.items()) if entry.remarks}
     return ExtractResult(store, len(waiting) - len(problems), dict(sorted(problems.items())), noticed, unlabelled)

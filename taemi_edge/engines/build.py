@@ -12,7 +12,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -59,12 +59,11 @@ from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, MissingExtraError, OutputError, UsageError
 from taemi_edge.parity.comparison import ParityReport, check_parity, check_part
 from taemi_edge.parity.golden import WINDOW, Case, load_cases
+from taemi_edge.progress import SILENT, PrefixedCounts, Progress
 from taemi_edge.runtime.sessions import Session
 from taemi_edge.runtime.tensorrt.library import Machine, this_machine
 
 Asked = Literal["auto", "fp32", "fp16", "int8"]
-Report = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 #: The golden case of each part whose time counts: what a hop of live video asks for.
 USUAL_CASES = {"vision": "one frame", "audio": "longest", "text": "typical length", "fusion": WINDOW}
 _ORDER: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -157,8 +156,7 @@ def build_engine(
     *,
     threads: int = 0,
     cache: EngineCache | None = None,
-    on_stage: Report = lambda _: None,
-    on_progress: Progress = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> BuildResult:
     """Build a bundle's engines for a target, whole or not at all.
 
@@ -187,7 +185,7 @@ def build_engine(
         return BuildResult(_trusted(output, manifest), from_cache=True, report=None)
     bundle = open_bundle(source)
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
-        builder = _Builder(plan, bundle, Path(scratch), cache, on_stage, on_progress)
+        builder = _Builder(plan, bundle, Path(scratch), cache, progress)
         candidates, kept = _choose(plan, bundle, builder)
         for built in kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
@@ -208,13 +206,13 @@ def build_engine(
             part_keys={part: built.key for part, built in kept.items()},
             candidates=tuple(candidates),
         )
-        manifest, report = _verify(draft, _manifest(bundle, kept, record), plan, on_stage)
+        manifest, report = _verify(draft, _manifest(bundle, kept, record), plan, progress)
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
     return BuildResult(_trusted(output, manifest), from_cache=False, report=report)
 
 
-def rebuild_if_foreign(bundle: Bundle, on_stage: Report = lambda _: None) -> Bundle:
+def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:
     """A bundle as it is where it may run here; else its engines built anew from the graphs that they were made of.
 
     Raises:
@@ -232,8 +230,8 @@ def rebuild_if_foreign(bundle: Bundle, on_stage: Report = lambda _: None) -> Bun
     same = plan.library == record.library and msgspec.to_builtins(plan.machine) == record.machine
     if same:
         return bundle
-    on_stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
-    return build_engine(source, target, asked, bundle.folder, cache=EngineCache(), on_stage=on_stage).bundle
+    progress.stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
+    return build_engine(source, target, asked, bundle.folder, cache=EngineCache(), progress=progress).bundle
 
 
 def _plan(source: Path, target: TargetRecipe, asked: Asked, threads: int) -> _Plan:
@@ -282,11 +280,10 @@ class _Builder:
         bundle: Bundle,
         scratch: Path,
         cache: EngineCache | None,
-        on_stage: Report,
-        on_progress: Progress,
+        progress: Progress,
     ) -> None:
         self._plan, self._bundle, self._scratch, self._cache = plan, bundle, scratch, cache
-        self._on_stage, self._on_progress = on_stage, on_progress
+        self._progress = progress
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
 
     def build(self, part: Part, precision: Precision) -> _Built:
@@ -300,7 +297,7 @@ class _Builder:
             engine, seconds = content
             target.write_bytes(engine)
             return _Built(part, precision, target, key, seconds)
-        self._on_stage(f"building {part} in {precision}")
+        self._progress.stage(f"building {part} in {precision}")
         if self._compiler is not None:
             target.write_bytes(self._compile(self._compiler, graph, part, precision))
         elif self._plan.target.backend == "onnxruntime-cpu":
@@ -333,7 +330,7 @@ class _Builder:
             graph,
             precision,
             options,
-            lambda phase, done, total: self._on_progress(f"{part} {precision}: {phase}", done, total),
+            PrefixedCounts(self._progress, f"{part} {precision}: "),
         )
 
     def _graph(self, part: Part, precision: Precision) -> Path:
@@ -552,7 +549,7 @@ def _limits(manifest: Manifest, precision: Precision) -> PartTolerances:
     return load_recipe("calibration", name, CalibrationRecipe).fp16
 
 
-def _verify(draft: Path, manifest: Manifest, plan: _Plan, on_stage: Report) -> tuple[Manifest, ParityReport | None]:
+def _verify(draft: Path, manifest: Manifest, plan: _Plan, progress: Progress) -> tuple[Manifest, ParityReport | None]:
     """Run parity on what was built and write down what came of it."""
     engine = manifest.engine
     write_manifest(draft, manifest)
@@ -563,7 +560,7 @@ def _verify(draft: Path, manifest: Manifest, plan: _Plan, on_stage: Report) -> t
         complete: Manifest = msgspec.structs.replace(manifest, engine=msgspec.structs.replace(engine, failure=failure))
         write_manifest(draft, complete)
         return read_manifest(draft), None
-    on_stage("checking parity")
+    progress.stage("checking parity")
     report, _ = check_parity(str(draft), threads=plan.threads)
     verdicts = tuple(
         StageVerdict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.spec import Flavour, Precision
 from taemi_edge.errors import EngineError, UsageError
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
 #: Told the phase that is under way, its steps that are done, and all of them.
-Progress = Callable[[str, int, int], None]
 #: Lowest, most frequent and highest length of a dynamic dimension.
 Span = tuple[int, int, int]
 
@@ -85,7 +85,7 @@ class Compiler:
         file: Path,
         precision: Precision,
         options: BuildOptions,
-        on_progress: Progress = lambda *_: None,
+        progress: Progress = SILENT,
     ) -> bytes:
         """Build one part's engine.
 
@@ -107,7 +107,7 @@ class Compiler:
         _set_limits(config, options)
         cache = _read_timing_cache(config, options.timing_cache)
         with _interruptible() as stop:
-            _watch(config, on_progress, stop)
+            _watch(config, progress, stop)
             serialised = builder.build_serialized_network(network, config)
             if stop.is_set():
                 raise KeyboardInterrupt
@@ -236,7 +236,7 @@ def _interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _watch(config: trt.IBuilderConfig, on_progress: Progress, stop: threading.Event) -> None:
+def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:
     """Hang a progress monitor on the builder where there is one (TensorRT 9 and later)."""
     if not hasattr(trt, "IProgressMonitor") or not hasattr(config, "progress_monitor"):
         return
@@ -248,13 +248,13 @@ def _watch(config: trt.IBuilderConfig, on_progress: Progress, stop: threading.Ev
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.steps[phase_name] = num_steps
-            on_progress(phase_name, 0, num_steps)
+            progress.count(0, num_steps, phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            on_progress(phase_name, step, self.steps[phase_name])
+            progress.count(step, self.steps[phase_name], phase_name)
             return not stop.is_set()
 
         def phase_finish(self, phase_name: str) -> None:
-            on_progress(phase_name, self.steps[phase_name], self.steps[phase_name])
+            progress.count(self.steps[phase_name], self.steps[phase_name], phase_name)
 
     config.progress_monitor = Monitor()

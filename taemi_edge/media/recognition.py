@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,28 @@ import numpy as np
 from taemi_edge.bundle.spec import Array
 from taemi_edge.errors import InputError, MissingExtraError
 from taemi_edge.media.transcripts import Word
+from taemi_edge.progress import SILENT, Progress
 
 SAMPLE_RATE_HZ = 16_000
 #: The name under which the weights that come in registry packages are asked for.
 PACKAGED_MODEL = "packaged:whisper-base"
 
 
-def transcribe(
-    samples: Array, model: str, threads: int = 0, on_progress: Callable[[float], None] | None = None
-) -> list[Word]:
+def transcribe(samples: Array, model: str, threads: int = 0, progress: Progress = SILENT) -> list[Word]:
     """Recognise speech.
 
     Args:
         samples: mono PCM at 16 kHz, float32 (n,) in [-1, 1].
         model: a CTranslate2 folder, a size that faster-whisper knows (fetched from the hub), or `PACKAGED_MODEL`.
-        on_progress: told the seconds done.
+        progress: counts the seconds of sound that were recognised.
 
     Raises:
         MissingExtraError: faster-whisper is not installed.
         InputError: the model cannot be had.
     """
+    progress.count(0.0, len(samples) / SAMPLE_RATE_HZ, "recognising speech")
     recogniser = open_recogniser(model, threads)
-    return timed_words(recogniser, samples, beam_size=5, on_progress=on_progress) if np.any(samples) else []
+    return timed_words(recogniser, samples, beam_size=5, progress=progress) if np.any(samples) else []
 
 
 def open_recogniser(model: str, threads: int = 0, compute_type: str = "float32") -> Any:
@@ -52,7 +51,7 @@ def timed_words(
     recogniser: Any,
     samples: Array,
     *,
-    on_progress: Callable[[float], None] | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> list[Word]:
     """The words of a piece of sound, in seconds from its beginning; none of them overlap.
@@ -66,8 +65,7 @@ def timed_words(
         for word in segment.words or ():
             start_s = max(float(word.start), words[-1].end_s if words else 0.0)
             words.append(Word(start_s, max(float(word.end), start_s + 0.01), word.word.strip()))
-        if on_progress:
-            on_progress(float(segment.end))
+        progress.count(float(segment.end), len(samples) / SAMPLE_RATE_HZ, "recognising speech")
     return words
 
 

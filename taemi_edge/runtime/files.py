@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from taemi_edge.media.files import MediaFile, read_samples
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.rehearsed_losses import Drop, words_after_drops
 from taemi_edge.media.transcripts import Word, read_transcript
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
 from taemi_edge.runtime.hop_groups import Gatherer
 from taemi_edge.runtime.json_lines import JsonLines
@@ -21,9 +22,6 @@ from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.runtime.window import Looked, Source
-
-#: Told what is being done, the seconds of media that are done, and how many there are (None: unknown).
-Progress = Callable[[str, float, float | None], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def run_file(
     source: Path,
     options: RunOptions,
     lines: JsonLines,
-    on_progress: Progress = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> RunSummary:
     """Run a bundle over a media file and write what the options ask for.
 
@@ -99,7 +97,7 @@ def run_file(
     with ExitStack() as stack:
         rate = None if options.annotate else manifest.vision.frames_per_second
         media = stack.enter_context(MediaFile(source, manifest.audio.sample_rate_hz, rate))
-        words = _words(source, media, options, on_progress)
+        words = _words(source, media, options, progress)
         pipeline = stack.enter_context(
             Pipeline(
                 bundle,
@@ -122,7 +120,7 @@ def run_file(
             if video:
                 video.add(hop.frames, hop.samples, last, face)
             summary.predictions.append(last := prediction)
-            on_progress("running", hop.end_s, media.duration_s)
+            progress.count(hop.end_s, media.duration_s, "running")
         rest = media.rest()
         if video and last:
             video.add(rest.frames, rest.samples, last, pipeline.face)
@@ -152,7 +150,7 @@ def run_together(
     sources: Sequence[Path],
     options: RunOptions,
     lines: JsonLines,
-    on_progress: Progress = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> FleetSummary:
     """Run a bundle over several media files side by side: hop by hop, their inputs share each call.
 
@@ -174,7 +172,7 @@ def run_together(
             _refuse_source_as_target(source, {"--output": lines.file})
             media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
             medias.append(stack.enter_context(media))
-            words = _words(source, media, options, on_progress)
+            words = _words(source, media, options, progress)
             described.append(Source(source.name, tuple(words), options.drops, _absent(media, words, options)))
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
@@ -187,7 +185,7 @@ def run_together(
                 lines.write(prediction.to_json())
                 summary.sources[sources[index]].predictions.append(prediction)
             summary.calls += 1
-            on_progress("running", max(looked.end_s for looked in group.values()), longest_s or None)
+            progress.count(max(looked.end_s for looked in group.values()), longest_s or None, "running")
         summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
         for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
             if index in gatherer.errors:
@@ -206,7 +204,7 @@ def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iter
         yield fleet.look(index, hop)
 
 
-def _words(source: Path, media: MediaFile, options: RunOptions, on_progress: Progress) -> list[Word]:
+def _words(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> list[Word]:
     if options.transcript is not None:
         return read_transcript(options.transcript, media.duration_s)
     if not options.asr:
@@ -214,13 +212,7 @@ def _words(source: Path, media: MediaFile, options: RunOptions, on_progress: Pro
     if not media.has_audio:
         raise UsageError(f"--asr: {source} has no audio stream to recognise speech in: leave --asr away")
     samples = read_samples(source, SAMPLE_RATE_HZ)
-    length_s = len(samples) / SAMPLE_RATE_HZ
-
-    def told(done_s: float) -> None:
-        on_progress("recognising speech", done_s, length_s)
-
-    told(0.0)
-    return transcribe(samples, options.asr_model, options.threads, told)
+    return transcribe(samples, options.asr_model, options.threads, progress)
 
 
 def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:

@@ -7,7 +7,7 @@ own fusion. Differences are paired by seed: both sides see the same data in the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.network import FusionHead
 from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe, TrainingRecipe
 from taemi_edge.taemi.synthetic.features import FeatureTask, generate
@@ -184,7 +185,7 @@ def run_ablation(
     variants: Sequence[Variant] | None = None,
     *,
     workers: int = 0,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
 ) -> Ablation:
     """Train every variant with every seed, and hold them against each other.
 
@@ -206,7 +207,7 @@ def run_ablation(
         run_parallel(_train_one, tasks, workers, _open_worker, (setting,)), 1
     ):
         found[variant, seed] = scores
-        on_progress(done, len(tasks))
+        progress.count(done, len(tasks), "training variants")
     rows = tuple(
         Row(variant=v, scores={m: [found[v.name, s][m] for s in range(seeds)] for m in (*MEASURES, "lost")})
         for v in chosen

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import platform
 import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,10 +33,9 @@ from taemi_edge.bundle.spec import (
 from taemi_edge.errors import CheckFailedError, CheckpointError, ExportError
 from taemi_edge.parity.comparison import ParityReport, check_parity
 from taemi_edge.parity.golden import demo_clip, make_cases, save_cases
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.reference import Reference, encoder_sha256, part_of, seams_of, tokens_of
-
-Report = Callable[[str], None]
 
 
 def export_checkpoint(
@@ -47,7 +45,7 @@ def export_checkpoint(
     source: str,
     clip: tuple[Path, Path | None] | None = None,
     untrained_tokens: bool = False,
-    on_step: Report = lambda _: None,
+    progress: Progress = SILENT,
 ) -> tuple[Bundle, ParityReport]:
     """Export a model as a bundle, whole or not at all.
 
@@ -55,7 +53,7 @@ def export_checkpoint(
         source: where the checkpoint came from, for the manifest.
         clip: a video with a face, speech and its transcript for the golden feeds; the demo clip by default.
         untrained_tokens: export even though training never reached some of the tokens.
-        on_step: told what is being done.
+        progress: hears of every stage.
 
     Raises:
         CheckpointError: a token never received a gradient.
@@ -71,9 +69,9 @@ def export_checkpoint(
     with new_folder(output, FILES) as draft:
         parts = {}
         for part in PARTS:
-            on_step(f"exporting {part}")
+            progress.stage(f"exporting {part}")
             parts[part] = _export_part(checkpoint, part, draft)
-        on_step("recording golden outputs")
+        progress.stage("recording golden outputs")
         write_tokens(draft, tokens_of(checkpoint.model))
         (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
         cases = make_cases(
@@ -81,7 +79,7 @@ def export_checkpoint(
         )
         save_cases(cases, draft / GOLDEN)
         write_manifest(draft, _manifest(checkpoint, Parts(**parts), source))
-        on_step("checking parity")
+        progress.stage("checking parity")
         report, _ = check_parity(str(draft))
         if not report.ok:
             raise CheckFailedError(_failure(report))

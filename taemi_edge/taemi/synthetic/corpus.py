@@ -11,7 +11,6 @@ Nothing here is anybody's emotion. Reports call this data synthetic.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -29,6 +28,7 @@ from taemi_edge.bundle.spec import EMOTIONS, Array, Modality
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
 from taemi_edge.errors import UsageError
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.synthetic.labels import draw_labels, standardise
 from taemi_edge.taemi.synthetic.person import Expression, Look, draw_empty_room, draw_face, restart_voice, speak
 from taemi_edge.taemi.vidmimic2 import COLUMNS
@@ -344,14 +344,14 @@ def write_corpus(
     seed: int,
     *,
     workers: int = 0,
-    on_progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Make a corpus, whole or not at all; the same seed gives the same clips whatever the number of workers.
 
     Args:
         folder: a new or empty folder.
         workers: processes; 0 for as many as there are cores.
-        on_progress: told how many clips are done.
+        progress: counts the clips that are done.
 
     Raises:
         UsageError: fewer clips than splits, or a negative seed. OutputError: no room, or `folder` holds other files.
@@ -369,7 +369,7 @@ def write_corpus(
         tasks = partial(write_clip, draft, seed)
         for done, (index, values) in enumerate(run_parallel(tasks, range(clips), workers), 1):
             labels[index] = values
-            on_progress(done)
+            progress.count(done, clips, "making clips")
         _write_labels(draft, labels)
         mark = SyntheticMark(made_by=MADE_BY, clips=clips, seed=seed)
         (draft / SYNTHETIC_MARK).write_bytes(msgspec.json.format(msgspec.json.encode(mark)) + b"\n")

@@ -31,6 +31,7 @@ from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.artefact import checkpoint_artefact
+from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.taemi.checkpoint import Checkpoint, State, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.reference import seams_of
@@ -94,14 +95,14 @@ def train_recipe(
     recipe: ModelRecipe,
     options: TrainOptions,
     *,
-    on_stage: Callable[[str], None] = lambda _: None,
-    on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = SILENT,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
 ) -> TrainResult:
     """Train a recipe's model.
 
     Args:
-        on_progress: told what is being done, how much of it is done and how much there is.
+        progress: hears of every stage, and counts steps and clips.
+        on_epoch: hears the metrics of every epoch.
 
     Raises:
         UsageError: the output is there already; nothing to resume, or a state of another run.
@@ -111,10 +112,10 @@ def train_recipe(
     """
     _check_places(options)
     started = time.perf_counter()
-    on_stage(f"loading {recipe.name}")
+    progress.stage(f"loading {recipe.name}")
     plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
     checkpoint = new_checkpoint(plain)
-    data = _open_data(checkpoint, options, on_stage, on_progress)
+    data = _open_data(checkpoint, options, progress)
     model = checkpoint.model
     for parameter in (p for part in (model.vision, model.audio, model.text) for p in part.parameters()):
         parameter.requires_grad_(recipe.training.encoders == "end-to-end")
@@ -125,11 +126,11 @@ def train_recipe(
     if options.resume:
         trainer.load(options.run / STATE)
     else:
-        on_stage("standardising features")
+        progress.stage("standardising features")
         set_statistics(model, data.train)
-    on_stage(f"training on {data.described}")
+    progress.stage(f"training on {data.described}")
     try:
-        _run(trainer, options, on_progress, on_epoch)
+        _run(trainer, options, progress, on_epoch)
     except TrainingError:
         if trainer.best_epoch:
             _save(checkpoint, trainer, data.described, options.output)
@@ -149,7 +150,7 @@ def train_recipe(
 def _run(
     trainer: Trainer,
     options: TrainOptions,
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
     on_epoch: Callable[[EpochMetrics], None],
 ) -> None:
     """Train to the end; whatever stops it, the state of the last whole step lies on disk."""
@@ -158,7 +159,7 @@ def _run(
 
         def after_step(running: Trainer) -> bool:
             nonlocal saved_s
-            on_progress("training", running.step, running.steps)
+            progress.count(running.step, running.steps, "training")
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 running.save(options.run / STATE)
                 saved_s = time.monotonic()
@@ -210,15 +211,14 @@ def _check_places(options: TrainOptions) -> None:
 def _open_data(
     checkpoint: Checkpoint,
     options: TrainOptions,
-    on_stage: Callable[[str], None],
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> _Data:
     if checkpoint.recipe.training.encoders == "end-to-end":
-        return _clips(checkpoint, options, on_stage, on_progress)
+        return _clips(checkpoint, options, progress)
     if is_store(options.data):
         store = open_store(options.data)
     elif is_corpus(options.data):
-        store = _extracted(checkpoint, options, on_stage, on_progress)
+        store = _extracted(checkpoint, options, progress)
     else:
         raise InputError(
             f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
@@ -251,21 +251,20 @@ def _require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: 
 def _extracted(
     checkpoint: Checkpoint,
     options: TrainOptions,
-    on_stage: Callable[[str], None],
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> FeatureStore:
     """A store of a corpus in the run's folder; its workers open the encoders from a checkpoint written beside it."""
     if is_store(options.run / "store") and read_index(options.run / "store").complete:
         return open_store(options.run / "store")
     folder = options.run / "untrained"
-    on_stage("extracting features")
+    progress.stage("extracting features")
     save_checkpoint(checkpoint, folder)
     result = extract_features(
         open_corpus(options.data),
         str(folder),
         options.run / "store",
         workers=options.workers,
-        on_progress=lambda done, total: on_progress("extracting features", done, total),
+        progress=RenamedCounts(progress, "extracting features"),
     )
     shutil.rmtree(folder)
     return result.store
@@ -274,8 +273,7 @@ def _extracted(
 def _clips(
     checkpoint: Checkpoint,
     options: TrainOptions,
-    on_stage: Callable[[str], None],
-    on_progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> _Data:
     """The clips themselves, each read once beforehand: a broken one is left out and told, not met in an epoch."""
     if not is_corpus(options.data):
@@ -283,7 +281,7 @@ def _clips(
     corpus = open_corpus(options.data)
     seams = seams_of(checkpoint)
     tokenizer = WordTokenizer(checkpoint.tokenizer_json, seams.text.max_tokens)
-    on_stage("reading clips")
+    progress.stage("reading clips")
     clips: dict[str, list[Clip]] = {"train": [], "valid": []}
     problems: dict[str, str] = {}
     wanted = [clip for clip in corpus.clips if clip.split in clips]
@@ -293,7 +291,7 @@ def _clips(
             clips[clip.split].append(clip)
         except InputError as error:
             problems[clip.id] = str(error)
-        on_progress("reading clips", done, len(wanted))
+        progress.count(done, len(wanted), "reading clips")
     train, valid = clips["train"], clips["valid"]
     if not train:
         raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")

@@ -1,0 +1,78 @@
+"""Showing progress on a terminal: a spinner for the stage, a bar for each thing that is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from taemi_edge.cli.tables import make_console
+from taemi_edge.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A `Progress` on standard error.
+
+    On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
+    is a line and counts are silent.
+    """
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        yield _LinesOfStages()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[reached]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield _ShownProgress(bars)
+
+
+class _LinesOfStages:
+    """Writes a line for each stage."""
+
+    def stage(self, text: str) -> None:
+        typer.echo(text, err=True)
+
+    def count(self, done: float, total: float | None, what: str) -> None:
+        """Counts make no lines: a log would be full of them."""
+
+
+class _ShownProgress:
+    """Keeps one bar for the stage and one for each thing that is counted."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+        self._stage: Any = None
+
+    def stage(self, text: str) -> None:
+        if self._stage is not None:
+            self._bars.remove_task(self._stage)
+        self._stage = self._bars.add_task(text, total=None, reached="")
+
+    def count(self, done: float, total: float | None, what: str) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total, reached="")
+        self._bars.update(self._tasks[what], completed=done, total=total, reached=_reached(done, total))
+
+
+def _reached(done: float, total: float | None) -> str:
+    """Seconds of media as "3.5 s", things as "3/14"."""
+    if isinstance(done, int):
+        return f"{done}/{total}"
+    return f"{done:.1f} s"
