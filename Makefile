@@ -1,7 +1,10 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check bench soak device-pythons gpu-evidence second-opinion clean
+.PHONY: demo test check check-fast bench soak device-pythons gpu-evidence second-opinion clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
+# Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
+EXAMPLES = .venv/bin/python -m pytest -q -n 2 --dist loadfile --doctest-modules --doctest-ignore-import-errors taemi_edge docs/python.md
+
 PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 
 demo: .venv/.demo-ready
@@ -19,6 +22,14 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+	$(EXAMPLES)
+
+# For the loop of editing: without the tests that are marked slow, most of them by their folder (tests/conftest.py).
+check-fast: .venv/.dev-ready .stubs/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network"
 
 device-pythons: .venv/.dev-ready
 	nice -n 10 tools/test_on_device_pythons.sh

@@ -1,5 +1,81 @@
-"""taemi-edge: export, calibrate, compile and run a multimodal model whose streams may drop out."""
+"""taemi-edge: export, calibrate, compile and run a multimodal model whose streams may drop out.
+
+This module is the way in for notebooks and services; the command line is `taemi-edge`. Names are imported when they are
+first used, so `import taemi_edge` itself is quick and needs none of the optional packages.
+
+Example:
+    >>> import taemi_edge as te
+    >>> with te.load("export/taemi-tiny") as model:
+    ...     for prediction in model.run("talk.mp4", transcript="talk.vtt", drops=["vision@2-4"]):
+    ...         pass
+    >>> prediction.time_s
+    16.5
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taemi_edge import errors as errors
+    from taemi_edge.bench.compare import run_bench as bench
+    from taemi_edge.bundle.folder import Bundle as Bundle
+    from taemi_edge.bundle.folder import open_bundle as open_bundle
+    from taemi_edge.calibration.calibrate import calibrate_bundle as calibrate_bundle
+    from taemi_edge.corpora.evaluate import evaluate_on as evaluate
+    from taemi_edge.engines.build import build_engine as build_engine
+    from taemi_edge.loaded_model import LiveRun as LiveRun
+    from taemi_edge.loaded_model import LoadedModel as LoadedModel
+    from taemi_edge.loaded_model import load as load
+    from taemi_edge.media.arrays import Frames as Frames
+    from taemi_edge.media.arrays import Sound as Sound
+    from taemi_edge.media.files import MediaFile as MediaFile
+    from taemi_edge.media.transcripts import Word as Word
+    from taemi_edge.parity.comparison import check_parity as check_parity
+    from taemi_edge.progress import Progress as Progress
+    from taemi_edge.runtime.pipeline import Fleet as Fleet
+    from taemi_edge.runtime.pipeline import Pipeline as Pipeline
+    from taemi_edge.runtime.prediction import Prediction as Prediction
+    from taemi_edge.taemi.exporting import export_checkpoint as export_checkpoint
+
 __version__ = "0.1.0"
+
+#: Where each public name lies: its module, and its name there. A test holds it against the imports above.
+_PLACES = {
+    "Bundle": ("bundle.folder", "Bundle"),
+    "Fleet": ("runtime.pipeline", "Fleet"),
+    "Frames": ("media.arrays", "Frames"),
+    "LiveRun": ("loaded_model", "LiveRun"),
+    "LoadedModel": ("loaded_model", "LoadedModel"),
+    "MediaFile": ("media.files", "MediaFile"),
+    "Pipeline": ("runtime.pipeline", "Pipeline"),
+    "Prediction": ("runtime.prediction", "Prediction"),
+    "Progress": ("progress", "Progress"),
+    "Sound": ("media.arrays", "Sound"),
+    "Word": ("media.transcripts", "Word"),
+    "bench": ("bench.compare", "run_bench"),
+    "build_engine": ("engines.build", "build_engine"),
+    "calibrate_bundle": ("calibration.calibrate", "calibrate_bundle"),
+    "check_parity": ("parity.comparison", "check_parity"),
+    "evaluate": ("corpora.evaluate", "evaluate_on"),
+    "export_checkpoint": ("taemi.exporting", "export_checkpoint"),
+    "load": ("loaded_model", "load"),
+    "open_bundle": ("bundle.folder", "open_bundle"),
+}
+__all__ = ["__version__", "errors", *_PLACES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("taemi_edge.errors")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'taemi_edge' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    value = getattr(import_module(f"taemi_edge.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -27,6 +27,7 @@ ROOMS = (
     "runtime",
     "parity",
     "live",
+    "loaded_model",
     "corpora",
     "export",
     "calibration",

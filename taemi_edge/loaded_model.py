@@ -1,0 +1,400 @@
+"""A bundle as a Python object: what `taemi_edge.load` gives to notebooks and services.
+
+`LoadedModel` takes arrays, files and live addresses, and gives predictions. It prints nothing and installs no signal
+handlers. A program that owns its own loop calls `push` and `hop`; for everything else one call is enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
+from taemi_edge.bundle.spec import MODALITIES, Manifest
+from taemi_edge.errors import BundleError, UsageError
+from taemi_edge.live.config import LiveConfig, load_live_config
+from taemi_edge.live.run import LiveSummary, run_live
+from taemi_edge.media.rehearsed_losses import parse_drop
+from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
+from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
+from taemi_edge.runtime.pipeline import Fleet
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.sessions import Device, require_device, require_verified
+from taemi_edge.runtime.window import Source
+
+#: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
+_PLACES = ("engines", "calibration", "export")
+#: How many live predictions wait for a slow reader; older ones are dropped, since live video never queues.
+_MOST_WAITING = 64
+#: The sources of the model's own fleet: single windows, and what is pushed.
+_ONE_WINDOW, _PUSHED = 0, 1
+
+
+def load(
+    bundle: str | Path, *, device: Device | None = None, threads: int = 0, unverified: bool = False
+) -> LoadedModel:
+    """Open a bundle to predict with.
+
+    Args:
+        bundle: a bundle's folder, or the name of one in `engines/`, `calibration/` or `export/` of the working
+            directory: "taemi-mobile" finds `export/taemi-mobile`.
+        device: "cpu", "cuda" or "tensorrt"; by default what the bundle was built for.
+        threads: threads of each part on a CPU, 0 for as many as there are cores.
+        unverified: run engines although parity has not passed them.
+
+    Returns:
+        The model. Use it in a `with` statement, or call `close` when you are done.
+
+    Raises:
+        BundleError: there is no bundle of that name, or one of its files was changed.
+        EngineError: the engines have not passed parity, or are for another device.
+        UsageError: the device is not there, or the bundle is not for it.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> with te.load("export/taemi-tiny") as model:
+        ...     prediction = model.predict(text="so it is")
+        >>> prediction.presence
+        {'vision': 'missing', 'audio': 'missing', 'text': 'live'}
+    """
+    opened = open_bundle(_find_bundle(bundle))
+    require_verified(opened, unverified)
+    return LoadedModel(opened, device=device, threads=threads)
+
+
+class LoadedModel:
+    """A bundle that is open, with one method for each way to predict. One thread at a time may use it.
+
+    Attributes:
+        bundle: the bundle that was opened.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> with te.load("export/taemi-tiny") as model:
+        ...     predictions = list(model.run("talk.mp4", transcript="talk.vtt"))
+        >>> len(predictions), predictions[-1].presence["audio"]
+        (33, 'live')
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device | None = None, threads: int = 0) -> None:
+        self.bundle = bundle
+        self._device, self._threads = require_device(bundle, device), threads
+        self._fleet: Fleet | None = None
+        self._pushed = HopBuilder(bundle.manifest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself: streams, window, outputs, tolerances, provenance."""
+        return self.bundle.manifest
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the streams that the model reads."""
+        return MODALITIES
+
+    def predict(self, *, end_s: float | None = None, **streams: StreamInput) -> Prediction:
+        """Predict from arrays: one window that ends now. Calls do not depend on each other.
+
+        Args:
+            streams: data by stream name; a stream that is left out counts as missing.
+                Video is a `Frames`, or an array uint8 (N, H, W, 3) or (H, W, 3) of RGB pictures at the stream's frame
+                rate. Audio is a `Sound`, or an array (n,) or (n, channels) at the stream's sample rate. Text is a
+                string, or a list of `Word` with times. A bare array, and a string, end now.
+            end_s: when "now" is, in seconds on the clock of `Frames.times_s`, `Sound.time_s` and `Word`. By default it
+                is the newest time that they name.
+
+        Raises:
+            UsageError: an unknown stream, or data of another type, shape or range.
+
+        Example:
+            >>> import numpy as np, taemi_edge as te
+            >>> second = np.sin(np.arange(48_000) / 20).astype(np.float32)
+            >>> with te.load("export/taemi-tiny") as model:
+            ...     prediction = model.predict(audio=te.Sound(second, 48_000), text="so it is")
+            >>> prediction.presence["audio"], prediction.reason["vision"]
+            ('live', 'not given')
+        """
+        builder = HopBuilder(self.manifest)
+        hop = builder.window(streams, end_s)
+        fleet = self._opened_fleet()
+        fleet.restart(_ONE_WINDOW, Source(absent={m: "not given" for m in MODALITIES if m not in streams}))
+        return builder.in_given_time(fleet.predict_hop(_ONE_WINDOW, hop))
+
+    def run(self, file: str | Path, **options: Any) -> Iterator[Prediction]:
+        """Predict from a media file, hop by hop, as fast as it can be read.
+
+        Args:
+            file: a video or audio file that FFmpeg reads.
+            options: fields of `RunOptions`, by name: `transcript` (a path), `asr`, `window_s`, `hop_s`, and `drops`,
+                such as ["vision@2-4"], which rehearses losses.
+
+        Raises:
+            MediaError: the file cannot be read, or is shorter than a hop.
+            TranscriptError: the transcript cannot be parsed.
+            UsageError: an option that does not exist, or options that exclude each other.
+        """
+        return predict_file(self.bundle, Path(file), self._run_options(options))
+
+    def run_many(self, files: Sequence[str | Path], **options: Any) -> Iterator[Prediction]:
+        """Predict from several media files side by side; their inputs share each call of the encoders.
+
+        Predictions of different files are interleaved; `Prediction.source` is the name of the file. A file that fails
+        leaves the others to go on; what failed first is raised at the end.
+
+        Args:
+            files: different files.
+            options: as for `run`.
+
+        Example:
+            >>> import shutil, taemi_edge as te
+            >>> _ = shutil.copyfile("talk.mp4", "again.mp4")
+            >>> with te.load("export/taemi-tiny") as model:
+            ...     sources = {prediction.source for prediction in model.run_many(["talk.mp4", "again.mp4"])}
+            >>> sorted(sources)
+            ['again.mp4', 'talk.mp4']
+        """
+        return predict_files(self.bundle, [Path(file) for file in files], self._run_options(options))
+
+    @overload
+    def stream(
+        self,
+        sources: str | Mapping[str, str],
+        *,
+        stop: threading.Event | None = ...,
+        on_prediction: None = ...,
+        **options: Any,
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def stream(
+        self,
+        sources: str | Mapping[str, str],
+        *,
+        stop: threading.Event | None = ...,
+        on_prediction: Callable[[Prediction], None],
+        **options: Any,
+    ) -> LiveRun: ...
+
+    def stream(
+        self,
+        sources: str | Mapping[str, str],
+        *,
+        stop: threading.Event | None = None,
+        on_prediction: Callable[[Prediction], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Prediction] | LiveRun:
+        """Predict from live sources, one prediction a hop of each, until `stop` is set or all sources have ended.
+
+        Args:
+            sources: an address such as "rtsp://camera/1", or several by name: {"door": "rtsp://camera/1"}.
+                `docs/live.md` has every kind of address.
+            stop: set it to end the run.
+            on_prediction: called with each prediction, in the run's own thread. It must not block: a slow one makes
+                hops late.
+            options: fields of `LiveConfig`, by name: `transcript` and `asr` of every source, `window_s`, `hop_s`,
+                `duration_s`, `loop`, `presence`, `watch`, `serve`, `mqtt`, `record` and so on.
+
+        Returns:
+            With `on_prediction` a `LiveRun`, which is under way. Without it an iterator of predictions; leaving the
+            loop ends the run. Where the reader is slow, the oldest predictions are dropped.
+
+        Raises:
+            UsageError, RecipeError: an address or an option that is wrong.
+
+        Example:
+            >>> import taemi_edge as te
+            >>> with te.load("export/taemi-tiny") as model:
+            ...     for prediction in model.stream("talk.mp4", duration_s=1.0):
+            ...         print(prediction.time_s)
+            0.5
+            1.0
+        """
+        config = self._live_config(sources, options)
+        if on_prediction is not None:
+            return LiveRun(self.bundle, config, on_prediction, stop)
+        return self._live_predictions(config, stop)
+
+    def push(self, stream: str, data: StreamInput, time_s: float) -> None:
+        """Hand over data for the next `hop`.
+
+        Args:
+            stream: the stream's name.
+            data: as for `predict`. A bare array ends at `time_s`; so does a string, whose words were just said.
+            time_s: seconds on a clock of yours; any origin will do, as long as it is one clock for all streams.
+
+        Raises:
+            UsageError: an unknown stream, or data of another type, shape or range.
+        """
+        self._pushed.add(stream, data, time_s)
+
+    def hop(self, end_s: float) -> Prediction:
+        """Predict at a moment, from all that was pushed up to it.
+
+        Args:
+            end_s: later than that of the last call, on the same clock as `push`.
+
+        Raises:
+            UsageError: `end_s` is not later than before.
+
+        Example:
+            >>> import numpy as np, taemi_edge as te
+            >>> with te.load("export/taemi-tiny") as model:
+            ...     model.push("text", "so it is", time_s=12.4)
+            ...     prediction = model.hop(12.5)
+            >>> prediction.time_s, prediction.presence["text"]
+            (12.5, 'live')
+        """
+        hop = self._pushed.hop(end_s)
+        fleet = self._opened_fleet()
+        if self._pushed.begins_session:
+            fleet.restart(_PUSHED, Source())
+        return self._pushed.in_given_time(fleet.predict_hop(_PUSHED, hop))
+
+    def reset(self) -> None:
+        """Forget all that was pushed: the next `push` starts a new session, on another clock if you like."""
+        self._pushed = HopBuilder(self.manifest)
+
+    def close(self) -> None:
+        """Release the device. The model cannot be used any more."""
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
+
+    def __enter__(self) -> LoadedModel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _opened_fleet(self) -> Fleet:
+        """The runtime behind `predict` and `hop`, opened with the first call of either."""
+        if self._fleet is None:
+            self._fleet = Fleet(self.bundle, [Source(), Source()], device=self._device, threads=self._threads)
+        return self._fleet
+
+    def _run_options(self, given: Mapping[str, Any]) -> RunOptions:
+        known = [name for name in RunOptions.__dataclass_fields__ if name not in ("device", "threads", "annotate")]
+        if unknown := sorted(set(given) - set(known)):
+            raise UsageError(f"expected options among {', '.join(known)}, got {unknown[0]!r}")
+        values = dict(given)
+        if values.get("transcript") is not None:
+            values["transcript"] = Path(values["transcript"])
+        values["drops"] = tuple(parse_drop(d) if isinstance(d, str) else d for d in values.get("drops", ()))
+        return RunOptions(**values, device=self._device, threads=self._threads)
+
+    def _live_config(self, sources: str | Mapping[str, str], given: Mapping[str, Any]) -> LiveConfig:
+        named = {"source": sources} if isinstance(sources, str) else sources
+        options = dict(given)
+        of_source = {name: options.pop(name) for name in ("transcript", "asr") if name in options}
+        content = {
+            "source": [{"name": name, "uri": address, **of_source} for name, address in named.items()],
+            "device": self._device,
+            "threads": self._threads,
+            **options,
+        }
+        return load_live_config(None, content)
+
+    def _live_predictions(self, config: LiveConfig, stop: threading.Event | None) -> Iterator[Prediction]:
+        waiting: queue.Queue[Prediction | None] = queue.Queue(_MOST_WAITING)
+
+        def keep(prediction: Prediction | None) -> None:
+            while True:
+                try:
+                    return waiting.put_nowait(prediction)
+                except queue.Full:
+                    with contextlib.suppress(queue.Empty):
+                        waiting.get_nowait()
+
+        with LiveRun(self.bundle, config, keep, stop, on_end=partial(keep, None)) as run:
+            while (prediction := waiting.get()) is not None:
+                yield prediction
+            run.join()
+
+
+class LiveRun:
+    """A live run in a thread of its own; a context manager that stops it.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> seen = []
+        >>> with te.load("export/taemi-tiny") as model:
+        ...     run = model.stream("talk.mp4", on_prediction=seen.append, duration_s=1.0)
+        ...     summary = run.join()
+        >>> len(seen), summary.counts.made
+        (2, 2)
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: LiveConfig,
+        on_prediction: Callable[[Prediction], None],
+        stop: threading.Event | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bundle, self._config = bundle, config
+        self._on_prediction, self._on_end = on_prediction, on_end
+        self._stopping = stop or threading.Event()
+        self._summary: LiveSummary | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="live run", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still under way."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Let it end after the hop at hand; `join` waits for that."""
+        self._stopping.set()
+
+    def join(self, timeout_s: float | None = None) -> LiveSummary:
+        """Wait for the end.
+
+        Raises:
+            TimeoutError: it had not ended after `timeout_s` seconds.
+            TaemiError: what ended it, if anything failed; an exception of `on_prediction` comes as it is.
+        """
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the live run had not ended after {timeout_s:g} s")
+        if self._error is not None:
+            raise self._error
+        assert self._summary is not None
+        return self._summary
+
+    def __enter__(self) -> LiveRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._summary = run_live(
+                self._bundle, self._config, stop=self._stopping, outputs=[CallbackOutput(self._on_prediction)]
+            )
+        except BaseException as error:  # handed to whoever joins
+            self._error = error
+        finally:
+            self._on_end()
+
+
+def _find_bundle(named: str | Path) -> Path:
+    """The folder of a bundle that was given as a folder or by its name."""
+    folder = Path(named)
+    if folder.exists() or len(folder.parts) != 1:
+        return folder
+    found = [place for name in _PLACES if ((place := Path(name) / named) / MANIFEST).is_file()]
+    if not found:
+        looked = ", ".join(f"{name}/{named}" for name in _PLACES)
+        raise BundleError(f"{named}: expected a bundle's folder or name, found none here nor in {looked}")
+    return found[0]

@@ -1,0 +1,226 @@
+"""`taemi_edge.load`: arrays, files, live sources and a loop of one's own, all through one object."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import taemi_edge as te
+from taemi_edge.media.transcripts import read_transcript
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path):
+    with te.load(tiny_folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def from_file(model: te.LoadedModel, demo_video: Path, demo_vtt: Path) -> list[te.Prediction]:
+    return list(model.run(demo_video, transcript=demo_vtt))
+
+
+def _without_times(prediction: te.Prediction) -> tuple[object, ...]:
+    return prediction.time_s, prediction.intensities, prediction.presence, prediction.reason, prediction.status
+
+
+def test_a_file_gives_a_prediction_a_hop(from_file: list[te.Prediction]):
+    assert [prediction.time_s for prediction in from_file] == [0.5 * n for n in range(1, 34)]
+    assert from_file[-1].presence == {"vision": "live", "audio": "live", "text": "live"}
+
+
+def test_the_loop_over_a_file_may_be_left_early(model: te.LoadedModel, demo_video: Path):
+    predictions = model.run(demo_video)
+    assert next(predictions).time_s == 0.5
+    predictions.close()
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1_700_000_000.25])
+def test_pushing_a_clip_gives_what_the_file_gives(
+    model: te.LoadedModel, from_file: list[te.Prediction], demo_video: Path, demo_vtt: Path, start_s: float
+):
+    """Whatever clock the caller has; float64 seconds since 1970 hold 0.2 microseconds."""
+    model.reset()
+    words = read_transcript(demo_vtt, None)
+    pushed = []
+    with te.MediaFile(demo_video, model.manifest.audio.sample_rate_hz, 5.0) as media:
+        for hop in media.hops(0.5):
+            for frame in hop.frames:
+                model.push("vision", frame.image, time_s=start_s + frame.time_s)
+            for piece in hop.samples:
+                sound = te.Sound(piece.values, model.manifest.audio.sample_rate_hz, time_s=start_s + piece.time_s)
+                model.push("audio", sound, time_s=start_s + hop.end_s)
+            said = [w for w in words if hop.end_s - 0.5 < w.end_s <= hop.end_s]
+            shifted = [te.Word(start_s + w.start_s, start_s + w.end_s, w.text) for w in said]
+            model.push("text", shifted, time_s=start_s + hop.end_s)
+            pushed.append(model.hop(start_s + hop.end_s))
+    assert [p.time_s - start_s for p in pushed] == pytest.approx([p.time_s for p in from_file])
+    assert [p.presence for p in pushed] == [p.presence for p in from_file]
+    if start_s == 0.0:  # the same bits: the same frames, the same chunks, the same words
+        assert [p.intensities for p in pushed] == [p.intensities for p in from_file]
+
+
+def test_one_window_of_arrays_is_what_the_file_gives_there(
+    model: te.LoadedModel, from_file: list[te.Prediction], demo_video: Path, demo_vtt: Path
+):
+    end_s, window_s = 8.0, model.manifest.window.length_s
+    rate_hz = model.manifest.audio.sample_rate_hz
+    frames, samples = [], np.zeros(round(end_s * rate_hz), np.float32)
+    with te.MediaFile(demo_video, rate_hz, model.manifest.vision.frames_per_second) as media:
+        for hop in media.hops(1.0):
+            frames += [f for f in hop.frames if end_s - window_s < f.time_s <= end_s]
+            for piece in hop.samples:
+                at = round(piece.time_s * rate_hz)
+                kept = piece.values[: max(0, len(samples) - at)]
+                samples[at : at + len(kept)] = kept
+    words = [w for w in read_transcript(demo_vtt, None) if end_s - window_s < w.end_s <= end_s]
+    prediction = model.predict(
+        vision=te.Frames(np.stack([f.image for f in frames]), np.array([f.time_s for f in frames])),
+        audio=te.Sound(samples[-round(window_s * rate_hz) :], rate_hz, time_s=end_s - window_s),
+        text=words,
+        end_s=end_s,
+    )
+    there = next(p for p in from_file if p.time_s == end_s)
+    assert prediction.time_s == end_s
+    assert prediction.window_s == there.window_s
+    assert prediction.presence == there.presence
+    # the first chunk of the window has no sound before it, where the file has
+    assert list(prediction.intensities.values()) == pytest.approx(list(there.intensities.values()), abs=5e-3)
+
+
+def test_windows_do_not_depend_on_each_other(model: te.LoadedModel):
+    sound = np.sin(np.arange(32_000) / 9).astype(np.float32)
+    first = model.predict(audio=sound, text="so it is")
+    model.predict(audio=np.zeros(16_000, np.float32), text="something else altogether")
+    again = model.predict(audio=sound, text="so it is")
+    assert _without_times(first) == _without_times(again)
+
+
+def test_a_window_leaves_what_was_pushed_alone(model: te.LoadedModel):
+    def pushed(between) -> list[dict[str, float]]:
+        model.reset()
+        found = []
+        for second in range(1, 4):
+            sound = np.sin(np.arange(16_000) / (5 + second)).astype(np.float32)
+            model.push("audio", sound, time_s=float(second))
+            between()
+            found.append(model.hop(float(second)).intensities)
+        return found
+
+    assert pushed(lambda: None) == pushed(lambda: model.predict(audio=np.ones(16_000, np.float32) / 3))
+
+
+def test_sound_of_any_rate_and_shape(model: te.LoadedModel):
+    tone = np.sin(2 * np.pi * 220 * np.arange(2 * 48_000) / 48_000)
+    mono = model.predict(audio=te.Sound(tone.astype(np.float32), 48_000))
+    stereo = model.predict(audio=te.Sound(np.stack([tone, tone], axis=1).astype(np.float32), 48_000))
+    assert mono.presence["audio"] == stereo.presence["audio"] == "live"
+    assert list(mono.intensities.values()) == pytest.approx(list(stereo.intensities.values()), abs=1e-4)
+
+
+def test_nothing_at_all_is_no_signal(model: te.LoadedModel):
+    prediction = model.predict()
+    assert prediction.status == "no signal"
+    assert set(prediction.reason.values()) == {"not given"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "message"),
+    [
+        ({"video": np.zeros((1, 2, 2, 3), np.uint8)}, "vision, audio, text, got 'video'"),
+        ({"vision": np.zeros((4, 4), np.uint8)}, "uint8"),
+        ({"vision": np.zeros((1, 4, 4, 3), np.float32)}, "float32"),
+        ({"vision": "a picture"}, "vision: expected Frames or an array uint8"),
+        ({"audio": [0.0, 0.1]}, "audio: expected Sound or an array float32"),
+        ({"text": 3}, "text: expected a string or a list of Word, got a int"),
+    ],
+)
+def test_wrong_data_is_one_sentence(model: te.LoadedModel, streams: dict[str, object], message: str):
+    with pytest.raises(te.errors.UsageError, match=message):
+        model.predict(**streams)
+
+
+def test_hops_must_go_on(model: te.LoadedModel):
+    model.reset()
+    model.hop(2.0)
+    with pytest.raises(te.errors.UsageError, match="ends after the last one, at 2 s, got 1 s"):
+        model.hop(1.0)
+    with pytest.raises(te.errors.UsageError, match="expected a time in seconds, got nan"):
+        model.push("text", "so", time_s=float("nan"))
+
+
+def test_a_long_pause_starts_a_new_session(model: te.LoadedModel):
+    model.reset()
+    model.push("audio", np.ones(16_000, np.float32) / 2, time_s=1.0)
+    assert model.hop(1.0).presence["audio"] == "live"
+    model.push("audio", np.ones(16_000, np.float32) / 2, time_s=90_000.0)
+    prediction = model.hop(90_000.0)
+    assert prediction.presence["audio"] == "live"
+    assert prediction.time_s == 90_000.0
+
+
+def test_several_files_side_by_side(model: te.LoadedModel, demo_video: Path, from_file, demo_vtt: Path, tmp_path: Path):
+    other = shutil.copyfile(demo_video, tmp_path / "other.mp4")
+    predictions = list(model.run_many([demo_video, other]))
+    assert {p.source for p in predictions} == {demo_video.name, "other.mp4"}
+    assert sum(p.source == "other.mp4" for p in predictions) == len(from_file)
+
+
+def test_an_option_that_does_not_exist_is_named(model: te.LoadedModel, demo_video: Path):
+    with pytest.raises(te.errors.UsageError, match="got 'speed'"):
+        model.run(demo_video, speed=2)
+
+
+def test_a_live_run_ends_when_it_is_told_to(model: te.LoadedModel, demo_video: Path):
+    stop = threading.Event()
+    times = []
+    for prediction in model.stream(str(demo_video), stop=stop):
+        times.append(prediction.time_s)
+        if len(times) == 2:
+            stop.set()
+    assert times[:2] == [0.5, 1.0]
+    assert len(times) <= 3
+
+
+def test_leaving_the_loop_ends_a_live_run(model: te.LoadedModel, demo_video: Path):
+    before = threading.active_count()
+    for _ in model.stream({"door": str(demo_video)}):
+        break
+    assert threading.active_count() <= before
+
+
+def test_a_live_run_in_the_background(model: te.LoadedModel, demo_video: Path, capfd: pytest.CaptureFixture[str]):
+    seen: list[te.Prediction] = []
+    with model.stream({"door": str(demo_video)}, on_prediction=seen.append, duration_s=1.5) as run:
+        summary = run.join(30)
+    assert [p.time_s for p in seen] == [0.5, 1.0, 1.5]
+    assert {p.source for p in seen} == {"door"}
+    assert summary.counts.made == 3
+    assert not run.running
+    assert capfd.readouterr().out == ""
+
+
+def test_what_a_callback_raises_comes_out_of_join(model: te.LoadedModel, demo_video: Path):
+    run = model.stream(str(demo_video), on_prediction=lambda _: 1 / 0, duration_s=5.0)
+    with pytest.raises(ZeroDivisionError):
+        run.join(30)
+
+
+def test_a_live_run_that_cannot_start_says_why(model: te.LoadedModel):
+    with pytest.raises(te.errors.RecipeError, match="duration_s"):
+        model.stream("rtsp://camera/1", duration_s=-1.0)
+    with pytest.raises(te.errors.UsageError, match="gopher"):
+        list(model.stream("gopher://camera/1"))
+
+
+def test_a_bundle_by_its_name(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(tiny_folder, tmp_path / "export" / "mine")
+    monkeypatch.chdir(tmp_path)
+    with te.load("mine") as found:
+        assert found.bundle.folder == Path("export/mine")
+    with pytest.raises(te.errors.BundleError, match="nor in engines/yours, calibration/yours, export/yours"):
+        te.load("yours")
