@@ -16,12 +16,12 @@ from taemi_edge.media.rehearsed_losses import Drop, words_after_drops
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
-from taemi_edge.runtime.hop_groups import Gatherer
+from taemi_edge.runtime.hop_groups import HopGrouper
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import Looked, Source
+from taemi_edge.runtime.window import PreparedHop, Source
 
 
 @dataclass(frozen=True)
@@ -177,19 +177,19 @@ def run_together(
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        feeds = [_looked_at(fleet, index, media, hop_s) for index, media in enumerate(medias)]
-        gatherer = stack.enter_context(Gatherer(feeds, options.deadline_s))
+        feeds = [_prepared_hops(fleet, index, media, hop_s) for index, media in enumerate(medias)]
+        grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
         longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
-        for group in gatherer:
+        for group in grouper:
             for index, prediction in zip(sorted(group), fleet.predict(group), strict=True):
                 lines.write(prediction.to_json())
                 summary.sources[sources[index]].predictions.append(prediction)
             summary.calls += 1
-            progress.count(max(looked.end_s for looked in group.values()), longest_s or None, "running")
+            progress.count(max(prepared.end_s for prepared in group.values()), longest_s or None, "running")
         summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
         for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
-            if index in gatherer.errors:
-                raise gatherer.errors[index]
+            if index in grouper.errors:
+                raise grouper.errors[index]
             if not summary.sources[source].predictions:
                 raise MediaError(_too_short(source, media, hop_s))
             one = summary.sources[source]
@@ -198,10 +198,10 @@ def run_together(
     return summary
 
 
-def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[Looked]:
+def _prepared_hops(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[PreparedHop]:
     """One source's hops with their faces found: what its thread does."""
     for hop in media.hops(hop_s):
-        yield fleet.look(index, hop)
+        yield fleet.prepare(index, hop)
 
 
 def _words(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> list[Word]:

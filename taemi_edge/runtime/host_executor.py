@@ -17,10 +17,10 @@ from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.sessions import Sessions
 from taemi_edge.runtime.work import (
-    Done,
     Layout,
     Stopwatch,
     Work,
+    WorkResult,
     as_slice,
     pad_texts,
     require_finite,
@@ -45,7 +45,7 @@ class HostExecutor:
     def backend(self) -> str:
         return self._backend
 
-    def execute(self, works: Sequence[Work]) -> list[Done]:
+    def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         watch = Stopwatch()
         faults: dict[int, set[Modality]] = {work.source: set() for work in works}
         self._encode_frames(works, watch, faults)
@@ -53,7 +53,9 @@ class HostExecutor:
         self._encode_texts(works, watch, faults)
         clean = [work for work in works if work.fuse and not faults[work.source]]
         intensities = dict(zip([w.source for w in clean], self._fuse(clean, watch), strict=True)) if clean else {}
-        return [Done(intensities.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works]
+        return [
+            WorkResult(intensities.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works
+        ]
 
     def features(self, source: int, modality: Modality, rows: Array) -> Array:
         copied: Array = self._rings[modality][source][rows]

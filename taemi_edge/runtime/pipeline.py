@@ -22,8 +22,8 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import Looked, Source, SourceWindow
-from taemi_edge.runtime.work import Done, Executor, Layout, Work, merged
+from taemi_edge.runtime.window import PreparedHop, Source, SourceWindow
+from taemi_edge.runtime.work import Executor, Layout, Work, WorkResult, merged
 
 
 class Fleet:
@@ -37,8 +37,8 @@ class Fleet:
 
     Example:
         >>> with Fleet(open_bundle(folder), [Source("door"), Source("desk")]) as fleet:        # doctest: +SKIP
-        ...     looked = {0: fleet.look(0, hop_of_door), 1: fleet.look(1, hop_of_desk)}
-        ...     for prediction in fleet.predict(looked):
+        ...     prepared = {0: fleet.prepare(0, hop_of_door), 1: fleet.prepare(1, hop_of_desk)}
+        ...     for prediction in fleet.predict(prepared):
         ...         print(prediction.to_json())
     """
 
@@ -74,32 +74,32 @@ class Fleet:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def look(self, index: int, hop: Hop, lazily: bool = False) -> Looked:
+    def prepare(self, index: int, hop: Hop, lazily: bool = False) -> PreparedHop:
         """Find faces and cut sound of a source's next hop; may be called in a thread of that source's own."""
-        return self.windows[index].look(hop, lazily)
+        return self.windows[index].prepare(hop, lazily)
 
-    def predict(self, looked: Mapping[int, Looked]) -> list[Prediction]:
+    def predict(self, prepared: Mapping[int, PreparedHop]) -> list[Prediction]:
         """Take in one hop each of some sources and give their predictions, in the order of the sources.
 
         Raises:
             DeviceLostError: the device is gone and nothing can take over.
             BackendError: see `taemi_edge.runtime.work.Executor`.
         """
-        indices = sorted(looked)
-        works = [self._after_early_works(index, looked[index]) for index in indices]
-        done = self._execute(works, looked)
+        indices = sorted(prepared)
+        works = [self._after_early_works(index, prepared[index]) for index in indices]
+        done = self._execute(works, prepared)
         spoiled = [i for i, result in zip(indices, done, strict=True) if result.faults]
         if spoiled:
-            done = self._without_faults(indices, done, looked)
+            done = self._without_faults(indices, done, prepared)
         return [
-            self._prediction(index, result, looked[index], work.parts)
+            self._prediction(index, result, prepared[index], work.parts)
             for index, work, result in zip(indices, works, done, strict=True)
         ]
 
-    def encode(self, index: int, looked: Looked) -> None:
+    def encode(self, index: int, prepared: PreparedHop) -> None:
         """Take in a hop of one source without predicting."""
-        for work in self.windows[index].works(looked, fuse=False):
-            self._execute([work], {index: looked})
+        for work in self.windows[index].works(prepared, fuse=False):
+            self._execute([work], {index: prepared})
 
     def features(self, index: int, modality: Modality, end_s: float) -> Array:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
@@ -113,35 +113,37 @@ class Fleet:
             for index, source in enumerate(sources)
         ]
 
-    def _after_early_works(self, index: int, looked: Looked) -> Work:
+    def _after_early_works(self, index: int, prepared: PreparedHop) -> Work:
         """Run what a long hop asks for beforehand; its last work is left."""
         window = self.windows[index]
         last = Work(index)
-        for work in window.works(looked):
+        for work in window.works(prepared):
             last = work
             if not work.fuse:
-                [done] = self._execute([work], {index: looked})
-                looked.watch.add(done.part_ms)
+                [done] = self._execute([work], {index: prepared})
+                prepared.watch.add(done.part_ms)
                 if done.faults:
-                    window.refuse(done.faults, looked.end_s)
+                    window.refuse(done.faults, prepared.end_s)
         return last
 
-    def _without_faults(self, indices: list[int], done: list[Done], looked: Mapping[int, Looked]) -> list[Done]:
+    def _without_faults(
+        self, indices: list[int], done: list[WorkResult], prepared: Mapping[int, PreparedHop]
+    ) -> list[WorkResult]:
         """Fuse again those whose new features were no numbers, with the token in their place."""
         results = dict(zip(indices, done, strict=True))
-        works = [self.windows[i].refuse(results[i].faults, looked[i].end_s) for i in indices if results[i].faults]
-        for work, again in zip(works, self._execute(works, looked), strict=True):
+        works = [self.windows[i].refuse(results[i].faults, prepared[i].end_s) for i in indices if results[i].faults]
+        for work, again in zip(works, self._execute(works, prepared), strict=True):
             results[work.source] = merged(results[work.source], again)
         return [results[i] for i in indices]
 
-    def _execute(self, works: Sequence[Work], looked: Mapping[int, Looked]) -> list[Done]:
+    def _execute(self, works: Sequence[Work], prepared: Mapping[int, PreparedHop]) -> list[WorkResult]:
         try:
             return self.executor.execute(works)
         except DeviceLostError as error:
             self._fall_back(error)
-            again = [self.windows[work.source].again(work, looked[work.source].end_s) for work in works]
+            again = [self.windows[work.source].again(work, prepared[work.source].end_s) for work in works]
             for window in self.windows:
-                if window.index not in looked:
+                if window.index not in prepared:
                     window.forget()
             return self.executor.execute(again)
 
@@ -164,13 +166,13 @@ class Fleet:
             raise BackendError(f"{graphs.folder}: expected the same numbers of steps as the engines give")
         self.lost = f"{error}: going on with {graphs.folder} on the CPU"
 
-    def _prediction(self, index: int, done: Done, looked: Looked, parts: Collection[str]) -> Prediction:
-        watch = looked.watch
+    def _prediction(self, index: int, done: WorkResult, prepared: PreparedHop, parts: Collection[str]) -> Prediction:
+        watch = prepared.watch
         watch.add({part: ms for part, ms in done.part_ms.items() if part in parts})
-        watch.total_ms["total"] = (time.perf_counter() - looked.started_s) * 1e3
+        watch.total_ms["total"] = (time.perf_counter() - prepared.started_s) * 1e3
         if done.intensities is None:
             raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")
-        return self.windows[index].prediction(looked.end_s, done.intensities, watch, self.executor.backend)
+        return self.windows[index].prediction(prepared.end_s, done.intensities, watch, self.executor.backend)
 
 
 class Pipeline:
@@ -222,12 +224,12 @@ class Pipeline:
 
     def predict(self, hop: Hop) -> Prediction:
         """Take in a hop and give the prediction at its end."""
-        [prediction] = self.fleet.predict({0: self.fleet.look(0, hop, lazily=True)})
+        [prediction] = self.fleet.predict({0: self.fleet.prepare(0, hop, lazily=True)})
         return prediction
 
     def encode(self, hop: Hop) -> None:
         """Encode a hop's frames and sound into the rings and tell the presence of their streams, without predicting."""
-        self.fleet.encode(0, self.fleet.look(0, hop, lazily=True))
+        self.fleet.encode(0, self.fleet.prepare(0, hop, lazily=True))
 
     def features(self, modality: Modality, end_s: float) -> Array:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""

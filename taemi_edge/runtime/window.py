@@ -22,7 +22,7 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.presence import Presence, StreamPresence
 from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.work import Sound, Stopwatch, Work
+from taemi_edge.runtime.work import SoundChunk, Stopwatch, Work
 
 _EPSILON_S = 1e-6
 
@@ -47,10 +47,10 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class PreparedHop:
     """A hop whose faces were found and whose sound was cut: what is costly and needs none of the source's state.
 
-    `crops` may still be looked at as they are taken. `watch` goes with the hop to its prediction, and `started_s`, on
+    `crops` may still be prepared at as they are taken. `watch` goes with the hop to its prediction, and `started_s`, on
     `time.perf_counter`, is when it came.
     """
 
@@ -67,7 +67,7 @@ class Looked:
 class SourceWindow:
     """What one source has given so far, without its features.
 
-    `look` may be called in a thread of the source's own; everything else belongs to the executor's thread.
+    `prepare` may be called in a thread of the source's own; everything else belongs to the executor's thread.
 
     Args:
         index: which of the executor's sources this is.
@@ -109,33 +109,33 @@ class SourceWindow:
         """The words of the last window."""
         return self._text.words
 
-    def look(self, hop: Hop, lazily: bool = False) -> Looked:
+    def prepare(self, hop: Hop, lazily: bool = False) -> PreparedHop:
         """Find the faces of a hop and cut its sound; `lazily` looks at frames when they are taken, a few at a time."""
         watch, started_s = Stopwatch(), time.perf_counter()
         left = apply_drops(hop, self.source.drops, self.manifest.audio.sample_rate_hz)
         crops = _timed(self._reader.crops(left.frames), watch, "face")
         segments = self._reader.segments(left.samples, left.end_s)
         taken = crops if lazily else iter(list(crops))
-        return Looked(hop.end_s, taken, segments, left.audio_fault, watch, started_s, left.losses, left.words)
+        return PreparedHop(hop.end_s, taken, segments, left.audio_fault, watch, started_s, left.losses, left.words)
 
-    def works(self, looked: Looked, fuse: bool = True) -> Iterator[Work]:
+    def works(self, prepared: PreparedHop, fuse: bool = True) -> Iterator[Work]:
         """What a hop asks for: encoder calls of at most MAX_BATCH inputs, and last a whole one with the window.
 
         The last is made only when all before it were taken: presence is what the hop's own data say.
         """
-        end_s = looked.end_s
-        frames = self._seen(looked)
-        while len(frames) >= MAX_BATCH and (more := self._seen(looked)):
+        end_s = prepared.end_s
+        frames = self._seen(prepared)
+        while len(frames) >= MAX_BATCH and (more := self._seen(prepared)):
             yield self._frames_work(frames)
             frames = more
-        segments = self._heard(looked)
+        segments = self._heard(prepared)
         while len(segments) > MAX_BATCH:
             yield Work(self.index, sounds=self._sounds(segments[:MAX_BATCH]), fuse=False)
             segments = segments[MAX_BATCH:]
         seen, sounds = self._frames_work(frames), self._sounds(segments)
-        self._words += words_after_drops(looked.words, self.source.drops)
+        self._words += words_after_drops(prepared.words, self.source.drops)
         for m in MODALITIES:
-            if reason := looked.losses.get(m):
+            if reason := prepared.losses.get(m):
                 self._presence[m].lose(end_s, reason)
                 self._gone.add(m)
             elif m in self._gone:
@@ -143,7 +143,7 @@ class SourceWindow:
                 self._presence[m].suspect("connected, and nothing usable has come yet")
             if drop := dropped_at(self.source.drops, m, end_s):
                 self._presence[m].lose(end_s, f"dropped by --drop {drop}")
-        ids = self._new_ids(end_s) if fuse and "text" not in looked.losses else None
+        ids = self._new_ids(end_s) if fuse and "text" not in prepared.losses else None
         window = self.window(end_s) if fuse else {}
         if fuse and "vision" not in window:
             self._reader.face = None
@@ -208,13 +208,13 @@ class SourceWindow:
             backend=backend,
         )
 
-    def _seen(self, looked: Looked) -> list[tuple[float, Array]]:
+    def _seen(self, prepared: PreparedHop) -> list[tuple[float, Array]]:
         """The times and faces of the next frames, at most a batch of them; what they tell of the picture is noted.
 
         None where the picture is known to be gone by now: its encoder need not run.
         """
         found: list[tuple[float, Array]] = []
-        for crop in looked.crops if "vision" not in looked.losses else ():
+        for crop in prepared.crops if "vision" not in prepared.losses else ():
             if crop.pixels is None:
                 self._presence["vision"].suspect("no face in view")
                 continue
@@ -228,23 +228,23 @@ class SourceWindow:
         rows = self._rings["vision"].push(np.array([time_s for time_s, _ in frames]))
         return Work(self.index, [pixels for _, pixels in frames], rows, fuse=False)
 
-    def _heard(self, looked: Looked) -> list[Segment]:
-        if "audio" in looked.losses:
+    def _heard(self, prepared: PreparedHop) -> list[Segment]:
+        if "audio" in prepared.losses:
             return []
-        if looked.audio_fault:
-            self._presence["audio"].suspect(looked.audio_fault)
-        for segment in looked.segments:
+        if prepared.audio_fault:
+            self._presence["audio"].suspect(prepared.audio_fault)
+        for segment in prepared.segments:
             self._presence["audio"].arrive(segment.end_s)
-        return looked.segments
+        return prepared.segments
 
-    def _sounds(self, segments: list[Segment]) -> list[Sound]:
+    def _sounds(self, segments: list[Segment]) -> list[SoundChunk]:
         sounds = []
         for segment in segments:
             samples = len(segment.samples)
             kept = self._rings["audio"].push(step_times(segment, self._steps.kept(samples)))
             rows = np.full(self._steps.encoded(samples), -1, np.int32)
             rows[-len(kept) :] = kept
-            sounds.append(Sound(segment.samples, rows))
+            sounds.append(SoundChunk(segment.samples, rows))
         return sounds
 
     def _new_ids(self, end_s: float) -> Array | None:

@@ -89,11 +89,11 @@ def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Pat
     described = [Source("whole", words), Source("blind", words, (Drop("vision", 0.0, 99.0),))]
     with Fleet(engines, described) as fleet:
         together = [
-            fleet.predict({index: fleet.look(index, hop) for index in range(2)}) for hop in hops_of(demo_video, 8)
+            fleet.predict({index: fleet.prepare(index, hop) for index in range(2)}) for hop in hops_of(demo_video, 8)
         ]
     for index, source in enumerate(described):
         with Fleet(engines, [source]) as alone:
-            single = [alone.predict({0: alone.look(0, hop)})[0] for hop in hops_of(demo_video, 8)]
+            single = [alone.predict({0: alone.prepare(0, hop)})[0] for hop in hops_of(demo_video, 8)]
         for both, one in zip(together, single, strict=True):
             assert both[index].presence == one.presence
             assert_close(list(both[index].intensities.values()), list(one.intensities.values()), 2e-6)  # noqa: F405
@@ -126,12 +126,12 @@ def test_a_source_that_had_no_hop_when_the_device_was_lost_gets_its_words_back(
     hops = list(hops_of(demo_video, 8))
     with Fleet(engines, [Source("a", words), Source("b", words)]) as fleet:
         for hop in hops[:4]:
-            fleet.predict({i: fleet.look(i, hop) for i in range(2)})
+            fleet.predict({i: fleet.prepare(i, hop) for i in range(2)})
         device.broken = True
-        fleet.predict({0: fleet.look(0, hops[4])})
+        fleet.predict({0: fleet.prepare(0, hops[4])})
         device.broken = False
         assert len(fleet.features(1, "vision", hops[4].end_s)) == 0
-        together = [fleet.predict({i: fleet.look(i, hop) for i in range(2)}) for hop in hops[4:]][-1]
+        together = [fleet.predict({i: fleet.prepare(i, hop) for i in range(2)}) for hop in hops[4:]][-1]
         for m in ("text", "audio"):
             mine, theirs = (fleet.features(i, m, hops[-1].end_s) for i in range(2))
             assert_close(mine[-5:], theirs[-5:], 1e-6)  # noqa: F405

@@ -30,9 +30,9 @@ from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.tensorrt.gpu import Binding, Gpu, open_engine, open_gpu
-from taemi_edge.runtime.tensorrt.graphs import DriverMarks, Graph, PycudaMarks, load_driver
+from taemi_edge.runtime.tensorrt.graphs import DriverMarks, CapturedGraph, PycudaMarks, load_driver
 from taemi_edge.runtime.tensorrt.staging import Packed, Staged
-from taemi_edge.runtime.work import Done, Layout, Sound, Stopwatch, Work, require_finite
+from taemi_edge.runtime.work import WorkResult, Layout, SoundChunk, Stopwatch, Work, require_finite
 
 #: Batches are padded up to one of these, which bounds how many graphs there can be.
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -62,7 +62,7 @@ class _Call:
     """One call to the device: what of the works goes in together."""
 
     frames: list[tuple[int, Array, int]] = field(default_factory=list)
-    sounds: list[tuple[int, Sound]] = field(default_factory=list)
+    sounds: list[tuple[int, SoundChunk]] = field(default_factory=list)
     texts: list[tuple[int, Array]] = field(default_factory=list)
     windows: Sequence[Work] = ()
 
@@ -93,7 +93,7 @@ class TrtExecutor:
         self.counters = Counters()
         #: Set it to False to run the same calls without graphs.
         self.replaying = True
-        self._graphs: dict[Case, Graph] = {}
+        self._graphs: dict[Case, CapturedGraph] = {}
         self._seen_once: set[Case] = set()
         self._bindings: dict[tuple[object, ...], Binding] = {}
         self._marks: DriverMarks | PycudaMarks | None = None
@@ -127,7 +127,7 @@ class TrtExecutor:
         """Whether the GPU reads the host's own memory."""
         return self._pixels.mapped
 
-    def execute(self, works: Sequence[Work]) -> list[Done]:
+    def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         watch = Stopwatch()
         faults = np.zeros((len(MODALITIES), self._layout.sources), np.int32)
         for call in self._calls(works):
@@ -141,7 +141,7 @@ class TrtExecutor:
             intensities = None
             if work.fuse and not bad:
                 intensities = require_finite(self._intensities.host[work.source].copy())
-            done.append(Done(intensities, watch.total_ms, bad))
+            done.append(WorkResult(intensities, watch.total_ms, bad))
         return done
 
     def features(self, source: int, modality: Modality, rows: Array) -> Array:
@@ -212,11 +212,11 @@ class TrtExecutor:
             self._gpu.stream.synchronize()
         self._replayed = graph is not None
 
-    def _capture(self, case: Case) -> Graph | None:
+    def _capture(self, case: Case) -> CapturedGraph | None:
         if self._driver is None or len(self._graphs) >= MAX_GRAPHS:
             return None
         with self._gpu.errors("capturing a graph"):
-            self._graphs[case] = Graph(self._driver, self._gpu.stream, lambda: self._enqueue(case, capturing=True))
+            self._graphs[case] = CapturedGraph(self._driver, self._gpu.stream, lambda: self._enqueue(case, capturing=True))
         return self._graphs[case]
 
     def _enqueue(self, case: Case, capturing: bool) -> None:
@@ -296,7 +296,7 @@ class TrtExecutor:
         frames = padded(len(call.frames), self._most["vision"])
         return Case(frames, audio, text, live)
 
-    def _fill_sounds(self, sounds: list[tuple[int, Sound]]) -> tuple[int, int]:
+    def _fill_sounds(self, sounds: list[tuple[int, SoundChunk]]) -> tuple[int, int]:
         if not sounds:
             return 0, 0
         samples = len(sounds[0][1].samples)

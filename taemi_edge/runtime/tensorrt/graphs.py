@@ -24,7 +24,7 @@ def load_driver() -> tuple[Any, str]:
     return None, f"cuda-bindings cannot be loaded ({problems[0]}): run `pip install 'taemi-edge[tensorrt]'`"
 
 
-class Graph:
+class CapturedGraph:
     """What was captured, ready to be replayed on the same stream."""
 
     def __init__(self, driver: Any, stream: Any, enqueue: Callable[[], None]) -> None:
