@@ -137,7 +137,7 @@ def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, 
 
 def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, executor):
     window = Feeds(engines).window()
-    most = executor._most["vision"]
+    most = executor._layout.most["vision"]
     frames = [window.pixels[i % len(window.pixels)] for i in range(most + 3)]
     rows = np.arange(len(frames), dtype=np.int32) % executor.capacity["vision"]
     executor.execute([Work(0, frames, rows, fuse=False)])

@@ -13,7 +13,8 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Array, Manifest, Modality
 from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
-from taemi_edge.runtime.tensorrt.graphs import DriverMarks, CapturedGraph, PycudaMarks, load_driver
+from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
+from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
 from taemi_edge.runtime.work import Executor, Layout, SoundChunk, Work
 
 
@@ -160,7 +161,8 @@ class _CapturedPart(Untold):
     """One engine on feeds that lie on the device; implements `Prepared`."""
 
     def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
-        from taemi_edge.runtime.tensorrt.gpu import open_engine, open_gpu
+        from taemi_edge.runtime.tensorrt.engine import open_engine
+        from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
         self._gpu = open_gpu(bundle)
         self._graph: CapturedGraph | None = None
