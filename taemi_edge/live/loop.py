@@ -21,7 +21,7 @@ from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.pipeline import Fleet
 from taemi_edge.runtime.prediction import Prediction
-from taemi_edge.runtime.window import PreparedHop
+from taemi_edge.runtime.prepared_hop import PreparedHop
 
 log = logging.getLogger("taemi_edge.live")
 

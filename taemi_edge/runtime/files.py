@@ -20,8 +20,9 @@ from taemi_edge.runtime.hop_groups import HopGrouper
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import PreparedHop, Source
+from taemi_edge.runtime.window import Source
 
 
 @dataclass(frozen=True)

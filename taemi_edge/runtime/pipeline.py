@@ -21,8 +21,9 @@ from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import PreparedHop, Source, SourceWindow
+from taemi_edge.runtime.window import Source, SourceWindow
 from taemi_edge.runtime.work import Executor, Layout, Work, WorkResult, merged
 
 
@@ -141,7 +142,7 @@ class Fleet:
             return self.executor.execute(works)
         except DeviceLostError as error:
             self._fall_back(error)
-            again = [self.windows[work.source].again(work, prepared[work.source].end_s) for work in works]
+            again = [self.windows[work.source].repeat(work, prepared[work.source].end_s) for work in works]
             for window in self.windows:
                 if window.index not in prepared:
                     window.forget()

@@ -104,7 +104,7 @@ def test_a_fleet_gives_what_its_sources_give_alone(tiny: Bundle, demo_video, dem
 def test_a_fleet_that_cannot_be_made_closes_its_executor(tiny: Bundle, monkeypatch):
     closed = []
     monkeypatch.setattr(HostExecutor, "close", lambda self: closed.append(self))
-    monkeypatch.setattr("taemi_edge.runtime.window.InputReader", lambda *_: 1 / 0)
+    monkeypatch.setattr("taemi_edge.runtime.kinds.video.CropReader", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Fleet(tiny, [Source()])
     assert len(closed) == 1
