@@ -71,7 +71,7 @@ def test_sound_that_overflows_is_a_loss_with_its_own_reason(tiny: Bundle, demo_v
     states = []
     with (
         MediaFile(demo_video, 16_000, 5.0) as media,
-        Pipeline(tiny, words=read_transcript(demo_vtt, None), threads=1) as pipeline,
+        Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline,
     ):
         for index, hop in zip(range(10), media.hops(0.5), strict=False):
             if index == 4:

@@ -74,7 +74,7 @@ def test_a_clip_gives_what_the_cpu_gives(engines: Bundle, tiny: Bundle, demo_vid
     lines = []
     for bundle in (engines, tiny):
         words, drops = read_transcript(demo_vtt, None), [Drop("vision", 2.0, 4.0)]
-        with Pipeline(bundle, words=words, drops=drops, threads=1) as pipeline:
+        with Pipeline(bundle, Source("", words, drops), threads=1) as pipeline:
             lines.append([pipeline.predict(hop) for hop in hops_of(demo_video)])
     assert lines[0][-1].backend == "tensorrt+graph"
     for ours, theirs in zip(*lines, strict=True):
@@ -102,7 +102,7 @@ def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Pat
 def test_a_lost_device_is_replaced_by_the_cpu(engines: Bundle, device, demo_video: Path, demo_vtt: Path):
     words, before = read_transcript(demo_vtt, None), device.contexts
     backends = []
-    with Pipeline(engines, words=words, threads=1) as pipeline:
+    with Pipeline(engines, Source(words=words), threads=1) as pipeline:
         for index, hop in enumerate(hops_of(demo_video)):
             device.broken = index == 6
             prediction = pipeline.predict(hop)
