@@ -36,6 +36,7 @@ from taemi_edge.parity.golden import demo_clip, load_cases, window_features
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.window import Source
 from taemi_edge.taemi.checkpoint import open_checkpoint
 from taemi_edge.taemi.exporting import export_checkpoint
 from taemi_edge.taemi.reference import Reference
@@ -129,7 +130,7 @@ def time_hops(bundle: Bundle, reference: Reference, clip: Path, transcript: Path
     words = read_transcript(transcript, None) if transcript else []
     with MediaFile(clip, 16_000, 5.0) as media:
         hops = list(media.hops(bundle.manifest.window.hop_s))
-    with Pipeline(bundle, words=words, threads=1) as pipeline:
+    with Pipeline(bundle, Source(words=words), threads=1) as pipeline:
         predictions = [pipeline.predict(hop) for hop in hops]
     full = [p for p in predictions if p.time_s >= bundle.manifest.window.length_s]
     encode_ms = median(p.latency_ms["total"] - p.latency_ms["face"] for p in full)
@@ -157,7 +158,7 @@ def own_time_share(predictions: list[Prediction]) -> float:
 
 def camera_dropped_ms(bundle: Bundle, hops: list[Hop]) -> float:
     """The most that vision and the face detector cost in a hop while the camera is dropped."""
-    with Pipeline(bundle, drops=[Drop("vision", 0.0, 1e6)], threads=1) as pipeline:
+    with Pipeline(bundle, Source(drops=[Drop("vision", 0.0, 1e6)]), threads=1) as pipeline:
         return max(p.latency_ms["vision"] + p.latency_ms["face"] for p in map(pipeline.predict, hops))
 
 

@@ -17,7 +17,7 @@ from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt import executor as trt_executor
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.tensorrt.graphs import load_driver
-from taemi_edge.runtime.work import Layout, Sound, Work
+from taemi_edge.runtime.work import Layout, SoundChunk, Work
 
 COMPLETE = PRESENCE_PATTERNS[0]
 
@@ -126,7 +126,7 @@ def test_mapped_and_copied_memory_give_the_same(engines: Bundle):
 def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, executor):
     prepared = repeated(engines, executor)
     good = prepared.works[0]
-    bad = Sound(np.full_like(good.sounds[0].samples, np.nan), good.sounds[0].rows)
+    bad = SoundChunk(np.full_like(good.sounds[0].samples, np.nan), good.sounds[0].rows)
     [done] = executor.execute([Work(0, sounds=[bad], window=good.window)])
     assert done.faults == {"audio"}
     assert done.intensities is None
@@ -137,7 +137,7 @@ def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, 
 
 def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, executor):
     window = Feeds(engines).window()
-    most = executor._most["vision"]
+    most = executor._layout.most["vision"]
     frames = [window.pixels[i % len(window.pixels)] for i in range(most + 3)]
     rows = np.arange(len(frames), dtype=np.int32) % executor.capacity["vision"]
     executor.execute([Work(0, frames, rows, fuse=False)])

@@ -23,6 +23,7 @@ from taemi_edge.errors import CorpusError, InputError, StoreError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.window import Source
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.media import damage_middle, tone, write_media
 from tests.test_corpus import ROW, write_labels
@@ -45,7 +46,7 @@ def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, 
     stored = dict(store.features([clip.id]))[clip.id]
     with (
         MediaFile(clip.video, 16_000, tiny.manifest.vision.frames_per_second) as media,
-        Pipeline(tiny, words=read_transcript(clip.transcript, None), window_s=60.0) as pipeline,
+        Pipeline(tiny, Source(words=read_transcript(clip.transcript, None)), window_s=60.0) as pipeline,
     ):
         for hop in media.hops(0.5):
             pipeline.predict(hop)

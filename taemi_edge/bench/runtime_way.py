@@ -13,8 +13,9 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Array, Manifest, Modality
 from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
-from taemi_edge.runtime.tensorrt.graphs import DriverMarks, Graph, PycudaMarks, load_driver
-from taemi_edge.runtime.work import Executor, Layout, Sound, Work
+from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
+from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
+from taemi_edge.runtime.work import Executor, Layout, SoundChunk, Work
 
 
 class RuntimeWay:
@@ -95,7 +96,7 @@ class RepeatedWindow:
         for index, chunk in enumerate(window.samples):
             rows = np.full(steps, -1, np.int32)
             rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
-            sounds.append(Sound(chunk, rows))
+            sounds.append(SoundChunk(chunk, rows))
         frames = len(window.pixels)
         pixel_rows = np.arange(frames, dtype=np.int32)
         every: dict[Modality, Array] = {
@@ -160,10 +161,11 @@ class _CapturedPart(Untold):
     """One engine on feeds that lie on the device; implements `Prepared`."""
 
     def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
-        from taemi_edge.runtime.tensorrt.gpu import open_engine, open_gpu
+        from taemi_edge.runtime.tensorrt.engine import open_engine
+        from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
         self._gpu = open_gpu(bundle)
-        self._graph: Graph | None = None
+        self._graph: CapturedGraph | None = None
         self._marks: DriverMarks | PycudaMarks | None = None
         try:
             [spec] = bundle.manifest.parts.of(part).outputs
@@ -180,7 +182,7 @@ class _CapturedPart(Untold):
             self._enqueue(False)
             self._gpu.stream.synchronize()
             if driver is not None:
-                self._graph = Graph(driver, self._gpu.stream, lambda: self._enqueue(True))
+                self._graph = CapturedGraph(driver, self._gpu.stream, lambda: self._enqueue(True))
         except BaseException:
             self.close()
             raise

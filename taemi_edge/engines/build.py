@@ -484,7 +484,8 @@ def _candidate(built: _Built, times: list[float] | None, kept: bool, reason: str
 def _opened(plan: _Plan, bundle: Bundle, built: list[_Built]) -> Iterator[Mapping[Precision, Session]]:
     """Candidates of one part, ready to run."""
     if plan.target.is_tensorrt:
-        from taemi_edge.runtime.tensorrt.gpu import EngineSession, Gpu
+        from taemi_edge.runtime.tensorrt.engine import EngineSession
+        from taemi_edge.runtime.tensorrt.gpu import Gpu
         from taemi_edge.runtime.tensorrt.library import load_library
 
         gpu = Gpu(load_library(plan.target.backend))

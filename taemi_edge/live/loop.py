@@ -21,7 +21,7 @@ from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.pipeline import Fleet
 from taemi_edge.runtime.prediction import Prediction
-from taemi_edge.runtime.window import Looked
+from taemi_edge.runtime.prepared_hop import PreparedHop
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -145,15 +145,15 @@ class LiveLoop:
             losses = self.sources[index].losses(made_s)
             self._change(partial(self.lamps.after_hop, prediction, losses))
 
-    def _look(self, index: int, hop: Hop) -> Looked:
+    def _look(self, index: int, hop: Hop) -> PreparedHop:
         """Find a source's faces; where that fails, its picture is lost and the others go on."""
         try:
-            return self.fleet.look(index, hop)
+            return self.fleet.prepare(index, hop)
         except Exception:  # whatever a strange frame sets off must not end a run of weeks
             self.counts.failed_looks += 1
             log.exception("%s: its hop could not be read", self.sources[index].name)
             losses = {**hop.losses, "vision": "its picture could not be read"}
-            return self.fleet.look(index, Hop(hop.end_s, losses=losses, words=hop.words))
+            return self.fleet.prepare(index, Hop(hop.end_s, losses=losses, words=hop.words))
 
     def _watch(self, over: threading.Event) -> None:
         """Notice losses between hops."""

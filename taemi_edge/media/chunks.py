@@ -1,4 +1,8 @@
-"""Cutting sound into chunks of a fixed grid, each with the context before it, and timing the steps they encode to."""
+"""Cuts sound into chunks on a fixed grid of time, each with the sound before it as context.
+
+An audio encoder gives several feature vectors (steps) for a chunk; `step_times` says when each of them is. Chunks lie
+on one grid, so that a file gives the same features whether it is read hop by hop or at once.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from taemi_edge.bundle.spec import Array, AudioSpec
+from taemi_edge.media.hops import Samples
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A chunk [start_s, end_s) with what context lies before it: float32 (samples,)."""
+    """A chunk of sound, with its context where that came.
+
+    Attributes:
+        start_s: where the chunk itself begins, in seconds; its context lies before.
+        end_s: where the chunk ends.
+        samples: the context and the chunk, float32 (samples,).
+        chunk_samples: how many of the samples, at their end, are the chunk itself.
+    """
 
     start_s: float
     end_s: float
     samples: Array
-    #: How many of the samples, at their end, are the chunk itself.
     chunk_samples: int
 
 
 class AudioChunker:
-    """Samples in, whole chunks of a fixed grid out, each with its context; gaps make a chunk unusable, not shorter.
+    """Collects samples and gives whole chunks; a gap makes a chunk unusable, not shorter.
 
-    A chunk counts when at least 90 % of its samples came; the rest is silence. Its context is used only if that came.
+    A chunk counts when at least 90 % of its samples came; the rest is silence. Its context is used only if that came
+    completely.
 
     Args:
+        spec: the sample rate, and the lengths of a chunk and its context.
         patience_s: how long an incomplete chunk is waited for, since live sound arrives late.
     """
 
@@ -43,7 +56,14 @@ class AudioChunker:
         self._came = np.zeros(0, np.bool_)
 
     def push(self, time_s: float, values: Array) -> None:
-        """Lay samples where their time says; what overlaps earlier ones replaces them, what is too old is dropped."""
+        """Add samples at their time.
+
+        They replace earlier samples of the same time; samples that are too old are dropped.
+
+        Args:
+            time_s: the time of the first sample.
+            values: float32 (samples,).
+        """
         start = round(time_s * self._rate_hz) - self._first
         if start < 0:
             values, start = values[-start:], 0
@@ -53,6 +73,12 @@ class AudioChunker:
             self._came = np.concatenate([self._came, np.zeros(missing, np.bool_)])
         self._values[start : start + len(values)] = values
         self._came[start : start + len(values)] = True
+
+    def cut(self, samples: Iterable[Samples], end_s: float) -> list[Segment]:
+        """Add all pieces of sound, then take the whole chunks up to `end_s`."""
+        for piece in samples:
+            self.push(piece.time_s, piece.values)
+        return self.take(end_s)
 
     def take(self, end_s: float) -> list[Segment]:
         """The usable chunks that end by `end_s` and were not taken before."""
@@ -93,24 +119,36 @@ MAX_BATCH = 16
 
 
 def trim_context(segment: Segment, encoded: Array) -> tuple[Array, Array]:
-    """The times (T,) and features (T, D) of the chunk itself, without those of the context before it."""
+    """The times (T,) and features (T, D) of a chunk, without those of its context.
+
+    Args:
+        encoded: what the encoder gave for the chunk and its context, (steps, D).
+    """
     steps = kept_steps(segment.chunk_samples, len(segment.samples), len(encoded))
     return step_times(segment, steps), encoded[-steps:]
 
 
 def step_times(segment: Segment, steps: int) -> Array:
-    """The times (T,) of a chunk's own steps, evenly over it."""
+    """The times (steps,) in seconds of a chunk's own steps, spread evenly over it.
+
+    >>> step_times(Segment(1.0, 2.0, np.zeros(8, np.float32), 8), 4).tolist()
+    [1.25, 1.5, 1.75, 2.0]
+    """
     times_s: Array = segment.start_s + (segment.end_s - segment.start_s) * (np.arange(steps) + 1) / steps
     return times_s
 
 
 def kept_steps(chunk_samples: int, samples: int, encoded_steps: int) -> int:
-    """How many of the last steps of `samples` that were encoded are the chunk's own."""
+    """How many of an encoder's steps, at their end, belong to the chunk and not to its context.
+
+    >>> kept_steps(chunk_samples=8_000, samples=16_000, encoded_steps=50)
+    25
+    """
     return max(1, round(encoded_steps * chunk_samples / samples))
 
 
 def of_equal_length(segments: Iterable[Segment]) -> list[list[Segment]]:
-    """Neighbours of one length, in batches: a batch has one shape, and times stay in order."""
+    """Put neighbours of equal length into batches of at most `MAX_BATCH`, in the order of time."""
     batches: list[list[Segment]] = []
     for segment in segments:
         fits = batches and len(batches[-1]) < MAX_BATCH and len(batches[-1][0].samples) == len(segment.samples)

@@ -1,4 +1,7 @@
-"""What a source gives: frames, samples and words of a hop; decoded sound is placed where its timestamps say."""
+"""The pieces that a source is read in: frames, samples, and the hop that holds those of a short time.
+
+`AudioPlacer` puts decoded sound where its timestamps say. `FrameGrid` chooses which frames are looked at.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,25 @@ _EPSILON_S = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture at `time_s`; `image` is decoded to upright RGB, uint8 (H, W, 3), when first asked for."""
+    """A picture of a video.
+
+    Attributes:
+        time_s: when it was taken, in seconds on the source's clock.
+        picture: RGB pixels, uint8 (H, W, 3), or PyAV's decoded frame.
+
+    Example:
+        >>> Frame(0.04, np.zeros((240, 320, 3), np.uint8)).image.shape
+        (240, 320, 3)
+    """
 
     time_s: float
     picture: Any
 
     @cached_property
     def image(self) -> Array:
+        """The picture as upright RGB, uint8 (H, W, 3); converted when it is first read."""
+        if isinstance(self.picture, np.ndarray):
+            return np.ascontiguousarray(self.picture)
         # by default each frame's conversion starts threads of its own, which takes twenty times as long
         pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
         turns = round(getattr(self.picture, "rotation", 0) / 90) % 4
@@ -34,7 +49,12 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Mono PCM, float32 (n,) in [-1, 1], whose first sample belongs to `time_s`."""
+    """A piece of mono sound.
+
+    Attributes:
+        time_s: the time of the first sample, in seconds on the source's clock.
+        values: float32 (n,) in [-1, 1].
+    """
 
     time_s: float
     values: Array
@@ -42,26 +62,36 @@ class Samples:
 
 @dataclass
 class Hop:
-    """What a source gave up to `end_s`: since the last hop, in the order of time."""
+    """The data of a source since its last hop, in the order of time.
+
+    Attributes:
+        end_s: where the hop ends, in seconds on the source's clock.
+        frames: its pictures.
+        samples: its sound.
+        audio_fault: why some of its sound could not be used, such as NaN; None where all could.
+        losses: streams that are known to be gone at its end, each with the reason: they are missing without waiting.
+        words: words that were recognised since the last hop.
+    """
 
     end_s: float
     frames: list[Frame] = field(default_factory=list)
     samples: list[Samples] = field(default_factory=list)
-    #: Why sound of this hop could not be used (NaN), if so.
     audio_fault: str | None = None
-    #: Streams that are known to be gone at its end, each with why: they are missing without waiting.
     losses: dict[Modality, str] = field(default_factory=dict)
-    #: Words that came to be known since the last hop, in the order of time.
     words: tuple[Word, ...] = ()
 
 
 def is_finite(sound: Any) -> bool:
-    """Whether a decoded audio frame holds numbers alone; only floating-point formats can hold others."""
+    """Whether PyAV's audio frame holds neither NaN nor infinity; only floating-point formats can hold them."""
     return not sound.format.name.startswith(("flt", "dbl")) or bool(np.isfinite(sound.to_ndarray()).all())
 
 
 class AudioPlacer:
-    """Decoded sound in, mono samples of one rate out, each where its timestamp says."""
+    """Resamples decoded sound to mono at one rate, and places it where its timestamps say.
+
+    Args:
+        rate_hz: the rate of the samples that it gives.
+    """
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
@@ -73,10 +103,16 @@ class AudioPlacer:
 
     @property
     def until_s(self) -> float:
-        """Where the samples given so far end."""
+        """The time at which the samples given so far end, in seconds."""
         return self._run_start_s + self._given / self._rate_hz
 
     def place(self, sound: Any, time_s: float | None) -> list[Samples]:
+        """Resample a piece of sound; the resampler may hold some of it back until the next call.
+
+        Args:
+            sound: PyAV's audio frame.
+            time_s: the time of its first sample; None where it has none, and then it follows what came before.
+        """
         expected_s = self._run_start_s + self._taken_s
         setup = (sound.format.name, sound.layout.name, sound.sample_rate)
         before: list[Samples] = []
@@ -91,14 +127,14 @@ class AudioPlacer:
         return before + self._give(self._resampler.resample(sound))
 
     def finish(self) -> list[Samples]:
-        """Flush what the resampler holds back; the next sound starts a new run."""
+        """Give what the resampler still holds back; the next sound is placed anew."""
         rest = self._give(self._resampler.resample(None)) if self._resampler is not None else []
         self._run_start_s, self._given, self._taken_s = self.until_s, 0, 0.0
         self._resampler = None
         return rest
 
     def skip_to(self, time_s: float) -> None:
-        """Leave a gap: what follows starts at `time_s`."""
+        """Leave a gap: the next sound without a time starts at `time_s`."""
         self._run_start_s, self._given, self._taken_s = time_s, 0, 0.0
 
     def _give(self, resampled: list[Any]) -> list[Samples]:
@@ -111,13 +147,22 @@ class AudioPlacer:
 
 
 class FrameGrid:
-    """Chooses the first frame of each 1 / `frames_per_second` slot: from timestamps alone, so the same in any run."""
+    """Chooses the first frame of each slot of 1 / `frames_per_second` seconds.
+
+    The choice depends on timestamps alone, so that it is the same whether a clip is streamed or read at once.
+
+    Example:
+        >>> grid = FrameGrid(5.0)
+        >>> [time_s for time_s in (0.0, 0.08, 0.16, 0.24, 0.4) if grid.wants(time_s)]
+        [0.0, 0.24, 0.4]
+    """
 
     def __init__(self, frames_per_second: float) -> None:
         self._rate = frames_per_second
         self._last_slot = -1
 
     def wants(self, time_s: float) -> bool:
+        """Whether the frame at `time_s` is the first of its slot; times must be in order."""
         slot = int(np.floor(max(0.0, time_s) * self._rate + _EPSILON_S))
         if slot <= self._last_slot:
             return False

@@ -1,7 +1,7 @@
-"""Hops in, what the encoders take out: face crops on the frame grid and chunks of sound with their context.
+"""Makes the encoders' inputs from decoded media: face crops on a frame grid, and chunks of sound with their context.
 
-The pipeline, `extract` and end-to-end training all read media through this one class, so that a clip gives the same
-inputs whether it is streamed hop by hop or read at once.
+The pipeline, feature extraction and end-to-end training read media through these classes, so that a clip gives the same
+inputs whether it is streamed hop by hop or read at once. `encode_crops` and `encode_segments` run an encoder on them.
 """
 
 from __future__ import annotations
@@ -11,32 +11,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 
 from taemi_edge.bundle.spec import Array, AudioSpec, VisionSpec
-from taemi_edge.media.chunks import (
-    MAX_BATCH,
-    AudioChunker,
-    Segment,
-    of_equal_length,
-    trim_context,
-)
+from taemi_edge.media.chunks import MAX_BATCH, AudioChunker, Segment, of_equal_length, trim_context
 from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_face
 from taemi_edge.media.hops import Frame, FrameGrid, Samples
 
-#: Runs one part: feeds by name in, outputs by name out.
+#: Runs one part of a bundle: takes arrays by the names of its inputs, and gives arrays by the names of its outputs.
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
-class InputReader:
-    """Finds faces and cuts sound for one stream; `face` is the last one found, for those who draw it."""
+class CropReader:
+    """Finds faces in the frames of one video and crops them.
 
-    def __init__(self, vision: VisionSpec, audio: AudioSpec, patience_s: float = 0.0) -> None:
+    Args:
+        spec: the size of the crops, and how many frames a second are looked at.
+
+    Attributes:
+        face: the face that was found last, for callers that draw it; None where the last frame had none.
+    """
+
+    def __init__(self, spec: VisionSpec) -> None:
         self.face: Face | None = None
-        self._size_hw = vision.size_hw
-        self._grid = FrameGrid(vision.frames_per_second)
+        self._size_hw = spec.size_hw
+        self._grid = FrameGrid(spec.frames_per_second)
         self._tracker = FaceTracker(FaceDetector())
-        self._chunker = AudioChunker(audio, patience_s)
 
     def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
-        """The frames that lie on the grid, each with its face."""
+        """The crops of the frames that lie on the grid; a face is searched when its crop is taken.
+
+        Args:
+            frames: in the order of time, after those of earlier calls.
+        """
         for frame in frames:
             if not self._grid.wants(frame.time_s):
                 continue
@@ -44,15 +48,38 @@ class InputReader:
             pixels = None if self.face is None else crop_face(frame.image, self.face, self._size_hw)
             yield FaceCrop(frame.time_s, pixels)
 
+
+class InputReader:
+    """Makes face crops and chunks of sound from one clip.
+
+    Args:
+        vision: what the vision encoder takes.
+        audio: what the audio encoder takes.
+    """
+
+    def __init__(self, vision: VisionSpec, audio: AudioSpec) -> None:
+        self._reader = CropReader(vision)
+        self._chunker = AudioChunker(audio)
+
+    def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
+        """The frames that lie on the grid, each with its face; see `CropReader.crops`."""
+        return self._reader.crops(frames)
+
     def segments(self, samples: Iterable[Samples], end_s: float) -> list[Segment]:
         """The whole chunks of sound up to `end_s` that were not given before."""
-        for piece in samples:
-            self._chunker.push(piece.time_s, piece.values)
-        return self._chunker.take(end_s)
+        return self._chunker.cut(samples, end_s)
 
 
 def encode_crops(run: Run, crops: Iterable[FaceCrop]) -> tuple[Array, Array]:
-    """The times (T,) and features (T, D) of the crops that hold a face; both empty where none does."""
+    """Encode the crops that hold a face.
+
+    Args:
+        run: runs the vision encoder.
+        crops: in the order of time.
+
+    Returns:
+        The times (T,) in seconds and the features, float32 (T, D); both are empty where no crop holds a face.
+    """
     seen = [(crop.time_s, crop.pixels) for crop in crops if crop.pixels is not None]
     features = [
         run({"pixels": np.stack([pixels for _, pixels in seen[at : at + MAX_BATCH]])})["features"]
@@ -62,7 +89,15 @@ def encode_crops(run: Run, crops: Iterable[FaceCrop]) -> tuple[Array, Array]:
 
 
 def encode_segments(run: Run, segments: Iterable[Segment]) -> tuple[Array, Array]:
-    """The times (T,) and features (T, D) of chunks of sound, their context cut away; both empty without any."""
+    """Encode chunks of sound, and cut away the features of their context.
+
+    Args:
+        run: runs the audio encoder.
+        segments: in the order of time.
+
+    Returns:
+        The times (T,) in seconds and the features, float32 (T, D); both are empty where there is no chunk.
+    """
     times_s: list[Array] = []
     features: list[Array] = []
     for batch in of_equal_length(segments):

@@ -1,4 +1,7 @@
-"""A bundle and a file in; JSON lines, an annotated video and a timeline out."""
+"""Runs a bundle over media files: writes predictions as JSON lines and, where wanted, an annotated video.
+
+`run_file` runs one file. `run_together` runs several side by side, so that they share each call of the encoders.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,34 @@ from taemi_edge.media.rehearsed_losses import Drop, words_after_drops
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
-from taemi_edge.runtime.hop_groups import Gatherer
+from taemi_edge.runtime.hop_groups import HopGrouper
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import Looked, Source
+from taemi_edge.runtime.window import Source
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a file; the window and the hop are the bundle's own by default."""
+    """How to run files.
+
+    Attributes:
+        transcript: a file with the words and their times.
+        asr: recognise the words from the sound instead.
+        asr_model: the model for that; see `taemi_edge.media.recognition.transcribe`.
+        window_s: how far back a prediction looks, in seconds; the bundle's own by default.
+        hop_s: how often a prediction is made, in seconds; the bundle's own by default.
+        drops: losses to rehearse.
+        annotate: where to write an annotated video, .mp4 or .mkv.
+        device: where to run; by default what the bundle was built for.
+        threads: for ONNX Runtime, 0 for as many as there are cores.
+        deadline_s: how long the first of several sources waits for the others' hops.
+
+    Raises:
+        UsageError: a value that is out of range, or two options that exclude each other.
+    """
 
     transcript: Path | None = None
     asr: bool = False
@@ -37,7 +57,6 @@ class RunOptions:
     annotate: Path | None = None
     device: Device | None = None
     threads: int = 0
-    #: How long the first of several sources waits for the others' hops.
     deadline_s: float = 0.05
 
     def __post_init__(self) -> None:
@@ -54,19 +73,48 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """What a run did."""
+    """What a run over one file did.
+
+    Attributes:
+        predictions: all of them, in the order of time.
+        media_s: how much of the file they cover, in seconds.
+        wall_s: how long the run took, in seconds.
+        damaged_packets: how many packets could not be decoded.
+        lost: why the device was given up on the way; None where it was not.
+    """
 
     predictions: list[Prediction] = field(default_factory=list)
     media_s: float = 0.0
     wall_s: float = 0.0
     damaged_packets: int = 0
-    #: Why the device was given up on the way; None where it was not.
     lost: str | None = None
 
     @property
     def real_time_factor(self) -> float:
         """Seconds of work for each second of media; below 1 is faster than live."""
         return self.wall_s / self.media_s if self.media_s else 0.0
+
+
+@dataclass
+class FleetSummary:
+    """What a run over several files did.
+
+    Attributes:
+        sources: what the run did over each file.
+        calls: how many groups of hops were run.
+        wall_s: how long the run took, in seconds.
+        lost: why the device was given up on the way; None where it was not.
+    """
+
+    sources: dict[Path, RunSummary]
+    calls: int = 0
+    wall_s: float = 0.0
+    lost: str | None = None
+
+    @property
+    def predictions(self) -> int:
+        """How many predictions were made in all."""
+        return sum(len(summary.predictions) for summary in self.sources.values())
 
 
 def run_file(
@@ -78,71 +126,45 @@ def run_file(
 ) -> RunSummary:
     """Run a bundle over a media file and write what the options ask for.
 
+    Args:
+        bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
+        source: the media file.
+        lines: where predictions are written.
+        progress: counts the seconds of media that were run.
+
     Raises:
         MediaError: the file cannot be read, or is shorter than a hop: nothing is written then.
-        TranscriptError, UsageError, BackendError, OutputError: see there.
+        TranscriptError: the transcript cannot be read.
+        UsageError: options that do not fit the file, or a device that is not there.
+        BackendError: the device failed.
+        OutputError: a file cannot be written.
 
     Example:
-        >>> bundle = open_bundle(Path("export/taemi-mobile"))                       # doctest: +SKIP
-        >>> with JsonLines(Path("predictions.jsonl")) as lines:                     # doctest: +SKIP
-        ...     summary = run_file(bundle, Path("talk.mp4"), RunOptions(), lines)
-        >>> summary.predictions[-1].presence["audio"]                               # doctest: +SKIP
-        'live'
+        Run a file and write its predictions:
+
+            with JsonLines(Path("predictions.jsonl")) as lines:
+                summary = run_file(open_bundle(Path("export/taemi-mobile")), Path("talk.mp4"), RunOptions(), lines)
     """
     started = time.perf_counter()
     _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})
-    manifest = bundle.manifest
     window_s, hop_s = _window_and_hop(bundle, options)
-    summary = RunSummary()
+    rate = None if options.annotate else bundle.manifest.vision.frames_per_second
     with ExitStack() as stack:
-        rate = None if options.annotate else manifest.vision.frames_per_second
-        media = stack.enter_context(MediaFile(source, manifest.audio.sample_rate_hz, rate))
-        words = _words(source, media, options, progress)
+        media = stack.enter_context(MediaFile(source, bundle.manifest.audio.sample_rate_hz, rate))
+        described = _described(source, media, options, progress)
         pipeline = stack.enter_context(
-            Pipeline(
-                bundle,
-                source.name,
-                device=options.device,
-                threads=options.threads,
-                window_s=window_s,
-                hop_s=hop_s,
-                words=words,
-                drops=options.drops,
-                absent=_absent(media, words, options),
-            )
+            Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        video = _annotated_video(stack, source, media, words, options)
-        last: Prediction | None = None
-        for hop in media.hops(hop_s):
-            face = pipeline.face
-            prediction = pipeline.predict(hop)
+        video = _annotated_video(stack, source, media, described.words, options)
+        predictions = []
+        for prediction in _predictions(pipeline, media, hop_s, video):
             lines.write(prediction.to_json())
-            if video:
-                video.add(hop.frames, hop.samples, last, face)
-            summary.predictions.append(last := prediction)
-            progress.count(hop.end_s, media.duration_s, "running")
-        rest = media.rest()
-        if video and last:
-            video.add(rest.frames, rest.samples, last, pipeline.face)
-        summary.damaged_packets, summary.lost = media.damaged_packets, pipeline.fleet.lost
-    if last is None:
+            predictions.append(prediction)
+            progress.count(prediction.time_s, media.duration_s, "running")
+    if not predictions:
         raise MediaError(_too_short(source, media, hop_s))
-    summary.media_s, summary.wall_s = last.time_s, time.perf_counter() - started
-    return summary
-
-
-@dataclass
-class FleetSummary:
-    """What a run of several sources did."""
-
-    sources: dict[Path, RunSummary]
-    calls: int = 0
-    wall_s: float = 0.0
-    lost: str | None = None
-
-    @property
-    def predictions(self) -> int:
-        return sum(len(summary.predictions) for summary in self.sources.values())
+    wall_s = time.perf_counter() - started
+    return RunSummary(predictions, predictions[-1].time_s, wall_s, media.damaged_packets, pipeline.fleet.lost)
 
 
 def run_together(
@@ -154,54 +176,100 @@ def run_together(
 ) -> FleetSummary:
     """Run a bundle over several media files side by side: hop by hop, their inputs share each call.
 
-    A file that ends or fails leaves the others to go on; what failed first is raised in the end.
+    A file that ends or fails leaves the others to go on; the first failure is raised in the end.
+
+    Args:
+        bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
+        sources: the media files.
+        lines: where predictions are written, each with the name of its source.
+        progress: counts the seconds of media that were run.
 
     Raises:
         MediaError: a file cannot be read, or is shorter than a hop.
-        TranscriptError, UsageError, BackendError, OutputError: see there.
+        TranscriptError, UsageError, BackendError, OutputError: see `run_file`.
     """
     started = time.perf_counter()
     window_s, hop_s = _window_and_hop(bundle, options)
-    manifest = bundle.manifest
     summary = FleetSummary({source: RunSummary() for source in sources})
     if len(summary.sources) < len(sources):
         raise UsageError("expected different sources, got one of them twice")
     with ExitStack() as stack:
-        medias, described = [], []
-        for source in sources:
-            _refuse_source_as_target(source, {"--output": lines.file})
-            media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
-            medias.append(stack.enter_context(media))
-            words = _words(source, media, options, progress)
-            described.append(Source(source.name, tuple(words), options.drops, _absent(media, words, options)))
+        medias, described = _open_all(stack, bundle, sources, options, lines, progress)
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        feeds = [_looked_at(fleet, index, media, hop_s) for index, media in enumerate(medias)]
-        gatherer = stack.enter_context(Gatherer(feeds, options.deadline_s))
+        feeds = [_prepared_hops(fleet, index, media, hop_s) for index, media in enumerate(medias)]
+        grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
         longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
-        for group in gatherer:
+        for group in grouper:
             for index, prediction in zip(sorted(group), fleet.predict(group), strict=True):
                 lines.write(prediction.to_json())
                 summary.sources[sources[index]].predictions.append(prediction)
             summary.calls += 1
-            progress.count(max(looked.end_s for looked in group.values()), longest_s or None, "running")
+            progress.count(max(prepared.end_s for prepared in group.values()), longest_s or None, "running")
         summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
         for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
-            if index in gatherer.errors:
-                raise gatherer.errors[index]
-            if not summary.sources[source].predictions:
-                raise MediaError(_too_short(source, media, hop_s))
-            one = summary.sources[source]
-            one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
-            one.damaged_packets = media.damaged_packets
+            if index in grouper.errors:
+                raise grouper.errors[index]
+            _complete(summary, source, media, hop_s)
     return summary
 
 
-def _looked_at(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[Looked]:
-    """One source's hops with their faces found: what its thread does."""
+def _predictions(
+    pipeline: Pipeline, media: MediaFile, hop_s: float, video: AnnotatedVideo | None
+) -> Iterator[Prediction]:
+    """A file's predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
+    last: Prediction | None = None
     for hop in media.hops(hop_s):
-        yield fleet.look(index, hop)
+        face = pipeline.face
+        prediction = pipeline.predict(hop)
+        yield prediction
+        if video:
+            video.add(hop.frames, hop.samples, last, face)
+        last = prediction
+    rest = media.rest()
+    if video and last:
+        video.add(rest.frames, rest.samples, last, pipeline.face)
+
+
+def _prepared_hops(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[PreparedHop]:
+    """One source's hops with their faces found; this runs in the source's own thread."""
+    for hop in media.hops(hop_s):
+        yield fleet.prepare(index, hop)
+
+
+def _open_all(
+    stack: ExitStack,
+    bundle: Bundle,
+    sources: Sequence[Path],
+    options: RunOptions,
+    lines: JsonLines,
+    progress: Progress,
+) -> tuple[list[MediaFile], list[Source]]:
+    """Open all files, and read or recognise their words; the stack closes the files."""
+    manifest = bundle.manifest
+    medias, described = [], []
+    for source in sources:
+        _refuse_source_as_target(source, {"--output": lines.file})
+        media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
+        medias.append(stack.enter_context(media))
+        described.append(_described(source, media, options, progress))
+    return medias, described
+
+
+def _complete(summary: FleetSummary, source: Path, media: MediaFile, hop_s: float) -> None:
+    """Fill in the figures of one of several files."""
+    one = summary.sources[source]
+    if not one.predictions:
+        raise MediaError(_too_short(source, media, hop_s))
+    one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
+    one.damaged_packets = media.damaged_packets
+
+
+def _described(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> Source:
+    """Describe a file to the runtime, with its words."""
+    words = _words(source, media, options, progress)
+    return Source(source.name, tuple(words), options.drops, _absent(media, words, options))
 
 
 def _words(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> list[Word]:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Gatherer(Generic[Item]):
+class HopGrouper(Generic[Item]):
     """Waits for all sources up to a deadline; a context manager that stops its threads.
 
     A source that fails ends; the others go on, and `errors` has what it raised.
@@ -21,8 +21,8 @@ class Gatherer(Generic[Item]):
         deadline_s: how long the first of a group waits for the others. A late item comes with the next group.
 
     Example:
-        >>> with Gatherer([iter("ab"), iter("x")], deadline_s=5.0) as gatherer:
-        ...     [dict(sorted(group.items())) for group in gatherer]
+        >>> with HopGrouper([iter("ab"), iter("x")], deadline_s=5.0) as grouper:
+        ...     [dict(sorted(group.items())) for group in grouper]
         [{0: 'a', 1: 'x'}, {0: 'b'}]
     """
 
@@ -50,7 +50,7 @@ class Gatherer(Generic[Item]):
                 return
             yield group
 
-    def __enter__(self) -> Gatherer[Item]:
+    def __enter__(self) -> HopGrouper[Item]:
         for thread in self._threads:
             thread.start()
         return self

@@ -1,13 +1,15 @@
-"""What hops ask for in, intensities out: encode what is new, keep features in rings, bind tokens, fuse.
+"""Runs hops through sessions that take and give numpy arrays, on a CPU or through CUDA.
 
-`HostExecutor` runs any `Sessions` and keeps features in numpy. Several sources share a call: their frames, their sound,
-their texts and their windows are batched. `taemi_edge.runtime.tensorrt.executor` does the same on a GPU.
+It encodes what is new, keeps features in rings in the host's memory, and runs the fusion head, with a missing-stream
+token where a stream is lost. Several sources share a call: their frames, sound, texts and windows are batched.
+`taemi_edge.runtime.tensorrt.executor` does the same on a GPU, where features stay on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,18 +19,27 @@ from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.sessions import Sessions
 from taemi_edge.runtime.work import (
-    Done,
     Layout,
     Stopwatch,
     Work,
+    WorkResult,
     as_slice,
     pad_texts,
     require_finite,
 )
 
+Item = TypeVar("Item")
+
 
 class HostExecutor:
-    """Implements `Executor` on sessions that take and give numpy arrays; owns them."""
+    """Implements `taemi_edge.runtime.work.Executor` on sessions; it owns the sessions and closes them.
+
+    Args:
+        bundle: the sessions' bundle.
+        layout: how many sources there are, and how long their windows are.
+        sessions: one for each part.
+        backend: what predictions say about where they were made.
+    """
 
     def __init__(self, bundle: Bundle, layout: Layout, sessions: Sessions, backend: str = "cpu") -> None:
         manifest = bundle.manifest
@@ -45,7 +56,7 @@ class HostExecutor:
     def backend(self) -> str:
         return self._backend
 
-    def execute(self, works: Sequence[Work]) -> list[Done]:
+    def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         watch = Stopwatch()
         faults: dict[int, set[Modality]] = {work.source: set() for work in works}
         self._encode_frames(works, watch, faults)
@@ -53,7 +64,9 @@ class HostExecutor:
         self._encode_texts(works, watch, faults)
         clean = [work for work in works if work.fuse and not faults[work.source]]
         intensities = dict(zip([w.source for w in clean], self._fuse(clean, watch), strict=True)) if clean else {}
-        return [Done(intensities.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works]
+        return [
+            WorkResult(intensities.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works
+        ]
 
     def features(self, source: int, modality: Modality, rows: Array) -> Array:
         copied: Array = self._rings[modality][source][rows]
@@ -101,9 +114,9 @@ class HostExecutor:
     def _keep(
         self, source: int, modality: Modality, rows: Array, features: Array, faults: dict[int, set[Modality]]
     ) -> None:
-        """Lay features (T, D) into their rows; what holds a NaN tells of itself and is not kept.
+        """Write features (T, D) to their rows of the ring; a NaN among them is a fault, and they are not kept then.
 
-        What has no row comes first: the context of a chunk, or what later rows of the same call overwrite.
+        Features without a row come first: those of a chunk's context, or those that later rows of the call overwrite.
         """
         first = int(np.count_nonzero(rows < 0))
         kept = features[first:]
@@ -122,7 +135,10 @@ class HostExecutor:
         return require_finite(intensities)
 
     def _window(self, modality: Modality, works: Sequence[Work]) -> tuple[Array, Array]:
-        """One stream of all works, (B, T, D) and its mask (B, T): a lost one is its token, shorter ones are padded."""
+        """One stream of all works, (B, T, D), and its mask, (B, T).
+
+        Where a work has lost the stream, its row holds the token; rows that are shorter than others are padded.
+        """
         ring, token = self._rings[modality], self._tokens[modality]
         if len(works) == 1:
             rows = works[0].window.get(modality)
@@ -139,6 +155,6 @@ class HostExecutor:
         return features, mask
 
 
-def _batches(items: list[tuple]) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
+def _batches(items: list[Item]) -> Iterator[list[Item]]:
     for at in range(0, len(items), MAX_BATCH):
         yield items[at : at + MAX_BATCH]

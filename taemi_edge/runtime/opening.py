@@ -41,7 +41,7 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0
     """
     device = require_device(bundle, device)
     if device == "tensorrt":
-        from taemi_edge.runtime.tensorrt.gpu import open_engines
+        from taemi_edge.runtime.tensorrt.engine import open_engines
 
         return open_engines(bundle)
     from taemi_edge.runtime.onnx_sessions import OrtSession, require_same_library

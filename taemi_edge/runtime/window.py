@@ -1,77 +1,68 @@
-"""One source's hops in, what is to be encoded and fused out: faces, chunks, words, presence and the window's rows.
+"""Keeps the state of one source from hop to hop, and says what each hop needs from the executor.
 
-Nothing is encoded here. What a window will hold is known beforehand, so that a whole hop is one call to the executor.
+The state is the presence of each stream and the rows where its features lie. Nothing is encoded here: what a window
+will hold is known before anything is encoded, so that a whole hop is one call to the executor.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import Any
 
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
-from taemi_edge.media.chunks import MAX_BATCH, Segment, step_times
-from taemi_edge.media.crops import Face, FaceCrop
+from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
-from taemi_edge.media.inputs import InputReader
 from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, words_after_drops
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
+from taemi_edge.runtime.kinds.audio import AudioStream
+from taemi_edge.runtime.kinds.text import TextStream
+from taemi_edge.runtime.kinds.video import VideoStream
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.presence import Presence, StreamPresence
-from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.work import Sound, Stopwatch, Work
-
-_EPSILON_S = 1e-6
+from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.runtime.work import Stopwatch, Work
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source as the runtime sees it.
+    """Describes a source to the runtime.
 
     Attributes:
         name: what predictions carry.
         words: what is said in it, in the order of time.
         drops: losses to rehearse.
-        absent: why a stream will never come ("the file has no audio stream"), by modality.
+        absent: why a stream will never come ("the file has no audio stream"), by stream.
         patience_s: how long sound that arrives late is waited for.
+
+    Example:
+        >>> Source("door camera", absent={"text": "no transcript was given"}).name
+        'door camera'
     """
 
     name: str = ""
-    words: tuple[Word, ...] = ()
-    drops: tuple[Drop, ...] = ()
+    words: Sequence[Word] = ()
+    drops: Sequence[Drop] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     patience_s: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Looked:
-    """A hop whose faces were found and whose sound was cut: what is costly and needs none of the source's state.
-
-    `crops` may still be looked at as they are taken. `watch` goes with the hop to its prediction, and `started_s`, on
-    `time.perf_counter`, is when it came.
-    """
-
-    end_s: float
-    crops: Iterator[FaceCrop]
-    segments: list[Segment]
-    audio_fault: str | None
-    watch: Stopwatch
-    started_s: float
-    losses: Mapping[Modality, str] = field(default_factory=dict)
-    words: tuple[Word, ...] = ()
-
-
 class SourceWindow:
-    """What one source has given so far, without its features.
+    """The window of one source: its streams, without their features.
 
-    `look` may be called in a thread of the source's own; everything else belongs to the executor's thread.
+    `prepare` may be called in a thread of the source's own; everything else belongs to the executor's thread.
 
     Args:
-        index: which of the executor's sources this is.
-        window_s: how far back a prediction looks.
+        manifest: of the bundle.
+        tokenizer_json: the content of the bundle's tokenizer.json.
+        source: which source this is.
+        index: the source's number in the executor.
+        window_s: how far back a prediction looks, in seconds.
+        capacity: how many rows the source has in the ring of each stream.
+        steps: how many feature vectors the audio encoder gives for a chunk.
     """
 
     def __init__(
@@ -85,16 +76,15 @@ class SourceWindow:
         steps: StepCounts,
     ) -> None:
         self.manifest, self.source, self.index, self.window_s = manifest, source, index, window_s
-        self._words = words_after_drops(source.words, source.drops)
-        self._presence = {
+        self.capacity = dict(capacity)
+        presence = {
             m: StreamPresence(manifest.presence_of(m), source.absent.get(m, "nothing received yet")) for m in MODALITIES
         }
-        self._reader = InputReader(manifest.vision, manifest.audio, source.patience_s)
-        self._rings = {m: RingIndex(capacity[m]) for m in ("vision", "audio")}
-        self.capacity, self._steps = dict(capacity), steps
-        self._tokenizer = WordTokenizer(tokenizer_json, manifest.text.max_tokens)
-        self._text = _Text()
-        self._newest_word_s = -1.0
+        self._video = VideoStream(manifest.vision, presence["vision"], capacity["vision"])
+        self._audio = AudioStream(manifest.audio, presence["audio"], capacity["audio"], steps, source.patience_s)
+        tokenizer = WordTokenizer(tokenizer_json, manifest.text.max_tokens)
+        self._text = TextStream(tokenizer, presence["text"], words_after_drops(source.words, source.drops))
+        self._presence = presence
         self._judged: dict[Modality, Presence] = {}
         #: Streams that were known to be gone at the last hop.
         self._gone: set[Modality] = set()
@@ -102,84 +92,74 @@ class SourceWindow:
     @property
     def face(self) -> Face | None:
         """The face that was last seen; None while the picture is missing."""
-        return self._reader.face
+        return self._video.face
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words of the last window."""
         return self._text.words
 
-    def look(self, hop: Hop, lazily: bool = False) -> Looked:
-        """Find the faces of a hop and cut its sound; `lazily` looks at frames when they are taken, a few at a time."""
+    def prepare(self, hop: Hop, lazily: bool = False) -> PreparedHop:
+        """Find the faces of a hop and cut its sound.
+
+        Args:
+            lazily: find a face only when its crop is taken, so that a long hop need not lie in memory as a whole.
+        """
         watch, started_s = Stopwatch(), time.perf_counter()
         left = apply_drops(hop, self.source.drops, self.manifest.audio.sample_rate_hz)
-        crops = _timed(self._reader.crops(left.frames), watch, "face")
-        segments = self._reader.segments(left.samples, left.end_s)
-        taken = crops if lazily else iter(list(crops))
-        return Looked(hop.end_s, taken, segments, left.audio_fault, watch, started_s, left.losses, left.words)
+        segments = self._audio.prepare(left.samples, left.end_s)
+        crops = self._video.prepare(left.frames, watch, lazily)
+        return PreparedHop(hop.end_s, crops, segments, left.audio_fault, watch, started_s, left.losses, left.words)
 
-    def works(self, looked: Looked, fuse: bool = True) -> Iterator[Work]:
-        """What a hop asks for: encoder calls of at most MAX_BATCH inputs, and last a whole one with the window.
+    def works(self, hop: PreparedHop, fuse: bool = True) -> Iterator[Work]:
+        """What a hop needs from the executor: encoder calls of at most MAX_BATCH inputs, and at last the window.
 
-        The last is made only when all before it were taken: presence is what the hop's own data say.
+        The last one is made only when all before it were taken: the hop's own data decide the presence of its streams.
         """
-        end_s = looked.end_s
-        frames = self._seen(looked)
-        while len(frames) >= MAX_BATCH and (more := self._seen(looked)):
-            yield self._frames_work(frames)
-            frames = more
-        segments = self._heard(looked)
-        while len(segments) > MAX_BATCH:
-            yield Work(self.index, sounds=self._sounds(segments[:MAX_BATCH]), fuse=False)
-            segments = segments[MAX_BATCH:]
-        seen, sounds = self._frames_work(frames), self._sounds(segments)
-        self._words += words_after_drops(looked.words, self.source.drops)
-        for m in MODALITIES:
-            if reason := looked.losses.get(m):
-                self._presence[m].lose(end_s, reason)
-                self._gone.add(m)
-            elif m in self._gone:
-                self._gone.discard(m)
-                self._presence[m].suspect("connected, and nothing usable has come yet")
-            if drop := dropped_at(self.source.drops, m, end_s):
-                self._presence[m].lose(end_s, f"dropped by --drop {drop}")
-        ids = self._new_ids(end_s) if fuse and "text" not in looked.losses else None
+        end_s = hop.end_s
+        faces = yield from self._early_works(self._video, hop)
+        segments = yield from self._early_works(self._audio, hop)
+        encoded = {**self._video.place(faces), **self._audio.place(segments)}
+        self._text.add(words_after_drops(hop.words, self.source.drops))
+        self._note_losses(hop)
+        ids = self._new_ids(hop) if fuse else None
         window = self.window(end_s) if fuse else {}
         if fuse and "vision" not in window:
-            self._reader.face = None
-        yield Work(self.index, seen.pixels, seen.pixel_rows, sounds, ids, window, fuse)
+            self._video.forget_face()
+        yield Work(self.index, **encoded, ids=ids, window=window, fuse=fuse)
 
-    def again(self, work: Work, end_s: float) -> Work:
-        """The same hop anew on a device that has no features of before: what it brought, and the text as a whole."""
-        self._rings["vision"].keep_only(work.pixel_rows)
-        self._rings["audio"].keep_only(np.concatenate([np.zeros(0, np.int32), *(sound.rows for sound in work.sounds)]))
-        ids = self._text.ids if len(self._text.ids) else None
-        return Work(self.index, work.pixels, work.pixel_rows, work.sounds, ids, self.window(end_s), work.fuse)
+    def repeat(self, work: Work, end_s: float) -> Work:
+        """The same hop for a device that has no earlier features: what the hop brought, and the text as a whole."""
+        self._video.keep_only(work)
+        self._audio.keep_only(work)
+        window = self.window(end_s)
+        return Work(self.index, work.pixels, work.pixel_rows, work.sounds, self._text.ids, window, work.fuse)
 
     def forget(self) -> None:
-        """All features are gone: the rings are empty, and the words are encoded again with the next hop."""
-        for ring in self._rings.values():
-            ring.keep_only(np.zeros(0, np.int32))
-        self._text = _Text()
+        """Forget all features: the rings are empty, and the words are encoded again with the next hop."""
+        self._video.forget()
+        self._audio.forget()
+        self._text.forget()
 
     def refuse(self, faults: Iterable[Modality], end_s: float) -> Work:
-        """Give up the streams whose features were no numbers; the window without them."""
+        """Give up the streams whose new features hold a NaN; returns the work for the window without them."""
         for m in faults:
             self._presence[m].lose(end_s, "NaN in its features")
             if m == "text":
-                self._text = _Text(self._text.words)
+                self._text.refuse()
             else:
-                self._rings[m].keep_only(np.zeros(0, np.int32))
+                (self._video if m == "vision" else self._audio).forget()
         return Work(self.index, window=self.window(end_s))
 
     def rows(self, modality: Modality, end_s: float) -> Array:
         """Where the features of the window that ends at `end_s` lie, (T,), T possibly 0."""
         if modality == "text":
-            return np.arange(len(self._text.ids))
-        return self._rings[modality].window(end_s - self.window_s, end_s)
+            return self._text.rows()
+        stream = self._video if modality == "vision" else self._audio
+        return stream.rows(end_s - self.window_s, end_s)
 
     def window(self, end_s: float) -> dict[Modality, Array]:
-        """The rows of every stream that may be used; one of which the window holds nothing is missing as well."""
+        """The rows of every stream that may be used; a stream of which the window holds nothing is missing as well."""
         window: dict[Modality, Array] = {}
         for m in MODALITIES:
             presence = self._presence[m].at(end_s)
@@ -191,7 +171,13 @@ class SourceWindow:
         return window
 
     def prediction(self, end_s: float, intensities: Array, watch: Stopwatch, backend: str) -> Prediction:
-        """The hop's line of output, with the presence that its window was made for."""
+        """The hop's prediction, with the presence of the streams when its window was made.
+
+        Args:
+            intensities: float32 (6,).
+            watch: the times of the hop's parts.
+            backend: where it was made.
+        """
         presence = self._judged
         age_s = {m: presence[m].age_s for m in MODALITIES}
         parts = (*MODALITIES, "fusion", "face", "total")
@@ -208,75 +194,32 @@ class SourceWindow:
             backend=backend,
         )
 
-    def _seen(self, looked: Looked) -> list[tuple[float, Array]]:
-        """The times and faces of the next frames, at most a batch of them; what they tell of the picture is noted.
+    def _early_works(self, stream: VideoStream | AudioStream, hop: PreparedHop) -> Generator[Work, None, Sequence[Any]]:
+        """Yield the work for all batches of a stream but the last, which is returned.
 
-        None where the picture is known to be gone by now: its encoder need not run.
+        A batch gets its rows just before it runs: a fault in one batch then clears no row of the next.
         """
-        found: list[tuple[float, Array]] = []
-        for crop in looked.crops if "vision" not in looked.losses else ():
-            if crop.pixels is None:
-                self._presence["vision"].suspect("no face in view")
-                continue
-            self._presence["vision"].arrive(crop.time_s)
-            found.append((crop.time_s, crop.pixels))
-            if len(found) == MAX_BATCH:
-                break
-        return found
+        held: Sequence[Any] = ()
+        for batch in stream.batches(hop):
+            if held:
+                yield Work(self.index, **stream.place(held), fuse=False)
+            held = batch
+        return held
 
-    def _frames_work(self, frames: list[tuple[float, Array]]) -> Work:
-        rows = self._rings["vision"].push(np.array([time_s for time_s, _ in frames]))
-        return Work(self.index, [pixels for _, pixels in frames], rows, fuse=False)
+    def _note_losses(self, hop: PreparedHop) -> None:
+        """Note the streams that are known to be gone, those that are back, and those that a rehearsed loss takes."""
+        for m, presence in self._presence.items():
+            if reason := hop.losses.get(m):
+                presence.lose(hop.end_s, reason)
+                self._gone.add(m)
+            elif m in self._gone:
+                self._gone.discard(m)
+                presence.suspect("connected, and nothing usable has come yet")
+            if drop := dropped_at(self.source.drops, m, hop.end_s):
+                presence.lose(hop.end_s, f"dropped by --drop {drop}")
 
-    def _heard(self, looked: Looked) -> list[Segment]:
-        if "audio" in looked.losses:
-            return []
-        if looked.audio_fault:
-            self._presence["audio"].suspect(looked.audio_fault)
-        for segment in looked.segments:
-            self._presence["audio"].arrive(segment.end_s)
-        return looked.segments
-
-    def _sounds(self, segments: list[Segment]) -> list[Sound]:
-        sounds = []
-        for segment in segments:
-            samples = len(segment.samples)
-            kept = self._rings["audio"].push(step_times(segment, self._steps.kept(samples)))
-            rows = np.full(self._steps.encoded(samples), -1, np.int32)
-            rows[-len(kept) :] = kept
-            sounds.append(Sound(segment.samples, rows))
-        return sounds
-
-    def _new_ids(self, end_s: float) -> Array | None:
+    def _new_ids(self, hop: PreparedHop) -> Array | None:
         """The window's token ids where its words are others than last time; None where nothing is to be encoded."""
-        if dropped_at(self.source.drops, "text", end_s):
+        if "text" in hop.losses or dropped_at(self.source.drops, "text", hop.end_s):
             return None
-        self._words = [word for word in self._words if word.end_s > end_s - self.window_s]
-        spoken = [word for word in self._words if word.end_s <= end_s + _EPSILON_S]
-        if spoken and spoken[-1].end_s > self._newest_word_s:
-            self._newest_word_s = spoken[-1].end_s
-            self._presence["text"].arrive(self._newest_word_s)
-        words = tuple(word.text for word in spoken)
-        if words == self._text.words or not self._presence["text"].at(end_s).usable:
-            return None
-        ids = self._tokenizer.feeds([" ".join(words)])["ids"][0] if words else np.zeros(0, np.int32)
-        self._text = _Text(words, ids)
-        return ids if words else None
-
-
-def _timed(crops: Iterator[FaceCrop], watch: Stopwatch, name: str) -> Iterator[FaceCrop]:
-    """The same items, each one's making counted under a name."""
-    while True:
-        with watch.timed(name):
-            crop = next(crops, None)
-        if crop is None:
-            return
-        yield crop
-
-
-@dataclass(frozen=True, eq=False)
-class _Text:
-    """The words that were encoded last, and their token ids; no ids where they have no features."""
-
-    words: tuple[str, ...] = ()
-    ids: Array = field(default_factory=lambda: np.zeros(0, np.int32))
+        return self._text.new_ids(hop.end_s - self.window_s, hop.end_s)

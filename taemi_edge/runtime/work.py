@@ -16,7 +16,7 @@ from taemi_edge.runtime.rings import StepCounts
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class SoundChunk:
     """A chunk of sound with its context, float32 (samples,); `rows`, int32 (T,): where each step goes, or -1."""
 
     samples: Array
@@ -39,7 +39,7 @@ class Work:
     source: int = 0
     pixels: Sequence[Array] = ()
     pixel_rows: Array = field(default_factory=lambda: np.zeros(0, np.int32))
-    sounds: Sequence[Sound] = ()
+    sounds: Sequence[SoundChunk] = ()
     ids: Array | None = None
     window: Mapping[Modality, Array] = field(default_factory=dict)
     fuse: bool = True
@@ -57,7 +57,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class WorkResult:
     """What came of a `Work`.
 
     Attributes:
@@ -92,7 +92,7 @@ class Executor(Protocol):
         """Where the last call ran: "cpu", "cuda", "tensorrt" or "tensorrt+graph"."""
         ...
 
-    def execute(self, works: Sequence[Work]) -> list[Done]:
+    def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         """Run works of different sources together.
 
         Raises:
@@ -160,7 +160,7 @@ def require_finite(intensities: Array) -> Array:
     return intensities
 
 
-def merged(first: Done, then: Done) -> Done:
+def merged(first: WorkResult, then: WorkResult) -> WorkResult:
     """Two calls for one hop as one: the later intensities, the times of both."""
     watch = Stopwatch()
     watch.add(first.part_ms)

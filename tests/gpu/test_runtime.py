@@ -16,8 +16,8 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.spec import PRESENCE_PATTERNS
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_sessions
-from taemi_edge.runtime.tensorrt.executor import MAX_GRAPHS, TrtExecutor
-from taemi_edge.runtime.tensorrt.graphs import load_driver
+from taemi_edge.runtime.tensorrt.executor import TrtExecutor
+from taemi_edge.runtime.tensorrt.graphs import MAX_GRAPHS, load_driver
 from tests.executor_checks import *  # noqa: F403  the tests that hold of any GPU
 from tests.executor_checks import assert_close, layout_of, repeated
 from tests.gpu.conftest import BUNDLES, why_not
@@ -52,6 +52,7 @@ from pathlib import Path
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.window import Source
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 
@@ -62,7 +63,7 @@ def predictions(pipeline, hops=12, at_hop=lambda index: None):
             at_hop(index)
             yield pipeline.predict(hop)
 def open_pipeline(folder):
-    return Pipeline(open_bundle(Path(folder)), "demo", words=read_transcript(words, None), threads=1)
+    return Pipeline(open_bundle(Path(folder)), Source("demo", read_transcript(words, None)), threads=1)
 """
 
 #: A kernel that stops the GPU with an error that no later call in its context gets past.

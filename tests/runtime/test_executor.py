@@ -21,7 +21,7 @@ from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.window import Source
-from taemi_edge.runtime.work import Layout, Sound, Work, pad_texts
+from taemi_edge.runtime.work import Layout, SoundChunk, Work, pad_texts
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_source_with_a_nan_does_not_touch_the_others(tiny: Bundle, executor):
     prepared = repeated(tiny, executor, PRESENCE_PATTERNS[0])
     good = prepared.output()
     works = list(prepared.works)
-    bad = Sound(np.full_like(works[3].sounds[0].samples, np.nan), works[3].sounds[0].rows)
+    bad = SoundChunk(np.full_like(works[3].sounds[0].samples, np.nan), works[3].sounds[0].rows)
     works[3] = Work(3, sounds=[bad], window=works[3].window)
     done = executor.execute(works)
     assert [bool(d.faults) for d in done] == [i == 3 for i in range(8)]
@@ -71,7 +71,7 @@ def test_sound_that_overflows_is_a_loss_with_its_own_reason(tiny: Bundle, demo_v
     states = []
     with (
         MediaFile(demo_video, 16_000, 5.0) as media,
-        Pipeline(tiny, words=read_transcript(demo_vtt, None), threads=1) as pipeline,
+        Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline,
     ):
         for index, hop in zip(range(10), media.hops(0.5), strict=False):
             if index == 4:
@@ -91,11 +91,11 @@ def test_a_fleet_gives_what_its_sources_give_alone(tiny: Bundle, demo_video, dem
     with MediaFile(demo_video, 16_000, 5.0) as media:
         hops = [hop for _, hop in zip(range(9), media.hops(0.5), strict=False)]
     with Fleet(tiny, described, threads=1) as fleet:
-        together = [fleet.predict({i: fleet.look(i, hop) for i in range(3)}) for hop in hops]
+        together = [fleet.predict({i: fleet.prepare(i, hop) for i in range(3)}) for hop in hops]
     for index, source in enumerate(described):
         with Fleet(tiny, [source], threads=1) as alone:
             for both, hop in zip(together, hops, strict=True):
-                [one] = alone.predict({0: alone.look(0, hop)})
+                [one] = alone.predict({0: alone.prepare(0, hop)})
                 assert (both[index].source, both[index].presence) == (source.name, one.presence)
                 ours, theirs = (list(p.intensities.values()) for p in (both[index], one))
                 np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -104,7 +104,7 @@ def test_a_fleet_gives_what_its_sources_give_alone(tiny: Bundle, demo_video, dem
 def test_a_fleet_that_cannot_be_made_closes_its_executor(tiny: Bundle, monkeypatch):
     closed = []
     monkeypatch.setattr(HostExecutor, "close", lambda self: closed.append(self))
-    monkeypatch.setattr("taemi_edge.runtime.window.InputReader", lambda *_: 1 / 0)
+    monkeypatch.setattr("taemi_edge.runtime.kinds.video.CropReader", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Fleet(tiny, [Source()])
     assert len(closed) == 1

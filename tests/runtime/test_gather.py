@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from taemi_edge.runtime.hop_groups import Gatherer
+from taemi_edge.runtime.hop_groups import HopGrouper
 
 
 def test_sources_of_one_speed_come_together():
-    with Gatherer([iter(range(5)), iter(range(10, 15)), iter(range(20, 23))], deadline_s=10) as gatherer:
-        groups = [dict(sorted(group.items())) for group in gatherer]
+    with HopGrouper([iter(range(5)), iter(range(10, 15)), iter(range(20, 23))], deadline_s=10) as grouper:
+        groups = [dict(sorted(group.items())) for group in grouper]
     assert groups[:3] == [{0: n, 1: 10 + n, 2: 20 + n} for n in range(3)]
     assert groups[3:] == [{0: 3, 1: 13}, {0: 4, 1: 14}]
 
@@ -27,8 +27,8 @@ def test_a_late_source_does_not_hold_the_others_back():
         yield "late"
 
     groups = []
-    with Gatherer([iter("abc"), late()], deadline_s=0.05) as gatherer:
-        for group in gatherer:
+    with HopGrouper([iter("abc"), late()], deadline_s=0.05) as grouper:
+        for group in grouper:
             groups.append(dict(sorted(group.items())))
             if len(groups) == 3:
                 go.set()
@@ -40,10 +40,10 @@ def test_a_source_that_fails_ends_alone():
         yield "x"
         raise ValueError("unplugged")
 
-    with Gatherer([broken(), iter("abc")], deadline_s=10) as gatherer:
-        groups = list(gatherer)
+    with HopGrouper([broken(), iter("abc")], deadline_s=10) as grouper:
+        groups = list(grouper)
     assert len(groups) == 3
-    assert str(gatherer.errors[0]) == "unplugged"
+    assert str(grouper.errors[0]) == "unplugged"
 
 
 def test_leaving_early_stops_every_thread():
@@ -51,7 +51,7 @@ def test_leaving_early_stops_every_thread():
         while True:
             yield time.perf_counter()
 
-    with pytest.raises(KeyboardInterrupt), Gatherer([endless(), endless()], deadline_s=1) as gatherer:
-        for _ in gatherer:
+    with pytest.raises(KeyboardInterrupt), HopGrouper([endless(), endless()], deadline_s=1) as grouper:
+        for _ in grouper:
             raise KeyboardInterrupt
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("source-")]

@@ -23,6 +23,7 @@ from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.window import Source
 
 
 class CountingSession:
@@ -53,7 +54,7 @@ def demo_hops(video: Path, hop_s: float = 0.5) -> Iterator[Hop]:
 
 
 def run_demo_clip(tiny: Bundle, video: Path, vtt: Path, drops: list[Drop], hop_s: float = 0.5) -> list[Prediction]:
-    with Pipeline(tiny, "demo", threads=1, words=read_transcript(vtt, None), drops=drops) as pipeline:
+    with Pipeline(tiny, Source("demo", read_transcript(vtt, None), drops), threads=1) as pipeline:
         return [pipeline.predict(hop) for hop in demo_hops(video, hop_s)]
 
 
@@ -76,7 +77,7 @@ def test_a_missing_stream_is_not_encoded_and_its_token_is_bound(
     tiny: Bundle, demo_video: Path, demo_vtt: Path, pattern: frozenset[Modality]
 ):
     drops = [Drop(m, 0.0, 100.0) for m in MODALITIES if m not in pattern]
-    with Pipeline(tiny, words=read_transcript(demo_vtt, None), drops=drops, threads=1) as pipeline:
+    with Pipeline(tiny, Source("", read_transcript(demo_vtt, None), drops), threads=1) as pipeline:
         spies = spied(pipeline)
         predictions = [pipeline.predict(hop) for hop in demo_hops(demo_video)]
     last = predictions[-1]
@@ -126,7 +127,7 @@ def test_hop_by_hop_gives_the_features_of_one_pass(
 
 
 def test_a_hop_encodes_only_what_is_new(tiny: Bundle, demo_video: Path, demo_vtt: Path):
-    with Pipeline(tiny, words=read_transcript(demo_vtt, None), threads=1) as pipeline:
+    with Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline:
         spies = spied(pipeline)
         for hop in demo_hops(demo_video):
             pipeline.predict(hop)
@@ -138,7 +139,7 @@ def test_a_hop_encodes_only_what_is_new(tiny: Bundle, demo_video: Path, demo_vtt
 
 
 def test_text_without_new_words_costs_nothing(tiny: Bundle):
-    with Pipeline(tiny, window_s=10.0, words=[], threads=1) as pipeline:
+    with Pipeline(tiny, window_s=10.0, threads=1) as pipeline:
         spies = spied(pipeline)
         for index in range(1, 6):
             assert pipeline.predict(Hop(index * 0.5)).presence["text"] == "missing"
@@ -159,7 +160,7 @@ def test_a_lost_camera_recovers_after_it_is_steady(tiny: Bundle, demo_video: Pat
 
 
 def test_features_from_before_a_loss_are_used_again_while_the_window_holds_them(tiny: Bundle, demo_video: Path):
-    with Pipeline(tiny, drops=[Drop("vision", 2.0, 3.0)], threads=1) as pipeline:
+    with Pipeline(tiny, Source(drops=[Drop("vision", 2.0, 3.0)]), threads=1) as pipeline:
         for hop in demo_hops(demo_video):
             pipeline.predict(hop)
             if hop.end_s == 4.5:

@@ -74,7 +74,7 @@ def test_a_clip_gives_what_the_cpu_gives(engines: Bundle, tiny: Bundle, demo_vid
     lines = []
     for bundle in (engines, tiny):
         words, drops = read_transcript(demo_vtt, None), [Drop("vision", 2.0, 4.0)]
-        with Pipeline(bundle, words=words, drops=drops, threads=1) as pipeline:
+        with Pipeline(bundle, Source("", words, drops), threads=1) as pipeline:
             lines.append([pipeline.predict(hop) for hop in hops_of(demo_video)])
     assert lines[0][-1].backend == "tensorrt+graph"
     for ours, theirs in zip(*lines, strict=True):
@@ -89,11 +89,11 @@ def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Pat
     described = [Source("whole", words), Source("blind", words, (Drop("vision", 0.0, 99.0),))]
     with Fleet(engines, described) as fleet:
         together = [
-            fleet.predict({index: fleet.look(index, hop) for index in range(2)}) for hop in hops_of(demo_video, 8)
+            fleet.predict({index: fleet.prepare(index, hop) for index in range(2)}) for hop in hops_of(demo_video, 8)
         ]
     for index, source in enumerate(described):
         with Fleet(engines, [source]) as alone:
-            single = [alone.predict({0: alone.look(0, hop)})[0] for hop in hops_of(demo_video, 8)]
+            single = [alone.predict({0: alone.prepare(0, hop)})[0] for hop in hops_of(demo_video, 8)]
         for both, one in zip(together, single, strict=True):
             assert both[index].presence == one.presence
             assert_close(list(both[index].intensities.values()), list(one.intensities.values()), 2e-6)  # noqa: F405
@@ -102,7 +102,7 @@ def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Pat
 def test_a_lost_device_is_replaced_by_the_cpu(engines: Bundle, device, demo_video: Path, demo_vtt: Path):
     words, before = read_transcript(demo_vtt, None), device.contexts
     backends = []
-    with Pipeline(engines, words=words, threads=1) as pipeline:
+    with Pipeline(engines, Source(words=words), threads=1) as pipeline:
         for index, hop in enumerate(hops_of(demo_video)):
             device.broken = index == 6
             prediction = pipeline.predict(hop)
@@ -126,12 +126,12 @@ def test_a_source_that_had_no_hop_when_the_device_was_lost_gets_its_words_back(
     hops = list(hops_of(demo_video, 8))
     with Fleet(engines, [Source("a", words), Source("b", words)]) as fleet:
         for hop in hops[:4]:
-            fleet.predict({i: fleet.look(i, hop) for i in range(2)})
+            fleet.predict({i: fleet.prepare(i, hop) for i in range(2)})
         device.broken = True
-        fleet.predict({0: fleet.look(0, hops[4])})
+        fleet.predict({0: fleet.prepare(0, hops[4])})
         device.broken = False
         assert len(fleet.features(1, "vision", hops[4].end_s)) == 0
-        together = [fleet.predict({i: fleet.look(i, hop) for i in range(2)}) for hop in hops[4:]][-1]
+        together = [fleet.predict({i: fleet.prepare(i, hop) for i in range(2)}) for hop in hops[4:]][-1]
         for m in ("text", "audio"):
             mine, theirs = (fleet.features(i, m, hops[-1].end_s) for i in range(2))
             assert_close(mine[-5:], theirs[-5:], 1e-6)  # noqa: F405

@@ -1,16 +1,23 @@
-"""Work on CUDA streams in, a graph that replays it out: captured through cuda-bindings on PyCUDA's streams.
+"""Captures what is put on CUDA streams as a graph, and replays it: one call in place of dozens.
 
-PyCUDA has no graphs. Where cuda-bindings is not installed everything runs as well, call by call; `load_driver` says
-why it is not there.
+PyCUDA has no graphs, so that they are captured through cuda-bindings on PyCUDA's streams. Where cuda-bindings is not
+installed everything runs as well, call by call; `load_driver` says why it cannot be loaded.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taemi_edge.errors import DeviceLostError
+from taemi_edge.runtime.tensorrt.calls import GraphCase
+
+if TYPE_CHECKING:
+    from taemi_edge.runtime.tensorrt.gpu import Gpu
+
+#: How many graphs a cache keeps; a case beyond them runs uncaptured.
+MAX_GRAPHS = 96
 
 
 def load_driver() -> tuple[Any, str]:
@@ -24,8 +31,14 @@ def load_driver() -> tuple[Any, str]:
     return None, f"cuda-bindings cannot be loaded ({problems[0]}): run `pip install 'taemi-edge[tensorrt]'`"
 
 
-class Graph:
-    """What was captured, ready to be replayed on the same stream."""
+class CapturedGraph:
+    """A sequence of calls that was captured on a stream, ready to be replayed on it.
+
+    Args:
+        driver: cuda-bindings' driver module.
+        stream: a PyCUDA stream.
+        enqueue: puts the calls on the stream.
+    """
 
     def __init__(self, driver: Any, stream: Any, enqueue: Callable[[], None]) -> None:
         """Capture what `enqueue` puts on the stream, and on others that it joins with events.
@@ -56,13 +69,13 @@ class Graph:
         self._launch = driver.cuGraphLaunch
 
     def launch(self) -> None:
-        """Replay it; nothing waits."""
+        """Replay the calls; nothing waits."""
         status = self._launch(self._executable, self._stream)
         if int(status[0]):
             self._check("replaying a graph", status)
 
     def close(self) -> None:
-        """Destroy it; a device that is lost has done so already."""
+        """Destroy the graph; CUDA has already done so where the device is lost."""
         if self._executable is not None:
             self._driver.cuGraphExecDestroy(self._executable)
         if self._graph is not None:
@@ -70,53 +83,57 @@ class Graph:
         self._executable = self._graph = None
 
     def _check(self, doing: str, answer: tuple[Any, ...]) -> Any:
-        return _checked(self._driver, doing, answer)
+        return checked(self._driver, doing, answer)
 
 
-class DriverMarks:
-    """Moments on streams, by name, that are timed inside graphs too."""
+class GraphCache:
+    """The captured graphs of an executor, one for each case that came up twice.
 
-    def __init__(self, driver: Any, names: tuple[str, ...]) -> None:
-        self._driver = driver
-        self._external = int(driver.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL)
-        self._events = {name: _checked(driver, "making an event", driver.cuEventCreate(0)) for name in names}
+    Args:
+        driver: cuda-bindings' driver module; None captures nothing.
+        most: how many graphs are kept; a case beyond them runs uncaptured.
+    """
 
-    def record(self, name: str, stream: Any, capturing: bool) -> None:
-        """Note the moment at which the stream comes by."""
-        flags = self._external if capturing else 0
-        handle = self._driver.CUstream(stream.handle)
-        answer = self._driver.cuEventRecordWithFlags(self._events[name], handle, flags)
-        _checked(self._driver, "recording an event", answer)
+    def __init__(self, driver: Any, gpu: Gpu, most: int = MAX_GRAPHS) -> None:
+        self._driver, self._gpu, self._most = driver, gpu, most
+        self._graphs: dict[GraphCase, CapturedGraph] = {}
+        self._noted: set[GraphCase] = set()
 
-    def ms(self, first: str, then: str) -> float:
-        """Milliseconds between two moments that have passed."""
-        answer = self._driver.cuEventElapsedTime(self._events[first], self._events[then])
-        return float(_checked(self._driver, "reading an event", answer))
+    def __len__(self) -> int:
+        return len(self._graphs)
 
-    def close(self) -> None:
-        for event in self._events.values():
-            self._driver.cuEventDestroy(event)
-        self._events.clear()
+    def find(self, case: GraphCase, enqueue: Callable[[], None]) -> CapturedGraph | None:
+        """The graph of a case, captured now if the case came up before; None where its calls must be launched.
 
+        Args:
+            enqueue: puts the calls of the case on the GPU's stream.
 
-class PycudaMarks:
-    """The same through PyCUDA, where nothing is captured."""
+        Raises:
+            DeviceLostError: CUDA refuses.
+        """
+        graph = self._graphs.get(case)
+        if graph is None and case in self._noted and self._driver is not None and len(self._graphs) < self._most:
+            with self._gpu.errors("capturing a graph"):
+                graph = self._graphs[case] = CapturedGraph(self._driver, self._gpu.stream, enqueue)
+        return graph
 
-    def __init__(self, cuda: Any, names: tuple[str, ...]) -> None:
-        self._events = {name: cuda.Event() for name in names}
-
-    def record(self, name: str, stream: Any, capturing: bool) -> None:
-        self._events[name].record(stream)
-
-    def ms(self, first: str, then: str) -> float:
-        return float(self._events[then].time_since(self._events[first]))
+    def note(self, case: GraphCase) -> None:
+        """Remember that a case came up: a case that comes up once more is worth a graph."""
+        self._noted.add(case)
 
     def close(self) -> None:
-        self._events.clear()
+        """Destroy all graphs."""
+        for graph in self._graphs.values():
+            graph.close()
+        self._graphs.clear()
 
 
-def _checked(driver: Any, doing: str, answer: tuple[Any, ...]) -> Any:
-    """The value of cuda-bindings' (status, value...); its status as an error of ours."""
+def checked(driver: Any, doing: str, answer: tuple[Any, ...]) -> Any:
+    """Return the value of cuda-bindings' answer (status, value...).
+
+    Raises:
+        DeviceLostError: the status says that the call failed.
+    """
     status, *values = answer
     if int(status) != int(driver.CUresult.CUDA_SUCCESS):
         _, name = driver.cuGetErrorName(status)

@@ -1,0 +1,136 @@
+"""Frames and sound as numpy arrays, for callers that read their media themselves.
+
+`Frames` and `Sound` say when an array was recorded and, for sound, at which rate. They check their arrays once, when
+they are made, and give what the runtime reads: `Frame` objects, and mono `Samples` at the encoder's rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from numpy.typing import ArrayLike
+
+from taemi_edge.bundle.spec import Array
+from taemi_edge.errors import UsageError
+from taemi_edge.media.hops import Frame, Samples
+
+#: An array with more columns than this is not (samples, channels): its axes were swapped.
+_MOST_CHANNELS = 32
+_INT16_FULL_SCALE = 32_768.0
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Pictures of a video, and when each of them was taken.
+
+    Args:
+        array: RGB pictures, uint8 (N, H, W, 3).
+        times_s: the time of each picture in seconds, (N,), in order.
+
+    Raises:
+        UsageError: an array of another type or shape, or times that do not fit it.
+
+    Example:
+        >>> frames = Frames(np.zeros((2, 48, 64, 3), np.uint8), [0.0, 0.2])
+        >>> [(frame.time_s, frame.image.shape) for frame in frames.as_frames()]
+        [(0.0, (48, 64, 3)), (0.2, (48, 64, 3))]
+    """
+
+    array: Array
+    times_s: ArrayLike
+
+    def __post_init__(self) -> None:
+        array, times_s = np.asarray(self.array), np.asarray(self.times_s, np.float64)
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape[1:]:
+            raise UsageError(f"expected frames as RGB uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
+        if times_s.shape != array.shape[:1]:
+            raise UsageError(f"expected a time for each of {len(array)} frames, got times of shape {times_s.shape}")
+        if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
+            raise UsageError("expected the frames' times in seconds and in order, got some that are not")
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "times_s", times_s)
+
+    def as_frames(self) -> list[Frame]:
+        """The pictures one by one, without a copy."""
+        return [Frame(float(time_s), image) for time_s, image in zip(np.asarray(self.times_s), self.array, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A piece of sound, at its own rate and with its own channels.
+
+    Args:
+        array: float (samples,) or (samples, channels) in [-1, 1], or int16 of the same shapes.
+        rate_hz: how many samples a second it has.
+        time_s: the time of the first sample in seconds. None means that the sound ends now, whenever now is for the
+            caller who reads it.
+
+    Raises:
+        UsageError: an array of another type or shape, a rate that is none, or a time that is no number.
+
+    Example:
+        >>> second = Sound(np.zeros((48_000, 2), np.float32), 48_000)
+        >>> samples = second.as_samples(16_000, now_s=5.0)
+        >>> samples.time_s, samples.values.shape
+        (4.0, (16000,))
+    """
+
+    array: Array
+    rate_hz: int
+    time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        is_sound = array.dtype == np.int16 or np.issubdtype(array.dtype, np.floating)
+        if not is_sound or array.ndim not in (1, 2):
+            raise UsageError(
+                f"expected sound as float32 or int16, (samples,) or (samples, channels), got {array.dtype} "
+                f"{array.shape}"
+            )
+        if array.ndim == 2 and not 1 <= array.shape[1] <= _MOST_CHANNELS:
+            raise UsageError(
+                f"expected sound as (samples, channels) with 1 to {_MOST_CHANNELS} channels, got {array.shape}: are "
+                f"its axes swapped?"
+            )
+        if not 1 <= self.rate_hz < 10_000_000:
+            raise UsageError(f"expected a sample rate in Hz above 0, got {self.rate_hz!r}")
+        if self.time_s is not None and not np.isfinite(self.time_s):
+            raise UsageError(f"expected the time of the first sample in seconds, got {self.time_s!r}")
+        object.__setattr__(self, "array", array)
+
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts, in seconds."""
+        return len(self.array) / self.rate_hz
+
+    def as_samples(self, rate_hz: int, now_s: float = 0.0) -> Samples:
+        """Mix the channels to one, and resample.
+
+        Args:
+            rate_hz: the wanted rate.
+            now_s: where the sound ends, if it has no time of its own.
+
+        Returns:
+            Mono samples, float32 (n,) in [-1, 1], and the time of the first one.
+        """
+        time_s = now_s - self.duration_s if self.time_s is None else self.time_s
+        return Samples(time_s, _resampled(self._mono(), self.rate_hz, rate_hz))
+
+    def _mono(self) -> Array:
+        scale = _INT16_FULL_SCALE if self.array.dtype == np.int16 else 1.0
+        values: Array = self.array.astype(np.float32) / np.float32(scale)
+        return values.mean(axis=1, dtype=np.float32) if values.ndim == 2 else values
+
+
+def _resampled(values: Array, from_hz: int, to_hz: int) -> Array:
+    """Mono samples at another rate, by the resampler that files go through too."""
+    if from_hz == to_hz or not len(values):
+        return values
+    sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(values[None]), format="fltp", layout="mono")
+    sound.sample_rate = from_hz
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=to_hz)
+    frames = [*resampler.resample(sound), *resampler.resample(None)]
+    pieces: list[Array] = [frame.to_ndarray()[0] for frame in frames]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

@@ -1,0 +1,224 @@
+"""Opens TensorRT engines, checks them against the manifest, and runs one as a session that takes and gives arrays.
+
+An `Engine` is what TensorRT compiled of one part. A `Binding` is an execution context of it whose input shapes are set;
+the addresses that it reads and writes are set by whoever runs it. `EngineSession` copies arrays to the GPU and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import PARTS, Array, PartSpec, TensorSpec
+from taemi_edge.errors import BackendError, EngineError
+from taemi_edge.runtime.sessions import Session, Sessions
+from taemi_edge.runtime.tensorrt.gpu import Gpu, open_gpu
+
+
+def open_engines(bundle: Bundle) -> Sessions:
+    """Open the four engines of a bundle as sessions that take and give arrays.
+
+    Raises:
+        UsageError: no TensorRT, no PyCUDA or no GPU here.
+        EngineError: the engines were built for another TensorRT or GPU; nothing is deserialised then.
+        BackendError: TensorRT refuses one of them.
+    """
+    with ExitStack() as stack:
+        gpu = stack.enter_context(open_gpu(bundle))
+        parts: dict[str, Session] = {part: EngineSession(gpu, *_content(bundle, part)) for part in PARTS}
+        return Sessions(parts, stack.pop_all().close)
+
+
+def open_engine(gpu: Gpu, bundle: Bundle, part: str) -> Engine:
+    """One engine of a bundle.
+
+    Raises:
+        BackendError, EngineError: see `Engine`.
+    """
+    return Engine(gpu, *_content(bundle, part))
+
+
+class Engine:
+    """One engine whose seams are the manifest's; its contexts share one piece of scratch memory.
+
+    So only one of them may run at a time, which is how a hop runs them.
+
+    Raises:
+        BackendError: TensorRT cannot read it, or the GPU has no memory left for it.
+        EngineError: its inputs or outputs are not what the manifest says.
+    """
+
+    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+        self.gpu, self.part, self.spec = gpu, part, spec
+        self._engine = gpu.runtime.deserialize_cuda_engine(content)
+        if self._engine is None:
+            raise BackendError(
+                f"{part}: TensorRT cannot read the engine ({gpu.last_complaint()}): build it anew with `taemi-edge "
+                f"build-engine`"
+            )
+        self._require_seams()
+        sizes = self._engine.device_memory_size_v2 if hasattr(self._engine, "device_memory_size_v2") else None
+        self._scratch_bytes = int(self._engine.device_memory_size if sizes is None else sizes)
+        self._scratch = gpu.allocate(self._scratch_bytes)
+        self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
+
+    def span(self, dimension: str) -> tuple[int, int]:
+        """The least and the largest length of a dynamic dimension that the engine was built for."""
+        for tensor in self.spec.inputs:
+            if dimension in tensor.shape:
+                axis = tensor.shape.index(dimension)
+                low, _, high = self._profile[tensor.name]
+                return int(low[axis]), int(high[axis])
+        raise KeyError(dimension)
+
+    def longest_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The largest inputs that the engine was built for."""
+        return {name: tuple(profile[2]) for name, profile in self._profile.items()}
+
+    def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Binding:
+        """A context for inputs of these shapes.
+
+        Raises:
+            BackendError: a shape outside the engine's profile, or no memory left.
+        """
+        if problems := self.outside(shapes):
+            raise BackendError(f"{self.part}: {'; '.join(problems)}")
+        return Binding(self, self._new_context(), shapes)
+
+    def outside(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """What of these shapes the engine was not built for."""
+        problems = []
+        for name, shape in shapes.items():
+            low, _, high = (tuple(s) for s in self._profile[name])
+            if len(shape) != len(low) or any(not a <= n <= b for a, n, b in zip(low, shape, high, strict=False)):
+                problems.append(
+                    f"{name}: expected from {low} to {high}, got {tuple(shape)}: widen the target's profiles and build "
+                    f"anew"
+                )
+        return problems
+
+    def close(self) -> None:
+        self._engine = None
+
+    def _new_context(self) -> Any:
+        engine, trt = self._engine, self.gpu.trt
+        if hasattr(engine, "create_execution_context_without_device_memory"):
+            context = engine.create_execution_context_without_device_memory()
+        else:
+            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise BackendError(f"{self.part}: there is not enough memory on the GPU to run the engine")
+        if context.active_optimization_profile < 0:
+            raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(int(self._scratch), self._scratch_bytes)
+        else:
+            context.device_memory = int(self._scratch)
+        return context
+
+    def _require_seams(self) -> None:
+        """Compare names, dtypes and fixed sizes with the manifest's before anything is fed."""
+        engine, trt = self._engine, self.gpu.trt
+        wanted = {s.name: s for s in (*self.spec.inputs, *self.spec.outputs)}
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        problems = [f"{name} is not in the manifest" for name in names if name not in wanted]
+        problems += [f"{name} is not in the engine" for name in wanted if name not in names]
+        inputs = {spec.name for spec in self.spec.inputs}
+        for name in set(names) & set(wanted):
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            shape = tuple(engine.get_tensor_shape(name))
+            if problem := seam_problem(wanted[name], dtype, shape, name in inputs):
+                problems.append(problem)
+        if problems:
+            raise EngineError(
+                f"{self.part}: the engine and the manifest disagree: {'; '.join(sorted(problems))}: build it anew with "
+                f"`taemi-edge build-engine`"
+            )
+
+
+def seam_problem(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], is_input: bool) -> str | None:
+    """What is wrong with a tensor of an engine; None where nothing is.
+
+    Its dynamic dimensions are -1: an input needs them wherever the manifest names one, an output's follow.
+    """
+
+    def agrees(want: int | str, got: int) -> bool:
+        return got == -1 or (not is_input if isinstance(want, str) else got == want)
+
+    fits = len(shape) == len(spec.shape) and all(map(agrees, spec.shape, shape))
+    if fits and dtype == np.dtype(spec.dtype):
+        return None
+    want = ", ".join(str(d) for d in spec.shape)
+    return f"{spec.name}: expected {spec.dtype} ({want}), got {dtype} ({', '.join(map(str, shape))})"
+
+
+class Binding:
+    """An execution context with its shapes set once; addresses may be set anew, which copies nothing."""
+
+    def __init__(self, engine: Engine, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._context, self._part, self._gpu = context, engine.part, engine.gpu
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, tuple(shape)):
+                raise BackendError(f"{engine.part}: TensorRT refuses {name} of shape {tuple(shape)}")
+        self.shapes: dict[str, tuple[int, ...]] = {
+            spec.name: tuple(context.get_tensor_shape(spec.name))
+            for spec in (*engine.spec.inputs, *engine.spec.outputs)
+        }
+
+    def at(self, **addresses: Any) -> Binding:
+        """Read inputs from and write outputs to these places on the device."""
+        for name, address in addresses.items():
+            if not self._context.set_tensor_address(name, int(address)):
+                raise BackendError(f"{self._part}: TensorRT refuses the address of {name}")
+        return self
+
+    def enqueue(self, stream: Any) -> None:
+        """Start on a stream; nothing waits."""
+        if not self._context.execute_async_v3(stream.handle):
+            with self._gpu.errors(f"running {self._part}"):
+                self._gpu.cuda.Context.synchronize()
+            raise BackendError(f"{self._part}: TensorRT failed on {self.shapes}: {self._gpu.last_complaint()}")
+
+
+class EngineSession:
+    """One engine on arrays; implements `taemi_edge.runtime.sessions.Session`."""
+
+    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+        self._gpu, self._part, self._spec = gpu, part, spec
+        self._engine: Engine | None = Engine(gpu, content, part, spec)
+        self._types = {s.name: np.dtype(s.dtype) for s in (*spec.inputs, *spec.outputs)}
+        sizes = self._engine.bind(self._engine.longest_shapes()).shapes
+        self._buffers = {n: gpu.allocate(int(np.prod(s)) * self._types[n].itemsize) for n, s in sizes.items()}
+        self._binding: Binding | None = None
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._engine is None:
+            raise BackendError(f"{self._part}: the session is closed")
+        shapes = {name: value.shape for name, value in feeds.items()}
+        problems = self._spec.feed_problems(feeds) or self._engine.outside(shapes)
+        if problems:
+            raise BackendError(f"{self._part}: {'; '.join(problems)}")
+        if self._binding is None or any(self._binding.shapes[name] != shape for name, shape in shapes.items()):
+            self._binding = self._engine.bind(shapes).at(**self._buffers)
+        cuda, stream = self._gpu.cuda, self._gpu.stream
+        held = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
+        with self._gpu.errors(f"running {self._part}"):
+            for name, value in held.items():
+                cuda.memcpy_htod_async(self._buffers[name], value, stream)
+            self._binding.enqueue(stream)
+            outputs = {}
+            for spec in self._spec.outputs:
+                outputs[spec.name] = np.empty(self._binding.shapes[spec.name], self._types[spec.name])
+                cuda.memcpy_dtoh_async(outputs[spec.name], self._buffers[spec.name], stream)
+            stream.synchronize()
+        return outputs
+
+    def close(self) -> None:
+        self._binding = self._engine = None
+
+
+def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
+    return bundle.part_file(part).read_bytes(), part, bundle.manifest.parts.of(part)
