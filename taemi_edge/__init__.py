@@ -18,26 +18,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taemi_edge import errors as errors
+    from taemi_edge import errors
     from taemi_edge.bench.compare import run_bench as bench
-    from taemi_edge.bundle.folder import Bundle as Bundle
-    from taemi_edge.bundle.folder import open_bundle as open_bundle
-    from taemi_edge.calibration.calibrate import calibrate_bundle as calibrate_bundle
+    from taemi_edge.bundle.folder import Bundle, open_bundle
+    from taemi_edge.calibration.calibrate import calibrate_bundle
     from taemi_edge.corpora.evaluate import evaluate_on as evaluate
-    from taemi_edge.engines.build import build_engine as build_engine
-    from taemi_edge.loaded_model import LiveRun as LiveRun
-    from taemi_edge.loaded_model import LoadedModel as LoadedModel
-    from taemi_edge.loaded_model import load as load
-    from taemi_edge.media.arrays import Frames as Frames
-    from taemi_edge.media.arrays import Sound as Sound
-    from taemi_edge.media.files import MediaFile as MediaFile
-    from taemi_edge.media.transcripts import Word as Word
-    from taemi_edge.parity.comparison import check_parity as check_parity
-    from taemi_edge.progress import Progress as Progress
-    from taemi_edge.runtime.pipeline import Fleet as Fleet
-    from taemi_edge.runtime.pipeline import Pipeline as Pipeline
-    from taemi_edge.runtime.prediction import Prediction as Prediction
-    from taemi_edge.taemi.exporting import export_checkpoint as export_checkpoint
+    from taemi_edge.engines.build import build_engine
+    from taemi_edge.loaded_model import LiveRun, LoadedModel, load
+    from taemi_edge.media.arrays import Frames, Sound
+    from taemi_edge.media.files import MediaFile
+    from taemi_edge.media.transcripts import Word
+    from taemi_edge.parity.comparison import check_parity
+    from taemi_edge.progress import Progress
+    from taemi_edge.runtime.pipeline import Fleet, Pipeline
+    from taemi_edge.runtime.prediction import Prediction
+    from taemi_edge.taemi.exporting import export_checkpoint
 
 __version__ = "0.1.0"
 
@@ -63,7 +58,29 @@ _PLACES = {
     "load": ("loaded_model", "load"),
     "open_bundle": ("bundle.folder", "open_bundle"),
 }
-__all__ = ["__version__", "errors", *_PLACES]  # noqa: PLE0604
+__all__ = [
+    "Bundle",
+    "Fleet",
+    "Frames",
+    "LiveRun",
+    "LoadedModel",
+    "MediaFile",
+    "Pipeline",
+    "Prediction",
+    "Progress",
+    "Sound",
+    "Word",
+    "__version__",
+    "bench",
+    "build_engine",
+    "calibrate_bundle",
+    "check_parity",
+    "errors",
+    "evaluate",
+    "export_checkpoint",
+    "load",
+    "open_bundle",
+]
 
 
 def __getattr__(name: str) -> Any:

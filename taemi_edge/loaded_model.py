@@ -19,6 +19,7 @@ from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.spec import MODALITIES, Manifest
 from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.config import LiveConfig, load_live_config
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.run import LiveSummary, run_live
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
@@ -124,7 +125,7 @@ class LoadedModel:
         hop = builder.window(streams, end_s)
         fleet = self._opened_fleet()
         fleet.restart(_ONE_WINDOW, Source(absent={m: "not given" for m in MODALITIES if m not in streams}))
-        return builder.in_given_time(fleet.predict_hop(_ONE_WINDOW, hop))
+        return builder.in_given_time(fleet.predict_one(_ONE_WINDOW, hop))
 
     def run(self, file: str | Path, **options: Any) -> Iterator[Prediction]:
         """Predict from a media file, hop by hop, as fast as it can be read.
@@ -254,7 +255,7 @@ class LoadedModel:
         fleet = self._opened_fleet()
         if self._pushed.begins_session:
             fleet.restart(_PUSHED, Source())
-        return self._pushed.in_given_time(fleet.predict_hop(_PUSHED, hop))
+        return self._pushed.in_given_time(fleet.predict_one(_PUSHED, hop))
 
     def reset(self) -> None:
         """Forget all that was pushed: the next `push` starts a new session, on another clock if you like."""
@@ -341,8 +342,7 @@ class LiveRun:
         self._bundle, self._config = bundle, config
         self._on_prediction, self._on_end = on_prediction, on_end
         self._stopping = stop or threading.Event()
-        self._summary: LiveSummary | None = None
-        self._error: BaseException | None = None
+        self._outcome: LiveSummary | BaseException = RuntimeError("the live run has not ended")
         self._thread = threading.Thread(target=self._run, name="live run", daemon=True)
         self._thread.start()
 
@@ -365,10 +365,9 @@ class LiveRun:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise TimeoutError(f"the live run had not ended after {timeout_s:g} s")
-        if self._error is not None:
-            raise self._error
-        assert self._summary is not None
-        return self._summary
+        if isinstance(self._outcome, LiveSummary):
+            return self._outcome
+        raise self._outcome
 
     def __enter__(self) -> LiveRun:
         return self
@@ -379,13 +378,23 @@ class LiveRun:
 
     def _run(self) -> None:
         try:
-            self._summary = run_live(
-                self._bundle, self._config, stop=self._stopping, outputs=[CallbackOutput(self._on_prediction)]
+            self._outcome = run_live(
+                self._bundle, self._config, stop=self._stopping, outputs=[_PredictionOutput(self._on_prediction)]
             )
-        except BaseException as error:  # handed to whoever joins
-            self._error = error
+        except BaseException as error:  # noqa: BLE001  (`join` raises it in the caller's thread)
+            self._outcome = error
         finally:
             self._on_end()
+
+
+class _PredictionOutput(BaseOutput):
+    """Hands each prediction of a live run to a function."""
+
+    def __init__(self, on_prediction: Callable[[Prediction], None]) -> None:
+        self._on_prediction = on_prediction
+
+    def on_hop(self, result: HopResult) -> None:
+        self._on_prediction(result.prediction)
 
 
 def _find_bundle(named: str | Path) -> Path:

@@ -36,7 +36,9 @@ def test_paths_in_the_maps_exist(page: Path):
     dead = [
         name
         for name in named
-        if name not in made and not re.search(r"[A-Z]{4}", name) and not any((place / name).exists() for place in PLACES)
+        if name not in made
+        and not re.search(r"[A-Z]{4}", name)
+        and not any((place / name).exists() for place in PLACES)
     ]
     assert not dead
 

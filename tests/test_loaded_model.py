@@ -39,7 +39,7 @@ def test_the_loop_over_a_file_may_be_left_early(model: te.LoadedModel, demo_vide
     predictions.close()
 
 
-@pytest.mark.parametrize("start_s", [0.0, 1_700_000_000.25])
+@pytest.mark.parametrize("start_s", [0.0, 1_700_000_000.0])
 def test_pushing_a_clip_gives_what_the_file_gives(
     model: te.LoadedModel, from_file: list[te.Prediction], demo_video: Path, demo_vtt: Path, start_s: float
 ):
@@ -60,8 +60,7 @@ def test_pushing_a_clip_gives_what_the_file_gives(
             pushed.append(model.hop(start_s + hop.end_s))
     assert [p.time_s - start_s for p in pushed] == pytest.approx([p.time_s for p in from_file])
     assert [p.presence for p in pushed] == [p.presence for p in from_file]
-    if start_s == 0.0:  # the same bits: the same frames, the same chunks, the same words
-        assert [p.intensities for p in pushed] == [p.intensities for p in from_file]
+    assert [p.intensities for p in pushed] == [p.intensities for p in from_file]
 
 
 def test_one_window_of_arrays_is_what_the_file_gives_there(

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(file for folder in ("taemi_edge", "tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    file for folder in ("taemi_edge", "tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")
+)
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS = 400, 50, 7
 
 

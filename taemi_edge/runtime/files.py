@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,24 +147,24 @@ def run_file(
     """
     started = time.perf_counter()
     _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})
-    window_s, hop_s = _window_and_hop(bundle, options)
-    rate = None if options.annotate else bundle.manifest.vision.frames_per_second
-    with ExitStack() as stack:
-        media = stack.enter_context(MediaFile(source, bundle.manifest.audio.sample_rate_hz, rate))
-        described = _described(source, media, options, progress)
-        pipeline = stack.enter_context(
-            Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
-        )
-        video = _annotated_video(stack, source, media, described.words, options)
-        predictions = []
-        for prediction in _predictions(pipeline, media, hop_s, video):
+    predictions = []
+    with _open_file_run(bundle, source, options, progress) as run:
+        for prediction in run.predictions():
             lines.write(prediction.to_json())
             predictions.append(prediction)
-            progress.count(prediction.time_s, media.duration_s, "running")
-    if not predictions:
-        raise MediaError(_too_short(source, media, hop_s))
+            progress.count(prediction.time_s, run.media.duration_s, "running")
     wall_s = time.perf_counter() - started
-    return RunSummary(predictions, predictions[-1].time_s, wall_s, media.damaged_packets, pipeline.fleet.lost)
+    return RunSummary(predictions, predictions[-1].time_s, wall_s, run.media.damaged_packets, run.pipeline.fleet.lost)
+
+
+def predict_file(bundle: Bundle, source: Path, options: RunOptions) -> Iterator[Prediction]:
+    """The predictions of a media file, one after the other, as the caller asks for them.
+
+    Raises:
+        MediaError, TranscriptError, UsageError, BackendError: see `run_file`; with the first prediction.
+    """
+    with _open_file_run(bundle, source, options, SILENT) as run:
+        yield from run.predictions()
 
 
 def run_together(
@@ -189,81 +189,126 @@ def run_together(
         TranscriptError, UsageError, BackendError, OutputError: see `run_file`.
     """
     started = time.perf_counter()
-    window_s, hop_s = _window_and_hop(bundle, options)
+    for source in sources:
+        _refuse_source_as_target(source, {"--output": lines.file})
     summary = FleetSummary({source: RunSummary() for source in sources})
-    if len(summary.sources) < len(sources):
-        raise UsageError("expected different sources, got one of them twice")
+    with _open_files_run(bundle, sources, options, progress) as run:
+        longest_s = max((media.duration_s or 0.0 for media in run.medias), default=0.0)
+        for group in run.groups():
+            for index, prediction in group.items():
+                lines.write(prediction.to_json())
+                summary.sources[sources[index]].predictions.append(prediction)
+            summary.calls += 1
+            progress.count(max(prediction.time_s for prediction in group.values()), longest_s or None, "running")
+        summary.wall_s, summary.lost = time.perf_counter() - started, run.fleet.lost
+    for source, media in zip(sources, run.medias, strict=True):
+        one = summary.sources[source]
+        one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
+        one.damaged_packets = media.damaged_packets
+    return summary
+
+
+def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) -> Iterator[Prediction]:
+    """The predictions of several media files that are run side by side, as they are made.
+
+    Raises:
+        MediaError, TranscriptError, UsageError, BackendError: see `run_together`.
+    """
+    with _open_files_run(bundle, sources, options, SILENT) as run:
+        for group in run.groups():
+            yield from group.values()
+
+
+@dataclass(frozen=True, eq=False)
+class _FileRun:
+    """One file that is open, with the pipeline that runs on it."""
+
+    source: Path
+    media: MediaFile
+    pipeline: Pipeline
+    hop_s: float
+    video: AnnotatedVideo | None
+
+    def predictions(self) -> Iterator[Prediction]:
+        """The file's predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
+        last: Prediction | None = None
+        for hop in self.media.hops(self.hop_s):
+            face = self.pipeline.face
+            prediction = self.pipeline.predict(hop)
+            yield prediction
+            if self.video:
+                self.video.add(hop.frames, hop.samples, last, face)
+            last = prediction
+        rest = self.media.rest()
+        if last is None:
+            raise MediaError(_too_short(self.source, self.media, self.hop_s))
+        if self.video:
+            self.video.add(rest.frames, rest.samples, last, self.pipeline.face)
+
+
+@contextmanager
+def _open_file_run(bundle: Bundle, source: Path, options: RunOptions, progress: Progress) -> Iterator[_FileRun]:
+    window_s, hop_s = _window_and_hop(bundle, options)
+    rate = None if options.annotate else bundle.manifest.vision.frames_per_second
     with ExitStack() as stack:
-        medias, described = _open_all(stack, bundle, sources, options, lines, progress)
+        media = stack.enter_context(MediaFile(source, bundle.manifest.audio.sample_rate_hz, rate))
+        described = _described(source, media, options, progress)
+        pipeline = stack.enter_context(
+            Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
+        )
+        video = _annotated_video(stack, source, media, described.words, options)
+        yield _FileRun(source, media, pipeline, hop_s, video)
+
+
+@dataclass(frozen=True, eq=False)
+class _FilesRun:
+    """Several files that are open, with the fleet that runs on them."""
+
+    sources: Sequence[Path]
+    medias: Sequence[MediaFile]
+    fleet: Fleet
+    grouper: HopGrouper[PreparedHop]
+    hop_s: float
+
+    def groups(self) -> Iterator[dict[int, Prediction]]:
+        """The predictions that were made in one call, by the number of their file; at the end, what failed first."""
+        made = set()
+        for group in self.grouper:
+            made |= set(group)
+            yield dict(zip(sorted(group), self.fleet.predict(group), strict=True))
+        for index, (source, media) in enumerate(zip(self.sources, self.medias, strict=True)):
+            if index in self.grouper.errors:
+                raise self.grouper.errors[index]
+            if index not in made:
+                raise MediaError(_too_short(source, media, self.hop_s))
+
+
+@contextmanager
+def _open_files_run(
+    bundle: Bundle, sources: Sequence[Path], options: RunOptions, progress: Progress
+) -> Iterator[_FilesRun]:
+    if len(set(sources)) < len(sources):
+        raise UsageError("expected different sources, got one of them twice")
+    window_s, hop_s = _window_and_hop(bundle, options)
+    manifest = bundle.manifest
+    with ExitStack() as stack:
+        medias, described = [], []
+        for source in sources:
+            media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
+            medias.append(stack.enter_context(media))
+            described.append(_described(source, media, options, progress))
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         feeds = [_prepared_hops(fleet, index, media, hop_s) for index, media in enumerate(medias)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
-        longest_s = max((media.duration_s or 0.0 for media in medias), default=0.0)
-        for group in grouper:
-            for index, prediction in zip(sorted(group), fleet.predict(group), strict=True):
-                lines.write(prediction.to_json())
-                summary.sources[sources[index]].predictions.append(prediction)
-            summary.calls += 1
-            progress.count(max(prepared.end_s for prepared in group.values()), longest_s or None, "running")
-        summary.wall_s, summary.lost = time.perf_counter() - started, fleet.lost
-        for index, (source, media) in enumerate(zip(sources, medias, strict=True)):
-            if index in grouper.errors:
-                raise grouper.errors[index]
-            _complete(summary, source, media, hop_s)
-    return summary
-
-
-def _predictions(
-    pipeline: Pipeline, media: MediaFile, hop_s: float, video: AnnotatedVideo | None
-) -> Iterator[Prediction]:
-    """A file's predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
-    last: Prediction | None = None
-    for hop in media.hops(hop_s):
-        face = pipeline.face
-        prediction = pipeline.predict(hop)
-        yield prediction
-        if video:
-            video.add(hop.frames, hop.samples, last, face)
-        last = prediction
-    rest = media.rest()
-    if video and last:
-        video.add(rest.frames, rest.samples, last, pipeline.face)
+        yield _FilesRun(sources, medias, fleet, grouper, hop_s)
 
 
 def _prepared_hops(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> Iterator[PreparedHop]:
     """One source's hops with their faces found; this runs in the source's own thread."""
     for hop in media.hops(hop_s):
         yield fleet.prepare(index, hop)
-
-
-def _open_all(
-    stack: ExitStack,
-    bundle: Bundle,
-    sources: Sequence[Path],
-    options: RunOptions,
-    lines: JsonLines,
-    progress: Progress,
-) -> tuple[list[MediaFile], list[Source]]:
-    """Open all files, and read or recognise their words; the stack closes the files."""
-    manifest = bundle.manifest
-    medias, described = [], []
-    for source in sources:
-        _refuse_source_as_target(source, {"--output": lines.file})
-        media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
-        medias.append(stack.enter_context(media))
-        described.append(_described(source, media, options, progress))
-    return medias, described
-
-
-def _complete(summary: FleetSummary, source: Path, media: MediaFile, hop_s: float) -> None:
-    """Fill in the figures of one of several files."""
-    one = summary.sources[source]
-    if not one.predictions:
-        raise MediaError(_too_short(source, media, hop_s))
-    one.media_s, one.wall_s = one.predictions[-1].time_s, summary.wall_s
-    one.damaged_packets = media.damaged_packets
 
 
 def _described(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> Source:

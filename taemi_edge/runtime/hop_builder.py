@@ -125,23 +125,26 @@ class HopBuilder:
 
     def _session_start_s(self, end_s: float) -> float:
         """The last point of the streams' common grid before the first window's data."""
-        times_s = [each.time_s for each in (*self._frames, *self._samples)]
+        times_s = [frame.time_s for frame in self._frames] + [piece.time_s for piece in self._samples]
         first_s = max(min(times_s, default=end_s), end_s - self._manifest.window.length_s)
         grid_s = _common_grid_s(self._manifest.audio.chunk_s, 1 / self._manifest.vision.frames_per_second)
         return grid_s * math.floor(first_s / grid_s + _EPSILON_S)
 
     def _take(self, end_s: float) -> Hop:
-        origin_s = self._origin_s
         due = [frame for frame in self._frames if frame.time_s <= end_s + _EPSILON_S]
         self._frames = self._frames[len(due) :]
         samples, words = self._samples, self._words
         self._samples, self._words = [], []
         return Hop(
-            end_s - origin_s,
-            frames=[Frame(frame.time_s - origin_s, frame.picture) for frame in due],
-            samples=[Samples(piece.time_s - origin_s, piece.values) for piece in samples],
-            words=tuple(Word(word.start_s - origin_s, word.end_s - origin_s, word.text) for word in words),
+            self._inside(end_s),
+            frames=[Frame(self._inside(frame.time_s), frame.picture) for frame in due],
+            samples=[Samples(self._inside(piece.time_s), piece.values) for piece in samples],
+            words=tuple(Word(self._inside(word.start_s), self._inside(word.end_s), word.text) for word in words),
         )
+
+    def _inside(self, time_s: float) -> float:
+        """A time on the session's own clock. Seconds since 1970 are exact to .24 us in float64: whole us are kept."""
+        return round(time_s - self._origin_s, 6)
 
 
 def _common_grid_s(first_s: float, second_s: float) -> float:
@@ -164,23 +167,24 @@ def _require_finite(time_s: float) -> float:
 def _newest_time_s(data: StreamInput) -> float | None:
     """The newest time that the data itself names; None where it has no times."""
     if isinstance(data, Frames):
-        return float(data.times_s[-1]) if len(data.times_s) else None
+        return max((frame.time_s for frame in data.as_frames()), default=None)
     if isinstance(data, Sound):
         return None if data.time_s is None else data.time_s + data.duration_s
     if isinstance(data, (list, tuple)) and data and all(isinstance(word, Word) for word in data):
-        return max(word.end_s for word in data)
+        times_s: list[float] = [word.end_s for word in data]
+        return max(times_s)
     return None
 
 
 def _frames_of(data: StreamInput, frames_per_second: float, end_s: float) -> list[Frame]:
     """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
     if isinstance(data, Frames):
-        return data.frames()
+        return data.as_frames()
     if not isinstance(data, np.ndarray):
         raise UsageError(f"vision: expected Frames or an array uint8 (N, H, W, 3), got {_described(data)}")
     pictures = data[None] if data.ndim == 3 else data
     times_s = end_s - np.arange(len(pictures))[::-1] / frames_per_second
-    return Frames(pictures, times_s).frames()
+    return Frames(pictures, times_s).as_frames()
 
 
 def _samples_of(data: StreamInput, rate_hz: int, end_s: float) -> Samples:
@@ -189,8 +193,7 @@ def _samples_of(data: StreamInput, rate_hz: int, end_s: float) -> Samples:
         data = Sound(data, rate_hz)
     if not isinstance(data, Sound):
         raise UsageError(f"audio: expected Sound or an array float32 (n,), got {_described(data)}")
-    start_s = end_s - data.duration_s if data.time_s is None else data.time_s
-    return data.samples(rate_hz, start_s)
+    return data.as_samples(rate_hz, end_s)
 
 
 def _words_of(data: StreamInput, end_s: float) -> list[Word]:

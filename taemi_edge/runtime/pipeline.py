@@ -16,8 +16,9 @@ from types import TracebackType
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Array, Modality
 from taemi_edge.errors import BackendError, DeviceLostError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.crops import Face, FaceDetector
 from taemi_edge.media.hops import Hop
+from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.runtime.failover import fail_over_to_cpu
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.prediction import Prediction
@@ -64,13 +65,16 @@ class Fleet:
     ) -> None:
         self.manifest = bundle.manifest
         self.window_s = window_s or self.manifest.window.length_s
-        self._bundle, self._threads = bundle, threads
+        self._threads = threads
         self._layout = Layout(len(sources), self.window_s, hop_s or self.manifest.window.hop_s)
         #: Why the device was given up; None while it runs.
         self.lost: str | None = None
         self.executor: Executor = open_executor(bundle, self._layout, device, threads)
         try:
-            self.windows = self._make_windows(sources)
+            tokenizer_json = bundle.tokenizer_file.read_text(encoding="utf-8")
+            self._tokenizer = WordTokenizer(tokenizer_json, self.manifest.text.max_tokens)
+            self._detectors = [FaceDetector() for _ in sources]
+            self.windows = [self._make_window(index, source) for index, source in enumerate(sources)]
         except BaseException:
             self.executor.close()
             raise
@@ -118,6 +122,19 @@ class Fleet:
             for index, work, result in zip(indices, works, done, strict=True)
         ]
 
+    def predict_one(self, index: int, hop: Hop) -> Prediction:
+        """Prepare and take in a hop of one source, and make its prediction.
+
+        Raises:
+            DeviceLostError, BackendError: see `predict`.
+        """
+        [prediction] = self.predict({index: self.prepare(index, hop, lazily=True)})
+        return prediction
+
+    def restart(self, index: int, source: Source) -> None:
+        """Forget all of a source: its next hop is the first of a new one, on a clock that starts at 0."""
+        self.windows[index] = self._make_window(index, source)
+
     def encode(self, index: int, prepared: PreparedHop) -> None:
         """Take in a hop of one source without predicting."""
         for work in self.windows[index].works(prepared, fuse=False):
@@ -127,13 +144,9 @@ class Fleet:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
         return self.executor.features(index, modality, self.windows[index].rows(modality, end_s))
 
-    def _make_windows(self, sources: Sequence[Source]) -> list[SourceWindow]:
-        tokenizer = self._bundle.tokenizer_file.read_text(encoding="utf-8")
-        capacity, steps = self.executor.capacity, self.executor.steps
-        return [
-            SourceWindow(self.manifest, tokenizer, source, index, self.window_s, capacity, steps)
-            for index, source in enumerate(sources)
-        ]
+    def _make_window(self, index: int, source: Source) -> SourceWindow:
+        detector = self._detectors[index]
+        return SourceWindow(self.manifest, source, index, self.window_s, self.executor, self._tokenizer, detector)
 
     def _after_early_works(self, index: int, prepared: PreparedHop) -> Work:
         """Run all works of a hop but the last, which is returned; an ordinary hop has only that one."""
@@ -242,8 +255,7 @@ class Pipeline:
             DeviceLostError: the device is gone and nothing can take over.
             BackendError: see `taemi_edge.runtime.work.Executor`.
         """
-        [prediction] = self.fleet.predict({0: self.fleet.prepare(0, hop, lazily=True)})
-        return prediction
+        return self.fleet.predict_one(0, hop)
 
     def encode(self, hop: Hop) -> None:
         """Encode a hop's frames and sound, and note the presence of their streams, without a prediction."""

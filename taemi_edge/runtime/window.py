@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
-from taemi_edge.media.crops import Face
+from taemi_edge.media.crops import Face, FaceDetector
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, words_after_drops
 from taemi_edge.media.tokens import WordTokenizer
@@ -23,8 +23,7 @@ from taemi_edge.runtime.kinds.video import VideoStream
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.presence import Presence, StreamPresence
-from taemi_edge.runtime.rings import StepCounts
-from taemi_edge.runtime.work import Stopwatch, Work
+from taemi_edge.runtime.work import Executor, Stopwatch, Work
 
 
 @dataclass(frozen=True)
@@ -57,32 +56,33 @@ class SourceWindow:
 
     Args:
         manifest: of the bundle.
-        tokenizer_json: the content of the bundle's tokenizer.json.
         source: which source this is.
         index: the source's number in the executor.
         window_s: how far back a prediction looks, in seconds.
-        capacity: how many rows the source has in the ring of each stream.
-        steps: how many feature vectors the audio encoder gives for a chunk.
+        executor: runs the source's works; it says how many rows the source has in the ring of each stream.
+        tokenizer: the bundle's; sources share it.
+        detector: finds the source's faces; sources do not share one, since they look for faces at the same time.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        tokenizer_json: str,
         source: Source,
         index: int,
         window_s: float,
-        capacity: Mapping[Modality, int],
-        steps: StepCounts,
+        executor: Executor,
+        tokenizer: WordTokenizer,
+        detector: FaceDetector,
     ) -> None:
         self.manifest, self.source, self.index, self.window_s = manifest, source, index, window_s
-        self.capacity = dict(capacity)
+        capacity = self.capacity = dict(executor.capacity)
         presence = {
             m: StreamPresence(manifest.presence_of(m), source.absent.get(m, "nothing received yet")) for m in MODALITIES
         }
-        self._video = VideoStream(manifest.vision, presence["vision"], capacity["vision"])
-        self._audio = AudioStream(manifest.audio, presence["audio"], capacity["audio"], steps, source.patience_s)
-        tokenizer = WordTokenizer(tokenizer_json, manifest.text.max_tokens)
+        self._video = VideoStream(manifest.vision, presence["vision"], capacity["vision"], detector)
+        self._audio = AudioStream(
+            manifest.audio, presence["audio"], capacity["audio"], executor.steps, source.patience_s
+        )
         self._text = TextStream(tokenizer, presence["text"], words_after_drops(source.words, source.drops))
         self._presence = presence
         self._judged: dict[Modality, Presence] = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from taemi_edge.bundle.spec import Array, VisionSpec
 from taemi_edge.media.chunks import MAX_BATCH
-from taemi_edge.media.crops import Face, FaceCrop
+from taemi_edge.media.crops import Face, FaceCrop, FaceDetector
 from taemi_edge.media.hops import Frame
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.runtime.prepared_hop import PreparedHop
@@ -25,11 +25,12 @@ class VideoStream:
         spec: the size of the crops and the frame rate.
         presence: notes when usable frames arrive.
         capacity: how many rows the source has in the ring.
+        detector: finds the faces.
     """
 
-    def __init__(self, spec: VisionSpec, presence: StreamPresence, capacity: int) -> None:
+    def __init__(self, spec: VisionSpec, presence: StreamPresence, capacity: int, detector: FaceDetector) -> None:
         self.presence = presence
-        self._reader = CropReader(spec)
+        self._reader = CropReader(spec, detector)
         self._ring = RingIndex(capacity)
 
     @property
