@@ -1,7 +1,7 @@
 """Writing folders and files so that nobody ever sees a half-written one.
 
-A draft is written beside the place where it belongs and renamed at the end. On an error, on a full disk and on Ctrl-C the
-draft is removed, and what was there before stays.
+A draft is written beside the place where it belongs and renamed at the end. On an error, on a full disk and on Ctrl-C
+the draft is removed, and what was there before stays.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def run_parallel(
 ) -> Iterator[Result]:
     """Run a function over tasks in new processes, or in this process where there is one worker.
 
-    Tasks are taken when a worker is free, so neither tasks nor results pile up. An exception of a task ends all work. On
-    Ctrl-C, or when the caller closes the generator, waiting tasks are dropped and running ones are waited for.
+    Tasks are taken when a worker is free, so neither tasks nor results pile up. An exception of a task ends all work.
+    On Ctrl-C, or when the caller closes the generator, waiting tasks are dropped and running ones are waited for.
 
     Args:
         function: what is called with each task; a function that can be imported by its name.
