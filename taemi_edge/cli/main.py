@@ -198,7 +198,7 @@ def calibrate(
 ) -> None:
     """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
     with extra_needed("export", "taemi-edge calibrate"):
-        from taemi_edge.calibration.calibrate import calibrate_bundle, default_recipe
+        from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
     from taemi_edge.bundle.folder import read_manifest
     from taemi_edge.bundle.json_files import write_json
     from taemi_edge.bundle.recipe import load_recipe
@@ -220,8 +220,7 @@ def calibrate(
             None if data is None else open_corpus(data, transcripts, needs_labels=False),
             loaded,
             folder,
-            ranges=ranges,
-            quantiser=quantiser.value,
+            options=CalibrationOptions(ranges, quantiser.value),
             workers=workers,
             progress=progress,
         )
