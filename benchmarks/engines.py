@@ -19,13 +19,14 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.engines.build import Asked, BuildResult, build_engine
+from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SilentProgress
 
-PRECISIONS: tuple[Asked, ...] = ("fp32", "fp16", "int8", "auto")
+PRECISIONS: tuple[RequestedPrecision, ...] = ("fp32", "fp16", "int8", "auto")
 
 
 class _PartsCache(EngineCache):
@@ -51,10 +52,10 @@ def main() -> None:
     command = shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])
     report: dict[str, Any] = {"command": command, "models": {}}
     for bundle in words.bundles:
-        for asked in words.precision or PRECISIONS:
-            name, found = _measure(bundle, target, asked)
-            print(bundle, asked, found.get("verified"), found.get("failure", ""), flush=True)
-            report["models"].setdefault(name, {})[asked] = found
+        for precision in words.precision or PRECISIONS:
+            name, found = _measure(bundle, target, precision)
+            print(bundle, precision, found.get("verified"), found.get("failure", ""), flush=True)
+            report["models"].setdefault(name, {})[precision] = found
             words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -65,13 +66,13 @@ class _PrintedStages(SilentProgress):
         print(text, flush=True)
 
 
-def _measure(bundle: Path, target: TargetRecipe, asked: Asked) -> tuple[str, dict[str, Any]]:
+def _measure(bundle: Path, target: TargetRecipe, precision: RequestedPrecision) -> tuple[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             built = build_engine(
                 bundle,
                 target,
-                asked,
+                precision,
                 Path(folder) / "engines",
                 cache=_PartsCache(),
                 progress=_PrintedStages(),

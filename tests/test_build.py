@@ -16,8 +16,10 @@ import pytest
 from taemi_edge.bundle.folder import CHOICE, FILES, open_bundle, read_manifest, sha256_of, write_manifest
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import PARTS
-from taemi_edge.engines.build import _plan, build_engine, fastest_worth_it
+from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.choose import fastest_worth_it
+from taemi_edge.engines.plan import plan_build
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import BundleError, EngineError, OutputError, UsageError
 from taemi_edge.parity.comparison import check_parity
@@ -139,7 +141,7 @@ def test_the_same_build_again_takes_under_a_second(cli, calibrated_folder, tmp_p
 
 def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
     """A changed weight, shape, calibration, library, driver or GPU gives another key."""
-    plan = _plan(calibrated_folder, target(), "fp32", 1)
+    plan = plan_build(calibrated_folder, target(), "fp32", 1)
     manifest = plan.manifest
     machine = plan.machine
     others = [
@@ -161,8 +163,8 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
         replace(plan, machine=msgspec.structs.replace(machine, gpu="Orin")),
         replace(plan, machine=msgspec.structs.replace(machine, processor="another")),
         replace(plan, machine=msgspec.structs.replace(machine, l4t="R36")),
-        replace(plan, asked="fp16"),
-        _plan(tiny_folder, target(), "fp32", 1),
+        replace(plan, precision="fp16"),
+        plan_build(tiny_folder, target(), "fp32", 1),
     ]
     keys = [p.build_key() for p in plans]
     assert len(set(keys)) == len(keys)

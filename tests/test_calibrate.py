@@ -23,9 +23,10 @@ import onnx
 from taemi_edge.bundle.folder import FILES, Bundle, open_bundle, read_manifest, write_manifest
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import FLAVOURS, MODALITIES, PARTS, PRESENCE_PATTERNS
-from taemi_edge.calibration.calibrate import RangesFile, calibrate_bundle
-from taemi_edge.calibration.clips import part_feeds, spool_clips
+from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle
+from taemi_edge.calibration.clip_spool import part_feeds, spool_clips
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.planning import RangesFile
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
 from taemi_edge.parity.comparison import check_parity
@@ -90,11 +91,13 @@ def test_the_fusion_head_is_fed_tokens_in_every_pattern(corpus_folder, tiny, tmp
 
 def test_another_machine_makes_the_same_graphs_of_the_ranges(calibrated, tiny_folder, tmp_path):
     ranges = calibrated.folder / "ranges.json"
-    again = calibrate_bundle(tiny_folder, None, few(), tmp_path / "again", ranges=ranges).bundle
+    again = calibrate_bundle(
+        tiny_folder, None, few(), tmp_path / "again", options=CalibrationOptions(ranges=ranges)
+    ).bundle
     files = [file for flavours in calibrated.manifest.graphs.values() for file in flavours.values()]
     assert {f: again.manifest.sha256[f] for f in files} == {f: calibrated.manifest.sha256[f] for f in files}
     assert again.manifest.calibration.closeness == {}
-    assert again.manifest.calibration.clips == 6
+    assert again.manifest.calibration.clip_spool == 6
 
 
 def test_clips_without_labels_are_judged_against_fp32_alone(cli, tiny_folder, corpus_folder, tmp_path):
@@ -120,7 +123,7 @@ def test_ranges_of_other_weights_are_refused(calibrated, tiny_folder, tmp_path):
     file = tmp_path / "ranges.json"
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(content, parts={**content.parts, "text": other})))
     with pytest.raises(CalibrationError, match="expected the weights that the ranges were made for"):
-        calibrate_bundle(tiny_folder, None, few(), tmp_path / "out", ranges=file)
+        calibrate_bundle(tiny_folder, None, few(), tmp_path / "out", options=CalibrationOptions(ranges=file))
     assert not (tmp_path / "out").exists()
 
 

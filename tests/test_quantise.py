@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.spec import PARTS
-from taemi_edge.calibration.graphs.fp16 import find_islands, to_half
+from taemi_edge.calibration.graph_sessions import open_graph
+from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph, block_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, is_excluded, quantise, weights_sha256
-from taemi_edge.calibration.plan import open_graph
 from taemi_edge.errors import BundleError, CalibrationError
 from taemi_edge.parity.golden import load_cases
 
@@ -139,7 +139,7 @@ def types_of(graph: Graph) -> dict[str, int]:
 
 
 def test_linears_are_fp16_and_layer_norm_is_not():
-    made = to_half(linear_model(), [])
+    made = convert_to_fp16(linear_model(), [])
     types = types_of(made)
     assert types["a"] == types["b"] == TensorProto.FLOAT16
     norm = next(node for node in made.nodes if node.op_type == "LayerNormalization")
@@ -165,9 +165,9 @@ def test_islands_are_what_was_measured(amax, constant, kept, islands):
 def test_neighbouring_islands_hand_fp32_to_each_other():
     """A cast to FP16 and back between two islands would lose what they are there for."""
     graph = linear_model(1e-10)
-    made = to_half(graph, ["/layers.0/attn/Mul", "/frontend/Mul"])
+    made = convert_to_fp16(graph, ["/layers.0/attn/Mul", "/frontend/Mul"])
     last = next(node for node in made.nodes if node.name == "/frontend/Mul")
-    assert made.maker[last.input[0]].name == "/layers.0/attn/Mul"
+    assert made.producers[last.input[0]].name == "/layers.0/attn/Mul"
     norm = next(node for node in made.nodes if node.op_type == "LayerNormalization")
     assert norm.input[0] == "x"  # as it came, not rounded to FP16 on the way
 
@@ -175,7 +175,7 @@ def test_neighbouring_islands_hand_fp32_to_each_other():
 def test_q_dq_in_fp16_is_opset_19_and_gives_what_q_dq_in_fp32_gives():
     graph = linear_model()
     quantised = quantise(graph, plan_of(graph, ScaledTensor(tensor="n", nodes=BOTH, amax=4.0, method="minmax")))
-    made = to_half(quantised, [])
+    made = convert_to_fp16(quantised, [])
     assert made.opset == 19
     scale = next(node.input[1] for node in made.nodes if node.op_type == "QuantizeLinear")
     assert made.initialisers[scale].data_type == TensorProto.FLOAT16

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("onnx", reason="graphs are read with onnx")
 
-from taemi_edge.calibration.graphs.ranges import METHODS, Seen, collect, range_by
+from taemi_edge.calibration.graphs.ranges import METHODS, TensorStatistics, collect_statistics, range_by
 from taemi_edge.calibration.graphs.smoothing import (
     MIN_SCALE,
     choose_scaling,
@@ -20,8 +20,8 @@ from taemi_edge.calibration.graphs.smoothing import (
 from taemi_edge.errors import CalibrationError
 
 
-def seen_of(rows: np.ndarray, capacity: int = 512) -> Seen:
-    seen = Seen(-1, capacity, np.random.default_rng(0))
+def seen_of(rows: np.ndarray, capacity: int = 512) -> TensorStatistics:
+    seen = TensorStatistics(-1, capacity, np.random.default_rng(0))
     for at in range(0, len(rows), 100):
         seen.add(rows[at : at + 100])
     return seen
@@ -54,7 +54,7 @@ def test_each_method_treats_one_outlier_in_a_hundred_thousand_its_own_way(method
 def test_a_feature_map_is_read_along_its_channels():
     values = np.zeros((2, 3, 4, 5), np.float32)
     values[:, 1] = 7
-    seen = Seen(1, 512, np.random.default_rng(0))
+    seen = TensorStatistics(1, 512, np.random.default_rng(0))
     seen.add(values)
     assert list(seen.channel_amax) == [0, 7, 0]
     assert seen.rows.shape == (40, 3)
@@ -71,7 +71,7 @@ def test_a_feature_map_is_read_along_its_channels():
 )
 def test_activations_that_no_range_fits_are_named_by_their_tensor(values, words):
     with pytest.raises(CalibrationError, match=words):
-        collect(lambda _: {"/layer/out": values}, [{}], {"/layer/out": -1}, 16)
+        collect_statistics(lambda _: {"/layer/out": values}, [{}], {"/layer/out": -1}, 16)
 
 
 @settings(max_examples=30, deadline=None)

@@ -17,16 +17,17 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import FLAVOURS, PARTS
-from taemi_edge.calibration.graphs.fp16 import find_islands, to_half
+from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
+from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph, groups_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, quantise, weights_sha256
-from taemi_edge.calibration.graphs.ranges import collect
-from taemi_edge.calibration.plan import run_all
+from taemi_edge.calibration.graphs.ranges import collect_statistics
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.parity.golden import bind_tokens, load_cases
+from taemi_edge.progress import SilentProgress
 from tests.test_run import refused
 
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
@@ -50,7 +51,9 @@ def flavours_of(bundle: Bundle, part: str, scratch: Path) -> dict[str, Path]:
     case = next(case for case in load_cases(bundle.golden_file) if case.part == part)
     feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens)
     groups = dict(groups_of(graph.layers()))
-    seen = collect(run_all(graph), [feeds], {source: layers[0].feature_axis for source, layers in groups.items()}, 16)
+    seen = collect_statistics(
+        runner_of_all_tensors(graph), [feeds], {source: layers[0].feature_axis for source, layers in groups.items()}, 16
+    )
     islands = find_islands(graph, seen.amax, recipe.fp16_keep.get(part, ()), recipe.fp16_margin)
     tensors = tuple(
         ScaledTensor(
@@ -65,7 +68,11 @@ def flavours_of(bundle: Bundle, part: str, scratch: Path) -> dict[str, Path]:
     excluded = recipe.exclude.get(part, {})
     plan = PartPlan(weights_sha256=weights_sha256(graph), tensors=tensors, excluded=excluded, islands=islands)
     quantised = quantise(graph, plan)
-    made = {"fp16": to_half(graph, islands), "int8": quantised, "int8-fp16": to_half(quantised, islands)}
+    made = {
+        "fp16": convert_to_fp16(graph, islands),
+        "int8": quantised,
+        "int8-fp16": convert_to_fp16(quantised, islands),
+    }
     files = {"fp32": bundle.part_file(part)}
     for flavour, cast in made.items():
         files[flavour] = scratch / f"{part}.{flavour}.onnx"
@@ -132,10 +139,15 @@ def test_strong_typing_is_asked_for_and_decides_how_int8_is_written(compiler):
 
 
 def test_progress_comes_from_the_builder_itself(compiler, tiny, tmp_path):
-    told: list[tuple[str, int, int]] = []
-    compiler.compile(tiny.part_file("fusion"), "fp32", orin_options("fusion"), lambda *step: told.append(step))
+    told: list[tuple[float, float | None, str]] = []
+
+    class Counts(SilentProgress):
+        def count(self, done: float, total: float | None, what: str) -> None:
+            told.append((done, total, what))
+
+    compiler.compile(tiny.part_file("fusion"), "fp32", orin_options("fusion"), Counts())
     assert told
-    assert all(done <= total for _, done, total in told)
+    assert all(done <= total for done, total, _ in told)
 
 
 def test_a_file_that_is_no_graph_is_told_in_the_parsers_words(compiler, tmp_path):

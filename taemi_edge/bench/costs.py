@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
-from taemi_edge.calibration.plan import open_graph
 
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
@@ -48,7 +48,7 @@ def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
     session = open_graph(model)
     wanted = {name for node in graph.nodes if node.op_type in _PRODUCTS for name in (*node.input, *node.output)}
     known = {name: tuple(tensor.dims) for name, tensor in graph.initialisers.items()}
-    made = sorted(name for name in wanted if name in graph.maker)
+    made = sorted(name for name in wanted if name in graph.producers)
     outputs = session.run([*made, *graph.outputs], dict(feeds))
     shapes = {**known, **{n: v.shape for n, v in feeds.items()}}
     shapes |= {name: value.shape for name, value in zip(made, outputs, strict=False)}

@@ -1,1 +1,1 @@
-"""What a bundle is: its data, its folder on disk, recipes, and folders and processes that end cleanly."""
+"""Bundles: their data and files, the recipes they are made by, safe writing of files, and worker processes."""

@@ -1,4 +1,8 @@
-"""Folders and files that appear whole or not at all: written beside their place, then renamed."""
+"""Writing folders and files so that nobody ever sees a half-written one.
+
+A draft is written beside the place where it belongs and renamed at the end. On an error, on a full disk and on Ctrl-C
+the draft is removed, and what was there before stays.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,21 @@ _DRAFT = ".draft-"
 
 @contextmanager
 def new_folder(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
-    """Give a draft folder; at the end it takes the place of `target`, on an error or Ctrl-C it goes away.
+    """Give a draft folder that takes the place of `target` at the end; on an error or Ctrl-C it is removed.
 
     Args:
-        replaceable: the file names of what is written; a folder that holds anything else is never replaced.
+        target: the folder to write; its parent folders are made where they are missing.
+        replaceable: the names of the files that are written. A folder that holds any other file is never replaced.
 
     Raises:
-        OutputError: no room, no permission, or `target` is something else.
+        OutputError: there is no room or no permission, or `target` is a file or holds other files.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with new_folder(Path(folder, "out"), ["a.txt"]) as draft:
+        ...         _ = (draft / "a.txt").write_text("whole")
+        ...     Path(folder, "out", "a.txt").read_text()
+        'whole'
     """
     _refuse_foreign(target, replaceable)
     try:
@@ -37,16 +49,29 @@ def new_folder(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
         _replace(draft, target)
     except OSError as error:
         raise write_error(target, error) from error
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError) and str(draft) in str(error):
+            raise write_error(target, error.__cause__) from error  # people know the target, not the draft
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give a draft path with the same ending; at the end it takes the place of `target`, on an error it goes away.
+    """Give a draft path with the ending of `target`; the draft takes the target's place at the end.
+
+    On an error the draft is removed and an older `target` stays.
 
     Raises:
-        OutputError: no room or no permission.
+        OutputError: there is no room or no permission.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with new_file(Path(folder, "a.txt")) as draft:
+        ...         _ = draft.write_text("whole")
+        ...     os.listdir(folder)
+        ['a.txt']
     """
     draft = target.with_name(f"{_DRAFT}{os.getpid()}-{target.name}")
     try:
@@ -60,17 +85,21 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def require_another_place(source: Path, target: Path) -> None:
-    """Refuse to write over what is being read.
+    """Refuse to write a folder over the one that is read.
 
     Raises:
-        OutputError: both are the same folder.
+        OutputError: `source` and `target` are the same folder.
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise OutputError(f"{target}: expected another folder than the one that is read: name a new one with --output")
 
 
 def write_error(target: Path, error: OSError) -> OutputError:
-    """One sentence for a failed write."""
+    """Turn the system's error into one sentence about what could not be written.
+
+    >>> str(write_error(Path("out"), OSError(errno.ENOSPC, "")))
+    'out: no space left on the device: free some, or write elsewhere'
+    """
     if error.errno == errno.ENOSPC:
         return OutputError(f"{target}: no space left on the device: free some, or write elsewhere")
     return OutputError(f"{target}: cannot be written: {error.strerror or error}")

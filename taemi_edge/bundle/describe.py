@@ -1,11 +1,9 @@
-"""A bundle in, what it holds out: parts, sizes, precisions, tokens, provenance; every hash verified on the way."""
+"""Describing a bundle for people: its parts, sizes, precisions and tokens, as `taemi-edge inspect` prints them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from taemi_edge.bundle.folder import open_bundle
@@ -13,7 +11,7 @@ from taemi_edge.bundle.spec import MODALITIES, PARTS, Frozen, Manifest, TensorSp
 
 
 class PartDescription(Frozen, frozen=True):
-    """One part as people look at it."""
+    """One part of a bundle. `bytes` is the size of its file; inputs and outputs are written as `name dtype (shape)`."""
 
     part: str
     file: str
@@ -26,7 +24,7 @@ class PartDescription(Frozen, frozen=True):
 
 
 class BundleDescription(Frozen, frozen=True):
-    """What `taemi-edge inspect` prints."""
+    """Everything that `taemi-edge inspect` prints about a bundle."""
 
     folder: str
     name: str
@@ -40,10 +38,10 @@ class BundleDescription(Frozen, frozen=True):
 
 
 def describe_bundle(folder: Path) -> BundleDescription:
-    """Open a bundle, which verifies every hash, and describe it.
+    """Open a bundle, which checks the hash of every file, and describe it.
 
     Raises:
-        BundleError: it is not a whole, unchanged bundle.
+        BundleError: the folder is no bundle, a file is missing or a file was changed.
     """
     bundle = open_bundle(folder)
     manifest = bundle.manifest
@@ -58,8 +56,8 @@ def describe_bundle(folder: Path) -> BundleDescription:
                 precision=spec.precision,
                 opset=spec.opset,
                 parameters=spec.parameters,
-                inputs=tuple(_seam(tensor) for tensor in spec.inputs),
-                outputs=tuple(_seam(tensor) for tensor in spec.outputs),
+                inputs=tuple(_signature(tensor) for tensor in spec.inputs),
+                outputs=tuple(_signature(tensor) for tensor in spec.outputs),
             )
         )
     return BundleDescription(
@@ -74,10 +72,5 @@ def describe_bundle(folder: Path) -> BundleDescription:
     )
 
 
-def to_json(value: Any) -> str:
-    """Indented JSON of any of the package's frozen data."""
-    return msgspec.json.format(msgspec.json.encode(value)).decode()
-
-
-def _seam(tensor: TensorSpec) -> str:
+def _signature(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.dtype} ({', '.join(str(d) for d in tensor.shape)})"

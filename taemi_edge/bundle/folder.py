@@ -1,4 +1,4 @@
-"""A bundle folder in, a checked `Bundle` out; and the way a new one is written, whole or not at all.
+"""The files of a bundle folder: opening one with every hash checked, and writing its manifest and tokens.
 
 bundle/
   manifest.json         taemi_edge.bundle.spec.Manifest, with the sha256 of every other file
@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.spec import FLAVOURS, MODALITIES, PARTS, SCHEMA, Array, Manifest
 from taemi_edge.errors import BundleError
 
@@ -40,7 +41,7 @@ FILES = (
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A folder whose every file was found to be what its manifest says."""
+    """A bundle folder. Every file in it was found to be the one that its manifest was written for."""
 
     folder: Path
     manifest: Manifest
@@ -48,6 +49,7 @@ class Bundle:
     tokens: Mapping[str, Array]
 
     def part_file(self, part: str) -> Path:
+        """The file of a part: an ONNX graph or an engine."""
         return self.folder / self.manifest.parts.of(part).file
 
     @property
@@ -60,10 +62,11 @@ class Bundle:
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every file's hash.
+    """Read a bundle and check the hash of every file.
 
     Raises:
-        BundleError: not a bundle, a missing part, a changed byte, a newer schema, tokens of the wrong shape.
+        BundleError: the folder is no bundle, a part is missing, a byte was changed, the schema is newer than this
+            package, or a token has the wrong shape. The message names every file that is wrong.
     """
     manifest = read_manifest(folder)
     if outside := [name for name in manifest.sha256 if Path(name).name != name]:
@@ -80,10 +83,10 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone, validated but without a look at the other files.
+    """Read and validate the manifest alone; the other files are not looked at.
 
     Raises:
-        BundleError: none there, not JSON, another schema, unknown or missing keys.
+        BundleError: there is no manifest, it is not JSON, it has another schema, or keys are unknown or missing.
     """
     file = folder / MANIFEST
     if not file.is_file():
@@ -102,21 +105,37 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` into a bundle that is being made, with the hashes of what lies there now."""
+    """Write `manifest.json` into a bundle that is being made, with the hashes of the files that are there now.
+
+    Raises:
+        OutputError: there is no room or no permission.
+    """
     hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     complete = msgspec.structs.replace(manifest, sha256=hashes)
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(complete)) + b"\n")
+    write_json(folder / MANIFEST, complete)
 
 
 def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
-    """Write `tokens.safetensors`."""
+    """Write `tokens.safetensors`.
+
+    Args:
+        folder: the bundle that is being made.
+        tokens: the missing-modality token of each modality, (D,).
+    """
     from safetensors.numpy import save_file
 
     save_file({m: np.ascontiguousarray(tokens[m], np.float32) for m in MODALITIES}, folder / TOKENS)
 
 
 def sha256_of(file: Path) -> str:
-    """The file's sha256 as hexadecimal digits, read in blocks."""
+    """Give the sha256 of a file as 64 hexadecimal digits; the file is read in blocks.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     sha256_of(Path(file.name))[:12]
+        'e3b0c44298fc'
+    """
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,6 +1,6 @@
-"""A recipe name or TOML file in, a validated frozen recipe out.
+"""Finding and reading recipes: the TOML files in `export/`, `calibration/` and `engines/` that people edit.
 
-A name is looked up first as a path, then among the recipes that ship with the package.
+A recipe's name is tried as a path first, then looked up among the recipes that ship with the package.
 """
 
 from __future__ import annotations
@@ -28,21 +28,33 @@ RecipeType = TypeVar("RecipeType", bound=Frozen)
 
 
 def recipe_folders(kind: Kind) -> list[Path]:
-    """Where recipes of a kind ship: inside the installed package, or beside it in a checkout."""
+    """The folders that hold recipes of a kind: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     return [folder for folder in (package / "recipes" / kind, package.parent / kind) if folder.is_dir()]
 
 
 def list_recipes(kind: Kind) -> list[str]:
-    """The names that `--help` and error messages offer."""
+    """The names of all recipes that ship, sorted.
+
+    >>> "taemi-tiny" in list_recipes("export")
+    True
+    """
     return sorted({file.stem for folder in recipe_folders(kind) for file in folder.glob("*.toml")})
 
 
 def find_recipe(kind: Kind, name: str) -> Path:
-    """The file of a recipe given as a path or as the name of one that ships.
+    """Find the file of a recipe.
+
+    Args:
+        kind: the folder of the recipe.
+        name: the path of a TOML file, or the name of a recipe that ships.
 
     Raises:
-        RecipeError: neither exists; the message lists the names that do.
+        RecipeError: there is neither; the message names the recipes that exist.
+
+    Example:
+        >>> find_recipe("engines", "cpu").name
+        'cpu.toml'
     """
     direct = Path(name)
     if direct.suffix == ".toml" and direct.is_file():
@@ -62,15 +74,24 @@ def load_recipe(
     """Read and validate a recipe.
 
     Args:
-        changes: values by dotted key that take the place of the file's ("fusion.kind": "concat"); written as in TOML,
-            where a bare word is a string.
+        kind: the folder of the recipe.
+        name: the path of a TOML file, or the name of a recipe that ships.
+        recipe_type: the frozen class of this kind of recipe.
+        changes: values by dotted key that replace those of the file ("fusion.kind": "concat"). They are written as in
+            TOML; a bare word is a string.
 
     Raises:
-        RecipeError: not found, not TOML, a key that is unknown or missing, or a value of the wrong kind.
+        RecipeError: the recipe is not found or not TOML, a key is unknown or missing, or a value has the wrong type.
 
     Example:
-        >>> load_recipe("export", "taemi-tiny", ModelRecipe).name
-        'taemi-tiny'
+        >>> class Clips(Frozen, frozen=True):
+        ...     clips: int
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mine.toml")
+        ...     _ = file.write_text("clips = 64")
+        ...     load_recipe("calibration", str(file), Clips, {"clips": "8"}).clips
+        8
     """
     file = find_recipe(kind, name)
     try:
@@ -83,7 +104,16 @@ def load_recipe(
 
 
 def recipe_from_mapping(content: object, recipe_type: type[RecipeType], where: str) -> RecipeType:
-    """Validate what TOML or JSON gave; an unknown key is answered with the nearest known one."""
+    """Validate what was read from TOML or JSON.
+
+    Args:
+        content: the decoded values.
+        recipe_type: the frozen class that they must fit.
+        where: what the error message calls their place: a file, or a key of one.
+
+    Raises:
+        RecipeError: a key is unknown (the message names the nearest known one) or missing, or a value does not fit.
+    """
     try:
         return msgspec.convert(content, recipe_type)
     except msgspec.ValidationError as error:
@@ -91,12 +121,29 @@ def recipe_from_mapping(content: object, recipe_type: type[RecipeType], where: s
 
 
 def recipe_hash(recipe: Frozen) -> str:
-    """The sha256 of a recipe's values: comments and the order of keys do not count."""
+    """Give the sha256 of a recipe's values as hexadecimal digits; comments and the order of keys do not count."""
     return hashlib.sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
 
 
 def change_key(content: dict[str, Any], key: str, value: str) -> None:
-    """Set a dotted key; tables that are not there are made, so that an unknown one is named by the validation."""
+    """Set the value of a dotted key, as `--set KEY=VALUE` does.
+
+    Missing tables are made: the validation that follows names those that are unknown.
+
+    Args:
+        content: the decoded TOML, which is changed.
+        key: such as "fusion.kind".
+        value: written as in TOML; what is not TOML is a string.
+
+    Raises:
+        RecipeError: a part of the key is a value, so it has no keys of its own.
+
+    Example:
+        >>> content = {"clips": 64}
+        >>> change_key(content, "budget.pearson", "0.9")
+        >>> content
+        {'clips': 64, 'budget': {'pearson': 0.9}}
+    """
     *tables, last = key.split(".")
     for table in tables:
         content = content.setdefault(table, {})
@@ -109,7 +156,7 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
 
 
 def _explain(message: str, recipe_type: type[Frozen]) -> str:
-    """msgspec's words, with the nearest known key where one is unknown."""
+    """Give msgspec's message; where a key is unknown, add the nearest known one."""
     unknown = re.search(r"unknown field `([^`]*)`", message)
     if not unknown:
         return message

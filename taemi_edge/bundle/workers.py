@@ -1,4 +1,4 @@
-"""Tasks in, results out in the order they are done, over processes that never outlive their parent."""
+"""Running tasks in several processes. The processes end when their parent ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ def run_parallel(
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """Run a function over tasks in fresh processes; with one worker, here.
+    """Run a function over tasks in new processes, or in this process where there is one worker.
 
-    Tasks are taken as workers come free, so neither tasks nor results pile up. An exception ends it all; on Ctrl-C or
-    when the caller stops asking, tasks that wait are dropped and those under way are waited for.
+    Tasks are taken when a worker is free, so neither tasks nor results pile up. An exception of a task ends all work.
+    On Ctrl-C, or when the caller closes the generator, waiting tasks are dropped and running ones are waited for.
 
     Args:
-        function: importable by name; so is `initialise`, which is called once in each process with `arguments`.
+        function: what is called with each task; a function that can be imported by its name.
+        tasks: its arguments, one for each call.
         workers: how many processes; 0 for as many as there are cores.
+        initialise: called once in each process, before its first task; it too can be imported by its name.
+        arguments: what `initialise` is called with.
+
+    Yields:
+        The results in the order in which they are done; with one worker in the order of the tasks.
+
+    Example:
+        >>> list(run_parallel(abs, [-1, 2, -3], workers=1))
+        [1, 2, 3]
     """
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1:
@@ -56,7 +66,7 @@ def run_parallel(
 
 
 def _begin(parent: int, initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone: a killed one cannot say so."""
+    """Leave Ctrl-C to the parent, and watch that the parent is alive: a killed one cannot end its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if initialise:

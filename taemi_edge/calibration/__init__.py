@@ -1,1 +1,1 @@
-"""Calibrating a bundle on real clips: ranges, precision plans, and what each precision costs."""
+"""Calibration: FP16 and INT8 graphs from an FP32 bundle and real clips, and what each precision costs."""

@@ -1,29 +1,33 @@
-"""A bundle's FP32 part in, its FP16 graph out, without a corpus: islands by what the golden feeds show."""
+"""Casting a part to FP16 without a corpus: the golden feeds show which nodes must stay in FP32."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.recipe import list_recipes, load_recipe
-from taemi_edge.calibration.graphs.fp16 import find_islands, to_half
+from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
+from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.ranges import collect
-from taemi_edge.calibration.plan import run_all
-from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.graphs.ranges import collect_statistics
+from taemi_edge.calibration.recipe import load_recipe_of
 from taemi_edge.parity.golden import bind_tokens, load_cases
 
 
-def cast_part(bundle: Bundle, part: str, file: Path) -> None:
-    """Write a part's strongly typed FP16 graph; the kept scopes are those of the model's calibration recipe."""
+def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
+    """Write a part as a strongly typed FP16 graph.
+
+    Args:
+        bundle: in FP32, with golden feeds.
+        part: "vision", "audio", "text" or "fusion".
+        file: where the graph is written. The scopes that it keeps in FP32 are those of the model's calibration recipe.
+    """
     graph = Graph.load(bundle.part_file(part))
-    name = bundle.manifest.name if bundle.manifest.name in list_recipes("calibration") else "default"
-    recipe = load_recipe("calibration", name, CalibrationRecipe)
+    recipe = load_recipe_of(bundle.manifest.name)
     feeds = (
         case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens)
         for case in load_cases(bundle.golden_file)
         if case.part == part
     )
-    seen = collect(run_all(graph), feeds, {}, rows=0)
-    islands = find_islands(graph, seen.amax, recipe.fp16_keep.get(part, ()), recipe.fp16_margin)
-    to_half(graph, islands).save(file)
+    statistics = collect_statistics(runner_of_all_tensors(graph), feeds, {}, rows=0)
+    islands = find_islands(graph, statistics.amax, recipe.fp16_keep.get(part, ()), recipe.fp16_margin)
+    convert_to_fp16(graph, islands).save(file)

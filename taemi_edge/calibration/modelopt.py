@@ -1,4 +1,7 @@
-"""NVIDIA ModelOpt in place of our own quantiser (extra `modelopt`): the same clips and blocks, its ranges."""
+"""Quantising with NVIDIA ModelOpt (extra `modelopt`) in place of this package's own code.
+
+ModelOpt gets the same clips and leaves the same blocks out, but finds its own ranges.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from taemi_edge.errors import CalibrationError, MissingExtraError
 
 
 def require_modelopt() -> str:
-    """Its name and version, for the record.
+    """Give ModelOpt's name and version, for the record.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: ModelOpt is not installed.
     """
     if find_spec("modelopt") is None:
         raise MissingExtraError("nvidia-modelopt", "modelopt", "--quantiser modelopt")
@@ -29,48 +32,55 @@ def require_modelopt() -> str:
 def quantise_with_modelopt(
     file: Path, graph: Graph, plan: PartPlan, feeds: Callable[[], Iterator[Mapping[str, Array]]], scratch: Path
 ) -> Graph:
-    """The part with Q/DQ pairs by ModelOpt's max calibration, which takes inputs of any length.
+    """Put Q/DQ pairs into a part by ModelOpt's max calibration, which takes inputs of any length.
 
     Args:
         file, graph: the part in FP32, on disk and in memory.
-        feeds: begins anew whenever it is called, so that they need not be kept.
-        plan: whose excluded blocks stay out of INT8.
+        plan: its excluded blocks stay out of INT8.
+        feeds: gives the part's feeds from the first one whenever it is called, so that they need not be kept.
+        scratch: a folder for ModelOpt's files.
 
     Raises:
-        CalibrationError: ModelOpt gave no graph with Q/DQ pairs, though some were to be made.
+        CalibrationError: ModelOpt made a graph without any Q/DQ pair.
     """
-    from modelopt.onnx.quantization import quantize
-
     layers = graph.layers()
     wanted = [layer.node for layer in layers if not is_excluded(layer.block, plan.excluded)]
     if not wanted:
         return graph.copy()
-    others = [n.name for n in graph.nodes if n.op_type in ("MatMul", "Gemm", "Conv") and n.name not in wanted]
-    copied = Path(shutil.copy(file, scratch))  # ModelOpt 0.47 writes into the file that it is given
     output = scratch / f"{file.stem}.modelopt.onnx"
+    copied = Path(shutil.copy(file, scratch))  # ModelOpt 0.47 writes into the file that it is given
+    _run_modelopt(copied, graph, wanted, feeds, output)
+    quantised = Graph.load(output) if output.is_file() else graph
+    if not quantised.is_quantised:
+        raise CalibrationError(f"{file.stem}: expected Q/DQ pairs from ModelOpt, it made none: use the own quantiser")
+    return quantised
+
+
+def _run_modelopt(
+    file: Path, graph: Graph, wanted: list[str], feeds: Callable[[], Iterator[Mapping[str, Array]]], output: Path
+) -> None:
+    from modelopt.onnx.quantization import quantize
+
+    kinds = ["MatMul", "Gemm", "Conv"]
     logging.getLogger("modelopt").setLevel(logging.ERROR)
     quantize(
-        str(copied),
+        str(file),
         quantize_mode="int8",
-        calibration_data_reader=_Reader(feeds),
+        calibration_data_reader=_FeedReader(feeds),
         calibration_method="max",
         calibration_eps=["cpu"],
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+        op_types_to_quantize=kinds,
         nodes_to_quantize=wanted,
-        nodes_to_exclude=others,
+        nodes_to_exclude=[n.name for n in graph.nodes if n.op_type in kinds and n.name not in wanted],
         high_precision_dtype="fp32",
         disable_mha_qdq=True,
         output_path=str(output),
         log_level="ERROR",
     )
-    made = Graph.load(output) if output.is_file() else graph
-    if not made.is_quantised:
-        raise CalibrationError(f"{file.stem}: expected Q/DQ pairs from ModelOpt, it made none: use the own quantiser")
-    return made
 
 
-class _Reader:
-    """ONNX Runtime's CalibrationDataReader."""
+class _FeedReader:
+    """Feeds as ModelOpt reads them: the methods are those of ONNX Runtime's CalibrationDataReader."""
 
     def __init__(self, feeds: Callable[[], Iterator[Mapping[str, Array]]]) -> None:
         self._feeds = feeds
@@ -81,7 +91,7 @@ class _Reader:
         return None if found is None else dict(found)
 
     def get_first(self) -> dict[str, Array] | None:
-        """What ModelOpt looks at to learn shapes."""
+        """ModelOpt learns the shapes of inputs from the first feed."""
         self.rewind()
         found = self.get_next()
         self.rewind()

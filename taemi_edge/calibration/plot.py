@@ -1,4 +1,4 @@
-"""Drawing what INT8 costs and saves, block by block."""
+"""Drawing what INT8 costs and saves in each block of a bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from taemi_edge.pictures import (
 
 
 def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, file: Path) -> None:
-    """Each part's blocks by what INT8 saves and what it costs, and the way from all of them to those that stayed."""
+    """Draw for each part what INT8 saves and costs in every block, and the cost as blocks leave INT8.
+
+    Args:
+        sensitivities: what was measured, by part.
+        title: of the whole picture.
+        file: the picture; its ending names the format.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     figure = new_figure((12, 8), "taemi-edge calibrate")
     figure.suptitle(title)
     for axis, (part, found) in zip(figure.subplots(2, 2).flat, sensitivities.items(), strict=True):
@@ -26,8 +35,8 @@ def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, f
         for block in sorted(found.blocks, key=lambda b: -b.cost)[:6]:
             place = (100 * block.macs_share, max(block.cost, 1e-7))
             axis.annotate(block.block, place, fontsize=7, xytext=(4, 3), textcoords="offset points")
-        way = [(100 * share, max(cost, 1e-7)) for share, cost in found.steps]
-        axis.plot(*zip(*way, strict=True), "k.--", linewidth=1, label="the part as blocks leave INT8")
+        path = [(100 * share, max(cost, 1e-7)) for share, cost in found.steps]
+        axis.plot(*zip(*path, strict=True), "k.--", linewidth=1, label="the part as blocks leave INT8")
         axis.set(yscale="log", title=part, xlabel="multiply-accumulates in INT8, %", ylabel="1 - Pearson with FP32")
         axis.grid(alpha=0.25)
         axis.legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-r"""The calibration recipe, \`calibration/NAME.toml\`."""
+"""Calibration recipes: the TOML files in `calibration/` that say how ranges are found and what INT8 may cost."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from typing import Literal
 
 import msgspec
 
+from taemi_edge.bundle.recipe import list_recipes, load_recipe
 from taemi_edge.bundle.spec import Frozen, PartTolerances
 
 
 class BudgetRecipe(Frozen, frozen=True):
-    """What INT8 may cost: the least Pearson of a part with FP32, and how far mean Pearson on labels may fall."""
+    """What INT8 may cost.
+
+    Attributes:
+        pearson: the least Pearson correlation of a part's outputs with FP32.
+        mean_pearson_drop: how far mean Pearson of the intensities with labels may fall below FP32's.
+    """
 
     pearson: float = 0.995
     mean_pearson_drop: float = 0.01
@@ -20,18 +26,24 @@ class CalibrationRecipe(Frozen, frozen=True):
     """`calibration/NAME.toml`: how ranges are found and which parts of a network keep a higher precision.
 
     Attributes:
-        clips, held_out: how many clips give ranges, and how many judge the result.
-        min_clips: fewer are refused.
-        frames_per_clip: how many frames of a clip count, evenly over it: neighbours tell little new.
-        batch: frames or chunks at a time; every tensor of a part is kept for them.
-        rows: the feature vectors of each tensor that are kept to choose alpha and range on.
-        methods: ways to find a range; where there are several, the one whose part is nearest to FP32 is kept.
-        alphas: strengths of SmoothQuant to try for each group of Linears, besides none.
-        exclude: a part's blocks that stay in higher precision, each with the reason; measurements may add to them.
-        attention_matmuls, softmax, layer_norm: make their inputs INT8 too.
-        fp16_keep: scopes of a part that stay in FP32 among FP16, by part.
-        fp16_margin: how far below FP16's largest number a magnitude must stay on real clips.
-        fp16, int8: tolerances of the two precisions.
+        fp16, int8: the tolerances of the two precisions.
+        clips, held_out: how many clips give ranges, and how many others judge the result.
+        min_clips: a calibration with fewer clips is refused.
+        frames_per_clip: how many frames of a clip count, evenly over it; neighbouring frames are nearly the same.
+        trial_clips: how many clips methods and blocks are compared on.
+        batch: how many frames or chunks run at a time; every tensor of a part is in memory for them.
+        longest_s: how many seconds of a clip are read.
+        rows: how many feature vectors of each tensor are kept, to choose its smoothing and its range.
+        methods: the methods that find ranges. Where there are several, the one that keeps a part nearest to FP32 is
+            used.
+        percentile: of the magnitudes, for the method of that name.
+        alphas: the strengths of SmoothQuant that are tried for each group of Linears, besides none.
+        exclude: the blocks of a part that stay in higher precision, each with the reason; measurements may add to them.
+        attention_matmuls, softmax, layer_norm: make the inputs of these operators INT8 too.
+        fp16_keep: the scopes that stay in FP32 among FP16, by part.
+        fp16_margin: how many times larger a magnitude may become before it reaches FP16's largest number.
+        budget: what INT8 may cost.
+        seed: draws the clips and the rows.
     """
 
     name: str
@@ -77,3 +89,21 @@ class CalibrationRecipe(Frozen, frozen=True):
             raise ValueError(f"expected every alpha between 0 and 1, got {list(self.alphas)}")
         if unknown := sorted({*self.exclude, *self.fp16_keep} - {"vision", "audio", "text", "fusion"}):
             raise ValueError(f"expected vision, audio, text or fusion in exclude and fp16_keep, got {unknown[0]!r}")
+
+
+def recipe_name_of(model: str) -> str:
+    """Give the name of the calibration recipe of a model: its own, or "default" where it has none.
+
+    >>> recipe_name_of("taemi-mobile"), recipe_name_of("another")
+    ('taemi-mobile', 'default')
+    """
+    return model if model in list_recipes("calibration") else "default"
+
+
+def load_recipe_of(model: str) -> CalibrationRecipe:
+    """Read the calibration recipe of a model: its own, or the default one.
+
+    Raises:
+        RecipeError: the recipe is wrong.
+    """
+    return load_recipe("calibration", recipe_name_of(model), CalibrationRecipe)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.describe import to_json
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_hash
 from taemi_edge.bundle.spec import Modality
 from taemi_edge.corpora.evaluate import Evaluation, evaluate_on
@@ -146,8 +145,7 @@ def _judge_held_out(bundle: Path, output: Path, progress: Progress) -> list[Eval
     except StoreError:  # features of an older bundle
         shutil.rmtree(features)
         evaluations = judge()
-    with new_file(output / "evaluation.json") as draft:
-        draft.write_text(to_json(evaluations[0]) + "\n", encoding="utf-8")
+    write_json(output / "evaluation.json", evaluations[0])
     plot_evaluation(evaluations, output / "evaluation.png")
     return evaluations
 

@@ -198,10 +198,9 @@ def calibrate(
 ) -> None:
     """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
     with extra_needed("export", "taemi-edge calibrate"):
-        from taemi_edge.calibration.calibrate import calibrate_bundle, default_recipe
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
+        from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
     from taemi_edge.bundle.folder import read_manifest
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.bundle.recipe import load_recipe
     from taemi_edge.calibration.recipe import CalibrationRecipe
     from taemi_edge.pictures import check_plot_file
@@ -221,15 +220,13 @@ def calibrate(
             None if data is None else open_corpus(data, transcripts, needs_labels=False),
             loaded,
             folder,
-            ranges=ranges,
-            quantiser=quantiser.value,
+            options=CalibrationOptions(ranges, quantiser.value),
             workers=workers,
             progress=progress,
         )
     print_calibration(result)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(result.record) + "\n", encoding="utf-8")
+        write_json(json_file, result.record)
     typer.echo(f"wrote {folder}")
     if result.misses:
         raise CheckFailedError("; ".join(result.misses))
@@ -260,9 +257,8 @@ def build_engine_command(
     json_file: JsonOption = None,
 ) -> None:
     """Build a bundle's engines for a device, check them against PyTorch's outputs and mark them verified or not."""
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
     from taemi_edge.bundle.folder import read_manifest
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.bundle.recipe import load_recipe
     from taemi_edge.engines.build import build_engine
     from taemi_edge.engines.cache import EngineCache
@@ -284,8 +280,7 @@ def build_engine_command(
         )
     print_build(result)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(result.record) + "\n", encoding="utf-8")
+        write_json(json_file, result.record)
     typer.echo(f"wrote {folder}")
     if result.record.verification and not result.bundle.manifest.verified:
         raise CheckFailedError(f"{result.record.failure}: the bundle is marked unverified and will not run")
@@ -306,8 +301,7 @@ def parity(
     threads: ThreadsOption = 0,
 ) -> None:
     """Compare two artefacts part by part, in all eight presence patterns: exit 0 inside the tolerances, 1 outside."""
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.parity.comparison import check_parity
 
     if plot is not None:
@@ -320,8 +314,7 @@ def parity(
         report, pairs = check_parity(a, b, device=device_name(device), threads=threads)
     print_parity(report)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(report) + "\n", encoding="utf-8")
+        write_json(json_file, report)
     if plot is not None:
         plot_parity(report, pairs, plot)
     if not report.ok:
@@ -370,8 +363,7 @@ def bench(
 ) -> None:
     """Time a bundle beside PyTorch and ONNX Runtime: parts, hops by presence pattern, several sources, limits."""
     from taemi_edge.bench.compare import BenchOptions, rivals_from, run_bench
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.cli.bench_report import plot_bench, print_bench
     from taemi_edge.pictures import check_plot_file
 
@@ -394,8 +386,7 @@ def bench(
         report = run_bench(bundle, options, shlex.join(["taemi-edge", *sys.argv[1:]]), progress)
     print_bench(report)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(report) + "\n", encoding="utf-8")
+        write_json(json_file, report)
     if plot is not None:
         plot_bench(report, plot)
 
@@ -403,14 +394,13 @@ def bench(
 @app.command()
 def inspect(bundle: BundleArgument, json_file: JsonOption = None) -> None:
     """Show what a bundle holds: parts, sizes, precisions, provenance; every hash is verified."""
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import describe_bundle, to_json
+    from taemi_edge.bundle.describe import describe_bundle
+    from taemi_edge.bundle.json_files import write_json
 
     description = describe_bundle(bundle)
     print_description(description)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(description) + "\n", encoding="utf-8")
+        write_json(json_file, description)
 
 
 @app.command()
@@ -570,8 +560,7 @@ def evaluate(
     workers: WorkersOption = 0,
 ) -> None:
     """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with each stream lost."""
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.corpora.evaluate import evaluate_on
 
     if plot is not None:
@@ -594,8 +583,7 @@ def evaluate(
     print_evaluations(evaluations)
     first = evaluations[0]
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(first) + "\n", encoding="utf-8")
+        write_json(json_file, first)
     if plot is not None:
         plot_evaluation(evaluations, plot)
     if at_least is not None and (first.mean_pearson is None or first.mean_pearson < at_least):
@@ -628,8 +616,7 @@ def ablate(
     with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.taemi.ablation import find_variants, make_setting, run_ablation
         from taemi_edge.taemi.ablation_report import write_report
-    from taemi_edge.bundle.atomic import new_file
-    from taemi_edge.bundle.describe import to_json
+    from taemi_edge.bundle.json_files import write_json
     from taemi_edge.pictures import check_plot_file
     from taemi_edge.taemi.ablation_report import plot_ablation
 
@@ -647,8 +634,7 @@ def ablate(
     plot_ablation(ablation, picture)
     write_report(ablation, output, shlex.join(["taemi-edge", *sys.argv[1:]]), picture)
     if json_file is not None:
-        with new_file(json_file) as draft:
-            draft.write_text(to_json(ablation) + "\n", encoding="utf-8")
+        write_json(json_file, ablation)
     print_ablation(ablation, output)
     if not ablation.ok:
         raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")
@@ -659,7 +645,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look at this machine: what works, what does not, and what to type; exit 1 where something is in the way."""
-    from taemi_edge.bundle.describe import to_json
+    from taemi_edge.bundle.json_files import to_json
     from taemi_edge.cli.doctor import examine
 
     report = examine()

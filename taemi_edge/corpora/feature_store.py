@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.spec import MODALITIES, Array, Frozen
 from taemi_edge.corpora.labelled_clips import Corpus
 from taemi_edge.errors import StoreError
@@ -266,8 +267,7 @@ class StoreWriter:
         self._waiting.clear()
 
     def _write(self, index: StoreIndex) -> None:
-        with new_file(self.folder / INDEX) as draft:
-            draft.write_bytes(msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
+        write_json(self.folder / INDEX, index, indent=1)
         self.index = index
 
 

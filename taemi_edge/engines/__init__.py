@@ -1,1 +1,1 @@
-"""Building engines for a target: planning, compiling, choosing precisions, verifying and caching."""
+"""Engines: building a bundle for a target device, choosing the precision of each part, and verifying the result."""

@@ -1,7 +1,7 @@
-"""Everything that an engine depends on in, the engine that was built of just that out, if there ever was one.
+"""A cache of built engines, on disk and looked up by everything that an engine depends on.
 
-Content-addressed: the key is a hash over weights, shapes, precision, calibration, libraries, driver and device, so a
-changed one never hits. What was kept is checked against its own hash before it is used.
+A key is a hash over weights, shapes, precision, calibration, libraries, driver and device: when one of them changes,
+the key is another one and the old engine is not found. What is found is checked against its own hash before it is used.
 """
 
 from __future__ import annotations
@@ -22,45 +22,53 @@ from taemi_edge.errors import BundleError, OutputError
 
 
 def cache_folder() -> Path:
-    """Where engines are kept: $TAEMI_EDGE_CACHE, else the user's cache folder."""
+    """Give the folder of the cache: $TAEMI_EDGE_CACHE where it is set, else one in the user's cache folder."""
     named = os.environ.get("TAEMI_EDGE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "taemi-edge"
 
 
 def key_of(**content: Any) -> str:
-    """A hash over named values; the order of names does not count."""
+    """Give a hash over named values; the order of the names does not count.
+
+    >>> key_of(part="text", precision="fp16") == key_of(precision="fp16", part="text")
+    True
+    """
     return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
-class _Head(Frozen, frozen=True):
-    """The first line of a kept part."""
+class _PartHead(Frozen, frozen=True):
+    """The first line of a cached part; the engine follows."""
 
     sha256: str
     build_s: float
 
 
 class EngineCache:
-    """Built parts and whole built bundles by key."""
+    """Built parts and whole built bundles by key.
+
+    Args:
+        folder: of the cache; None for `cache_folder()`.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
     def read_part(self, key: str) -> tuple[bytes, float] | None:
-        """A part's engine and how long it took to build; None where there is none, or where it is damaged."""
+        """Give a part's engine and how many seconds it took to build; None where there is none or it is damaged."""
         file = self.folder / "parts" / key
         if not file.is_file():
             return None
         head, _, engine = file.read_bytes().partition(b"\n")
         try:
-            kept = msgspec.json.decode(head, type=_Head)
+            cached = msgspec.json.decode(head, type=_PartHead)
         except msgspec.MsgspecError:
             return None
-        return (engine, kept.build_s) if sha256(engine).hexdigest() == kept.sha256 else None
+        return (engine, cached.build_s) if sha256(engine).hexdigest() == cached.sha256 else None
 
     def write_part(self, key: str, engine: bytes, build_s: float) -> None:
-        """Keep a part's engine; without room it is not kept, which costs time alone."""
-        head = msgspec.json.encode(_Head(sha256=sha256(engine).hexdigest(), build_s=build_s))
+        """Keep a part's engine. Where the disk has no room it is not kept, and the next build takes its time again."""
+        head = msgspec.json.encode(_PartHead(sha256=sha256(engine).hexdigest(), build_s=build_s))
         try:
             with new_file(self.folder / "parts" / key) as draft:
                 draft.write_bytes(head + b"\n" + engine)
@@ -68,7 +76,7 @@ class EngineCache:
             return
 
     def read_bundle(self, key: str) -> tuple[Path, Manifest] | None:
-        """A whole built bundle, every file of it checked; None where there is none that is whole."""
+        """Give the folder and the manifest of a built bundle, every file of it checked; None where there is none."""
         folder = self.folder / "bundles" / key
         try:
             manifest = read_manifest(folder)
@@ -80,7 +88,7 @@ class EngineCache:
         return (folder, manifest) if whole else None
 
     def write_bundle(self, key: str, bundle: Path) -> None:
-        """Keep a built bundle, sharing its bytes where the file system can."""
+        """Keep a built bundle; its files are linked where the file system can. Without room it is not kept."""
         names = [entry.name for entry in bundle.iterdir()]
         try:
             with new_folder(self.folder / "bundles" / key, names) as draft:
@@ -89,12 +97,17 @@ class EngineCache:
             return
 
     def timing_cache(self, library: str, sm: str) -> Path:
-        """TensorRT's own cache of tactics' times, one a library and compute capability."""
+        """Give the file of TensorRT's timing cache; each library and compute capability has one."""
         return self.folder / "timing" / f"{library}-sm{sm or 'none'}.bin".replace(" ", "_")
 
 
 def copy_files(source: Path, target: Path, names: Mapping[str, str]) -> None:
-    """Copy files under new names; the manifest is written anew by its maker, never shared."""
+    """Link files, or copy them where the file system cannot link. The manifest is always copied.
+
+    Args:
+        source, target: folders.
+        names: of the files in `source`, with their names in `target`.
+    """
     for name, new in names.items():
         if name == MANIFEST:
             shutil.copyfile(source / name, target / new)

@@ -1,7 +1,7 @@
-"""An ONNX graph and a target in, the bytes of a TensorRT engine out: one way for 8.6, 10.x, 11.x and TensorRT-RTX.
+"""Compiling an ONNX graph to a TensorRT engine: one way for TensorRT 8.6, 10.x, 11.x and TensorRT-RTX.
 
-The precision is in the graph. Strong typing takes it as it is written; TensorRT 8.6, which has none, is allowed the
-precision by a flag and finds FP32 islands as the casts around them.
+The graph decides the precision. With strong typing TensorRT computes as the graph is written. TensorRT 8.6 has no
+strong typing: a flag allows it the precision, and the casts around FP32 islands tell it to keep them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.spec import Flavour, Precision
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -22,21 +23,22 @@ from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
 if TYPE_CHECKING:
     import tensorrt as trt
 
-#: Told the phase that is under way, its steps that are done, and all of them.
-#: Lowest, most frequent and highest length of a dynamic dimension.
+#: The lowest, the usual and the highest length of a dynamic dimension.
 Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a target says of building.
+    """How a target wants its engines to be built.
 
     Attributes:
-        spans: the optimization profile: (min, opt, max) by dimension.
+        spans: the optimization profile: (min, opt, max) of each dynamic dimension by its name.
         workspace_mib: how much memory tactics may use; 0 leaves it to TensorRT.
         tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; None for TensorRT's default.
-        sm: build ahead of time for this compute capability, without a GPU (TensorRT-RTX).
+        sm: the compute capability to build for ahead of time, without a GPU (TensorRT-RTX); "" for the GPU of this
+            machine.
+        tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
         timing_cache: a file that is read and written where TensorRT has such a cache.
     """
@@ -68,7 +70,7 @@ class Compiler:
 
     @property
     def version(self) -> str:
-        """All the parts that the library tells, such as "8.6.0" or "1.7.1.116"."""
+        """The version as the library gives it, such as "8.6.0" or "1.7.1.116"."""
         return str(trt.__version__)
 
     @property
@@ -77,7 +79,7 @@ class Compiler:
         return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
 
     def flavour_of(self, precision: Precision) -> Flavour:
-        """How a graph must be written for a precision to come out of this library."""
+        """Give the flavour of a graph that this library builds a precision from."""
         return "int8-fp16" if precision == "int8" and self.strongly_typed else precision
 
     def compile(
@@ -87,19 +89,25 @@ class Compiler:
         options: BuildOptions,
         progress: Progress = SILENT,
     ) -> bytes:
-        """Build one part's engine.
+        """Build the engine of one part.
+
+        Args:
+            file: the ONNX graph, in the flavour of the precision.
+            precision: what the engine computes in.
+            options: how it is built.
+            progress: is told TensorRT's phases and their steps.
+
+        Returns:
+            The content of the engine file.
 
         Raises:
-            EngineError: the parser or the builder refused it; the message has TensorRT's own words.
-            UsageError: an option that this library does not know.
+            EngineError: the parser or the builder refused the graph; the message has TensorRT's own words.
+            UsageError: the library does not know one of the options.
         """
         builder = trt.Builder(self._logger)
         network = builder.create_network(self._network_flags())
-        parser = trt.OnnxParser(network, self._logger)
-        parsed: object = parser.parse_from_file(str(file))  # the stubs call bool what is a DataType there
-        if not parsed:
-            problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-            raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
+        parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
+        self._parse(parser, file)
         config = builder.create_builder_config()
         config.add_optimization_profile(_profile(builder, network, options.spans))
         _share_profiles(config)
@@ -116,6 +124,12 @@ class Compiler:
         if cache is not None and options.timing_cache is not None:
             _write_timing_cache(cache, options.timing_cache)
         return bytes(serialised)
+
+    def _parse(self, parser: trt.OnnxParser, file: Path) -> None:
+        parsed: object = parser.parse_from_file(str(file))  # the stubs call bool what is a DataType there
+        if not parsed:
+            problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
+            raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
 
     def _last_complaint(self) -> str:
         return self._complaints[-1] if self._complaints else "it gave no reason"
@@ -145,7 +159,7 @@ class Compiler:
 
 
 def _use(kind: str) -> None:
-    """Bind the library to this module's `trt`: one process uses one."""
+    """Bind the library to this module's `trt`; one process uses one library only."""
     globals()["trt"] = load_library(kind)
 
 
@@ -171,7 +185,7 @@ def _profile(
 
 
 def _share_profiles(config: Any) -> None:
-    """Let several contexts use the one profile, each with shapes of its own; always so since TensorRT 10."""
+    """Let several contexts share one profile, each with its own shapes; since TensorRT 10 they always may."""
     library: Any = trt
     feature = getattr(getattr(library, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
     if feature is not None and hasattr(config, "set_preview_feature"):
@@ -195,7 +209,7 @@ def _set_limits(config: trt.IBuilderConfig, options: BuildOptions) -> None:
 
 
 def _set_capability(config: Any, sm: str) -> None:
-    """Ahead of time, for a GPU that is not here: TensorRT-RTX alone can do that."""
+    """Build ahead of time for a GPU that is not in this machine; only TensorRT-RTX can."""
     if not hasattr(config, "set_compute_capability"):
         raise UsageError(f"expected TensorRT-RTX to build ahead of time for SM {sm}, got TensorRT {trt.__version__}")
     name = f"SM{sm.replace('.', '')}"
@@ -216,15 +230,13 @@ def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITi
 
 
 def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
-    from taemi_edge.bundle.atomic import new_file
-
     with new_file(file) as draft:
         draft.write_bytes(bytes(cache.serialize()))
 
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event that the builder's monitor looks at: native code cannot be left by an exception."""
+    """Let Ctrl-C set an event that the builder's monitor checks: an exception cannot leave native code."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -237,7 +249,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:
-    """Hang a progress monitor on the builder where there is one (TensorRT 9 and later)."""
+    """Report the builder's phases and stop it on the event, where it has a progress monitor (TensorRT 9 and later)."""
     if not hasattr(trt, "IProgressMonitor") or not hasattr(config, "progress_monitor"):
         return
 

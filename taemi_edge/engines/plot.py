@@ -1,4 +1,4 @@
-"""Drawing the candidates that were timed for each part, and which one was kept."""
+"""Drawing the choice of `--precision auto`: how fast each precision of each part was, and which one was kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 
 def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None:
-    """The time of every candidate, part by part: what was kept, what was rejected, and why."""
+    """Draw the time of every candidate, part by part, with the reason why it was kept or not.
+
+    Args:
+        candidates: of all parts; those that were not timed are left out.
+        title: of the picture.
+        file: the picture; its ending names the format.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: there is no room or no permission.
+    """
     timed = [c for c in candidates if c.median_ms is not None]
     figure = new_figure((11, 0.45 * len(timed) + 1.6), "taemi-edge build-engine --precision auto")
     axis = figure.subplots()

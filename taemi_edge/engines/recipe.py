@@ -1,4 +1,4 @@
-r"""The recipe of a target device, \`engines/NAME.toml\`."""
+"""Target recipes: the TOML files in `engines/` that describe a device and how engines are built for it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import msgspec
 from taemi_edge.bundle.spec import Frozen, Precision
 from taemi_edge.calibration.recipe import BudgetRecipe
 
+#: The library that compiles and runs engines.
 Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
-
-
+#: An optimization profile: the (min, opt, max) length of each dynamic dimension by its name.
 Spans = dict[str, tuple[int, int, int]]
 
 
 def _default_profiles(sources: int = 1) -> dict[str, Spans]:
-    """Lowest, usual and highest length of every dynamic dimension: a hop of each source, windows up to a minute.
+    """Give the profile of each part for engines that serve so many sources: one hop of each, windows up to a minute.
 
-    Rings of several sources have a row for the missing-modality token: 64 tokens and one more.
+    The ring buffer of several sources has one more row for the missing-modality token: 64 text tokens and one.
     """
     return {
         "vision": {"frames": (1, 5 * sources // 2, max(16, 4 * sources))},
@@ -37,20 +37,24 @@ class TargetRecipe(Frozen, frozen=True):
     """`engines/NAME.toml`: a device, and how engines are built for it.
 
     Attributes:
-        architecture: the processor's, "" for any; an engine is built on the device that will run it.
+        backend: the library that compiles and runs the engines.
+        architecture: of the processor, "" for any; an engine is built on the device that will run it.
         sm: the GPU's compute capability, "" for any.
         ahead_of_time: build without the GPU, for `sm`; such an engine cannot be verified where it is built.
         precisions: what `--precision auto` may choose from.
-        workspace_mib: how much memory tactics may use while building; 0 leaves it to TensorRT.
-        tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
+        workspace_mib: how much memory tactics may use during the build; 0 leaves it to TensorRT.
+        tactic_sources: the libraries that tactics are taken from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; unset for TensorRT's default.
+        timing_cache: keep the times of tactics between builds.
         tf32: let FP32 engines round to ten bits of mantissa.
-        constrain_precision: TensorRT 8.6 alone: demand FP32 for LayerNorm and softmax layer by layer. On an H100 that
-            kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
-        sources: how many sources share the engines: batches are made for one hop of each.
-        profiles: (min, opt, max) of each dynamic dimension, by part, where they are to be others.
+        constrain_precision: for TensorRT 8.6 only: demand FP32 for LayerNorm and softmax layer by layer. On an H100
+            this kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
+        sources: how many sources share the engines; a batch holds one hop of each.
+        profiles: (min, opt, max) of dynamic dimensions by part, where they differ from the default.
         runs: how often a candidate is timed.
-        gain: the share of time that a lower precision must save to be kept: less is noise, and exactness is worth more.
+        gain: the share of time that a lower precision must save to be kept, 0 to 1. A smaller gain may be noise, and is
+            not worth the loss of accuracy.
+        budget: what INT8 may cost.
     """
 
     name: str
@@ -72,17 +76,7 @@ class TargetRecipe(Frozen, frozen=True):
     budget: BudgetRecipe = BudgetRecipe()
 
     def __post_init__(self) -> None:
-        defaults = _default_profiles()
-        for part, spans in self.profiles.items():
-            if part not in defaults:
-                raise ValueError(f"expected profiles of vision, audio, text or fusion, got {part!r}")
-            for dimension, (low, usual, high) in spans.items():
-                if dimension not in defaults[part]:
-                    raise ValueError(f"expected {', '.join(defaults[part])} in profiles.{part}, got {dimension!r}")
-                if not 0 < low <= usual <= high:
-                    raise ValueError(
-                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
-                    )
+        self._check_profiles()
         if self.ahead_of_time and not self.sm:
             raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
         if not 1 <= self.sources <= 256:
@@ -97,10 +91,28 @@ class TargetRecipe(Frozen, frozen=True):
         if not self.precisions:
             raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
 
+    def _check_profiles(self) -> None:
+        defaults = _default_profiles()
+        for part, spans in self.profiles.items():
+            if part not in defaults:
+                raise ValueError(f"expected profiles of vision, audio, text or fusion, got {part!r}")
+            for dimension, (low, usual, high) in spans.items():
+                if dimension not in defaults[part]:
+                    raise ValueError(f"expected {', '.join(defaults[part])} in profiles.{part}, got {dimension!r}")
+                if not 0 < low <= usual <= high:
+                    raise ValueError(
+                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
+                    )
+
     @property
     def is_tensorrt(self) -> bool:
+        """Whether TensorRT or TensorRT-RTX builds the engines, and not ONNX Runtime."""
         return self.backend.startswith("tensorrt")
 
     def spans(self, part: str) -> Spans:
-        """The optimization profile of a part."""
+        """Give the optimization profile of a part.
+
+        >>> TargetRecipe(name="mine", backend="tensorrt", profiles={"text": {"tokens": (1, 16, 64)}}).spans("text")
+        {'batch': (1, 1, 4), 'tokens': (1, 16, 64)}
+        """
         return {**_default_profiles(self.sources)[part], **self.profiles.get(part, {})}

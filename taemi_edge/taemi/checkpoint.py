@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.spec import Frozen
 from taemi_edge.errors import CheckpointError, MissingExtraError
@@ -124,10 +125,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     from safetensors.torch import save_file
 
     with new_folder(folder, FILES) as draft:
-        (draft / "recipe.json").write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint.recipe)))
+        write_json(draft / "recipe.json", checkpoint.recipe)
         (draft / "encoders.json").write_text(json.dumps(checkpoint.model.encoder_configs, indent=2, sort_keys=True))
         (draft / "tokenizer.json").write_text(checkpoint.tokenizer_json, encoding="utf-8")
-        (draft / "state.json").write_bytes(msgspec.json.format(msgspec.json.encode(checkpoint.state)))
+        write_json(draft / "state.json", checkpoint.state)
         weights = {name: value.contiguous() for name, value in checkpoint.model.state_dict().items()}
         save_file(weights, draft / "model.safetensors")
 

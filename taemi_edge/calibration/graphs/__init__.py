@@ -1,1 +1,1 @@
-"""Rewriting ONNX graphs: ranges, SmoothQuant, Q/DQ and FP16."""
+"""Rewriting ONNX graphs: finding ranges, SmoothQuant, Q/DQ pairs and FP16."""

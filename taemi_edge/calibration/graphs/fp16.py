@@ -1,7 +1,7 @@
-"""An FP32 or Q/DQ graph in, a strongly typed FP16 graph out, with FP32 islands where FP16 would break it.
+"""Converting a graph to strongly typed FP16, with islands of FP32 where FP16 would break it.
 
-Islands are LayerNorm and softmax, what the recipe keeps, and what was measured: a tensor whose magnitude comes near
-FP16's largest number on real clips, or a constant that FP16 cannot hold. Inputs and outputs stay as they are.
+Islands are LayerNorm and softmax, the nodes that the recipe keeps, nodes whose tensors come near FP16's largest number
+on real clips, and nodes with a constant that FP16 cannot hold. The graph's inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from onnx import version_converter
 from taemi_edge.calibration.graphs.graph import Graph
 
 #: FP16's largest number, and its smallest one above zero.
-HALF_MAX, HALF_TINY = 65504.0, 2.0**-24
+FP16_MAX, FP16_TINY = 65504.0, 2.0**-24
 #: QuantizeLinear takes FP16 from this opset on.
-_HALF_QDQ_OPSET = 19
+_FP16_QDQ_OPSET = 19
 #: Sums of squares and exponentials: FP16 loses them long before their results overflow.
 KEPT_OPS = ("InstanceNormalization", "LayerNormalization", "Softmax")
 
@@ -27,17 +27,22 @@ KEPT_OPS = ("InstanceNormalization", "LayerNormalization", "Softmax")
 def find_islands(
     graph: Graph, amax: Mapping[str, float], kept_scopes: Collection[str], margin: float
 ) -> dict[str, str]:
-    """The nodes that must stay in FP32, each with the reason.
+    """Find the nodes that must stay in FP32.
 
     Args:
-        amax: the largest magnitude of each tensor on real clips.
-        kept_scopes: nodes whose name starts with one of them stay whatever was measured.
-        margin: how far below FP16's largest number a magnitude must stay.
+        graph: in FP32.
+        amax: the largest magnitude of each tensor on real clips, by the tensor's name.
+        kept_scopes: nodes whose name starts with one of these stay in any case.
+        margin: how many times larger a magnitude may become before it reaches FP16's largest number.
+
+    Returns:
+        The reason of each node by its name. LayerNorm and softmax are not among them: `convert_to_fp16` keeps them
+        anyway.
     """
     islands: dict[str, str] = {}
     for node in graph.nodes:
         if node.op_type in KEPT_OPS:
-            continue  # blocked by kind
+            continue  # kept by their kind
         reason = _overflow(node, amax, margin) or _lost_constant(graph, node)
         if scope := next((scope for scope in kept_scopes if node.name.startswith(scope)), None):
             reason = f"the recipe keeps {scope}"
@@ -46,17 +51,22 @@ def find_islands(
     return islands
 
 
-def to_half(graph: Graph, islands: Collection[str]) -> Graph:
-    """The graph in FP16, by ONNX Runtime's converter; a graph with Q/DQ pairs goes to opset 19 first."""
+def convert_to_fp16(graph: Graph, islands: Collection[str]) -> Graph:
+    """Convert a graph to FP16 with ONNX Runtime's converter; a graph with Q/DQ pairs becomes one of opset 19.
+
+    Args:
+        graph: in FP32, with or without Q/DQ pairs; it is not changed.
+        islands: the names of further nodes that stay in FP32.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    if graph.is_quantised and graph.opset < _HALF_QDQ_OPSET:
-        model = version_converter.convert_version(model, _HALF_QDQ_OPSET)
+    if graph.is_quantised and graph.opset < _FP16_QDQ_OPSET:
+        model = version_converter.convert_version(model, _FP16_QDQ_OPSET)
     with warnings.catch_warnings():
-        # it says of every value that it is brought into FP16's range, which the islands make harmless
+        # the converter warns of every value that it clips to FP16's range; the islands make that harmless
         warnings.simplefilter("ignore")
         converted: Any = convert_float_to_float16(
             model,
@@ -65,13 +75,13 @@ def to_half(graph: Graph, islands: Collection[str]) -> Graph:
             node_block_list=list(islands),
         )
     OnnxModel(converted).topological_sort()  # the converter puts its casts last
-    made = Graph(converted)
-    _join_islands(made, islands)
-    return made
+    fp16 = Graph(converted)
+    _join_islands(fp16, islands)
+    return fp16
 
 
 def _join_islands(graph: Graph, islands: Collection[str]) -> None:
-    """Let neighbouring islands hand FP32 to each other: the converter casts to FP16 and back between any two."""
+    """Let neighbouring islands pass FP32 to each other: the converter casts to FP16 and back between any two."""
     wide_nodes = {node.name for node in graph.nodes if node.name in islands or node.op_type in KEPT_OPS}
     wide_values = {name for node in graph.nodes if node.name in wide_nodes for name in node.output}
     inputs = graph.model.graph.input
@@ -91,7 +101,7 @@ def _join_islands(graph: Graph, islands: Collection[str]) -> None:
             if name in wide:
                 node.input[place] = wide[name]
     dead = {*wide, *source_of} - set(graph.outputs)
-    for _ in range(2):  # the casts to FP32 first, then those to FP16 that nobody reads any more
+    for _ in range(2):  # the casts to FP32 first, then those to FP16 that nothing reads any more
         graph.reindex()
         graph.replace_nodes([n for n in graph.nodes if not (n.output[0] in dead and n.output[0] not in graph.readers)])
 
@@ -102,7 +112,7 @@ def _casts_to(node: Any, kind: int) -> bool:
 
 def _overflow(node: Any, amax: Mapping[str, float], margin: float) -> str | None:
     for name in (*node.input, *node.output):
-        if amax.get(name, 0.0) * margin > HALF_MAX:
+        if amax.get(name, 0.0) * margin > FP16_MAX:
             return f"{name} reaches {amax[name]:.3g}"
     return None
 
@@ -114,6 +124,6 @@ def _lost_constant(graph: Graph, node: Any) -> str | None:
         if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or int(np.prod(tensor.dims)) != 1:
             continue
         value = abs(float(graph.value(name).item()))
-        if value > HALF_MAX or 0 < value < HALF_TINY:
+        if value > FP16_MAX or 0 < value < FP16_TINY:
             return f"the constant {value:.3g} is none of FP16's"
     return None

@@ -1,4 +1,4 @@
-"""An ONNX file in, its layers, blocks and tensors by name out; and the few edits that casting and quantising need."""
+"""An ONNX model with its nodes, constants and layers by name, and the edits that casting and quantising need."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from onnx import helper, numpy_helper
 from taemi_edge.bundle.spec import Array
 from taemi_edge.errors import BundleError
 
-#: The nodes whose weights are quantised, with the axis of an activation that meets the weight's rows.
-_CHANNEL_AXIS = {"MatMul": -1, "Gemm": -1, "Conv": 1}
-#: Scopes that say nothing: a wrapper's name, or the list that holds the layers.
-_DULL = ("backbone", "encoder", "")
+#: The operators whose weights are quantised, with the axis of the activation that their weight mixes.
+_FEATURE_AXIS = {"MatMul": -1, "Gemm": -1, "Conv": 1}
+#: Scopes that do not belong to a block's name: wrappers, and the list that holds the layers.
+_WRAPPERS = ("backbone", "encoder", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +26,12 @@ class Layer:
     """A Linear or a convolution: a node with a constant weight.
 
     Attributes:
+        node: its name.
+        op: its operator: MatMul, Gemm or Conv.
         source: the tensor that it reads.
         weight: the initialiser's name.
-        channel_axis: of the weight, where a scale a channel belongs (the outputs).
-        block: the part of the network it belongs to, such as `layers.3/fc1`.
+        channel_axis: the axis of the weight that counts output channels; each has a scale of its own.
+        block: the part of the network that it belongs to, such as `layers.3/fc1`.
     """
 
     node: str
@@ -41,16 +43,25 @@ class Layer:
 
     @property
     def is_linear(self) -> bool:
+        """Whether it is a matrix product and not a convolution."""
         return self.op != "Conv"
 
     @property
     def feature_axis(self) -> int:
-        """Of the activation: the axis of the features that the weight mixes."""
-        return _CHANNEL_AXIS[self.op]
+        """The axis of the activation that the weight mixes."""
+        return _FEATURE_AXIS[self.op]
 
 
 class Graph:
-    """One ONNX model with its nodes and constants indexed by name; `Constant` nodes become initialisers."""
+    """An ONNX model with its nodes and constants indexed by name. `Constant` nodes become initialisers.
+
+    Attributes:
+        model: the ONNX model; `nodes`, `replace_nodes` and the methods for values change it.
+        initialisers: the constants by name.
+        producers: the node that makes each tensor.
+        readers: the nodes that read each tensor.
+        outputs: the names of the graph's outputs.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -63,7 +74,7 @@ class Graph:
         """Read an ONNX file.
 
         Raises:
-            BundleError: it is not one.
+            BundleError: the file is no ONNX model.
         """
         try:
             return cls(onnx.load(str(file)))
@@ -71,7 +82,7 @@ class Graph:
             raise BundleError(f"{file}: expected an ONNX graph: {error}") from error
 
     def copy(self) -> Graph:
-        """Another graph of its own."""
+        """Give a graph that shares nothing with this one."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         return Graph(model)
@@ -82,26 +93,29 @@ class Graph:
         onnx.save(self.model, str(file))
 
     def bytes(self) -> bytes:
-        """The file's content."""
+        """The content of the ONNX file."""
         content: bytes = self.model.SerializeToString()
         return content
 
     @property
     def nodes(self) -> Sequence[Any]:
+        """The nodes in topological order."""
         nodes: Sequence[Any] = self.model.graph.node
         return nodes
 
     @property
     def opset(self) -> int:
+        """The version of ONNX's own operators."""
         return next(int(o.version) for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
 
     @property
     def is_quantised(self) -> bool:
+        """Whether there are Q/DQ nodes."""
         return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in self.nodes)
 
     def reindex(self) -> None:
-        """Look again who makes and who reads each tensor."""
-        self.maker = {name: node for node in self.nodes for name in node.output}
+        """Find again which nodes make and read each tensor."""
+        self.producers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[Any]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
@@ -114,25 +128,25 @@ class Graph:
         return array
 
     def add_value(self, name: str, array: Array) -> str:
-        """A new initialiser; gives its name."""
+        """Add an initialiser and give its name."""
         tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
         self.model.graph.initializer.append(tensor)
         self.initialisers[name] = self.model.graph.initializer[-1]
         return name
 
     def set_value(self, name: str, array: Array) -> None:
-        """Put another array under an initialiser's name."""
+        """Replace the array of an initialiser."""
         self.initialisers[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
 
     def replace_nodes(self, nodes: Sequence[Any]) -> None:
-        """Put a new list of nodes, in topological order, in the place of the old one."""
+        """Replace all nodes by a new list, which is in topological order."""
         kept = list(nodes)
         del self.model.graph.node[:]
         self.model.graph.node.extend(kept)
         self.reindex()
 
     def layers(self) -> list[Layer]:
-        """Every MatMul, Gemm and Conv whose weight is a constant that nothing else reads, in their order."""
+        """Find every MatMul, Gemm and Conv whose weight is a constant that nothing else reads, in topological order."""
         found = []
         for node in self.nodes:
             axis = self._channel_axis(node)
@@ -141,11 +155,11 @@ class Graph:
         return found
 
     def attention_matmuls(self) -> list[Any]:
-        """The MatMul nodes of two activations."""
+        """Find the MatMul nodes that multiply two activations."""
         return [n for n in self.nodes if n.op_type == "MatMul" and not any(i in self.initialisers for i in n.input)]
 
     def _channel_axis(self, node: Any) -> int | None:
-        if node.op_type not in _CHANNEL_AXIS or node.input[1] not in self.initialisers:
+        if node.op_type not in _FEATURE_AXIS or node.input[1] not in self.initialisers:
             return None
         if node.input[0] in self.initialisers:
             return None
@@ -157,7 +171,7 @@ class Graph:
         return 1 if len(self.initialisers[node.input[1]].dims) == 2 else None
 
     def _lift_constants(self) -> None:
-        """`Constant` nodes and names for equal constants (Identity) as initialisers: one way to hold one is enough."""
+        """Turn `Constant` nodes, and `Identity` nodes of constants, into initialisers: one kind is enough."""
         constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
         kept = []
         for node in self.model.graph.node:
@@ -176,12 +190,16 @@ class Graph:
 
 
 def block_of(node: Any) -> str:
-    """The block of a node, from the scopes in its name.
+    """Give the block of a node, from the scopes in its name.
 
-    `/backbone/encoder/layer.0/attention/self/query/MatMul` belongs to `layer.0/attention`, a convolution of
-    `/_blocks.3/...` to `_blocks.3`, and what is in no numbered layer to its first scope.
+    A block is a numbered layer with the scope below it, of a convolution the numbered layer alone. A node in no
+    numbered layer belongs to its first scope.
+
+    Example:
+        >>> block_of(helper.make_node("MatMul", ["x", "w"], ["y"], name="/encoder/layer.0/attention/query/MatMul"))
+        'layer.0/attention'
     """
-    scopes = [scope for scope in node.name.split("/")[1:-1] if scope not in _DULL]
+    scopes = [scope for scope in node.name.split("/")[1:-1] if scope not in _WRAPPERS]
     numbered = next((i for i, scope in enumerate(scopes) if re.search(r"\.\d+$", scope)), None)
     if numbered is None:
         return scopes[0] if scopes else str(node.name).strip("/")
@@ -190,7 +208,7 @@ def block_of(node: Any) -> str:
 
 
 def blocks_of(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
-    """The layers of each block, in their order."""
+    """Sort layers into blocks; both keep their order."""
     blocks: dict[str, list[Layer]] = {}
     for layer in layers:
         blocks.setdefault(layer.block, []).append(layer)
@@ -198,7 +216,7 @@ def blocks_of(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
 
 
 def with_all_outputs(graph: Graph) -> tuple[bytes, list[str]]:
-    """The same graph giving every tensor that a node makes, and their names in the order of computing."""
+    """Give the content of the graph with every tensor as an output, and their names in topological order."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     names = [name for node in model.graph.node for name in node.output if name]
@@ -207,29 +225,36 @@ def with_all_outputs(graph: Graph) -> tuple[bytes, list[str]]:
 
 
 def weight_matrix(graph: Graph, layer: Layer) -> Array:
-    """A Linear's weight as (inputs, outputs), whichever way the node holds it."""
+    """Give a Linear's weight as (inputs, outputs); some nodes hold it transposed."""
     weight = graph.value(layer.weight)
     return weight if layer.channel_axis == 1 else weight.T
 
 
 def set_weight_matrix(graph: Graph, layer: Layer, matrix: Array) -> None:
-    """Put (inputs, outputs) back the way the node holds it."""
+    """Replace a Linear's weight by a matrix (inputs, outputs), transposed where the node holds it so."""
     graph.set_value(layer.weight, matrix if layer.channel_axis == 1 else matrix.T)
 
 
 def groups_of(layers: Sequence[Layer]) -> Iterator[tuple[str, list[Layer]]]:
-    """The layers that read the same tensor (query, key and value, say): they share its scale."""
+    """Group layers by the tensor that they read, such as query, key and value: they share its scale."""
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
         groups.setdefault(layer.source, []).append(layer)
     yield from groups.items()
 
 
-def insert_after_makers(graph: Graph, new: Mapping[str, Sequence[Any]], at_start: Sequence[Any] = ()) -> None:
-    """Insert nodes right after the one that makes a tensor, or at the front where it is an input of the graph."""
+def insert_after_producers(graph: Graph, new: Mapping[str, Sequence[Any]], at_start: Sequence[Any] = ()) -> None:
+    """Insert nodes behind tensors.
+
+    Args:
+        graph: is changed.
+        new: by the tensor's name, the nodes that come right after the one that makes it; at the front where it is an
+            input of the graph.
+        at_start: nodes that come before all others.
+    """
     nodes = list(at_start)
     for name, inserted in new.items():
-        if name not in graph.maker:
+        if name not in graph.producers:
             nodes += inserted
     for node in graph.nodes:
         nodes.append(node)

@@ -1,7 +1,8 @@
-"""An FP32 graph and a plan in, an explicit Q/DQ graph out: symmetric INT8, weights a scale a channel.
+"""Quantising a graph: Q/DQ pairs (QuantizeLinear, DequantizeLinear) of symmetric INT8 in front of what becomes INT8.
 
-Weights stay FP32 with a Q/DQ pair behind them: TensorRT 8.6 fails on int8 initialisers. What no layer reads keeps its
-precision, so residual sums, LayerNorm and softmax are as exact as the graph around them.
+A weight has one scale for each output channel. Weights stay FP32 with a Q/DQ pair behind them, since TensorRT 8.6 fails
+on int8 initialisers. Tensors that no layer reads keep their precision, so residual sums, LayerNorm and softmax are as
+exact as the graph around them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import numpy as np
 from onnx import helper
 
 from taemi_edge.bundle.spec import Array, Frozen
-from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_makers
+from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers
 from taemi_edge.calibration.graphs.ranges import QMAX
 from taemi_edge.calibration.graphs.smoothing import MIN_SCALE, weight_scale
 from taemi_edge.errors import CalibrationError
 
 
 class ScaledTensor(Frozen, frozen=True):
-    """One activation that becomes INT8, and for whom.
+    """One activation that becomes INT8.
 
     Attributes:
+        tensor: its name.
         nodes: the readers that take it as INT8; layers among them get INT8 weights as well.
         amax: the magnitude that becomes 127, after smoothing.
-        method: how it was found.
-        alpha: SmoothQuant's strength, None without smoothing.
-        smoothing: what each feature is divided by first; empty without.
-        error, held_out_error: of what the readers give, relative to FP32 (root of squares).
+        method: the method that found `amax`.
+        alpha: the strength of SmoothQuant; None without smoothing.
+        smoothing: what each feature is divided by before it is quantised, (D,); empty without smoothing.
+        error, held_out_error: the error of what the readers give relative to FP32 (root of sums of squares), on the
+            rows that chose the scaling and on rows that did not.
     """
 
     tensor: str
@@ -45,8 +48,11 @@ class ScaledTensor(Frozen, frozen=True):
 class PartPlan(Frozen, frozen=True):
     """Everything that turns one part's FP32 graph into its FP16 and INT8 graphs.
 
-    `weights_sha256` is what it was made for; `excluded` are blocks that stay in higher precision and `islands` nodes
-    that FP16 would break, each with the reason.
+    Attributes:
+        weights_sha256: of the weights that the plan was made for.
+        tensors: the activations that become INT8.
+        excluded: the blocks that stay in higher precision, each with the reason.
+        islands: the nodes that stay in FP32 among FP16, each with the reason.
     """
 
     weights_sha256: str
@@ -56,7 +62,7 @@ class PartPlan(Frozen, frozen=True):
 
 
 def weights_sha256(graph: Graph) -> str:
-    """Of a graph's constants, whatever their names and order."""
+    """Give the sha256 of a graph's constants as hexadecimal digits; their names and their order do not count."""
     digests = sorted(
         hashlib.sha256(f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes()).digest()
         for name in graph.initialisers
@@ -66,10 +72,12 @@ def weights_sha256(graph: Graph) -> str:
 
 
 def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = None) -> Graph:
-    """The graph with Q/DQ pairs in front of every reader that the plan names, blocks in `excluded` left out.
+    """Put Q/DQ pairs in front of every reader that the plan names.
 
     Args:
-        excluded: the plan's own by default.
+        graph: in FP32; it is not changed.
+        plan: made for this graph's weights.
+        excluded: the blocks that stay as they are; None for those of the plan.
 
     Raises:
         CalibrationError: the plan was made for other weights, or the graph is quantised already.
@@ -94,19 +102,23 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
             _read_instead(nodes[name], scaled.tensor, quantised)
             if name in layers:
                 front += _quantise_weight(made, nodes[name], layers[name])
-    insert_after_makers(made, after, front)
+    insert_after_producers(made, after, front)
     return made
 
 
 def is_excluded(block: str, excluded: Collection[str]) -> bool:
-    """Whether a block is in the list, or lies inside an entry of it (`layers.3` holds `layers.3/fc1`)."""
+    """Whether a block is in the list or lies inside an entry of it.
+
+    >>> is_excluded("layers.3/fc1", ["layers.3"]), is_excluded("layers.31/fc1", ["layers.3"])
+    (True, False)
+    """
     return any(block == entry or block.startswith(f"{entry}/") for entry in excluded)
 
 
 def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict[str, list[Any]]) -> str:
-    """Divide the tensor by its smoothing and multiply the weights with it; gives the smoothed tensor's name.
+    """Divide the tensor by its smoothing and multiply the weights by it; give the smoothed tensor's name.
 
-    A LayerNorm that nobody else reads takes the division into its own weights; else a Mul does it.
+    Where a LayerNorm makes the tensor and only these layers read it, its own weights are divided; else a Mul is added.
     """
     if not scaled.smoothing:
         return scaled.tensor
@@ -114,12 +126,17 @@ def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict
     for layer in layers:
         weight = graph.value(layer.weight)
         graph.set_value(layer.weight, weight * (smoothing[:, None] if layer.channel_axis == 1 else smoothing))
-    maker = graph.maker.get(scaled.tensor)
+    producer = graph.producers.get(scaled.tensor)
     alone = {node.name for node in graph.readers[scaled.tensor]} == {layer.node for layer in layers}
-    if alone and maker is not None and maker.op_type == "LayerNormalization" and scaled.tensor not in graph.outputs:
-        for place in range(1, len(maker.input)):
-            name = f"{maker.input[place]}/smoothed/{maker.name}"
-            maker.input[place] = graph.add_value(name, graph.value(maker.input[place]) / smoothing)
+    if (
+        alone
+        and producer is not None
+        and producer.op_type == "LayerNormalization"
+        and scaled.tensor not in graph.outputs
+    ):
+        for place in range(1, len(producer.input)):
+            name = f"{producer.input[place]}/smoothed/{producer.name}"
+            producer.input[place] = graph.add_value(name, graph.value(producer.input[place]) / smoothing)
         return scaled.tensor
     inverse = graph.add_value(f"{scaled.tensor}/inverse_smoothing", 1 / smoothing)
     smoothed = f"{scaled.tensor}/smoothed"
@@ -139,7 +156,7 @@ def _quantise_weight(graph: Graph, node: Any, layer: Layer) -> list[Any]:
 def _add_pair(
     graph: Graph, source: str, scale: Array | np.float32, axis: int | None, after: dict[str, list[Any]], place: str
 ) -> str:
-    """QuantizeLinear and DequantizeLinear behind a tensor, inserted after `place`; gives the last output's name."""
+    """Add a Q/DQ pair behind `source`, to be inserted after the tensor `place`; give the name of the pair's output."""
     values = np.asarray(scale, np.float32)
     scale_name = graph.add_value(f"{source}/scale", values)
     zero_name = graph.add_value(f"{source}/zero_point", np.zeros(values.shape, np.int8))

@@ -1,4 +1,7 @@
-"""Activations in, ranges out: what a tensor was seen to hold on real clips, in memory that does not grow with them."""
+"""Finding the ranges of activations: what each tensor held on real clips, and the magnitude that becomes 127 in INT8.
+
+Memory does not grow with the number of clips: of each tensor, extremes and a fixed number of rows are kept.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,18 @@ _BINS = 2048
 
 
 @dataclass
-class Seen:
-    """What was seen of one tensor.
+class TensorStatistics:
+    """What one tensor held over all feeds.
 
     Attributes:
+        feature_axis: the axis of its D features; None where no axis has a fixed length, and single values count as
+            rows.
+        capacity: how many rows are kept.
+        rng: draws the rows.
         amax: the largest magnitude.
-        channel_amax: the same for each feature, (D,).
-        rows: feature vectors drawn evenly from all that came, (R, D).
+        low, high: the smallest and the largest value.
+        channel_amax: the largest magnitude of each feature, (D,).
+        rows: feature vectors drawn evenly from all that were added, (R, D).
     """
 
     feature_axis: int | None
@@ -40,10 +48,11 @@ class Seen:
 
     @property
     def is_constant(self) -> bool:
+        """Whether all values are the same, or there are none."""
         return self.high <= self.low
 
     def add(self, values: Array) -> None:
-        """Take in one activation; of its rows a reservoir keeps an even sample (Vitter 1985, by random priorities)."""
+        """Add one activation; a reservoir keeps an even sample of all rows (Vitter 1985, by random priorities)."""
         axis = self.feature_axis
         moved = values.reshape(-1, 1) if axis is None else np.moveaxis(values, axis, -1)
         others = tuple(range(moved.ndim - 1))
@@ -64,17 +73,22 @@ class Seen:
 
 @dataclass
 class PartStatistics:
-    """What was seen of one part: the tensors that layers read, the magnitude and the size of all others."""
+    """What the tensors of one part held over all feeds.
 
-    watched: dict[str, Seen]
-    #: The largest magnitude of every float tensor.
+    Attributes:
+        watched: the tensors that become INT8, by name.
+        amax: the largest magnitude of every float tensor.
+        elements: how many elements every float tensor had, over all feeds.
+        feeds: how many there were.
+    """
+
+    watched: dict[str, TensorStatistics]
     amax: dict[str, float] = field(default_factory=dict)
-    #: Elements of every float tensor, over all feeds.
     elements: dict[str, int] = field(default_factory=dict)
     feeds: int = 0
 
 
-def collect(
+def collect_statistics(
     run: Callable[[Mapping[str, Array]], dict[str, Array]],
     feeds: Iterable[Mapping[str, Array]],
     watched: Mapping[str, int | None],
@@ -84,23 +98,30 @@ def collect(
     """Run a part over its feeds and keep ranges and a sample of rows.
 
     Args:
-        run: gives every tensor of the part by name.
+        run: runs the part and gives every tensor of it by name.
+        feeds: of the part.
         watched: the feature axis of each tensor that becomes INT8; None where no axis has a fixed length.
-        rows: how many feature vectors (or, without an axis, values) of each are kept.
+        rows: how many feature vectors (without an axis: values) of each watched tensor are kept.
+        seed: draws the rows.
 
     Raises:
-        CalibrationError: a tensor held NaN, or a watched one infinity or nothing that varies; the message names it.
+        CalibrationError: a tensor held NaN, or a watched one held infinity or is constant; the message names it.
+
+    Example:
+        >>> feeds = [{"x": np.array([[1.0, -3.0], [2.0, 0.5]], np.float32)}]
+        >>> collect_statistics(lambda feed: {}, feeds, {"x": -1}, rows=2).watched["x"].amax
+        3.0
     """
     streams = np.random.default_rng(seed).spawn(len(watched))
     statistics = PartStatistics(
-        {name: Seen(axis, rows, rng) for (name, axis), rng in zip(watched.items(), streams, strict=True)}
+        {name: TensorStatistics(axis, rows, rng) for (name, axis), rng in zip(watched.items(), streams, strict=True)}
     )
     for fed in feeds:
         outputs = {**fed, **run(fed)}
         statistics.feeds += 1
         for name, value in outputs.items():
             if value.dtype == np.float32 and value.size:
-                _take_in(statistics, name, value)
+                _add_values(statistics, name, value)
     for name, seen in statistics.watched.items():
         if seen.is_constant:
             raise CalibrationError(
@@ -110,7 +131,7 @@ def collect(
     return statistics
 
 
-def _take_in(statistics: PartStatistics, name: str, value: Array) -> None:
+def _add_values(statistics: PartStatistics, name: str, value: Array) -> None:
     amax = max(float(value.max()), -float(value.min()))  # NaN comes through both
     if np.isinf(amax) and name not in statistics.watched:
         finite = value[np.isfinite(value)]  # a mask may add minus infinity in front of a softmax
@@ -127,10 +148,20 @@ def _take_in(statistics: PartStatistics, name: str, value: Array) -> None:
 
 
 def range_by(method: Method, rows: Array, amax: float, percentile: float) -> float:
-    """The magnitude that becomes 127.
+    """Give the magnitude that becomes 127.
 
-    "minmax" is the largest one seen; "percentile" cuts the rarest off; "entropy" is where the quantised distribution
-    loses least information (Migacz 2017, 8-bit inference with TensorRT).
+    Args:
+        method: "minmax" takes `amax`; "percentile" leaves the rarest magnitudes out; "entropy" takes the magnitude at
+            which the quantised distribution loses least information (Migacz 2017, 8-bit inference with TensorRT).
+        rows: a sample of the values, of any shape.
+        amax: the largest magnitude of all values.
+        percentile: of the magnitudes, 0 to 100.
+
+    Example:
+        >>> range_by("minmax", np.array([1.0, -2.0]), 4.0, 99.0)
+        4.0
+        >>> round(range_by("percentile", np.arange(101.0), 100.0, 99.0), 3)
+        99.0
     """
     if method == "minmax":
         return amax
@@ -154,7 +185,7 @@ def _entropy_range(magnitudes: Array, amax: float) -> float:
 
 
 def _quantised_histogram(counts: Array) -> Array:
-    """128 levels of a histogram, spread back over its bins that were not empty."""
+    """Merge a histogram into 128 levels and spread each level over those of its bins that were not empty."""
     level = np.arange(len(counts)) * (QMAX + 1) // len(counts)
     filled = counts > 0
     sums = np.bincount(level, counts, QMAX + 1)
@@ -164,7 +195,7 @@ def _quantised_histogram(counts: Array) -> Array:
 
 
 def _divergence(p: Array, q: Array) -> float:
-    """Kullback-Leibler divergence of two histograms, both smoothed where only one is empty."""
+    """Give the Kullback-Leibler divergence of two histograms; empty bins of `q` count as 1e-9."""
     if not q.sum():
         return float("inf")
     p, q = p / p.sum(), q / q.sum()

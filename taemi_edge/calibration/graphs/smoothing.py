@@ -1,7 +1,7 @@
-"""What a Linear was fed in, its smoothing vector out: outliers move from activations, which share a scale, to weights.
+"""SmoothQuant: moving outliers from an activation, whose features share one scale, into the weights that read it.
 
-SmoothQuant (Xiao et al. 2022, arXiv 2211.10438, equation 4): x W = (x / s) (s W), s_j = max|x_j|^a / max|W_j|^(1-a).
-The strength a is swept for each group of Linears that share an input, and chosen by the error of what they give.
+Xiao et al. 2022, arXiv 2211.10438, equation 4: x W = (x / s) (s W), with s_j = max|x_j|^a / max|W_j|^(1-a). Several
+strengths a are tried for each group of Linears that read one tensor; the error of what they give decides.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from taemi_edge.bundle.spec import Array
-from taemi_edge.calibration.graphs.ranges import QMAX, Method, Seen, range_by
+from taemi_edge.calibration.graphs.ranges import QMAX, Method, TensorStatistics, range_by
 
-#: Scales below this are not numbers of FP16 any more.
+#: Smaller scales cannot be written in FP16.
 MIN_SCALE = 2.0**-20
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """How one tensor is brought to INT8: divided by `smoothing` (D,), then by `amax` / 127.
+    """How one tensor becomes INT8: it is divided by its smoothing, then by `amax` / 127.
 
-    `error` and `held_out_error` are of what its readers give, relative to FP32, on rows that chose and on rows that
-    did not.
+    Attributes:
+        amax: the magnitude that becomes 127, after smoothing.
+        method: the method that found it.
+        alpha: the strength of smoothing; None without.
+        smoothing: what each feature is divided by, (D,); None without.
+        error, held_out_error: the error of what the readers give relative to FP32, on the rows that chose the scaling
+            and on rows that did not.
     """
 
     amax: float
@@ -35,7 +40,20 @@ class Scaling:
 
 
 def smoothing_vector(channel_amax: Array, weights: Sequence[Array], alpha: float) -> Array:
-    """s (K,) for weights (K, N) that read the same K features; its geometric mean is 1, so that magnitudes stay."""
+    """Give the smoothing s of a tensor.
+
+    Args:
+        channel_amax: the largest magnitude of each of its K features, (K,).
+        weights: (K, N) of each Linear that reads it.
+        alpha: the strength, 0 to 1.
+
+    Returns:
+        float32 (K,). Its geometric mean is 1, so that magnitudes stay.
+
+    Example:
+        >>> smoothing_vector(np.array([4.0, 1.0]), [np.ones((2, 3))], 0.5).round(3).tolist()
+        [1.4140000343322754, 0.7070000171661377]
+    """
     of_weights = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
     usable = (channel_amax > 1e-5) & (of_weights > 1e-5)
     logs = np.where(
@@ -49,25 +67,32 @@ def smoothing_vector(channel_amax: Array, weights: Sequence[Array], alpha: float
 
 
 def choose_scaling(
-    seen: Seen,
+    statistics: TensorStatistics,
     weights: Sequence[Array],
     alphas: Sequence[float],
     methods: Sequence[Method],
     percentile: float,
 ) -> Scaling:
-    """The alpha and the range with the smallest error on half of the rows, with its error on the other half.
+    """Choose the smoothing and the range with the smallest error on half of the rows.
 
     Args:
-        weights: (K, N) of each Linear that reads the tensor; empty for other readers, whose error is the tensor's own.
-        alphas: strengths to try besides none at all.
+        statistics: of the tensor; its rows are (R, K).
+        weights: (K, N) of each Linear that reads the tensor. Empty for other readers: the error is then the tensor's
+            own.
+        alphas: the strengths that are tried besides none.
+        methods: the methods that find ranges.
+        percentile: for the method of that name.
+
+    Returns:
+        The scaling, with its error on the other half of the rows.
     """
-    choosing, held_out = seen.rows[::2], seen.rows[1::2]
+    choosing, held_out = statistics.rows[::2], statistics.rows[1::2]
     exact = [choosing @ w for w in weights]
     candidates: list[Scaling] = []
     for alpha in (None, *(alphas if weights else ())):
-        smoothing = None if alpha is None else smoothing_vector(seen.channel_amax, weights, alpha)
+        smoothing = None if alpha is None else smoothing_vector(statistics.channel_amax, weights, alpha)
         rows = choosing if smoothing is None else choosing / smoothing
-        amax = seen.amax if smoothing is None else float((seen.channel_amax / smoothing).max())
+        amax = statistics.amax if smoothing is None else float((statistics.channel_amax / smoothing).max())
         smoothed = [w if smoothing is None else w * smoothing[:, None] for w in weights]
         quantised = [fake_quantise_weight(w) for w in smoothed]
         for method in methods:
@@ -88,7 +113,7 @@ def _with_held_out_error(chosen: Scaling, rows: Array, weights: Sequence[Array])
 
 
 def _error(quantised_rows: Array, rows: Array, weights: Sequence[Array], exact: Sequence[Array]) -> float:
-    """Root of the squared error over the squared signal, of the outputs or, without weights, of the rows."""
+    """Give the root of squared error over squared signal: of the outputs or, without weights, of the rows."""
     pairs = [(quantised_rows @ w, y) for w, y in zip(weights, exact, strict=True)] or [(quantised_rows, rows)]
     lost = sum(float(((got - want) ** 2).sum()) for got, want in pairs)
     signal = sum(float((want**2).sum()) for _, want in pairs)
@@ -96,21 +121,30 @@ def _error(quantised_rows: Array, rows: Array, weights: Sequence[Array], exact: 
 
 
 def fake_quantise(values: Array, amax: float) -> Array:
-    """Values as symmetric INT8 holds them, one scale for all."""
+    """Round values to symmetric INT8 with one scale, and give them in the type that they came in.
+
+    Args:
+        values: of any shape.
+        amax: the magnitude that becomes 127.
+
+    Example:
+        >>> fake_quantise(np.array([0.4, 126.6, 500.0]), 127.0).tolist()
+        [0.0, 127.0, 127.0]
+    """
     scale = max(amax / QMAX, MIN_SCALE)
     rounded: Array = np.clip(np.rint(values / scale), -QMAX - 1, QMAX) * np.float32(scale)
     return rounded
 
 
 def fake_quantise_weight(weight: Array) -> Array:
-    """A weight (K, N) as symmetric INT8 holds it, one scale an output."""
+    """Round a weight (K, N) to symmetric INT8 with one scale for each of its N outputs."""
     scale = weight_scale(weight, axis=1)
     rounded: Array = np.clip(np.rint(weight / scale), -QMAX - 1, QMAX) * scale
     return rounded
 
 
 def weight_scale(weight: Array, axis: int) -> Array:
-    """The scale of each channel along `axis`, float32 (channels,)."""
+    """Give the scale of each channel along `axis`, float32 (channels,)."""
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
     scale: Array = np.maximum(np.abs(weight).max(axis=others) / QMAX, MIN_SCALE).astype(np.float32)
     return scale

@@ -19,11 +19,11 @@ from typing import Any
 
 import av
 import cv2
-import msgspec
 import numpy as np
 
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.spec import EMOTIONS, Array, Modality
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
@@ -372,7 +372,7 @@ def write_corpus(
             progress.count(done, clips, "making clips")
         _write_labels(draft, labels)
         mark = SyntheticMark(made_by=MADE_BY, clips=clips, seed=seed)
-        (draft / SYNTHETIC_MARK).write_bytes(msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
+        write_json(draft / SYNTHETIC_MARK, mark)
 
 
 def write_clip(folder: Path, seed: int, index: int) -> tuple[int, Array]:

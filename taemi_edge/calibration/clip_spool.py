@@ -1,11 +1,11 @@
-"""A corpus and an FP32 bundle in, clips that calibration can stream out: inputs and features on disk, one file a clip.
+"""Clips on disk for calibration: the inputs and the FP32 features of each clip in a file of its own.
 
-Reading a clip costs more than running a part on it, so each is read once; nothing but the clip at hand is in memory.
+Reading a clip costs more than running a part on it, so each clip is read once. Only one clip at a time is in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 
 from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, AudioSpec, Modality
 from taemi_edge.bundle.workers import run_parallel
-from taemi_edge.corpora.extract import Reading, read_clip
+from taemi_edge.calibration.graph_sessions import GraphRunner
+from taemi_edge.corpora.extract import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip, Corpus
 from taemi_edge.errors import CalibrationError, InputError
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
@@ -25,35 +26,46 @@ from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.golden import bind_tokens
 from taemi_edge.progress import SILENT, Progress
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-
 
 @dataclass(frozen=True, eq=False)
 class SpooledClip:
-    """A clip's inputs, and the features that the FP32 encoders make of them; T is 0 where a stream did not come."""
+    """The inputs of one clip, and the features that the FP32 encoders make of them.
 
-    labels: Array  # (6,)
-    pixels: Array  # uint8 (frames, H, W, 3)
-    sound: list[Array]  # float32 (chunks, samples), a batch a length
-    texts: list[
-        dict[str, Array]
-    ]  # ids and mask, int32 (1, T): the first word, the first window, all; none without words
-    features: dict[str, Array]  # float32 (T, D)
-    short_texts: Array  # float32 (T, D), what FP32 makes of all texts but the last, one after the other
+    Attributes:
+        labels: float32 (6,).
+        pixels: the face crops, uint8 (frames, H, W, 3).
+        sound: float32 (chunks, samples); chunks of one length lie in one array.
+        texts: `ids` and `mask`, int32 (1, T), of the first word, of the first half of the words and of all words; empty
+            where the clip has no words.
+        features: by modality, float32 (T, D); T is 0 where the clip lacks the stream.
+        short_texts: the features of all texts but the last, one after the other, float32 (T, D).
+    """
+
+    labels: Array
+    pixels: Array
+    sound: list[Array]
+    texts: list[dict[str, Array]]
+    features: dict[str, Array]
+    short_texts: Array
 
     @property
     def pattern(self) -> frozenset[Modality]:
-        """The streams that came."""
+        """The streams that the clip has."""
         return frozenset(m for m in MODALITIES if len(self.features[m]))
 
 
 @dataclass(frozen=True, eq=False)
 class ClipSpool:
-    """Clips in a folder, in order."""
+    """Clips in a folder. Iterating reads one after the other, in order.
+
+    Attributes:
+        files: one for each clip.
+        audio: how sound is cut into chunks.
+        problems: why clips were left out, by clip id.
+    """
 
     files: tuple[Path, ...]
     audio: AudioSpec
-    #: Why clips were left out, by id.
     problems: dict[str, str]
 
     def __len__(self) -> int:
@@ -63,7 +75,7 @@ class ClipSpool:
         return map(_load, self.files)
 
     def first(self, count: int) -> ClipSpool:
-        """Fewer of them."""
+        """Give a spool of the first `count` clips."""
         return ClipSpool(self.files[:count], self.audio, self.problems)
 
 
@@ -77,10 +89,19 @@ def spool_clips(
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ClipSpool:
-    """Read clips and encode them in FP32.
+    """Read clips, encode them in FP32 and write a file for each.
+
+    Args:
+        corpus: that the clips belong to.
+        clips: to read.
+        bundle: the folder of the FP32 bundle.
+        folder: where the files are written.
+        longest_s: how many seconds of a clip are read.
+        workers: how many processes read; 0 for as many as there are cores.
+        progress: is told how many clips are read.
 
     Raises:
-        CalibrationError: none of them can be read.
+        CalibrationError: none of the clips can be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     problems: dict[str, str] = {}
@@ -102,11 +123,16 @@ def spool_clips(
 def part_feeds(
     spool: ClipSpool, part: str, tokens: Mapping[str, Array], frames_per_clip: int, batch: int
 ) -> Iterator[dict[str, Array]]:
-    """What one part is fed for its statistics; the fusion head sees each clip whole and with streams taken away.
+    """Give the feeds that one part's statistics are collected on.
+
+    The fusion head is fed each clip as it is and once more with streams taken away.
 
     Args:
+        spool: the clips.
+        part: "vision", "audio", "text" or "fusion".
+        tokens: the missing-modality token of each modality, (D,).
         frames_per_clip: how many frames of a clip are taken, evenly over it.
-        batch: how many frames or chunks are fed at a time: every tensor of the part is kept for them.
+        batch: how many frames or chunks are fed at a time; every tensor of the part is in memory for them.
     """
     for number, clip in enumerate(spool):
         if part == "vision":
@@ -125,14 +151,32 @@ def part_feeds(
 
 
 def fed_patterns(number: int, came: frozenset[Modality]) -> list[frozenset[Modality]]:
-    """The patterns in which the fusion head is fed a clip: as it came, and with the next pattern's streams lost."""
+    """Give the presence patterns in which the fusion head is fed a clip: its own, and one with streams taken away.
+
+    Args:
+        number: of the clip; it decides which streams are taken away.
+        came: the streams that the clip has.
+
+    Example:
+        >>> [sorted(pattern) for pattern in fed_patterns(3, frozenset({"vision", "audio"}))]
+        [['audio', 'vision'], ['vision']]
+    """
     return list(dict.fromkeys((came, came & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)])))
 
 
 def fusion_feeds(
     features: Mapping[str, Array], pattern: frozenset[Modality], tokens: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """One clip's features (T, D) as the fusion head takes them, tokens bound where the pattern lacks a stream."""
+    """Give the feeds of the fusion head for one clip.
+
+    Args:
+        features: by modality, (T, D); T is 0 where the clip lacks the stream.
+        pattern: the streams that are used; tokens are bound for the others and for those that the clip lacks.
+        tokens: the missing-modality token of each modality, (D,).
+
+    Returns:
+        Each modality float32 (1, T, D) and its mask int32 (1, T).
+    """
     feeds: dict[str, Array] = {}
     for m in MODALITIES:
         values = features[m] if len(features[m]) else tokens[m][None]
@@ -142,8 +186,19 @@ def fusion_feeds(
     return bind_tokens(feeds, live, tokens)
 
 
-def encode(run: Run, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
-    """One modality of a clip through an encoder, as the runtime encodes it: (T, D), T possibly 0."""
+def encode(run: GraphRunner, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
+    """Run an encoder on its stream of a clip, in the chunks and batches of the runtime.
+
+    Args:
+        run: runs the encoder.
+        part: "vision", "audio" or "text".
+        clip: its inputs are read.
+        audio: how sound is cut into chunks.
+        dim: D.
+
+    Returns:
+        The features, float32 (T, D); T is 0 where the clip lacks the stream.
+    """
     nothing = np.zeros((0, dim), np.float32)
     if part == "vision":
         found = [
@@ -161,8 +216,12 @@ def encode(run: Run, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -
     return np.concatenate(found) if found else nothing
 
 
-def encode_short_texts(run: Run, clip: SpooledClip, dim: int) -> Array:
-    """The texts that a stream begins with, (T, D): few words have ranges of their own."""
+def encode_short_texts(run: GraphRunner, clip: SpooledClip, dim: int) -> Array:
+    """Run the text encoder on all texts of a clip but the last: few words have other ranges than many.
+
+    Returns:
+        The features of these texts one after the other, float32 (T, D).
+    """
     found = [run(feeds)["features"][0] for feeds in clip.texts[:-1]]
     return np.concatenate(found) if found else np.zeros((0, dim), np.float32)
 
@@ -170,19 +229,19 @@ def encode_short_texts(run: Run, clip: SpooledClip, dim: int) -> Array:
 # ----------------------------------------------------------------------------------------------------- in a worker
 
 _worker: tuple[Artefact, WordTokenizer, float] | None = None
-_open = ExitStack()  # what a worker holds until its process ends
+_held_open = ExitStack()  # until the worker process ends
 
 
 def _open_worker(bundle: str, longest_s: float) -> None:
     global _worker
     cv2.setNumThreads(1)
-    _open.close()
-    artefact = _open.enter_context(open_artefact(bundle, threads=1))
+    _held_open.close()
+    artefact = _held_open.enter_context(open_artefact(bundle, threads=1))
     _worker = artefact, WordTokenizer(artefact.tokenizer_json, artefact.text.max_tokens), longest_s
 
 
 def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
-    """Read, encode and write one clip; gives its id and, where it cannot be read, why."""
+    """Read, encode and write one clip; give its id and, where it cannot be read, the reason."""
     if _worker is None:
         raise RuntimeError("_open_worker comes first")
     artefact, tokenizer, longest_s = _worker
@@ -191,9 +250,15 @@ def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
         inputs = read_clip(clip, artefact.vision, artefact.audio, Reading(longest_s=longest_s))
     except InputError as error:
         return clip.id, str(error)
+    _save(_encoded(_with_inputs(clip, inputs, artefact, tokenizer), artefact), file)
+    return clip.id, None
+
+
+def _with_inputs(clip: Clip, inputs: ClipInputs, artefact: Artefact, tokenizer: WordTokenizer) -> SpooledClip:
+    """Give a clip with its inputs and without features."""
     height, width = artefact.vision.size_hw
     pixels = [crop.pixels for crop in inputs.crops if crop.pixels is not None]
-    spooled = SpooledClip(
+    return SpooledClip(
         labels=np.array(clip.labels, np.float32),
         pixels=np.stack(pixels) if pixels else np.zeros((0, height, width, 3), np.uint8),
         sound=[np.stack([s.samples for s in batch]) for batch in of_equal_length(inputs.segments)],
@@ -201,16 +266,20 @@ def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
         features={},
         short_texts=np.zeros((0, 0), np.float32),
     )
-    widths = {m: len(artefact.tokens[m]) for m in MODALITIES}
-    spooled = replace(spooled, short_texts=encode_short_texts(artefact.part("text"), spooled, widths["text"]))
-    for m in MODALITIES:
-        spooled.features[m] = encode(artefact.part(m), m, spooled, artefact.audio, widths[m])
-    _save(spooled, file)
-    return clip.id, None
+
+
+def _encoded(clip: SpooledClip, artefact: Artefact) -> SpooledClip:
+    """Give a clip with the features of the FP32 encoders."""
+    dims = {m: len(artefact.tokens[m]) for m in MODALITIES}
+    return replace(
+        clip,
+        short_texts=encode_short_texts(artefact.part("text"), clip, dims["text"]),
+        features={m: encode(artefact.part(m), m, clip, artefact.audio, dims[m]) for m in MODALITIES},
+    )
 
 
 def _texts(words: list[Word]) -> list[str]:
-    """What the runtime makes of a clip's words on the way: the first word, half of them, all of them."""
+    """Give the texts that the runtime encodes while a clip runs: of the first word, of half of them, of all of them."""
     counts = sorted({count for count in (1, len(words) // 2, len(words)) if 0 < count <= len(words)})
     return [" ".join(word.text for word in words[:count]) for count in counts]
 

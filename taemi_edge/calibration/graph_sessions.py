@@ -1,0 +1,56 @@
+"""Running the ONNX graphs that calibration makes, with ONNX Runtime on one thread.
+
+These sessions serve measurements. Live runs and files use the sessions of `runtime/onnx_sessions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import onnxruntime
+
+from taemi_edge.bundle.spec import Array
+from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
+
+#: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
+GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+def open_graph(model: bytes | str) -> Any:
+    """Open an ONNX Runtime session on one thread that computes Q/DQ pairs as they are written.
+
+    ONNX Runtime would fuse them into integer kernels. Those saturate on x86 processors without VNNI, and what they
+    compute there is not what the graph says (docs/precision.md has figures).
+
+    Args:
+        model: the path of an ONNX file, or its content.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def runner_of(model: bytes | str) -> GraphRunner:
+    """Open a graph and give a function that computes its outputs.
+
+    Args:
+        model: the path of an ONNX file, or its content.
+    """
+    session = open_graph(model)
+    return _runner(session, [output.name for output in session.get_outputs()])
+
+
+def runner_of_all_tensors(graph: Graph) -> GraphRunner:
+    """Open a graph and give a function that computes every tensor that one of its nodes makes."""
+    model, names = with_all_outputs(graph)
+    return _runner(open_graph(model), names)
+
+
+def _runner(session: Any, names: list[str]) -> GraphRunner:
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    return run

@@ -1,0 +1,102 @@
+"""Planning a calibration: the plan of every part, found on clips or read from another machine's `ranges.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import PARTS, Frozen
+from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.calibration.clip_selection import CalibrationClips
+from taemi_edge.calibration.graphs.qdq import PartPlan
+from taemi_edge.calibration.part_plan import PartPlanDraft, PartPlanTask, draft_part_plan
+from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.sensitivity import ComparisonSetup, PartSensitivity, settle_plans
+from taemi_edge.errors import CalibrationError
+from taemi_edge.progress import Progress
+
+
+class RangesFile(Frozen, frozen=True):
+    """`ranges.json`: what another machine needs to make the same FP16 and INT8 graphs of the same weights.
+
+    Attributes:
+        name: of the model.
+        data, synthetic, clips: the corpus that ranges were found on, whether it is synthetic, and how many clips of it
+            were used.
+        recipe: the name of the calibration recipe.
+        parts: the plan of each part.
+    """
+
+    schema: int
+    name: str
+    data: str
+    synthetic: bool
+    clips: int
+    recipe: str
+    parts: dict[str, PartPlan]
+
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """The plans of all parts, as they will be written, and what was measured of each part's blocks.
+
+    `sensitivities` is empty where the plans were read from a `ranges.json`.
+    """
+
+    ranges: RangesFile
+    sensitivities: dict[str, PartSensitivity] = field(default_factory=dict)
+
+
+def find_plan(
+    bundle: Bundle, clips: CalibrationClips, recipe: CalibrationRecipe, workers: int, progress: Progress
+) -> CalibrationPlan:
+    """Find ranges, exclusions and islands of every part on clips.
+
+    Args:
+        bundle: in FP32, as `export` makes it.
+        clips: of which only `clips.calibrating` is used.
+        recipe: says how ranges are found and what INT8 may cost.
+        workers: how many processes work; 0 for as many as there are cores.
+        progress: is told what is measured.
+
+    Raises:
+        CalibrationError: no clip feeds a part, or an activation is NaN or constant.
+    """
+    files: dict[str, Path] = {part: bundle.part_file(part) for part in PARTS}
+    tasks = [PartPlanTask(part, files[part], clips.calibrating, bundle.tokens, recipe) for part in PARTS]
+    drafts: dict[str, PartPlanDraft] = {}
+    for draft in run_parallel(draft_part_plan, tasks, workers):
+        drafts[draft.part] = draft
+        progress.count(len(drafts), len(PARTS), "collecting ranges")
+    setup = ComparisonSetup(files, clips.calibrating.first(recipe.trial_clips), bundle.tokens, recipe, workers)
+    plans, sensitivities = settle_plans(drafts, setup, progress)
+    ranges = RangesFile(
+        schema=1,
+        name=bundle.manifest.name,
+        data=clips.data,
+        synthetic=clips.synthetic,
+        clips=len(clips.calibrating),
+        recipe=recipe.name,
+        parts=plans,
+    )
+    return CalibrationPlan(ranges, sensitivities)
+
+
+def read_ranges(file: Path, bundle: Bundle) -> RangesFile:
+    """Read a `ranges.json`.
+
+    Raises:
+        CalibrationError: the file is none, or was made for another model.
+    """
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=RangesFile)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CalibrationError(f"{file}: expected the ranges.json of a calibrated bundle: {error}") from error
+    if found.name != bundle.manifest.name or set(found.parts) != set(PARTS):
+        raise CalibrationError(
+            f"{file}: expected ranges of {bundle.manifest.name}, got those of {found.name}: calibrate anew"
+        )
+    return found

@@ -1,0 +1,141 @@
+"""Recording a calibration: the files that say how a calibrated bundle was made and what its precisions cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+from taemi_edge import __version__
+from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
+from taemi_edge.bundle.folder import PARETO, RANGES, SENSITIVITY, Bundle, sha256_of, write_manifest
+from taemi_edge.bundle.json_files import write_json
+from taemi_edge.bundle.recipe import recipe_hash
+from taemi_edge.bundle.spec import CalibrationRecord, Frozen
+from taemi_edge.calibration.graphs.qdq import PartPlan
+from taemi_edge.calibration.judging import Judgement
+from taemi_edge.calibration.planning import CalibrationPlan, RangesFile
+from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.sensitivity import PartSensitivity
+from taemi_edge.calibration.writing import WrittenGraphs
+
+
+class SensitivityFile(Frozen, frozen=True):
+    """`sensitivity.json`: what INT8 costs and saves, block by block, on so many clips of `data`."""
+
+    name: str
+    data: str
+    clips: int
+    parts: dict[str, PartSensitivity]
+
+
+def write_ranges(draft: Path, ranges: RangesFile) -> None:
+    """Write `ranges.json` on one line: smoothing vectors have thousands of numbers."""
+    write_json(draft / RANGES, ranges, indent=-1)
+
+
+def make_record(
+    draft: Path,
+    ranges: RangesFile,
+    recipe: CalibrationRecipe,
+    quantiser: str | None,
+    judgement: Judgement,
+    seconds: float,
+) -> CalibrationRecord:
+    """Collect what the manifest says about a calibration.
+
+    Args:
+        draft: the folder that holds `ranges.json`.
+        ranges: the plans of all parts.
+        recipe: what was asked for.
+        quantiser: the name and version of a foreign quantiser, which finds its own ranges; None for this package's.
+        judgement: what was measured on held-out clips.
+        seconds: how long the calibration took.
+    """
+    plans, own = ranges.parts, quantiser is None
+    return CalibrationRecord(
+        data=ranges.data,
+        synthetic=ranges.synthetic,
+        quantiser=quantiser or f"taemi-edge {__version__}",
+        clips=ranges.clips,
+        held_out=judgement.held_out,
+        patterns=judgement.patterns,
+        recipe=recipe.name,
+        recipe_sha256=recipe_hash(recipe),
+        ranges_sha256=sha256_of(draft / RANGES),
+        methods={part: _methods(plan) if own else "max" for part, plan in plans.items()},
+        alphas={part: _alphas(plan) for part, plan in plans.items() if own},
+        layer_error={part: _layer_error(plan) for part, plan in plans.items() if own},
+        excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
+        islands={part: len(plan.islands) for part, plan in plans.items()},
+        closeness=judgement.closeness,
+        mean_pearson=judgement.mean_pearson,
+        seconds=round(seconds, 1),
+    )
+
+
+def write_sensitivity(draft: Path, plan: CalibrationPlan, recipe: CalibrationRecipe) -> None:
+    """Write `sensitivity.json` and draw it.
+
+    Args:
+        draft: the folder of the bundle that is being made.
+        plan: with what was measured of each part's blocks.
+        recipe: says how many clips blocks were measured on.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    from taemi_edge.calibration.plot import plot_sensitivity
+
+    ranges = plan.ranges
+    clips = min(recipe.trial_clips, ranges.clips)
+    content = SensitivityFile(name=ranges.name, data=ranges.data, clips=clips, parts=plan.sensitivities)
+    write_json(draft / SENSITIVITY, content)
+    title = f"{ranges.name}: INT8 block by block, {clips} clips of {ranges.data}"
+    plot_sensitivity(plan.sensitivities, title, draft / PARETO)
+
+
+def write_manifest_and_shared_files(
+    draft: Path, source: Bundle, recipe: CalibrationRecipe, written: WrittenGraphs, record: CalibrationRecord
+) -> None:
+    """Complete the calibrated bundle: what it shares with its source, and its manifest.
+
+    Args:
+        draft: the folder of the bundle that is being made; the graphs and `ranges.json` lie in it.
+        source: the FP32 bundle.
+        recipe: has the tolerances of FP16 and INT8.
+        written: the graphs.
+        record: what the manifest says about the calibration.
+    """
+    copy_shared_files(source.folder, draft)
+    manifest = source.manifest
+    ours = {"onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
+    derived = derive_manifest(
+        source,
+        written.specs,
+        {**manifest.provenance.versions, **ours},
+        tolerances=recipe.int8,
+        tolerances_by={"fp32": manifest.tolerances, "fp16": recipe.fp16, "int8": recipe.int8},
+        graphs=written.files,
+        calibration=record,
+    )
+    write_manifest(draft, derived)
+
+
+def _methods(plan: PartPlan) -> str:
+    """How the ranges of a part were found: by one method, or by several, each for some tensors."""
+    return " and ".join(sorted({tensor.method for tensor in plan.tensors}))
+
+
+def _alphas(plan: PartPlan) -> dict[str, int]:
+    """How many tensors have each strength of smoothing, the lowest strength first."""
+    counts = Counter(tensor.alpha for tensor in plan.tensors)
+    return {
+        "none" if a is None else f"{a:g}": counts[a] for a in sorted(counts, key=lambda a: -1.0 if a is None else a)
+    }
+
+
+def _layer_error(plan: PartPlan) -> tuple[float, float]:
+    """The mean error over a part's tensors: on the rows that chose the scaling, and on rows that did not."""
+    count = max(1, len(plan.tensors))
+    return sum(t.error for t in plan.tensors) / count, sum(t.held_out_error for t in plan.tensors) / count

@@ -1,0 +1,224 @@
+"""Choosing the precision of each part: the one that was asked for, or the fastest that keeps tolerance and budget.
+
+For "auto" every precision that the target offers is built, checked on the golden feeds and timed on the shape that a
+live hop usually has.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import PARTS, Candidate, Part, Precision
+from taemi_edge.calibration.budget import check_budget
+from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
+from taemi_edge.engines.plan import PRECISIONS, BuildPlan
+from taemi_edge.engines.tolerances import tolerances_of
+from taemi_edge.errors import EngineError
+from taemi_edge.parity.comparison import check_part
+from taemi_edge.parity.golden import WINDOW, Case, load_cases
+from taemi_edge.runtime.sessions import Session
+
+#: The golden case of each part that is timed: the shape that a hop of live video usually has.
+USUAL_CASES = {"vision": "one frame", "audio": "longest", "text": "typical length", "fusion": WINDOW}
+#: Runs of each candidate before timing starts; the first ones fill caches.
+_WARM_UP_RUNS = 3
+
+
+@dataclass(frozen=True)
+class PartChoice:
+    """What was chosen.
+
+    Attributes:
+        kept: the built part that each part of the new bundle is.
+        candidates: everything that was built or refused, with the reason why it was kept or not.
+    """
+
+    kept: dict[Part, BuiltPart] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartChoice:
+    """Build every part in the precision that was asked for; with "auto" in each, and keep the fastest that is allowed.
+
+    Raises:
+        EngineError: a part has no graph of the precision, cannot be built, or keeps its tolerance in none.
+    """
+    if plan.precision != "auto":
+        kept = {part: builder.build(part, plan.precision) for part in PARTS}
+        reason = f"asked for by --precision {plan.precision}"
+        return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
+    cases = load_cases(bundle.golden_file)
+    choice = PartChoice()
+    for part in PARTS:
+        candidates, choice.kept[part] = _choose_part(plan, bundle, builder, part, cases)
+        choice.candidates.extend(candidates)
+    return choice
+
+
+def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precision:
+    """Give the fastest precision; a lower one counts only if it saves enough of the time of a higher one.
+
+    Args:
+        medians: the time of each precision, in any unit.
+        gain: the share of time that a lower precision must save, 0 to 1.
+
+    Example:
+        >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98, "int8": 0.50}, 0.05)
+        'int8'
+        >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98}, 0.05)
+        'fp32'
+    """
+    offered = [precision for precision in PRECISIONS if precision in medians]
+    best = offered[0]
+    for precision in offered[1:]:
+        if medians[precision] < medians[best] * (1 - gain):
+            best = precision
+    return best
+
+
+def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
+    """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
+    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in PARTS)}
+    castable: set[Precision] = {"fp16"} if find_spec("onnx") else set()
+    return [p for p in plan.target.precisions if p in has | castable]
+
+
+def _choose_part(
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part, cases: list[Case]
+) -> tuple[list[Candidate], BuiltPart]:
+    """Build one part in every offered precision and keep the fastest that is allowed."""
+    built, refused = _build_all(plan, bundle, builder, part)
+    if not built:
+        raise EngineError(f"{part}: no precision can be built: {refused[0].reason}")
+    times_ms, faults = _measure(plan, bundle, built, cases)
+    allowed = [b for b in built if not faults[b.precision]]
+    if not allowed:
+        raise EngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
+    medians = {b.precision: statistics.median(times_ms[b.precision]) for b in allowed}
+    kept = fastest_worth_it(medians, plan.target.gain)
+    reasons = {b.precision: faults[b.precision] or _slower(b.precision, kept, medians, plan) for b in built}
+    reasons[kept] = "the fastest inside the budget" if len(built) > 1 else "the only precision that the bundle has"
+    timed = [_candidate(b, times_ms[b.precision], b.precision == kept, reasons[b.precision]) for b in built]
+    return [*refused, *timed], next(b for b in built if b.precision == kept)
+
+
+def _build_all(
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part
+) -> tuple[list[BuiltPart], list[Candidate]]:
+    """Build one part in every offered precision; a precision that cannot be built is refused with the reason."""
+    built: list[BuiltPart] = []
+    refused: list[Candidate] = []
+    for precision in _offered(plan, bundle):
+        try:
+            built.append(builder.build(part, precision))
+        except EngineError as error:
+            failed = BuiltPart(part, precision, Path(), "", 0.0)
+            refused.append(_candidate(failed, None, False, str(error)))
+    return built, refused
+
+
+def _slower(precision: Precision, kept: Precision, medians: Mapping[Precision, float], plan: BuildPlan) -> str:
+    ratio = medians[precision] / medians[kept]
+    reason = f"{ratio:.2f} x the time of {kept}"
+    return reason + (f": it would have to save {plan.target.gain:.0%}" if ratio < 1 else "")
+
+
+def _measure(
+    plan: BuildPlan, bundle: Bundle, built: list[BuiltPart], cases: list[Case]
+) -> tuple[dict[Precision, list[float]], dict[Precision, str]]:
+    """Give each candidate's times in milliseconds, run in turn, and why it may not be kept (empty where it may)."""
+    part = built[0].part
+    usual = next(case.feeds for case in cases if case.part == part and case.name == USUAL_CASES[part])
+    times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
+    faults: dict[Precision, str] = {}
+    with _opened(plan, bundle, built) as sessions:
+        for precision, session in sessions.items():
+            faults[precision] = _tolerance_fault(bundle, part, precision, session, cases)
+            faults[precision] = faults[precision] or _budget_fault(plan, bundle, part, precision)
+        for turn in range(_WARM_UP_RUNS + plan.target.runs):
+            for precision, session in sessions.items():
+                started = time.perf_counter()
+                session.run(usual)
+                if turn >= _WARM_UP_RUNS:
+                    times_ms[precision].append((time.perf_counter() - started) * 1e3)
+    return times_ms, faults
+
+
+def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
+    """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
+    tolerance = tolerances_of(bundle.manifest, precision).of(part)
+    result = check_part(session.run, part, cases, bundle.tokens, tolerance)
+    if result.ok:
+        return ""
+    worst = next((case for case in result.cases if not case.ok), result.cases[0])
+    return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
+
+
+def _budget_fault(plan: BuildPlan, bundle: Bundle, part: Part, precision: Precision) -> str:
+    """Say how an INT8 candidate is outside the target's budget, as calibration measured it; empty where it is not."""
+    record, budget = bundle.manifest.calibration, plan.target.budget
+    if precision != "int8" or record is None or part not in record.closeness:
+        return ""
+    check = check_budget(record, part, budget)
+    if not check.keeps_pearson:
+        return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
+    if not check.keeps_mean_pearson:
+        return f"mean Pearson on labels falls from {check.fp32_mean_pearson:.3f} to {check.mean_pearson or 0:.3f}"
+    return ""
+
+
+def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reason: str) -> Candidate:
+    return Candidate(
+        part=built.part,
+        precision=built.precision,
+        median_ms=None if not times_ms else round(statistics.median(times_ms), 4),
+        p95_ms=None if not times_ms else round(float(np.quantile(times_ms, 0.95)), 4),
+        bytes=built.file.stat().st_size if built.file.is_file() else 0,
+        build_s=built.seconds,
+        kept=kept,
+        reason=reason,
+    )
+
+
+@contextmanager
+def _opened(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
+    """Open the candidates of one part; they are closed at the end."""
+    if plan.target.is_tensorrt:
+        with _opened_engines(plan, bundle, built) as sessions:
+            yield sessions
+        return
+    from taemi_edge.runtime.onnx_sessions import OrtSession
+
+    device = "cuda" if plan.target.backend == "onnxruntime-cuda" else "cpu"
+    yield {
+        b.precision: OrtSession.from_file(b.file, b.part, bundle.manifest.parts.of(b.part), device, plan.threads)
+        for b in built
+    }
+
+
+@contextmanager
+def _opened_engines(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
+    from taemi_edge.runtime.tensorrt.engine import EngineSession
+        from taemi_edge.runtime.tensorrt.gpu import Gpu
+    from taemi_edge.runtime.tensorrt.library import load_library
+
+    gpu = Gpu(load_library(plan.target.backend))
+    sessions: dict[Precision, Session] = {}
+    try:
+        for b in built:
+            spec = bundle.manifest.parts.of(b.part)
+            sessions[b.precision] = EngineSession(gpu, b.file.read_bytes(), b.part, spec)
+        yield sessions
+    finally:
+        for session in sessions.values():
+            session.close()
+        gpu.close()

@@ -1,0 +1,129 @@
+"""Building one part in one precision: taken from the cache where it was built before, else compiled from its graph."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from taemi_edge.bundle.folder import Bundle, sha256_of
+from taemi_edge.bundle.spec import Flavour, Part, Precision
+from taemi_edge.engines.cache import EngineCache
+from taemi_edge.engines.compiler import BuildOptions, Compiler
+from taemi_edge.engines.plan import BuildPlan
+from taemi_edge.errors import EngineError, MissingExtraError
+from taemi_edge.progress import PrefixedCounts, Progress
+
+
+@dataclass(frozen=True)
+class BuiltPart:
+    """One part in one precision.
+
+    Attributes:
+        file: the engine, or the graph that ONNX Runtime runs.
+        key: of the engine cache.
+        seconds: how long it took to build, now or when it was put into the cache.
+    """
+
+    part: Part
+    precision: Precision
+    file: Path
+    key: str
+    seconds: float
+
+
+class PartBuilder:
+    """Builds the parts of one bundle.
+
+    Args:
+        plan: what is built for which device.
+        bundle: the graphs.
+        scratch: a folder for what is built.
+        cache: where engines are looked up and kept; None builds everything anew.
+        progress: is told which part is built.
+    """
+
+    def __init__(
+        self,
+        plan: BuildPlan,
+        bundle: Bundle,
+        scratch: Path,
+        cache: EngineCache | None,
+        progress: Progress,
+    ) -> None:
+        self._plan, self._bundle, self._scratch, self._cache = plan, bundle, scratch, cache
+        self._progress = progress
+        self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
+
+    def build(self, part: Part, precision: Precision) -> BuiltPart:
+        """Build one part in one precision.
+
+        Raises:
+            EngineError: the bundle has no graph of that precision, or it cannot be built.
+        """
+        graph = self._graph(part, precision)
+        suffix = ".engine" if self._compiler else ".onnx"
+        target = self._scratch / f"{part}-{precision}{suffix}"
+        key = self._plan.part_key(part, precision, sha256_of(graph))
+        started = time.perf_counter()
+        if self._cache is not None and (cached := self._cache.read_part(key)) is not None:
+            engine, seconds = cached
+            target.write_bytes(engine)
+            return BuiltPart(part, precision, target, key, seconds)
+        self._progress.stage(f"building {part} in {precision}")
+        self._build(graph, target, part, precision)
+        seconds = round(time.perf_counter() - started, 2)
+        if self._cache is not None:
+            self._cache.write_part(key, target.read_bytes(), seconds)
+        return BuiltPart(part, precision, target, key, seconds)
+
+    def _build(self, graph: Path, target: Path, part: Part, precision: Precision) -> None:
+        if self._compiler is not None:
+            progress = PrefixedCounts(self._progress, f"{part} {precision}: ")
+            target.write_bytes(self._compiler.compile(graph, precision, self._options(part), progress))
+        elif self._plan.target.backend == "onnxruntime-cpu":
+            from taemi_edge.runtime.onnx_sessions import optimise
+
+            optimise(graph, target)
+        else:
+            shutil.copyfile(graph, target)  # ONNX Runtime rewrites it for the GPU when it is opened
+
+    def _options(self, part: Part) -> BuildOptions:
+        target = self._plan.target
+        timing_cache = None
+        if target.timing_cache and self._cache is not None:
+            timing_cache = self._cache.timing_cache(self._plan.library, self._plan.machine.sm)
+        return BuildOptions(
+            spans=target.spans(part),
+            workspace_mib=target.workspace_mib,
+            tactic_sources=target.tactic_sources,
+            optimisation_level=target.optimisation_level,
+            sm=target.sm if target.ahead_of_time else "",
+            tf32=target.tf32,
+            constrain_precision=target.constrain_precision,
+            timing_cache=timing_cache,
+        )
+
+    def _graph(self, part: Part, precision: Precision) -> Path:
+        """Find the graph that a precision is built from; FP16 can be cast from FP32."""
+        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
+        name = self._bundle.manifest.graph_file(part, flavour)
+        if name is not None:
+            return self._bundle.folder / name
+        if precision == "fp16" and self._bundle.manifest.graph_file(part, "fp32"):
+            return self._cast_to_fp16(part)
+        raise EngineError(
+            f"{self._bundle.folder} has no {precision} graph of {part}: run `taemi-edge calibrate "
+            f"{self._bundle.folder} --data CORPUS` and build from what it makes"
+        )
+
+    def _cast_to_fp16(self, part: Part) -> Path:
+        """Cast a graph of a bundle that was never calibrated; the golden feeds show which nodes stay in FP32."""
+        try:
+            from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("onnx", "export", "casting a graph to FP16") from error
+        file = self._scratch / f"{part}.fp16-graph.onnx"
+        cast_part_to_fp16(self._bundle, part, file)
+        return file

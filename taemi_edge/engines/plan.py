@@ -1,0 +1,150 @@
+"""Planning a build: the graphs, the target, the library and the machine that decide which engines come out.
+
+The keys of the engine cache are made here, from everything that a plan holds.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from taemi_edge import __version__
+from taemi_edge.bundle.folder import read_manifest
+from taemi_edge.bundle.spec import Manifest, Precision
+from taemi_edge.engines.cache import key_of
+from taemi_edge.engines.compiler import Compiler
+from taemi_edge.engines.recipe import TargetRecipe
+from taemi_edge.errors import EngineError, UsageError
+from taemi_edge.runtime.tensorrt.library import Machine, this_machine
+
+#: The precision that a build is asked for; with "auto" each part gets the fastest one inside the budget.
+RequestedPrecision = Literal["auto", "fp32", "fp16", "int8"]
+#: From the highest to the lowest.
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Everything that decides what is built.
+
+    Attributes:
+        source: the folder of the bundle of graphs.
+        manifest: of that bundle.
+        target: the device, and how engines are built for it.
+        precision: what was asked for.
+        library: the name and version of what compiles and runs the engines.
+        machine: the device that builds.
+        threads: of each session that times or checks an engine; 0 for all cores.
+    """
+
+    source: Path
+    manifest: Manifest
+    target: TargetRecipe
+    precision: RequestedPrecision
+    library: str
+    machine: Machine
+    threads: int
+
+    def flags(self) -> dict[str, str]:
+        """Give the target's options for the compiler by name, in words."""
+        target = self.target
+        return {
+            "workspace_mib": str(target.workspace_mib),
+            "tactic_sources": " ".join(target.tactic_sources) or "default",
+            "optimisation_level": "default" if target.optimisation_level is None else str(target.optimisation_level),
+            "tf32": str(target.tf32).lower(),
+            "constrain_precision": str(target.constrain_precision).lower(),
+            "sm": target.sm if target.ahead_of_time else "",
+            "profiles": "shared by contexts",
+        }
+
+    def part_key(self, part: str, precision: Precision, graph_sha256: str) -> str:
+        """Give the cache key of one part's engine: of its graph and of all that its build depends on."""
+        return key_of(
+            graph=graph_sha256,
+            precision=precision,
+            spans=self.target.spans(part),
+            backend=self.target.backend,
+            library=self.library,
+            machine=msgspec.to_builtins(self.machine),
+            flags=self.flags(),
+        )
+
+    def build_key(self) -> str:
+        """Give the cache key of the whole bundle: of its source, the target, the device and the request."""
+        return key_of(
+            files=self.manifest.sha256,
+            parts=msgspec.to_builtins(self.manifest.parts),
+            tolerances=msgspec.to_builtins([self.manifest.tolerances, self.manifest.tolerances_by]),
+            calibration=None if self.manifest.calibration is None else self.manifest.calibration.ranges_sha256,
+            target=msgspec.to_builtins(self.target),
+            asked=self.precision,
+            library=self.library,
+            machine=msgspec.to_builtins(self.machine),
+            threads=self.threads,
+            made_by=__version__,
+        )
+
+
+def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision, threads: int) -> BuildPlan:
+    """Plan a build on this machine.
+
+    Args:
+        source: the folder of a bundle of graphs.
+        target: the device to build for.
+        precision: of every part, or "auto".
+        threads: of each session that times or checks an engine; 0 for all cores.
+
+    Raises:
+        EngineError: the bundle holds engines already.
+        UsageError: the target is not this device, or its library or its GPU is not here.
+    """
+    manifest = read_manifest(source)
+    if manifest.engine is not None:
+        raise EngineError(
+            f"{source}: expected a bundle of graphs, got engines for {manifest.engine.target}: name the bundle that "
+            f"`export` or `calibrate` made"
+        )
+    _require_architecture(target)
+    _require_timing(target, precision)
+    library, machine = _tensorrt(target) if target.is_tensorrt else _onnxruntime(target)
+    return BuildPlan(source, manifest, target, precision, library, machine, threads)
+
+
+def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
+    from taemi_edge.runtime.onnx_sessions import library_version
+
+    machine = this_machine(with_gpu=target.backend == "onnxruntime-cuda")
+    return library_version(), machine
+
+
+def _tensorrt(target: TargetRecipe) -> tuple[str, Machine]:
+    library = f"{target.backend} {Compiler(target.backend).version}"
+    machine = this_machine(with_gpu=not target.ahead_of_time)
+    if target.sm and not target.ahead_of_time and machine.sm != target.sm:
+        raise UsageError(
+            f"--target {target.name} is for compute capability {target.sm}, found {machine.gpu} with {machine.sm}: "
+            f"build on the device itself, or use --target tensorrt for this one"
+        )
+    return library, machine
+
+
+def _require_architecture(target: TargetRecipe) -> None:
+    here = platform.machine()
+    if target.architecture and target.architecture != here:
+        raise UsageError(
+            f"--target {target.name} is for {target.architecture}, this machine is {here}: run build-engine on the "
+            f"device that will run the engines (copy the bundle there), or use --target rtx to try the compiler here"
+        )
+
+
+def _require_timing(target: TargetRecipe, precision: RequestedPrecision) -> None:
+    if target.ahead_of_time and precision == "auto":
+        raise UsageError(
+            f"--precision auto times engines, and --target {target.name} builds without their GPU: name fp32, fp16 "
+            f"or int8"
+        )

@@ -1,0 +1,30 @@
+"""The tolerances of engines: how far their outputs may be from PyTorch's, by the precision that they compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taemi_edge.bundle.spec import Manifest, Part, PartTolerances, Precision
+from taemi_edge.calibration.recipe import load_recipe_of
+from taemi_edge.engines.plan import PRECISIONS
+
+
+def tolerances_of(manifest: Manifest, precision: Precision) -> PartTolerances:
+    """Give the tolerances of every part in one precision.
+
+    A bundle that was never calibrated has none for FP16. Its graphs are cast here, and their tolerances are those of
+    the model's calibration recipe.
+    """
+    if precision != "fp16" or "fp16" in manifest.tolerances_by:
+        return manifest.tolerances_of(precision)
+    return load_recipe_of(manifest.name).fp16
+
+
+def tolerances_of_mix(manifest: Manifest, precisions: Mapping[Part, Precision]) -> PartTolerances:
+    """Give the tolerances of a bundle whose parts compute in several precisions.
+
+    Each part has the tolerance of its own precision; the whole way from inputs to intensities has that of the lowest.
+    """
+    by_part = {part: tolerances_of(manifest, precision).of(part) for part, precision in precisions.items()}
+    lowest = tolerances_of(manifest, max(precisions.values(), key=PRECISIONS.index))
+    return PartTolerances(**by_part, end_to_end=lowest.end_to_end or lowest.fusion)

@@ -1,0 +1,63 @@
+"""Verifying an engine bundle: parity with PyTorch's golden outputs, run on the device that the engines were built on.
+
+The manifest says `verified` only when every part and the whole way from inputs to intensities keep their tolerance, in
+all presence patterns and at the smallest and largest batches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from taemi_edge.bundle.folder import read_manifest, write_manifest
+from taemi_edge.bundle.spec import EngineRecord, Manifest, StageVerdict
+from taemi_edge.engines.plan import BuildPlan
+from taemi_edge.parity.comparison import ParityReport, check_parity
+from taemi_edge.progress import Progress
+
+
+def verify_engines(
+    draft: Path, manifest: Manifest, record: EngineRecord, plan: BuildPlan, progress: Progress
+) -> tuple[Manifest, ParityReport | None]:
+    """Run parity on what was built, and write a manifest that says how it came out.
+
+    Args:
+        draft: the folder of the new bundle, complete but for its manifest.
+        manifest: of the new bundle.
+        record: what the manifest says about the engines.
+        plan: what was built for which device.
+        progress: is told that parity runs.
+
+    Returns:
+        The manifest as it was written, and parity's report; None where the engines cannot run on this machine.
+    """
+    unverified = msgspec.structs.replace(manifest, verified=False, engine=record)
+    if plan.target.ahead_of_time:
+        failure = f"they were built ahead of time for SM {plan.target.sm} and have not run yet"
+        return _written(draft, unverified, msgspec.structs.replace(record, failure=failure), False), None
+    write_manifest(draft, unverified)  # parity opens the draft as a bundle
+    progress.stage("checking parity")
+    report, _ = check_parity(str(draft), threads=plan.threads)
+    failure = "" if report.ok else f"{report.first_failure} left its tolerance"
+    judged = msgspec.structs.replace(record, verification=_verdicts(report), failure=failure)
+    return _written(draft, unverified, judged, report.ok), report
+
+
+def _written(draft: Path, manifest: Manifest, record: EngineRecord, verified: bool) -> Manifest:
+    write_manifest(draft, msgspec.structs.replace(manifest, verified=verified, engine=record))
+    return read_manifest(draft)
+
+
+def _verdicts(report: ParityReport) -> tuple[StageVerdict, ...]:
+    return tuple(
+        StageVerdict(
+            stage=stage.stage,
+            ok=stage.ok,
+            cases=len(stage.cases),
+            max_abs=stage.max_abs,
+            cosine=stage.cosine,
+            pearson=stage.lowest_pearson,
+        )
+        for stage in report.stages
+    )
