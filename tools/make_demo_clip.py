@@ -16,7 +16,8 @@ from typing import Any
 import av
 import numpy as np
 
-from taemi_edge.taemi.synthetic.person import Expression, Look, Speech, draw_face, speak
+from taemi_edge.taemi.synthetic.face import Expression, Look, draw_face
+from taemi_edge.taemi.synthetic.voice import Speech, speak
 
 FRAMES_PER_SECOND = Fraction(25, 2)
 SIZE_WH = (320, 240)

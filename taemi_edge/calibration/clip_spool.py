@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, AudioSpec, Modality
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.graph_sessions import GraphRunner
-from taemi_edge.corpora.extract import ClipInputs, Reading, read_clip
+from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip, Corpus
 from taemi_edge.errors import CalibrationError, InputError
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length

@@ -11,7 +11,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_hash
 from taemi_edge.bundle.spec import Modality
-from taemi_edge.corpora.evaluate import Evaluation, evaluate_on
+from taemi_edge.corpora.evaluate import EvaluateOptions, Evaluation, evaluate_on
 from taemi_edge.corpora.labelled_clips import read_mark
 from taemi_edge.corpora.plot import plot_evaluation
 from taemi_edge.errors import BundleError, CheckFailedError, MissingExtraError, StoreError
@@ -135,8 +135,7 @@ def _judge_held_out(bundle: Path, output: Path, progress: Progress) -> list[Eval
             str(bundle),
             corpus,
             "all",
-            tokens=("learned", "zeros"),
-            store_folder=features,
+            EvaluateOptions(tokens=("learned", "zeros"), store_folder=features),
             progress=PrefixedCounts(progress, ""),
         )
 

@@ -455,7 +455,8 @@ def extract(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
 ) -> None:
     """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
-    from taemi_edge.corpora.extract import Reading, extract_features
+    from taemi_edge.corpora.clip_reading import Reading
+    from taemi_edge.corpora.extract import ExtractOptions, extract_features
     from taemi_edge.taemi.vidmimic2 import open_corpus
 
     reading = Reading(
@@ -469,11 +470,7 @@ def extract(
             open_corpus(data, transcripts),
             model,
             output,
-            reading=reading,
-            splits=tuple(split or ()),
-            workers=workers,
-            device=device_name(device),
-            strict=strict,
+            ExtractOptions(reading, tuple(split or ()), workers, device_name(device), strict),
             progress=progress,
         )
     print_extraction(result)
@@ -561,7 +558,7 @@ def evaluate(
 ) -> None:
     """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with each stream lost."""
     from taemi_edge.bundle.json_files import write_json
-    from taemi_edge.corpora.evaluate import evaluate_on
+    from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 
     if plot is not None:
         from taemi_edge.corpora.plot import plot_evaluation
@@ -573,11 +570,13 @@ def evaluate(
             model,
             data,
             split,
-            tokens=("learned", "zeros") if zero_tokens else ("learned",),
-            store_folder=store,
-            device=device_name(device),
-            threads=threads,
-            workers=workers,
+            EvaluateOptions(
+                tokens=("learned", "zeros") if zero_tokens else ("learned",),
+                store_folder=store,
+                device=device_name(device),
+                threads=threads,
+                workers=workers,
+            ),
             progress=progress,
         )
     print_evaluations(evaluations)

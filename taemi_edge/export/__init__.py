@@ -1,1 +1,1 @@
-"""Exporting PyTorch modules to ONNX and checking what came out."""
+"""Exporting PyTorch modules to ONNX, and checking the graphs."""

@@ -152,12 +152,12 @@ def checkpoint_artefact(checkpoint: Checkpoint, name: str) -> Artefact:
         tokens=reference.tokens,
         tokenizer_json=reference.tokenizer_json,
         tolerances=reference.tolerances,
-        vision=reference.seams.vision,
-        audio=reference.seams.audio,
-        text=reference.seams.text,
+        vision=reference.specs.vision,
+        audio=reference.specs.audio,
+        text=reference.specs.text,
         trained_on=checkpoint.state.trained_on,
         cases=lambda: make_cases(
-            reference.seams, reference.tokenizer_json, reference.run, reference.tokens, *demo_clip()
+            reference.specs, reference.tokenizer_json, reference.run, reference.tokens, *demo_clip()
         ),
         _weights_sha256=lambda: encoder_sha256(checkpoint.model),
     )

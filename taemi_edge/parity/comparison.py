@@ -93,7 +93,7 @@ def check_parity(
         if second is None and not first.is_bundle:
             raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
         if second is not None:
-            _require_same_seams(first, second)
+            _require_same_shapes(first, second)
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
         outputs = _compare(first, second, judge.cases())
         reference_name = second.name if second else "golden outputs of PyTorch"
@@ -106,7 +106,7 @@ def check_parity(
     return report, Pairs(pairs)
 
 
-def _require_same_seams(first: Artefact, second: Artefact) -> None:
+def _require_same_shapes(first: Artefact, second: Artefact) -> None:
     """Two artefacts can be fed alike only if they take and give the same shapes."""
     sides = [
         {

@@ -55,7 +55,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Seams:
+class StreamSpecs:
     """What the feeds depend on."""
 
     vision: VisionSpec
@@ -67,7 +67,7 @@ class Seams:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class GoldenClip:
     """A clip as the encoders take it."""
 
     crops: Array  # (frames, H, W, 3)
@@ -83,7 +83,7 @@ def demo_clip() -> tuple[Path, Path]:
 
 
 def make_cases(
-    seams: Seams,
+    specs: StreamSpecs,
     tokenizer_json: str,
     run: Runner,
     tokens: Mapping[str, Array],
@@ -95,10 +95,10 @@ def make_cases(
     Raises:
         InputError: the clip has no face, no sound or no words: there is nothing to compare on.
     """
-    clip = _read_clip(seams, video, transcript)
-    tokenizer = WordTokenizer(tokenizer_json, seams.text.max_tokens)
-    cases = [Case(part, name, feeds, run(part, feeds)) for part, name, feeds in _encoder_feeds(seams, clip, tokenizer)]
-    live = _fusion_feeds(seams, clip, cases, run)
+    clip = _read_clip(specs, video, transcript)
+    tokenizer = WordTokenizer(tokenizer_json, specs.text.max_tokens)
+    cases = [Case(part, name, feeds, run(part, feeds)) for part, name, feeds in _encoder_feeds(specs, clip, tokenizer)]
+    live = _fusion_feeds(specs, clip, cases, run)
     for name, feeds in live.items():
         for pattern in PRESENCE_PATTERNS:
             bound = bind_tokens(feeds, pattern, tokens)
@@ -167,12 +167,12 @@ def load_cases(file: Path) -> list[Case]:
     ]
 
 
-def _read_clip(seams: Seams, video: Path, transcript: Path | None) -> Clip:
-    reader = InputReader(seams.vision, seams.audio)
+def _read_clip(specs: StreamSpecs, video: Path, transcript: Path | None) -> GoldenClip:
+    reader = InputReader(specs.vision, specs.audio)
     crops, segments = [], []
-    with MediaFile(video, seams.audio.sample_rate_hz, seams.vision.frames_per_second) as media:
+    with MediaFile(video, specs.audio.sample_rate_hz, specs.vision.frames_per_second) as media:
         words = read_transcript(transcript, media.duration_s) if transcript else []
-        for hop in media.hops(seams.audio.chunk_s):
+        for hop in media.hops(specs.audio.chunk_s):
             crops += [crop.pixels for crop in reader.crops(hop.frames) if crop.pixels is not None]
             segments += reader.segments(hop.samples, hop.end_s)
     for name, got in (("face", crops), ("sound", segments), ("words", words)):
@@ -180,15 +180,17 @@ def _read_clip(seams: Seams, video: Path, transcript: Path | None) -> Clip:
             raise InputError(
                 f"{video}: expected a clip with a face, sound and a transcript to compare on, found no {name}"
             )
-    return Clip(np.stack(crops), segments, words)
+    return GoldenClip(np.stack(crops), segments, words)
 
 
-def _encoder_feeds(seams: Seams, clip: Clip, tokenizer: WordTokenizer) -> list[tuple[str, str, dict[str, Array]]]:
+def _encoder_feeds(
+    specs: StreamSpecs, clip: GoldenClip, tokenizer: WordTokenizer
+) -> list[tuple[str, str, dict[str, Array]]]:
     text = " ".join(word.text for word in clip.words)
-    first, typical = clip.words[0].text, " ".join(w.text for w in clip.words if w.end_s <= seams.window_s) or text
-    longest = (text + " ") * (1 + seams.text.max_tokens // len(clip.words))
-    quarter = len(clip.words) // seams.max_batch
-    texts = [" ".join(w.text for w in clip.words[: (i + 1) * max(1, quarter)]) for i in range(seams.max_batch)]
+    first, typical = clip.words[0].text, " ".join(w.text for w in clip.words if w.end_s <= specs.window_s) or text
+    longest = (text + " ") * (1 + specs.text.max_tokens // len(clip.words))
+    quarter = len(clip.words) // specs.max_batch
+    texts = [" ".join(w.text for w in clip.words[: (i + 1) * max(1, quarter)]) for i in range(specs.max_batch)]
     by_length: dict[int, list[Segment]] = {}
     for segment in clip.segments:
         by_length.setdefault(len(segment.samples), []).append(segment)
@@ -199,10 +201,10 @@ def _encoder_feeds(seams: Seams, clip: Clip, tokenizer: WordTokenizer) -> list[t
 
     return [
         ("vision", "one frame", {"pixels": clip.crops[:1]}),
-        ("vision", "largest batch", {"pixels": clip.crops[: seams.max_frames]}),
+        ("vision", "largest batch", {"pixels": clip.crops[: specs.max_frames]}),
         ("audio", "shortest", sound(by_length[shortest][:1])),
         ("audio", "longest", sound(by_length[longest_length][:1])),
-        ("audio", "largest batch", sound(by_length[longest_length][: 2 * seams.max_batch])),
+        ("audio", "largest batch", sound(by_length[longest_length][: 2 * specs.max_batch])),
         ("text", "shortest", tokenizer.feeds([first])),
         ("text", "typical length", tokenizer.feeds([typical])),
         ("text", "longest", tokenizer.feeds([longest])),
@@ -210,16 +212,16 @@ def _encoder_feeds(seams: Seams, clip: Clip, tokenizer: WordTokenizer) -> list[t
     ]
 
 
-def _fusion_feeds(seams: Seams, clip: Clip, cases: list[Case], run: Runner) -> dict[str, dict[str, Array]]:
+def _fusion_feeds(specs: StreamSpecs, clip: GoldenClip, cases: list[Case], run: Runner) -> dict[str, dict[str, Array]]:
     """Live feeds by case name: one window, the shortest, the whole clip, a padded batch."""
     outputs = {(case.part, case.name): (case.expected or {})["features"] for case in cases}
     sound = next(case.feeds["samples"] for case in cases if (case.part, case.name) == ("audio", "largest batch"))
     encoded = {part: outputs[part, name] for part, name in ENCODER_WINDOW_CASES.items()}
-    window = window_features(seams.audio, encoded, sound.shape[1])
+    window = window_features(specs.audio, encoded, sound.shape[1])
     vision = np.concatenate(
         [
-            run("vision", {"pixels": clip.crops[at : at + seams.max_frames]})["features"]
-            for at in range(0, len(clip.crops), seams.max_frames)
+            run("vision", {"pixels": clip.crops[at : at + specs.max_frames]})["features"]
+            for at in range(0, len(clip.crops), specs.max_frames)
         ]
     )
     audio = np.concatenate(
@@ -232,7 +234,7 @@ def _fusion_feeds(seams: Seams, clip: Clip, cases: list[Case], run: Runner) -> d
         WINDOW: window,
         "shortest": _with_masks(shortest),
         "whole clip": _with_masks(whole),
-        "padded batch": _padded_batch(seams.max_batch, vision, audio, outputs["text", "longest"][0]),
+        "padded batch": _padded_batch(specs.max_batch, vision, audio, outputs["text", "longest"][0]),
     }
 
 

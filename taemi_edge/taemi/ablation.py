@@ -25,7 +25,7 @@ from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.network import FusionHead
 from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe, TrainingRecipe
-from taemi_edge.taemi.synthetic.features import FeatureTask, generate
+from taemi_edge.taemi.synthetic.features import FeatureTask, draw_splits
 from taemi_edge.taemi.train.feature_examples import FeatureSet, feature_set
 from taemi_edge.taemi.train.trainer import Trainer, predict, set_statistics
 
@@ -313,7 +313,7 @@ def _train_one(task: tuple[Variant, int]) -> tuple[str, int, dict[str, float | N
 def _data(variant: Variant, seed: int) -> tuple[FeatureSet, FeatureSet | None, FeatureSet, FeatureSet]:
     """Train, valid, test as it is, and the test clips with every stream."""
     if _setting.store is None:
-        splits = generate(FeatureTask(**variant.task), seed, *_setting.clips)
+        splits = draw_splits(FeatureTask(**variant.task), seed, *_setting.clips)
         return splits.train, splits.valid, splits.test, splits.clean_test
     store = open_store(_setting.store)
     test = feature_set(store, "test")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.bundle.spec import MODALITIES, Array, AudioSpec, PartTolerances, TextSpec, VisionSpec
-from taemi_edge.parity.golden import Seams
+from taemi_edge.parity.golden import StreamSpecs
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.network import TaemiModel
 
@@ -22,8 +22,8 @@ class Reference:
     checkpoint: Checkpoint
 
     @property
-    def seams(self) -> Seams:
-        return seams_of(self.checkpoint)
+    def specs(self) -> StreamSpecs:
+        return stream_specs_of(self.checkpoint)
 
     @property
     def tokenizer_json(self) -> str:
@@ -68,10 +68,10 @@ def encoder_sha256(model: TaemiModel) -> dict[str, str]:
     return hashes
 
 
-def seams_of(checkpoint: Checkpoint) -> Seams:
-    """What the model's recipe and its encoders' widths say of the seams."""
+def stream_specs_of(checkpoint: Checkpoint) -> StreamSpecs:
+    """What the model's recipe and its encoders' widths say of the specs."""
     recipe, dims = checkpoint.recipe, checkpoint.model.feature_dims
-    return Seams(
+    return StreamSpecs(
         vision=VisionSpec(
             feature_dim=dims["vision"],
             size_hw=recipe.vision.size_hw,

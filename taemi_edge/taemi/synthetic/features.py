@@ -1,9 +1,9 @@
-"""A seed in, labelled features out, without media: a task on which the claims of the paper can be tested.
+"""Drawing labelled features without any media: a task on which the claims of the paper can be tested in minutes.
 
-Labels are sparse; z is their standardised form. Each clip has a topic. Text tells z very noisily, its topic plainly.
-Audio and vision have segments of different topics, one of them the clip's: the steps of that segment show z, those of
-the others show an independent draw. So only the text tells which steps to believe, and a model whose text queries sound
-and picture can find them. With one segment there is nothing to find: the negative control.
+Labels are sparse; z is their standardised form. Each clip has a topic. Text shows z with much noise, and its topic
+clearly. Audio and vision have segments of different topics, one of which is the clip's own. The steps of that segment
+show z; the steps of the others show an independent draw. So only the text says which steps to believe, and a model
+whose text queries sound and picture can find them. With one segment there is nothing to find: the negative control.
 
 Rates of bursts and losses follow what is known of naturalistic recordings (docs/ablation.md). All of it is synthetic.
 """
@@ -29,7 +29,12 @@ _WORLD_SEED = 20_26
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """Which task: `segments` 1 is the negative control; `natural` with losses as they happen, or clean."""
+    """A variant of the task.
+
+    Attributes:
+        segments: of audio and vision in each clip; 1 is the negative control.
+        natural: take streams away from the training clips as real recordings lose them.
+    """
 
     segments: int = 4
     natural: bool = True
@@ -45,8 +50,19 @@ class FeatureSplits:
     clean_test: FeatureSet
 
 
-def generate(task: FeatureTask, seed: int, train: int = 4000, valid: int = 1000, test: int = 1000) -> FeatureSplits:
-    """Draw a whole data set; the same seed gives the same one."""
+def draw_splits(task: FeatureTask, seed: int, train: int = 4000, valid: int = 1000, test: int = 1000) -> FeatureSplits:
+    """Draw a whole data set; the same seed gives the same one.
+
+    Args:
+        task: the variant of the task.
+        seed: of everything that is drawn.
+        train: how many training clips; `valid` and `test` are the same for the other splits.
+
+    Example:
+        >>> splits = draw_splits(FeatureTask(), seed=0, train=4, valid=2, test=3)
+        >>> len(splits.train), len(splits.clean_test)
+        (4, 3)
+    """
     whole = {}
     for number, (name, count, natural) in enumerate(
         (("train", train, task.natural), ("valid", valid, task.natural), ("test", test, True))
@@ -69,13 +85,13 @@ def _draw_clips(rng: np.random.Generator, count: int, segments: int) -> tuple[Se
     topics = np.stack([rng.permutation(TOPICS)[:segments] for _ in range(count)])  # (N, segments)
     true_segment = rng.integers(segments, size=count)
     topic = topics[np.arange(count), true_segment]
-    told = z + _TEXT_NOISE * rng.standard_normal(z.shape)
-    text = (told @ world["text"] + world["text_topic"][topic])[:, None] + _STEP_NOISE["text"] * rng.standard_normal(
+    noisy = z + _TEXT_NOISE * rng.standard_normal(z.shape)
+    text = (noisy @ world["text"] + world["text_topic"][topic])[:, None] + _STEP_NOISE["text"] * rng.standard_normal(
         (count, STEPS["text"], FEATURE_DIMS["text"])
     )
     sequences: Sequences = {"text": list(text.astype(np.float32))}
-    partly: tuple[str, ...] = ("vision", "audio")
-    for m in partly:
+    streams: tuple[str, ...] = ("vision", "audio")
+    for m in streams:
         shown = standardise(draw_labels(rng, count * segments))
         shown = shown.reshape(count, segments, len(EMOTIONS))
         shown[np.arange(count), true_segment] = z
@@ -109,9 +125,9 @@ def _with_bursts(rng: np.random.Generator, steps: Array, share: float) -> Array:
 def _with_losses(rng: np.random.Generator, sequences: Sequences, labels: Array) -> tuple[Sequences, Array]:
     """20 % of clips lose one or two streams, 1.4 % their text; sound and picture have two gaps."""
     lossy: Sequences = {m: list(values) for m, values in sequences.items()}
-    partly = [lossy["vision"], lossy["audio"]]
+    streams = [lossy["vision"], lossy["audio"]]
     for index in range(len(labels)):
-        for clips in partly:
+        for clips in streams:
             kept = np.ones(len(clips[index]), np.bool_)
             for start in rng.integers(0, len(kept) - 2, 2):
                 kept[start : start + rng.integers(1, 3)] = False

@@ -1,4 +1,4 @@
-"""Intensities as sparse as the data set's: what both synthetic sources draw, features and media alike."""
+"""Drawing labels as sparse as those of the real data set, for synthetic features and synthetic clips alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _STD = 0.356
 
 
 def draw_labels(rng: np.random.Generator, count: int) -> Array:
-    """Intensities in {0, 1/3, 2/3, 1}, float64 (count, 6); at least one of each clip is active."""
+    """Draw intensities in {0, 1/3, 2/3, 1}, float64 (count, 6); at least one of each clip is above 0.
+
+    Example:
+        >>> bool((draw_labels(np.random.default_rng(0), 5).max(axis=1) > 0).all())
+        True
+    """
     active = rng.random((count, len(EMOTIONS))) < ACTIVE_SHARE
     spare = rng.integers(len(EMOTIONS), size=count)
     bare = ~active.any(1)
@@ -23,5 +28,5 @@ def draw_labels(rng: np.random.Generator, count: int) -> Array:
 
 
 def standardise(labels: Array) -> Array:
-    """Labels with about zero mean and unit variance: what noise is measured in."""
+    """Scale labels to about zero mean and unit variance; noise is measured in this unit."""
     return (labels - _MEAN) / _STD

@@ -1,9 +1,9 @@
-"""A recipe and labelled clips in; a checkpoint, metrics as JSON lines, a training curve and a state to go on from out.
+"""Training runs: from a recipe and labelled clips to a checkpoint, with metrics, a curve and a state to resume from.
 
 runs/NAME/
-  metrics.jsonl       an EpochMetrics a line
+  metrics.jsonl       one EpochMetrics on each line
   curve.png           loss and mean Pearson over the epochs, where matplotlib is installed
-  state.safetensors   weights, optimiser and counters: what --resume goes on from
+  state.safetensors   weights, optimiser and counters: what --resume starts from
   store/              features, where the data was a corpus
 """
 
@@ -25,7 +25,8 @@ import msgspec
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.corpora.extract import Reading, extract_features, read_clip
+from taemi_edge.corpora.clip_reading import Reading, read_clip
+from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
@@ -34,7 +35,7 @@ from taemi_edge.parity.artefact import checkpoint_artefact
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.taemi.checkpoint import Checkpoint, State, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
-from taemi_edge.taemi.reference import seams_of
+from taemi_edge.taemi.reference import stream_specs_of
 from taemi_edge.taemi.train.clip_examples import ClipExamples
 from taemi_edge.taemi.train.feature_examples import Examples, feature_set
 from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
@@ -47,15 +48,16 @@ DRAW_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where a run reads and writes.
+    """What a training run reads, and where it writes.
 
     Attributes:
         data: a feature store, or a corpus (from which a store is made in `run` where the encoders are frozen).
         output: the checkpoint to write.
         run: the folder for metrics, curve and state.
-        resume: go on from the state in `run`.
+        resume: continue from the state in `run`.
         provided: allow a store of features that came with the data set: nobody knows how they were made.
-        tensorboard: also write events there (needs the `tensorboard` extra).
+        workers: processes for the extraction of features; 0 for as many as there are cores.
+        tensorboard: also write events to this folder (needs the `tensorboard` extra).
     """
 
     data: Path
@@ -69,20 +71,28 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run is told by."""
+    """What a finished training run reports.
+
+    Attributes:
+        history: the metrics of every epoch.
+        best_epoch: the epoch whose weights are in the checkpoint, from 1.
+        untrained_tokens: the modalities whose token never received a gradient.
+        trained_on: the clips in words.
+        problems: why clips were left out, by id.
+        seconds: how long the run took.
+    """
 
     history: tuple[EpochMetrics, ...]
     best_epoch: int
     untrained_tokens: tuple[str, ...]
     trained_on: str
-    #: Why clips were left out, by id.
     problems: dict[str, str]
     seconds: float
 
 
 @dataclass(frozen=True)
 class _Data:
-    """The clips of a run, in words and as examples."""
+    """The clips of a run as examples, described in words, with a hash that recognises them."""
 
     train: Examples
     valid: Examples | None
@@ -98,16 +108,18 @@ def train_recipe(
     progress: Progress = SILENT,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
 ) -> TrainResult:
-    """Train a recipe's model.
+    """Train the model of a recipe.
 
     Args:
-        progress: hears of every stage, and counts steps and clips.
-        on_epoch: hears the metrics of every epoch.
+        recipe: the model, and how it is trained.
+        options: what is read, and where results are written.
+        progress: is told of every stage, and how many steps and clips are done.
+        on_epoch: is called with the metrics of every epoch.
 
     Raises:
-        UsageError: the output is there already; nothing to resume, or a state of another run.
+        UsageError: the output exists already; there is nothing to resume, or a state of another run.
         StoreError: the store holds features of another encoder or chunking.
-        TrainingError: a loss that is no number; the best checkpoint so far is written first.
+        TrainingError: the loss is not a finite number; the best checkpoint so far is written first.
         InterruptedRunError: Ctrl-C; the state of the last step is written first.
     """
     _check_places(options)
@@ -116,18 +128,12 @@ def train_recipe(
     plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
     checkpoint = new_checkpoint(plain)
     data = _open_data(checkpoint, options, progress)
-    model = checkpoint.model
-    for parameter in (p for part in (model.vision, model.audio, model.text) for p in part.parameters()):
-        parameter.requires_grad_(recipe.training.encoders == "end-to-end")
-    identity = f"recipe {recipe_hash(plain)[:12]}, data {data.sha256[:12]}, seed {recipe.seed}"
-    trainer = Trainer(
-        model, data.train, data.valid, recipe.training, recipe.fusion.modality_dropout, recipe.seed, identity
-    )
+    trainer = _new_trainer(checkpoint, data)
     if options.resume:
         trainer.load(options.run / STATE)
     else:
         progress.stage("standardising features")
-        set_statistics(model, data.train)
+        set_statistics(checkpoint.model, data.train)
     progress.stage(f"training on {data.described}")
     try:
         _run(trainer, options, progress, on_epoch)
@@ -147,15 +153,26 @@ def train_recipe(
     )
 
 
+def _new_trainer(checkpoint: Checkpoint, data: _Data) -> Trainer:
+    """A trainer of the whole model end to end, or of the fusion head and the tokens while the encoders are frozen."""
+    model, recipe = checkpoint.model, checkpoint.recipe
+    for parameter in (p for part in (model.vision, model.audio, model.text) for p in part.parameters()):
+        parameter.requires_grad_(recipe.training.encoders == "end-to-end")
+    identity = f"recipe {recipe_hash(recipe)[:12]}, data {data.sha256[:12]}, seed {recipe.seed}"
+    return Trainer(
+        model, data.train, data.valid, recipe.training, recipe.fusion.modality_dropout, recipe.seed, identity
+    )
+
+
 def _run(
     trainer: Trainer,
     options: TrainOptions,
     progress: Progress,
     on_epoch: Callable[[EpochMetrics], None],
 ) -> None:
-    """Train to the end; whatever stops it, the state of the last whole step lies on disk."""
+    """Train to the end. Whatever stops the run, the state of the last whole step is on disk."""
     saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
-    with _interruptible() as stopped, _events(options.tensorboard) as write_events:
+    with _interruptible() as stopped, _tensorboard_writer(options.tensorboard) as write_events:
 
         def after_step(running: Trainer) -> bool:
             nonlocal saved_s
@@ -214,7 +231,7 @@ def _open_data(
     progress: Progress,
 ) -> _Data:
     if checkpoint.recipe.training.encoders == "end-to-end":
-        return _clips(checkpoint, options, progress)
+        return _clip_data(checkpoint, options, progress)
     if is_store(options.data):
         store = open_store(options.data)
     elif is_corpus(options.data):
@@ -263,31 +280,31 @@ def _extracted(
         open_corpus(options.data),
         str(folder),
         options.run / "store",
-        workers=options.workers,
+        ExtractOptions(workers=options.workers),
         progress=RenamedCounts(progress, "extracting features"),
     )
     shutil.rmtree(folder)
     return result.store
 
 
-def _clips(
+def _clip_data(
     checkpoint: Checkpoint,
     options: TrainOptions,
     progress: Progress,
 ) -> _Data:
-    """The clips themselves, each read once beforehand: a broken one is left out and told, not met in an epoch."""
+    """The clips for end-to-end training. Each is read once beforehand: a broken one is left out and reported."""
     if not is_corpus(options.data):
         raise UsageError(f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store")
     corpus = open_corpus(options.data)
-    seams = seams_of(checkpoint)
-    tokenizer = WordTokenizer(checkpoint.tokenizer_json, seams.text.max_tokens)
+    specs = stream_specs_of(checkpoint)
+    tokenizer = WordTokenizer(checkpoint.tokenizer_json, specs.text.max_tokens)
     progress.stage("reading clips")
     clips: dict[str, list[Clip]] = {"train": [], "valid": []}
     problems: dict[str, str] = {}
     wanted = [clip for clip in corpus.clips if clip.split in clips]
     for done, clip in enumerate(wanted, 1):
         try:
-            read_clip(clip, seams.vision, seams.audio)
+            read_clip(clip, specs.vision, specs.audio)
             clips[clip.split].append(clip)
         except InputError as error:
             problems[clip.id] = str(error)
@@ -297,7 +314,7 @@ def _clips(
         raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")
 
     def examples(chosen: list[Clip]) -> ClipExamples:
-        return ClipExamples(chosen, seams.vision, seams.audio, tokenizer, Reading())
+        return ClipExamples(chosen, specs.vision, specs.audio, tokenizer, Reading())
 
     described = f"{len(train)} clips of {corpus.name}, end to end"
     return _Data(
@@ -315,7 +332,7 @@ def _write_metrics(history: list[EpochMetrics], run: Path) -> None:
 
 
 def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
-    """The curve so far; without matplotlib there is none, and metrics.jsonl has all of it."""
+    """Draw the curve so far. Without matplotlib nothing is drawn; metrics.jsonl has every figure."""
     if not history:
         return
     try:
@@ -328,7 +345,7 @@ def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event, so that a step is never cut in two; a second one stops at once."""
+    """Ctrl-C sets an event, so that the running step ends first; a second Ctrl-C stops at once."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -347,7 +364,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _events(folder: Path | None) -> Iterator[Callable[[EpochMetrics], None]]:
+def _tensorboard_writer(folder: Path | None) -> Iterator[Callable[[EpochMetrics], None]]:
     """A function that writes an epoch's metrics for TensorBoard, or one that does nothing."""
     if folder is None:
         yield lambda _: None

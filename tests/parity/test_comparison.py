@@ -14,7 +14,6 @@ from taemi_edge.bundle.folder import open_bundle, write_manifest
 from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.comparison import check_parity, cosine_of
-from taemi_edge.parity.golden import load_cases, save_cases
 from taemi_edge.parity.metrics import pearson_of
 
 
@@ -30,21 +29,6 @@ def test_a_bundle_alone_is_held_against_its_golden_outputs(tiny_folder: Path):
     assert fusion.lowest_pearson is not None
     assert fusion.lowest_pearson > 0.9999
     assert len(pairs.by_stage["fusion"][0]) == 6 * 8 * (1 + 1 + 1 + 4)
-
-
-def test_every_batch_and_length_corner_is_compared(tiny_folder: Path):
-    cases = load_cases(tiny_folder / "golden.npz")
-    shapes = {(c.part, c.name): {n: v.shape for n, v in c.feeds.items()} for c in cases}
-    assert shapes["vision", "one frame"]["pixels"][0] == 1
-    assert shapes["vision", "largest batch"]["pixels"][0] == 16
-    assert shapes["audio", "shortest"]["samples"] == (1, 8000)
-    assert shapes["audio", "longest"]["samples"] == (1, 16_000)
-    assert shapes["audio", "largest batch"]["samples"] == (8, 16_000)
-    assert shapes["text", "longest"]["ids"] == (1, 64)
-    assert shapes["text", "largest batch"]["ids"][0] == 4
-    assert shapes["fusion", "shortest"]["vision"][:2] == (1, 1)
-    assert shapes["fusion", "whole clip"]["vision"][1] > 80
-    assert shapes["fusion", "padded batch"]["vision_mask"][0] == 4
 
 
 @pytest.mark.parametrize(
@@ -86,18 +70,6 @@ def test_two_bundles_are_compared_with_each_other(tiny_folder: Path, tmp_path: P
     report, _ = check_parity(str(tiny_folder), str(copy), threads=1)
     assert report.ok
     assert report.stages[0].max_abs == 0
-
-
-def test_golden_cases_survive_their_file(tiny_folder: Path, tmp_path: Path):
-    cases = load_cases(tiny_folder / "golden.npz")
-    save_cases(cases, tmp_path / "golden.npz")
-    again = load_cases(tmp_path / "golden.npz")
-    assert [(c.part, c.title) for c in again] == [(c.part, c.title) for c in cases]
-    for a, b in zip(cases, again, strict=True):
-        assert a.expected is not None
-        assert b.expected is not None
-        for name in a.expected:
-            np.testing.assert_array_equal(a.expected[name], b.expected[name])
 
 
 def test_figures_on_small_arrays():

@@ -15,13 +15,13 @@ import onnx
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import PARTS, TensorSpec, Tolerance
+from taemi_edge.bundle.spec import PARTS, Tolerance
 from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
+from taemi_edge.export import tracing
 from taemi_edge.progress import SilentProgress
 from taemi_edge.runtime.opening import open_sessions
-from taemi_edge.taemi import exporting as export_module
 from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
-from taemi_edge.taemi.exporting import export_checkpoint, part_seams
+from taemi_edge.taemi.exporting import export_checkpoint, part_tensors
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 
@@ -122,34 +122,8 @@ def test_other_transformers_encoders_export_too(tmp_path: Path, modality: str, a
     assert report.ok
 
 
-class BakedBatch(torch.nn.Module):
-    """Python's int() takes a length out of the trace; the graph still declares it dynamic."""
-
-    def forward(self, x):
-        return x.reshape(int(x.shape[0]), -1)
-
-
-class BakedLength(torch.nn.Module):
-    """A constant of the traced length."""
-
-    def forward(self, x):
-        return x + torch.ones(int(x.shape[1]))
-
-
-@pytest.mark.parametrize(("module", "dim"), [(BakedBatch(), "batch"), (BakedLength(), "tokens")])
-def test_a_dimension_that_the_exporter_froze_is_found(tmp_path: Path, module: torch.nn.Module, dim: str):
-    spec = TensorSpec(name="x", dtype="float32", shape=("batch", "tokens"))
-    out = TensorSpec(name="y", dtype="float32", shape=("batch", "tokens"))
-    file, lengths = tmp_path / "frozen.onnx", {"batch": 2, "tokens": 7}
-    export_module._trace(module, {"x": torch.zeros(2, 7)}, (spec,), (out,), file, 17)
-    declared = onnx.load(file).graph.output[0].type.tensor_type.shape.dim
-    assert [bool(d.dim_param) for d in declared] == [True, True]
-    (found,) = export_module._frozen_dimensions(file, module, (spec,), lengths)
-    assert found.startswith(f"{dim} (traced at {lengths[dim]}; at ")
-
-
 def test_a_frozen_graph_is_no_export(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(export_module, "_frozen_dimensions", lambda *_: ["frames (traced at 2)"])
+    monkeypatch.setattr(tracing, "frozen_dimensions", lambda *_: ["frames (traced at 2)"])
     with pytest.raises(
         ExportError, match=r"vision: expected dynamic dimensions, the exporter froze frames \(traced at 2\)"
     ):
@@ -196,7 +170,7 @@ def test_golden_feeds_need_a_face_a_voice_and_words(checkpoint: Checkpoint, tmp_
 
 
 def test_seams_are_what_every_backend_is_fed(checkpoint: Checkpoint):
-    dtypes = {t.name: t.dtype for part in PARTS for t in part_seams(checkpoint, part)[0]}
+    dtypes = {t.name: t.dtype for part in PARTS for t in part_tensors(checkpoint, part)[0]}
     assert dtypes["pixels"] == "uint8"
     assert dtypes["ids"] == dtypes["mask"] == dtypes["text_mask"] == "int32"
     assert dtypes["samples"] == dtypes["vision"] == "float32"

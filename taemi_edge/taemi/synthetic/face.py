@@ -1,25 +1,22 @@
-"""Synthetic media: an expression in, a drawn face out; a text in, an espeak-ng voice out; all of it synthetic."""
+"""Drawing a face with an expression, for synthetic clips. No picture of a real person is used."""
 
 from __future__ import annotations
 
-import _ctypes
-import ctypes
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
 from taemi_edge.bundle.spec import Array
-from taemi_edge.errors import BackendError, MissingExtraError
 
 _SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What a drawn face shows; every value in [0, 1] unless it says otherwise."""
+    """What a drawn face shows. Values are in [0, 1] where no other range is given."""
 
     smile: float = 0.0  # -1 (corners down) to 1
     mouth_open: float = 0.0
@@ -31,7 +28,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Look:
-    """Who is drawn: RGB colours."""
+    """How the drawn person and the wall look: RGB colours, 0 to 255."""
 
     skin: tuple[int, int, int] = (222, 177, 148)
     hair: tuple[int, int, int] = (66, 44, 32)
@@ -41,7 +38,7 @@ class Look:
 
 
 def draw_face(expression: Expression, look: Look, size_wh: tuple[int, int]) -> Array:
-    """A shaded face, head and shoulders, uint8 RGB (H, W, 3); a face detector takes it for one.
+    """Draw a shaded face with head and shoulders, uint8 RGB (H, W, 3). Face detectors find it.
 
     Example:
         >>> draw_face(Expression(smile=0.8), Look(), (320, 240)).shape
@@ -64,7 +61,7 @@ def draw_face(expression: Expression, look: Look, size_wh: tuple[int, int]) -> A
 
 
 def draw_empty_room(look: Look, size_wh: tuple[int, int]) -> Array:
-    """The wall behind a face that is out of view, uint8 RGB (H, W, 3)."""
+    """Draw the wall without anybody in front of it, uint8 RGB (H, W, 3)."""
     picture: Array = _wall(look, *size_wh).clip(0, 255).astype(np.uint8)
     return picture
 
@@ -238,118 +235,3 @@ def _draw_hair(head: Array, look: Look, centre: Array, unit: float) -> None:
     at = (round(centre[0] - unit * 0.2), round(centre[1] - unit * 0.86))
     cv2.ellipse(shine, at, (round(unit * 0.3), round(unit * 0.07)), -10, 0, 360, 1.0, -1)
     _blend(head, shine, _shade(look.hair, 1.9), unit * 0.05, 0.5, inside=True)
-
-
-# --------------------------------------------------------------------------------------------------------- voice
-
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word as espeak-ng placed it: where it stands in the text, and when it starts, in seconds."""
-
-    start_s: float
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Speech:
-    """Synthetic speech: mono PCM, float32 (n,) in [-1, 1], and the start of each word."""
-
-    samples: Array
-    sample_rate_hz: int
-    words: tuple[SpokenWord, ...]
-
-
-def speak(
-    text: str, *, voice: str = "en-us", pitch: int = 50, words_per_minute: int = 165, loudness: int = 100
-) -> Speech:
-    """Say a text with espeak-ng (the `synth` extra carries its library and voices).
-
-    Args:
-        pitch: 0 to 100, 50 is the voice's own.
-        loudness: 0 to 200, 100 is the voice's own.
-
-    Raises:
-        MissingExtraError: espeakng-loader is not installed.
-        BackendError: espeak-ng refuses the voice.
-    """
-    library, rate_hz = _espeak()
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise BackendError(f"espeak-ng does not know the voice {voice!r}")
-    for parameter, value in ((_RATE, words_per_minute), (_VOLUME, loudness), (_PITCH, pitch)):
-        library.espeak_SetParameter(parameter, value, 0)
-    pieces: list[Array] = []
-    starts: list[tuple[int, int]] = []
-
-    def collect(samples: Any, count: int, events: Any) -> int:
-        if count > 0 and samples:
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        index = 0
-        while events[index].type != 0:
-            if events[index].type == _EVENT_WORD:
-                starts.append((events[index].audio_position, events[index].text_position))
-            index += 1
-        return 0
-
-    callback = _CALLBACK(collect)
-    library.espeak_SetSynthCallback(callback)
-    content = text.encode()
-    library.espeak_Synth(content, len(content) + 1, 0, 1, 0, _UTF8, None, None)
-    library.espeak_Synchronize()
-    samples = np.concatenate(pieces).astype(np.float32) / 32768 if pieces else np.zeros(0, np.float32)
-    words = tuple(SpokenWord(at_ms / 1e3, text[place - 1 :].split()[0]) for at_ms, place in starts)
-    return Speech(samples, rate_hz, words)
-
-
-_RATE, _VOLUME, _PITCH, _EVENT_WORD, _UTF8 = 1, 2, 3, 1, 1
-
-
-class _EventId(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
-
-
-class _Event(ctypes.Structure):
-    """espeak_EVENT of espeak-ng's speak_lib.h."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
-    )
-
-
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-
-
-def restart_voice() -> None:
-    """Forget everything said so far: the phase of espeak-ng's waves carries over from one utterance to the next.
-
-    It lies in static variables that espeak_Terminate leaves as they are (espeak-ng 1.52), so the library is unloaded.
-    """
-    if not _espeak.cache_info().currsize:
-        return
-    library, _ = _espeak()
-    library.espeak_Terminate()
-    _espeak.cache_clear()
-    _ctypes.dlclose(library._handle)
-
-
-@cache
-def _espeak() -> tuple[Any, int]:
-    """The library, initialised once a process, and its sample rate."""
-    try:
-        import espeakng_loader
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("espeakng-loader", "synth", "synthetic speech") from error
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    library.espeak_SetSynthCallback.argtypes = [_CALLBACK]
-    library.espeak_SetSynthCallback.restype = None
-    rate_hz = library.espeak_Initialize(2, 0, str(espeakng_loader.get_data_path()).encode(), 0)  # 2: synchronous
-    if rate_hz <= 0:
-        raise BackendError("espeak-ng cannot start: its data folder was not found")
-    return library, int(rate_hz)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 import signal
@@ -15,29 +14,20 @@ import cv2
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import MODALITIES
-from taemi_edge.corpora.extract import Reading, extract_features
-from taemi_edge.corpora.feature_store import INDEX, PENDING, FeatureStore, open_store, write_pending
-from taemi_edge.errors import CorpusError, InputError, StoreError
+from taemi_edge.corpora.clip_reading import Reading
+from taemi_edge.corpora.extract import ExtractOptions, extract_features
+from taemi_edge.corpora.feature_store import PENDING, open_store
+from taemi_edge.errors import CorpusError, StoreError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.window import Source
 from taemi_edge.taemi.vidmimic2 import open_corpus
+from tests.corpora.label_files import ROW, write_labels
+from tests.corpora.stores import extracted, same_features
 from tests.media import damage_middle, tone, write_media
-from tests.test_corpus import ROW, write_labels
-
-
-def extracted(corpus: Path, bundle: Path, output: Path, **options: object) -> FeatureStore:
-    return extract_features(open_corpus(corpus), str(bundle), output, workers=1, **options).store
-
-
-def same_features(a: FeatureStore, b: FeatureStore) -> bool:
-    ours, theirs = dict(a.features(a.ids("all"))), dict(b.features(b.ids("all")))
-    return ours.keys() == theirs.keys() and all(
-        np.array_equal(ours[i][m], theirs[i][m]) for i in ours for m in MODALITIES
-    )
 
 
 def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, tiny: Bundle):
@@ -193,49 +183,24 @@ def test_provided_features_take_an_encoders_place(corpus_folder, tiny_folder, tm
     for clip in open_corpus(corpus).clips[:-1]:
         (corpus / "vit" / f"{clip.id}.pkl").write_bytes(pickle.dumps(np.ones((5, 16), np.float32)))
     reading = Reading(features={"vision": "vit"})
-    result = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "store", reading=reading, workers=1)
+    result = extract_features(
+        open_corpus(corpus), str(tiny_folder), tmp_path / "store", ExtractOptions(reading, workers=1)
+    )
     assert result.store.index.encoders["vision"].sha256 == "provided:vit"
     steps = [entry.steps["vision"] for entry in result.store.index.clips.values()]
     assert sorted(steps) == [0] + [5] * 13
     (corpus / "vit" / "00003.pkl").write_bytes(pickle.dumps(subprocess.run))
-    again = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "again", reading=reading, workers=1)
+    again = extract_features(
+        open_corpus(corpus), str(tiny_folder), tmp_path / "again", ExtractOptions(reading, workers=1)
+    )
     assert "asks for subprocess.run" in again.problems["00003"]
     with pytest.raises(CorpusError, match="expected pickles"):
         extract_features(
-            open_corpus(corpus), str(tiny_folder), tmp_path / "third", reading=Reading(features={"audio": "w2v"})
+            open_corpus(corpus),
+            str(tiny_folder),
+            tmp_path / "third",
+            ExtractOptions(Reading(features={"audio": "w2v"})),
         )
-
-
-def test_a_store_of_another_chunking_corpus_or_reading_is_refused(
-    corpus_folder, store_folder, tiny_folder, tmp_path, demo_video
-):
-    copy = tmp_path / "store"
-    shutil.copytree(store_folder, copy)
-    with pytest.raises(StoreError, match=r"was read otherwise .*longest_s: 60.*now longest_s: 9"):
-        extracted(corpus_folder, tiny_folder, copy, reading=Reading(longest_s=9.0))
-    other = write_labels(tmp_path / "other", f"1,{ROW}")
-    with pytest.raises(StoreError, match="other label files"):
-        extracted(other, tiny_folder, copy)
-    index = (copy / INDEX).read_text()
-    audio = open_store(copy).index.encoders["audio"].sha256
-    (copy / INDEX).write_text(index.replace(audio, "0" * 64))
-    with pytest.raises(StoreError, match=r"audio features of another encoder or chunking .*chunk_s 0.5"):
-        extracted(corpus_folder, tiny_folder, copy)
-    assert sorted(f.name for f in copy.iterdir()) == [INDEX, "shard-00000.safetensors"]
-
-
-def test_a_changed_or_missing_shard_is_refused(store_folder, tmp_path):
-    copy = tmp_path / "store"
-    shutil.copytree(store_folder, copy)
-    shard = copy / "shard-00000.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-1] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(StoreError, match=r"shard-00000.safetensors is not the file that was written"):
-        open_store(copy)
-    shard.unlink()
-    with pytest.raises(StoreError, match="is missing"):
-        open_store(copy)
 
 
 def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path):
@@ -246,7 +211,9 @@ def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path
     heard = next(c for c in open_corpus(corpus_folder).clips if c.audio is not None)
     shutil.copy(heard.video, corpus / "raw" / "00001.mp4")
     reading = Reading(asr_model="packaged:whisper-base")
-    result = extract_features(open_corpus(corpus), str(tiny_folder), tmp_path / "store", reading=reading, workers=1)
+    result = extract_features(
+        open_corpus(corpus), str(tiny_folder), tmp_path / "store", ExtractOptions(reading, workers=1)
+    )
     assert result.store.index.clips["00001"].steps["text"] > 3
     assert (tmp_path / "store" / "words" / "00001.jsonl").stat().st_size > 0
 
@@ -256,40 +223,5 @@ def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, c
     assert done.returncode == 2
     assert "found nothing there" in done.stderr
     with pytest.raises(CorpusError, match="expected clips in dev"):
-        extract_features(open_corpus(corpus_folder), "taemi-tiny", tmp_path / "s", splits=("dev",))
+        extract_features(open_corpus(corpus_folder), "taemi-tiny", tmp_path / "s", ExtractOptions(splits=("dev",)))
     assert not (tmp_path / "s").exists()
-
-
-def test_open_bundle_is_what_keys_are_made_of(tiny_folder):
-    assert set(open_bundle(tiny_folder).manifest.provenance.encoder_sha256) == set(MODALITIES)
-    assert issubclass(StoreError, InputError)
-
-
-@pytest.mark.parametrize("moment", ["a shard without its index", "an index before its pending clips went"])
-def test_a_kill_while_a_shard_is_written_loses_nothing(corpus_folder, store_folder, tiny_folder, tmp_path, moment):
-    """Both orders in which a shard, its index and its pending clips can be found after a kill."""
-    copy = tmp_path / "store"
-    shutil.copytree(store_folder, copy)
-    index = json.loads((copy / INDEX).read_text())
-    (copy / PENDING).mkdir()
-    for clip_id, features in open_store(store_folder).features(list(index["clips"])[:4]):
-        write_pending(copy, clip_id, features, tuple(index["clips"][clip_id]["remarks"]))
-    (copy / PENDING / ".draft-1-00009.safetensors").write_bytes(b"half")
-    (copy / PENDING / "00013.safetensors").write_bytes(b"torn")
-    index["complete"] = False
-    if moment.startswith("a shard"):
-        index["clips"], index["shards"] = {}, {}
-    (copy / INDEX).write_text(json.dumps(index))
-    assert same_features(extracted(corpus_folder, tiny_folder, copy), open_store(store_folder))
-    assert sorted(f.name for f in copy.iterdir()) == [INDEX, "shard-00000.safetensors"]
-
-
-def test_files_that_are_no_stores_are_left_alone(corpus_folder, tiny_folder, tmp_path):
-    mine = tmp_path / "thesis"
-    mine.mkdir()
-    (mine / "chapter.txt").write_text("x")
-    with pytest.raises(StoreError, match=r"holds other files \(chapter.txt\) and no feature store"):
-        extracted(corpus_folder, tiny_folder, mine)
-    with pytest.raises(StoreError, match="got a file"):
-        extracted(corpus_folder, tiny_folder, mine / "chapter.txt")
-    assert [entry.name for entry in mine.iterdir()] == ["chapter.txt"]

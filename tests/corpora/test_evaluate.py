@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.spec import MODALITIES, pattern_name
-from taemi_edge.corpora.evaluate import LOST_PATTERNS, evaluate_artefact, evaluate_on, predict_all
+from taemi_edge.corpora.evaluate import LOST_PATTERNS, EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import open_artefact
@@ -42,8 +42,10 @@ def test_a_lost_stream_is_the_token_and_zeros_can_stand_in_for_it(tiny_folder, s
 
 
 def test_a_bundle_on_a_corpus_runs_its_own_encoders(tiny_folder, corpus_folder, store_folder, tmp_path):
-    kept = evaluate_on(str(tiny_folder), corpus_folder, store_folder=tmp_path / "kept", workers=1)[0]
-    thrown_away = evaluate_on(str(tiny_folder), corpus_folder, workers=1)[0]
+    kept = evaluate_on(
+        str(tiny_folder), corpus_folder, options=EvaluateOptions(store_folder=tmp_path / "kept", workers=1)
+    )[0]
+    thrown_away = evaluate_on(str(tiny_folder), corpus_folder, options=EvaluateOptions(workers=1))[0]
     stored = evaluate_on(str(tiny_folder), store_folder)[0]
     assert kept.natural == thrown_away.natural == stored.natural
     assert stored.split == "test"

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from taemi_edge.errors import CorpusError, TranscriptError
-from taemi_edge.taemi.vidmimic2 import COLUMNS, open_corpus
-
-HEADER = ",".join(("Filename", *COLUMNS))
-ROW = "0.333,0.333,0,0,0.333,0"
-
-
-def write_labels(folder: Path, *rows: str, split: str = "train", header: str = HEADER) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / f"{split}_split.csv").write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
-    return folder
-
-
-def touch(*files: Path) -> None:
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+from taemi_edge.errors import CorpusError
+from taemi_edge.taemi.vidmimic2 import open_corpus
+from tests.corpora.label_files import HEADER, ROW, touch, write_labels
 
 
 @pytest.mark.parametrize("name", ["7", "00007", "00007.mp4", " 7 "])
@@ -85,21 +69,3 @@ def test_a_folder_without_labels_and_a_missing_transcript_folder_are_said(tmp_pa
     write_labels(tmp_path, f"1,{ROW}")
     with pytest.raises(CorpusError, match=r"--transcripts .*expected a folder"):
         open_corpus(tmp_path, tmp_path / "nowhere")
-
-
-def test_an_empty_transcript_is_a_missing_modality_and_a_broken_one_is_an_error(tmp_path):
-    write_labels(tmp_path, f"1,{ROW}", f"2,{ROW}", f"3,{ROW}")
-    touch(tmp_path / "transcripts/00001.txt")
-    (tmp_path / "transcripts/00002.vtt").write_text("WEBVTT\n")
-    (tmp_path / "transcripts/00003.vtt").write_text("no header\n")
-    empty, silent, broken = open_corpus(tmp_path).clips
-    assert empty.words(3.0) == silent.words(3.0) == []
-    with pytest.raises(TranscriptError, match="expected WEBVTT"):
-        broken.words(3.0)
-
-
-def test_a_synthetic_corpus_is_called_so(corpus_folder):
-    corpus = open_corpus(corpus_folder)
-    assert (corpus.synthetic.seed, corpus.synthetic.clips) == (3, 14)
-    assert corpus.name == "the synthetic corpus of seed 3 (14 clips)"
-    assert [len(corpus.split(s)) for s in ("train", "valid", "test")] == [10, 2, 2]
