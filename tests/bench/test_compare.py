@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from taemi_edge.bench import contender as contenders
-from taemi_edge.bench.compare import BenchOptions, rivals_from
 from taemi_edge.bench.contender import Contender
+from taemi_edge.bench.options import BenchOptions, rivals_from
 from taemi_edge.bench.report import OURS, BenchReport, stats_of
 from taemi_edge.bench.worker import Opening, Request
 from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
@@ -86,7 +86,7 @@ def test_tables_and_picture_say_the_same(report):
 
 
 def test_a_rival_that_cannot_run_says_why(tiny_folder: Path, tmp_path: Path):
-    opening = Opening(way="onnxruntime-cuda", bundle=str(tiny_folder), graphs=str(tiny_folder))
+    opening = Opening(contender="onnxruntime-cuda", bundle=str(tiny_folder), graphs=str(tiny_folder))
     with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
         Contender("onnxruntime-cuda fp32", opening, sys.executable, tmp_path / "log")
 
@@ -118,7 +118,7 @@ def test_wrong_words_are_refused(cli, tiny_folder: Path, words, problem):
 
 
 def test_a_contender_that_dies_says_its_last_words(tiny_folder: Path, tmp_path: Path):
-    opening = Opening(way="runtime", bundle=str(tiny_folder), device="cpu")
+    opening = Opening(contender="runtime", bundle=str(tiny_folder), device="cpu")
     with Contender(OURS, opening, sys.executable, tmp_path / "log") as contender:
         assert contender.ask(Request(do="run")).failure == "nothing is prepared"
         (tmp_path / "log").write_text("CUDA error: out of memory\n")
