@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-# Who starts the tests in the background of a shell ignores SIGINT, and child processes inherit that. A handler that does
-# nothing keeps it so for the tests themselves, and gives their child processes the default.
+# Tests that a shell starts in the background ignore SIGINT, and so would their child processes, which some tests
+# stop by it. With a handler that does nothing the tests still ignore it, and child processes start with the default.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda *_: None)
 
