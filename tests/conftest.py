@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Tests that a shell starts in the background ignore SIGINT, and so would their child processes, which some tests
+# stop by it. With a handler that does nothing the tests still ignore it, and child processes start with the default.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 #: Small networks on busy cores: a second thread makes each step wait for the slower one. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,7 +42,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def cli() -> Cli:
     """Run the command line as its users do, in a process of its own."""
 
-    def run(*words: object, timeout: float = 300, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*words: object, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 

@@ -48,7 +48,7 @@ GUEST_EXCEPTIONS = {
 HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}
 #: Rooms whose modules may import them at their top; `bench` has contenders that are made of PyTorch.
 WORKSHOP_ROOMS = {"export", "calibration", "taemi"}
-WORKSHOP_MODULES = {"taemi_edge.bench.torch_way", "taemi_edge.bench.costs"}
+WORKSHOP_MODULES = {"taemi_edge.bench.torch_model", "taemi_edge.bench.costs"}
 
 
 def _modules() -> dict[str, ast.Module]:

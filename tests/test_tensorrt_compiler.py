@@ -28,7 +28,7 @@ from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.parity.golden import bind_tokens, load_cases
 from taemi_edge.progress import SilentProgress
-from tests.test_run import refused
+from tests.cli.checks import refused
 
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
 

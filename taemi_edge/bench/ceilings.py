@@ -1,4 +1,7 @@
-"""What a machine can do at most, measured: bytes copied a second, and operations of large matrix products."""
+"""Measures the highest rates of a machine: bytes copied in a second, and operations of large matrix products.
+
+The least time of a part follows from them (`taemi_edge.bench.compare`).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ _RUNS = 10
 
 
 def host_ceilings() -> dict[str, float]:
-    """The processor's, through numpy: a copy beyond every cache, and a matrix product of its BLAS."""
+    """The rates of the processor, measured with numpy.
+
+    Returns:
+        `copy_gb_s` of a copy that is larger than every cache, and `fp32_tflop_s` of a matrix product of numpy's BLAS.
+    """
     source = np.ones(_COPY_BYTES // 16, np.float32)
     target = np.empty_like(source)
     copy_s = _median_s(lambda: np.copyto(target, source))
@@ -31,7 +38,13 @@ def host_ceilings() -> dict[str, float]:
 
 
 def torch_ceilings(device: torch.device) -> dict[str, float]:
-    """A device's, through PyTorch's copies and its BLAS; products of random numbers, since zeros run faster."""
+    """The rates of a device, measured with PyTorch.
+
+    Matrix products are of random numbers, since zeros need less power and run faster.
+
+    Returns:
+        On a GPU `copy_gb_s`, `fp32_tflop_s` and `fp16_tflop_s`; on the CPU `fp32_tflop_s`.
+    """
     import torch
 
     on_gpu = device.type == "cuda"
@@ -57,7 +70,11 @@ def torch_ceilings(device: torch.device) -> dict[str, float]:
 
 
 def tensorrt_ceilings(bundle: Bundle) -> dict[str, float]:
-    """A GPU's, through CUDA's copies and an FP16 matrix product that TensorRT builds here."""
+    """The rates of a GPU, measured with CUDA copies and an FP16 matrix product that TensorRT builds.
+
+    Returns:
+        `copy_gb_s`, and `fp16_tflop_s` where TensorRT builds the product.
+    """
     from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
     with open_gpu(bundle) as gpu:
@@ -90,7 +107,7 @@ def tensorrt_ceilings(bundle: Bundle) -> dict[str, float]:
 
 
 def _product_of(gpu: Any, side: int, tactic_sources: list[str]) -> Any:
-    """A context that multiplies two FP16 matrices, or None where TensorRT builds none."""
+    """An execution context that multiplies two FP16 matrices; None where TensorRT builds none."""
     trt = gpu.trt
     flags = trt.NetworkDefinitionCreationFlag
     named = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"

@@ -1,4 +1,4 @@
-"""One contender as a process: requests go in, answers come out, and what it needs to import lies on its path."""
+"""Starts the process of one contender and sends it requests (see `taemi_edge.bench.worker`)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from taemi_edge.bench.report import OURS
 from taemi_edge.bench.worker import Answer, Opening, Request, encode
 from taemi_edge.errors import UsageError
 
+#: The name of the bundle itself, run without CUDA graphs.
 UNCAPTURED = f"{OURS}, no graph"
 
 
 class Contender:
-    """A `taemi_edge.bench.worker` process; a context manager that ends it.
+    """A process of `taemi_edge.bench.worker`; as a context manager it ends the process.
+
+    Args:
+        name: the contender's name in the report.
+        opening: what the process opens.
+        python: the interpreter that runs it.
+        log: the file for its standard error.
 
     Raises:
-        UsageError: it cannot be opened; the message has its own reason.
+        UsageError: the contender cannot be opened; the message is its own.
+        OSError: the interpreter cannot be started.
     """
 
     def __init__(self, name: str, opening: Opening, python: str, log: Path) -> None:
         self.name, self._log = name, log
-        #: What came of the last request.
+        #: The answer to the last request.
         self.last = Answer()
         environment = {**os.environ, "PYTHONPATH": import_path(python, log.parent)}
         environment |= {k: str(opening.threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if opening.threads}
@@ -43,11 +51,15 @@ class Contender:
         self.described = answer.described
 
     def ask(self, request: Request) -> Answer:
-        """What came of a request; a process that died answers with its last words."""
+        """Send a request and wait for the answer.
+
+        A process that died answers with the last line of its standard error as the failure.
+        """
         self.last = self._send(request)
         return self.last
 
     def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -71,23 +83,31 @@ class Contender:
 
 
 class Uncaptured(Contender):
-    """A contender that shares another's process and what is prepared there, and runs it without graphs."""
+    """A contender that runs what another one has prepared, in the same process, without CUDA graphs."""
 
     def __init__(self, captured: Contender) -> None:
         self.name, self.described = UNCAPTURED, {**captured.described, "graphs": "none"}
         self._captured = captured
 
     def ask(self, request: Request) -> Answer:
+        """Send "run" requests to the other contender; answer the others as it answered last."""
         if request.do != "run":
             return self._captured.last if request.do == "prepare" else Answer()
         return self._captured.ask(msgspec.structs.replace(request, graphs=False))
 
     def close(self) -> None:
-        """The process is the other's."""
+        """Do nothing: the process belongs to the other contender."""
 
 
 def import_path(python: str, scratch: Path) -> str:
-    """This package for another interpreter, without what is installed beside it; for our own all that it has."""
+    """The `PYTHONPATH` with which an interpreter finds this package.
+
+    Another interpreter gets this package alone, without the packages that are installed beside it.
+
+    Args:
+        python: the interpreter; `sys.executable` also keeps its own `PYTHONPATH`.
+        scratch: a folder for a link to this package.
+    """
     package = Path(__file__).parent.parent
     if python == sys.executable:
         return os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH", "")]))

@@ -1,4 +1,4 @@
-"""An ONNX graph and its feeds in, the least that a machine must do for them out: operations, and bytes moved."""
+"""Counts the least that a machine must do to run an ONNX graph: operations, and bytes that it moves."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
 
 class Cost(Frozen, frozen=True):
-    """What one run needs at least.
+    """The least that one run needs.
 
     Attributes:
-        operations: of matrix products and convolutions, two for each multiply-accumulate; all else is small beside.
-        weight_bytes: constants as the graph holds them, each read once.
-        seam_bytes: inputs read and outputs written.
+        operations: of matrix products and convolutions, two for each multiply-accumulate; all others are few.
+        weight_bytes: the constants as the graph holds them, each read once.
+        seam_bytes: the inputs, read once, and the outputs, written once.
     """
 
     operations: float
@@ -30,18 +30,16 @@ class Cost(Frozen, frozen=True):
 
     @property
     def bytes(self) -> int:
+        """All bytes that are read or written."""
         return self.weight_bytes + self.seam_bytes
 
 
 def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
-    """Run a graph once and count, from the shapes that its products really had.
+    """Run a graph once, and count from the shapes that its products had.
 
     Args:
-        feeds: of one batch.
-
-    Example:
-        >>> count_cost(Path("export/taemi-mobile/text.onnx"), feeds).operations        # doctest: +SKIP
-        382...
+        file: an ONNX graph.
+        feeds: arrays by input name, at one batch.
     """
     graph = Graph.load(file)
     model, _ = with_all_outputs(graph)

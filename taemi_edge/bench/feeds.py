@@ -1,4 +1,7 @@
-"""A bundle's golden feeds in, what is timed out: each part at a batch, and whole windows with what they must give."""
+"""The inputs of the benchmark, taken from a bundle's golden feeds.
+
+They are the feeds of each part at any batch, and one whole window of a clip, each with the output that PyTorch gave.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from taemi_edge.bundle.spec import MODALITIES, Array, Modality, pattern_name
 from taemi_edge.media.chunks import kept_steps
 from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
 
-#: "hop": what came since the last prediction is encoded; "window": everything anew, as a script without rings does.
+#: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
+#: keeps no features.
 Kind = Literal["hop", "window"]
 #: The golden case of each part that is tiled to a batch.
 _TILED = {"vision": "largest batch", "audio": "largest batch", "text": "typical length", "fusion": WINDOW}
@@ -22,14 +26,15 @@ _TILED = {"vision": "largest batch", "audio": "largest batch", "text": "typical 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """One window of a real clip.
+    """One window of a clip.
 
     Attributes:
-        pixels: uint8 (frames, H, W, 3); samples: float32 (chunks, samples); ids: int32 (T,).
-        kept: how many of a chunk's steps are its own, the last of them.
-        new_frames, new_chunks: how many of them came with the last hop.
-        expected: what PyTorch gave in FP32 for the whole way, (6,) by presence pattern.
-        tolerance: of the intensities.
+        pixels: face crops, uint8 (frames, H, W, 3).
+        samples: chunks of sound with their context, float32 (chunks, samples).
+        ids: tokens of the text, int32 (T,).
+        new_frames, new_chunks: how many frames and chunks came with the last hop.
+        expected: the intensities (6,) that PyTorch gave in FP32, by the name of the presence pattern.
+        tolerance: the largest error of an intensity that parity allows.
     """
 
     pixels: Array
@@ -41,24 +46,36 @@ class Window:
     tolerance: float
 
     def kept(self, encoded_steps: int, chunk_samples: int) -> int:
+        """How many of a chunk's encoded steps are its own; its context comes before them.
+
+        Args:
+            encoded_steps: how many steps the encoder gave for a chunk with its context.
+            chunk_samples: samples of a chunk without its context.
+        """
         return kept_steps(chunk_samples, self.samples.shape[1], encoded_steps)
+
+    def encoded_before(self, kind: Kind) -> tuple[int, int]:
+        """How many frames and chunks a run of this kind finds encoded already."""
+        if kind == "window":
+            return 0, 0
+        return len(self.pixels) - self.new_frames, len(self.samples) - self.new_chunks
 
 
 class Feeds:
-    """What a bundle is timed on: its golden feeds, which are a clip's frames, sound and words."""
+    """The golden feeds of a bundle: the frames, sound and words of a clip."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._cases = load_cases(bundle.golden_file)
         self._manifest = bundle.manifest
 
     def part(self, part: str, batch: int) -> tuple[dict[str, Array], Array]:
-        """A part's feeds at a batch, and what PyTorch gave for them."""
+        """A part's feeds at a batch, and the output that PyTorch gave for them."""
         case = self._case(part, _TILED[part])
         [expected] = (case.expected or {}).values()
         return {name: _tiled(value, batch) for name, value in case.feeds.items()}, _tiled(expected, batch)
 
     def window(self) -> Window:
-        """The window of the golden feeds; a hop brought its last frames and its last chunk."""
+        """The window of the golden feeds; its last frames and its last chunk came with the last hop."""
         inputs = {m: self._case(m, ENCODER_WINDOW_CASES[m]).feeds for m in MODALITIES}
         manifest, hop_s = self._manifest, self._manifest.window.hop_s
         expected = {

@@ -1,4 +1,4 @@
-"""What a benchmark found, as data: times of every contender, limits of the machine, what the device said of itself."""
+"""The data of a benchmark's report: times of every contender, limits of the machine, readings of the device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from taemi_edge.bench.power import PowerReport
 from taemi_edge.bundle.spec import Frozen, Part
 
-#: The bundle itself; every ratio is over it.
+#: The name of the bundle itself. Every ratio compares a contender with it.
 OURS = "taemi-edge"
 
 
 class Stats(Frozen, frozen=True):
-    """Milliseconds over single runs."""
+    """Milliseconds of single runs."""
 
     median: float
     p95: float
@@ -24,7 +24,7 @@ class Stats(Frozen, frozen=True):
 
 
 def stats_of(times_ms: Sequence[float]) -> Stats | None:
-    """None of no times.
+    """Summarise times; None where there are none.
 
     >>> stats_of([1.0, 2.0, 9.0]).median
     2.0
@@ -40,12 +40,12 @@ def stats_of(times_ms: Sequence[float]) -> Stats | None:
 
 
 class Timing(Frozen, frozen=True):
-    """One contender on one thing.
+    """The times of one contender on one part or window.
 
     Attributes:
-        wall: by the clock on the wall, from call to result.
-        device: by the device's own events, where it has any; without what the host adds.
-        max_abs, cosine: of its output with PyTorch's in FP32, recorded at export.
+        wall: by the host's clock, from call to result.
+        device: by the device's own clock, without what the host adds; None where the device does not measure.
+        max_abs, cosine: of its output with the one of PyTorch in FP32, recorded at export.
         failure: why there are no times.
     """
 
@@ -58,17 +58,17 @@ class Timing(Frozen, frozen=True):
 
     @property
     def best(self) -> Stats | None:
-        """The device's own time where it tells, else by the wall."""
+        """The times by the device's own clock where there are any, else by the host's."""
         return self.device or self.wall
 
 
 class PartTimes(Frozen, frozen=True):
-    """One part at one batch; feeds lie on the device already.
+    """The times of one part at one batch; feeds lie on the device already.
 
     Attributes:
-        operations, bytes: what it needs at least (`taemi_edge.bench.costs`); None where that could not be counted.
-        limit_ms: the least time that this machine's ceilings allow for them.
-        share: limit_ms over the bundle's own time.
+        operations, bytes: the least that it needs (`taemi_edge.bench.costs`); None where they cannot be counted.
+        limit_ms: the least time for them at the highest rates of this machine.
+        share: `limit_ms` divided by the bundle's own time.
     """
 
     part: Part
@@ -81,9 +81,11 @@ class PartTimes(Frozen, frozen=True):
 
 
 class WindowTimes(Frozen, frozen=True):
-    """A whole prediction from arrays on the host to intensities on the host.
+    """The times of a whole prediction, from arrays on the host to intensities on the host.
 
-    `kind` "hop" encodes what a hop brings, "window" everything in the window.
+    Attributes:
+        kind: "hop" encodes what a hop brings, "window" everything in the window.
+        pattern: the name of the presence pattern.
     """
 
     kind: str
@@ -92,12 +94,15 @@ class WindowTimes(Frozen, frozen=True):
 
 
 class SourcesTimes(Frozen, frozen=True):
-    """A hop of several sources in one call."""
+    """The times of a hop of several sources in one call.
+
+    Attributes:
+        throughput_ratio, latency_ratio: divided by those of one source; None where one source was not timed.
+    """
 
     sources: int
     timing: Timing
     predictions_per_s: float | None
-    #: Throughput and latency over those of one source.
     throughput_ratio: float | None = None
     latency_ratio: float | None = None
 
@@ -106,10 +111,10 @@ class BenchReport(Frozen, frozen=True):
     """Everything that `taemi-edge bench` found.
 
     Attributes:
-        overhead_ms: what the runtime adds to a hop beyond the device's own time, median.
-        ratios: times of the contenders over the bundle's own, for a hop with all streams.
-        saved: by stream, how much less time the encoders take without it, over what its own took: 1 is all of it, and
-            more where encoders side by side slow each other down.
+        overhead_ms: the median time of a hop less the median time of the device.
+        ratios: the times of the contenders divided by the bundle's own, for a hop with all streams.
+        saved: for each stream, how much less time the encoders take without it, divided by the time of its own
+            encoder. 1 is all of it; more where encoders that run side by side slow each other down.
     """
 
     bundle: str
@@ -130,5 +135,9 @@ class BenchReport(Frozen, frozen=True):
 
 
 def find(timings: Sequence[Timing], contender: str) -> Timing | None:
-    """The timing of one contender."""
+    """The timing of one contender; None where it has none.
+
+    >>> find([Timing(contender="taemi-edge")], "torch-eager fp32") is None
+    True
+    """
     return next((timing for timing in timings if timing.contender == contender), None)

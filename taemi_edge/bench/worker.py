@@ -1,7 +1,8 @@
-"""A contender in a process of its own: requests as JSON lines on standard input, times as JSON lines on the output.
+"""The process of one contender: `python -m taemi_edge.bench.worker`.
 
-So that libraries that do not go together (two builds of ONNX Runtime, a Python for TensorRT and another for PyTorch)
-are timed in one run, in turn, on the same feeds.
+It reads requests as JSON lines from standard input and writes answers as JSON lines to standard output. Libraries that
+cannot be in one process, such as two builds of ONNX Runtime, or TensorRT and PyTorch for different Pythons, are timed
+in turn this way, in one run and on the same feeds.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bench.feeds import Feeds, Kind
-from taemi_edge.bench.ways import Prepared, Way, time_runs
+from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of
 
-WayName = Literal["runtime", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"]
+ContenderName = Literal["runtime", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"]
 
 
 class Opening(Frozen, frozen=True):
-    """Which contender to be, and on what.
+    """The first line that a worker reads: which contender it opens.
 
     Attributes:
-        bundle: what "runtime" runs; `graphs` is the bundle of ONNX graphs that the others run.
-        checkpoint: what PyTorch runs: a checkpoint folder or a recipe.
-        precision: of ONNX Runtime's graphs and of PyTorch's weights.
+        bundle: the bundle that "runtime" runs.
+        graphs: the bundle of ONNX graphs that ONNX Runtime runs.
+        checkpoint: what PyTorch runs, a checkpoint folder or a recipe.
+        precision: the precision of ONNX Runtime's graphs or of PyTorch's weights.
     """
 
-    way: WayName
+    contender: ContenderName
     bundle: str
     graphs: str = ""
     checkpoint: str = ""
@@ -46,7 +48,11 @@ class Opening(Frozen, frozen=True):
 
 
 class Request(Frozen, frozen=True):
-    """What to prepare or to run. "prepare" answers with the error of one run, "run" with times of what is prepared."""
+    """What the worker is to do.
+
+    "prepare" opens a part or a window and answers with the error of one run. "run" answers with the times of what is
+    prepared. "ceilings" measures the machine. "close" releases what is prepared.
+    """
 
     do: Literal["prepare", "run", "ceilings", "close"]
     part: Part | None = None
@@ -60,13 +66,17 @@ class Request(Frozen, frozen=True):
 
 
 class Answer(Frozen, frozen=True):
-    """What came of a request. `failure` says in one sentence why nothing did."""
+    """The answer to a request; `failure` says in one sentence why there is none.
+
+    Attributes:
+        parts_ms: the median of each part; empty where they are not measured.
+        max_abs, cosine: of the output with PyTorch's in FP32.
+    """
 
     failure: str = ""
     described: dict[str, str] = msgspec.field(default_factory=dict)
     wall_ms: tuple[float, ...] = ()
     device_ms: tuple[float, ...] = ()
-    #: Medians of what each part took, where the contender tells.
     parts_ms: dict[str, float] = msgspec.field(default_factory=dict)
     max_abs: float | None = None
     cosine: float | None = None
@@ -74,24 +84,24 @@ class Answer(Frozen, frozen=True):
 
 
 def main() -> None:
-    """Serve until standard input ends; the first line is an `Opening`."""
+    """Answer requests until standard input ends; the first line is an `Opening`."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print; the answers have a line of their own
+    os.dup2(2, 1)  # libraries print to standard output: send that to standard error
 
-    def tell(answer: Answer) -> None:
+    def send(answer: Answer) -> None:
         answers.write(encode(answer))
         answers.flush()
 
     opened: list[_Server] = []
-    tell(_guarded(partial(_open, opened), sys.stdin.readline()))
+    send(_guarded(partial(_open, opened), sys.stdin.readline()))
     for server in opened:
         for line in sys.stdin:
-            tell(_guarded(server.answer, line))
+            send(_guarded(server.answer, line))
         server.close()
 
 
 def _guarded(act: Callable[[str], Answer], line: str) -> Answer:
-    """Failures are answers too."""
+    """Answer a line; an exception becomes an answer with its message."""
     try:
         return act(line)
     except TaemiError as error:
@@ -103,27 +113,31 @@ def _guarded(act: Callable[[str], Answer], line: str) -> Answer:
 
 def _open(opened: list[_Server], line: str) -> Answer:
     opening = msgspec.json.decode(line, type=Opening)
-    way = open_way(opening)
-    opened.append(_Server(way, Feeds(open_bundle(Path(opening.bundle)))))
-    return Answer(described=way.describe())
+    model = open_model(opening)
+    opened.append(_Server(model, Feeds(open_bundle(Path(opening.bundle)))))
+    return Answer(described=model.describe())
 
 
 class _Server:
-    """A contender that is open."""
+    """Answers the requests to one contender."""
 
-    def __init__(self, way: Way, feeds: Feeds) -> None:
-        self._way, self._feeds = way, feeds
-        self._prepared: Prepared | None = None
+    def __init__(self, model: TimedModel, feeds: Feeds) -> None:
+        self._model, self._feeds = model, feeds
+        self._prepared: TimedRun | None = None
 
     def answer(self, line: str) -> Answer:
-        """What came of a `Request`."""
+        """Answer a line that holds a `Request`.
+
+        Raises:
+            UsageError: "run" came before "prepare".
+        """
         request = msgspec.json.decode(line, type=Request)
         if request.do == "ceilings":
-            return Answer(ceilings=self._way.ceilings())
+            return Answer(ceilings=self._model.ceilings())
         if request.do == "prepare":
             return self._prepare(request)
         if request.do == "close":
-            self._drop()
+            self._release()
             return Answer()
         if self._prepared is None:
             raise UsageError("nothing is prepared")
@@ -132,52 +146,53 @@ class _Server:
         return Answer(wall_ms=tuple(times.wall), device_ms=tuple(times.device), parts_ms=times.parts)
 
     def close(self) -> None:
-        self._drop()
-        self._way.close()
+        """Release everything."""
+        self._release()
+        self._model.close()
 
     def _prepare(self, request: Request) -> Answer:
-        """Run once and hold the output against PyTorch's."""
-        self._drop()
+        """Run once and compare the output with PyTorch's."""
+        self._release()
         if request.part is not None:
             feeds, expected = self._feeds.part(request.part, request.batch)
-            prepared = self._way.part(request.part, feeds)
+            prepared = self._model.part(request.part, feeds)
         else:
             window, pattern = self._feeds.window(), frozenset(request.pattern)
-            prepared = self._way.window(request.kind, window, pattern, request.sources)
+            prepared = self._model.window(request.kind, window, pattern, request.sources)
             expected = np.tile(window.expected[pattern_name(pattern)], (request.sources, 1))
         self._prepared = prepared
         prepared.run()
         return _compared(prepared.output(), expected)
 
-    def _drop(self) -> None:
+    def _release(self) -> None:
         if self._prepared is not None:
             self._prepared.close()
         self._prepared = None
 
 
-def open_way(opening: Opening) -> Way:
-    """The contender that an opening names; heavy imports stay in its module.
+def open_model(opening: Opening) -> TimedModel:
+    """Open the contender that an opening names. Heavy imports stay in its module.
 
     Raises:
-        UsageError: it cannot run here.
+        UsageError: the contender cannot run here.
     """
-    if opening.way == "runtime":
-        from taemi_edge.bench.runtime_way import RuntimeWay
+    if opening.contender == "runtime":
+        from taemi_edge.bench.runtime_model import RuntimeModel
 
         chosen: Any = opening.device
-        return RuntimeWay(open_bundle(Path(opening.bundle)), chosen, opening.threads)
-    if opening.way.startswith("onnxruntime"):
-        from taemi_edge.bench.ort_way import OrtWay
+        return RuntimeModel(open_bundle(Path(opening.bundle)), chosen, opening.threads)
+    if opening.contender.startswith("onnxruntime"):
+        from taemi_edge.bench.onnxruntime_model import OnnxRuntimeModel
 
         flavour: Flavour = msgspec.convert(opening.precision, Flavour)
-        device = opening.way.partition("-")[2]
-        return OrtWay(open_bundle(Path(opening.graphs)), device, flavour, opening.threads)
-    from taemi_edge.bench.torch_way import TorchWay
+        device = opening.contender.partition("-")[2]
+        return OnnxRuntimeModel(open_bundle(Path(opening.graphs)), device, flavour, opening.threads)
+    from taemi_edge.bench.torch_model import TorchModel
     from taemi_edge.taemi.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(opening.checkpoint, opening.random_weights)
     device = opening.device or "cpu"
-    return TorchWay(checkpoint, device, opening.precision, opening.way == "torch-compile", opening.threads)
+    return TorchModel(checkpoint, device, opening.precision, opening.contender == "torch-compile", opening.threads)
 
 
 def _compared(output: Array, expected: Array) -> Answer:

@@ -1,4 +1,4 @@
-"""A benchmark's report in, tables on standard output and a picture out."""
+"""Prints the report of `taemi-edge bench` as tables, and draws it as a picture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 from taemi_edge.bench.report import OURS, BenchReport, Timing, find
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.cli.tables import make_console
+from taemi_edge.cli.tables import make_console, new_table
 from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 
 def print_bench(report: BenchReport) -> None:
-    """Tables of parts, of whole windows by presence pattern, of several sources; and the figures that sum them up."""
+    """Print tables of parts, of whole windows by presence pattern and of several sources, then the ratios."""
     _print_parts(report)
     _print_windows(report)
     _print_sources(report)
@@ -30,9 +30,9 @@ def print_bench(report: BenchReport) -> None:
     power = report.power
     if power.told_by:
         typer.echo(
-            f"{power.told_by}: {_number(power.median_power_w)} W (at most {_number(power.highest_power_w)}), "
-            f"{_number(power.median_clock_mhz)} MHz (at least {_number(power.lowest_clock_mhz)}), "
-            f"at most {_number(power.highest_temperature_c)} C"
+            f"{power.told_by}: {_rounded(power.median_power_w)} W (at most {_rounded(power.highest_power_w)}), "
+            f"{_rounded(power.median_clock_mhz)} MHz (at least {_rounded(power.lowest_clock_mhz)}), "
+            f"at most {_rounded(power.highest_temperature_c)} C"
         )
         for reason in power.throttled_by:
             typer.echo(f"note: the device was slowed down by its {reason}", err=True)
@@ -41,7 +41,11 @@ def print_bench(report: BenchReport) -> None:
 
 
 def plot_bench(report: BenchReport, file: Path) -> None:
-    """Four pictures: the hop by contender, by pattern, each part against its limit, and several sources."""
+    """Draw four charts: a hop by contender, a hop by pattern, each part against its limit, and several sources.
+
+    Args:
+        file: the picture to write; its ending names the format.
+    """
     figure = new_figure((13, 9), "taemi-edge bench")
     gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
     figure.suptitle(f"{report.model} on {gpu}")
@@ -55,17 +59,9 @@ def plot_bench(report: BenchReport, file: Path) -> None:
 
 
 def _print_parts(report: BenchReport) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     names = list(report.contenders)
-    table = Table(
-        title="parts, feeds on the device: median (95th percentile) ms", title_justify="left", box=SIMPLE_HEAD
-    )
-    table.add_column("part", no_wrap=True)
-    table.add_column("batch", justify="right")
-    for name in (*names, "limit", "share of it"):
-        table.add_column(name, justify="right")
+    title = "parts, feeds on the device: median (95th percentile) ms"
+    table = new_table(title, ("part", "batch", *names, "limit", "share of it"), left=("part",), no_wrap=("part",))
     for part in report.parts:
         limit = "" if part.limit_ms is None else f"{part.limit_ms:.3g}"
         share = "" if part.share is None else f"{part.share:.1%}"
@@ -76,19 +72,13 @@ def _print_parts(report: BenchReport) -> None:
 
 
 def _print_windows(report: BenchReport) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     titles = {
         "hop": "a hop, from arrays on the host to intensities: wall ms",
         "window": "the same with the whole window encoded anew: wall ms",
     }
     for kind, title in titles.items():
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        table.add_column("streams", no_wrap=True)
-        for name in report.contenders:
-            table.add_column(name, justify="right")
-        table.add_column("max error", justify="right")
+        columns = ("streams", *report.contenders, "max error")
+        table = new_table(title, columns, left=("streams",), no_wrap=("streams",))
         rows = [window for window in report.windows if window.kind == kind]
         for window in rows:
             ours = find(window.timings, OURS)
@@ -100,12 +90,8 @@ def _print_windows(report: BenchReport) -> None:
 
 
 def _print_sources(report: BenchReport) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title="several sources in one call", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("sources", "latency ms", "p99 ms", "predictions a second", "throughput", "latency", "max error"):
-        table.add_column(name, justify="right")
+    columns = ("sources", "latency ms", "p99 ms", "predictions a second", "throughput", "latency", "max error")
+    table = new_table("several sources in one call", columns)
     for row in report.sources:
         wall = row.timing.wall
         table.add_row(
@@ -133,7 +119,7 @@ def _cell(timing: Timing | None, wall: bool = False) -> str:
     return "-" if stats is None else f"{stats.median:.3g} ({stats.p95:.3g})"
 
 
-def _number(value: float | None) -> str:
+def _rounded(value: float | None) -> str:
     return "?" if value is None else f"{value:.0f}"
 
 

@@ -1,4 +1,8 @@
-"""The main way, shown: export taemi-mobile, check parity, run one clip while its streams drop out, judge 40 others."""
+"""Shows every step on one clip, for `taemi-edge demo`.
+
+The demo exports taemi-mobile, checks its parity with PyTorch, runs the clip while its streams drop out, and judges the
+model on 40 other clips.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_hash
 from taemi_edge.bundle.spec import Modality
+from taemi_edge.cli.options import extra_needed
 from taemi_edge.corpora.evaluate import EvaluateOptions, Evaluation, evaluate_on
 from taemi_edge.corpora.labelled_clips import read_mark
 from taemi_edge.corpora.plot import plot_evaluation
-from taemi_edge.errors import BundleError, CheckFailedError, MissingExtraError, StoreError
+from taemi_edge.errors import BundleError, CheckFailedError, StoreError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.parity.comparison import ParityReport, check_parity
@@ -45,14 +50,19 @@ _LOSSES: tuple[tuple[Modality, float, float], ...] = (
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made, and where."""
+    """What the demo did, and the files that it wrote.
+
+    Attributes:
+        built: whether the bundle was exported; False where it was there and unchanged.
+        drops: the losses that were rehearsed.
+        evaluations: on held-out synthetic clips, with learned tokens and with zeros; none for the user's own clip.
+    """
 
     bundle: Bundle
     built: bool
     report: ParityReport
     summary: RunSummary
     drops: tuple[Drop, ...]
-    #: On held-out synthetic clips, with learned tokens and with zeros; empty for a clip of the user's own.
     evaluations: tuple[Evaluation, ...]
     files: tuple[Path, ...]
 
@@ -66,52 +76,73 @@ def run_demo(
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Run the whole way.
+    """Export, check parity, run one clip with losses, and judge the model on held-out clips.
 
     Args:
         video: the user's own clip; the synthetic one that ships with the package by default. Without a transcript its
             speech is recognised where faster-whisper is installed.
+        transcript: what is said in `video`.
         bundles: where the bundle `taemi-mobile` lies or is made; one that is there and unchanged is not built again.
         output: the folder for predictions.jsonl, annotated.mp4, timeline.png, and evaluation.json and .png.
+        threads: threads for each part; 0 takes all cores.
 
     Raises:
-        CheckFailedError: the bundle is not what PyTorch gave.
+        CheckFailedError: the bundle's outputs differ from PyTorch's.
+        MissingExtraError: the bundle must be exported and the extra `export` is not installed.
     """
-    timeline = output / "timeline.png"
-    check_plot_file(timeline)
+    check_plot_file(output / "timeline.png")
     own = video is not None
     if video is None:
         video, transcript = demo_clip()
-    drops = _losses(video)
+    options = _run_options(video, transcript, own, output, threads)
     folder = bundles / MODEL
     built = not _is_current(folder)
     if built:
         _export(folder, progress)
+    report = _check_parity(folder, threads, progress)
+    bundle = open_bundle(folder)
+    summary, files = _run_clip(bundle, video, options, output, progress)
+    evaluations: tuple[Evaluation, ...] = ()
+    if not own and find_spec("espeakng_loader") is not None:
+        evaluations = tuple(_judge_held_out(folder, output, progress))
+        files += [output / "evaluation.json", output / "evaluation.png"]
+    return DemoResult(bundle, built, report, summary, options.drops, evaluations, tuple(files))
+
+
+def _run_options(video: Path, transcript: Path | None, own: bool, output: Path, threads: int) -> RunOptions:
+    """How the clip is run: with rehearsed losses, and with what its own streams allow."""
+    with MediaFile(video) as media:
+        length_s, has_sound, has_picture = media.duration_s or 10.0, media.has_audio, media.has_video
+    recognise = own and transcript is None and find_spec("faster_whisper") is not None and has_sound
+    return RunOptions(
+        transcript=transcript,
+        asr=recognise,
+        drops=tuple(Drop(m, round(first * length_s, 1), round(last * length_s, 1)) for m, first, last in _LOSSES),
+        annotate=output / "annotated.mp4" if has_picture else None,
+        threads=threads,
+    )
+
+
+def _check_parity(folder: Path, threads: int, progress: Progress) -> ParityReport:
     progress.stage("checking parity with PyTorch's golden outputs")
     report, _ = check_parity(str(folder), threads=threads)
     if not report.ok:
         raise CheckFailedError(
             f"{folder}: {report.first_failure} left its tolerance: delete the folder and run the demo again"
         )
-    bundle = open_bundle(folder)
+    return report
+
+
+def _run_clip(
+    bundle: Bundle, video: Path, options: RunOptions, output: Path, progress: Progress
+) -> tuple[RunSummary, list[Path]]:
+    """Run the clip and draw its timeline; the summary, and the files that were written."""
     progress.stage(f"running {video.name} while each stream is lost, then all of them")
-    recognise = own and transcript is None and find_spec("faster_whisper") is not None and _has_sound(video)
-    options = RunOptions(
-        transcript=transcript,
-        asr=recognise,
-        drops=drops,
-        annotate=output / "annotated.mp4" if _has_picture(video) else None,
-        threads=threads,
-    )
     with JsonLines(output / "predictions.jsonl") as lines:
         summary = run_file(bundle, video, options, lines, progress)
+    timeline = output / "timeline.png"
     plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
-    files = [file for file in (lines.file, options.annotate, timeline) if file is not None]
-    evaluations: tuple[Evaluation, ...] = ()
-    if not own and find_spec("espeakng_loader") is not None:
-        evaluations = tuple(_judge_held_out(folder, output, progress))
-        files += [output / "evaluation.json", output / "evaluation.png"]
-    return DemoResult(bundle, built, report, summary, drops, evaluations, tuple(files))
+    return summary, [file for file in (lines.file, options.annotate, timeline) if file is not None]
 
 
 def _judge_held_out(bundle: Path, output: Path, progress: Progress) -> list[Evaluation]:
@@ -121,12 +152,7 @@ def _judge_held_out(bundle: Path, output: Path, progress: Progress) -> list[Eval
     if mark is None or (mark.clips, mark.seed, mark.made_by) != (HELD_OUT_CLIPS, HELD_OUT_SEED, MADE_BY):
         progress.stage(f"making {HELD_OUT_CLIPS} held-out synthetic clips")
         shutil.rmtree(corpus, ignore_errors=True)
-        write_corpus(
-            corpus,
-            HELD_OUT_CLIPS,
-            HELD_OUT_SEED,
-            progress=progress,
-        )
+        write_corpus(corpus, HELD_OUT_CLIPS, HELD_OUT_SEED, progress=progress)
         shutil.rmtree(features, ignore_errors=True)
     progress.stage(f"judging {MODEL} on {HELD_OUT_CLIPS} held-out synthetic clips")
 
@@ -164,25 +190,7 @@ def _is_current(folder: Path) -> bool:
 
 def _export(folder: Path, progress: Progress) -> None:
     progress.stage(f"loading {MODEL}")
-    try:
+    with extra_needed("export", f"exporting {MODEL}"):
         from taemi_edge.taemi.checkpoint import open_checkpoint
         from taemi_edge.taemi.exporting import export_checkpoint
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "export", f"exporting {MODEL}") from error
     export_checkpoint(open_checkpoint(MODEL), folder, source=MODEL, progress=progress)
-
-
-def _losses(video: Path) -> tuple[Drop, ...]:
-    with MediaFile(video) as media:
-        length_s = media.duration_s or 10.0
-    return tuple(Drop(m, round(first * length_s, 1), round(last * length_s, 1)) for m, first, last in _LOSSES)
-
-
-def _has_sound(video: Path) -> bool:
-    with MediaFile(video) as media:
-        return media.has_audio
-
-
-def _has_picture(video: Path) -> bool:
-    with MediaFile(video) as media:
-        return media.has_video

@@ -1,6 +1,7 @@
-"""A machine in, findings out: what works here, what does not, and what to type; nothing on it is changed.
+"""Examines a machine for `taemi-edge doctor`: what works, what does not, and what the user can type to mend it.
 
-Everything that is read lies under a root folder, so that what a Jetson has can be examined on another machine.
+Nothing on the machine is changed. All files are read under a root folder, so that tests can examine the files of a
+Jetson on another machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 
 import msgspec
 
-#: How a finding stands: as it should be; not there, and not needed; worth knowing; in the way.
+#: "ok": as it should be. "absent": not installed, and not needed. "note": worth knowing. "problem": bundles cannot run.
 Status = Literal["ok", "absent", "note", "problem"]
 
 #: NVIDIA's releases of L4T and the JetPack that each came with (https://developer.nvidia.com/embedded/jetpack-archive).
@@ -43,7 +44,7 @@ _EXTRAS = {
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; `advice` is what to type or do where something can be done."""
+    """The result of one check; `advice` is what the user can type or do, where anything helps."""
 
     name: str
     status: Status
@@ -52,26 +53,31 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings, and where bundles can run here."""
+    """All findings, and the devices on which bundles can run here."""
 
     findings: tuple[Finding, ...]
     runs_on: dict[str, bool]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is in the way."""
+        """Whether no finding is a problem."""
         return not any(finding.status == "problem" for finding in self.findings)
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What is looked at: files under `root`, and the answers of programs."""
+class MachineProbe:
+    """How the machine is examined: by files under `root`, and by what programs print.
+
+    Attributes:
+        root: the folder that stands for "/".
+        run: runs a program and returns what it printed; None where it is not installed, fails or hangs.
+    """
 
     root: Path = Path("/")
     run: Callable[[Sequence[str]], str | None] = lambda words: _answer(words)
 
     def text(self, path: str) -> str | None:
-        """The content of a file, None where there is none."""
+        """The content of a file under `root`; None where it cannot be read."""
         try:
             return (self.root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
         except OSError:
@@ -79,18 +85,20 @@ class Machine:
 
     @property
     def is_jetson(self) -> bool:
+        """Whether NVIDIA's L4T is installed."""
         return self.text("/etc/nv_tegra_release") is not None
 
 
-def examine(machine: Machine | None = None) -> Report:
-    """Look at everything.
+def examine(machine: MachineProbe | None = None) -> Report:
+    """Make every check.
 
-    Example:
-        >>> report = examine()                                                 # doctest: +SKIP
-        >>> [f.advice for f in report.findings if f.status == "problem"]       # doctest: +SKIP
-        []
+    Args:
+        machine: how the machine is examined; this machine by default.
+
+    Returns:
+        The findings in the order in which `taemi-edge doctor` prints them.
     """
-    machine = machine or Machine()
+    machine = machine or MachineProbe()
     findings = [
         finding
         for look in (_machine, _jetpack, _python, _tensorrt, _cuda, _onnxruntime, _extras, _gstreamer, _devices, _power)
@@ -108,12 +116,12 @@ def examine(machine: Machine | None = None) -> Report:
     )
 
 
-def _machine(machine: Machine) -> Iterator[Finding]:
+def _machine(machine: MachineProbe) -> Iterator[Finding]:
     model = machine.text("/proc/device-tree/model") or platform.machine()
     yield Finding(name="machine", status="ok", found=f"{model}, {os.cpu_count()} cores, {platform.system()}")
 
 
-def _jetpack(machine: Machine) -> Iterator[Finding]:
+def _jetpack(machine: MachineProbe) -> Iterator[Finding]:
     release = machine.text("/etc/nv_tegra_release")
     if release is None:
         yield Finding(name="JetPack", status="absent", found="not a Jetson")
@@ -132,7 +140,7 @@ def _jetpack(machine: Machine) -> Iterator[Finding]:
     yield Finding(name="JetPack", status="ok", found=f"{jetpack} (L4T {l4t})")
 
 
-def _python(machine: Machine) -> Iterator[Finding]:
+def _python(machine: MachineProbe) -> Iterator[Finding]:
     version = platform.python_version()
     in_venv = sys.prefix != sys.base_prefix
     found = f"{version} at {sys.prefix}{' (venv)' if in_venv else ''}"
@@ -155,7 +163,7 @@ def _python(machine: Machine) -> Iterator[Finding]:
     )
 
 
-def _tensorrt(machine: Machine) -> Iterator[Finding]:
+def _tensorrt(machine: MachineProbe) -> Iterator[Finding]:
     version = machine.run([sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)"])
     if version is None:
         installed = _version_of("tensorrt")
@@ -173,10 +181,10 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
     yield Finding(name="TensorRT", status="note" if bad else "ok", found=version, advice=bad or "")
 
 
-def _cuda(machine: Machine) -> Iterator[Finding]:
+def _cuda(machine: MachineProbe) -> Iterator[Finding]:
     driver = machine.text("/proc/driver/nvidia/version") or machine.text("/sys/module/nvidia/version")
-    asked = machine.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
-    found = asked or (driver.splitlines()[0][:100] if driver else None)
+    gpus = machine.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
+    found = gpus or (driver.splitlines()[0][:100] if driver else None)
     if found:
         yield Finding(name="NVIDIA driver", status="ok", found=found)
     else:
@@ -197,7 +205,7 @@ def _cuda(machine: Machine) -> Iterator[Finding]:
         )
 
 
-def _onnxruntime(machine: Machine) -> Iterator[Finding]:
+def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version_of(name)]
     script = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
     answer = machine.run([sys.executable, "-c", script])
@@ -219,7 +227,7 @@ def _onnxruntime(machine: Machine) -> Iterator[Finding]:
     )
 
 
-def _extras(_machine: Machine) -> Iterator[Finding]:
+def _extras(_machine: MachineProbe) -> Iterator[Finding]:
     for extra, packages in _EXTRAS.items():
         missing = [package for package in packages if _version_of(package) is None]
         if missing:
@@ -229,7 +237,7 @@ def _extras(_machine: Machine) -> Iterator[Finding]:
             yield Finding(name=f"extra {extra}", status="ok", found="installed")
 
 
-def _gstreamer(machine: Machine) -> Iterator[Finding]:
+def _gstreamer(machine: MachineProbe) -> Iterator[Finding]:
     version = machine.run(["gst-inspect-1.0", "--version"])
     if version is None:
         advice = "sudo apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
@@ -251,7 +259,7 @@ def _gstreamer(machine: Machine) -> Iterator[Finding]:
     yield Finding(name="GStreamer's Python", status=status, found=python or "none", advice="" if python else BINDINGS)
 
 
-def _devices(machine: Machine) -> Iterator[Finding]:
+def _devices(machine: MachineProbe) -> Iterator[Finding]:
     cameras = sorted(machine.root.glob("dev/video*"))
     shut = [str(camera) for camera in cameras if not os.access(camera, os.R_OK | os.W_OK)]
     if shut:
@@ -264,7 +272,7 @@ def _devices(machine: Machine) -> Iterator[Finding]:
     yield Finding(name="sound cards", status="ok" if cards else "absent", found=", ".join(cards) or "none")
 
 
-def _power(machine: Machine) -> Iterator[Finding]:
+def _power(machine: MachineProbe) -> Iterator[Finding]:
     if machine.is_jetson:
         answer = machine.run(["nvpmodel", "-q"]) or ""
         match = re.search(r"NV Power Mode:\s*(\S+)", answer)
@@ -279,7 +287,7 @@ def _power(machine: Machine) -> Iterator[Finding]:
     )
 
 
-def _memory(machine: Machine) -> Finding:
+def _memory(machine: MachineProbe) -> Finding:
     text = machine.text("/proc/meminfo") or ""
     sizes = {name: int(kb) / 1e6 for name, kb in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
     free, total = sizes.get("MemAvailable", 0.0), sizes.get("MemTotal", 0.0)
@@ -297,7 +305,7 @@ def _disk() -> Finding:
     return Finding(name="disk", status="ok" if enough else "problem", found=found, advice=advice)
 
 
-def _dpkg_version(machine: Machine, package: str) -> str | None:
+def _dpkg_version(machine: MachineProbe, package: str) -> str | None:
     """The version of an installed Debian package."""
     status = machine.text("/var/lib/dpkg/status") or ""
     match = re.search(rf"^Package: {re.escape(package)}\n(?:.+\n)*?Version: (\S+)", status, re.MULTILINE)
@@ -319,7 +327,7 @@ def _json_version(text: str) -> str:
 
 
 def _answer(words: Sequence[str]) -> str | None:
-    """What a program printed; None where it is not there, fails or hangs."""
+    """What a program printed; None where it is not installed, fails or hangs."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):

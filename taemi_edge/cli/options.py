@@ -1,8 +1,13 @@
-"""What commands share: their common options, and how they show progress and notes; nothing heavy is imported."""
+"""What the commands share: options that several of them have, and helpers for what they are given and what they write.
+
+This module imports nothing heavy, because `taemi-edge --help` imports it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -25,7 +30,7 @@ class DeviceChoice(str, Enum):
 
 
 class PrecisionChoice(str, Enum):
-    """What engines compute in."""
+    """The precision that engines compute in."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -34,7 +39,7 @@ class PrecisionChoice(str, Enum):
 
 
 class QuantiserChoice(str, Enum):
-    """Who puts Q/DQ pairs into a graph."""
+    """The program that puts Q/DQ pairs into a graph."""
 
     own = "own"
     modelopt = "modelopt"
@@ -47,7 +52,16 @@ class FacesChoice(str, Enum):
     provided = "provided"
 
 
+#: The speech recogniser that `--asr` takes by default. The weights come with an extra.
+ASR_MODEL = "packaged:whisper-base"
+
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
+CorpusOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2.")]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="The checkpoint  [default: checkpoints/<model>]"),
+]
 DeviceOption = Annotated[
     DeviceChoice | None,
     typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu  [default: what a bundle was built for]"),
@@ -55,30 +69,87 @@ DeviceOption = Annotated[
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
+AsrModelOption = Annotated[
+    str, typer.Option("--asr-model", help="A CTranslate2 folder, or a size that faster-whisper fetches.")
+]
 
 
 def device_name(choice: DeviceChoice | None) -> Any:
-    """The device that was named; None leaves it to the bundle."""
+    """The name of the device that was given; None leaves the choice to the bundle."""
     return None if choice is None else choice.value
 
 
 def key_and_value(text: str, option: str, shape: str) -> tuple[str, str]:
-    """`a=b` as ("a", "b")."""
+    """Split the value of an option such as `--set KEY=VALUE`.
+
+    Args:
+        text: what was given, such as "window.hop_s=1".
+        option: the option's name, for the message.
+        shape: what is expected, for the message, such as "KEY=VALUE".
+
+    Raises:
+        UsageError: `text` has no key, no equals sign or no value.
+
+    Example:
+        >>> key_and_value("window.hop_s=1", "--set", "KEY=VALUE")
+        ('window.hop_s', '1')
+    """
     key, sign, value = text.partition("=")
     if not (key and sign and value):
         raise UsageError(f"{option} {text}: expected {shape}")
     return key, value
 
 
+def recipe_changes(override: Sequence[str] | None, shortcuts: Mapping[str, int | None] | None = None) -> dict[str, str]:
+    """The changes to a recipe that `--set` and its shortcuts ask for.
+
+    Args:
+        override: the values of `--set`, each "KEY=VALUE".
+        shortcuts: keys of the recipe with the values of options that are short for `--set`; None where the option
+            was not given. They win over `--set`.
+
+    Raises:
+        UsageError: a value of `--set` is not "KEY=VALUE".
+
+    Example:
+        >>> recipe_changes(["fusion.kind=concat"], {"seed": 3, "training.epochs": None})
+        {'fusion.kind': 'concat', 'seed': '3'}
+    """
+    changes = dict(key_and_value(text, "--set", "KEY=VALUE") for text in override or ())
+    return changes | {key: str(value) for key, value in (shortcuts or {}).items() if value is not None}
+
+
 def whole_number(text: str, option: str) -> int:
-    """A number of at least 1."""
+    """Read a number of at least 1.
+
+    Raises:
+        UsageError: `text` is something else; the message names the option.
+
+    Example:
+        >>> whole_number("4", "--batch")
+        4
+    """
     if not text.strip().isdecimal() or int(text) < 1:
         raise UsageError(f"{option}: expected a number of at least 1, got {text!r}")
     return int(text)
 
 
+def command_line() -> str:
+    """The command as it was typed, for reports that say how they were made."""
+    return shlex.join(["taemi-edge", *sys.argv[1:]])
+
+
+def save_json(file: Path | None, value: Any) -> None:
+    """Write a result as JSON where the user named a file with `--json`; do nothing where not."""
+    if file is None:
+        return
+    from taemi_edge.bundle.json_files import write_json
+
+    write_json(file, value)
+
+
 def note_training(bundle: Bundle) -> None:
-    """Say what intensities are worth, where they are not those of a model trained on people."""
+    """Warn where a bundle's intensities do not come from a model that was trained on people."""
     manifest = bundle.manifest
     if not manifest.trained:
         note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
@@ -87,12 +158,28 @@ def note_training(bundle: Bundle) -> None:
 
 
 def note(text: str) -> None:
+    """Write a remark on standard error."""
     typer.echo(f"note: {text}", err=True)
 
 
 @contextmanager
 def extra_needed(extra: str, purpose: str) -> Iterator[None]:
-    """Say which extra to install where an import inside fails."""
+    """Turn a failed import inside the `with` block into a message that names the extra to install.
+
+    Args:
+        extra: the extra of this package, such as "export".
+        purpose: what needs it, such as "taemi-edge export".
+
+    Raises:
+        MissingExtraError: a module of another package is missing.
+
+    Example:
+        >>> with extra_needed("export", "this example"):
+        ...     import a_module_that_nobody_has
+        Traceback (most recent call last):
+            ...
+        taemi_edge.errors.MissingExtraError: ...
+    """
     try:
         yield
     except ModuleNotFoundError as error:

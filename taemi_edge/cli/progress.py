@@ -1,4 +1,4 @@
-"""Showing progress on a terminal: a spinner for the stage, a bar for each thing that is counted."""
+"""Shows progress on a terminal: a spinner for the stage, and a bar for each thing that is counted."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ class _LinesOfStages:
     """Writes a line for each stage."""
 
     def stage(self, text: str) -> None:
+        """Write the stage."""
         typer.echo(text, err=True)
 
     def count(self, done: float, total: float | None, what: str) -> None:
-        """Counts make no lines: a log would be full of them."""
+        """Do nothing: a line for every count would fill a log."""
 
 
 class _ShownProgress:
@@ -61,11 +62,13 @@ class _ShownProgress:
         self._stage: Any = None
 
     def stage(self, text: str) -> None:
+        """Show another stage in place of the last one."""
         if self._stage is not None:
             self._bars.remove_task(self._stage)
         self._stage = self._bars.add_task(text, total=None, reached="")
 
     def count(self, done: float, total: float | None, what: str) -> None:
+        """Move the bar of `what`, or add it."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total, reached="")
         self._bars.update(self._tasks[what], completed=done, total=total, reached=_reached(done, total))

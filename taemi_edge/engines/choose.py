@@ -208,7 +208,7 @@ def _opened(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator
 @contextmanager
 def _opened_engines(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
     from taemi_edge.runtime.tensorrt.engine import EngineSession
-        from taemi_edge.runtime.tensorrt.gpu import Gpu
+    from taemi_edge.runtime.tensorrt.gpu import Gpu
     from taemi_edge.runtime.tensorrt.library import load_library
 
     gpu = Gpu(load_library(plan.target.backend))

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from taemi_edge.bench import contender as contenders
-from taemi_edge.bench.compare import BenchOptions, rivals_from
-from taemi_edge.bench.contender import Contender
-from taemi_edge.bench.report import OURS, BenchReport, stats_of
-from taemi_edge.bench.worker import Opening, Request
+from taemi_edge.bench.report import OURS, BenchReport
 from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
-from taemi_edge.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -83,81 +73,3 @@ def test_tables_and_picture_say_the_same(report):
     for name, ratio in found.ratios.items():
         assert f"takes {name} {ratio:.2f} x as long" in out
     assert (folder / "b.png").stat().st_size > 20_000
-
-
-def test_a_rival_that_cannot_run_says_why(tiny_folder: Path, tmp_path: Path):
-    opening = Opening(way="onnxruntime-cuda", bundle=str(tiny_folder), graphs=str(tiny_folder))
-    with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
-        Contender("onnxruntime-cuda fp32", opening, sys.executable, tmp_path / "log")
-
-
-def test_an_interpreter_that_is_not_there_is_named(cli, tiny_folder: Path, tmp_path: Path):
-    words = ["--runs", 5, "--sources", "1", "--rivals-python", tmp_path / "no-python", "--against", "torch-eager"]
-    done = cli("bench", tiny_folder, *words)
-    assert done.returncode == 0
-    assert "not run: torch-eager fp32: " in done.stderr
-    assert "no-python" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (["--against", "tflite"], "--against tflite: expected onnxruntime-cpu"),
-        (["--sources", "1,many"], "--sources: expected a number of at least 1, got 'many'"),
-        (["--batch", "face=2"], "--batch face=N: expected one of vision, audio, text, fusion"),
-        (["--batch", "vision=0"], "--batch: expected a number of at least 1, got '0'"),
-        (["--device", "tensorrt"], "holds ONNX graphs: run `taemi-edge build-engine"),
-        (["--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
-        (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
-    ],
-)
-def test_wrong_words_are_refused(cli, tiny_folder: Path, words, problem):
-    done = cli("bench", tiny_folder, *words)
-    assert done.returncode == 2
-    assert problem in done.stderr
-
-
-def test_a_contender_that_dies_says_its_last_words(tiny_folder: Path, tmp_path: Path):
-    opening = Opening(way="runtime", bundle=str(tiny_folder), device="cpu")
-    with Contender(OURS, opening, sys.executable, tmp_path / "log") as contender:
-        assert contender.ask(Request(do="run")).failure == "nothing is prepared"
-        (tmp_path / "log").write_text("CUDA error: out of memory\n")
-        contender._process.kill()
-        contender._process.wait()
-        assert contender.ask(Request(do="ceilings")).failure == "its process died: CUDA error: out of memory"
-
-
-def test_ctrl_c_leaves_no_contender_behind(tiny_folder: Path):
-    command = [sys.executable, "-m", "taemi_edge", "bench", str(tiny_folder), "--runs", "5000", "--against", "none"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    for _ in range(400):
-        if pids := children.read_text().split():
-            break
-        time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
-
-
-def test_another_interpreter_gets_this_package_and_nothing_beside_it(monkeypatch, tmp_path: Path):
-    installed = tmp_path / "site-packages" / "taemi_edge" / "bench"
-    installed.mkdir(parents=True)
-    (tmp_path / "site-packages" / "numpy").mkdir()
-    monkeypatch.setattr(contenders, "__file__", str(installed / "contender.py"))
-    folder = Path(contenders.import_path("/usr/bin/python-other", tmp_path))
-    assert [entry.name for entry in folder.iterdir()] == ["taemi_edge"]
-    assert (folder / "taemi_edge").resolve() == installed.parent
-    assert contenders.import_path(sys.executable, tmp_path).split(os.pathsep)[0] == str(tmp_path / "site-packages")
-
-
-def test_names_and_options_are_checked():
-    assert rivals_from([]) is None
-    assert rivals_from(["none"]) == ()
-    assert rivals_from(["torch-eager", "onnxruntime-cpu"]) == ("onnxruntime-cpu", "torch-eager")
-    with pytest.raises(UsageError, match="--runs 2: expected at least 5"):
-        BenchOptions(runs=2)
-    assert stats_of([]) is None

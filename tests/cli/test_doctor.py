@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.cli.doctor import Finding, Machine, Report, examine
+from taemi_edge.cli.doctor import Finding, MachineProbe, Report, examine
 
 ORIN = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 2025\n"
 
 
-def jetson(root: Path, release: str = ORIN, **answers: str) -> Machine:
+def jetson(root: Path, release: str = ORIN, **answers: str) -> MachineProbe:
     """A root with a Jetson's files, on which programs answer as told."""
     files = {
         "etc/nv_tegra_release": release,
@@ -42,7 +42,7 @@ def jetson(root: Path, release: str = ORIN, **answers: str) -> Machine:
         }
         return next((answer for part, answer in known.items() if part in line), None)
 
-    return Machine(root, run)
+    return MachineProbe(root, run)
 
 
 def finding(report: Report, name: str) -> Finding:

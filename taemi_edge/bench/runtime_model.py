@@ -1,4 +1,4 @@
-"""The bundle as `taemi-edge run` runs it: on TensorRT with everything on the GPU, else through ONNX Runtime."""
+"""The contender that is the bundle itself, run as `taemi-edge run` runs it: by TensorRT or by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
 from taemi_edge.bench.feeds import Kind, Window
-from taemi_edge.bench.ways import HostCall, Prepared, Untold
+from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Array, Manifest, Modality
 from taemi_edge.runtime.opening import open_executor, open_sessions
@@ -18,8 +18,12 @@ from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
 from taemi_edge.runtime.work import Executor, Layout, SoundChunk, Work
 
 
-class RuntimeWay:
-    """Implements `taemi_edge.bench.ways.Way`; one executor serves all windows of as many sources.
+class RuntimeModel:
+    """A `taemi_edge.bench.timed_model.TimedModel` of a bundle. One executor runs all windows with as many sources.
+
+    Args:
+        device: where it runs; None takes what the bundle was built for.
+        threads: threads for each part; 0 takes all cores.
 
     Raises:
         UsageError, EngineError: the bundle cannot run on that device here.
@@ -47,14 +51,14 @@ class RuntimeWay:
 
         return {**described, "library": f"onnxruntime {onnxruntime.__version__}", "threads": str(self._threads)}
 
-    def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
+    def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
         if self._device == "tensorrt":
-            return _CapturedPart(self._bundle, part, feeds)
+            return _CapturedPartRun(self._bundle, part, feeds)
         sessions = open_sessions(self._bundle, self._device, self._threads)
         [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
-        return HostCall(lambda: sessions[part].run(feeds)[name], sessions.close)
+        return HostRun(lambda: sessions[part].run(feeds)[name], sessions.close)
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
+    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
         manifest = self._bundle.manifest
         if self._executor is None or self._sources != sources:
             self.close()
@@ -75,9 +79,15 @@ class RuntimeWay:
 
 
 class RepeatedWindow:
-    """The same hop of one window, again and again, through an executor; implements `Prepared`.
+    """A `TimedRun` of the same hop of one window through an executor.
 
-    Rows of the rings are named by hand, so that a repeated hop overwrites what it wrote before.
+    The rows of the rings are chosen here, so that each repetition overwrites what the one before it wrote.
+
+    Args:
+        executor: runs the hop; it stays open.
+        kind: "hop" encodes what came with the last hop, "window" the whole window.
+        pattern: the streams that are present.
+        sources: how many sources have this window.
     """
 
     def __init__(
@@ -90,45 +100,17 @@ class RepeatedWindow:
         sources: int,
     ) -> None:
         self.executor = executor
-        samples = window.samples.shape[1]
-        steps, kept = executor.steps.encoded(samples), executor.steps.kept(samples)
-        sounds = []
-        for index, chunk in enumerate(window.samples):
-            rows = np.full(steps, -1, np.int32)
-            rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
-            sounds.append(SoundChunk(chunk, rows))
-        frames = len(window.pixels)
-        pixel_rows = np.arange(frames, dtype=np.int32)
-        every: dict[Modality, Array] = {
-            "vision": np.arange(frames),
-            "audio": np.arange(len(sounds) * kept),
-            "text": np.arange(len(window.ids)),
-        }
-        rows_of = {m: rows for m, rows in every.items() if m in pattern}
-        first_frame = frames - window.new_frames if kind == "hop" else 0
-        first_sound = len(sounds) - window.new_chunks if kind == "hop" else 0
-        see, hear, read = (m in pattern for m in ("vision", "audio", "text"))
-        before = [
-            Work(
-                source,
-                list(window.pixels[:first_frame]) if see else (),
-                pixel_rows[:first_frame] if see else pixel_rows[:0],
-                sounds[:first_sound] if hear else (),
-                fuse=False,
-            )
-            for source in range(sources)
-        ]
-        for work in before:
-            executor.execute([work])
+        frames = window.pixels if "vision" in pattern else window.pixels[:0]
+        sounds = _sounds(executor, window) if "audio" in pattern else []
+        ids = window.ids if "text" in pattern else None
+        first_frame, first_sound = window.encoded_before(kind)
+        frame_rows = np.arange(len(frames), dtype=np.int32)
+        for source in range(sources):
+            old = slice(first_frame)
+            executor.execute([Work(source, list(frames[old]), frame_rows[old], sounds[:first_sound], fuse=False)])
+        new, rows = slice(first_frame, None), _rows_of_window(executor, window, pattern)
         self.works = [
-            Work(
-                source,
-                list(window.pixels[first_frame:]) if see else (),
-                pixel_rows[first_frame:] if see else pixel_rows[:0],
-                sounds[first_sound:] if hear else (),
-                window.ids if read else None,
-                rows_of,
-            )
+            Work(source, list(frames[new]), frame_rows[new], sounds[first_sound:], ids, rows)
             for source in range(sources)
         ]
         self._done = executor.execute(self.works)
@@ -141,12 +123,12 @@ class RepeatedWindow:
         return np.stack([done.intensities for done in self._done if done.intensities is not None])
 
     def device_ms(self) -> float | None:
-        """What the parts took; on a GPU with everything between them."""
+        """Milliseconds of the parts; on a GPU with everything between them."""
         device_ms: float | None = getattr(self.executor, "device_ms", None)
         return sum(self._done[0].part_ms.values()) if device_ms is None else device_ms
 
     def parts_ms(self) -> dict[str, float]:
-        """Each part's share of the last run."""
+        """Milliseconds of each part in the last run."""
         return dict(self._done[0].part_ms)
 
     def replay(self, graphs: bool) -> None:
@@ -154,11 +136,34 @@ class RepeatedWindow:
             self.executor.replaying = graphs
 
     def close(self) -> None:
-        """The executor goes on to the next window."""
+        """Do nothing: the executor runs the next window."""
 
 
-class _CapturedPart(Untold):
-    """One engine on feeds that lie on the device; implements `Prepared`."""
+def _sounds(executor: Executor, window: Window) -> list[SoundChunk]:
+    """The chunks of a window, each with its own rows of the ring; the rows of its context are -1."""
+    samples = window.samples.shape[1]
+    steps, kept = executor.steps.encoded(samples), executor.steps.kept(samples)
+    sounds = []
+    for index, chunk in enumerate(window.samples):
+        rows = np.full(steps, -1, np.int32)
+        rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
+        sounds.append(SoundChunk(chunk, rows))
+    return sounds
+
+
+def _rows_of_window(executor: Executor, window: Window, pattern: frozenset[Modality]) -> dict[Modality, Array]:
+    """The rows of the rings that hold the window's features, for each stream that is present."""
+    kept = executor.steps.kept(window.samples.shape[1])
+    every: dict[Modality, Array] = {
+        "vision": np.arange(len(window.pixels)),
+        "audio": np.arange(len(window.samples) * kept),
+        "text": np.arange(len(window.ids)),
+    }
+    return {m: rows for m, rows in every.items() if m in pattern}
+
+
+class _CapturedPartRun(WithoutDeviceTimes):
+    """A `TimedRun` of one engine on feeds that lie on the device."""
 
     def __init__(self, bundle: Bundle, part: str, feeds: Mapping[str, Array]) -> None:
         from taemi_edge.runtime.tensorrt.engine import open_engine

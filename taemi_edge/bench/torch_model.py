@@ -1,4 +1,4 @@
-"""PyTorch as people run such a model with it: eager or compiled, in FP32 on the CPU, in a lower precision on a GPU."""
+"""The contender PyTorch: eager or compiled, in FP32 on the CPU, in FP32 or FP16 on a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from taemi_edge.bench.ceilings import torch_ceilings
 from taemi_edge.bench.feeds import Kind, Window, lost_in
-from taemi_edge.bench.ways import Prepared, Untold
+from taemi_edge.bench.timed_model import TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.spec import MODALITIES, PARTS, Array, Modality
 from taemi_edge.errors import UsageError
 from taemi_edge.taemi.checkpoint import Checkpoint
@@ -21,13 +21,16 @@ from taemi_edge.taemi.reference import part_of
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
-class TorchWay:
-    """Implements `taemi_edge.bench.ways.Way` on a checkpoint.
+class TorchModel:
+    """A `taemi_edge.bench.timed_model.TimedModel` of a checkpoint.
 
-    Compiled parts take `torch.compile(mode="reduce-overhead")`, which replays CUDA graphs, on a GPU.
+    On a GPU, compiled parts use `torch.compile(mode="reduce-overhead")`, which replays CUDA graphs.
 
     Args:
-        precision: "fp16" halves all weights but those of the sound's frontend, as one would for speed.
+        device: "cpu" or "cuda".
+        precision: "fp32" or "fp16". In FP16 the frontend of the audio encoder stays in FP32.
+        compiled: whether parts go through `torch.compile`.
+        threads: threads on the CPU; 0 keeps what PyTorch takes.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, precision: str, compiled: bool, threads: int) -> None:
@@ -48,31 +51,30 @@ class TorchWay:
         how = f"torch.compile, {self._mode}" if self._compiled else "eager"
         return {"library": f"torch {torch.__version__}", "how": how, "precision": self._precision, "device": name}
 
-    def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
-        there = {name: self._there(value) for name, value in feeds.items()}
+    def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
+        on_device = {name: self._to_device(value) for name, value in feeds.items()}
         module = self._parts[part]
-        return _TorchCall(self._device, lambda: module(**there), to_host=False)
+        return _TorchRun(self._device, lambda: module(**on_device), to_host=False)
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
+    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
-        first_frame = len(window.pixels) - window.new_frames if kind == "hop" else 0
-        first_chunk = len(window.samples) - window.new_chunks if kind == "hop" else 0
+        first_frame, first_chunk = window.encoded_before(kind)
         old: dict[str, Tensor] = {}
         with torch.inference_mode():
             if first_frame and "vision" in pattern:
-                old["vision"] = self._eager["vision"](self._there(window.pixels[:first_frame]))[None]
+                old["vision"] = self._eager["vision"](self._to_device(window.pixels[:first_frame]))[None]
             if first_chunk and "audio" in pattern:
                 old["audio"] = self._sound(self._eager["audio"], window, window.samples[:first_chunk])
 
         def run() -> Tensor:
             features: dict[str, Tensor] = {}
             if "vision" in pattern:
-                features["vision"] = self._parts["vision"](self._there(window.pixels[first_frame:]))[None]
+                features["vision"] = self._parts["vision"](self._to_device(window.pixels[first_frame:]))[None]
             if "audio" in pattern:
                 features["audio"] = self._sound(self._parts["audio"], window, window.samples[first_chunk:])
             if "text" in pattern:
-                ids = self._there(window.ids[None])
+                ids = self._to_device(window.ids[None])
                 features["text"] = self._parts["text"](ids, torch.ones_like(ids))
             for m, before in old.items():
                 features[m] = torch.cat([before, features[m]], dim=1)
@@ -80,7 +82,7 @@ class TorchWay:
             masks = {f"{m}_mask": torch.ones_like(x[..., 0], dtype=torch.int32) for m, x in features.items()}
             return self._parts["fusion"](**features, **masks)
 
-        return _TorchCall(self._device, run, to_host=True)
+        return _TorchRun(self._device, run, to_host=True)
 
     def ceilings(self) -> dict[str, float]:
         return torch_ceilings(self._device)
@@ -89,11 +91,11 @@ class TorchWay:
         self._parts = self._eager = {}
 
     def _sound(self, encode: Callable[..., Tensor], window: Window, samples: Array) -> Tensor:
-        encoded = encode(self._there(samples))
+        encoded = encode(self._to_device(samples))
         kept = window.kept(encoded.shape[1], self._chunk_samples)
         return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
 
-    def _there(self, values: Array) -> Tensor:
+    def _to_device(self, values: Array) -> Tensor:
         tensor = torch.from_numpy(values).to(self._device, non_blocking=True)
         is_feature = tensor.dtype == torch.float32 and tensor.dim() == 3
         return tensor.to(self._dtype) if is_feature else tensor
@@ -114,8 +116,8 @@ class TorchWay:
         return cloned
 
 
-class _TorchCall(Untold):
-    """A function on tensors as `Prepared`; timed by events on a GPU."""
+class _TorchRun(WithoutDeviceTimes):
+    """A `TimedRun` of a function that returns a tensor; on a GPU it is timed by CUDA events."""
 
     def __init__(self, device: torch.device, call: Callable[[], Tensor], to_host: bool) -> None:
         self._cuda, self._call, self._to_host = device.type == "cuda", call, to_host
@@ -148,7 +150,7 @@ class _TorchCall(Untold):
 
 
 class _Cast(nn.Module):
-    """The last step of a frontend that stays in FP32."""
+    """Casts the output of a frontend that stays in FP32."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""ONNX Runtime as a script uses it: one session a part, the window's features glued together by hand."""
+"""The contender ONNX Runtime: one session for each part, and features joined with numpy, as a script would do."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bench.feeds import Kind, Window, lost_in
-from taemi_edge.bench.ways import HostCall, Prepared, Untold
+from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import PARTS, Array, Flavour, Modality
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.onnx_sessions import OrtSession
 
 
-class OrtWay:
-    """Implements `taemi_edge.bench.ways.Way` on the graphs of a bundle in one flavour.
+class OnnxRuntimeModel:
+    """A `taemi_edge.bench.timed_model.TimedModel` of the graphs of a bundle in one flavour.
+
+    Args:
+        device: "cpu" or "cuda".
+        flavour: the precision of the graphs.
+        threads: threads for each part; 0 takes all cores.
 
     Raises:
-        UsageError: ONNX Runtime lacks the provider, or the bundle the flavour.
+        UsageError: ONNX Runtime lacks the provider, or the bundle lacks the flavour.
     """
 
     def __init__(self, bundle: Bundle, device: str, flavour: Flavour, threads: int) -> None:
@@ -42,18 +47,17 @@ class OrtWay:
             "threads": str(self._threads),
         }
 
-    def part(self, part: str, feeds: Mapping[str, Array]) -> Prepared:
+    def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
         session = self._sessions[part]
         [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
         if self._device == "cuda":
-            return _BoundPart(session.native, feeds, name)
-        return HostCall(lambda: session.run(feeds)[name])
+            return _BoundPartRun(session.native, feeds, name)
+        return HostRun(lambda: session.run(feeds)[name])
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> Prepared:
+    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
-        first_frame = len(window.pixels) - window.new_frames if kind == "hop" else 0
-        first_chunk = len(window.samples) - window.new_chunks if kind == "hop" else 0
+        first_frame, first_chunk = window.encoded_before(kind)
         old: dict[str, Array] = {}
         if first_frame and "vision" in pattern:
             old["vision"] = self._encode("vision", {"pixels": window.pixels[:first_frame]})[None]
@@ -76,7 +80,7 @@ class OrtWay:
             feeds |= {f"{m}_mask": np.ones(feeds[m].shape[:2], np.int32) for m in ("vision", "audio", "text")}
             return self._sessions["fusion"].run(feeds)["intensities"]
 
-        return HostCall(run)
+        return HostRun(run)
 
     def ceilings(self) -> dict[str, float]:
         return {}
@@ -95,8 +99,8 @@ class OrtWay:
         return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
 
 
-class _BoundPart(Untold):
-    """A part on OrtValues that stay on the GPU; implements `Prepared`."""
+class _BoundPartRun(WithoutDeviceTimes):
+    """A `TimedRun` of a part whose inputs and outputs stay on the GPU."""
 
     def __init__(self, session: Any, feeds: Mapping[str, Array], output: str) -> None:
         import onnxruntime

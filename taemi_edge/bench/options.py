@@ -1,0 +1,77 @@
+"""What a benchmark compares, and how: `BenchOptions`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taemi_edge.bench.worker import ContenderName
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.errors import UsageError
+from taemi_edge.runtime.sessions import Device
+
+#: What a bundle can be compared with.
+RIVALS: tuple[ContenderName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")
+#: How many turns each thing is timed in; in every turn each contender has its share of the runs.
+TURNS = 5
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to compare, and how.
+
+    Attributes:
+        against: the rivals; None takes those that can run here.
+        python: the interpreter that runs the rivals.
+        checkpoint: what PyTorch runs; by default what the bundle was exported from.
+        batches: batches beside 1 at which a part is timed, by part.
+        sources: how many sources share a call, one count after another.
+        runs: how often each contender runs each thing.
+        threads: threads for each part; 0 takes all cores.
+        device: where the bundle runs; None takes what it was built for.
+        unverified: also time engines that parity has not passed.
+
+    Raises:
+        UsageError: a number is too small, or a part is not known.
+
+    Example:
+        >>> BenchOptions(runs=10, batches={"vision": (4, 8)}).sources
+        (1, 2, 4)
+    """
+
+    against: tuple[ContenderName, ...] | None = None
+    python: str = sys.executable
+    checkpoint: str | None = None
+    batches: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sources: tuple[int, ...] = (1, 2, 4)
+    runs: int = 50
+    threads: int = 1
+    device: Device | None = None
+    unverified: bool = False
+
+    def __post_init__(self) -> None:
+        if self.runs < TURNS:
+            raise UsageError(f"--runs {self.runs}: expected at least {TURNS}")
+        if bad := [n for n in self.sources if n < 1]:
+            raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
+        if unknown := sorted(set(self.batches) - set(PARTS)):
+            raise UsageError(f"--batch {unknown[0]}=N: expected one of {', '.join(PARTS)}")
+
+
+def rivals_from(names: Sequence[str]) -> tuple[ContenderName, ...] | None:
+    """The rivals that `--against` names.
+
+    Returns:
+        None where no names are given, an empty tuple for "none".
+
+    Raises:
+        UsageError: a name is not known.
+
+    Example:
+        >>> rivals_from(["torch-eager", "onnxruntime-cpu"])
+        ('onnxruntime-cpu', 'torch-eager')
+    """
+    if unknown := [name for name in names if name not in (*RIVALS, "none")]:
+        raise UsageError(f"--against {unknown[0]}: expected {', '.join(RIVALS)} or none")
+    return tuple(name for name in RIVALS if name in names) if names else None

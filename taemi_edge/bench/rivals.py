@@ -1,0 +1,108 @@
+"""Opens the contenders of a benchmark: the bundle itself, and the rivals that can run here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from taemi_edge.bench.contender import UNCAPTURED, Contender, Uncaptured
+from taemi_edge.bench.options import BenchOptions
+from taemi_edge.bench.report import OURS
+from taemi_edge.bench.worker import ContenderName, Opening
+from taemi_edge.bundle.folder import MANIFEST, Bundle, read_manifest
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.errors import UsageError
+from taemi_edge.runtime.sessions import Device, device_of
+
+
+def open_contenders(
+    stack: ExitStack, bundle: Bundle, options: BenchOptions, scratch: Path
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """Open the bundle itself and its rivals.
+
+    Args:
+        stack: ends the contenders' processes.
+        scratch: a folder for their logs.
+
+    Returns:
+        The contenders by name, the bundle first; and why each of the others cannot run.
+
+    Raises:
+        UsageError: the bundle itself cannot run here.
+    """
+    device = options.device or device_of(bundle)
+    folder = str(bundle.folder.resolve())
+    opened: dict[str, Contender] = {}
+    opening = Opening(contender="runtime", bundle=folder, device=device, threads=options.threads)
+    opened[OURS] = stack.enter_context(Contender(OURS, opening, sys.executable, scratch / "ours.log"))
+    if opened[OURS].described.get("graphs") == "captured":
+        opened[UNCAPTURED] = Uncaptured(opened[OURS])
+    not_run: dict[str, str] = {}
+    for index, (name, opening) in enumerate(_rivals(bundle, options, device)):
+        try:
+            contender = Contender(name, opening, options.python, scratch / f"rival-{index}.log")
+        except (UsageError, OSError) as error:
+            not_run[name] = str(error)
+            continue
+        opened[name] = stack.enter_context(contender)
+    return opened, not_run
+
+
+def _rivals(bundle: Bundle, options: BenchOptions, device: Device) -> Iterator[tuple[str, Opening]]:
+    graphs = graphs_of(bundle)
+    checkpoint, is_random = _checkpoint_of(bundle, options.checkpoint)
+    low = any(bundle.manifest.parts.of(part).precision != "fp32" for part in PARTS)
+    on_gpu = device != "cpu"
+    for rival in options.against if options.against is not None else _usual_rivals(options, on_gpu):
+        common: dict[str, Any] = {
+            "contender": rival,
+            "bundle": str(bundle.folder.resolve()),
+            "graphs": str(graphs.resolve()),
+            "checkpoint": checkpoint,
+            "random_weights": is_random,
+            "threads": options.threads,
+            "device": "cuda" if on_gpu else "cpu",
+        }
+        if rival.startswith("torch"):
+            precision = "fp16" if low and on_gpu else "fp32"
+            yield f"{rival} {precision}", Opening(**common, precision=precision)
+            continue
+        yield f"{rival} fp32", Opening(**common, precision="fp32")
+        if rival == "onnxruntime-cuda" and low:
+            yield f"{rival} fp16", Opening(**common, precision="fp16")
+
+
+def _usual_rivals(options: BenchOptions, on_gpu: bool) -> list[ContenderName]:
+    """The rivals that a machine probably has.
+
+    `torch-compile` on the CPU is left out: it needs a compiler, and takes minutes.
+    """
+    elsewhere = options.python != sys.executable
+    chosen: list[ContenderName] = ["onnxruntime-cpu"]
+    chosen += ["onnxruntime-cuda"] if on_gpu else []
+    if elsewhere or find_spec("torch"):
+        chosen += ["torch-eager", "torch-compile"] if on_gpu else ["torch-eager"]
+    return chosen
+
+
+def graphs_of(bundle: Bundle) -> Path:
+    """The folder of the ONNX graphs: for engines the bundle that they were built from, else the bundle itself."""
+    engine = bundle.manifest.engine
+    return Path(engine.source) if engine is not None and Path(engine.source, MANIFEST).is_file() else bundle.folder
+
+
+def _checkpoint_of(bundle: Bundle, named: str | None) -> tuple[str, bool]:
+    """The checkpoint that a bundle was exported from, and whether its weights are random.
+
+    A bundle that was made from another bundle leads back to that one.
+    """
+    manifest = bundle.manifest
+    while Path(manifest.provenance.source, MANIFEST).is_file():
+        manifest = read_manifest(Path(manifest.provenance.source))
+    checkpoint = named or manifest.provenance.source
+    is_random = "random" in " ".join(manifest.provenance.weights.values())
+    return checkpoint, is_random and not Path(checkpoint).is_dir()

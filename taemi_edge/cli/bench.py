@@ -1,0 +1,106 @@
+"""The command `bench`, which times a bundle beside PyTorch and ONNX Runtime."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taemi_edge.cli.options import (
+    BundleArgument,
+    DeviceOption,
+    JsonOption,
+    ThreadsOption,
+    command_line,
+    device_name,
+    key_and_value,
+    save_json,
+    whole_number,
+)
+from taemi_edge.cli.progress import shown_progress
+
+_AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="RIVAL",
+        help="onnxruntime-cpu, onnxruntime-cuda, torch-eager, torch-compile or none; repeatable  [default: what "
+        "can run here]",
+    ),
+]
+_RivalsPythonOption = Annotated[
+    str | None,
+    typer.Option("--rivals-python", metavar="P", help="The interpreter that has the rivals, if it is another."),
+]
+_CheckpointOption = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="C", help="What PyTorch runs  [default: what the bundle was made of]"),
+]
+_BatchOption = Annotated[
+    list[str] | None, typer.Option("--batch", metavar="PART=N", help="Time a part at this batch too; repeatable.")
+]
+_SourcesOption = Annotated[
+    str, typer.Option("--sources", metavar="N,N", help="How many sources share a call, one after another.")
+]
+_UnverifiedOption = Annotated[
+    bool, typer.Option("--unverified", help="Time engines that parity has not passed all the same.")
+]
+_PlotOption = Annotated[
+    Path | None, typer.Option("--plot", metavar="F.png", help="Contenders, patterns, limits, sources.")
+]
+
+
+def bench(
+    bundle: BundleArgument,
+    against: _AgainstOption = None,
+    rivals_python: _RivalsPythonOption = None,
+    checkpoint: _CheckpointOption = None,
+    batch: _BatchOption = None,
+    sources: _SourcesOption = "1,2,4",
+    runs: Annotated[int, typer.Option("--runs", min=5, help="Runs of each thing, in five turns.")] = 50,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+    unverified: _UnverifiedOption = False,
+    json_file: JsonOption = None,
+    plot: _PlotOption = None,
+) -> None:
+    """Time a bundle beside PyTorch and ONNX Runtime: parts, hops by presence pattern, several sources, limits."""
+    from taemi_edge.bench.compare import run_bench
+    from taemi_edge.bench.options import BenchOptions, rivals_from
+    from taemi_edge.cli.bench_report import plot_bench, print_bench
+    from taemi_edge.pictures import check_plot_file
+
+    check_plot_file(plot)
+    batches = _batches(batch or ())
+    options = BenchOptions(
+        against=rivals_from(against or ()),
+        python=rivals_python or sys.executable,
+        checkpoint=checkpoint,
+        batches=batches,
+        sources=tuple(whole_number(number, "--sources") for number in sources.split(",")),
+        runs=runs,
+        threads=threads,
+        device=device_name(device),
+        unverified=unverified,
+    )
+    with shown_progress() as progress:
+        report = run_bench(bundle, options, command_line(), progress)
+    print_bench(report)
+    save_json(json_file, report)
+    if plot is not None:
+        plot_bench(report, plot)
+
+
+def _batches(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The batches of each part that `--batch` names.
+
+    >>> _batches(["vision=4", "audio=2", "vision=8"])
+    {'vision': (4, 8), 'audio': (2,)}
+    """
+    batches: dict[str, tuple[int, ...]] = {}
+    for part, number in (key_and_value(text, "--batch", "PART=N") for text in given):
+        batches[part] = (*batches.get(part, ()), whole_number(number, "--batch"))
+    return batches

@@ -1,0 +1,102 @@
+"""The command `calibrate`, which adds FP16 and INT8 graphs to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taemi_edge.cli.options import (
+    BundleArgument,
+    JsonOption,
+    QuantiserChoice,
+    WorkersOption,
+    extra_needed,
+    recipe_changes,
+    save_json,
+)
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.tables import print_calibration
+from taemi_edge.errors import CheckFailedError, UsageError
+
+_DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2; --ranges alone does without."
+    ),
+]
+_RecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", metavar="R", help="A recipe's name or TOML  [default: the model's own, else default]"),
+]
+_OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="The bundle to make  [default: calibration/<model>]"),
+]
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as attention_matmuls=true."),
+]
+_RangesOption = Annotated[
+    Path | None,
+    typer.Option("--ranges", metavar="F.json", help="Use the ranges.json of another machine, judge it here."),
+]
+_QuantiserOption = Annotated[
+    QuantiserChoice, typer.Option("--quantiser", help="Who makes Q/DQ; modelopt is an extra of its own.")
+]
+_TranscriptsOption = Annotated[
+    Path | None, typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl.")
+]
+
+
+def calibrate(
+    bundle: BundleArgument,
+    data: _DataOption = None,
+    recipe: _RecipeOption = None,
+    output: _OutputOption = None,
+    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Short for --set clips=N.")] = None,
+    override: _SetOption = None,
+    ranges: _RangesOption = None,
+    quantiser: _QuantiserOption = QuantiserChoice.own,
+    transcripts: _TranscriptsOption = None,
+    workers: WorkersOption = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
+    with extra_needed("export", "taemi-edge calibrate"):
+        from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
+    from taemi_edge.bundle.folder import read_manifest
+    from taemi_edge.bundle.recipe import load_recipe
+    from taemi_edge.calibration.recipe import CalibrationRecipe
+    from taemi_edge.taemi.vidmimic2 import open_corpus
+
+    _check_inputs(data, ranges)
+    changes = recipe_changes(override, {"clips": clips})
+    loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
+    folder = output or Path("calibration") / read_manifest(bundle).name
+    with shown_progress() as progress:
+        result = calibrate_bundle(
+            bundle,
+            None if data is None else open_corpus(data, transcripts, needs_labels=False),
+            loaded,
+            folder,
+            options=CalibrationOptions(ranges, quantiser.value),
+            workers=workers,
+            progress=progress,
+        )
+    print_calibration(result)
+    save_json(json_file, result.record)
+    typer.echo(f"wrote {folder}")
+    if result.misses:
+        raise CheckFailedError("; ".join(result.misses))
+
+
+def _check_inputs(data: Path | None, ranges: Path | None) -> None:
+    """Find out what is missing before the work begins."""
+    from taemi_edge.pictures import check_plot_file
+
+    if ranges is None:
+        check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
+    if data is None and ranges is None:
+        raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")

@@ -1,0 +1,97 @@
+"""The commands that make data: `synth` draws a synthetic corpus, `extract` encodes a corpus's clips once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taemi_edge.cli.options import (
+    ASR_MODEL,
+    AsrModelOption,
+    CorpusOption,
+    DeviceOption,
+    FacesChoice,
+    WorkersOption,
+    device_name,
+    key_and_value,
+)
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.training_tables import print_extraction
+
+_ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Whose encoders: a bundle, a checkpoint or a recipe.")
+]
+_StoreOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="The feature store; a stopped one is gone on with.")
+]
+_SplitOption = Annotated[list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")]
+_TranscriptsOption = Annotated[
+    Path | None,
+    typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl  [default: DIR/transcripts]"),
+]
+_AsrOption = Annotated[bool, typer.Option("--asr", help="Recognise the speech of clips without a transcript.")]
+_FacesOption = Annotated[
+    FacesChoice, typer.Option("--faces", help="Find faces in the video, or take face_images where there are any.")
+]
+_FeaturesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--features", metavar="MODALITY=FOLDER", help="Take provided pickles, such as vision=vit; repeatable."
+    ),
+]
+_LongestOption = Annotated[
+    float, typer.Option("--longest", metavar="S", min=1, help="How much of a clip counts, in seconds.")
+]
+
+
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The corpus to make: a new or empty folder.")],
+    clips: Annotated[int, typer.Option("--clips", metavar="N", min=3, help="How many clips.")] = 600,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same clips.")] = 0,
+    workers: WorkersOption = 0,
+) -> None:
+    """Make a synthetic corpus of drawn faces and espeak-ng voices, laid out on disk as Hume-Vidmimic2 is."""
+    from taemi_edge.taemi.synthetic.corpus import write_corpus
+
+    with shown_progress() as progress:
+        write_corpus(folder, clips, seed, workers=workers, progress=progress)
+    typer.echo(f"wrote {clips} synthetic clips to {folder}")
+
+
+def extract(
+    model: _ModelArgument,
+    data: CorpusOption,
+    output: _StoreOption,
+    split: _SplitOption = None,
+    transcripts: _TranscriptsOption = None,
+    asr: _AsrOption = False,
+    asr_model: AsrModelOption = ASR_MODEL,
+    faces: _FacesOption = FacesChoice.detect,
+    features: _FeaturesOption = None,
+    longest: _LongestOption = 60.0,
+    workers: WorkersOption = 0,
+    device: DeviceOption = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
+) -> None:
+    """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
+    from taemi_edge.corpora.clip_reading import Reading
+    from taemi_edge.corpora.extract import ExtractOptions, extract_features
+    from taemi_edge.taemi.vidmimic2 import open_corpus
+
+    reading = Reading(
+        longest_s=longest,
+        faces=faces.value,
+        asr_model=asr_model if asr else None,
+        features=dict(key_and_value(text, "--features", "MODALITY=FOLDER") for text in features or ()),
+    )
+    with shown_progress() as progress:
+        result = extract_features(
+            open_corpus(data, transcripts),
+            model,
+            output,
+            ExtractOptions(reading, tuple(split or ()), workers, device_name(device), strict),
+            progress=progress,
+        )
+    print_extraction(result)

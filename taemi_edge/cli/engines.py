@@ -1,0 +1,76 @@
+"""The command `build-engine`, which builds the engines of a bundle for a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taemi_edge.cli.options import (
+    BundleArgument,
+    JsonOption,
+    PrecisionChoice,
+    ThreadsOption,
+    recipe_changes,
+    save_json,
+)
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.tables import print_build
+from taemi_edge.errors import CheckFailedError
+
+_TargetOption = Annotated[str, typer.Option("--target", metavar="T", help="A target's name or TOML file (engines/).")]
+_PrecisionOption = Annotated[
+    PrecisionChoice, typer.Option("--precision", help="auto keeps the fastest of each part inside the budget.")
+]
+_OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="The bundle to make  [default: engines/<model>-<target>]"),
+]
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the target, such as workspace_mib=512; repeatable."),
+]
+_SourcesOption = Annotated[
+    int | None, typer.Option("--sources", min=1, help="How many sources share them. Short for --set sources=N.")
+]
+_CacheOption = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Take what was built before of just the same things.")
+]
+
+
+def build_engine_command(
+    bundle: BundleArgument,
+    target: _TargetOption,
+    precision: _PrecisionOption = PrecisionChoice.auto,
+    output: _OutputOption = None,
+    override: _SetOption = None,
+    sources: _SourcesOption = None,
+    cache: _CacheOption = True,
+    threads: ThreadsOption = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Build a bundle's engines for a device, check them against PyTorch's outputs and mark them verified or not."""
+    from taemi_edge.bundle.folder import read_manifest
+    from taemi_edge.bundle.recipe import load_recipe
+    from taemi_edge.engines.build import build_engine
+    from taemi_edge.engines.cache import EngineCache
+    from taemi_edge.engines.recipe import TargetRecipe
+
+    loaded = load_recipe("engines", target, TargetRecipe, recipe_changes(override, {"sources": sources}))
+    folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
+    with shown_progress() as progress:
+        result = build_engine(
+            bundle,
+            loaded,
+            precision.value,
+            folder,
+            threads=threads,
+            cache=EngineCache() if cache else None,
+            progress=progress,
+        )
+    print_build(result)
+    save_json(json_file, result.record)
+    typer.echo(f"wrote {folder}")
+    if result.record.verification and not result.bundle.manifest.verified:
+        raise CheckFailedError(f"{result.record.failure}: the bundle is marked unverified and will not run")

@@ -1,0 +1,91 @@
+"""The command `evaluate`, which judges a checkpoint or a bundle on labelled clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taemi_edge.cli.options import (
+    DeviceOption,
+    JsonOption,
+    ThreadsOption,
+    WorkersOption,
+    device_name,
+    save_json,
+)
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.training_tables import print_evaluations
+from taemi_edge.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from taemi_edge.corpora.evaluate import Evaluation
+
+_DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus, or a feature store of this model.")]
+_SplitOption = Annotated[
+    str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
+]
+_PlotOption = Annotated[
+    Path | None, typer.Option("--plot", metavar="F.png", help="Mean Pearson by streams left, and by emotion.")
+]
+_ZeroTokensOption = Annotated[
+    bool, typer.Option("--zero-tokens", help="Also judge with zeros where a learned token belongs.")
+]
+_AtLeastOption = Annotated[
+    float | None, typer.Option("--at-least", metavar="R", help="Exit 1 if the clean mean Pearson is lower.")
+]
+_StoreOption = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
+]
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="What to judge.")],
+    data: _DataOption,
+    split: _SplitOption = None,
+    json_file: JsonOption = None,
+    plot: _PlotOption = None,
+    zero_tokens: _ZeroTokensOption = False,
+    at_least: _AtLeastOption = None,
+    store: _StoreOption = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+    workers: WorkersOption = 0,
+) -> None:
+    """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with each stream lost."""
+    from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
+
+    if plot is not None:
+        from taemi_edge.corpora.plot import plot_evaluation
+        from taemi_edge.pictures import check_plot_file
+
+        check_plot_file(plot)
+    with shown_progress() as progress:
+        evaluations = evaluate_on(
+            model,
+            data,
+            split,
+            EvaluateOptions(
+                tokens=("learned", "zeros") if zero_tokens else ("learned",),
+                store_folder=store,
+                device=device_name(device),
+                threads=threads,
+                workers=workers,
+            ),
+            progress=progress,
+        )
+    print_evaluations(evaluations)
+    save_json(json_file, evaluations[0])
+    if plot is not None:
+        plot_evaluation(evaluations, plot)
+    if at_least is not None:
+        _require(evaluations[0], at_least)
+
+
+def _require(evaluation: Evaluation, at_least: float) -> None:
+    """Fail where the clean mean Pearson is lower than `--at-least`."""
+    found = evaluation.mean_pearson
+    if found is None or found < at_least:
+        got = "an undefined one" if found is None else f"{found:.3f}"
+        raise CheckFailedError(f"expected a clean mean Pearson of at least {at_least:g}, got {got}")

@@ -1,0 +1,97 @@
+"""The commands for a first look: `doctor` examines this machine, `demo` shows every step on one clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taemi_edge.cli.options import ThreadsOption, extra_needed
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.tables import make_console, print_parity
+from taemi_edge.cli.training_tables import print_evaluations
+from taemi_edge.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from taemi_edge.cli.demo import DemoResult
+    from taemi_edge.cli.doctor import Report
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at this machine: what works, what does not, and what to type; exit 1 where something is in the way."""
+    from taemi_edge.bundle.json_files import to_json
+    from taemi_edge.cli.doctor import examine
+
+    report = examine()
+    if as_json:
+        typer.echo(to_json(report))
+    else:
+        _print_doctor(report)
+    if not report.ok:
+        problems = [finding.name for finding in report.findings if finding.status == "problem"]
+        raise CheckFailedError(f"in the way: {', '.join(problems)}")
+
+
+def demo(
+    video: Annotated[
+        Path | None,
+        typer.Argument(metavar="[VIDEO]", help="Your own clip  [default: a synthetic one that comes along]"),
+    ] = None,
+    transcript: Annotated[
+        Path | None,
+        typer.Option("--transcript", metavar="F", help="What is said in VIDEO; recognised if left away."),
+    ] = None,
+    bundles: Annotated[
+        Path, typer.Option("--bundles", metavar="DIR", help="Where taemi-mobile lies or is made.")
+    ] = Path("export"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where results go.")] = Path(
+        "runs/demo"
+    ),
+    threads: ThreadsOption = 0,
+) -> None:
+    """Show the whole way on one clip: export, parity, and a run while camera, microphone and transcript drop out."""
+    with extra_needed("export", "taemi-edge demo"):
+        from taemi_edge.cli.demo import run_demo
+    with shown_progress() as progress:
+        result = run_demo(video, transcript, bundles, output, threads=threads, progress=progress)
+    _print_demo(result)
+
+
+def _print_doctor(report: Report) -> None:
+    """Print a row for each finding, and the devices on which bundles run here."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    signs = {"ok": "[green]ok[/green]", "absent": "[dim]absent[/dim]", "note": "[yellow]note[/yellow]"}
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("what", "", "found", "what to type"):
+        table.add_column(name, overflow="fold")
+    for finding in report.findings:
+        sign = signs.get(finding.status, "[red]problem[/red]")
+        table.add_row(finding.name, sign, escape(finding.found), escape(finding.advice))
+    make_console().print(table)
+    works = ", ".join(f"{device} {'yes' if runs else 'no'}" for device, runs in report.runs_on.items())
+    typer.echo(f"runs on: {works}")
+
+
+def _print_demo(result: DemoResult) -> None:
+    """Print what the demo did, and the files that it wrote."""
+    state = "exported" if result.built else "already built and unchanged"
+    typer.echo(f"{result.bundle.folder}  {state}")
+    print_parity(result.report)
+    lost = ", ".join(str(drop) for drop in result.drops)
+    typer.echo(f"{len(result.summary.predictions)} predictions while these were taken away: {lost}")
+    typer.echo(f"real-time factor {result.summary.real_time_factor:.2f}")
+    if result.evaluations:
+        print_evaluations(result.evaluations)
+    manifest = result.bundle.manifest
+    if not manifest.trained:
+        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
+    elif "synthetic" in manifest.trained_on:
+        typer.echo(f"The head was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
+    for file in result.files:
+        typer.echo(f"  {file}")

@@ -1,0 +1,54 @@
+"""The commands that look at bundles: `parity` compares two of them, `inspect` shows what one holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taemi_edge.cli.options import BundleArgument, DeviceOption, JsonOption, ThreadsOption, device_name, save_json
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.tables import print_description, print_parity
+from taemi_edge.errors import CheckFailedError
+
+
+def parity(
+    a: Annotated[str, typer.Argument(metavar="A", help="A bundle or a checkpoint.")],
+    b: Annotated[
+        str | None,
+        typer.Argument(metavar="[B]", help="Another one; without it a bundle is held against its golden outputs."),
+    ] = None,
+    json_file: JsonOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="F.png", help="Scatter and error histogram a part.")
+    ] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Compare two artefacts part by part, in all eight presence patterns: exit 0 inside the tolerances, 1 outside."""
+    from taemi_edge.parity.comparison import check_parity
+
+    if plot is not None:
+        from taemi_edge.parity.plot import plot_parity
+        from taemi_edge.pictures import check_plot_file
+
+        check_plot_file(plot)
+    with shown_progress() as progress:
+        progress.stage("running both on the same feeds")
+        report, pairs = check_parity(a, b, device=device_name(device), threads=threads)
+    print_parity(report)
+    save_json(json_file, report)
+    if plot is not None:
+        plot_parity(report, pairs, plot)
+    if not report.ok:
+        raise CheckFailedError(f"{report.first_failure} left its tolerance first: the two are not the same model")
+
+
+def inspect(bundle: BundleArgument, json_file: JsonOption = None) -> None:
+    """Show what a bundle holds: parts, sizes, precisions, provenance; every hash is verified."""
+    from taemi_edge.bundle.describe import describe_bundle
+
+    description = describe_bundle(bundle)
+    print_description(description)
+    save_json(json_file, description)

@@ -1,0 +1,244 @@
+"""The options of `taemi-edge run`, and what they ask for: a run over files, or a live run.
+
+`Given` holds what the user typed. `Given.is_live` decides which kind of run it is; `Given.run_options` and
+`Given.live_settings` build what the library takes for each kind. Nothing heavy is imported at the top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from taemi_edge.cli.options import ASR_MODEL, AsrModelOption, DeviceOption, ThreadsOption, device_name, recipe_changes
+from taemi_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from taemi_edge.live.config import LiveConfig
+    from taemi_edge.runtime.files import RunOptions
+
+#: The panel of `--help` for options that only live runs have. Typing one of them makes a run live.
+LIVE_PANEL = "Live sources alone"
+#: They say how `--serve` serves: alone they make no run live.
+_DETAILS_OF_SERVE = {"token_file", "tls_certificate", "tls_key"}
+
+
+def _live(flag: str, text: str, metavar: str | None = None) -> Any:
+    """An option that only live runs have."""
+    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=LIVE_PANEL)
+
+
+Bundle = Annotated[
+    Path | None,
+    typer.Argument(metavar="BUNDLE", help="A bundle folder; with --config it may stand there.", show_default=False),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Files, or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, pulse:default, "
+        "'gst:... ! appsink'; NAME=SOURCE names one.",
+        show_default=False,
+    ),
+]
+Transcript = Annotated[
+    str | None,
+    typer.Option(
+        "--transcript",
+        metavar="F",
+        help="What is said: .vtt, .srt, .txt or .jsonl; live also - (JSON lines on standard input), unix:PATH.",
+    ),
+]
+Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
+Window = Annotated[float | None, typer.Option("--window", metavar="S", help="Seconds a prediction looks back.")]
+Hop = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="F.jsonl", help="Where predictions go  [default: standard output]"),
+]
+Annotate = Annotated[
+    Path | None,
+    typer.Option("--annotate", metavar="F.mp4", help="Also write the video with bars, lamps and words."),
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the intensities over time.")
+]
+Unverified = Annotated[bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
+]
+Deadline = Annotated[
+    float, typer.Option("--deadline", metavar="MS", help="Files: how long one of several waits for the others.")
+]
+Live = Annotated[bool, _live("--live", "Play files at their own pace, like cameras.")]
+Video = Annotated[str | None, _live("--video", "The picture alone from here.", "URI")]
+Audio = Annotated[str | None, _live("--audio", "The sound alone from here.", "URI")]
+Serve = Annotated[
+    str | None,
+    _live(
+        "--serve",
+        "A page to watch, /healthz and /metrics (extra `serve`); others than loopback need a token.",
+        "HOST:PORT",
+    ),
+]
+TokenFile = Annotated[Path | None, _live("--token-file", "What clients must show; or TAEMI_EDGE_TOKEN.", "F")]
+TlsCertificate = Annotated[Path | None, _live("--tls-certificate", "Serve HTTPS.", "F.pem")]
+TlsKey = Annotated[Path | None, _live("--tls-key", "Its key.", "F.pem")]
+Events = Annotated[Path | None, _live("--events", "A line for each change of presence.", "F.jsonl")]
+Push = Annotated[str | None, _live("--push", "Send the annotated picture to rtmp:// or rtsp://.", "URL")]
+Mqtt = Annotated[str | None, _live("--mqtt", "Publish to a broker (extra `mqtt`).", "HOST:PORT")]
+Record = Annotated[Path | None, _live("--record", "Keep clips around losses, up to 512 MiB.", "DIR")]
+Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
+Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
+Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
+Override = Annotated[
+    list[str] | None,
+    _live("--set", "Any key of --config, such as watch.lost_after_s=3; repeatable.", "KEY=VALUE"),
+]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user typed: one field for each parameter of the command, with the same name and default."""
+
+    bundle: Bundle = None
+    source: Sources = None
+    transcript: Transcript = None
+    asr: Asr = False
+    asr_model: AsrModelOption = ASR_MODEL
+    window: Window = None
+    hop: Hop = None
+    drop: Drop = None
+    output: Output = None
+    annotate: Annotate = None
+    plot: Plot = None
+    device: DeviceOption = None
+    threads: ThreadsOption = 0
+    unverified: Unverified = False
+    rebuild: Rebuild = False
+    deadline: Deadline = 50.0
+    live: Live = False
+    video: Video = None
+    audio: Audio = None
+    serve: Serve = None
+    token_file: TokenFile = None
+    tls_certificate: TlsCertificate = None
+    tls_key: TlsKey = None
+    events: Events = None
+    push: Push = None
+    mqtt: Mqtt = None
+    record: Record = None
+    duration: Duration = None
+    loop: Loop = False
+    config: Config = None
+    override: Override = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is a live run: a live option was typed, or a source is more than a file."""
+        from taemi_edge.live.capture.addresses import looks_live
+
+        defaults = {field.name: field.default for field in fields(self)}
+        if any(getattr(self, name) != defaults[name] for name in live_option_names()):
+            return True
+        return any(map(looks_live, self.source or ())) or _is_live_transcript(self.transcript)
+
+    def run_options(self) -> RunOptions:
+        """The options of a run over files.
+
+        Raises:
+            UsageError: a value is out of range, or options contradict each other.
+        """
+        from taemi_edge.media.rehearsed_losses import parse_drop
+        from taemi_edge.runtime.files import RunOptions
+
+        return RunOptions(
+            transcript=None if self.transcript is None else Path(self.transcript),
+            asr=self.asr,
+            asr_model=self.asr_model,
+            window_s=self.window,
+            hop_s=self.hop,
+            drops=tuple(parse_drop(text) for text in self.drop or ()),
+            annotate=self.annotate,
+            device=device_name(self.device),
+            threads=self.threads,
+            deadline_s=self.deadline / 1e3,
+        )
+
+    def live_settings(self) -> LiveConfig:
+        """The settings of a live run: the file of `--config`, changed by what was typed.
+
+        Raises:
+            UsageError: the file or a value cannot be used.
+        """
+        from taemi_edge.live.config import load_live_config
+
+        serve = {name: getattr(self, name) for name in ("token_file", "tls_certificate", "tls_key")}
+        typed: dict[str, Any] = {
+            "bundle": self.bundle,
+            "source": self._live_sources(),
+            "output": self.output,
+            "events": self.events,
+            "annotate": self.annotate,
+            "push": self.push,
+            "window_s": self.window,
+            "hop_s": self.hop,
+            "duration_s": self.duration,
+            "device": device_name(self.device),
+            "threads": self.threads or None,
+            "unverified": self.unverified or None,
+            "loop": self.loop or None,
+            "drop": self.drop,
+            "asr_model": None if self.asr_model == ASR_MODEL else self.asr_model,
+            "serve": _present(address=self.serve, **serve),
+            "mqtt": _present(broker=self.mqtt),
+            "record": _present(folder=self.record),
+        }
+        return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))
+
+    def _live_sources(self) -> list[dict[str, Any]] | None:
+        """The sources as tables of the configuration file; None where none was typed."""
+        from taemi_edge.live.capture.addresses import default_name, split_name
+
+        text = _present(transcript=self.transcript, asr=self.asr or None) or {}
+        sources = self.source or ()
+        if self.video or self.audio:
+            if sources:
+                raise UsageError("expected either SOURCE, or --video and --audio: got both")
+            named = {key: split_name(uri) for key, uri in (("video", self.video), ("audio", self.audio)) if uri}
+            name = next((name for name, _ in named.values() if name), "live")
+            return [{"name": name, **{key: uri for key, (_, uri) in named.items()}, **text}]
+        if not sources:
+            return None
+        if len(sources) > 1 and self.transcript is not None and not _is_live_transcript(self.transcript):
+            raise UsageError("--transcript with a file belongs to one source: name each one's own in --config")
+        return [{"name": name or default_name(uri), "uri": uri, **text} for name, uri in map(split_name, sources)]
+
+
+def live_option_names() -> list[str]:
+    """The fields of `Given` that make a run live, read from the help panel of their options.
+
+    Example:
+        >>> live_option_names()[:5]
+        ['live', 'video', 'audio', 'serve', 'events']
+    """
+    options = {name: hint.__metadata__[0] for name, hint in get_type_hints(Given, include_extras=True).items()}
+    in_panel = [name for name, option in options.items() if option.rich_help_panel == LIVE_PANEL]
+    return [name for name in in_panel if name not in _DETAILS_OF_SERVE]
+
+
+def _is_live_transcript(transcript: str | None) -> bool:
+    """Whether words come from standard input or a socket rather than a file."""
+    return transcript is not None and (transcript == "-" or transcript.startswith("unix:"))
+
+
+def _present(**values: Any) -> dict[str, Any] | None:
+    """The values that were typed, paths as text; None where none was."""
+    kept = {key: str(value) if isinstance(value, Path) else value for key, value in values.items() if value is not None}
+    return kept or None

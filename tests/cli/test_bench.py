@@ -1,0 +1,54 @@
+"""The command `bench`: wrong use, rivals that are missing, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--against", "tflite"], "--against tflite: expected onnxruntime-cpu"),
+        (["--sources", "1,many"], "--sources: expected a number of at least 1, got 'many'"),
+        (["--batch", "face=2"], "--batch face=N: expected one of vision, audio, text, fusion"),
+        (["--batch", "vision=0"], "--batch: expected a number of at least 1, got '0'"),
+        (["--device", "tensorrt"], "holds ONNX graphs: run `taemi-edge build-engine"),
+        (["--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
+        (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
+    ],
+)
+def test_wrong_words_are_refused(cli, tiny_folder: Path, words, problem):
+    done = cli("bench", tiny_folder, *words)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_ctrl_c_leaves_no_contender_behind(tiny_folder: Path):
+    command = [sys.executable, "-m", "taemi_edge", "bench", str(tiny_folder), "--runs", "5000", "--against", "none"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for _ in range(400):
+        if pids := children.read_text().split():
+            break
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
+def test_an_interpreter_that_is_not_there_is_named(cli, tiny_folder: Path, tmp_path: Path):
+    words = ["--runs", 5, "--sources", "1", "--rivals-python", tmp_path / "no-python", "--against", "torch-eager"]
+    done = cli("bench", tiny_folder, *words)
+    assert done.returncode == 0
+    assert "not run: torch-eager fp32: " in done.stderr
+    assert "no-python" in done.stderr
