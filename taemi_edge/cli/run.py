@@ -272,6 +272,8 @@ def _run_files(
 
 
 def _run_live(file: Path | None, given: dict[str, Any], changes: dict[str, str], rebuild: bool) -> None:
+    from msgspec.structs import replace
+
     from taemi_edge.bundle.folder import open_bundle
     from taemi_edge.live.config import load_live_config
     from taemi_edge.live.run import run_live
@@ -289,7 +291,8 @@ def _run_live(file: Path | None, given: dict[str, Any], changes: dict[str, str],
             opened = rebuild_if_foreign(opened, progress)
     require_verified(opened, settings.unverified)
     note_training(opened)
-    print_live_summary(run_live(opened, settings, lambda url: note(f"watch it at {url}")))
+    settings = replace(settings, output=settings.output or "-")
+    print_live_summary(run_live(opened, settings, on_serving=lambda url: note(f"watch it at {url}")))
     _leave_what_hangs()
 
 

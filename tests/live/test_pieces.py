@@ -17,12 +17,13 @@ from taemi_edge.live.capture.addresses import default_name, looks_live, parse_ad
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import JUMP_S, SessionClock, StreamClock
-from taemi_edge.live.capture.decoding_relief import Relief
+from taemi_edge.live.capture.connection import CaptureSpec
+from taemi_edge.live.capture.content_checks import PictureCheck, SoundCheck
+from taemi_edge.live.capture.decode_level import DecodeLevelControl
 from taemi_edge.live.capture.gst_reader import RawPicture
 from taemi_edge.live.capture.mailbox import Mailbox
-from taemi_edge.live.capture.readers import Picture
+from taemi_edge.live.capture.readers import DecodedPicture
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.live.capture.signals import PictureCheck, SoundCheck
 from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
 from taemi_edge.media.hops import Frame, Samples
 from taemi_edge.runtime.json_lines import JsonLines
@@ -92,7 +93,7 @@ def test_waits_grow_up_to_their_cap(seed: int, first: float, cap: float):
     assert backoff.next_s(cap) <= 1.2 * min(first, cap)
 
 
-def judged(relief: Relief, seconds: int, busy: float, lag_s: float, start_s: float = 0.0) -> float:
+def judged(relief: DecodeLevelControl, seconds: int, busy: float, lag_s: float, start_s: float = 0.0) -> float:
     """A reader goes on so for a while; when that ends."""
     for second in range(seconds):
         relief.judge(busy, lag_s, start_s + second)
@@ -100,7 +101,7 @@ def judged(relief: Relief, seconds: int, busy: float, lag_s: float, start_s: flo
 
 
 def test_a_machine_that_was_busy_for_a_while_decodes_all_again():
-    relief = Relief()
+    relief = DecodeLevelControl()
     end_s = judged(relief, 5, busy=1.0, lag_s=1.0)
     assert relief.level == 2
     end_s = judged(relief, 30, busy=0.3, lag_s=0.0, start_s=end_s)
@@ -115,7 +116,7 @@ def test_a_machine_that_was_busy_for_a_while_decodes_all_again():
 
 
 def test_who_waits_for_data_or_catches_up_is_not_relieved():
-    relief = Relief()
+    relief = DecodeLevelControl()
     judged(relief, 60, busy=0.5, lag_s=3.0)
     assert relief.level == 0
     levels = [relief.judge(1.0, lag_s, 100.0 + lag_s) for lag_s in (2.8, 2.4, 1.5, 0.9, 0.5, 0.2)]
@@ -132,19 +133,19 @@ class LatePicture:
         self._comes_back = comes_back
         self.has_woken = threading.Event()
 
-    def items(self) -> Iterator[Picture]:
+    def items(self) -> Iterator[DecodedPicture]:
         for index in range(12):
-            yield Picture(index * 0.04, frame(0.0).picture)
+            yield DecodedPicture(index * 0.04, frame(0.0).picture)
             time.sleep(0.04)
         time.sleep(0.5)
-        yield Picture(0.48, frame(0.0).picture)
+        yield DecodedPicture(0.48, frame(0.0).picture)
         self.has_woken.set()
         self._comes_back.wait(10)
         for index in range(13, 200):
-            yield Picture(index * 0.04, frame(0.0).picture)
+            yield DecodedPicture(index * 0.04, frame(0.0).picture)
             time.sleep(0.04)
 
-    def relieve(self, level: int) -> None: ...
+    def set_decode_level(self, level: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -152,9 +153,7 @@ def test_one_late_picture_does_not_hide_a_loss():
     comes_back, settings = threading.Event(), WatchSettings(lost_after_s=0.3)
     reader, clock = LatePicture(comes_back), SessionClock()
     capture = Capture(
-        "x",
-        parse_address("rtsp://cam/1"),
-        frozenset({"vision"}),
+        CaptureSpec("x", parse_address("rtsp://cam/1"), frozenset({"vision"})),
         Mailbox(16_000, None, keep_s=60.0),
         clock,
         settings,
@@ -189,12 +188,12 @@ def test_a_mailbox_nobody_empties_keeps_the_newest_and_counts_the_rest():
     for index in range(1000):
         mailbox.put_frame(frame(index * 0.04))
         mailbox.put_sound(sound(index * 0.1, 0.1))
-    letters = mailbox.take(200.0)
-    assert len(letters.frames) <= 6
-    assert letters.frames[-1].time_s == pytest.approx(39.8, abs=0.21)
-    assert len(letters.samples) <= 11
-    assert mailbox.dropped_frames == 200 - len(letters.frames)
-    assert mailbox.dropped_sounds == 1000 - len(letters.samples)
+    arrivals = mailbox.take(200.0)
+    assert len(arrivals.frames) <= 6
+    assert arrivals.frames[-1].time_s == pytest.approx(39.8, abs=0.21)
+    assert len(arrivals.samples) <= 11
+    assert mailbox.dropped_frames == 200 - len(arrivals.frames)
+    assert mailbox.dropped_sounds == 1000 - len(arrivals.samples)
     assert mailbox.newest is not None
     assert mailbox.newest.time_s == pytest.approx(39.96)
 

