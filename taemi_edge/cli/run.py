@@ -92,6 +92,8 @@ def _run_files(given: Given) -> None:
 
 
 def _run_live(given: Given) -> None:
+    from msgspec.structs import replace
+
     from taemi_edge.live.run import run_live
 
     if given.plot is not None:
@@ -101,7 +103,8 @@ def _run_live(given: Given) -> None:
         raise UsageError("expected a bundle: name its folder first, or as `bundle` in the file of --config")
     _log_to_stderr()
     bundle = _open_bundle(Path(settings.bundle), given.rebuild, settings.unverified)
-    print_live_summary(run_live(bundle, settings, lambda url: note(f"watch it at {url}")))
+    settings = replace(settings, output=settings.output or "-")
+    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}")))
     _end_despite_busy_threads()
 
 

@@ -1,1 +1,1 @@
-"""Live runs: sources that fail and come back, hops on one session clock, and where their predictions go."""
+"""Live runs: sources that fail and come back, predictions on time, and the outputs that they go to."""

@@ -1,4 +1,4 @@
-"""A TOML file in, a validated live run out: everything that `taemi-edge run` takes, and what only services need.
+"""The configuration of a live run: everything that `taemi-edge run` takes, and what only services need, in TOML.
 
 bundle = "export/taemi-mobile"
 output = "/var/lib/taemi-edge/predictions.jsonl"
@@ -38,9 +38,14 @@ _NAME = re.compile(r"[A-Za-z0-9 ._:/*@-]{1,100}")
 
 
 class SourceConfig(Frozen, frozen=True):
-    """One person's streams: `uri` for picture and sound together, or `video` and `audio` apart.
+    """A `[[source]]` table: the streams of one person.
 
-    `transcript` is a file, `-` for lines on standard input, or `unix:PATH` for a socket; `asr` recognises speech here.
+    Attributes:
+        name: the name of the source in predictions.
+        uri: one address for picture and sound together.
+        video, audio: two addresses in place of `uri`, or one of them.
+        transcript: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
+        asr: whether speech is recognised on this machine.
     """
 
     name: str
@@ -63,7 +68,14 @@ class SourceConfig(Frozen, frozen=True):
 
 
 class ServeConfig(Frozen, frozen=True):
-    """Where the page, /healthz and /metrics are served; anything but loopback asks for a token."""
+    """The `[serve]` table: the page, /healthz and /metrics.
+
+    Attributes:
+        address: HOST:PORT; any host but loopback needs a token.
+        token_file: a file with the token that clients must show.
+        tls_certificate, tls_key: PEM files; both or none.
+        most_watchers: how many pages may be open at once.
+    """
 
     address: str = "127.0.0.1:8080"
     token_file: str = ""
@@ -80,19 +92,30 @@ class ServeConfig(Frozen, frozen=True):
 
     @property
     def host(self) -> str:
+        """The host of the address."""
         return host_and_port(self.address)[0]
 
     @property
     def port(self) -> int:
+        """The port of the address; 0 lets the system choose one."""
         return host_and_port(self.address)[1]
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
 class MqttConfig(Frozen, frozen=True):
-    """A broker to publish to: TOPIC/SOURCE/prediction each hop, TOPIC/SOURCE/presence/MODALITY when it changes."""
+    """The `[mqtt]` table: the broker to publish to.
+
+    Attributes:
+        broker: HOST:PORT.
+        topic: what all topics begin with.
+        username: the name to log in with; "" logs in without.
+        password_file: a file with the password.
+        tls: whether the connection is encrypted.
+    """
 
     broker: str
     topic: str = "taemi-edge"
@@ -107,7 +130,13 @@ class MqttConfig(Frozen, frozen=True):
 
 
 class RecordConfig(Frozen, frozen=True):
-    """Where clips around losses are kept, and how much of the disk they may take: the oldest go first."""
+    """The `[record]` table: clips around losses.
+
+    Attributes:
+        folder: where they are kept.
+        most_mib: how much of the disk they may take, in MiB; the oldest are removed first.
+        before_s, after_s: how much is kept before a loss and after it, in seconds.
+    """
 
     folder: str
     most_mib: float = 512.0
@@ -120,7 +149,29 @@ class RecordConfig(Frozen, frozen=True):
 
 
 class LiveConfig(Frozen, frozen=True):
-    """A live run."""
+    """Everything that a live run takes.
+
+    Attributes:
+        source: the people that are watched, each with their streams.
+        bundle: the folder of the bundle; the command line may name it instead.
+        output: where predictions are written, "-" for standard output; "" writes none. The command line takes "" for
+            "-".
+        events: where presence events are written, alike.
+        annotate: the annotated video.
+        push: where the annotated video is streamed to.
+        window_s, hop_s: in place of those of the bundle, in seconds.
+        settle_s: how long after the end of a hop its data may still arrive, in seconds.
+        duration_s: when the run ends, in seconds of the session; None for never.
+        device: where the model runs; None lets the toolkit choose.
+        threads: of ONNX Runtime on the CPU; 0 lets the toolkit choose.
+        unverified: whether a bundle that was not verified may run.
+        loop: whether files are played again when they end.
+        drop: losses to rehearse, as `--drop` takes them.
+        asr_model: the name or the folder of the speech recogniser's model.
+        presence: presence times in place of those of the bundle, by modality.
+        watch: when a stream counts as lost.
+        serve, mqtt, record: see there; None switches them off.
+    """
 
     source: tuple[SourceConfig, ...]
     bundle: str = ""
@@ -130,17 +181,14 @@ class LiveConfig(Frozen, frozen=True):
     push: str = ""
     window_s: float | None = None
     hop_s: float | None = None
-    #: How long after a hop's end its data may still arrive.
     settle_s: float = 0.15
     duration_s: float | None = None
     device: Literal["cpu", "cuda", "tensorrt"] | None = None
     threads: int = 0
     unverified: bool = False
-    #: Play files again when they end.
     loop: bool = False
     drop: tuple[str, ...] = ()
     asr_model: str = PACKAGED_MODEL
-    #: In place of the bundle's own, by modality.
     presence: dict[Literal["vision", "audio", "text"], PresenceSpec] = msgspec.field(default_factory=dict)
     watch: WatchSettings = msgspec.field(default_factory=WatchSettings)
     serve: ServeConfig | None = None
@@ -169,11 +217,12 @@ class LiveConfig(Frozen, frozen=True):
 def load_live_config(
     file: Path | None, given: Mapping[str, Any] | None = None, changes: Mapping[str, str] | None = None
 ) -> LiveConfig:
-    """Read a TOML file, put what was given otherwise over it, and validate all of it.
+    """Read a TOML file, replace what was given otherwise, and validate all of it.
 
     Args:
-        given: values by key; tables are put together.
-        changes: values by dotted key, as `--set` takes them.
+        file: the TOML file; None where everything is in `given`.
+        given: values by key, which win over those of the file; tables are merged.
+        changes: values by dotted key, as `--set` takes them; they win over all others.
 
     Raises:
         RecipeError: the file is not there or not TOML, or a key or a value is wrong.
@@ -199,10 +248,14 @@ def load_live_config(
 
 
 def host_and_port(text: str, names: bool = False) -> tuple[str, int]:
-    """`HOST:PORT` as its two halves; a host is an IP address or localhost, or any name where `names` are allowed.
+    """Split HOST:PORT.
+
+    Args:
+        text: an IPv6 address stands in brackets.
+        names: whether any name is allowed for the host, not only an IP address or localhost.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is something else.
 
     Example:
         >>> host_and_port("[::1]:8080")

@@ -1,4 +1,8 @@
-"""Presence in, changes of it out: an event each time a stream of a source is lost, comes back or goes stale."""
+"""Presence events: a stream of a source was lost, came back or went stale.
+
+The presence of each stream is learnt from two places: the hops, which say what the model used, and the watch, which
+notices a lost connection between hops. `StreamStates` puts both together and makes an event of each change.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,25 @@ log = logging.getLogger("taemi_edge.live")
 
 
 class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to"}):
-    """A stream's presence changed at `time_s` of the session; `reason` is why it is not live."""
+    """The presence of a stream changed.
+
+    Attributes:
+        source: the name of the source.
+        time_s: when, in seconds of the session.
+        modality: which of the source's streams.
+        before: the state until then; `from` in JSON.
+        after: the state from then on; `to` in JSON.
+        reason: why the stream is not live; None where it is.
+
+    Example:
+        >>> event = PresenceEvent(
+        ...     source="door", time_s=2.5, modality="audio", before="live", after="missing", reason="digital silence"
+        ... )
+        >>> print(event)
+        door audio live -> missing: digital silence
+        >>> msgspec.json.decode(event.to_json())["from"]
+        'live'
+    """
 
     type: Literal["presence"] = "presence"
     source: str
@@ -36,10 +58,23 @@ class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
         return f"{self.source} {self.modality} {self.before} -> {self.after}{because}"
 
 
-class Lamps:
-    """What every stream is, as far as is known: by the last hop, or by a loss that was noticed since.
+class StreamStates:
+    """The presence of every stream of every source, by the last hop or by a loss that was noticed since.
 
-    A loss counts as soon as the watch notices it; its token is in place with the next hop, which says the same.
+    A loss counts as soon as the watch notices it. The next hop then binds the token of the missing stream and reports
+    the same state. Every change is logged. May be called from any thread.
+
+    Args:
+        sources: the names of the sources; all streams begin as missing, with the reason "connecting".
+
+    Example:
+        >>> states = StreamStates(["door"])
+        >>> states.of("door")["vision"]
+        ('missing', 'connecting')
+        >>> states.after_watch("door", {"vision": "connection refused"}, now_s=1.0)
+        []
+        >>> states.of("door")["vision"]
+        ('missing', 'connection refused')
     """
 
     def __init__(self, sources: list[str]) -> None:
@@ -49,17 +84,22 @@ class Lamps:
         }
 
     def of(self, source: str) -> dict[Modality, tuple[State, str | None]]:
-        """State and reason of each stream."""
+        """The state of each stream of a source, and why it is not live."""
         with self._lock:
             return {m: self._states[source, m] for m in MODALITIES}
 
     def after_watch(self, source: str, losses: Mapping[Modality, str], now_s: float) -> list[PresenceEvent]:
-        """What is new where some streams are known to be gone."""
+        """Note the streams that the watch found lost, each with its reason; returns an event for each change."""
         with self._lock:
             return [e for m, why in losses.items() if (e := self._change(source, m, "missing", why, now_s))]
 
     def after_hop(self, prediction: Prediction, losses: Mapping[Modality, str]) -> list[PresenceEvent]:
-        """What is new with a prediction; a stream that was lost since its hop stays lost."""
+        """Note the presence in a prediction; returns an event for each change.
+
+        Args:
+            prediction: of the last hop of a source.
+            losses: the streams of the source that are lost at this moment; they stay missing whatever the hop had.
+        """
         events = []
         with self._lock:
             for m in MODALITIES:

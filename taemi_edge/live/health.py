@@ -1,4 +1,4 @@
-"""A running loop in, whether it is well out: for /healthz, for /metrics and for the page."""
+"""The health of a live run: what /healthz, /metrics and the page show of it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from taemi_edge.live.loop import LiveLoop
-from taemi_edge.live.words import Listener
+from taemi_edge.live.words import TranscriptListener
 
-#: A loop that has made no hop for so many hops is not well.
+#: A loop that has made no hop for the time of so many hops, and 5 s, is stuck.
 _SILENT_HOPS = 4
 
 
 @dataclass
 class LiveState:
-    """What can be asked of a run while it goes on; only read here, from any thread."""
+    """A running loop seen from outside. It only reads, and may be used from any thread.
+
+    Attributes:
+        loop: the loop that makes the hops.
+        listeners: what receives live transcripts; they count good and bad lines.
+        counters: counts of the outputs by name, such as lines lost, hops left out and clips recorded.
+    """
 
     loop: LiveLoop
-    listeners: list[Listener] = field(default_factory=list)
-    #: Counts of outputs by name: lines lost, moments left out, clips recorded.
+    listeners: list[TranscriptListener] = field(default_factory=list)
     counters: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["starting", "ok", "degraded", "stuck", "ended"]:
-        """`degraded` where a stream is missing that should not be, `stuck` where hops stopped, `ended` after files."""
+        """How the run goes.
+
+        `degraded`: a stream is lost that the source should have. `stuck`: no hop was made for too long. `ended`: all
+        sources were files, and all are at their end.
+        """
         counts, loop = self.loop.counts, self.loop
         now_s = loop.clock.now_s()
         if all(source.ended for source in loop.sources):
@@ -38,7 +47,7 @@ class LiveState:
         return "degraded" if lost else "ok"
 
     def health(self) -> dict[str, Any]:
-        """The body of /healthz."""
+        """The body of /healthz: status, uptime in seconds, counts of hops, and the state of every stream."""
         counts = self.loop.counts
         return {
             "status": self.status,
@@ -46,15 +55,15 @@ class LiveState:
             "hops": counts.made,
             "late": counts.late,
             "missed": counts.missed,
-            "streams": {source.name: self.lamps(source.name) for source in self.loop.sources},
+            "streams": {source.name: self.stream_states(source.name) for source in self.loop.sources},
         }
 
-    def lamps(self, source: str) -> dict[str, dict[str, str | None]]:
-        """State and reason of each stream of a source."""
-        return {m: {"state": state, "reason": reason} for m, (state, reason) in self.loop.lamps.of(source).items()}
+    def stream_states(self, source: str) -> dict[str, dict[str, str | None]]:
+        """By modality, the state of each stream of a source and why it is not live."""
+        return {m: {"state": state, "reason": reason} for m, (state, reason) in self.loop.states.of(source).items()}
 
     def links(self, source: str) -> list[Mapping[str, Any]]:
-        """How each connection of a source stands; addresses without passwords."""
+        """How each connection of a source stands, as the page shows it; addresses are without passwords."""
         captures = next(s.captures for s in self.loop.sources if s.name == source)
         return [
             {

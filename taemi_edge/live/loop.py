@@ -1,7 +1,7 @@
-"""Live sources in, a prediction a hop of each out, on time: what comes late is counted, what was missed is not made up.
+"""The loop of a live run: at the end of each hop it takes what the sources gave and makes a prediction for each.
 
-A hop that ends at T is made at T + `settle_s`, when what belongs to it has arrived. Where a hop takes longer than there
-is time, those in between are left out: live video never queues.
+A hop that ends at time T is made at T + `settle_s`, so that data on its way can still arrive. Where a prediction takes
+longer than a hop, the hops in between are missed and counted: the loop never falls behind and never queues.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from taemi_edge.live.capture.clock import SessionClock
-from taemi_edge.live.events import Lamps, PresenceEvent
+from taemi_edge.live.events import PresenceEvent, StreamStates
+from taemi_edge.live.outputs.output import HopResult, Output
 from taemi_edge.live.source import LiveSource
-from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.pipeline import Fleet
-from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
 
 log = logging.getLogger("taemi_edge.live")
@@ -29,47 +27,42 @@ log = logging.getLogger("taemi_edge.live")
 WATCH_EVERY_S = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """One source's hop and what was made of it."""
-
-    hop: Hop
-    prediction: Prediction
-    face: Face | None
-    #: The words of the window.
-    words: tuple[str, ...] = ()
-
-
-class Output(Protocol):
-    """Where predictions and events go. Nothing here may block: what takes time belongs in a thread of its own."""
-
-    def on_moment(self, moment: Moment) -> None: ...
-    def on_event(self, event: PresenceEvent) -> None: ...
-    def close(self) -> None:
-        """Write what is left."""
-
-
 @dataclass
 class HopCounts:
-    """How the hops of a run went; written by the loop alone."""
+    """How the hops of a run went; only the loop writes it.
+
+    Attributes:
+        made: hops with predictions.
+        late: those of them that were ready more than a hop after they were due.
+        missed: hops that were left out because the one before took too long.
+        failed_looks: hops of a source whose frames could not be read.
+        last_s: when the last hop was made, in seconds of the session.
+        last_delay_s: how long after it was due the last hop was ready.
+    """
 
     made: int = 0
     late: int = 0
     missed: int = 0
     failed_looks: int = 0
-    #: When the last one was made, on the session clock.
     last_s: float | None = None
-    #: How long after it was due the last one was ready.
     last_delay_s: float = 0.0
 
 
 class LiveLoop:
-    """Runs a fleet on live sources until it is told to stop, or until all of them have ended.
+    """Makes the hops of a live run until it is stopped, or until all of its sources have ended.
 
     Args:
         fleet: opened for just these sources, in this order.
-        settle_s: how long after a hop's end its data may still arrive.
-        outputs: told each moment and event, in this order.
+        sources: what the hops are taken from.
+        clock: the clock that all times of the run are on.
+        hop_s: the time between two predictions, in seconds.
+        settle_s: how long after the end of a hop its data may still arrive, in seconds.
+        stopping: setting it ends the run; by default an event of the loop's own.
+
+    Attributes:
+        outputs: what gets every result and event, in this order; to be filled before `run`.
+        states: the presence of every stream.
+        counts: how the hops went.
     """
 
     def __init__(
@@ -79,19 +72,22 @@ class LiveLoop:
         clock: SessionClock,
         hop_s: float,
         settle_s: float,
-        outputs: Sequence[Output],
+        stopping: threading.Event | None = None,
     ) -> None:
         self.fleet, self.sources, self.clock, self.hop_s, self.settle_s = fleet, list(sources), clock, hop_s, settle_s
-        self.outputs = list(outputs)
-        self.lamps = Lamps([source.name for source in sources])
+        self.outputs: list[Output] = []
+        self.states = StreamStates([source.name for source in sources])
         self.counts = HopCounts()
-        #: Set by whoever wants the run to end.
-        self.stopping = threading.Event()
-        self._telling = threading.Lock()
+        self.stopping = stopping or threading.Event()
+        #: Held while states change and events are given out: the loop and the watch both do, and events keep order.
+        self._event_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(1, min(8, len(self.sources))), thread_name_prefix="look")
 
     def run(self, duration_s: float | None = None) -> None:
-        """Make hops; returns once `stopping` is set, `duration_s` is over or all sources have ended.
+        """Start the sources and make hops until `stopping` is set, `duration_s` is over or all sources have ended.
+
+        Args:
+            duration_s: how many seconds of the session; None for no limit.
 
         Raises:
             BackendError: the device failed and nothing can take over.
@@ -134,19 +130,21 @@ class LiveLoop:
         looked = dict(enumerate(self._pool.map(self._look, range(len(hops)), hops)))
         predictions = self.fleet.predict(looked)
         made_s = self.clock.now_s()
+        self._count(end_s, made_s)
+        for source, hop, window, prediction in zip(self.sources, hops, self.fleet.windows, predictions, strict=True):
+            result = HopResult(hop, prediction, window.face, window.words)
+            for output in self.outputs:
+                output.on_hop(result)
+            self._send_events(partial(self.states.after_hop, prediction, source.losses(made_s)))
+
+    def _count(self, end_s: float, made_s: float) -> None:
         counts = self.counts
         counts.made, counts.last_s = counts.made + 1, made_s
         counts.last_delay_s = made_s - end_s - self.settle_s
         counts.late += counts.last_delay_s > self.hop_s
-        for index, prediction in enumerate(predictions):
-            moment = Moment(hops[index], prediction, self.fleet.windows[index].face, self.fleet.windows[index].words)
-            for output in self.outputs:
-                output.on_moment(moment)
-            losses = self.sources[index].losses(made_s)
-            self._change(partial(self.lamps.after_hop, prediction, losses))
 
     def _look(self, index: int, hop: Hop) -> PreparedHop:
-        """Find a source's faces; where that fails, its picture is lost and the others go on."""
+        """Find the faces of a source; where that fails, its picture counts as lost and the other streams go on."""
         try:
             return self.fleet.prepare(index, hop)
         except Exception:  # whatever a strange frame sets off must not end a run of weeks
@@ -156,20 +154,20 @@ class LiveLoop:
             return self.fleet.prepare(index, Hop(hop.end_s, losses=losses, words=hop.words))
 
     def _watch(self, over: threading.Event) -> None:
-        """Notice losses between hops."""
+        """Look after the captures and notice losses between hops."""
         while not over.wait(WATCH_EVERY_S):
             now_s = self.clock.now_s()
             for source in self.sources:
                 try:
                     source.watch(now_s)
                     losses = source.losses(now_s)
-                    self._change(partial(self.lamps.after_watch, source.name, losses, now_s))
+                    self._send_events(partial(self.states.after_watch, source.name, losses, now_s))
                 except Exception:  # without its watch no loss would ever be noticed again
                     log.exception("%s: it could not be looked after", source.name)
 
-    def _change(self, lamps: Callable[[], Sequence[PresenceEvent]]) -> None:
-        """Change lamps and tell it, in one: the loop and the watch both do, and events keep their order."""
-        with self._telling:
-            for event in lamps():
+    def _send_events(self, change: Callable[[], Sequence[PresenceEvent]]) -> None:
+        """Change the states and give the events of that to the outputs, in one step."""
+        with self._event_lock:
+            for event in change():
                 for output in self.outputs:
                     output.on_event(event)

@@ -1,4 +1,4 @@
-"""Lines of JSON from a speech recogniser in, words on the session clock out: over standard input or a Unix socket.
+"""Live transcripts: reads lines of JSON from a speech recogniser, and puts their words on the clock of the session.
 
     {"text": "so it is", "start": 12.4, "end": 13.1, "source": "door"}
 
@@ -35,8 +35,15 @@ _UNIX_TIME = 1e9
 _WORD_S = 0.3
 
 
-class Heard(msgspec.Struct):
-    """One line."""
+class TranscriptLine(msgspec.Struct):
+    """One line of a live transcript.
+
+    Attributes:
+        text: what was said.
+        start: when it began, in seconds of the session or as Unix time; None for "just now".
+        end: when it ended, alike.
+        source: the name of its source; None where there is only one.
+    """
 
     text: str
     start: float | None = None
@@ -45,45 +52,69 @@ class Heard(msgspec.Struct):
 
 
 class WordInbox:
-    """Words of one source, as they come to be known; filled by whatever recognises its speech."""
+    """Collects the words of one source until the loop takes them; safe to use from several threads.
+
+    Args:
+        absent_reason: why there are no words before anybody sends any.
+
+    Attributes:
+        loss: why nobody recognises speech at the moment; None while somebody does.
+
+    Example:
+        >>> inbox = WordInbox("nobody has sent a transcript yet")
+        >>> inbox.put([Word(1.0, 1.4, "so"), Word(1.4, 1.9, "it")])
+        >>> [word.text for word in inbox.take(1.5)], [word.text for word in inbox.take(2.0)]
+        (['so'], ['it'])
+    """
 
     def __init__(self, absent_reason: str) -> None:
         self._lock = threading.Lock()
         self._words: list[Word] = []
-        #: Why nobody recognises any speech at the moment; None while somebody does.
         self.loss: str | None = absent_reason
 
     def put(self, words: list[Word]) -> None:
+        """Add words, in any order; of very many the newest are kept."""
         with self._lock:
             self._words = sorted([*self._words, *words], key=lambda word: word.end_s)[-_MAX_WORDS:]
 
     def take(self, end_s: float) -> tuple[Word, ...]:
-        """The words that ended by `end_s` and were not taken before."""
+        """Take the words that ended by `end_s` and were not taken before, in the order of time."""
         with self._lock:
             ready = tuple(word for word in self._words if word.end_s <= end_s)
             self._words = self._words[len(ready) :]
         return ready
 
 
-class Listener(Protocol):
-    """What brings words from outside."""
+class TranscriptListener(Protocol):
+    """Receives live transcripts from outside.
+
+    Attributes:
+        good_lines: lines whose words were taken.
+        bad_lines: lines that were left out.
+        last_problem: what was wrong with the last of those.
+    """
 
     good_lines: int
     bad_lines: int
     last_problem: str | None
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        """Begin to receive, in a thread of its own."""
+
+    def stop(self) -> None:
+        """End receiving."""
 
 
 class LineListener:
-    """Reads lines from standard input (`-`) or from whoever connects to a Unix socket (`unix:PATH`).
+    """Reads lines from standard input, or from the programs that connect to a Unix socket.
 
     Args:
-        inboxes: by the name of their source.
+        place: `-` for standard input, or `unix:PATH`.
+        inboxes: where the words go, by the name of their source.
+        clock: the clock of the session.
 
     Raises:
-        UsageError: the socket's place is taken or cannot be made.
+        UsageError: another program listens on the socket, or it cannot be made.
     """
 
     def __init__(self, place: str, inboxes: dict[str, WordInbox], clock: SessionClock) -> None:
@@ -99,9 +130,11 @@ class LineListener:
         )
 
     def start(self) -> None:
+        """Begin to read, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Close the socket and those of its clients; standard input is left alone."""
         if self._server is not None and self._path is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
@@ -116,7 +149,7 @@ class LineListener:
         self._set_loss("the transcript on standard input ended")
 
     def _serve(self) -> None:
-        """Read from all who connect, up to a few at once; the transcript is lost while there is nobody."""
+        """Read from all programs that connect, up to eight at once; the transcript is lost while there is none."""
         server = self._server
         while server is not None:
             try:
@@ -158,18 +191,18 @@ class LineListener:
                     log.warning("transcript: line %d left out: %s", self.good_lines + self.bad_lines, error)
 
     def take_line(self, line: bytes) -> None:
-        """Put a line's words where they belong.
+        """Put the words of a line into the inbox of its source.
 
         Raises:
-            ValueError: it is not what is expected.
+            ValueError: the line is too long, no JSON of the expected form, or names no source of ours.
         """
         if len(line) > MAX_LINE:
             raise ValueError(f"expected at most {MAX_LINE} bytes a line")
         try:
-            heard = msgspec.json.decode(line, type=Heard)
+            spoken = msgspec.json.decode(line, type=TranscriptLine)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f'expected {{"text": "...", "start": s, "end": s}}: {error}') from error
-        self._inbox(heard.source).put(words_of(heard, self._clock))
+        self._inbox(spoken.source).put(words_of(spoken, self._clock))
 
     def _inbox(self, source: str | None) -> WordInbox:
         if source is None and len(self._inboxes) == 1:
@@ -183,19 +216,26 @@ class LineListener:
             inbox.loss = reason
 
 
-def words_of(heard: Heard, clock: SessionClock) -> list[Word]:
-    """A line's words, spread over its time; none of them in the future.
+def words_of(spoken: TranscriptLine, clock: SessionClock) -> list[Word]:
+    """The words of a line, spread over its time; none of them lies in the future.
+
+    Args:
+        spoken: the line.
+        clock: the clock of the session.
+
+    Returns:
+        The words in the order of time, in seconds of the session.
 
     Raises:
-        ValueError: it ends before it starts.
+        ValueError: the line ends before it starts.
     """
     now_s = clock.now_s()
-    texts = heard.text.split()
-    end_s = now_s if heard.end is None else _session_s(heard.end, clock)
+    texts = spoken.text.split()
+    end_s = now_s if spoken.end is None else _session_s(spoken.end, clock)
     end_s = min(end_s, now_s)
-    start_s = end_s - _WORD_S * max(1, len(texts)) if heard.start is None else _session_s(heard.start, clock)
-    if heard.start is not None and heard.end is not None and not heard.start < heard.end:
-        raise ValueError(f"expected start < end, got {heard.start:g} and {heard.end:g}")
+    start_s = end_s - _WORD_S * max(1, len(texts)) if spoken.start is None else _session_s(spoken.start, clock)
+    if spoken.start is not None and spoken.end is not None and not spoken.start < spoken.end:
+        raise ValueError(f"expected start < end, got {spoken.start:g} and {spoken.end:g}")
     return spread_words(min(start_s, end_s - 0.01), end_s, texts)
 
 
@@ -204,7 +244,7 @@ def _session_s(time_s: float, clock: SessionClock) -> float:
 
 
 def _bounded(lines: IO[bytes]) -> Iterator[bytes]:
-    """Lines, of which no one is read beyond a bound; the rest of a longer one is skipped."""
+    """The lines of a stream; of a line that is too long only the beginning is read, and the rest is skipped."""
     while line := lines.readline(MAX_LINE + 1):
         yield line
         while len(line) > MAX_LINE and not line.endswith(b"\n"):
@@ -214,13 +254,13 @@ def _bounded(lines: IO[bytes]) -> Iterator[bytes]:
 
 
 def _bind(path: Path) -> socket.socket:
-    """Listen at a path; a socket that a dead process left there is taken over."""
+    """Listen at a path; a socket that a process left there when it died is replaced."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket() and not _answers(path):
             path.unlink()
         path.parent.mkdir(parents=True, exist_ok=True)
-        old_mask = os.umask(0o177)  # the owner alone may speak for the transcript
+        old_mask = os.umask(0o177)  # only the owner may send a transcript
         try:
             server.bind(str(path))
         finally:

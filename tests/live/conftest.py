@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.servers import long_clip, rtsp_server_is_there
+from tests.live.servers import Timed, long_clip, rtsp_server_is_there, transport_stream
 
 
 @pytest.fixture(scope="session")
 def lasting_clip(real_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person speaking for five minutes."""
     return long_clip(real_clip, tmp_path_factory.mktemp("clips") / "lasting.mkv", 300)
+
+
+@pytest.fixture(scope="session")
+def stream(real_clip: Path) -> Timed:
+    """Half a minute of a person speaking, as MPEG-TS in pieces that keep time."""
+    return transport_stream(real_clip, 30)
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Capturing live media: connections that come and go, placed on the session's clock."""
+"""Capturing live media: keeps connections to sources, and places what comes on the clock of the session."""

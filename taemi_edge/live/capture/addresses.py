@@ -1,4 +1,4 @@
-"""What a user calls a source in, where and how to open it out; never with its password where it is shown.
+"""Parses the address of a source: what kind it is, how to open it, and how to show it without its password.
 
 talk.mp4, file:talk.mp4                a file, played at its own pace
 rtsp:// rtsps:// rtmp:// rtmps://      cameras and media servers
@@ -32,7 +32,13 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True)
 class Address:
-    """A source's place: `target` is what its reader opens, and may hold a password; `shown` never does."""
+    """The address of a source.
+
+    Attributes:
+        kind: which reader opens it, and how.
+        target: what the reader opens; it may hold a password.
+        shown: the address for log lines and pages; it never holds a password.
+    """
 
     kind: Kind
     target: str
@@ -40,7 +46,7 @@ class Address:
 
     @property
     def is_live(self) -> bool:
-        """Whether its end is a loss; a file's is its end."""
+        """Whether it never ends in good order: the end of a file is no loss, that of anything else is."""
         return self.kind != "file"
 
     def __repr__(self) -> str:
@@ -48,11 +54,11 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Tell what kind of source a text names.
+    """The address that a text names.
 
     Raises:
-        UsageError: an unknown scheme, or nothing behind it.
-        MediaError: a file that is not there.
+        UsageError: the scheme is unknown, or nothing follows it.
+        MediaError: the file is not there.
 
     Example:
         >>> parse_address("rtsp://me:secret@cam.local/live")
@@ -84,7 +90,14 @@ def parse_address(text: str) -> Address:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """`door=rtsp://...` as ("door", "rtsp://..."); no name where there is none, or where a file is called so."""
+    """Split NAME=ADDRESS; the name is None where there is none, or where a file has the whole text as its name.
+
+    Example:
+        >>> split_name("door=rtsp://door.local/1")
+        ('door', 'rtsp://door.local/1')
+        >>> split_name("talk.mp4")
+        (None, 'talk.mp4')
+    """
     match = _NAME.fullmatch(text)
     if match is None or Path(text).exists():
         return None, text
@@ -92,7 +105,12 @@ def split_name(text: str) -> tuple[str | None, str]:
 
 
 def looks_live(text: str) -> bool:
-    """Whether a text, with or without a name before it, means anything but a file."""
+    """Whether a text, with or without a name before it, means anything but a file.
+
+    Example:
+        >>> looks_live("door=rtsp://door.local/1"), looks_live("talk.mp4")
+        (True, False)
+    """
     address = split_name(text)[1]
     if Path(address).is_file():
         return False
@@ -100,7 +118,7 @@ def looks_live(text: str) -> bool:
 
 
 def default_name(text: str) -> str:
-    """What predictions call a source that was given no name: a file's own, else its address without secrets."""
+    """The name of a source that the user gave none: that of its file, or its address without secrets."""
     address = parse_address(text)
     return Path(address.target).name if address.kind == "file" else address.shown[:100]
 

@@ -1,4 +1,4 @@
-"""An address in, decoded pictures and sound out, by FFmpeg (PyAV): files, streams, webcams, ALSA."""
+"""Reads an address with FFmpeg (PyAV): files, streams from the network, webcams, and microphones by ALSA."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import av
 from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import StreamClock
-from taemi_edge.live.capture.decoding_relief import BEHIND_S, Level
-from taemi_edge.live.capture.readers import Picture, Sound, SourceGoneError
+from taemi_edge.live.capture.decode_level import BEHIND_S, DecodeLevel
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.files import is_cover
 
@@ -34,14 +34,22 @@ _UNKNOWN_CODECS = {"analyzeduration": "1500000", "probesize": "1000000"}
 
 
 class AvReader:
-    """One connection by FFmpeg; see `Reader`."""
+    """One connection by FFmpeg; see `Reader`.
+
+    Args:
+        address: what to connect to; any kind but "gst".
+        settings: its timeouts, and how long to wait before the next try after each kind of failure.
+
+    Raises:
+        SourceGoneError: the address cannot be reached, or holds neither picture nor sound that can be decoded.
+    """
 
     def __init__(self, address: Address, settings: WatchSettings) -> None:
         self.absent: dict[Modality, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._clock = StreamClock()
-        self._level: Level = 0
+        self._level: DecodeLevel = 0
         self._skips = False
         self._address, self._settings = address, settings
         self._container = self._open()
@@ -62,7 +70,7 @@ class AvReader:
         start = self._container.start_time
         self._file_start_s = 0.0 if address.is_live or start is None else start / av.time_base
 
-    def items(self) -> Iterator[Picture | Sound]:
+    def items(self) -> Iterator[DecodedPicture | DecodedSound]:
         for packet in self._packets():
             try:
                 decoded = self._decoded(packet)
@@ -71,9 +79,9 @@ class AvReader:
                 continue
             for frame in decoded:
                 pts_s = None if frame.time is None else frame.time - self._file_start_s
-                yield Picture(pts_s, frame) if packet.stream is self._video else Sound(pts_s, frame)
+                yield DecodedPicture(pts_s, frame) if packet.stream is self._video else DecodedSound(pts_s, frame)
 
-    def relieve(self, level: Level) -> None:
+    def set_decode_level(self, level: DecodeLevel) -> None:
         if self._video is not None:
             self._video.codec_context.skip_frame = "NONREF" if level else "DEFAULT"
         self._level = level
@@ -82,7 +90,7 @@ class AvReader:
         self._container.close()
 
     def _decoded(self, packet: Any) -> Sequence[Any]:
-        """What a packet and those before it give; where there is no time for it, nothing up to a key frame."""
+        """What comes out of the decoder for a packet; nothing up to the next key frame where the reader is behind."""
         time_s = packet.pts if packet.dts is None else packet.dts
         if packet.stream is not self._video or time_s is None:
             return list(packet.decode())
@@ -156,7 +164,7 @@ class AvReader:
             raise SourceGoneError(f"FFmpeg here cannot read it: {error}", settings.retry_dear_s) from error
 
     def _first(self, modality: Modality, streams: Any) -> Any:
-        """The first stream of a kind that can be decoded; why there is none is noted."""
+        """The first stream of a kind that can be decoded; where there is none, `absent` says why."""
         name = "picture" if modality == "vision" else "sound"
         problem = f"the source has no {name}"
         for stream in streams:
@@ -167,18 +175,18 @@ class AvReader:
         return None
 
     def _gone(self, error: Exception) -> SourceGoneError:
-        """What an error of FFmpeg means to whoever must mend it; not its own text: it may hold the address."""
-        dear_s, soon_s = self._settings.retry_dear_s, self._settings.retry_most_s
+        """What an error of FFmpeg means, for the person who must mend it; its own text may hold a password."""
+        costly_s, soon_s = self._settings.retry_dear_s, self._settings.retry_most_s
         number = getattr(error, "errno", None)
         named = {
-            "HTTPUnauthorizedError": ("wrong name or password (401)", dear_s),
-            "HTTPForbiddenError": ("access is forbidden (403)", dear_s),
+            "HTTPUnauthorizedError": ("wrong name or password (401)", costly_s),
+            "HTTPForbiddenError": ("access is forbidden (403)", costly_s),
             "HTTPNotFoundError": ("the server is there, the stream is not (404)", soon_s * 4),
             "HTTPServerError": ("the server failed (5xx)", soon_s * 4),
-            "HTTPTooManyRequestsError": ("the server asks for fewer tries (429)", dear_s),
-            "HTTPOtherClientError": ("the server refused the request (4xx)", dear_s),
-            "ProtocolNotFoundError": ("this FFmpeg does not speak its protocol", dear_s),
-            "DecoderNotFoundError": ("its codec cannot be decoded here", dear_s),
+            "HTTPTooManyRequestsError": ("the server asks for fewer tries (429)", costly_s),
+            "HTTPOtherClientError": ("the server refused the request (4xx)", costly_s),
+            "ProtocolNotFoundError": ("this FFmpeg does not speak its protocol", costly_s),
+            "DecoderNotFoundError": ("its codec cannot be decoded here", costly_s),
             "InvalidDataError": ("what came is no video or audio that FFmpeg can read", soon_s),
             "ExitError": ("no answer in time", soon_s),
             "EOFError": ("the sender ended the stream", soon_s),
@@ -196,8 +204,8 @@ class AvReader:
             errno.EBUSY: ("the device is in use by another program", soon_s * 4),
             errno.ENOENT: ("no such device or file", soon_s * 4),
             errno.ENODEV: ("no such device", soon_s * 4),
-            errno.EACCES: ("no permission: add the user to the group `video` or `audio`", dear_s),
-            errno.EPERM: ("no permission", dear_s),
+            errno.EACCES: ("no permission: add the user to the group `video` or `audio`", costly_s),
+            errno.EPERM: ("no permission", costly_s),
             errno.EIO: (self._io_problem() if number == errno.EIO else "", soon_s * 4),
         }
         return SourceGoneError(*numbered.get(number or 0, (f"FFmpeg failed: {_strerror(error)}", soon_s * 2)))

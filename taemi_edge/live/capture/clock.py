@@ -1,7 +1,8 @@
-"""Timestamps of any clock in, seconds of one session clock out.
+"""Places the timestamps of a source on the clock of the session.
 
-Cameras stamp what they like: an hour ago, next year, from 0 again after each connection, a little too fast. What can be
-trusted is when data arrives here; timestamps only say how pieces of one stream follow each other.
+The timestamps of cameras cannot be trusted: they may be an hour old, lie next year, start from 0 with each connection
+or run a little too fast. What can be trusted is when data arrives; timestamps only say how the pieces of one stream
+follow each other.
 """
 
 from __future__ import annotations
@@ -26,17 +27,23 @@ class SessionClock:
         self._start_s = time.monotonic()
 
     def now_s(self) -> float:
+        """Seconds since the session began."""
         return time.monotonic() - self._start_s
 
     def of_unix(self, unix_s: float) -> float:
-        """When a moment of the wall clock was, as far as the wall clock is right just now."""
+        """The session's time of a moment of the wall clock, as far as the wall clock is right at this moment."""
         return self.now_s() - (time.time() - unix_s)
 
 
 class Backlog:
-    """Tells whether what comes is still what had gathered before: while a stream runs ahead of the clock.
+    """Recognises the burst at the beginning of a connection: its timestamps run ahead of the clock.
 
     To find out what a stream holds, FFmpeg reads a second or two of it, and then gives all of that at once.
+
+    Example:
+        >>> backlog = Backlog()
+        >>> [backlog.holds("vision", pts_s, now_s) for pts_s, now_s in ((0.0, 5.0), (1.0, 5.01), (1.04, 5.08))]
+        [True, True, False]
     """
 
     def __init__(self) -> None:
@@ -45,7 +52,13 @@ class Backlog:
         self._grew_s: float | None = None
 
     def holds(self, stream: str, pts_s: float | None, now_s: float) -> bool:
-        """Whether the item of a stream that came just now, and those before it, may lie in the past."""
+        """Whether the item that came just now, and those before it, may still belong to the burst.
+
+        Args:
+            stream: which stream of the connection.
+            pts_s: its timestamp in seconds; None where it has none.
+            now_s: when it came, in seconds of the session.
+        """
         if self._grew_s is None:
             self._grew_s = now_s
         if pts_s is not None:
@@ -64,8 +77,8 @@ class StreamClock:
 
     Example:
         >>> clock = StreamClock()
-        >>> [clock.place(pts, now) for pts, now in ((90.0, 1.0), (90.2, 1.3), (90.4, 1.4))]
-        [1.0, 1.2000000000000028, 1.4000000000000057]
+        >>> [round(clock.place(pts, now), 6) for pts, now in ((90.0, 1.0), (90.2, 1.3), (90.4, 1.4))]
+        [1.0, 1.2, 1.4]
     """
 
     def __init__(self) -> None:
@@ -75,11 +88,11 @@ class StreamClock:
         self.lag_s = 0.0
 
     def expect(self, pts_s: float, now_s: float) -> None:
-        """Learn that what is stamped so has arrived, before it and what lies before it are placed."""
+        """Note that an item with this timestamp has arrived, before it and those before it are placed."""
         self._remember(now_s - pts_s, now_s)
 
     def place(self, pts_s: float | None, now_s: float) -> float:
-        """When what is stamped `pts_s` and arrived at `now_s` was; what has no stamp is as old as its arrival."""
+        """The session's time of an item with timestamp `pts_s` that arrived at `now_s`; without one, its arrival."""
         if pts_s is None:
             return now_s
         if self._last is not None:

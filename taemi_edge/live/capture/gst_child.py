@@ -1,11 +1,11 @@
-"""A GStreamer pipeline, run by the system's Python in a process of its own, writes what its appsinks get to stdout.
+"""Runs a GStreamer pipeline with the system's Python, and writes what its appsinks get to standard output.
 
     /usr/bin/python3 gst_child.py 'videotestsrc ! videoconvert ! appsink'
 
 GStreamer's bindings come with the system (JetPack, Debian), not from PyPI, and a hardware decoder that hangs can only
 be stopped with its process. Each message is a header (kind, three numbers, time in ns or -1, size) and its bytes: "V"
 width, height, which of FORMATS, pixels; "A" rate, channels, 0, float32 interleaved; "E" text of an error; "Z" the end.
-It ends when its standard input is closed. Knows nothing of the package it comes with.
+It ends when its standard input is closed. It imports nothing of this package, which the system's Python does not have.
 """
 
 import os
@@ -29,7 +29,8 @@ TAKES = "an appsink takes RGB, BGR, RGBA or BGRx and F32LE: put videoconvert or 
 lock = threading.Lock()
 
 
-def tell(kind: bytes, numbers: tuple[int, int, int] = (0, 0, 0), pts: int = -1, content: bytes = b"") -> None:
+def send(kind: bytes, numbers: tuple[int, int, int] = (0, 0, 0), pts: int = -1, content: bytes = b"") -> None:
+    """Write a message to standard output, whole."""
     try:
         with lock:
             sys.stdout.buffer.write(HEADER.pack(kind, *numbers, pts, len(content)))
@@ -56,9 +57,9 @@ def pull(sink: Any) -> None:
             row, stride = width * (3 if len(layout) == 3 else 4), len(content) // height
             if stride != row:  # GStreamer pads rows to four bytes
                 content = b"".join(content[y * stride : y * stride + row] for y in range(height))
-            tell(b"V", (width, height, FORMATS.index(layout)), pts, content)
+            send(b"V", (width, height, FORMATS.index(layout)), pts, content)
         else:
-            tell(b"A", (structure.get_value("rate"), structure.get_value("channels"), 0), pts, content)
+            send(b"A", (structure.get_value("rate"), structure.get_value("channels"), 0), pts, content)
 
 
 def main() -> None:
@@ -67,17 +68,17 @@ def main() -> None:
     try:
         pipeline = Gst.parse_launch(sys.argv[1])
     except GLib.Error as error:
-        tell(b"E", content=error.message.encode())
+        send(b"E", content=error.message.encode())
         return
     if not isinstance(pipeline, Gst.Pipeline):  # a lone element
-        tell(b"E", content=b"expected a pipeline that ends in an appsink")
+        send(b"E", content=b"expected a pipeline that ends in an appsink")
         return
     iterator, sinks = pipeline.iterate_sinks(), []
     while (found := iterator.next())[0] == Gst.IteratorResult.OK:
         if found[1].get_factory().get_name() == "appsink":
             sinks.append(found[1])
     if not sinks:
-        tell(b"E", content=b"expected a pipeline that ends in an appsink")
+        send(b"E", content=b"expected a pipeline that ends in an appsink")
         return
     for sink in sinks:
         sink.set_property("caps", Gst.Caps.from_string(CAPS))
@@ -99,10 +100,11 @@ def bus_error(pipeline: Any) -> None:
     if message.type == Gst.MessageType.ERROR:
         error, details = message.parse_error()
         text = TAKES if "not-negotiated" in (details or "") else error.message
-        tell(b"E", content=text.encode())
+        send(b"E", content=text.encode())
     else:
-        tell(b"Z")
+        send(b"Z")
 
 
-main()
-os._exit(0)  # pipeline and threads end with the process: nothing here has to be put away
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # pipeline and threads end with the process: nothing here has to be put away

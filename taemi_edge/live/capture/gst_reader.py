@@ -1,4 +1,7 @@
-"""A GStreamer pipeline in, pictures and sound out, by way of a process that can be killed when its decoder hangs."""
+"""Runs a GStreamer pipeline and reads the pictures and the sound that its appsinks get.
+
+The pipeline runs in a process of its own (`gst_child.py`), which can be killed when its decoder hangs.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ import av
 import numpy as np
 
 from taemi_edge.bundle.spec import Modality
-from taemi_edge.live.capture.decoding_relief import Level
-from taemi_edge.live.capture.readers import Picture, Sound, SourceGoneError
+from taemi_edge.live.capture.decode_level import DecodeLevel
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
 
 _HEADER = struct.Struct("<c3iqI")
@@ -32,7 +35,17 @@ BINDINGS = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
 
 
 class GstReader:
-    """One run of a pipeline; see `Reader`. What it does not give is known only once it runs: watch for arrival."""
+    """One run of a pipeline; see `Reader`.
+
+    `absent` stays empty: which streams a pipeline gives is known only once they arrive.
+
+    Args:
+        pipeline: as gst-launch-1.0 takes it, with an appsink for picture, for sound, or one for each.
+        settings: its timeouts.
+
+    Raises:
+        SourceGoneError: no Python with GStreamer's bindings is installed.
+    """
 
     def __init__(self, pipeline: str, settings: WatchSettings) -> None:
         self.absent: dict[Modality, str] = {}
@@ -51,7 +64,7 @@ class GstReader:
         self._pipe = cast("IO[bytes]", self._child.stdout)
         self._waits_s = settings.open_timeout_s
 
-    def items(self) -> Iterator[Picture | Sound]:
+    def items(self) -> Iterator[DecodedPicture | DecodedSound]:
         while True:
             kind, first, second, layout, pts_ns, size = _HEADER.unpack(self._read(_HEADER.size))
             if size > _MAX_BYTES:
@@ -62,20 +75,20 @@ class GstReader:
                 self._waits_s = self._settings.read_timeout_s
                 channels, is_bgr = _FORMATS[layout]
                 pixels = np.frombuffer(content, np.uint8).reshape(second, first, channels)
-                yield Picture(pts_s, pixels[..., 2::-1] if is_bgr else pixels[..., :3])
+                yield DecodedPicture(pts_s, pixels[..., 2::-1] if is_bgr else pixels[..., :3])
             elif kind == b"A":
                 self._waits_s = self._settings.read_timeout_s
                 values = np.frombuffer(content, np.float32)[None]
                 sound = av.AudioFrame.from_ndarray(values, format="flt", layout=_LAYOUTS.get(second, f"{second}c"))
                 sound.sample_rate = first
-                yield Sound(pts_s, sound)
+                yield DecodedSound(pts_s, sound)
             elif kind == b"E":
                 raise SourceGoneError(f"GStreamer: {content.decode(errors='replace')}", self._settings.retry_most_s * 4)
             else:
                 raise SourceGoneError("the pipeline ended", self._settings.retry_most_s)
 
-    def relieve(self, level: Level) -> None:
-        """Appsinks drop what is not fetched; the decoder is the pipeline's own matter."""
+    def set_decode_level(self, level: DecodeLevel) -> None:
+        """Do nothing: appsinks drop what is not fetched, and the pipeline chooses its own decoder."""
 
     def close(self) -> None:
         self._child.kill()
@@ -85,7 +98,7 @@ class GstReader:
                 pipe.close()
 
     def _read(self, size: int) -> bytes:
-        """Just so many bytes; a pipeline that gives nothing is given up."""
+        """Read exactly so many bytes; a pipeline that gives nothing for too long is given up."""
         content = bytearray()
         while len(content) < size:
             asked_s = time.monotonic()
@@ -101,7 +114,7 @@ class GstReader:
 
 
 def find_gst_python() -> str | None:
-    """A Python that has GStreamer's bindings: TAEMI_EDGE_GST_PYTHON, this one, or the system's."""
+    """A Python with GStreamer's bindings: TAEMI_EDGE_GST_PYTHON, this one, or the system's; None without one."""
     candidates = (os.environ.get("TAEMI_EDGE_GST_PYTHON"), sys.executable, "/usr/bin/python3", shutil.which("python3"))
     probe = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstApp', '1.0')"
     for python in dict.fromkeys(candidate for candidate in candidates if candidate):

@@ -1,4 +1,7 @@
-"""Frames and sound of a source, from its capture threads to the runtime: the newest stay, nothing piles up."""
+"""The place where a capture's thread leaves frames and sound, and the loop fetches them each hop.
+
+It never grows: where the loop is slow, the newest data stays and the oldest is thrown away and counted.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,14 @@ _EPSILON_S = 1e-6
 
 
 @dataclass(eq=False)
-class Letters:
-    """What came up to a moment."""
+class Arrivals:
+    """What `Mailbox.take` gives: everything that came up to a moment.
+
+    Attributes:
+        frames: in the order of time.
+        samples: in the order of time; the last piece ends at that moment at the latest.
+        audio_fault: why sound that came could not be used; None where there was none of that kind.
+    """
 
     frames: list[Frame] = field(default_factory=list)
     samples: list[Samples] = field(default_factory=list)
@@ -21,26 +30,37 @@ class Letters:
 
 
 class Mailbox:
-    """Bounded in time: what is older than `keep_s` when something new comes is thrown away, and counted.
+    """Keeps the newest seconds of frames and sound until they are taken; safe to use from several threads.
+
+    What is older than `keep_s` when something new comes is thrown away and counted.
 
     Args:
-        frames_per_second: the grid of frames that are kept; None keeps all.
-        keep_s: how long what nobody fetches is kept.
+        sample_rate_hz: the rate of the sound that is put in.
+        frames_per_second: how many frames are kept of each second; None keeps all.
+        keep_s: how long something is kept that is not taken.
+
+    Example:
+        >>> import numpy as np
+        >>> mailbox = Mailbox(16_000, None, keep_s=5.0)
+        >>> mailbox.put_sound(Samples(0.0, np.zeros(16_000, np.float32)))
+        >>> [len(piece.values) for piece in mailbox.take(0.75).samples]
+        [12000]
     """
 
     def __init__(self, sample_rate_hz: int, frames_per_second: float | None, keep_s: float) -> None:
-        self._rate_hz, self._keep_s = sample_rate_hz, keep_s
+        self.sample_rate_hz, self._keep_s = sample_rate_hz, keep_s
         self._grid = FrameGrid(frames_per_second) if frames_per_second else None
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
         self._samples: deque[Samples] = deque()
         self._fault: str | None = None
-        #: The newest frame, for who shows it; it stays until there is a newer one.
+        #: The newest frame, for the page; it stays until there is a newer one.
         self.newest: Frame | None = None
         self.dropped_frames = 0
         self.dropped_sounds = 0
 
     def put_frame(self, frame: Frame) -> None:
+        """Add a frame, which is newer than those before."""
         with self._lock:
             self.newest = frame
             if self._grid is not None and not self._grid.wants(frame.time_s):
@@ -51,6 +71,7 @@ class Mailbox:
                 self.dropped_frames += 1
 
     def put_sound(self, samples: Samples) -> None:
+        """Add a piece of sound, which follows those before."""
         with self._lock:
             self._samples.append(samples)
             while self._samples[0].time_s < samples.time_s - self._keep_s:
@@ -58,28 +79,30 @@ class Mailbox:
                 self.dropped_sounds += 1
 
     def put_fault(self, reason: str) -> None:
-        """Sound came that cannot be used."""
+        """Note why sound that came cannot be used."""
         with self._lock:
             self._fault = reason
 
-    def take(self, end_s: float) -> Letters:
-        """What lies at or before `end_s`; a piece of sound that goes beyond is cut."""
-        letters = Letters()
+    def take(self, end_s: float) -> Arrivals:
+        """Take what lies at or before `end_s`; a piece of sound that goes beyond is cut, and its rest stays."""
+        arrivals = Arrivals()
         with self._lock:
             while self._frames and self._frames[0].time_s <= end_s + _EPSILON_S:
-                letters.frames.append(self._frames.popleft())
+                arrivals.frames.append(self._frames.popleft())
             while self._samples:
                 first = self._samples[0]
-                inside = round((end_s - first.time_s) * self._rate_hz)
+                inside = round((end_s - first.time_s) * self.sample_rate_hz)
                 if inside <= 0:
                     break
                 self._samples.popleft()
-                letters.samples.append(Samples(first.time_s, first.values[:inside]))
+                arrivals.samples.append(Samples(first.time_s, first.values[:inside]))
                 if inside < len(first.values):
-                    self._samples.appendleft(Samples(first.time_s + inside / self._rate_hz, first.values[inside:]))
-            letters.audio_fault, self._fault = self._fault, None
-        return letters
+                    self._samples.appendleft(
+                        Samples(first.time_s + inside / self.sample_rate_hz, first.values[inside:])
+                    )
+            arrivals.audio_fault, self._fault = self._fault, None
+        return arrivals
 
     def forget_newest(self) -> None:
-        """The picture is lost: nobody is to be shown an old one."""
+        """Forget the newest frame: the picture is lost, and the page must not show an old one."""
         self.newest = None

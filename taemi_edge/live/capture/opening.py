@@ -1,4 +1,4 @@
-"""Opening an address: the one place that chooses between FFmpeg and GStreamer."""
+"""Opens an address with the reader that fits it: GStreamer for pipelines, FFmpeg for everything else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from taemi_edge.live.capture.settings import WatchSettings
 
 
 def open_reader(address: Address, settings: WatchSettings) -> Reader:
-    """Connect.
+    """Connect to an address.
+
+    Args:
+        address: what to connect to.
+        settings: its timeouts.
+
+    Returns:
+        A reader, to be closed by the caller.
 
     Raises:
-        SourceGoneError: it cannot be reached, or gives nothing that can be used.
+        SourceGoneError: the address cannot be reached, or gives nothing that can be used.
     """
     if address.kind == "gst":
         from taemi_edge.live.capture.gst_reader import GstReader

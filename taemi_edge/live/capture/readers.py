@@ -1,4 +1,8 @@
-"""What every reader of a source does: opens one connection, gives decoded pictures and sound, fails in words."""
+"""What every reader of a source provides: one connection that gives decoded pictures and sound.
+
+`av_reader` and `gst_reader` are the two readers. A reader that fails raises `SourceGoneError` with a reason that can be
+shown to the user.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,30 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from taemi_edge.bundle.spec import Modality
-from taemi_edge.live.capture.decoding_relief import Level
+from taemi_edge.live.capture.decode_level import DecodeLevel
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture (PyAV's frame, or RGB pixels, uint8 (H, W, 3)), stamped by its sender where it is."""
+class DecodedPicture:
+    """A decoded picture as a reader gives it.
+
+    Attributes:
+        pts_s: the sender's timestamp in seconds; None where it has none.
+        picture: PyAV's frame, or RGB pixels, uint8 (H, W, 3).
+    """
 
     pts_s: float | None
     picture: Any
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
-    """Decoded sound: PyAV's audio frame; `pts_s` is of its first sample."""
+class DecodedSound:
+    """Decoded sound as a reader gives it.
+
+    Attributes:
+        pts_s: the sender's timestamp of the first sample in seconds; None where it has none.
+        sound: PyAV's audio frame, in any format, layout and rate.
+    """
 
     pts_s: float | None
     sound: Any
@@ -30,8 +44,8 @@ class SourceGoneError(Exception):
     """A connection failed or ended.
 
     Args:
-        reason: why, in words that hold no address and no password.
-        retry_cap_s: how long to wait at most before the next try.
+        reason: why, in a sentence without address and password.
+        retry_cap_s: how long to wait at most before the next try, in seconds.
     """
 
     def __init__(self, reason: str, retry_cap_s: float) -> None:
@@ -40,24 +54,29 @@ class SourceGoneError(Exception):
 
 
 class Reader(Protocol):
-    """One connection to a source, from its opening to its end."""
+    """One connection to a source, from its opening to its end.
 
-    #: Why a stream is not in it, by modality; empty where both are.
+    Attributes:
+        absent: why a stream is not in the source, by modality; empty where both are.
+        damaged_packets: packets that could not be decoded.
+        waited_s: seconds spent waiting for data; the rest of the time went into decoding.
+        lag_s: how much later than the quickest packets the newest one was read; 0 where that is not known.
+    """
+
     absent: dict[Modality, str]
     damaged_packets: int
-    #: Seconds spent in waiting for data; what is left of the time went into decoding.
     waited_s: float
-    #: How much later than the quickest ones packets are taken in; 0 where that is not known.
     lag_s: float
 
-    def items(self) -> Iterator[Picture | Sound]:
-        """What comes, as it comes; ends where a file ends.
+    def items(self) -> Iterator[DecodedPicture | DecodedSound]:
+        """Decoded pictures and sound, as they come; the iterator ends where a file ends.
 
         Raises:
             SourceGoneError: the connection was lost, or nothing comes any more.
         """
 
-    def relieve(self, level: Level) -> None:
-        """Decode as much as a level of `taemi_edge.live.capture.decoding_relief` allows."""
+    def set_decode_level(self, level: DecodeLevel) -> None:
+        """Decode as much of the picture as a level of `taemi_edge.live.capture.decode_level` says."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the connection."""

@@ -1,4 +1,4 @@
-"""How live runs behave: what users may set, each with its default, validated once."""
+"""The settings that say when a live stream counts as lost, and when its source is connected again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WatchSettings(Frozen, frozen=True):
             counts as good data.
         open_timeout_s, read_timeout_s: for a connection to be made, and to give anything at all.
         retry_first_s, retry_most_s: the first wait before the next try and the longest, where a try costs little.
-        retry_dear_s: the longest wait where trying again is dear: a wrong password, a stream that cannot be decoded.
+        retry_dear_s: the longest wait where a try costs much: a wrong password, a stream that cannot be decoded.
         rebuild_after_s: how long one of several streams may be lost before the whole connection is made anew; it
             doubles each time that this does not help.
         stuck_after_s: how long a driver may not answer before its thread is given up.

@@ -1,1 +1,1 @@
-"""Where a live run's predictions and events go: files, streams, brokers, metrics, the service manager."""
+"""Where the predictions and events of a live run go: files, streams, brokers, metrics, the service manager."""

@@ -1,8 +1,10 @@
-"""Predictions and presence to an MQTT broker (extra `mqtt`), which may come and go.
+"""Publishes predictions and presence events to an MQTT broker (extra `mqtt`).
 
-TOPIC/status                          "online", or "offline" by the broker's own last will; kept
-TOPIC/SOURCE/prediction               a prediction's JSON, each hop
-TOPIC/SOURCE/presence/MODALITY        an event's JSON when it changes; kept, so that who subscribes later knows
+TOPIC/status                          "online", or "offline" by the last will that the broker holds; retained
+TOPIC/SOURCE/prediction               the JSON of a prediction, each hop
+TOPIC/SOURCE/presence/MODALITY        the JSON of an event when the presence changes; retained for later subscribers
+
+The broker may go away and come back: the library connects again, and what comes meanwhile is queued up to a limit.
 """
 
 from __future__ import annotations
@@ -15,20 +17,23 @@ from typing import Any
 from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.live.config import MqttConfig, host_and_port
 from taemi_edge.live.events import PresenceEvent
-from taemi_edge.live.loop import Moment
-from taemi_edge.live.outputs.base import QuietOutput
+from taemi_edge.live.outputs.context import OutputContext
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
 
 log = logging.getLogger("taemi_edge.live")
 
 _MOST_WAITING = 100
 
 
-class MqttOutput(QuietOutput):
-    """Publishes; connects, and connects anew, in a thread of the library's own.
+class MqttOutput(BaseOutput):
+    """Publishes to one broker. The MQTT library connects, and connects again, in a thread of its own.
+
+    Args:
+        config: the broker's address, the topic, and how to log in.
 
     Raises:
         MissingExtraError: paho-mqtt is not installed.
-        UsageError: the password's file cannot be read.
+        UsageError: the file of the password cannot be read.
     """
 
     def __init__(self, config: MqttConfig) -> None:
@@ -47,16 +52,16 @@ class MqttOutput(QuietOutput):
         self._client.reconnect_delay_set(1, 60)
         self._client.will_set(f"{self._topic}/status", "offline", retain=True)
         self._client.on_connect, self._client.on_disconnect = self._connected, self._disconnected
-        self._client.on_connect_fail = lambda *_: self._tell("cannot be reached")
-        self._said: str | None = None
+        self._client.on_connect_fail = lambda *_: self._log_change("cannot be reached")
+        self._logged: str | None = None
         self._presence: dict[str, str] = {}
         host, port = host_and_port(config.broker, names=True)
         self._client.connect_async(host, port, keepalive=30)
         self._client.loop_start()
 
-    def on_moment(self, moment: Moment) -> None:
+    def on_hop(self, result: HopResult) -> None:
         self._client.publish(
-            f"{self._topic}/{_level(moment.prediction.source)}/prediction", moment.prediction.to_json()
+            f"{self._topic}/{_level(result.prediction.source)}/prediction", result.prediction.to_json()
         )
 
     def on_event(self, event: PresenceEvent) -> None:
@@ -72,25 +77,32 @@ class MqttOutput(QuietOutput):
 
     def _connected(self, client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if code.is_failure:
-            self._tell(f"refuses: {code}")
+            self._log_change(f"refuses: {code}")
         else:
-            self._tell("is connected")
+            self._log_change("is connected")
             client.publish(f"{self._topic}/status", "online", retain=True)
             for topic, event in list(self._presence.items()):  # a broker that was started anew may have kept nothing
                 client.publish(topic, event, retain=True)
 
     def _disconnected(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if code.is_failure:
-            self._tell("is gone")
+            self._log_change("is gone")
 
-    def _tell(self, what: str) -> None:
-        if what != self._said:
+    def _log_change(self, what: str) -> None:
+        """Log what became of the broker, once until it changes."""
+        if what != self._logged:
             log.warning("the MQTT broker %s", what)
-            self._said = what
+            self._logged = what
+
+
+def open_mqtt(context: OutputContext) -> None:
+    """Publish to the broker of the configuration's `mqtt` table, where there is one."""
+    if context.config.mqtt is not None:
+        context.add(MqttOutput(context.config.mqtt))
 
 
 def _level(name: str) -> str:
-    """A source's name as one level of a topic."""
+    """The name of a source as one level of a topic: the signs that MQTT reserves become `_`."""
     return "".join("_" if sign in "/+#" else sign for sign in name)
 
 

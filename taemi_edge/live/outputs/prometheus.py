@@ -1,4 +1,7 @@
-"""A running loop in, Prometheus metrics out (extra `serve`): latencies as they come, the rest when it is asked for."""
+"""Metrics of a live run for Prometheus (extra `serve`).
+
+Latencies are recorded with each hop. Counts that are kept elsewhere are read when /metrics is requested.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,19 @@ from prometheus_client.registry import Collector
 
 from taemi_edge import __version__
 from taemi_edge.live.health import LiveState
-from taemi_edge.live.loop import Moment
-from taemi_edge.live.outputs.base import QuietOutput
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES = ("live", "stale", "missing", "recovering")
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-class Metrics(QuietOutput):
-    """An output that counts, and a text that Prometheus reads."""
+class Metrics(BaseOutput):
+    """An output that records latencies, ages and intensities, and gives all metrics as text.
+
+    Args:
+        state: the running loop and the counters of its outputs.
+    """
 
     def __init__(self, state: LiveState) -> None:
         self._registry = CollectorRegistry()
@@ -52,11 +58,17 @@ class Metrics(QuietOutput):
         self._registry.register(_OnRequest(state))
 
     def add_gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """Something that is read when it is asked for."""
+        """Add a gauge whose value is read at each request.
+
+        Args:
+            name: the name of the metric.
+            what: its help text.
+            value: returns its value; called from the thread that serves /metrics.
+        """
         Gauge(name, what, registry=self._registry).set_function(value)
 
-    def on_moment(self, moment: Moment) -> None:
-        prediction = moment.prediction
+    def on_hop(self, result: HopResult) -> None:
+        prediction = result.prediction
         for part, latency_ms in prediction.latency_ms.items():
             if latency_ms > 0:
                 self._parts.labels(prediction.source, part).observe(latency_ms / 1e3)
@@ -64,18 +76,18 @@ class Metrics(QuietOutput):
             self._age.labels(prediction.source, modality).set(float("nan") if age_ms is None else age_ms / 1e3)
         for emotion, value in prediction.intensities.items():
             self._intensity.labels(prediction.source, emotion).set(value)
-        if memory := self._state.loop.fleet.executor.device_memory():  # asked here: CUDA wants the loop's own thread
+        if memory := self._state.loop.fleet.executor.device_memory():  # CUDA calls belong in this thread
             self._memory.labels("free").set(memory[0])
             self._memory.labels("total").set(memory[1])
         self._delay.observe(max(0.0, self._state.loop.counts.last_delay_s))
 
     def text(self) -> bytes:
-        """What /metrics answers."""
+        """The body of /metrics, in the text format 0.0.4 of Prometheus."""
         return generate_latest(self._registry)
 
 
 class _OnRequest(Collector):
-    """Counts that are kept elsewhere, read when they are asked for."""
+    """Reads counts that are kept elsewhere at each request."""
 
     def __init__(self, state: LiveState) -> None:
         self._state = state
@@ -113,7 +125,7 @@ class _OnRequest(Collector):
             "taemi_edge_dropped", "Frames and pieces of sound that nobody fetched in time.", labels=["source", "kind"]
         )
         for source in self._state.loop.sources:
-            for modality, (state, _) in self._state.loop.lamps.of(source.name).items():
+            for modality, (state, _) in self._state.loop.states.of(source.name).items():
                 for name in _STATES:
                     states.add_metric([source.name, modality, name], float(name == state))
             drops.add_metric([source.name, "frames"], source.mailbox.dropped_frames)

@@ -1,4 +1,7 @@
-"""The annotated picture and its sound to a media server, by RTMP or RTSP; a server that goes away is waited for."""
+"""Sends the annotated picture and its sound to a media server, by RTMP, RTSP, SRT or UDP.
+
+Where the server goes away, what comes meanwhile is left out, and the output connects again as soon as it can.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import av
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.backoff import Backoff
-from taemi_edge.live.loop import Moment
-from taemi_edge.live.outputs.base import QuietOutput
+from taemi_edge.live.outputs.context import OutputContext
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.runtime.annotate import AnnotatedStream
 
 log = logging.getLogger("taemi_edge.live")
@@ -22,11 +25,15 @@ _FORMATS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtsps": "rtsp", "srt
 _OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S = 5.0, 5.0
 
 
-class Push(QuietOutput):
-    """Sends what is drawn to an address; to be run in a thread of its own, since a network may block.
+class PushOutput(BaseOutput):
+    """Sends the annotated stream to one address. The network may block: run it in a `ThreadedOutput`.
+
+    Args:
+        target: the address, such as rtmp://host/app/key; it may hold a password, which is never logged.
+        sample_rate_hz: the rate of the sound.
 
     Raises:
-        UsageError: an address that nothing can be pushed to.
+        UsageError: nothing can be pushed to an address of this kind.
     """
 
     def __init__(self, target: str, sample_rate_hz: int) -> None:
@@ -39,17 +46,18 @@ class Push(QuietOutput):
         self._next_try_s = 0.0
         self._container: Any = None
         self._stream: AnnotatedStream | None = None
+        #: How often it has connected.
         self.connections = 0
 
-    def on_moment(self, moment: Moment) -> None:
+    def on_hop(self, result: HopResult) -> None:
         stream = self._stream
-        if stream is None and moment.hop.frames:
+        if stream is None and result.hop.frames:
             stream = self._connect()
         if stream is None:
             return
         try:
-            stream.say(moment.hop.words)
-            stream.add(self._container, moment.hop.frames, moment.hop.samples, moment.prediction, moment.face)
+            stream.say(result.hop.words)
+            stream.add(self._container, result.hop.frames, result.hop.samples, result.prediction, result.face)
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
         else:
@@ -92,3 +100,11 @@ class Push(QuietOutput):
                 container.close()
             except (av.FFmpegError, OSError):
                 return  # it is gone already
+
+
+def open_push(context: OutputContext) -> None:
+    """Push the annotated stream where `push` names an address."""
+    if context.config.push:
+        push = PushOutput(context.config.push, context.sample_rate_hz)
+        context.add_in_thread(push, "push")
+        context.count("push connections", lambda: push.connections)

@@ -1,10 +1,11 @@
-"""Moments in, clips of what the runtime saw around each loss out, in the layout of a corpus and within a size.
+"""Records what the runtime saw around each lost stream, as clips in the layout of a corpus.
 
 FOLDER/raw/NNNNN.mkv            the frames and the sound that were used, from before the loss to after it
 FOLDER/transcripts/NNNNN.vtt    the words, where there were any
 FOLDER/losses.jsonl             which source, when, which stream and why; `session` tells runs apart
 
-Clips have no labels: `taemi-edge calibrate` takes them all the same, and judges against FP32 alone.
+The oldest clips are removed so that the folder keeps within its size. Clips have no labels: `taemi-edge calibrate`
+takes them all the same and compares with FP32 alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ import numpy as np
 
 from taemi_edge.live.config import RecordConfig
 from taemi_edge.live.events import PresenceEvent
-from taemi_edge.live.loop import Moment
-from taemi_edge.live.outputs.base import QuietOutput, Recent
+from taemi_edge.live.outputs.context import OutputContext
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.media.hops import Frame, Hop
 from taemi_edge.media.transcripts import Word
 
 log = logging.getLogger("taemi_edge.live")
@@ -33,7 +36,7 @@ _MOST_CLIP_S = 120.0
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of losses.jsonl."""
+    """A line of losses.jsonl: one clip and the presence events that it was recorded for."""
 
     clip: str
     session: str
@@ -43,15 +46,46 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[PresenceEvent, ...]
 
 
-class Recorder(QuietOutput):
-    """Keeps the last seconds of each source, and writes them when a stream was lost and some time has passed."""
+class RecentHops:
+    """The hops of the last seconds of one source.
+
+    Args:
+        seconds: how far back, from the end of the newest hop.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._results: deque[HopResult] = deque()
+
+    def add(self, result: HopResult) -> None:
+        """Keep a hop and forget those that are too old."""
+        self._results.append(result)
+        while self._results[0].hop.end_s <= result.hop.end_s - self._seconds:
+            self._results.popleft()
+
+    def all(self) -> list[HopResult]:
+        """The hops that are kept, the oldest first."""
+        return list(self._results)
+
+
+class Recorder(BaseOutput):
+    """Keeps the last seconds of each source in memory, and writes a clip once `after_s` have passed since a loss.
+
+    Writing takes long: run it in a `ThreadedOutput`.
+
+    Args:
+        config: the folder, its size, and how much to keep before and after a loss.
+        sample_rate_hz: the rate of the sound.
+    """
 
     def __init__(self, config: RecordConfig, sample_rate_hz: int) -> None:
         self._config, self._rate_hz = config, sample_rate_hz
         self._folder = Path(config.folder)
         self._session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._recent: dict[str, Recent] = {}
-        self._open: dict[str, tuple[list[PresenceEvent], list[Moment]]] = {}
+        self._recent: dict[str, RecentHops] = {}
+        #: By source, a clip that is not finished: its losses and its hops so far.
+        self._open: dict[str, tuple[list[PresenceEvent], list[HopResult]]] = {}
+        #: Clips that were written, and old ones that were removed to keep within the size.
         self.written = self.removed = 0
 
     def on_event(self, event: PresenceEvent) -> None:
@@ -62,15 +96,15 @@ class Recorder(QuietOutput):
         elif event.source in self._recent:
             self._open[event.source] = ([event], self._recent[event.source].all())
 
-    def on_moment(self, moment: Moment) -> None:
-        source = moment.prediction.source
-        self._recent.setdefault(source, Recent(self._config.before_s)).add(moment)
+    def on_hop(self, result: HopResult) -> None:
+        source = result.prediction.source
+        self._recent.setdefault(source, RecentHops(self._config.before_s)).add(result)
         if source not in self._open:
             return
-        events, moments = self._open[source]
-        moments.append(moment)
-        quiet_s = moment.hop.end_s - events[-1].time_s
-        if quiet_s >= self._config.after_s or moment.hop.end_s - moments[0].hop.end_s > _MOST_CLIP_S:
+        events, results = self._open[source]
+        results.append(result)
+        quiet_s = result.hop.end_s - events[-1].time_s
+        if quiet_s >= self._config.after_s or result.hop.end_s - results[0].hop.end_s > _MOST_CLIP_S:
             self._finish(source)
 
     def close(self) -> None:
@@ -78,37 +112,29 @@ class Recorder(QuietOutput):
             self._finish(source)
 
     def _finish(self, source: str) -> None:
-        events, moments = self._open.pop(source)
-        if not any(moment.hop.frames or moment.hop.samples for moment in moments):
+        events, results = self._open.pop(source)
+        if not any(result.hop.frames or result.hop.samples for result in results):
             return
         try:
-            self._write(source, events, moments)
+            self._write(source, events, [result.hop for result in results])
             self._make_room()
         except (OSError, av.FFmpegError) as error:
             full = getattr(error, "errno", None) == errno.ENOSPC
             log.error("a clip around a loss of %s is not kept: %s", source, "no space left" if full else error)
 
-    def _write(self, source: str, events: list[PresenceEvent], moments: list[Moment]) -> None:
-        raw, spoken = self._folder / "raw", self._folder / "transcripts"
-        raw.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(file.stem) for file in raw.glob("*.mkv") if file.stem.isdecimal()), default=0)
-        clip = f"{number:05d}"
-        draft = raw / f".draft-{clip}.mkv"
-        start_s = self._start_s(moments)
-        try:
-            _write_clip(draft, moments, start_s, self._rate_hz)
-            draft.rename(raw / f"{clip}.mkv")
-        finally:
-            draft.unlink(missing_ok=True)
-        if words := [word for moment in moments for word in moment.hop.words if word.end_s > start_s]:
-            spoken.mkdir(exist_ok=True)
-            (spoken / f"{clip}.vtt").write_text(_vtt(words, start_s), encoding="utf-8")
+    def _write(self, source: str, events: list[PresenceEvent], hops: list[Hop]) -> None:
+        start_s = _start_s(hops)
+        clip = self._write_media(hops, start_s)
+        if words := [word for hop in hops for word in hop.words if word.end_s > start_s]:
+            transcripts = self._folder / "transcripts"
+            transcripts.mkdir(exist_ok=True)
+            (transcripts / f"{clip}.vtt").write_text(_vtt(words, start_s), encoding="utf-8")
         loss = Loss(
             clip=clip,
             session=self._session,
             source=source,
             start_s=round(start_s, 3),
-            end_s=moments[-1].hop.end_s,
+            end_s=hops[-1].end_s,
             losses=tuple(events),
         )
         with (self._folder / "losses.jsonl").open("ab") as lines:
@@ -116,9 +142,19 @@ class Recorder(QuietOutput):
         self.written += 1
         log.info("%s: kept %.1f s around the loss of %s as %s", source, loss.end_s - start_s, events[0].modality, clip)
 
-    def _start_s(self, moments: list[Moment]) -> float:
-        times_s = [f.time_s for m in moments for f in m.hop.frames] + [s.time_s for m in moments for s in m.hop.samples]
-        return min(times_s)
+    def _write_media(self, hops: list[Hop], start_s: float) -> str:
+        """Write picture and sound as the next clip of the folder; returns its name."""
+        raw = self._folder / "raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(file.stem) for file in raw.glob("*.mkv") if file.stem.isdecimal()), default=0)
+        clip = f"{number:05d}"
+        draft = raw / f".draft-{clip}.mkv"
+        try:
+            _write_clip(draft, hops, start_s, self._rate_hz)
+            draft.rename(raw / f"{clip}.mkv")
+        finally:
+            draft.unlink(missing_ok=True)
+        return clip
 
     def _make_room(self) -> None:
         """Remove the oldest clips until the folder is within its size."""
@@ -132,28 +168,28 @@ class Recorder(QuietOutput):
             self.removed += 1
 
 
-def _write_clip(file: Path, moments: list[Moment], start_s: float, rate_hz: int) -> None:
-    """Frames in high quality where their times say, sound without loss; a pause stays a pause."""
-    frames = [frame for moment in moments for frame in moment.hop.frames]
-    samples = [piece for moment in moments for piece in moment.hop.samples]
+def open_recorder(context: OutputContext) -> None:
+    """Record clips around losses where the configuration has a `record` table."""
+    if context.config.record is not None:
+        recorder = Recorder(context.config.record, context.sample_rate_hz)
+        context.add_in_thread(recorder, "recording")
+        context.count("clips recorded", lambda: recorder.written)
+
+
+def _start_s(hops: list[Hop]) -> float:
+    """The time of the first frame or sample."""
+    return min([frame.time_s for hop in hops for frame in hop.frames] + [s.time_s for hop in hops for s in hop.samples])
+
+
+def _write_clip(file: Path, hops: list[Hop], start_s: float, rate_hz: int) -> None:
+    """Write frames in high quality at their own times, and sound without loss; a pause stays a pause."""
+    frames = [frame for hop in hops for frame in hop.frames]
+    samples = [piece for hop in hops for piece in hop.samples]
     with av.open(str(file), "w", format="matroska") as container:
-        video: Any = None
-        if frames:
-            codec = next(name for name in _CODECS if name in av.codecs_available)
-            video = container.add_stream(codec, rate=25)
-            height, width = frames[0].image.shape[:2]
-            video.width, video.height, video.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
-            video.codec_context.time_base = Fraction(1, 1000)
-            if codec == "libx264":
-                video.options = {"preset": "veryfast", "crf": "17"}
+        video = _add_video(container, frames[0]) if frames else None
         audio: Any = container.add_stream("flac", rate=rate_hz, layout="mono") if samples else None
-        last = -1
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.image), format="rgb24")
-            picture = picture.reformat(video.width, video.height, "yuv420p")
-            last = max(last + 1, round((frame.time_s - start_s) * 1000))
-            picture.pts, picture.time_base = last, Fraction(1, 1000)
-            container.mux(video.encode(picture))
+        if video is not None:
+            _write_frames(container, video, frames, start_s)
         for piece in samples:
             values = (np.clip(piece.values, -1, 1) * 32_767).astype(np.int16)[None]
             sound = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
@@ -162,6 +198,28 @@ def _write_clip(file: Path, moments: list[Moment], start_s: float, rate_hz: int)
             container.mux(audio.encode(sound))
         for stream in filter(None, (video, audio)):
             container.mux(stream.encode(None))
+
+
+def _add_video(container: Any, first: Frame) -> Any:
+    """A video stream of the size of the first frame, cut to even numbers, with times in milliseconds."""
+    codec = next(name for name in _CODECS if name in av.codecs_available)
+    video = container.add_stream(codec, rate=25)
+    height, width = first.image.shape[:2]
+    video.width, video.height, video.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
+    video.codec_context.time_base = Fraction(1, 1000)
+    if codec == "libx264":
+        video.options = {"preset": "veryfast", "crf": "17"}
+    return video
+
+
+def _write_frames(container: Any, video: Any, frames: list[Frame], start_s: float) -> None:
+    last = -1
+    for frame in frames:
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.image), format="rgb24")
+        picture = picture.reformat(video.width, video.height, "yuv420p")
+        last = max(last + 1, round((frame.time_s - start_s) * 1000))  # two frames never share a time
+        picture.pts, picture.time_base = last, Fraction(1, 1000)
+        container.mux(video.encode(picture))
 
 
 def _vtt(words: list[Word], start_s: float) -> str:

@@ -1,18 +1,23 @@
-"""What a service manager wants to hear (sd_notify): ready, alive, stopping; silence where none listens."""
+"""Reports to systemd that the service is ready, alive or stopping; does nothing where it was not started by systemd.
+
+The protocol is sd_notify: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 
-from taemi_edge.live.loop import HopCounts, Moment
-from taemi_edge.live.outputs.base import QuietOutput
+from taemi_edge.live.loop import HopCounts
+from taemi_edge.live.outputs.context import OutputContext
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
 
 
-class ServiceNotifier(QuietOutput):
-    """Tells systemd `READY=1` with the first hop, `WATCHDOG=1` with every later one, and `STOPPING=1`.
+class ServiceNotifier(BaseOutput):
+    """Sends `READY=1` with the first hop, `WATCHDOG=1` with every hop, and `STOPPING=1` at the end.
 
-    https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+    Args:
+        counts: the counts of the loop, for the status line that `systemctl status` shows.
     """
 
     def __init__(self, counts: HopCounts) -> None:
@@ -20,12 +25,12 @@ class ServiceNotifier(QuietOutput):
         self._counts = counts
         self._ready = False
 
-    def on_moment(self, moment: Moment) -> None:
+    def on_hop(self, result: HopResult) -> None:
         if not self._address:
             return
-        live = [m for m, state in moment.prediction.presence.items() if state == "live"]
+        live = [m for m, state in result.prediction.presence.items() if state == "live"]
         lines = [] if self._ready else ["READY=1"]
-        status = f"STATUS={self._counts.made} hops, {moment.prediction.source}: {', '.join(live) or 'nothing'} live"
+        status = f"STATUS={self._counts.made} hops, {result.prediction.source}: {', '.join(live) or 'nothing'} live"
         self._send("\n".join([*lines, "WATCHDOG=1", status]))
         self._ready = True
 
@@ -40,4 +45,9 @@ class ServiceNotifier(QuietOutput):
                 service.setblocking(False)
                 service.sendto(message.encode(), address)
         except OSError:
-            return  # nobody listens any more: nothing that could be done about it here
+            return  # systemd does not listen any more, and nothing can be done about it here
+
+
+def open_service_notifier(context: OutputContext) -> None:
+    """Report to systemd; the notifier does nothing where the variable NOTIFY_SOCKET is not set."""
+    context.add(ServiceNotifier(context.state.loop.counts))

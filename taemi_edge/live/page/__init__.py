@@ -1,1 +1,1 @@
-"""The live page and the server behind it."""
+"""The page that shows a live run in a browser, and the server behind it."""

@@ -1,50 +1,53 @@
-"""How far a reader falls behind in, how much of the picture it decodes out: less in time beats all of it too late.
+"""Decodes less of a picture where a machine is too slow to decode all of it in time.
 
-0  everything
-1  no frames that no other needs
-2  nor those; and what comes in while it is behind all the same is left out, up to the next key frame
+A part of the picture in time is worth more than all of it too late. The levels:
+
+0  everything is decoded
+1  frames that no other frame needs are left out
+2  those too; and what comes while the reader is behind all the same is left out, up to the next key frame
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-Level = Literal[0, 1, 2]
+DecodeLevel = Literal[0, 1, 2]
 
-#: Who waits for data less than the rest of this share of the time cannot keep up.
+#: A reader that decodes for more than this share of the time cannot keep up.
 BUSY = 0.9
-#: Further behind than this is behind.
+#: A reader whose packets lag by more than this is behind.
 BEHIND_S = 0.3
-_MOST: Level = 2
+_MOST: DecodeLevel = 2
 _PATIENCE_S = 30.0
 _MOST_PATIENCE_S = 3600.0
 
 
-class Relief:
-    """Judges one connection, once a second or so.
+class DecodeLevelControl:
+    """Chooses the level of decoding for one address; to be asked about once a second.
 
-    A machine that was busy with something else decodes all again after half a minute of calm, after twice as long each
-    time that this was too much.
+    A machine that was busy with something else decodes all again after half a minute of calm. Each time that this was
+    too much, it waits twice as long before the next attempt.
 
     Example:
-        >>> relief = Relief()
-        >>> [relief.judge(busy=1.0, lag_s=lag_s, now_s=now_s) for now_s, lag_s in enumerate((0.1, 0.5, 0.9, 0.4))]
+        >>> control = DecodeLevelControl()
+        >>> [control.judge(busy=1.0, lag_s=lag_s, now_s=now_s) for now_s, lag_s in enumerate((0.1, 0.5, 0.9, 0.4))]
         [0, 1, 2, 2]
     """
 
     def __init__(self) -> None:
-        self.level: Level = 0
+        self.level: DecodeLevel = 0
         self._lag_s = 0.0
         self._calm_since_s: float | None = None
         self._patience_s = _PATIENCE_S
         self._lowered_s: float | None = None
 
-    def judge(self, busy: float, lag_s: float, now_s: float) -> Level:
+    def judge(self, busy: float, lag_s: float, now_s: float) -> DecodeLevel:
         """The level from now on.
 
         Args:
             busy: the share of the time since the last call in which the reader did not wait for data.
-            lag_s: how much later than the quickest ones packets are taken in.
+            lag_s: how much later than the quickest packets the newest one was read, in seconds.
+            now_s: the time of the session, in seconds.
         """
         catches_up, self._lag_s = lag_s < self._lag_s - 0.1, lag_s
         if busy > BUSY and lag_s > BEHIND_S:

@@ -1,7 +1,7 @@
-"""Pictures and sound in, those that are worth anything out: a frozen or black picture and digital silence are losses.
+"""Finds pictures and sound that arrive and are useless: a frozen or black picture, and digital silence.
 
-A sensor always adds noise: a picture that is bit for bit the last one, or sound that is zero throughout, comes from a
-camera or a microphone that has failed while its stream goes on.
+A sensor always adds noise. A picture that equals the last one bit for bit, or sound that is zero throughout, comes from
+a camera or a microphone that has failed while its stream goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from taemi_edge.media.hops import Frame, Samples
 
 log = logging.getLogger("taemi_edge.live")
 
-#: On 0 to 255: brighter than this nowhere, and a picture is black. Limited-range video's black is 0 after conversion.
+#: From 0 to 255: a picture that is nowhere brighter is black. The black of limited-range video is 0 once converted.
 _BLACK = 20
 #: Two steps of 16-bit sound; a codec's own noise stays below.
 _SILENCE = 2 / 32_768
@@ -25,7 +25,11 @@ _STRIDE = 4
 
 
 class PictureCheck:
-    """Judges the frames of one source in their order."""
+    """Finds frozen, black and unreadable pictures of one source.
+
+    Args:
+        settings: how long a frozen or black picture counts as good.
+    """
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
@@ -34,7 +38,11 @@ class PictureCheck:
         self._black_since_s: float | None = None
 
     def usable(self, frames: Sequence[Frame]) -> tuple[list[Frame], str | None]:
-        """The frames that count, and why the newest does not where it does not."""
+        """The frames that can be used, and what is wrong with the newest one; None where it is good.
+
+        Args:
+            frames: what came since the last call, in the order of time.
+        """
         usable, reason = [], None
         for frame in frames:
             reason = self._problem(frame)
@@ -61,14 +69,22 @@ class PictureCheck:
 
 
 class SoundCheck:
-    """Judges the sound of one source in its order."""
+    """Finds digital silence in the sound of one source.
+
+    Args:
+        settings: how long silence counts as good.
+    """
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
         self._silent_since_s: float | None = None
 
     def usable(self, samples: Sequence[Samples]) -> tuple[list[Samples], str | None]:
-        """The pieces that count, and why the newest does not where it does not."""
+        """The pieces that can be used, and what is wrong with the newest one; None where it is good.
+
+        Args:
+            samples: what came since the last call, in the order of time.
+        """
         usable, reason = [], None
         for piece in samples:
             silent = not len(piece.values) or float(np.abs(piece.values).max()) <= _SILENCE
@@ -84,7 +100,7 @@ class SoundCheck:
 
 
 def _since(since_s: float | None, holds: bool, time_s: float) -> float | None:
-    """Since when something holds."""
+    """Since when something holds, in seconds; None where it does not."""
     if not holds:
         return None
     return time_s if since_s is None else since_s

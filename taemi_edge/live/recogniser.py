@@ -1,7 +1,8 @@
-"""Live sound in, words out as they become certain, by faster-whisper (extra `asr`), without ever delaying a hop.
+"""Recognises speech while it is spoken, with faster-whisper (extra `asr`), and never delays a hop.
 
-A thread of low priority recognises what has come since the last certain word, again and again; a word is certain once
-half a second of sound has followed it, or silence has. What comes too late is late: the presence of text tells.
+A thread of low priority recognises again and again the sound that has come since the last certain word. A word is
+certain once half a second of sound, or silence, has followed it. A word that is recognised too late for its hop counts
+with a later one; the presence of text shows that.
 """
 
 from __future__ import annotations
@@ -26,19 +27,26 @@ log = logging.getLogger("taemi_edge.live")
 STEP_S = 2.0
 #: How much sound must follow a word before it counts as certain.
 CERTAIN_AFTER_S = 0.5
-#: No more than this is ever recognised at once; what is older than that is given up.
+#: No more sound than this is recognised at once; what is older is given up.
 MOST_S = 8.0
 _GAP_S = 0.2
 _LOW_PRIORITY = 10
-#: A language that is less likely than this is looked for again.
+#: A language that is less likely than this is detected again with the next sound.
 _SURE = 0.6
 
 
 class LiveRecogniser:
-    """Give it sound by `hear`; it puts words into an inbox.
+    """Recognises the speech in the sound that `hear` gets, and puts its words into an inbox.
+
+    Args:
+        inbox: where words go; its `loss` is None while recognition works.
+        model: the name or the folder of the model.
+        sample_rate_hz: the rate of the sound; it must be 16 kHz.
 
     Raises:
-        MissingExtraError, InputError: see `taemi_edge.media.recognition.open_recogniser`.
+        MissingExtraError: the extra `asr` is not installed.
+        InputError: the model cannot be opened.
+        ValueError: the sound has another rate.
     """
 
     def __init__(self, inbox: WordInbox, model: str, sample_rate_hz: int) -> None:
@@ -61,7 +69,7 @@ class LiveRecogniser:
             raise self._failure
 
     def hear(self, samples: Sequence[Samples]) -> None:
-        """Sound as it is used, on the session clock; returns at once."""
+        """Add sound, on the clock of the session; returns at once."""
         with self._changed:
             for piece in samples:
                 self._append(piece)
@@ -69,10 +77,11 @@ class LiveRecogniser:
                 self._changed.notify()
 
     def seconds_given_up(self) -> int:
-        """How much sound was left out because recognition did not keep up."""
+        """How many seconds of sound were left out because recognition did not keep up."""
         return round(self._given_up_s)
 
     def stop(self) -> None:
+        """End recognition; a call of the model that is under way is left behind after 10 s."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -98,7 +107,7 @@ class LiveRecogniser:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)  # CTranslate2's threads inherit it
         try:
             recogniser = open_recogniser(self._model_name, threads=1, compute_type="int8")
-        except Exception as error:  # noqa: BLE001  told in the thread that asked
+        except Exception as error:  # noqa: BLE001  raised in the thread that opens
             self._failure = error
             return
         finally:
@@ -124,7 +133,7 @@ class LiveRecogniser:
 
     def _recognise(self, recogniser: Any, sound: Array, start_s: float) -> None:
         length_s = len(sound) / SAMPLE_RATE_HZ
-        if self._language is None:  # finding it out costs as much again as recognising: once is enough
+        if self._language is None:  # detecting it costs as much again as recognising: once is enough
             self._language = _language_of(recogniser, sound)
         words = timed_words(recogniser, sound, beam_size=1, temperature=0.0, vad_filter=True, language=self._language)
         tail = sound[-round(CERTAIN_AFTER_S * SAMPLE_RATE_HZ) :]
@@ -138,6 +147,6 @@ class LiveRecogniser:
 
 
 def _language_of(recogniser: Any, sound: Array) -> str | None:
-    """The language that is spoken, None as long as that is not sure."""
+    """The language that is spoken; None while it is not certain enough."""
     language, probability, _ = recogniser.detect_language(sound)
     return str(language) if probability >= _SURE else None

@@ -1,0 +1,254 @@
+"""The thread of a capture: connects, reads, places what comes on the session's clock, and connects again.
+
+Data often comes in a burst when a connection begins, because FFmpeg reads ahead to find out what a stream holds. The
+worker holds such a burst back until the stream has become live, and then places all of it in the past.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.live.capture.addresses import Address
+from taemi_edge.live.capture.backoff import Backoff
+from taemi_edge.live.capture.clock import Backlog, SessionClock, StreamClock
+from taemi_edge.live.capture.connection import CaptureSpec, ConnectionStatus, LinkState
+from taemi_edge.live.capture.decode_level import BUSY, DecodeLevelControl
+from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, Reader, SourceGoneError
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.hops import AudioPlacer, Frame, is_finite
+
+log = logging.getLogger("taemi_edge.live")
+
+#: What is logged for each level of decoding.
+_LEVEL_MESSAGES = (
+    "%s: all of its picture is decoded again",
+    (
+        "%s: this machine cannot decode all of its picture in time: frames that no other needs are left out; ask the "
+        "camera for a smaller picture or fewer frames"
+    ),
+    "%s: that is not enough: whatever comes too late is left out up to the next key frame",
+)
+#: No more pictures and pieces of sound than this are held back when a connection begins.
+_MAX_HELD = 500
+#: A connection that lasted this long was a good one: the next pause is a short one again.
+_GOOD_AFTER_S = 1.0
+_JUDGE_EVERY_S = 1.0
+_READER_FAILED_CAP_S = 5.0
+
+
+class CaptureWorker:
+    """Reads one address in a thread of its own, until `stopping` or `abandoned` is set or a file ends.
+
+    Its attributes are its own, so that a worker that was abandoned while it hung in a driver does no harm.
+
+    Args:
+        spec: what to connect to, and what to take from it.
+        mailbox: where frames and sound are put.
+        clock: the clock of the session.
+        settings: timeouts, and the pauses between tries.
+        opener: opens a connection.
+        status: the link and the counts of the capture.
+        stopping: set when the run ends.
+
+    Attributes:
+        thread: to be started by the capture.
+        abandoned: set by the capture when another worker has taken over.
+        rebuild: set by the capture to why the connection is to be made again.
+        beat_s: when the worker last showed that it does not hang, in seconds of the session.
+        connected_s: when the connection was made.
+        arrived_s: when something of each stream last came.
+        absent: why a stream is not in the source, by modality.
+    """
+
+    def __init__(
+        self,
+        spec: CaptureSpec,
+        mailbox: Mailbox,
+        clock: SessionClock,
+        settings: WatchSettings,
+        opener: Callable[[Address, WatchSettings], Reader],
+        status: ConnectionStatus,
+        stopping: threading.Event,
+    ) -> None:
+        self._spec, self._mailbox, self._clock, self._settings = spec, mailbox, clock, settings
+        self._opener, self._status, self._stopping = opener, status, stopping
+        self.abandoned = threading.Event()
+        self.beat_s = self.connected_s = clock.now_s()
+        self.arrived_s: dict[Modality, float] = {}
+        self.absent: dict[Modality, str] = {}
+        self.rebuild: str | None = None
+        self._placer = AudioPlacer(mailbox.sample_rate_hz)
+        self._clocks: dict[Modality, StreamClock] = {}
+        #: Streams that were silent and of which one late item has come.
+        self._woken: set[Modality] = set()
+        self._level_control = DecodeLevelControl()
+        self._judged_s, self._waited_s = 0.0, 0.0
+        self.thread = threading.Thread(target=self._run, name=f"capture-{spec.name}", daemon=True)
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or self.abandoned.is_set()
+
+    def _run(self) -> None:
+        backoff = Backoff(self._settings.retry_first_s)
+        while not self._is_over():
+            self.beat_s = self._clock.now_s()
+            try:
+                self._connect(backoff)
+            except SourceGoneError as error:
+                if self._is_over():
+                    return
+                self._status.failures += 1
+                self._set_link("waiting", error.reason)
+                is_live = self._spec.address.is_live  # a file that cannot be read will not change so soon
+                self._sleep(backoff.next_s(error.retry_cap_s if is_live else self._settings.retry_dear_s))
+            else:
+                if not self._spec.repeat:
+                    self._set_link("ended", "the file is at its end")
+                    return
+                self._sleep(0.01)  # an empty file must not be opened as fast as that can be done
+
+    def _connect(self, backoff: Backoff) -> None:
+        """One connection, from its opening to its end; whatever else fails is a lost connection, too."""
+        try:
+            reader = self._opener(self._spec.address, self._settings)
+            try:
+                if not self._is_over():
+                    self._begin(reader)
+                    self._read(reader, backoff)
+            finally:
+                self._end(reader)
+        except SourceGoneError:
+            raise
+        except Exception as error:  # a reader's mistake must not end a run of weeks
+            log.exception("%s: its reader failed", self._spec.name)
+            raise SourceGoneError(f"its reader failed ({type(error).__name__})", _READER_FAILED_CAP_S) from error
+
+    def _begin(self, reader: Reader) -> None:
+        modalities = self._spec.modalities
+        self.absent = {m: reason for m, reason in reader.absent.items() if m in modalities}
+        self.connected_s = self.beat_s = now_s = self._clock.now_s()
+        self.arrived_s = dict.fromkeys(modalities, now_s)
+        self._clocks = {m: StreamClock() for m in modalities}
+        self._woken.clear()
+        self.rebuild = None
+        self._judged_s, self._waited_s = now_s, reader.waited_s
+        reader.set_decode_level(self._level_control.level)
+        self._status.connections += 1
+        self._set_link("connected", None)
+
+    def _read(self, reader: Reader, backoff: Backoff) -> None:
+        """Deliver all that comes, until the source or the run ends."""
+        is_live = self._spec.address.is_live
+        backlog, held = Backlog(), list[DecodedPicture | DecodedSound]()
+        for item in reader.items():
+            self.beat_s = self._clock.now_s()
+            if self._is_over():
+                return
+            if self.rebuild is not None:
+                raise SourceGoneError(self.rebuild, self._settings.retry_most_s)
+            if not is_live and not self._pace(item):
+                return
+            held.append(item)
+            if is_live and len(held) < _MAX_HELD and self._is_backlog(backlog, item):
+                continue
+            self._deliver(held)
+            held.clear()
+            if self._clock.now_s() - self.connected_s > _GOOD_AFTER_S:
+                backoff.reset()
+            self._judge_speed(reader)
+
+    def _end(self, reader: Reader) -> None:
+        self._status.damaged_packets += reader.damaged_packets
+        reader.close()
+        for samples in self._placer.finish() if not self.abandoned.is_set() else ():
+            self._mailbox.put_sound(samples)
+
+    def _is_backlog(self, backlog: Backlog, item: DecodedPicture | DecodedSound) -> bool:
+        modality, end_pts_s = _modality_and_end(item)
+        return backlog.holds(modality, end_pts_s, self._clock.now_s())
+
+    def _deliver(self, items: Sequence[DecodedPicture | DecodedSound]) -> None:
+        """Put items where they belong; those of a burst lie one after the other in the past."""
+        now_s = self._clock.now_s()
+        for item in items if len(items) > 1 else ():
+            modality, end_pts_s = _modality_and_end(item)
+            if modality in self._clocks and end_pts_s is not None:
+                self._clocks[modality].expect(end_pts_s, now_s)
+        for item in items:
+            self._deliver_one(item, now_s)
+
+    def _deliver_one(self, item: DecodedPicture | DecodedSound, now_s: float) -> None:
+        modality, end_pts_s = _modality_and_end(item)
+        if modality not in self._spec.modalities:
+            return
+        end_s = self._clocks[modality].place(end_pts_s, now_s)
+        self._note_arrival(modality, now_s, now_s - end_s)
+        if isinstance(item, DecodedPicture):
+            self._mailbox.put_frame(Frame(end_s, item.picture))
+            return
+        if not is_finite(item.sound):
+            self._mailbox.put_fault("NaN in the sound")
+            return
+        start_s = end_s - item.sound.samples / item.sound.sample_rate
+        for samples in self._placer.place(item.sound, start_s):
+            self._mailbox.put_sound(samples)
+
+    def _note_arrival(self, modality: Modality, now_s: float, late_s: float) -> None:
+        """A stream that was silent is back with its second item, if the first is as late as the silence was long.
+
+        When FFmpeg gives up a connection it first hands over the picture that its parser still held.
+        """
+        most_s = self._settings.lost_after_s
+        was_silent = now_s - self.arrived_s[modality] > most_s
+        if was_silent and late_s > 0.8 * most_s and modality not in self._woken:
+            self._woken.add(modality)
+            return
+        self._woken.discard(modality)
+        self.arrived_s[modality] = now_s
+
+    def _pace(self, item: DecodedPicture | DecodedSound) -> bool:
+        """Wait until an item of a file is due; False where the run ends meanwhile."""
+        self._wait_until(self.connected_s + (item.pts_s or 0.0), most_s=0.2)
+        return not self._is_over()
+
+    def _judge_speed(self, reader: Reader) -> None:
+        """Decode less where this machine cannot keep up; connect again where the stream itself is late."""
+        now_s = self._clock.now_s()
+        passed_s = now_s - self._judged_s
+        if passed_s < _JUDGE_EVERY_S or not self._spec.address.is_live:
+            return
+        lag_s = max((clock.lag_s for clock in self._clocks.values()), default=0.0)
+        busy = 1 - (reader.waited_s - self._waited_s) / passed_s
+        self._judged_s, self._waited_s = now_s, reader.waited_s
+        before = self._level_control.level
+        level = self._level_control.judge(busy, reader.lag_s, now_s)
+        if level != before:
+            reader.set_decode_level(level)
+            log.warning(_LEVEL_MESSAGES[level], self._spec.name)
+        elif lag_s > self._settings.lag_most_s * (1 if busy <= BUSY else 2):  # a busy machine may catch up
+            raise SourceGoneError(f"{lag_s:.1f} s behind: connecting anew", self._settings.retry_most_s)
+
+    def _sleep(self, wait_s: float) -> None:
+        """Wait, unless the run ends."""
+        self._wait_until(self._clock.now_s() + wait_s, most_s=1.0)
+
+    def _wait_until(self, due_s: float, most_s: float) -> None:
+        """Wait until a time of the session or the end of the run, with a sign of life every `most_s` seconds."""
+        while not self._is_over() and (left_s := due_s - self._clock.now_s()) > 0:
+            self.beat_s = self._clock.now_s()
+            self._stopping.wait(min(left_s, most_s))
+
+    def _set_link(self, state: LinkState, reason: str | None) -> None:
+        if not self.abandoned.is_set():
+            self._status.set_link(state, reason)
+
+
+def _modality_and_end(item: DecodedPicture | DecodedSound) -> tuple[Modality, float | None]:
+    """Which stream an item belongs to, and the timestamp of its end: it cannot have been sent sooner than that."""
+    if isinstance(item, DecodedPicture):
+        return "vision", item.pts_s
+    return "audio", None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate

@@ -1,0 +1,93 @@
+"""What the page is sent: a message for each hop and event, and the last two minutes when it is opened."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import msgspec
+
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.health import LiveState
+from taemi_edge.live.outputs.output import HopResult
+
+#: How far back the curves of the page reach when it is opened.
+HISTORY_S = 120.0
+_MOST_EVENTS = 50
+_MOST_WORDS = 60
+
+
+class PageHistory:
+    """Keeps what a page needs when it is opened, and writes the messages that pages are sent, all as JSON.
+
+    Filled by the loop and read by the thread of the server.
+
+    Args:
+        state: the running loop, whose links and counts the messages hold.
+    """
+
+    def __init__(self, state: LiveState) -> None:
+        self._state = state
+        kept = max(2, round(HISTORY_S / state.loop.hop_s))
+        self._rows: dict[str, deque[str]] = {source.name: deque(maxlen=kept) for source in state.loop.sources}
+        self._events: deque[PresenceEvent] = deque(maxlen=_MOST_EVENTS)
+        self._lock = threading.Lock()
+
+    def add_hop(self, result: HopResult) -> str:
+        """Keep the result of a hop; returns the message for the pages that are open."""
+        name, counts = result.prediction.source, self._state.loop.counts
+        message = {
+            "type": "hop",
+            "prediction": result.prediction,
+            "face": _relative_face(result),
+            "words": " ".join(result.words[-_MOST_WORDS:]),
+            "links": self._state.links(name),
+            "hops": {"late": counts.late, "missed": counts.missed},
+        }
+        encoded = msgspec.json.encode(message).decode()
+        with self._lock:
+            self._rows[name].append(_row(result))
+        return encoded
+
+    def add_event(self, event: PresenceEvent) -> str:
+        """Keep a change of presence; returns the message for the pages that are open."""
+        with self._lock:
+            self._events.append(event)
+        return event.to_json()
+
+    def greeting(self) -> str:
+        """The first message to a page: the sources, how they stand, and what happened in the last minutes."""
+        with self._lock:
+            history = {name: f"[{','.join(rows)}]" for name, rows in self._rows.items()}
+            events = list(self._events)
+        message = {
+            "type": "hello",
+            "emotions": EMOTIONS,
+            "modalities": MODALITIES,
+            "hop_s": self._state.loop.hop_s,
+            "now_s": self._state.loop.clock.now_s(),
+            "sources": [
+                {"name": name, "lamps": self._state.stream_states(name), "links": self._state.links(name)}
+                for name in self._rows
+            ],
+            "events": events,
+            "history": {name: msgspec.Raw(rows.encode()) for name, rows in history.items()},
+        }
+        return msgspec.json.encode(message).decode()
+
+
+def _relative_face(result: HopResult) -> list[float] | None:
+    """The face's box as shares of the picture's width and height."""
+    if result.face is None or not result.hop.frames:
+        return None
+    height, width = result.hop.frames[-1].image.shape[:2]
+    x1, y1, x2, y2 = result.face.box_xyxy
+    return [round(x1 / width, 4), round(y1 / height, 4), round(x2 / width, 4), round(y2 / height, 4)]
+
+
+def _row(result: HopResult) -> str:
+    """A hop as the page's curves keep it: time, six intensities, a letter for each stream's state."""
+    prediction = result.prediction
+    states = "".join(prediction.presence[m][0] for m in MODALITIES)
+    return msgspec.json.encode([prediction.time_s, list(prediction.intensities.values()), states]).decode()

@@ -1,0 +1,46 @@
+"""The paths that the server answers: the files of the page, /healthz, /metrics and the WebSocket /ws."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from taemi_edge.live.health import LiveState
+from taemi_edge.live.outputs.prometheus import CONTENT_TYPE, Metrics
+from taemi_edge.live.page.access import SECURITY_HEADERS
+from taemi_edge.live.page.watchers import Watchers
+
+_ASSETS = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/uplot.js": ("uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+    "/uplot.css": ("uPlot.min.css", "text/css; charset=utf-8"),
+}
+
+
+def make_app(state: LiveState, metrics: Metrics, watchers: Watchers) -> Starlette:
+    """The application behind the access gate, which says in `request.state.trusted` whether a client may see all."""
+
+    async def healthz(request: Request) -> Response:
+        health = state.health()
+        if not request.state.trusted:
+            health = {"status": health["status"]}
+        return JSONResponse(health, 503 if health["status"] in ("stuck", "starting") else 200)
+
+    async def metrics_text(_request: Request) -> Response:
+        return PlainTextResponse(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    routes = [Route(path, _asset) for path in _ASSETS]
+    routes += [Route("/healthz", healthz), Route("/metrics", metrics_text)]
+    return Starlette(routes=[*routes, WebSocketRoute("/ws", watchers.watch)])
+
+
+async def _asset(request: Request) -> Response:
+    name, content_type = _ASSETS[request.url.path]
+    content = (files("taemi_edge") / "live" / "page" / name).read_bytes()
+    return Response(content, media_type=content_type, headers=SECURITY_HEADERS)

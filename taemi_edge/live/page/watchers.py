@@ -1,0 +1,155 @@
+"""The pages that are open: sends each the messages of the run, and the newest picture of the source that it shows.
+
+Nothing that a page does can hold the run up. Each page has a bounded queue, and one that does not read is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from taemi_edge.live.source import LiveSource
+from taemi_edge.media.hops import Frame
+
+log = logging.getLogger("taemi_edge.live")
+
+_PICTURES_PER_SECOND = 5
+_PICTURE_WIDTH = 480
+_MOST_WAITING = 64
+_SEND_TIMEOUT_S = 10.0
+#: WebSocket's own code for "try again later".
+_CODE_TOO_MANY = 1013
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True):
+    """The only message that a page may send: the source whose picture it wants."""
+
+    source: str
+
+
+@dataclass(eq=False)
+class _Watcher:
+    """One open page: the messages that wait to be sent, and the source whose picture it shows."""
+
+    source: str
+    waiting: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    picture: bytes | None = None
+    something: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Watchers:
+    """All open pages. Everything but `spread` runs in the event loop of the server.
+
+    Args:
+        sources: the sources of the run by name.
+        most: how many pages may be open at once.
+        greeting: makes the first message to a page.
+    """
+
+    def __init__(self, sources: Mapping[str, LiveSource], most: int, greeting: Callable[[], str]) -> None:
+        self._sources, self._most, self._greeting = sources, most, greeting
+        self._watchers: set[_Watcher] = set()
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    async def run(self) -> None:
+        """Send pictures until this task is cancelled; `spread` works from now on."""
+        self._event_loop = asyncio.get_running_loop()
+        shown: dict[str, Frame | None] = {}
+        while True:
+            await asyncio.sleep(1 / _PICTURES_PER_SECOND)
+            for name in {watcher.source for watcher in self._watchers}:
+                frame = self._sources[name].mailbox.newest
+                if frame is not None and frame is not shown.get(name):
+                    shown[name] = frame
+                    await self._send_picture(name, frame)
+
+    def spread(self, message: str) -> None:
+        """Send every page a message; to be called from another thread, and returns at once."""
+        if self._event_loop is None or not self._watchers:
+            return
+
+        def give() -> None:
+            for watcher in self._watchers:
+                watcher.waiting.append(message)
+                watcher.something.set()
+
+        with contextlib.suppress(RuntimeError):  # the server's event loop has just been closed
+            self._event_loop.call_soon_threadsafe(give)
+
+    async def watch(self, websocket: WebSocket) -> None:
+        """Serve one page from its opening to its end."""
+        if len(self._watchers) >= self._most:
+            await websocket.close(_CODE_TOO_MANY, "too many watchers")
+            return
+        await websocket.accept()
+        watcher = _Watcher(next(iter(self._sources)))
+        self._watchers.add(watcher)  # before the greeting, which must miss nothing; the page skips what it has
+        watcher.waiting.append(self._greeting())
+        watcher.something.set()
+        tasks = [asyncio.create_task(work(websocket, watcher)) for work in (self._listen, self._send)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._watchers.discard(watcher)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            if any(isinstance(result, TimeoutError | asyncio.TimeoutError) for result in results):
+                log.info("page: a watcher that did not read was dropped")
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await asyncio.wait_for(websocket.close(), 1)
+
+    async def _listen(self, websocket: WebSocket, watcher: _Watcher) -> None:
+        """Take the choices of a page; returns, and so ends the page, with any other message."""
+        while True:
+            try:
+                choice = msgspec.json.decode(await websocket.receive_text(), type=_Choice)
+            except (msgspec.MsgspecError, KeyError):
+                return
+            if choice.source not in self._sources:
+                return
+            watcher.source, watcher.picture = choice.source, None
+
+    async def _send(self, websocket: WebSocket, watcher: _Watcher) -> None:
+        while True:
+            await watcher.something.wait()
+            watcher.something.clear()
+            while watcher.waiting:
+                await asyncio.wait_for(websocket.send_text(watcher.waiting.popleft()), _SEND_TIMEOUT_S)
+            if watcher.picture is not None:
+                picture, watcher.picture = watcher.picture, None
+                await asyncio.wait_for(websocket.send_bytes(picture), _SEND_TIMEOUT_S)
+
+    async def _send_picture(self, name: str, frame: Frame) -> None:
+        """Encode a frame once, and send it to all pages that show its source."""
+        watchers = [watcher for watcher in self._watchers if watcher.source == name]
+        try:
+            picture = await asyncio.to_thread(_jpeg, frame)
+        except Exception:  # a strange picture must not end all others
+            log.debug("page: a picture cannot be shown", exc_info=True)
+            return
+        for watcher in watchers:
+            watcher.picture = picture
+            watcher.something.set()
+
+
+def _jpeg(frame: Frame) -> bytes:
+    """The frame as JPEG, no wider than the page shows it."""
+    image = frame.image
+    height, width = image.shape[:2]
+    if width > _PICTURE_WIDTH:
+        size_wh = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))
+        image = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 70])
+    return bytes(encoded)

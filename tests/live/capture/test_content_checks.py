@@ -1,0 +1,55 @@
+"""Frozen and black pictures and digital silence are losses."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.live.capture.content_checks import PictureCheck, SoundCheck
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.hops import Frame
+from tests.live.frames import frame, sound
+
+SETTINGS = WatchSettings()
+
+
+def test_a_frozen_picture_counts_for_a_while_and_then_is_a_loss():
+    check, still = PictureCheck(SETTINGS), frame(0.0)
+    reasons = []
+    for index in range(20):
+        usable, reason = check.usable([Frame(index * 0.2, still.picture)])
+        assert bool(usable) == (reason is None)
+        reasons.append(reason)
+    assert reasons[:8] == [None] * 8  # its first frame is no repetition
+    assert reasons[9:] == ["frozen picture"] * 11
+    assert check.usable([frame(4.0)])[1] is None  # it moves again
+
+
+def test_a_black_picture_and_digital_silence_are_losses_after_a_while():
+    pictures, sounds = PictureCheck(SETTINGS), SoundCheck(SETTINGS)
+    problems = [pictures.usable([frame(i * 0.2, value=8)])[1] for i in range(12)]
+    assert problems[:7] == [None] * 7
+    assert problems[8:] == ["black picture"] * 4
+    problems = [sounds.usable([sound(i * 0.1, 1e-6)])[1] for i in range(20)]
+    assert problems[:15] == [None] * 15
+    assert problems[16:] == ["digital silence"] * 4
+    assert sounds.usable([sound(2.0, 0.001)])[1] is None  # a quiet room is not silent
+
+
+@given(levels=st.lists(st.sampled_from([0.0, 1e-6, 0.01]), max_size=60))
+def test_silence_is_never_told_before_its_time(levels: list[float]):
+    check, quiet = SoundCheck(SETTINGS), 0
+    for index, level in enumerate(levels):
+        quiet = quiet + 1 if level < 1e-4 else 0
+        _, reason = check.usable([sound(index * 0.1, level)])
+        assert (reason is not None) == (quiet > round(SETTINGS.silent_after_s / 0.1))
+
+
+def test_a_picture_that_cannot_be_converted_is_a_loss_and_no_failure():
+    class Strange:
+        def to_ndarray(self, **_: object) -> None:
+            raise ValueError("conversion from p010be is not supported")
+
+    frames, reason = PictureCheck(SETTINGS).usable([frame(0.0), Frame(0.2, Strange())])
+    assert [f.time_s for f in frames] == [0.0]
+    assert reason == "its picture cannot be converted"
