@@ -24,7 +24,7 @@ from taemi_edge.parity.comparison import check_parity
 from taemi_edge.runtime import onnx_sessions as ort
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.sessions import require_verified
-from tests.test_run import lines_of, refused
+from tests.commands import lines_of, refused
 
 CPU = {"runs": "3"}
 

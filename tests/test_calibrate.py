@@ -30,8 +30,8 @@ from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
 from taemi_edge.parity.comparison import check_parity
 from taemi_edge.taemi.vidmimic2 import open_corpus
+from tests.commands import refused
 from tests.conftest import FEW_CLIPS
-from tests.test_run import refused
 
 
 def few(**changes: str) -> CalibrationRecipe:

@@ -27,7 +27,7 @@ from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.parity.golden import bind_tokens, load_cases
-from tests.test_run import refused
+from tests.commands import refused
 
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
 

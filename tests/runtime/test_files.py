@@ -1,8 +1,7 @@
-"""`taemi-edge run` as its users type it: rightly, and wrongly."""
+"""Runs over files, as users of `taemi-edge run` type them: rightly, and wrongly."""
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
@@ -13,23 +12,10 @@ import time
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
+from tests.commands import lines_of, refused
 from tests.media import remux, tone, write_float_wav, write_media
-
-
-def lines_of(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def refused(done: subprocess.CompletedProcess[str], message: str) -> None:
-    """Exit 2 with one clear sentence, no traceback."""
-    assert done.returncode == 2, done.stderr
-    sentences = [line for line in done.stderr.strip().splitlines() if not line.startswith("note:")]
-    assert len(sentences) == 1, done.stderr
-    assert sentences[0].startswith("taemi-edge: ")
-    assert message in sentences[0]
 
 
 def test_predictions_go_to_standard_output_and_nothing_else_does(cli, tiny_folder, demo_video, demo_vtt):
@@ -231,34 +217,3 @@ def test_a_reader_that_goes_away_is_no_traceback(tiny_folder, demo_video):
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
-
-
-def test_inspect_shows_what_a_bundle_holds(cli, tiny_folder, tmp_path: Path):
-    done = cli("inspect", tiny_folder, "--json", tmp_path / "i.json")
-    assert done.returncode == 0
-    for words in (
-        "vision.onnx",
-        "fp32",
-        "untrained",
-        "hashes verified",
-        "taemi-tiny",
-        "pixels uint8 (frames, 32, 32, 3)",
-    ):
-        assert words in done.stdout
-    described = json.loads((tmp_path / "i.json").read_text())
-    assert described["hashes_verified"] == 7
-    assert all(np.isfinite(norm) and norm > 0 for norm in described["token_norms"].values())
-
-
-def test_the_timeline_is_drawn(cli, tiny_folder, demo_video, tmp_path: Path):
-    pytest.importorskip("matplotlib")
-    drop = ["--drop", "vision@2-4", "--plot", tmp_path / "t.png", "--output", tmp_path / "p.jsonl"]
-    assert cli("run", tiny_folder, demo_video, *drop).returncode == 0
-    assert (tmp_path / "t.png").stat().st_size > 20_000
-
-
-def test_version_and_no_arguments(cli):
-    from taemi_edge import __version__
-
-    assert cli("--version").stdout.strip() == __version__
-    assert cli("run").returncode == 2
