@@ -48,7 +48,7 @@ class MediaFile:
         >>> with MediaFile(demo_clip()[0], 16_000, 5.0) as media:
         ...     hop = next(media.hops(0.5))
         >>> hop.end_s, [round(frame.time_s, 2) for frame in hop.frames]
-        (0.5, [0.0, 0.2, 0.4])
+        (0.5, [0.0, 0.24, 0.4])
     """
 
     def __init__(self, path: Path, sample_rate_hz: int = 16_000, frames_per_second: float | None = None) -> None:
@@ -144,7 +144,7 @@ class MediaFile:
         self._samples.extend(self._placer.finish())
 
     def _readable_packets(self) -> Iterator[Any]:
-        """Packets to the end of the file; where the demuxer stumbles it is asked to go on, a few times in a row."""
+        """Packets to the end of the file; where the demuxer fails, try it again, a few times in a row."""
         streams = [s for s in (self._video, self._audio) if s is not None]
         stumbles = 0
         while stumbles < MAX_STUMBLES:
