@@ -1,1 +1,1 @@
-"""Reading media: files in hops, face crops, chunks of sound, transcripts and speech recognition."""
+"""Reads media: files hop by hop, face crops, chunks of sound, transcripts and speech recognition."""

@@ -1,4 +1,4 @@
-"""Finding faces in frames and cutting them out; a face is followed from frame to frame."""
+"""Finds faces in frames, follows one face from frame to frame, and crops it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from taemi_edge.media.native_output import quiet_native_code
 
 @dataclass(frozen=True)
 class Face:
-    """A detected face: its box in pixels as x1, y1, x2, y2, and the detector's confidence."""
+    """A detected face.
+
+    Attributes:
+        box_xyxy: its box as x1, y1, x2, y2, in pixels of the frame.
+        score: the detector's confidence, from 0 to 1.
+    """
 
     box_xyxy: tuple[float, float, float, float]
     score: float
@@ -25,6 +30,9 @@ class FaceDetector:
 
     One output layer: 48 x 48 anchors, each a box and six key points relative to the anchor's centre, in pixels of the
     192 x 192 input.
+
+    Args:
+        threads: for LiteRT.
     """
 
     size = 192
@@ -81,7 +89,11 @@ def _merge_overlapping(boxes_xyxy: Array, scores: Array, max_overlap: float) -> 
 
 
 def overlap(a: Array | tuple[float, ...], b: Array | tuple[float, ...]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
+    """Intersection over union of two boxes x1, y1, x2, y2.
+
+    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2))
+    0.3333333333333333
+    """
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -91,9 +103,10 @@ def overlap(a: Array | tuple[float, ...], b: Array | tuple[float, ...]) -> float
 
 
 class FaceTracker:
-    """Keeps to one face: the one that overlaps the last, so that two people in view do not alternate.
+    """Follows one face, so that the crops do not alternate between two people in view.
 
-    After `forget_after_s` without it, the most confident face is taken.
+    It takes the face that overlaps the last one most. After `forget_after_s` without it, it takes the face with the
+    highest score.
     """
 
     forget_after_s = 1.0
@@ -106,7 +119,15 @@ class FaceTracker:
         self._size_hw: tuple[int, ...] = ()
 
     def find(self, image: Array, time_s: float) -> Face | None:
-        """The tracked face in an RGB image, or None where it (or, after a while, any) is out of view."""
+        """Find the tracked face in a frame.
+
+        Args:
+            image: RGB, uint8 (H, W, 3).
+            time_s: of the frame, in seconds.
+
+        Returns:
+            The face; None where it is out of view or, after a while, where no face is in view.
+        """
         faces = self._detector.detect(image)
         if image.shape[:2] != self._size_hw:  # a camera that changed its resolution: old boxes mean nothing
             self._last, self._size_hw = None, image.shape[:2]
@@ -121,7 +142,21 @@ class FaceTracker:
 
 
 def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float = 1.3) -> Array:
-    """The square around a face, `margin` times its longer side, as uint8 (H, W, 3); beyond the picture it is black."""
+    """Cut out the square around a face; it is black where it reaches beyond the picture.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        face: in pixels of the image.
+        size_hw: the height and width of the crop.
+        margin: the side of the square, in multiples of the face's longer side.
+
+    Returns:
+        RGB, uint8 (*size_hw, 3).
+
+    Example:
+        >>> crop_face(np.zeros((240, 320, 3), np.uint8), Face((100, 60, 180, 160), 0.9), (32, 32)).shape
+        (32, 32, 3)
+    """
     x1, y1, x2, y2 = face.box_xyxy
     half = max(x2 - x1, y2 - y1) * margin / 2
     centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
@@ -138,7 +173,12 @@ def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float 
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A frame that was looked at: its face as uint8 RGB (H, W, 3), or None where none was in view."""
+    """The face of a frame.
+
+    Attributes:
+        time_s: of the frame, in seconds.
+        pixels: the crop, RGB uint8 (H, W, 3); None where no face was in view.
+    """
 
     time_s: float
     pixels: Array | None

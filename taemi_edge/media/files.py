@@ -1,7 +1,7 @@
-"""A media file in, hops out: the frames and the sound of each hop, on one clock from 0, whatever the file does.
+"""Reads media files hop by hop: the frames and the sound of each hop, on one clock that starts at 0.
 
-Nothing is concatenated blindly: frames and samples lie where their timestamps say, damaged packets are counted and
-skipped, and a stream that falls silent never holds the others back.
+Frames and samples lie where their timestamps say. Damaged packets are counted and skipped, and a stream that falls
+silent does not hold the others back.
 """
 
 from __future__ import annotations
@@ -37,13 +37,18 @@ class MediaFile:
         sample_rate_hz: the rate that sound is brought to.
         frames_per_second: how many frames to keep; None keeps all.
 
+    Attributes:
+        damaged_packets: how many packets could not be decoded so far.
+
     Raises:
         MediaError: missing, empty, not a media file, or without a video and audio stream.
 
     Example:
-        >>> with MediaFile(path, 16_000, 5.0) as media:      # doctest: +SKIP
-        ...     for hop in media.hops(0.5):
-        ...         print(hop.end_s, len(hop.frames))
+        >>> from taemi_edge.parity.golden import demo_clip
+        >>> with MediaFile(demo_clip()[0], 16_000, 5.0) as media:
+        ...     hop = next(media.hops(0.5))
+        >>> hop.end_s, [round(frame.time_s, 2) for frame in hop.frames]
+        (0.5, [0.0, 0.24, 0.4])
     """
 
     def __init__(self, path: Path, sample_rate_hz: int = 16_000, frames_per_second: float | None = None) -> None:
@@ -93,7 +98,11 @@ class MediaFile:
         return rate if rate and 1 <= rate <= 120 else Fraction(25)
 
     def hops(self, hop_s: float) -> Iterator[Hop]:
-        """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last whole one that the file fills."""
+        """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the file fills completely.
+
+        Args:
+            hop_s: how long a hop is, in seconds.
+        """
         index = 1
         for _ in self._packets():
             while self._reached_s() >= index * hop_s + _EPSILON_S:
@@ -104,7 +113,7 @@ class MediaFile:
             index += 1
 
     def rest(self) -> Hop:
-        """What came after the last whole hop, once `hops` is through."""
+        """The data after the last whole hop; call it after `hops` has ended."""
         return self._take(self.length_s + 1.0)
 
     def close(self) -> None:
@@ -135,7 +144,7 @@ class MediaFile:
         self._samples.extend(self._placer.finish())
 
     def _readable_packets(self) -> Iterator[Any]:
-        """Packets to the end of the file; where the demuxer stumbles it is asked to go on, a few times in a row."""
+        """Packets to the end of the file; where the demuxer fails, try it again, a few times in a row."""
         streams = [s for s in (self._video, self._audio) if s is not None]
         stumbles = 0
         while stumbles < MAX_STUMBLES:
@@ -222,7 +231,18 @@ def _start_s(container: Any, streams: list[Any]) -> float:
 
 
 def read_samples(source: Path, sample_rate_hz: int) -> Array:
-    """All sound of a file on its own clock, float32 (n,); gaps are silence."""
+    """Read all sound of a file, with silence where it has gaps.
+
+    Args:
+        source: any file that FFmpeg reads.
+        sample_rate_hz: the rate that sound is brought to.
+
+    Returns:
+        Mono PCM, float32 (n,) in [-1, 1], from the beginning of the file.
+
+    Raises:
+        MediaError: see `MediaFile`.
+    """
     pieces = []
     with MediaFile(source, sample_rate_hz, 0.001) as media:
         for hop in media.hops(1.0):

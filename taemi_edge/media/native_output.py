@@ -1,4 +1,4 @@
-"""What native libraries write to standard error past Python's back, pointed elsewhere for a while."""
+"""Silences native libraries that write to standard error by themselves, where Python cannot stop them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_native_code() -> Iterator[None]:
-    """Let nothing of what runs inside reach standard error, whoever writes it."""
+    """Let nothing that is written to standard error inside the `with` block reach it, by native code or by Python."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,7 @@
-"""Speech in, timed words out, by faster-whisper (the `asr` extra)."""
+"""Recognises speech with faster-whisper, and gives the words with their times.
+
+faster-whisper comes with the `asr` extra; without it every function here raises `MissingExtraError`.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
 
 SAMPLE_RATE_HZ = 16_000
-#: The name under which the weights that come in registry packages are asked for.
+#: The model name that stands for the weights that come in registry packages.
 PACKAGED_MODEL = "packaged:whisper-base"
 
 
 def transcribe(samples: Array, model: str, threads: int = 0, progress: Progress = SILENT) -> list[Word]:
-    """Recognise speech.
+    """Recognise the words of a clip.
 
     Args:
         samples: mono PCM at 16 kHz, float32 (n,) in [-1, 1].
         model: a CTranslate2 folder, a size that faster-whisper knows (fetched from the hub), or `PACKAGED_MODEL`.
+        threads: 0 for as many as there are cores.
         progress: counts the seconds of sound that were recognised.
 
     Raises:
         MissingExtraError: faster-whisper is not installed.
-        InputError: the model cannot be had.
+        InputError: the model cannot be found or loaded.
     """
     progress.count(0.0, len(samples) / SAMPLE_RATE_HZ, "recognising speech")
     recogniser = open_recogniser(model, threads)
@@ -35,7 +39,12 @@ def transcribe(samples: Array, model: str, threads: int = 0, progress: Progress 
 
 
 def open_recogniser(model: str, threads: int = 0, compute_type: str = "float32") -> Any:
-    """faster-whisper's model; int8 is a fifth faster on a CPU and mishears a little more.
+    """Load faster-whisper's model.
+
+    Args:
+        model: see `transcribe`.
+        threads: 0 for as many as there are cores.
+        compute_type: CTranslate2's; "int8" is a fifth faster on a CPU than "float32" and mishears a little more.
 
     Raises:
         MissingExtraError, InputError: see `transcribe`.
@@ -57,7 +66,10 @@ def timed_words(
     """The words of a piece of sound, in seconds from its beginning; none of them overlap.
 
     Args:
-        options: what `transcribe` of faster-whisper takes besides.
+        recogniser: what `open_recogniser` gave.
+        samples: mono PCM at 16 kHz, float32 (n,) in [-1, 1].
+        progress: counts the seconds of sound that were recognised.
+        options: further arguments of faster-whisper's `transcribe`.
     """
     segments, _ = recogniser.transcribe(samples, word_timestamps=True, condition_on_previous_text=False, **options)
     words: list[Word] = []

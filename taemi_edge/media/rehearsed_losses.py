@@ -1,4 +1,4 @@
-"""Scripted losses, to rehearse what a device will meet: `vision@2-4` takes the picture away from 2 s to 4 s."""
+"""Takes streams away on purpose, to rehearse what a device will meet: `vision@2-4` is no picture from 2 s to 4 s."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _PATTERN = re.compile(r"(?P<modality>[^@]*)@(?P<start>\d+(\.\d+)?)-(?P<end>\d+(\
 
 @dataclass(frozen=True)
 class Drop:
-    """A modality that is taken away in [start_s, end_s)."""
+    """A stream that is taken away in [start_s, end_s), in seconds."""
 
     modality: Modality
     start_s: float
     end_s: float
 
     def covers(self, time_s: float) -> bool:
+        """Whether the stream is away at a moment."""
         return self.start_s - 1e-6 <= time_s < self.end_s - 1e-6
 
     def __str__(self) -> str:
@@ -59,7 +60,13 @@ def dropped_at(drops: Iterable[Drop], modality: Modality, time_s: float) -> Drop
 
 
 def apply_drops(hop: Hop, drops: Iterable[Drop], sample_rate_hz: int) -> Hop:
-    """The hop without the frames and samples that lie in a drop."""
+    """Take the frames and samples out of a hop that lie in a drop.
+
+    Args:
+        hop: stays as it is.
+        drops: the losses to rehearse.
+        sample_rate_hz: of the hop's samples.
+    """
     chosen = [drop for drop in drops if drop.start_s <= hop.end_s]
     frames = [frame for frame in hop.frames if not dropped_at(chosen, "vision", frame.time_s)]
     samples = hop.samples
@@ -69,7 +76,7 @@ def apply_drops(hop: Hop, drops: Iterable[Drop], sample_rate_hz: int) -> Hop:
 
 
 def words_after_drops(words: Iterable[Word], drops: Iterable[Drop]) -> list[Word]:
-    """The words that did not end in a drop."""
+    """The words that do not end in a drop of the text."""
     chosen = list(drops)
     return [word for word in words if not dropped_at(chosen, "text", word.end_s)]
 

@@ -1,4 +1,4 @@
-"""Turning words into token ids."""
+"""Turns words into the token ids that a text encoder takes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from taemi_edge.bundle.spec import Array
 
 
 class WordTokenizer:
-    """Texts in, token ids and masks out; of a text that is too long the last tokens stay: the newest words matter most.
+    """Tokenizes texts; of a text that is too long it keeps the last tokens, because the newest words matter most.
 
     Args:
-        tokenizer_json: the content of a tokenizer.json.
+        tokenizer_json: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it.
+        max_tokens: how many tokens a text has at most.
     """
 
     def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
@@ -22,7 +23,11 @@ class WordTokenizer:
         self._tokenizer.no_padding()
 
     def feeds(self, texts: list[str]) -> dict[str, Array]:
-        """`ids` and `mask`, int32 (B, T), padded with 0 to the longest text."""
+        """Tokenize B texts.
+
+        Returns:
+            `ids` and `mask`, int32 (B, T) each, padded with 0 to the longest text.
+        """
         encodings = self._tokenizer.encode_batch(texts)
         longest = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(texts), longest), np.int32)

@@ -1,7 +1,7 @@
-"""A transcript file in (.vtt, .srt, .txt, .jsonl), timed words out, in the order of time.
+"""Reads transcripts (.vtt, .srt, .txt, .jsonl) as words with their times, in the order of time.
 
-Inside a cue, words are spread over its time in proportion to their length: a window then takes the words that were
-spoken in it, none from the future, whatever the format.
+The words of a cue, which is a line of a transcript, are spread over the cue's time in proportion to their length. A
+window then takes the words that were spoken in it and none from the future, whatever the format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_OVERLAP_S = 0.05
 
 
 class EmptyTranscriptError(TranscriptError):
-    """Nothing is said in it: for a corpus that is a missing modality, for a single clip a mistake."""
+    """A transcript without words: in a corpus this is a missing stream, for a single clip it is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,22 @@ class Word:
 
 
 def read_transcript(path: Path, duration_s: float | None) -> list[Word]:
-    """Parse a transcript by its ending.
+    """Read a transcript; the ending of its name says which format it has.
 
     Args:
+        path: a .vtt, .srt, .txt or .jsonl file.
         duration_s: how long the clip lasts; a .txt, which has no times, is spread over all of it.
 
     Raises:
         TranscriptError: not there, not UTF-8, empty, bad or overlapping times, an unknown ending.
 
     Example:
-        >>> read_transcript(Path("talk.vtt"), None)[0]            # doctest: +SKIP
-        Word(start_s=0.5, end_s=0.82, text='Today,')
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "talk.srt"
+        ...     _ = file.write_text("1\\n00:00:01,000 --> 00:00:02,000\\nso it\\n")
+        ...     read_transcript(file, None)[0]
+        Word(start_s=1.0, end_s=1.5, text='so')
     """
     parsers = {".vtt": parse_vtt, ".srt": parse_srt, ".jsonl": parse_jsonl}
     ending = path.suffix.lower()
@@ -83,12 +88,20 @@ def parse_vtt(text: str) -> list[Cue]:
 
 
 def parse_srt(text: str) -> list[Cue]:
-    """The cues of a SubRip file."""
+    """The cues of a SubRip file.
+
+    Raises:
+        TranscriptError: a line that should be a timing and is none.
+    """
     return _parse_blocks(text.splitlines())
 
 
 def parse_jsonl(text: str) -> list[Cue]:
-    """One object a line with `start` and `end` in seconds and `text`; other keys are ignored."""
+    """The cues of a file with one JSON object a line: `start` and `end` in seconds, and `text`; other keys are ignored.
+
+    Raises:
+        TranscriptError: a line that is not such an object.
+    """
     cues = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -205,7 +218,11 @@ def _check_times(cue: Cue, previous: Cue | None) -> None:
 
 
 def spread_words(start_s: float, end_s: float, texts: list[str]) -> list[Word]:
-    """Words over a stretch of time, each as long as its share of the letters."""
+    """Spread words over a stretch of time; each lasts as long as its share of the letters.
+
+    >>> [(word.text, word.end_s) for word in spread_words(0.0, 4.0, ["one", "two", "go"])]
+    [('one', 1.5), ('two', 3.0), ('go', 4.0)]
+    """
     total = sum(len(text) for text in texts)
     words: list[Word] = []
     done = 0

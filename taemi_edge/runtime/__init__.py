@@ -1,1 +1,1 @@
-"""Running a bundle: one seam to every backend, the window of a source, presence, and predictions."""
+"""Runs a bundle: sessions and executors, the window of a source, presence, predictions, and runs over files."""

@@ -1,4 +1,7 @@
-"""Frames, sound and predictions in, an annotated video out: six bars, a lamp a stream, the transcript."""
+"""Draws predictions on a video: a bar for each intensity, a lamp for each stream, the face's box and the transcript.
+
+`compose` draws one picture. `AnnotatedVideo` writes a file; `AnnotatedStream` writes into any open container.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,17 @@ _CODECS = ("libx264", "libopenh264", "mpeg4")
 
 
 def compose(image: Array, prediction: Prediction | None, face: Face | None, caption: str) -> Array:
-    """One annotated picture, uint8 RGB (H, W, 3): the frame with its face box, a panel beside, a caption below."""
+    """Draw one annotated picture: the frame with the face's box, a panel beside it, a caption below.
+
+    Args:
+        image: the frame, RGB uint8 (H, W, 3).
+        prediction: what the panel shows; None before the first one.
+        face: in pixels of the frame; None draws no box.
+        caption: as much of its end as fits is shown.
+
+    Returns:
+        RGB, uint8 (H, W, 3), `PICTURE_HEIGHT` + `CAPTION_HEIGHT` high.
+    """
     scale = PICTURE_HEIGHT / image.shape[0]
     width = round(image.shape[1] * scale / 2) * 2
     canvas = np.full((PICTURE_HEIGHT + CAPTION_HEIGHT, width + PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
@@ -46,10 +59,13 @@ def compose(image: Array, prediction: Prediction | None, face: Face | None, capt
 
 
 class AnnotatedStream:
-    """Draws, encodes and muxes into an open container; `end` it before the container is closed.
+    """Draws, encodes and muxes into an open container; call `end` before the container is closed.
 
     Args:
-        live: encode without delay, and let time begin with the first frame, for who watches while it is made.
+        sample_rate_hz: of the sound.
+        frame_rate: of the video.
+        words: for the caption, in the order of time.
+        live: encode without delay, and let time begin with the first frame, for viewers who watch while it is made.
     """
 
     def __init__(
@@ -64,7 +80,7 @@ class AnnotatedStream:
         self._zero_s = 0.0
 
     def say(self, words: Sequence[Word]) -> None:
-        """Words that are known by now, for the caption; those that no caption shows any more are forgotten."""
+        """Add words for the caption; words of more than a minute before them are forgotten."""
         if words:
             shown_s = words[-1].end_s - 60.0
             self._words = [word for word in self._words if word.end_s > shown_s] + list(words)
@@ -77,14 +93,18 @@ class AnnotatedStream:
         prediction: Prediction | None,
         face: Face | None,
     ) -> None:
-        """Append a hop's frames and sound, drawn with the prediction that was known before it."""
+        """Append a hop's frames and sound, drawn with the prediction that was known before it.
+
+        Args:
+            container: PyAV's, open for writing.
+        """
         for frame in frames:
             self._add_frame(container, frame, prediction, face)
         for piece in samples if self._video is not None else ():
             self._add_sound(container, piece)
 
     def end(self, container: Any) -> None:
-        """Write what the encoders hold back."""
+        """Write what the encoders still hold back."""
         for stream in filter(None, (self._video, self._audio)):
             container.mux(stream.encode(None))
 
@@ -139,7 +159,15 @@ class AnnotatedStream:
 
 
 class AnnotatedVideo:
-    """Writes an .mp4 or .mkv; a context manager. It appears under its name once it is complete, also after Ctrl-C.
+    """Writes an annotated .mp4 or .mkv; a context manager.
+
+    The file appears under its name once it is complete, also after Ctrl-C. After an error there is no file.
+
+    Args:
+        file: where to write it.
+        sample_rate_hz: of the sound.
+        frame_rate: of the video.
+        words: for the caption, in the order of time.
 
     Raises:
         OutputError: it cannot be written.
@@ -152,7 +180,7 @@ class AnnotatedVideo:
         self._container: Any = None
 
     def say(self, words: Sequence[Word]) -> None:
-        """Words that came to be known on the way."""
+        """Add words that were recognised on the way."""
         self._stream.say(words)
 
     def add(

@@ -1,4 +1,7 @@
-"""Several sources, each read in a thread of its own, in; groups of their next items out, without the late ones."""
+"""Reads several sources side by side, each in a thread of its own, and groups their next items.
+
+A group waits for all sources up to a deadline. An item that comes later belongs to the next group.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ Item = TypeVar("Item")
 
 
 class HopGrouper(Generic[Item]):
-    """Waits for all sources up to a deadline; a context manager that stops its threads.
+    """Iterates over groups of items, by the number of their source; a context manager that stops its threads.
 
-    A source that fails ends; the others go on, and `errors` has what it raised.
+    A source that fails ends, and the others go on.
+
+    Attributes:
+        errors: what sources raised, by their number.
 
     Args:
-        feeds: what to read, one iterator a source.
-        deadline_s: how long the first of a group waits for the others. A late item comes with the next group.
+        feeds: one iterator for each source.
+        deadline_s: how long the first item of a group waits for the others, in seconds.
 
     Example:
         >>> with HopGrouper([iter("ab"), iter("x")], deadline_s=5.0) as grouper:
@@ -81,7 +87,7 @@ class HopGrouper(Generic[Item]):
                         return
                     self._waiting[index] = (time.perf_counter(), item)
                     self._changed.notify_all()
-        except Exception as error:  # noqa: BLE001  whatever a source raises is told where the group is read
+        except Exception as error:  # noqa: BLE001  whatever a source raises is raised by whoever reads `errors`
             self.errors[index] = error
         finally:
             with self._changed:

@@ -1,4 +1,4 @@
-"""Writing JSON lines whole: a line is written completely or not at all."""
+"""Writes predictions as JSON lines; each line is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,22 @@ _MOST_LINE_BYTES = 1 << 20
 
 
 class JsonLines:
-    """Whole lines into a file or standard output; a file is made with its first line and never ends in half a one.
+    """Writes lines to a file or to standard output; a context manager.
+
+    A file is made with its first line, and it never ends in half a line.
 
     Args:
-        append: go on behind what a file holds already, as a service that is started again must.
+        file: where to write; None is standard output.
+        append: write after what the file holds already, as a service that is started again must.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "predictions.jsonl"
+        ...     with JsonLines(file) as lines:
+        ...         lines.write('{"time_s": 0.5}')
+        ...     file.read_text()
+        '{"time_s": 0.5}\\n'
     """
 
     def __init__(self, file: Path | None, append: bool = False) -> None:
@@ -26,6 +38,14 @@ class JsonLines:
         self._stream: IO[bytes] | None = None
 
     def write(self, line: str) -> None:
+        """Write one line.
+
+        Args:
+            line: without a line end.
+
+        Raises:
+            OutputError: it cannot be written, as on a full disk.
+        """
         if self.file is None:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A part of an ONNX bundle on ONNX Runtime, on the CPU or through CUDA."""
+"""Runs a part of an ONNX bundle with ONNX Runtime, on the CPU or through CUDA."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _PROVIDER_OPTIONS = {
 
 
 class OrtSession:
-    """Implements `taemi_edge.runtime.sessions.Session`.
+    """Implements `taemi_edge.runtime.sessions.Session` for one ONNX graph.
+
+    Args:
+        bundle: that the part belongs to.
+        part: its name.
+        device: "cpu" or "cuda".
+        threads: 0 for as many as there are cores.
 
     Raises:
         UsageError: ONNX Runtime was not built for the device.
@@ -36,7 +42,11 @@ class OrtSession:
 
     @classmethod
     def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:
-        """A graph that lies in no bundle yet."""
+        """Open a graph that lies in no bundle yet.
+
+        Raises:
+            UsageError, BackendError: see the class.
+        """
         session = cls.__new__(cls)
         session._open(file, part, spec, device, threads)
         return session
@@ -106,7 +116,7 @@ class _DeviceBuffers:
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """How every part is opened; graphs with Q/DQ pairs give what they say on any processor."""
+    """The options with which every part is opened; graphs with Q/DQ pairs give the same on any processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -148,7 +158,7 @@ def optimise(source: Path, target: Path) -> None:
 
 
 def library_version() -> str:
-    """What an optimised graph belongs to."""
+    """The library that an optimised graph belongs to, such as "onnxruntime 1.23.0"."""
     return f"onnxruntime {onnxruntime.__version__}"
 
 

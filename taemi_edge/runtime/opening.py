@@ -1,4 +1,4 @@
-"""Opening a bundle on a device: the one place that chooses between ONNX Runtime and TensorRT."""
+"""Opens a bundle on a device; this is the one place that chooses between ONNX Runtime and TensorRT."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from taemi_edge.runtime.work import (
 
 
 def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0) -> Executor:
-    """The way to run a bundle on a device: on the GPU throughout where it holds TensorRT's engines.
+    """Open an executor, which runs whole hops of several sources.
+
+    With TensorRT engines everything stays on the GPU; else ONNX Runtime runs each part.
+
+    Args:
+        layout: how many sources there are, and how long their windows and hops are.
+        device: see `open_sessions`.
+        threads: see `open_sessions`.
 
     Raises:
-        UsageError, EngineError, BackendError: see `taemi_edge.runtime.opening.open_sessions`.
+        UsageError, EngineError, BackendError: see `open_sessions`.
     """
     chosen = require_device(bundle, device)
     if chosen == "tensorrt":
@@ -27,7 +34,7 @@ def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, 
 
 
 def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0) -> Sessions:
-    """Open every part of a bundle.
+    """Open every part of a bundle as a session that takes and gives arrays.
 
     Args:
         device: where to run; "cuda" needs onnxruntime-gpu, "tensorrt" a bundle of engines. By default what the bundle
@@ -35,7 +42,7 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0
         threads: threads per part, 0 for as many as there are cores.
 
     Raises:
-        UsageError: the device is not there, or the bundle is not for it; the message says what is.
+        UsageError: the device is not there, or the bundle is for another one.
         EngineError: engines of another library, GPU or driver.
         BackendError: a part cannot be opened.
     """

@@ -1,4 +1,4 @@
-"""A prediction: what the model gave for a window, and what it rests on."""
+"""A prediction: the intensities that the model gave for a window, and the presence of the streams behind them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from taemi_edge.runtime.presence import State
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of output: six intensities with what they rest on.
+    """One line of output.
 
-    `status` is "no signal" where all three tokens were bound: the intensities are then the model's prior.
-    `reason` says why a stream is not live. `age_ms` is the age of a stream's newest data, null where it is missing.
-    `latency_ms` holds each part's own time (of the call that it was batched into, where sources share one), `face`
-    (detection and crop) and `total`, the wall time of the hop. `backend` is where it was made: "cpu", "cuda",
-    "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
+    Attributes:
+        source: the name of the source.
+        time_s: the end of the window, in seconds on the source's clock.
+        window_s: where the window begins and ends.
+        intensities: six numbers in [0, 1], by emotion.
+        presence: live, stale, missing or recovering, by stream.
+        age_ms: the age of each stream's newest data; None where it is missing.
+        latency_ms: each part's own time (of the call that it was batched into, where sources share one), `face`
+            (detection and crop) and `total`, the wall time of the hop.
+        reason: why a stream is not live, by stream.
+        status: "no signal" where every stream was replaced by its token: the intensities are then the model's prior.
+        backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
     """
 
     source: str

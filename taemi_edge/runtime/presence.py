@@ -1,11 +1,11 @@
-"""Arrivals and losses of one stream in, its presence out: live, stale, missing or recovering; no clock of its own.
+"""Decides whether a stream is live, stale, missing or recovering, from when its data arrive and when it is known lost.
 
     missing ──first arrival──> live ──silence > stale_after──> stale ──silence > missing_after──> missing
     live, stale ──known loss──> missing ──arrival──> recovering ──steady for recover_after──> live
     recovering ──silence > stale_after──> missing
 
-While a stream is missing or recovering its token is bound; a recovering stream is encoded again, so that its features
-are there once it counts as live.
+While a stream is missing or recovering, its missing-stream token is bound in its place. A recovering stream is encoded
+already, so that its features are there once it counts as live. Nothing here reads a clock: callers pass the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ _SAME_S = 1e-6
 
 @dataclass(frozen=True)
 class Presence:
-    """What a stream is at one moment: its state, the age of its newest data and, unless live, why."""
+    """A stream at one moment.
+
+    Attributes:
+        state: live, stale, missing or recovering.
+        age_s: the age of its newest data in seconds; None where it is missing or nothing ever came.
+        reason: why it is not live; None where it is.
+    """
 
     state: State
     age_s: float | None
@@ -31,12 +37,16 @@ class Presence:
 
     @property
     def usable(self) -> bool:
-        """Whether its features may be fused; otherwise its token is."""
+        """Whether its features may be fused; where they may not, its missing-stream token is."""
         return self.state in ("live", "stale")
 
 
 class StreamPresence:
     """The state machine of one stream; times are seconds on one clock and never run backwards.
+
+    Args:
+        spec: after how long a stream changes its state.
+        absent_reason: the reason until something arrives.
 
     Example:
         >>> stream = StreamPresence(PresenceSpec(stale_after_s=0.5, missing_after_s=1.5, recover_after_s=0.5))
@@ -57,7 +67,7 @@ class StreamPresence:
         self._recovering_since_s = 0.0
 
     def arrive(self, time_s: float) -> None:
-        """Good data of `time_s` came."""
+        """Note that usable data of `time_s` came."""
         self._settle(time_s)
         if self._state == "missing":
             lost_before = self._seen and self._spec.recover_after_s > 0
@@ -69,18 +79,21 @@ class StreamPresence:
         self._newest_s = time_s if self._newest_s is None else max(time_s, self._newest_s)
 
     def suspect(self, reason: str) -> None:
-        """Data came that cannot be used (no face, NaN): no arrival, but the reason if the stream is given up."""
+        """Note that data came which cannot be used (no face, NaN).
+
+        This is no arrival, but it is the reason if the stream becomes stale or missing.
+        """
         self._suspicion = reason
         if self._state == "missing":
             self._reason = reason
 
     def lose(self, time_s: float, reason: str) -> None:
-        """The stream is known to be gone: missing at once."""
+        """Note that the stream is known to be gone: it is missing at once."""
         self._settle(time_s)
         self._state, self._reason, self._suspicion = "missing", reason, None
 
     def at(self, time_s: float) -> Presence:
-        """The presence at `time_s`, which must not lie before an arrival already told."""
+        """The presence at `time_s`, which must not lie before an arrival that was noted."""
         self._settle(time_s)
         age_s = None if self._newest_s is None else max(0.0, time_s - self._newest_s)
         if self._state == "live":
@@ -96,7 +109,7 @@ class StreamPresence:
         return time_s - self._recovering_since_s >= self._spec.recover_after_s - _SAME_S
 
     def _settle(self, time_s: float) -> None:
-        """Let the silence since the newest data take its effect."""
+        """Change the state for the silence since the newest data."""
         if self._newest_s is None or self._state == "missing":
             return
         silence_s = time_s - self._newest_s

@@ -1,4 +1,4 @@
-"""Times in, rows out: where the features of a stream lie in a ring that is written round and round.
+"""Decides where the features of a stream lie in a ring, which is a buffer that is written round and round.
 
 The index is kept on the host wherever the features are, so that what a window holds is known before anything is
 encoded. The fusion head has no positions on its keys: a window may be read from a ring in any order.
@@ -18,7 +18,10 @@ _NEVER = -np.inf
 
 
 class RingIndex:
-    """The time of each row of a ring of `capacity` rows.
+    """The time of each row of a ring.
+
+    Args:
+        capacity: how many rows the ring has.
 
     Example:
         >>> ring = RingIndex(3)
@@ -35,7 +38,14 @@ class RingIndex:
         self._order = np.arange(capacity)
 
     def push(self, times_s: Array) -> Array:
-        """The rows, int32 (T,), for features of these times; -1 for those that later ones of them would overwrite."""
+        """Choose the rows for new features.
+
+        Args:
+            times_s: the time of each feature in seconds, (T,), in order.
+
+        Returns:
+            The rows, int32 (T,); -1 for features that later ones of the same call would overwrite.
+        """
         count = len(times_s)
         rows = (self._next + np.arange(count)) % self.capacity
         rows[: max(0, count - self.capacity)] = -1
@@ -45,31 +55,38 @@ class RingIndex:
         return rows.astype(np.int32)
 
     def window(self, after_s: float, until_s: float) -> Array:
-        """The rows, int64 (T,), of (after_s, until_s] in the order they were pushed."""
+        """The rows of the features in (after_s, until_s], int64 (T,), in the order in which they were pushed."""
         order = (self._next + self._order) % self.capacity
         times = self._times_s[order]
         chosen: Array = order[(times > after_s + _EPSILON_S) & (times <= until_s + _EPSILON_S)]
         return chosen
 
     def keep_only(self, rows: Array) -> None:
-        """Forget every other row: its features are gone."""
+        """Forget all rows but these: the features of the others are gone."""
         lost = np.ones(self.capacity, np.bool_)
         lost[rows[rows >= 0]] = False
         self._times_s[lost] = _NEVER
 
 
 def ring_capacity(manifest: Manifest, window_s: float, steps: StepCounts) -> dict[Modality, int]:
-    """Room for the longest window: frames by their rate, audio by what one chunk gives, texts by their limit."""
+    """How many rows the ring of each stream needs.
+
+    There is room for one window: frames by their rate, sound by the steps of a chunk, text by its largest length.
+    """
     frames = int(window_s * manifest.vision.frames_per_second) + 2
     chunks = int(window_s / manifest.audio.chunk_s) + 2
     return {"vision": max(frames, MAX_BATCH), "audio": chunks * steps.per_chunk, "text": manifest.text.max_tokens}
 
 
 class StepCounts:
-    """How many feature vectors the audio encoder gives for a chunk, alone and after its context."""
+    """How many feature vectors (steps) the audio encoder gives for a chunk, alone and after its context.
+
+    Args:
+        manifest: says how long chunks and their context are.
+        count: gives the number of steps for a number of samples; it is called once for each length that there is.
+    """
 
     def __init__(self, manifest: Manifest, count: Callable[[int], int]) -> None:
-        """Ask `count`, samples to steps, once for each length that there is."""
         audio = manifest.audio
         self._chunk = audio.chunk_samples
         self.lengths = sorted({self._chunk, self._chunk + audio.context_samples})
@@ -77,12 +94,13 @@ class StepCounts:
 
     @property
     def per_chunk(self) -> int:
-        """The most that one chunk leaves in a ring."""
+        """How many steps one chunk leaves in a ring at most."""
         return max(self.kept(samples) for samples in self.lengths)
 
     def encoded(self, samples: int) -> int:
+        """How many steps the encoder gives for so many samples."""
         return self._encoded[samples]
 
     def kept(self, samples: int) -> int:
-        """Those of the chunk itself, without its context."""
+        """How many of these steps belong to the chunk itself and not to its context."""
         return kept_steps(self._chunk, samples, self._encoded[samples])

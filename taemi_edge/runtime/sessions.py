@@ -1,4 +1,4 @@
-"""The one seam to a backend: named arrays in, named arrays out."""
+"""The interface to a backend that runs one part of a bundle: it takes named arrays and gives named arrays."""
 
 from __future__ import annotations
 
@@ -23,21 +23,29 @@ class Session(Protocol):
     """One part of a bundle, ready to run."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. Names, dtypes and shapes are those of the part's `PartSpec`.
+        """Run once.
+
+        Args:
+            feeds: the inputs by name; names, dtypes and shapes are those of the part's `PartSpec`.
+
+        Returns:
+            The outputs by name.
 
         Raises:
             BackendError: the feeds do not fit, or the backend failed.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the part."""
 
 
 class Sessions:
-    """The four parts of a bundle on one device; a context manager.
+    """The parts of a bundle on one device, by name; a context manager.
 
     Args:
-        release: called once after all parts are closed: what they share goes then.
+        parts: a session for each part; they are closed with this object.
+        release: called once after all parts are closed, to free what they share.
     """
 
     def __init__(self, parts: Mapping[str, Session], release: Callable[[], None] = lambda: None) -> None:
@@ -48,6 +56,7 @@ class Sessions:
         return self._parts[part]
 
     def close(self) -> None:
+        """Close all parts, then free what they share."""
         for session in self._parts.values():
             session.close()
         self._parts.clear()
@@ -62,7 +71,7 @@ class Sessions:
 
 
 def device_of(bundle: Bundle) -> Device:
-    """Where a bundle runs if nothing else is said: what its engines were built for, else the CPU."""
+    """Where a bundle runs by default: what its engines were built for, or the CPU."""
     engine = bundle.manifest.engine
     return _DEVICES[engine.backend] if engine is not None else "cpu"
 
@@ -70,8 +79,11 @@ def device_of(bundle: Bundle) -> Device:
 def require_verified(bundle: Bundle, unverified: bool = False) -> None:
     """Refuse engines that parity has not passed.
 
+    Args:
+        unverified: let them run all the same.
+
     Raises:
-        EngineError: the manifest says so; the message has what failed.
+        EngineError: the manifest says that they are not verified; the message says what failed.
     """
     manifest = bundle.manifest
     if manifest.engine is None or manifest.verified or unverified:
@@ -83,10 +95,13 @@ def require_verified(bundle: Bundle, unverified: bool = False) -> None:
 
 
 def require_device(bundle: Bundle, device: Device | None) -> Device:
-    """The device that a bundle is to run on: the one that is asked for, if it can, else what it was built for.
+    """The device that a bundle will run on.
+
+    Args:
+        device: the wanted one; None takes what the bundle was built for.
 
     Raises:
-        UsageError: TensorRT's engines elsewhere, graphs on TensorRT, or a device that is none.
+        UsageError: TensorRT engines on another device, graphs on TensorRT, or an unknown device.
     """
     device = device or device_of(bundle)
     if device not in ("cpu", "cuda", "tensorrt"):

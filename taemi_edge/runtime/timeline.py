@@ -1,4 +1,4 @@
-"""Drawing a run's predictions over time, above the presence of each stream."""
+"""Plots a run's predictions over time, above the presence of each stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from taemi_edge.runtime.prediction import Prediction
 
 
 def plot_timeline(predictions: Sequence[Prediction], file: Path, title: str = "") -> None:
-    """Six intensities over time above a band a stream, coloured by its presence."""
+    """Plot six intensities over time, and below them a band for each stream, coloured by its presence.
+
+    Args:
+        predictions: at least one, in the order of time.
+        file: where to write the picture; its ending is the format.
+        title: above the plot.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     figure = new_figure((10, 5))
     curves, bands = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     times = [p.time_s for p in predictions]

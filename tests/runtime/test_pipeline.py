@@ -8,21 +8,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
-from taemi_edge.errors import BackendError, UsageError
 from taemi_edge.media.files import MediaFile
-from taemi_edge.media.hops import Hop
+from taemi_edge.media.hops import Hop, Samples
 from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.media.transcripts import read_transcript
+from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.onnx_sessions import OrtSession
-from taemi_edge.runtime.opening import open_sessions
-from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
-from taemi_edge.runtime.rings import RingIndex
 from taemi_edge.runtime.window import Source
 
 
@@ -195,40 +191,45 @@ def test_silence_is_data_and_nan_is_a_loss(tiny: Bundle, tmp_path: Path):
     assert np.isfinite(list(states[1].intensities.values())).all()
 
 
-def test_wrong_feeds_are_named_all_at_once(tiny: Bundle):
-    with open_sessions(tiny, threads=1) as sessions, pytest.raises(BackendError) as caught:
-        sessions["text"].run({"ids": np.zeros((1, 2), np.int64), "words": np.zeros(1)})
-    assert "ids: expected int32 (batch, tokens), got int64 (1, 2)" in str(caught.value)
-    assert "missing input 'mask'" in str(caught.value)
-    assert "unknown input 'words'" in str(caught.value)
+def test_sound_that_overflows_is_a_loss_with_its_own_reason(tiny: Bundle, demo_video, demo_vtt):
+    """Finite samples whose features are not: the stream is lost, its token bound, and the next good chunk is taken."""
+    states = []
+    with (
+        MediaFile(demo_video, 16_000, 5.0) as media,
+        Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline,
+    ):
+        for index, hop in zip(range(10), media.hops(0.5), strict=False):
+            if index == 4:
+                huge = [Samples(s.time_s, np.full_like(s.values, 3e38)) for s in hop.samples]
+                hop = Hop(hop.end_s, hop.frames, huge)
+            prediction = pipeline.predict(hop)
+            states.append((prediction.presence["audio"], prediction.reason.get("audio")))
+            assert np.isfinite(list(prediction.intensities.values())).all()
+    assert states[3] == ("live", None)
+    assert states[4] == ("missing", "NaN in its features")
+    assert states[9] == ("live", None)
 
 
-def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("CUDA is here")
-    with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
-        open_sessions(tiny, "cuda")
-
-
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.integers(1, 30))
-def test_a_ring_holds_what_a_list_would(counts: list[int], window: int):
-    ring, features, everything = RingIndex(window), np.zeros(window), np.zeros(0)
-    now = 0
-    for count in counts:
-        times = np.arange(now + 1, now + count + 1, dtype=np.float64)
-        now += count
-        rows = ring.push(times)
-        assert len({*rows[rows >= 0]}) == min(count, window)
-        features[rows[rows >= 0]] = times[rows >= 0]
-        everything = np.concatenate([everything, times])
-        np.testing.assert_array_equal(features[ring.window(now - window, now)], everything[max(0, now - window) :])
+def test_a_fleet_gives_what_its_sources_give_alone(tiny: Bundle, demo_video, demo_vtt):
+    words = tuple(read_transcript(demo_vtt, None))
+    described = [Source("whole", words), Source("deaf", words, (Drop("audio", 1.0, 3.0),)), Source("silent")]
+    with MediaFile(demo_video, 16_000, 5.0) as media:
+        hops = [hop for _, hop in zip(range(9), media.hops(0.5), strict=False)]
+    with Fleet(tiny, described, threads=1) as fleet:
+        together = [fleet.predict({i: fleet.prepare(i, hop) for i in range(3)}) for hop in hops]
+    for index, source in enumerate(described):
+        with Fleet(tiny, [source], threads=1) as alone:
+            for both, hop in zip(together, hops, strict=True):
+                [one] = alone.predict({0: alone.prepare(0, hop)})
+                assert (both[index].source, both[index].presence) == (source.name, one.presence)
+                ours, theirs = (list(p.intensities.values()) for p in (both[index], one))
+                np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-def test_a_ring_forgets_all_but_what_it_is_told():
-    ring = RingIndex(4)
-    ring.push(np.array([1.0, 2.0]))
-    rows = ring.push(np.array([3.0]))
-    ring.keep_only(rows)
-    assert ring.window(0.0, 9.0).tolist() == rows.tolist()
+def test_a_fleet_that_cannot_be_made_closes_its_executor(tiny: Bundle, monkeypatch):
+    closed = []
+    monkeypatch.setattr(HostExecutor, "close", lambda self: closed.append(self))
+    monkeypatch.setattr("taemi_edge.runtime.kinds.video.CropReader", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Fleet(tiny, [Source()])
+    assert len(closed) == 1

@@ -1,7 +1,8 @@
 """Opens TensorRT engines, checks them against the manifest, and runs one as a session that takes and gives arrays.
 
 An `Engine` is what TensorRT compiled of one part. A `Binding` is an execution context of it whose input shapes are set;
-the addresses that it reads and writes are set by whoever runs it. `EngineSession` copies arrays to the GPU and back."""
+its caller sets the addresses that it reads and writes. `EngineSession` copies arrays to the GPU and back.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from taemi_edge.runtime.tensorrt.gpu import Gpu, open_gpu
 
 
 def open_engines(bundle: Bundle) -> Sessions:
-    """Open the four engines of a bundle as sessions that take and give arrays.
+    """Open the engines of a bundle as sessions that take and give arrays.
 
     Raises:
         UsageError: no TensorRT, no PyCUDA or no GPU here.
@@ -33,7 +34,7 @@ def open_engines(bundle: Bundle) -> Sessions:
 
 
 def open_engine(gpu: Gpu, bundle: Bundle, part: str) -> Engine:
-    """One engine of a bundle.
+    """Open the engine of one part.
 
     Raises:
         BackendError, EngineError: see `Engine`.
@@ -42,9 +43,16 @@ def open_engine(gpu: Gpu, bundle: Bundle, part: str) -> Engine:
 
 
 class Engine:
-    """One engine whose seams are the manifest's; its contexts share one piece of scratch memory.
+    """An engine whose inputs and outputs are those of the manifest.
 
-    So only one of them may run at a time, which is how a hop runs them.
+    Its execution contexts share one piece of scratch memory, so that only one of them may run at a time. A hop runs
+    them so.
+
+    Args:
+        gpu: where it runs.
+        content: the serialised engine.
+        part: the name of the part.
+        spec: the part's inputs and outputs.
 
     Raises:
         BackendError: TensorRT cannot read it, or the GPU has no memory left for it.
@@ -66,7 +74,11 @@ class Engine:
         self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
 
     def span(self, dimension: str) -> tuple[int, int]:
-        """The least and the largest length of a dynamic dimension that the engine was built for."""
+        """The least and the largest length of a dynamic dimension that the engine was built for.
+
+        Raises:
+            KeyError: no input has a dimension of this name.
+        """
         for tensor in self.spec.inputs:
             if dimension in tensor.shape:
                 axis = tensor.shape.index(dimension)
@@ -79,7 +91,10 @@ class Engine:
         return {name: tuple(profile[2]) for name, profile in self._profile.items()}
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Binding:
-        """A context for inputs of these shapes.
+        """Make an execution context for inputs of these shapes.
+
+        Args:
+            shapes: by the name of the input.
 
         Raises:
             BackendError: a shape outside the engine's profile, or no memory left.
@@ -89,7 +104,7 @@ class Engine:
         return Binding(self, self._new_context(), shapes)
 
     def outside(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """What of these shapes the engine was not built for."""
+        """Name the shapes that the engine was not built for, a sentence each."""
         problems = []
         for name, shape in shapes.items():
             low, _, high = (tuple(s) for s in self._profile[name])
@@ -101,6 +116,7 @@ class Engine:
         return problems
 
     def close(self) -> None:
+        """Drop the engine; its contexts must be dropped before."""
         self._engine = None
 
     def _new_context(self) -> Any:
@@ -140,9 +156,17 @@ class Engine:
 
 
 def seam_problem(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], is_input: bool) -> str | None:
-    """What is wrong with a tensor of an engine; None where nothing is.
+    """Compare a tensor of an engine with the manifest.
 
-    Its dynamic dimensions are -1: an input needs them wherever the manifest names one, an output's follow.
+    Dynamic dimensions are -1: an input must have them wherever the manifest names a dimension; an output may.
+
+    Returns:
+        What is wrong with it; None where nothing is.
+
+    Example:
+        >>> ids = TensorSpec(name="ids", dtype="int32", shape=("batch", "tokens"))
+        >>> seam_problem(ids, np.dtype(np.int64), (-1, -1), is_input=True)
+        'ids: expected int32 (batch, tokens), got int64 (-1, -1)'
     """
 
     def agrees(want: int | str, got: int) -> bool:
@@ -156,7 +180,11 @@ def seam_problem(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...],
 
 
 class Binding:
-    """An execution context with its shapes set once; addresses may be set anew, which copies nothing."""
+    """An execution context whose shapes are set once; its addresses may be set again, which copies nothing.
+
+    Attributes:
+        shapes: of all inputs and outputs, by name.
+    """
 
     def __init__(self, engine: Engine, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._context, self._part, self._gpu = context, engine.part, engine.gpu
@@ -169,14 +197,22 @@ class Binding:
         }
 
     def at(self, **addresses: Any) -> Binding:
-        """Read inputs from and write outputs to these places on the device."""
+        """Set the addresses that inputs are read from and outputs are written to, by name; returns itself.
+
+        Raises:
+            BackendError: TensorRT refuses one of them.
+        """
         for name, address in addresses.items():
             if not self._context.set_tensor_address(name, int(address)):
                 raise BackendError(f"{self._part}: TensorRT refuses the address of {name}")
         return self
 
     def enqueue(self, stream: Any) -> None:
-        """Start on a stream; nothing waits."""
+        """Start on a stream; nothing waits.
+
+        Raises:
+            DeviceLostError, BackendError: TensorRT failed.
+        """
         if not self._context.execute_async_v3(stream.handle):
             with self._gpu.errors(f"running {self._part}"):
                 self._gpu.cuda.Context.synchronize()

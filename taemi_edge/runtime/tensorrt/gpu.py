@@ -1,6 +1,6 @@
-"""TensorRT on this GPU through PyCUDA: the primary context, engines, contexts of fixed shapes, and parts as sessions.
+"""Holds the GPU's context for TensorRT: memory, a stream, and CUDA's errors as ours.
 
-All calls come from the thread that opened the GPU; its primary context, which PyTorch and the CUDA runtime use too, is
+All calls come from the thread that opened the GPU. Its primary context, which PyTorch and the CUDA runtime use too, is
 current from then until `close`. What one GPU owns is freed there, also after an error that took the GPU away.
 """
 
@@ -23,10 +23,11 @@ _NON_BLOCKING = 1
 
 
 def open_gpu(bundle: Bundle) -> Gpu:
-    """The GPU of a bundle of engines, if it is the one that they were built for.
+    """Open the GPU for a bundle of engines, if it is the one that they were built for.
 
     Raises:
-        UsageError, EngineError: see `open_engines`.
+        UsageError: no TensorRT, no PyCUDA or no GPU here.
+        EngineError: the engines were built for another TensorRT or GPU, or the bundle holds none.
     """
     engine = bundle.manifest.engine
     if engine is None:
@@ -37,7 +38,17 @@ def open_gpu(bundle: Bundle) -> Gpu:
 
 
 class Gpu:
-    """The primary context of GPU 0, current in this thread until `close`, and TensorRT's runtime on it."""
+    """The primary context of GPU 0, current in this thread until `close`, and TensorRT's runtime on it.
+
+    Args:
+        library: TensorRT's module.
+
+    Attributes:
+        cuda: PyCUDA's driver module.
+        trt: TensorRT's module.
+        stream: the stream of calls that need no stream of their own.
+        lost: whether CUDA has failed for good; complaints of what is closed then mean nothing.
+    """
 
     def __init__(self, library: Any) -> None:
         self.cuda = load_cuda()
@@ -47,7 +58,6 @@ class Gpu:
         self._context = self.device.retain_primary_context()
         self._context.push()
         self._allocations: list[Any] = []
-        #: Whether CUDA has failed for good: what is closed then complains, and means nothing.
         self.lost = False
         try:
             self.stream = self.new_stream()
@@ -81,7 +91,10 @@ class Gpu:
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """CUDA's errors as ours: too little memory, or a device that is gone.
+        """Raise CUDA's errors inside the `with` block as ours.
+
+        Args:
+            doing: what is being done, for the message.
 
         Raises:
             BackendError: not enough memory, or called from another thread.
@@ -126,10 +139,11 @@ class Gpu:
         self.close()
 
     def last_complaint(self) -> str:
-        """TensorRT's own words on what went wrong last."""
+        """TensorRT's last error message."""
         return self._complaints[-1] if self._complaints else "it gave no reason"
 
     def memory(self) -> tuple[int, int]:
+        """Free and total bytes; zeros where the GPU is lost."""
         try:
             free, total = self.cuda.mem_get_info()
         except self.cuda.Error:

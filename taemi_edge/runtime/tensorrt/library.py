@@ -1,7 +1,7 @@
-"""Which TensorRT is here, and on what: the library under whichever name it is installed, the GPU, the driver.
+"""Finds out which TensorRT is installed and which machine this is: the GPU, the driver, the Jetson release.
 
-TensorRT itself, TensorRT-RTX and the latter's bare bindings have one interface; what differs between versions is asked
-for with `hasattr`, never by a version's number. One process uses one of them.
+TensorRT itself, TensorRT-RTX and the latter's bare bindings have one interface. `hasattr` decides what differs between
+versions, never a version's number. One process uses one of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADVICE = {
 
 
 class Machine(Frozen, frozen=True):
-    """What an engine is built for and may run on. Empty strings where there is no GPU or no Jetson."""
+    """The machine that an engine is built for; fields are empty where there is no GPU or no Jetson."""
 
     architecture: str
     #: The processor's name: what was fastest on one need not be on another.
@@ -40,7 +40,7 @@ class Machine(Frozen, frozen=True):
 
 
 def load_library(kind: str) -> Any:
-    """The module of TensorRT ("tensorrt") or of TensorRT-RTX ("tensorrt-rtx").
+    """Import TensorRT ("tensorrt") or TensorRT-RTX ("tensorrt-rtx").
 
     Raises:
         UsageError: it is not installed, or only an empty folder of that name is.
@@ -78,10 +78,13 @@ def quiet_logger(library: Any) -> tuple[Any, list[str]]:
 
 
 def this_machine(with_gpu: bool = True) -> Machine:
-    """What is here, the GPU as PyCUDA sees it.
+    """Describe this machine, with the GPU as PyCUDA sees it.
+
+    Args:
+        with_gpu: False leaves the GPU out.
 
     Raises:
-        UsageError: a GPU is asked for and there is no PyCUDA, no driver or no GPU.
+        UsageError: `with_gpu`, and there is no PyCUDA, no driver or no GPU.
     """
     architecture, processor, l4t = platform.machine(), _processor(), _l4t()
     if not with_gpu:
@@ -127,7 +130,7 @@ def load_cuda() -> Any:
 
 
 def _driver_release() -> str:
-    """The driver's own version where the kernel tells it."""
+    """The driver's own version; empty where /proc does not have it."""
     file = Path("/proc/driver/nvidia/version")
     words = file.read_text(encoding="utf-8").split() if file.is_file() else []
     return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-KERNELS = ROOT / "taemi_edge" / "runtime" / "kernels"
+ROOT = Path(__file__).parents[3]
+KERNELS = ROOT / "taemi_edge" / "runtime" / "tensorrt" / "kernels"
 
 
 def test_the_ptx_is_of_this_source():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 
 from taemi_edge.bundle.spec import Array
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
 
 SIZE_WH = (160, 120)
 
@@ -96,3 +99,9 @@ def damage_middle(source: Path, target: Path, share: float = 0.1) -> Path:
     content[start : start + length] = np.random.default_rng(0).bytes(length)
     target.write_bytes(content)
     return target
+
+
+def first_hops(video: Path, count: int = 12) -> list[Hop]:
+    """The first hops of half a second of a clip."""
+    with MediaFile(video, 16_000, 5.0) as media:
+        return list(islice(media.hops(0.5), count))

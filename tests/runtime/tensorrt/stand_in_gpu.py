@@ -10,6 +10,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -63,93 +64,35 @@ class Device:
         else:
             self.recording.append(work)
 
+    def wait(self) -> None:
+        if self.broken:
+            raise CudaError("unspecified launch failure")
+
+    def copy(self, to: Any, source: Any, count: int) -> None:
+        self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
+
+    def upload(self, to: Any, values: np.ndarray, stream: Any = None) -> None:
+        assert values.flags.c_contiguous
+        self.copy(to, values.ctypes.data, values.nbytes)
+
+    def download(self, values: np.ndarray, source: Any, stream: Any = None) -> None:
+        assert values.flags.c_contiguous
+        self.copy(values.ctypes.data, source, values.nbytes)
+
+    def fill(self, place: Any, value: int, count: int, stream: Any) -> None:
+        self.do(lambda: array_at(place, (count,), np.int32).fill(value))
+
     def pycuda(self) -> Any:
         """pycuda.driver"""
-
-        def copy(to: Any, source: Any, count: int) -> None:
-            self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
-
-        def upload(to: Any, values: np.ndarray, stream: Any = None) -> None:
-            assert values.flags.c_contiguous
-            copy(to, values.ctypes.data, values.nbytes)
-
-        def download(values: np.ndarray, source: Any, stream: Any = None) -> None:
-            assert values.flags.c_contiguous
-            copy(values.ctypes.data, source, values.nbytes)
-
-        def fill(place: Any, value: int, count: int, stream: Any) -> None:
-            self.do(lambda: array_at(place, (count,), np.int32).fill(value))
-
-        def wait() -> None:
-            if self.broken:
-                raise CudaError("unspecified launch failure")
-
-        device = self
-
-        class Context:
-            def push(self) -> None:
-                device.contexts += 1
-
-            def pop(self) -> None:
-                device.contexts -= 1
-
-            def detach(self) -> None:
-                pass
-
-            synchronize = staticmethod(wait)
-
-        class Stream:
-            def __init__(self, flags: int) -> None:
-                assert flags == 1
-                self.handle = id(self)
-
-            def synchronize(self) -> None:
-                wait()
-
-            def wait_for_event(self, event: Any) -> None:
-                assert isinstance(event, Event)
-
-        class Event:
-            def __init__(self, flags: int = 0) -> None:
-                self.time_s = 0.0
-
-            def record(self, stream: Any) -> None:
-                def note() -> None:
-                    self.time_s = time.perf_counter()
-
-                device.do(note)
-
-            def synchronize(self) -> None:
-                pass
-
-            def time_since(self, earlier: Event) -> float:
-                return (self.time_s - earlier.time_s) * 1e3
-
-        class Gpu:
-            count = staticmethod(lambda: 1)
-
-            def __init__(self, index: int) -> None:
-                assert index == 0
-
-            def retain_primary_context(self) -> Context:
-                return Context()
-
-            def name(self) -> str:
-                return "stand-in"
-
-            def compute_capability(self) -> tuple[int, int]:
-                return 0, 0
-
-            def get_attribute(self, attribute: str) -> int:
-                return 1
-
+        gpu = partial(Gpu, self)
+        gpu.count = lambda: 1  # type: ignore[attr-defined]
         return SimpleNamespace(
             Error=CudaError,
             MemoryError=CudaMemoryError,
-            Context=Context,
-            Device=Gpu,
-            Stream=Stream,
-            Event=Event,
+            Context=SimpleNamespace(synchronize=self.wait),
+            Device=gpu,
+            Stream=partial(Stream, self),
+            Event=partial(Event, self),
             device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
@@ -159,11 +102,11 @@ class Device:
             mem_get_info=lambda: (2**30, 2**31),
             mem_alloc=Allocation,
             pagelocked_empty=pinned,
-            memcpy_htod=upload,
-            memcpy_htod_async=upload,
-            memcpy_dtoh=download,
-            memcpy_dtoh_async=download,
-            memset_d32_async=fill,
+            memcpy_htod=self.upload,
+            memcpy_htod_async=self.upload,
+            memcpy_dtoh=self.download,
+            memcpy_dtoh_async=self.download,
+            memset_d32_async=self.fill,
             module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Scatter(self, ptx, name)),
         )
 
@@ -227,6 +170,77 @@ class Device:
                 deserialize_cuda_engine=lambda content: Engine(self, content, profiles)
             ),
         )
+
+
+class Context:
+    """pycuda.driver.Context"""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def push(self) -> None:
+        self._device.contexts += 1
+
+    def pop(self) -> None:
+        self._device.contexts -= 1
+
+    def detach(self) -> None:
+        pass
+
+
+class Stream:
+    """pycuda.driver.Stream"""
+
+    def __init__(self, device: Device, flags: int) -> None:
+        assert flags == 1
+        self._device = device
+        self.handle = id(self)
+
+    def synchronize(self) -> None:
+        self._device.wait()
+
+    def wait_for_event(self, event: Any) -> None:
+        assert isinstance(event, Event)
+
+
+class Event:
+    """pycuda.driver.Event"""
+
+    def __init__(self, device: Device, flags: int = 0) -> None:
+        self._device = device
+        self.time_s = 0.0
+
+    def record(self, stream: Any) -> None:
+        def note() -> None:
+            self.time_s = time.perf_counter()
+
+        self._device.do(note)
+
+    def synchronize(self) -> None:
+        pass
+
+    def time_since(self, earlier: Event) -> float:
+        return (self.time_s - earlier.time_s) * 1e3
+
+
+class Gpu:
+    """pycuda.driver.Device"""
+
+    def __init__(self, device: Device, index: int) -> None:
+        assert index == 0
+        self._device = device
+
+    def retain_primary_context(self) -> Context:
+        return Context(self._device)
+
+    def name(self) -> str:
+        return "stand-in"
+
+    def compute_capability(self) -> tuple[int, int]:
+        return 0, 0
+
+    def get_attribute(self, attribute: str) -> int:
+        return 1
 
 
 class Handle:

@@ -1,0 +1,63 @@
+"""Chunks of sound on their grid: context, gaps, and sound that comes in any pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.bundle.spec import AudioSpec, PresenceSpec
+from taemi_edge.media.chunks import AudioChunker
+
+PRESENCE = PresenceSpec(stale_after_s=1, missing_after_s=2, recover_after_s=0)
+
+
+SPEC = AudioSpec(feature_dim=1, sample_rate_hz=1000, chunk_s=0.5, context_s=0.25, presence=PRESENCE)
+
+
+def test_chunks_come_with_their_context_and_exact_samples():
+    chunker, values = AudioChunker(SPEC), np.arange(2000, dtype=np.float32)
+    chunker.push(0.0, values[:700])
+    first = chunker.take(0.7)
+    chunker.push(0.7, values[700:])
+    rest = chunker.take(2.0)
+    assert [(s.start_s, s.end_s, len(s.samples)) for s in first + rest] == [
+        (0.0, 0.5, 500),
+        (0.5, 1.0, 750),
+        (1.0, 1.5, 750),
+        (1.5, 2.0, 750),
+    ]
+    np.testing.assert_array_equal(rest[0].samples, values[250:1000])
+
+
+def test_a_gap_loses_its_chunk_and_the_context_of_the_next():
+    chunker, values = AudioChunker(SPEC), np.ones(500, np.float32)
+    chunker.push(0.0, values)
+    chunker.push(1.0, values)
+    chunker.push(1.5, values)
+    assert [(s.start_s, len(s.samples)) for s in chunker.take(2.0)] == [(0.0, 500), (1.0, 500), (1.5, 750)]
+
+
+def test_a_long_gap_costs_no_memory():
+    chunker = AudioChunker(SPEC)
+    for hop in range(1, 10_000):
+        assert chunker.take(hop * 0.5) == []
+    chunker.push(4999.5, np.ones(500, np.float32))
+    (segment,) = chunker.take(5000.0)
+    assert (segment.start_s, len(chunker._values)) == (4999.5, SPEC.context_samples)
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=12))
+def test_chunks_do_not_depend_on_how_the_sound_was_cut(cuts: list[int]):
+    values = np.random.default_rng(0).standard_normal(sum(cuts)).astype(np.float32)
+    whole, pieces = AudioChunker(SPEC), AudioChunker(SPEC)
+    whole.push(0.0, values)
+    at, streamed = 0, []
+    for cut in cuts:
+        pieces.push(at / 1000, values[at : at + cut])
+        at += cut
+        streamed += pieces.take(at / 1000)
+    expected = whole.take(at / 1000)
+    assert [s.start_s for s in streamed] == [s.start_s for s in expected]
+    for a, b in zip(streamed, expected, strict=True):
+        np.testing.assert_array_equal(a.samples, b.samples)

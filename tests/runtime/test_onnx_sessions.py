@@ -1,0 +1,27 @@
+"""ONNX Runtime sessions: wrong feeds, and devices that are not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.errors import BackendError, UsageError
+from taemi_edge.runtime.opening import open_sessions
+
+
+def test_wrong_feeds_are_named_all_at_once(tiny: Bundle):
+    with open_sessions(tiny, threads=1) as sessions, pytest.raises(BackendError) as caught:
+        sessions["text"].run({"ids": np.zeros((1, 2), np.int64), "words": np.zeros(1)})
+    assert "ids: expected int32 (batch, tokens), got int64 (1, 2)" in str(caught.value)
+    assert "missing input 'mask'" in str(caught.value)
+    assert "unknown input 'words'" in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is here")
+    with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
+        open_sessions(tiny, "cuda")
