@@ -44,3 +44,14 @@ def test_no_room_is_one_sentence(tmp_path: Path):
     with pytest.raises(OutputError, match="no space left on the device: free some, or write elsewhere"):
         fill()
     assert os.listdir(tmp_path) == []
+
+
+def test_no_room_for_a_file_of_a_folder_names_the_folder(tmp_path: Path):
+    def fill() -> None:
+        with new_folder(tmp_path / "out", ["a.json"]) as draft, new_file(draft / "a.json"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError) as caught:
+        fill()
+    assert str(caught.value).startswith(f"{tmp_path / 'out'}: no space left on the device")
+    assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Bundles that are not what they say are refused by name; folders appear whole or not at all."""
+"""Bundles that are not what their manifest says are refused by name."""
 
 from __future__ import annotations
 

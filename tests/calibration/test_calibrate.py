@@ -1,4 +1,4 @@
-"""Calibration: what it makes, what another machine can reuse, and data that no range can rest on."""
+"""Calibrating a bundle: INT8 is the same model, and what cannot be calibrated is refused."""
 
 from __future__ import annotations
 

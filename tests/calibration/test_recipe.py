@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.calibration.recipe import CalibrationRecipe, load_recipe_of, recipe_name_of
 from tests.test_run import refused
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -23,3 +29,13 @@ from tests.test_run import refused
 )
 def test_values_that_no_calibration_can_have(change, words, cli, tiny_folder, corpus_folder):
     refused(cli("calibrate", tiny_folder, "--data", corpus_folder, "--set", change), words)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "calibration").glob("*.toml")), ids=lambda file: file.stem)
+def test_every_committed_recipe_loads_under_its_own_name(file: Path):
+    assert load_recipe("calibration", str(file), CalibrationRecipe).name == file.stem
+
+
+def test_a_model_without_a_recipe_of_its_own_has_the_default_one():
+    assert load_recipe_of("taemi-mobile").name == recipe_name_of("taemi-mobile") == "taemi-mobile"
+    assert load_recipe_of("another").name == recipe_name_of("another") == "default"

@@ -1,4 +1,4 @@
-"""Engine builds on the CPU target: what is verified, what comes from the cache, what is refused and in which words."""
+"""Building engines on the CPU target: what is built, what is refused and in which words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Q/DQ and FP16 graphs: what is INT8, what is not, and that nothing but precision changed."""
+"""Q/DQ graphs: what is INT8, what is not, and that nothing but precision changes."""
 
 from __future__ import annotations
 

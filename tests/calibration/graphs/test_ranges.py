@@ -1,4 +1,4 @@
-"""Ranges and smoothing on activations whose answer is known; what was drawn is fixed by a seed."""
+"""Ranges of activations whose answer is known; a seed fixes what is drawn."""
 
 from __future__ import annotations
 
