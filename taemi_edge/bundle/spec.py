@@ -1,4 +1,4 @@
-"""What a bundle promises: tensors, parts, modalities and tolerances as frozen, validated data; no I/O here."""
+"""The data of a bundle as frozen, validated classes. Nothing here reads or writes a file: `folder.py` does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Modality = Literal["vision", "audio", "text"]
 Part = Literal["vision", "audio", "text", "fusion"]
 
 Precision = Literal["fp32", "fp16", "int8"]
-#: A precision as a graph writes it: "int8" is Q/DQ in FP32, "int8-fp16" the same in strongly typed FP16.
+#: How a graph is written: "int8" has Q/DQ pairs among FP32, "int8-fp16" has them among strongly typed FP16.
 Flavour = Literal["fp32", "fp16", "int8", "int8-fp16"]
 
 FLAVOURS: tuple[Flavour, ...] = ("fp32", "fp16", "int8", "int8-fp16")
@@ -30,12 +30,16 @@ SCHEMA = 1
 
 
 def pattern_name(pattern: frozenset[Modality]) -> str:
-    """`vision+text` for a set of live streams, `none` for the empty one."""
+    """Give the name of a set of live streams; the empty set is `none`.
+
+    >>> pattern_name(frozenset({"text", "vision"}))
+    'vision+text'
+    """
     return "+".join(m for m in MODALITIES if m in pattern) or "none"
 
 
 def lost_name(pattern: str) -> str:
-    """What a `pattern_name` means for who lost something: `no audio` for vision+text, `text only`, `no signal`.
+    """Say in words which streams a `pattern_name` lacks: `no audio`, `text only` or `no signal`.
 
     >>> lost_name("vision+text")
     'no audio'
@@ -48,18 +52,18 @@ def lost_name(pattern: str) -> str:
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Immutable data whose types and unknown keys are checked when it is read from JSON or TOML."""
+    """Immutable data. Types are checked and unknown keys are refused when it is read from JSON or TOML."""
 
 
 class TensorSpec(Frozen, frozen=True):
-    """One input or output: name, dtype and shape, where a string names a dynamic dimension."""
+    """One input or output of a part. A string in its shape names a dynamic dimension."""
 
     name: str
     dtype: Literal["uint8", "int32", "int64", "float16", "float32"]
     shape: tuple[int | str, ...]
 
     def mismatch(self, array: Array) -> str | None:
-        """Why `array` may not be fed here, in words; None where it may.
+        """Say in words why `array` does not fit this input; None where it fits.
 
         >>> TensorSpec(name="pixels", dtype="uint8", shape=("frames", 2, 2, 3)).mismatch(np.zeros((1, 2, 2), np.uint8))
         'pixels: expected uint8 (frames, 2, 2, 3), got uint8 (1, 2, 2)'
@@ -76,7 +80,13 @@ class TensorSpec(Frozen, frozen=True):
 
 
 class PartSpec(Frozen, frozen=True):
-    """One of the four networks of a bundle: its file and its seams."""
+    """One of the four networks of a bundle.
+
+    Attributes:
+        file: its name in the bundle's folder.
+        inputs, outputs: the tensors that it takes and gives.
+        parameters: how many weights it has.
+    """
 
     file: str
     inputs: tuple[TensorSpec, ...]
@@ -86,7 +96,7 @@ class PartSpec(Frozen, frozen=True):
     parameters: int
 
     def feed_problems(self, feeds: Mapping[str, Array]) -> list[str]:
-        """Everything that is wrong with a set of feeds: unknown and missing names, dtypes and shapes."""
+        """List everything that is wrong with a set of feeds: unknown and missing names, wrong dtypes and shapes."""
         known = {spec.name: spec for spec in self.inputs}
         problems = [f"unknown input {name!r}, expected {', '.join(known)}" for name in feeds if name not in known]
         for name, spec in known.items():
@@ -96,7 +106,7 @@ class PartSpec(Frozen, frozen=True):
 
 
 class PresenceSpec(Frozen, frozen=True):
-    """When a stream counts as stale, missing and recovered, in seconds without (or with) data."""
+    """When a stream is stale and missing (seconds without data), and when it has recovered (seconds with data)."""
 
     stale_after_s: float
     missing_after_s: float
@@ -112,7 +122,7 @@ class PresenceSpec(Frozen, frozen=True):
 
 
 class VisionSpec(Frozen, frozen=True):
-    """Face crops: `size_hw` pixels, `frames_per_second` of them, one feature vector each."""
+    """Face crops of `size_hw` pixels at `frames_per_second`; the encoder makes one feature vector of each."""
 
     feature_dim: int
     size_hw: tuple[int, int]
@@ -125,7 +135,7 @@ class VisionSpec(Frozen, frozen=True):
 
 
 class AudioSpec(Frozen, frozen=True):
-    """Mono PCM in chunks of `chunk_s` seconds, each encoded with `context_s` seconds before it."""
+    """Mono PCM in chunks of `chunk_s` seconds. Each is encoded together with the `context_s` seconds before it."""
 
     feature_dim: int
     sample_rate_hz: int
@@ -139,15 +149,17 @@ class AudioSpec(Frozen, frozen=True):
 
     @property
     def chunk_samples(self) -> int:
+        """The length of a chunk in samples."""
         return round(self.chunk_s * self.sample_rate_hz)
 
     @property
     def context_samples(self) -> int:
+        """The length of the context before a chunk in samples."""
         return round(self.context_s * self.sample_rate_hz)
 
 
 class TextSpec(Frozen, frozen=True):
-    """The window's words as at most `max_tokens` token ids."""
+    """The words of the window, as at most `max_tokens` token ids."""
 
     feature_dim: int
     max_tokens: int
@@ -155,7 +167,7 @@ class TextSpec(Frozen, frozen=True):
 
 
 class WindowSpec(Frozen, frozen=True):
-    """How far back a prediction looks and how often one is made, in seconds."""
+    """How many seconds a prediction looks back (`length_s`), and every how many seconds one is made (`hop_s`)."""
 
     length_s: float
     hop_s: float
@@ -166,7 +178,7 @@ class WindowSpec(Frozen, frozen=True):
 
 
 class Tolerance(Frozen, frozen=True):
-    """How far a part may be from PyTorch: absolute error of its largest output, cosine, Pearson."""
+    """How far outputs may be from PyTorch's: the largest absolute error, the least cosine and (if any) the least Pearson."""
 
     max_abs: float
     cosine: float
@@ -174,7 +186,7 @@ class Tolerance(Frozen, frozen=True):
 
 
 class PartTolerances(Frozen, frozen=True):
-    """One tolerance a part, and one for the whole way from raw inputs to intensities (the fusion's by default)."""
+    """The tolerance of each part, and of the whole way from inputs to intensities (None: that of the fusion head)."""
 
     vision: Tolerance
     audio: Tolerance
@@ -183,6 +195,7 @@ class PartTolerances(Frozen, frozen=True):
     end_to_end: Tolerance | None = None
 
     def of(self, part: str) -> Tolerance:
+        """Give the tolerance of a part by its name."""
         tolerance: Tolerance = getattr(self, part)
         return tolerance
 
@@ -196,6 +209,7 @@ class Parts(Frozen, frozen=True):
     fusion: PartSpec
 
     def of(self, part: str) -> PartSpec:
+        """Give a part by its name."""
         spec: PartSpec = getattr(self, part)
         return spec
 
@@ -203,8 +217,12 @@ class Parts(Frozen, frozen=True):
 class Closeness(Frozen, frozen=True):
     """How near a part is to itself in FP32, over all clips.
 
-    `pearson` is over all output values (of the fusion head: over all clips and presence patterns, the worst emotion);
-    `cosine` and `min_cosine` are of single feature vectors: mean and worst.
+    Attributes:
+        pearson: over all output values; of the fusion head over all clips and presence patterns, for the worst emotion.
+            None where it is undefined.
+        max_abs, p99_abs: the largest absolute error, and the 99th percentile.
+        cosine, min_cosine: of single feature vectors, the mean and the worst.
+        mean_pearson: of intensities with labels, every other part in FP32; None where it is undefined.
     """
 
     pearson: float | None
@@ -212,14 +230,25 @@ class Closeness(Frozen, frozen=True):
     p99_abs: float
     cosine: float
     min_cosine: float
-    #: Mean Pearson of intensities with labels, every other part in FP32; None where it is undefined.
     mean_pearson: float | None
 
 
 class CalibrationRecord(Frozen, frozen=True):
     """How a calibrated bundle was made, and what its precisions cost on clips that had no part in making it.
 
-    `closeness` is by part and flavour; `mean_pearson` on labels by precision, all four parts in it.
+    Attributes:
+        data, synthetic: the corpus, and whether it is synthetic.
+        quantiser: the name and version of the code that put in the Q/DQ pairs.
+        clips, held_out: how many clips gave ranges, and how many others judged.
+        patterns: the presence patterns that the fusion head was fed.
+        methods: how the ranges of each part were found.
+        alphas: how many tensors of a part have each strength of SmoothQuant ("none" without).
+        layer_error: the mean error of a part's layers, on the rows that chose ranges and alphas and on other rows.
+        excluded: the blocks of a part that stay in higher precision, each with the reason.
+        islands: how many nodes of a part stay in FP32 among FP16.
+        closeness: by part and flavour.
+        mean_pearson: of intensities with labels by precision, all four parts in it; None where it is undefined.
+        seconds: how long the calibration took.
     """
 
     data: str
@@ -232,9 +261,7 @@ class CalibrationRecord(Frozen, frozen=True):
     recipe_sha256: str
     ranges_sha256: str
     methods: dict[str, str]
-    #: How many tensors of a part took which strength of SmoothQuant ("none" without).
     alphas: dict[str, dict[str, int]]
-    #: Mean error of what a part's layers give, on the rows that chose ranges and alphas and on rows that did not.
     layer_error: dict[str, tuple[float, float]]
     excluded: dict[str, dict[str, str]]
     islands: dict[str, int]
@@ -246,7 +273,7 @@ class CalibrationRecord(Frozen, frozen=True):
 class Candidate(Frozen, frozen=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
-    `median_ms` is of the usual shape, None where it was not timed.
+    `median_ms` and `p95_ms` are of the shape that a live hop usually has; None where it was not timed.
     """
 
     part: Part
@@ -260,7 +287,7 @@ class Candidate(Frozen, frozen=True):
 
 
 class StageVerdict(Frozen, frozen=True):
-    """What parity on the golden feeds gave for a part, or for the whole way."""
+    """The result of parity on the golden feeds for one part, or for the whole way from inputs to intensities."""
 
     stage: str
     ok: bool
@@ -271,10 +298,19 @@ class StageVerdict(Frozen, frozen=True):
 
 
 class EngineRecord(Frozen, frozen=True):
-    """What an engine bundle was built for, by what, from what, and whether parity held.
+    """How an engine bundle was built, and whether parity held.
 
-    `machine` and `tensorrt` (or ONNX Runtime's version) are what it may run on; `verification` is empty and `failure`
-    says why where parity could not be run.
+    Attributes:
+        target, recipe: the target's name, and the target as it was when the engines were built (`--set` included).
+        backend, library: what compiled and runs the engines, with its version.
+        machine: the device that the engines may run on.
+        source: the folder of the bundle of graphs.
+        asked: the precision that was asked for.
+        flags: the options of the compiler, in words.
+        build_key, part_keys: of the engine cache.
+        candidates: everything that was built or refused.
+        verification: the verdict of parity on each stage; empty where parity was not run.
+        failure: why the engines are not verified; empty where they are.
     """
 
     target: str
@@ -283,7 +319,6 @@ class EngineRecord(Frozen, frozen=True):
     machine: dict[str, str]
     source: str
     asked: str
-    #: The target as it was when the engines were built, whatever `--set` changed.
     recipe: dict[str, Any]
     flags: dict[str, str]
     build_key: str
@@ -294,7 +329,15 @@ class EngineRecord(Frozen, frozen=True):
 
 
 class Provenance(Frozen, frozen=True):
-    """Where a bundle comes from."""
+    """Where a bundle comes from.
+
+    Attributes:
+        made_by, made_at: the package and its version, and the time in UTC.
+        source: what it was made from.
+        versions: of libraries, by name.
+        weights: where each weight comes from, in words.
+        encoder_sha256: of each encoder's weights in PyTorch; a feature store is recognised by it.
+    """
 
     made_by: str
     made_at: str
@@ -302,12 +345,11 @@ class Provenance(Frozen, frozen=True):
     recipe_sha256: str
     versions: dict[str, str]
     weights: dict[str, str]
-    #: Of each encoder's weights as PyTorch had them: what a feature store is recognised by.
     encoder_sha256: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Manifest(Frozen, frozen=True):
-    """`manifest.json`: everything that a runtime must know of a bundle, and the hash of each of its files."""
+    """`manifest.json`: everything that the runtime must know about a bundle, and the hash of each of its files."""
 
     schema: int
     name: str
@@ -322,30 +364,32 @@ class Manifest(Frozen, frozen=True):
     sha256: dict[str, str]
     #: What the fusion head was trained on, in words; empty where it was not.
     trained_on: str = ""
-    #: Further graphs of each part by flavour, where there are any: what `build-engine` chooses from.
+    #: The graphs of each part by flavour, where there are several; `build-engine` chooses from them.
     graphs: dict[str, dict[Flavour, str]] = msgspec.field(default_factory=dict)
     #: The tolerances of each precision that `graphs` offers.
     tolerances_by: dict[Precision, PartTolerances] = msgspec.field(default_factory=dict)
     calibration: CalibrationRecord | None = None
-    #: Of an engine bundle: whether parity held on this device after building. None where nothing was built.
+    #: Of an engine bundle: whether parity held on the device that built it. None of a bundle of graphs.
     verified: bool | None = None
     engine: EngineRecord | None = None
 
     def graph_file(self, part: str, flavour: Flavour) -> str | None:
-        """The file of a part's graph in a flavour, None where the bundle has none."""
+        """Give the name of a part's graph in a flavour; None where the bundle has no such graph."""
         main = self.parts.of(part)
         if part not in self.graphs and main.precision == flavour and main.file.endswith(".onnx"):
             return main.file
         return self.graphs.get(part, {}).get(flavour)
 
     def tolerances_of(self, precision: Precision) -> PartTolerances:
-        """What a precision is held to; the bundle's own where nothing else is said."""
+        """Give the tolerances of a precision; those of the bundle where it has no others."""
         return self.tolerances_by.get(precision, self.tolerances)
 
     def presence_of(self, modality: str) -> PresenceSpec:
+        """Give the presence settings of a modality by its name."""
         spec: VisionSpec | AudioSpec | TextSpec = getattr(self, modality)
         return spec.presence
 
     def feature_dim_of(self, modality: str) -> int:
+        """Give the length D of a modality's feature vectors by its name."""
         spec: VisionSpec | AudioSpec | TextSpec = getattr(self, modality)
         return spec.feature_dim

@@ -1,0 +1,25 @@
+"""Sensitivity is drawn with a panel for each part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need the extra `plot`")
+pytest.importorskip("onnx", reason="sensitivity is measured with onnx")
+
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.calibration.plot import plot_sensitivity
+from taemi_edge.calibration.sensitivity import BlockCost, PartSensitivity
+
+
+def test_a_picture_has_blocks_that_stay_and_blocks_that_are_left_out(tmp_path: Path):
+    blocks = tuple(
+        BlockCost(block=f"layers.{i}", cost=10.0**-i, mean_pearson_drop=None, weights=9, macs_share=0.5, excluded=why)
+        for i, why in enumerate((None, "too much"))
+    )
+    found = PartSensitivity(blocks=blocks, methods={"minmax": 0.99}, steps=((1.0, 0.1), (0.5, 0.0)))
+    file = tmp_path / "sensitivity.svg"
+    plot_sensitivity(dict.fromkeys(PARTS, found), "INT8 block by block", file)
+    assert "</svg>" in file.read_text()

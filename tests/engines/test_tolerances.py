@@ -1,0 +1,20 @@
+"""An engine has the tolerance of its precision; a mix of precisions has that of the lowest for the whole way."""
+
+from __future__ import annotations
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.calibration.recipe import load_recipe_of
+from taemi_edge.engines.tolerances import tolerances_of, tolerances_of_mix
+
+
+def test_fp16_of_an_exported_bundle_has_the_tolerances_of_its_recipe(tiny: Bundle):
+    assert tolerances_of(tiny.manifest, "fp32") == tiny.manifest.tolerances
+    assert tolerances_of(tiny.manifest, "fp16") == load_recipe_of("taemi-tiny").fp16
+
+
+def test_each_part_has_its_own_and_the_whole_way_that_of_the_lowest(calibrated: Bundle):
+    by = calibrated.manifest.tolerances_by
+    mixed = tolerances_of_mix(calibrated.manifest, {**dict.fromkeys(PARTS, "fp32"), "text": "int8", "audio": "fp16"})
+    assert (mixed.vision, mixed.audio, mixed.text) == (by["fp32"].vision, by["fp16"].audio, by["int8"].text)
+    assert mixed.end_to_end == (by["int8"].end_to_end or by["int8"].fusion)
