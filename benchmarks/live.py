@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,36 +44,33 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def losses_and_returns(bundle: Path, clip: Path, folder: Path, hop_s: float) -> dict[str, Any]:
-    """Kill and hang a server again and again: seconds from the deed to the event, from the return to a prediction."""
+    """Kill and hang a server again and again: seconds until the loss is noticed, and until predictions use it again."""
     taken: dict[str, list[float]] = {
         name: [] for name in ("kill noticed", "kill recovered", "kill live", "hang noticed", "hang live")
     }
     with RtspServer(clip) as server, LiveRun(folder, bundle, f"cam={server.url}", "--hop", hop_s) as run:
         for _ in range(ROUNDS):
             run.wait_for("vision", "live", timeout_s=30)
-            known, started = len(run.events), time.monotonic()
-            server.kill()
-            run.wait_for_event("vision", "missing", known)
-            taken["kill noticed"].append(time.monotonic() - started)
-            run.wait_for("vision", "missing")
-            server.start()
-            started = time.monotonic()
-            run.wait_for("vision", "recovering", "live", timeout_s=30)
-            taken["kill recovered"].append(time.monotonic() - started)
-            run.wait_for("vision", "live", timeout_s=30)
-            taken["kill live"].append(time.monotonic() - started)
-            time.sleep(1.0)
-            known, started = len(run.events), time.monotonic()
-            server.hang()
-            run.wait_for_event("vision", "missing", known)
-            taken["hang noticed"].append(time.monotonic() - started)
-            run.wait_for("vision", "missing")
-            server.go_on()
-            started = time.monotonic()
-            run.wait_for("vision", "live", timeout_s=30)
-            taken["hang live"].append(time.monotonic() - started)
-            time.sleep(1.0)
+            for name, fault, repair in (("kill", server.kill, server.start), ("hang", server.hang, server.go_on)):
+                for what, seconds in time_fault(run, fault, repair).items():
+                    taken.get(f"{name} {what}", []).append(seconds)  # "hang recovered" is no figure of the report
+                time.sleep(1.0)
     return {name: spread(values) for name, values in taken.items()}
+
+
+def time_fault(run: LiveRun, fault: Callable[[], object], repair: Callable[[], object]) -> dict[str, float]:
+    """Seconds from a fault to its event, and from its repair to "recovering" and to "live"."""
+    known, started = len(run.events), time.monotonic()
+    fault()
+    run.wait_for_event("vision", "missing", known)
+    times = {"noticed": time.monotonic() - started}
+    run.wait_for("vision", "missing")
+    repair()
+    started = time.monotonic()
+    for what, states in (("recovered", ("recovering", "live")), ("live", ("live",))):
+        run.wait_for("vision", *states, timeout_s=30)
+        times[what] = time.monotonic() - started
+    return times
 
 
 def processor_s(pid: int) -> float:

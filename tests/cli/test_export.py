@@ -1,0 +1,15 @@
+"""The commands `export` and `init`, used wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.checks import refused
+
+
+def test_a_clip_without_its_transcript_is_refused(cli, demo_video: Path):
+    refused(cli("export", "taemi-tiny", "--clip", demo_video), "--clip and --transcript go together")
+
+
+def test_a_checkpoint_is_never_overwritten(cli, tmp_path: Path):
+    refused(cli("init", "taemi-tiny", "--output", tmp_path), "exists and might hold a trained checkpoint")
