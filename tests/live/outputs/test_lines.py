@@ -32,9 +32,11 @@ def test_a_run_that_is_started_again_keeps_earlier_lines(tmp_path, before, after
 
 
 def test_a_full_disk_costs_lines_and_the_log_says_how_many(caplog):
-    events = EventLines(JsonLines(Path("/dev/full")), "events")
+    full = JsonLines(Path("/dev/full"))
+    events = EventLines(full, "events")
     event = PresenceEvent(source="a", time_s=1.0, modality="audio", before="live", after="missing", reason="silence")
-    for _ in range(3):
-        events.on_event(event)
+    with full:
+        for _ in range(3):
+            events.on_event(event)
     assert events.lost == 3
     assert [record.message.partition(" lost")[0] for record in caplog.records] == ["events 1", "events 2"]
