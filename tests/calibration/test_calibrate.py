@@ -15,8 +15,8 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.parity.comparison import check_parity
-from tests.conftest import FEW_CLIPS
 from tests.cli.checks import refused
+from tests.conftest import FEW_CLIPS
 
 
 def test_int8_runs_and_is_the_same_model_as_fp32(calibrated_folder, tiny_folder):

@@ -19,8 +19,8 @@ from taemi_edge.errors import BundleError, EngineError, OutputError, UsageError
 from taemi_edge.parity.comparison import check_parity
 from taemi_edge.runtime import onnx_sessions as ort
 from taemi_edge.runtime.opening import open_sessions
-from tests.engines.targets import CPU, changed, target
 from tests.cli.checks import lines_of, refused
+from tests.engines.targets import CPU, changed, target
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taemi_edge.engines.build import build_engine
-from tests.engines.targets import target
 from tests.cli.checks import refused
+from tests.engines.targets import target
 
 
 def test_an_exported_bundle_is_cast_to_fp16_by_its_golden_feeds(tiny_folder, tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.plan import plan_build
 from taemi_edge.errors import EngineError
-from tests.engines.targets import target
 from tests.cli.checks import refused
+from tests.engines.targets import target
 
 
 def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
