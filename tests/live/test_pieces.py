@@ -18,6 +18,7 @@ from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import JUMP_S, SessionClock, StreamClock
 from taemi_edge.live.capture.decoding_relief import Relief
+from taemi_edge.live.capture.gst_reader import RawPicture
 from taemi_edge.live.capture.mailbox import Mailbox
 from taemi_edge.live.capture.readers import Picture
 from taemi_edge.live.capture.settings import WatchSettings
@@ -176,7 +177,7 @@ def test_one_late_picture_does_not_hide_a_loss():
 
 def frame(time_s: float, value: int = 128, noise: int = 3) -> Frame:
     pixels = np.random.default_rng(round(time_s * 1000)).integers(-noise, noise + 1, (48, 64, 3)) + value
-    return Frame(time_s, np.clip(pixels, 0, 255).astype(np.uint8))
+    return Frame(time_s, RawPicture(np.clip(pixels, 0, 255).astype(np.uint8), is_bgr=False))
 
 
 def sound(time_s: float, level: float) -> Samples:

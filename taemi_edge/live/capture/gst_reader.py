@@ -16,7 +16,7 @@ from typing import IO, cast
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.spec import Array, Modality
 from taemi_edge.live.capture.decoding_relief import Level
 from taemi_edge.live.capture.readers import Picture, Sound, SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
@@ -29,6 +29,21 @@ _FORMATS = ((3, False), (3, True), (4, False), (4, False), (4, True), (4, True))
 _MAX_BYTES = 7680 * 4320 * 4
 _LAYOUTS = {1: "mono", 2: "stereo"}
 BINDINGS = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
+
+
+class RawPicture:
+    """Pixels (H, W, 3 or 4), with the one method of PyAV's frames that is asked for."""
+
+    rotation = 0
+
+    def __init__(self, pixels: Array, is_bgr: bool) -> None:
+        self._pixels, self._is_bgr = pixels, is_bgr
+
+    def to_ndarray(self, format: str = "rgb24", threads: int = 1) -> Array:  # noqa: A002  PyAV's own names
+        """RGB, uint8 (H, W, 3)."""
+        if format != "rgb24":
+            raise ValueError(f"expected rgb24, got {format}")
+        return np.ascontiguousarray(self._pixels[..., 2::-1] if self._is_bgr else self._pixels[..., :3])
 
 
 class GstReader:
@@ -62,7 +77,7 @@ class GstReader:
                 self._waits_s = self._settings.read_timeout_s
                 channels, is_bgr = _FORMATS[layout]
                 pixels = np.frombuffer(content, np.uint8).reshape(second, first, channels)
-                yield Picture(pts_s, pixels[..., 2::-1] if is_bgr else pixels[..., :3])
+                yield Picture(pts_s, RawPicture(pixels, is_bgr))
             elif kind == b"A":
                 self._waits_s = self._settings.read_timeout_s
                 values = np.frombuffer(content, np.float32)[None]

@@ -12,7 +12,7 @@ from taemi_edge.live.capture.decoding_relief import Level
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture (PyAV's frame, or RGB pixels, uint8 (H, W, 3)), stamped by its sender where it is."""
+    """A decoded picture (PyAV's frame, or what has its `to_ndarray`), stamped by its sender where it is."""
 
     pts_s: float | None
     picture: Any
