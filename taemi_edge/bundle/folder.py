@@ -54,10 +54,12 @@ class Bundle:
 
     @property
     def tokenizer_file(self) -> Path:
+        """The tokenizer of the text encoder, as the `tokenizers` library writes it."""
         return self.folder / TOKENIZER
 
     @property
     def golden_file(self) -> Path:
+        """The feeds and PyTorch's outputs that were recorded at export."""
         return self.folder / GOLDEN
 
 

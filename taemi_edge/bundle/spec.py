@@ -178,7 +178,7 @@ class WindowSpec(Frozen, frozen=True):
 
 
 class Tolerance(Frozen, frozen=True):
-    """How far outputs may be from PyTorch's: the largest absolute error, the least cosine and (if any) the least Pearson."""
+    """How far outputs may be from PyTorch's: the largest absolute error, least cosine, least Pearson if any."""
 
     max_abs: float
     cosine: float

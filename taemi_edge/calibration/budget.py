@@ -50,7 +50,7 @@ def check_budget(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> 
 
 
 def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str]:
-    """Say of every part in INT8 that is outside the budget what was expected and what came; empty where none is."""
+    """Describe every part in INT8 that is outside the budget: what was expected and what was measured."""
     misses = []
     for part in record.closeness:
         check = check_budget(record, part, budget)

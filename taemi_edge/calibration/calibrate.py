@@ -92,7 +92,7 @@ def calibrate_bundle(
         output: the folder of the new bundle.
         options: whose ranges and whose quantiser are used.
         workers: how many processes work; 0 for as many as there are cores.
-        progress: is told what is being done.
+        progress: receives the stages and how much of each is done.
 
     Raises:
         CalibrationError: there are too few clips, a stream is in no clip, activations are NaN or constant (the message

@@ -49,7 +49,7 @@ def read_clips(
         source: the folder of the FP32 bundle.
         scratch: a folder for the clips; it must stay as long as the result is used.
         workers: how many processes read; 0 for as many as there are cores.
-        progress: is told how many clips are read.
+        progress: receives how many clips are read.
 
     Raises:
         CalibrationError: there are too few clips that can be read, or one stream is in none of them.

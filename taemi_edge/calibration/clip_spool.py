@@ -98,7 +98,7 @@ def spool_clips(
         folder: where the files are written.
         longest_s: how many seconds of a clip are read.
         workers: how many processes read; 0 for as many as there are cores.
-        progress: is told how many clips are read.
+        progress: receives how many clips are read.
 
     Raises:
         CalibrationError: none of the clips can be read.

@@ -71,7 +71,7 @@ class Judge:
         Args:
             draft: the folder that the graphs lie in.
             files: their names by part and flavour.
-            progress: is told how many graphs are compared.
+            progress: receives how many graphs are compared.
         """
         results = self._compare(draft, files, progress)
         return Judgement(

@@ -87,6 +87,7 @@ class _FeedReader:
         self.rewind()
 
     def get_next(self) -> dict[str, Array] | None:
+        """Give the next feed; None after the last one."""
         found = next(self._waiting, None)
         return None if found is None else dict(found)
 
@@ -98,4 +99,5 @@ class _FeedReader:
         return found
 
     def rewind(self) -> None:
+        """Begin with the first feed again."""
         self._waiting = self._feeds()

@@ -60,7 +60,7 @@ def find_plan(
         clips: of which only `clips.calibrating` is used.
         recipe: says how ranges are found and what INT8 may cost.
         workers: how many processes work; 0 for as many as there are cores.
-        progress: is told what is measured.
+        progress: receives the stages and how much of each is done.
 
     Raises:
         CalibrationError: no clip feeds a part, or an activation is NaN or constant.

@@ -107,7 +107,7 @@ def settle_plans(
     Args:
         drafts: the plans of each part by method.
         setup: the clips that methods and blocks are compared on.
-        progress: is told how many comparisons are done.
+        progress: receives how many comparisons are done.
 
     Returns:
         The plan of each part with its exclusions, and what was measured.

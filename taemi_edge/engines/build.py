@@ -79,7 +79,7 @@ def build_engine(
         output: the folder of the engine bundle.
         threads: of each session that times or checks an engine; 0 for all cores.
         cache: where engines are looked up and kept; None builds everything anew and keeps nothing.
-        progress: is told what is being built.
+        progress: receives the stages and how much of each is done.
 
     Raises:
         UsageError: the target is not this device, or its library or its GPU is not here.
@@ -111,7 +111,7 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:
 
     Args:
         bundle: any one; a bundle of graphs, and engines that may run here, are given back as they are.
-        progress: is told what is being built.
+        progress: receives the stages and how much of each is done.
 
     Raises:
         EngineError: the graphs that the engines were built from are gone.

@@ -95,7 +95,7 @@ class Compiler:
             file: the ONNX graph, in the flavour of the precision.
             precision: what the engine computes in.
             options: how it is built.
-            progress: is told TensorRT's phases and their steps.
+            progress: receives TensorRT's phases and their steps.
 
         Returns:
             The content of the engine file.

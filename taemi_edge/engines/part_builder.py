@@ -41,7 +41,7 @@ class PartBuilder:
         bundle: the graphs.
         scratch: a folder for what is built.
         cache: where engines are looked up and kept; None builds everything anew.
-        progress: is told which part is built.
+        progress: receives the part that is being built.
     """
 
     def __init__(

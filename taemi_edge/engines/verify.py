@@ -27,7 +27,7 @@ def verify_engines(
         manifest: of the new bundle.
         record: what the manifest says about the engines.
         plan: what was built for which device.
-        progress: is told that parity runs.
+        progress: receives the name of the stage.
 
     Returns:
         The manifest as it was written, and parity's report; None where the engines cannot run on this machine.
