@@ -142,7 +142,7 @@ class EvaluateOptions:
     Attributes:
         tokens: evaluate once for each of these ways to bind missing streams: the learned tokens, or zeros.
         store_folder: where the features of a corpus are kept; by default they are deleted afterwards.
-        device: "cpu" or "cuda"; by default the bundle's own backend decides.
+        device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
         threads: for the fusion head; 0 leaves it to the backend.
         workers: processes for the extraction of features; 0 for as many as there are cores.
     """

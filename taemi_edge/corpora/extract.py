@@ -38,7 +38,7 @@ class ExtractOptions:
         reading: how each clip is read.
         splits: only the clips of these splits; all by default.
         workers: processes; 0 for as many as there are cores.
-        device: "cpu" or "cuda"; by default the bundle's own backend decides.
+        device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
         strict: stop at the first clip that cannot be read instead of listing it at the end.
     """
 

@@ -1,10 +1,12 @@
-"""Features of a corpus on disk: safetensors shards and an index with their hashes, built so that a kill costs a clip.
+"""Feature stores: the features of a corpus on disk, as safetensors shards with an index.
+
+A store is written so that a killed run loses at most the clips that were being encoded.
 
 store/
   index.json               StoreIndex: which encoders, which clips in which shard, the sha256 of each shard
   shard-00000.safetensors  `ID.modality`, float16 (T, D); a modality that a clip lacks has no tensor
   pending/ID.safetensors   clips that wait for their shard; gone once the store is complete
-  words/ID.jsonl           what `--asr` recognised, kept so that it is recognised once
+  words/ID.jsonl           words that `--asr` recognised, kept so that speech is recognised only once
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ STORE_SCHEMA = 1
 
 
 class ClipEntry(Frozen, frozen=True):
-    """A clip whose features are in a shard; `remarks` say what was noticed (no face, cut at 60 s)."""
+    """A clip whose features are in a shard.
+
+    Attributes:
+        split: train, valid or test.
+        labels: intensities in [0, 1].
+        shard: the file that holds its features.
+        steps: the length T of each modality; 0 where the clip has nothing of it.
+        remarks: what was noticed while the clip was read, such as "no face" or "cut at 60 s".
+    """
 
     split: str
     labels: tuple[float, ...]
@@ -44,7 +54,7 @@ class ClipEntry(Frozen, frozen=True):
 
 
 class StoreIndex(Frozen, frozen=True):
-    """`index.json`."""
+    """The content of `index.json`."""
 
     schema: int
     corpus: str
@@ -61,7 +71,12 @@ class StoreIndex(Frozen, frozen=True):
 
 
 class FeatureStore:
-    """A store that is being read."""
+    """A feature store that is read.
+
+    Args:
+        folder: the store.
+        index: the content of its `index.json`.
+    """
 
     def __init__(self, folder: Path, index: StoreIndex) -> None:
         self.folder = folder
@@ -72,11 +87,11 @@ class FeatureStore:
         return self.index.corpus
 
     def ids(self, split: str) -> list[str]:
-        """The clips of a split in order; "all" for every split."""
+        """The ids of the clips of a split in order; "all" gives every split."""
         return sorted(i for i, clip in self.index.clips.items() if split in (clip.split, "all"))
 
     def known_ids(self, split: str) -> list[str]:
-        """The same, never empty.
+        """The ids of the clips of a split, never an empty list.
 
         Raises:
             StoreError: the store has no clip of that split; the message names those that it has.
@@ -87,7 +102,11 @@ class FeatureStore:
         raise StoreError(f"{self.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
 
     def features(self, ids: list[str]) -> Iterator[tuple[str, dict[str, Array]]]:
-        """Each clip with its features, float16 (T, D) a modality; T is 0 where the clip lacks it."""
+        """Read clips shard by shard.
+
+        Yields:
+            The id of a clip and the features of each modality, float16 (T, D); T is 0 where the clip lacks it.
+        """
         by_shard: dict[str, list[str]] = {}
         for clip_id in ids:
             by_shard.setdefault(self.index.clips[clip_id].shard, []).append(clip_id)
@@ -115,7 +134,7 @@ def open_store(folder: Path) -> FeatureStore:
     """Open a complete store and check every shard's hash.
 
     Raises:
-        StoreError: none there, not complete, another schema, a shard that is missing or was changed.
+        StoreError: there is no store, it is not complete, it has another schema, or a shard is missing or was changed.
     """
     index = read_index(folder)
     if not index.complete:
@@ -129,10 +148,10 @@ def open_store(folder: Path) -> FeatureStore:
 
 
 def read_index(folder: Path) -> StoreIndex:
-    """The index alone.
+    """Read the index alone.
 
     Raises:
-        StoreError: none there, or not one of this schema.
+        StoreError: there is no index, or it has another schema.
     """
     file = folder / INDEX
     if not file.is_file():
@@ -147,10 +166,16 @@ def read_index(folder: Path) -> StoreIndex:
 
 
 def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: str, artefact: str) -> None:
-    """Refuse features of another encoder or chunking.
+    """Refuse features that another encoder or chunking made.
+
+    Args:
+        index: of the store.
+        keys: the keys of the encoders that the features must come from.
+        where: what messages call the store.
+        artefact: what messages call the model.
 
     Raises:
-        StoreError: the message names the modalities and what each side was made by.
+        StoreError: the keys differ; the message names the modalities and what each side was made by.
     """
     other = [m for m in MODALITIES if index.encoders[m].sha256 != keys[m].sha256]
     if other:
@@ -163,7 +188,13 @@ def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: s
 
 
 class StoreWriter:
-    """A store that is being made, or made further: what an earlier run finished is kept.
+    """Makes a feature store, or continues one: clips that an earlier run finished are kept.
+
+    Args:
+        folder: the store, which may be new.
+        corpus: the labelled clips.
+        keys: the key of each encoder.
+        reading: how clips are read, as text by name.
 
     Raises:
         StoreError: the folder holds a store of another corpus, encoder or way of reading, or something else.
@@ -182,17 +213,17 @@ class StoreWriter:
         self._clean_up()
 
     def missing(self) -> list[str]:
-        """The clips that are not stored yet, those among them that could not be read last time."""
+        """The ids of the clips that are not stored yet, including those that could not be read last time."""
         return [i for i in self._corpus if i not in self.index.clips and i not in self._waiting]
 
     def add(self, clip_id: str, remarks: tuple[str, ...]) -> None:
-        """Take in a clip that lies under `pending`, and write a shard where enough of them wait."""
+        """Accept a clip that was written with `write_pending`, and write a shard when enough clips wait for one."""
         self._waiting[clip_id] = remarks
         if len(self._waiting) >= CLIPS_A_SHARD:
             self._write_shard()
 
     def finish(self, problems: Mapping[str, str]) -> FeatureStore:
-        """Write what waits, and mark the store complete."""
+        """Write the clips that still wait as the last shard, and mark the store complete."""
         if self._waiting:
             self._write_shard()
         self._write(msgspec.structs.replace(self.index, complete=True, problems=dict(problems)))
@@ -227,7 +258,7 @@ class StoreWriter:
         return index
 
     def _clean_up(self) -> None:
-        """After a kill: forget shards that no index names, take up clips that wait."""
+        """After a kill, delete shards that the index does not name, and accept clips that wait for their shard."""
         for file in self.folder.glob("shard-*.safetensors"):
             if file.name not in self.index.shards:
                 file.unlink()
@@ -272,7 +303,7 @@ class StoreWriter:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Never write among files that are not a store's; a draft is what a kill before the first index leaves."""
+    """Refuse a folder that holds other files. A draft is allowed: a kill before the first index leaves one."""
     if folder.is_file():
         raise StoreError(f"{folder}: expected a folder for the feature store, got a file: name another place")
     if not folder.is_dir() or is_store(folder):
@@ -283,7 +314,14 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], remarks: tuple[str, ...]) -> None:
-    """Leave a clip's features, (T, D) a modality, where its shard will find them."""
+    """Write the features of a clip to `pending`, where the next shard takes them from.
+
+    Args:
+        folder: the store.
+        clip_id: the id of the clip.
+        features: (T, D) for each modality; they are stored as float16.
+        remarks: what was noticed while the clip was read.
+    """
     kept = {m: np.ascontiguousarray(values, np.float16) for m, values in features.items() if len(values)}
     with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
         save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})

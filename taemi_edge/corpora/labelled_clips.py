@@ -1,14 +1,7 @@
-"""A corpus in the layout of Hume-Vidmimic2 in, its clips with labels and files out; nothing is decoded here.
+"""Labelled clips: what a corpus is, whatever data set it comes from.
 
-corpus/
-  train_split.csv, valid_split.csv, test_split.csv    Filename and six intensities in [0, 1]; any of the three
-  raw/NNNNN.mp4                                       video with its sound
-  audio/NNNNN.mp3                                     the sound alone, where the video has none
-  face_images/NNNNN/*.jpg                             faces cut out, in the order of their names
-  transcripts/NNNNN.vtt (.srt, .txt, .jsonl)          what is said; the data set itself has none
-  vit/NNNNN.pkl, wav2vec2/NNNNN.pkl                   features that came with the data set, (T, D)
-
-Ids are padded to five digits. An id without any media is a clip still, so that it can be reported and not forgotten.
+A corpus is a list of clips, each with its labels, its split and the files that exist of it. Nothing is decoded here.
+Which folders and label files a data set has is known only to its reader, such as `taemi_edge.taemi.vidmimic2`.
 """
 
 from __future__ import annotations
@@ -28,11 +21,20 @@ SYNTHETIC_MARK = "synthetic.json"
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip and what lies on disk of it; None where there is nothing."""
+    """One clip with its labels and its files; None where there is no such file.
+
+    Attributes:
+        id: unique within the corpus.
+        split: train, valid or test.
+        labels: in [0, 1], in the order of the model's outputs; NaN in a corpus without labels.
+        video: a video file, with or without sound.
+        audio: a sound file, used where the video has no sound.
+        faces: a folder of face pictures that were cut out already.
+        transcript: a file with what is said.
+    """
 
     id: str
     split: str
-    #: Intensities in [0, 1], in the order of `EMOTIONS`; NaN in a corpus without labels.
     labels: tuple[float, ...]
     video: Path | None
     audio: Path | None
@@ -41,13 +43,17 @@ class Clip:
 
     @property
     def has_media(self) -> bool:
+        """Whether there is a video, a sound file or a folder of faces."""
         return any(place is not None for place in (self.video, self.audio, self.faces))
 
     def words(self, duration_s: float | None) -> list[Word]:
-        """What is said, empty where there is no transcript or nothing in it.
+        """Read the words of the transcript; an empty list where there is no transcript or nothing in it.
+
+        Args:
+            duration_s: the length of the clip, which plain text is spread over; None where it is unknown.
 
         Raises:
-            TranscriptError: it cannot be parsed.
+            TranscriptError: the transcript cannot be parsed.
         """
         if self.transcript is None:
             return []
@@ -58,7 +64,7 @@ class Clip:
 
 
 class SyntheticMark(Frozen, frozen=True):
-    """`synthetic.json`: the corpus was made by `taemi-edge synth`, by which version and with which seed."""
+    """The content of `synthetic.json`: which version of taemi-edge made the corpus, how many clips, which seed."""
 
     made_by: str
     clips: int
@@ -67,32 +73,39 @@ class SyntheticMark(Frozen, frozen=True):
 
 @dataclass(frozen=True)
 class Corpus:
-    """All labelled clips of a folder; where it has no labels and none are asked for, all clips."""
+    """The clips of one folder.
+
+    Attributes:
+        folder: where they lie.
+        clips: all labelled clips, or all clips where labels are not needed and there are none.
+        synthetic: how the corpus was made; None where it is real.
+        labels_sha256: the hash of the label files, by which two feature stores know that their corpus is the same.
+    """
 
     folder: Path
     clips: tuple[Clip, ...]
     synthetic: SyntheticMark | None
-    #: Of the label files: two stores of one corpus agree on it.
     labels_sha256: str
 
     @property
     def name(self) -> str:
-        """What reports call it; synthetic data is called so wherever it turns up."""
+        """What reports call the corpus. Synthetic data is called synthetic in every report."""
         mark = self.synthetic
         return f"the synthetic corpus of seed {mark.seed} ({mark.clips} clips)" if mark else self.folder.name
 
     def unlabelled(self) -> list[str]:
-        """The ids of media that no label file names, as those of a test split whose labels are kept back."""
+        """The ids of media that no label file names, such as those of a test split whose labels are not published."""
         known = {clip.id for clip in self.clips}
         found = {file.stem for name in ("raw", "audio") for file in (self.folder / name).glob("*.*")}
         return sorted(found - known)
 
     def split(self, name: str) -> list[Clip]:
+        """The clips of one split."""
         return [clip for clip in self.clips if clip.split == name]
 
 
 def read_mark(folder: Path) -> SyntheticMark | None:
-    """What a synthetic corpus was made of; None where none was made there."""
+    """Read how a synthetic corpus was made; None where the folder holds no synthetic corpus."""
     try:
         return msgspec.json.decode((folder / SYNTHETIC_MARK).read_bytes(), type=SyntheticMark)
     except (OSError, msgspec.MsgspecError):

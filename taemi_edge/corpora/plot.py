@@ -1,4 +1,4 @@
-"""Drawing evaluations side by side."""
+"""Drawing evaluations of a model side by side, such as with learned tokens and with zeros."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import numpy as np
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.spec import EMOTIONS, lost_name
 from taemi_edge.corpora.evaluate import Evaluation
-from taemi_edge.pictures import (
-    EMOTION_COLOURS,
-    new_figure,
-)
+from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 
 def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
-    """Mean Pearson with its interval for each set of streams, and Pearson an emotion; one colour an evaluation."""
+    """Draw the mean Pearson of each set of streams with its interval, and the Pearson of each emotion.
+
+    Each evaluation has its own colour.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     figure = new_figure((11, 4.5))
     by_pattern, by_emotion = figure.subplots(1, 2)
     first = evaluations[0]

@@ -1,4 +1,7 @@
-"""A bundle, a checkpoint or a recipe in, its four parts as functions on named arrays out."""
+"""Opening a bundle, a checkpoint or a recipe as an artefact: its four parts as functions on named arrays.
+
+What compares or evaluates models works on artefacts, so that it need not know where a part runs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,13 @@ if TYPE_CHECKING:
 
 
 class EncoderKey(Frozen, frozen=True):
-    """What the features of one modality depend on: `sha256` over weights, precision, chunking and tokenizer."""
+    """Recognises features of one modality that the same encoder made.
+
+    Attributes:
+        sha256: over everything that the features depend on: weights, precision, chunking and tokenizer.
+        feature_dim: the width D of the features.
+        made_by: the chunking in words, for messages.
+    """
 
     sha256: str
     feature_dim: int
@@ -43,7 +52,18 @@ class EncoderKey(Frozen, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """Something whose parts can be run: a bundle on its backend, or a checkpoint in PyTorch."""
+    """A model whose parts can be run: a bundle on its backend, or a checkpoint in PyTorch.
+
+    Attributes:
+        name: what messages call it.
+        is_bundle: whether it is a bundle; else it is a checkpoint or a recipe.
+        run: runs one part: takes the name of the part and its feeds, gives its outputs by name.
+        tokens: the missing-modality tokens, float32 (D,) each.
+        tokenizer_json: the text of its tokenizer.json.
+        tolerances: how far each part may be from the reference.
+        trained_on: what the fusion head was trained on, in words; empty where it was not trained.
+        cases: gives the cases to compare on: the golden feeds of a bundle, or fresh ones from the demo clip.
+    """
 
     name: str
     is_bundle: bool
@@ -54,9 +74,7 @@ class Artefact:
     vision: VisionSpec
     audio: AudioSpec
     text: TextSpec
-    #: What the fusion head was trained on, in words; empty where it was not.
     trained_on: str
-    #: What parity compares on: a bundle's golden feeds, or fresh ones from the demo clip.
     cases: Callable[[], list[Case]]
     _weights_sha256: Callable[[], Mapping[str, str]]
 
@@ -65,7 +83,7 @@ class Artefact:
         return partial(self.run, name)
 
     def encoder_keys(self) -> dict[str, EncoderKey]:
-        """What a feature store of this artefact is recognised by."""
+        """The key of each encoder, by which a feature store is matched to the artefact."""
         weights = self._weights_sha256()
         text_sha256 = sha256(self.tokenizer_json.encode()).hexdigest()
         inputs: dict[str, tuple[Frozen, str]] = {
@@ -89,13 +107,17 @@ class Artefact:
 def open_artefact(source: str, device: Device | None = None, threads: int = 0) -> Iterator[Artefact]:
     """Open a bundle folder, a checkpoint folder or a recipe (its name or TOML file).
 
-    Raises:
-        InputError: none of these is there. MissingExtraError: a checkpoint needs PyTorch.
-        BundleError, CheckpointError, BackendError: see there.
+    Args:
+        source: what to open; the artefact keeps it as its name.
+        device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
+        threads: of the backend on the CPU; 0 leaves the number to it.
 
-    Example:
-        >>> with open_artefact("export/taemi-mobile") as artefact:          # doctest: +SKIP
-        ...     artefact.part("text")(feeds)["features"].shape
+    Raises:
+        InputError: none of these is there.
+        MissingExtraError: a checkpoint needs PyTorch, which is not installed.
+        BundleError: the bundle is damaged.
+        CheckpointError: the checkpoint is damaged.
+        BackendError: the backend cannot run the bundle.
     """
     folder = Path(source)
     if not folder.exists() and source not in list_recipes("export"):
@@ -116,7 +138,7 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
     manifest = bundle.manifest
 
     def weights_sha256() -> dict[str, str]:
-        """The checkpoint's own where nothing but the format changed, so that a store serves both; else the file's."""
+        """The hash of the checkpoint's weights where only the format changed (a store serves both), else the file's."""
         original = manifest.provenance.encoder_sha256
         specs = {m: manifest.parts.of(m) for m in MODALITIES}
         return {
@@ -141,7 +163,7 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
 
 
 def checkpoint_artefact(checkpoint: Checkpoint, name: str) -> Artefact:
-    """A model in memory as an artefact; `name` is what messages call it."""
+    """Make an artefact of a checkpoint in memory; `name` is what messages call it."""
     from taemi_edge.taemi.reference import Reference, encoder_sha256
 
     reference = Reference(checkpoint)

@@ -1,7 +1,7 @@
-"""Two artefacts in, the same feeds through both, a report out: how far they are apart and whether they may be.
+"""Comparing two artefacts on the same feeds: how far apart their outputs are, and whether that is within tolerance.
 
-An artefact is a bundle or a checkpoint. A bundle alone is held against the outputs that PyTorch gave when it was
-exported (`golden.npz`): that needs no PyTorch.
+An artefact is a bundle or a checkpoint. A bundle alone is compared with the outputs that PyTorch gave when it was
+exported (`golden.npz`), so this needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ STAGES = (*PARTS, END_TO_END)
 
 
 class CaseResult(Frozen, frozen=True):
-    """How far apart the two are in one case of one part."""
+    """How far apart the two artefacts are in one case of one part.
+
+    Attributes:
+        case: the name of the case, with the presence pattern for the fusion head.
+        max_abs: the largest absolute difference.
+        p99_abs: the 99th percentile of the absolute differences.
+        cosine: of the angle between the two outputs as vectors.
+        ok: whether all figures are within tolerance; a NaN never is.
+    """
 
     case: str
     max_abs: float
@@ -35,7 +43,7 @@ class CaseResult(Frozen, frozen=True):
 
 
 class StageResult(Frozen, frozen=True):
-    """A part over all its cases, or the whole way from raw inputs to intensities; the worst of each figure."""
+    """One part over all its cases, or the whole model from inputs to intensities: the worst value of each figure."""
 
     stage: str
     ok: bool
@@ -54,7 +62,7 @@ class StageResult(Frozen, frozen=True):
 
 
 class ParityReport(Frozen, frozen=True):
-    """The whole comparison; `first_failure` names the first stage that left its tolerance."""
+    """The whole comparison of `a` and `b`; `first_failure` names the first stage that left its tolerance."""
 
     a: str
     b: str
@@ -65,7 +73,7 @@ class ParityReport(Frozen, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What was compared, for the plot: each stage's outputs of A and B, flattened."""
+    """The compared outputs, for the plot: those of A and of B for each stage, flattened."""
 
     by_stage: Mapping[str, tuple[Array, Array]]
 
@@ -76,16 +84,19 @@ def check_parity(
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
     Args:
-        a, b: bundle folders, checkpoint folders or recipes. The tolerances are those of the bundle (of B where
-            both are bundles), else of A's recipe.
+        a: a bundle folder, a checkpoint folder or a recipe. A bundle can stand alone.
+        b: another one, or None to compare the bundle `a` with the PyTorch outputs in its `golden.npz`. The tolerances
+            are those of the bundle (of `b` where both are bundles), else of the recipe of `a`.
+        device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
+        threads: of the backend on the CPU; 0 leaves the number to it.
+
+    Returns:
+        The report, and the compared outputs for `taemi_edge.parity.plot.plot_parity`.
 
     Raises:
-        UsageError: one checkpoint alone, or two artefacts whose seams differ.
-
-    Example:
-        >>> report, _ = check_parity("export/taemi-mobile")         # doctest: +SKIP
-        >>> report.ok
-        True
+        UsageError: one checkpoint alone, or two artefacts whose inputs or outputs have different shapes.
+        InputError: nothing is found at `a` or `b`.
+        BundleError: a bundle is damaged, or has no golden feeds.
     """
     with ExitStack() as stack:
         first = stack.enter_context(open_artefact(a, device, threads))
@@ -107,7 +118,7 @@ def check_parity(
 
 
 def _require_same_shapes(first: Artefact, second: Artefact) -> None:
-    """Two artefacts can be fed alike only if they take and give the same shapes."""
+    """Refuse artefacts that take or give different shapes: they cannot run on the same feeds."""
     sides = [
         {
             "size_hw": x.vision.size_hw,
@@ -125,14 +136,22 @@ def _require_same_shapes(first: Artefact, second: Artefact) -> None:
 
 
 def check_part(run: Run, part: str, cases: list[Case], tokens: Mapping[str, Array], limit: Tolerance) -> StageResult:
-    """One part alone against the golden outputs of its cases."""
+    """Compare one part alone with the golden outputs of its cases.
+
+    Args:
+        run: runs the part; takes its feeds and gives its outputs by name.
+        part: "vision", "audio", "text" or "fusion".
+        cases: golden cases; those of other parts are left out.
+        tokens: the missing-modality tokens, (D,) each.
+        limit: the tolerance of the part.
+    """
     rows: list[_Row] = []
     for case in cases:
         if case.part == part:
             feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, tokens)
             outputs = run(feeds)
             for name, want in (case.expected or {}).items():
-                rows.append((case.title, _read(case, outputs[name]), _read(case, want)))
+                rows.append((case.title, _unmasked(case, outputs[name]), _unmasked(case, want)))
     return _judge_stage(part, rows, limit)
 
 
@@ -141,7 +160,7 @@ _Row = tuple[str, Array, Array]
 
 
 def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dict[str, list[_Row]]:
-    """Every case through both: outputs by stage."""
+    """Run every case on both artefacts; gives the title and both outputs of each case, by stage."""
     rows: dict[str, list[_Row]] = {stage: [] for stage in STAGES}
     for case in cases:
         ours = _run_case(first, case)
@@ -152,11 +171,11 @@ def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dic
                     f"{case.part}, {case.title}: {name} is {value.shape} in A and {theirs[name].shape} in B: "
                     f"these are two different models"
                 )
-            rows[case.part].append((case.title, _read(case, value), _read(case, theirs[name])))
+            rows[case.part].append((case.title, _unmasked(case, value), _unmasked(case, theirs[name])))
     window = [case for case in cases if case.part == "fusion" and case.name == WINDOW]
     inputs = {case.part: case.feeds for case in cases if ENCODER_WINDOW_CASES.get(case.part) == case.name}
-    ours_live = _whole_way(first, inputs)
-    theirs_live = _whole_way(second, inputs) if second else None
+    ours_live = _window_feeds(first, inputs)
+    theirs_live = _window_feeds(second, inputs) if second else None
     for case in window:
         pattern = case.pattern or frozenset()
         x = first.run("fusion", bind_tokens(ours_live, pattern, first.tokens))["intensities"]
@@ -168,8 +187,8 @@ def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dic
     return rows
 
 
-def _read(case: Case, features: Array) -> Array:
-    """What is read of a case's output: steps behind the end of a padded text are masked wherever they go."""
+def _unmasked(case: Case, features: Array) -> Array:
+    """The steps of an output that count: those after the end of a padded text are masked wherever they are used."""
     mask = case.feeds.get("mask")
     return features if mask is None else features[mask > 0]
 
@@ -179,8 +198,8 @@ def _run_case(artefact: Artefact, case: Case) -> dict[str, Array]:
     return artefact.run(case.part, feeds)
 
 
-def _whole_way(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
-    """The encoders' own features for one window, as fusion feeds."""
+def _window_feeds(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """Encode the inputs of one window with the artefact's own encoders; gives the feeds of its fusion head."""
     encoded = {part: artefact.run(part, feeds)["features"] for part, feeds in inputs.items()}
     return window_features(artefact.audio, encoded, inputs["audio"]["samples"].shape[1])
 
@@ -215,7 +234,12 @@ def _judge_case(title: str, x: Array, y: Array, tolerance: Tolerance) -> CaseRes
 
 
 def cosine_of(x: Array, y: Array) -> float:
-    """Cosine of the angle between two arrays of one shape, as vectors."""
+    """Cosine of the angle between two arrays of one shape, taken as vectors. Two zero vectors give 1.
+
+    Example:
+        >>> round(cosine_of(np.array([1.0, 0.0]), np.array([2.0, 0.0])), 6)
+        1.0
+    """
     a, b = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norms if norms else float(np.array_equal(a, b))

@@ -1,8 +1,8 @@
-"""A clip in, parity cases out: feeds from the runtime's own preprocessing, with what a reference made of them.
+"""Golden feeds: inputs for every part of a model, made from a clip, with the outputs that a reference gave for them.
 
-Every encoder is fed its smallest and largest batch and its shortest and longest length; the fusion head is fed windows
-of real features in all eight presence patterns. `golden.npz` keeps them beside a bundle, so that parity on a device
-needs no PyTorch.
+A clip is read by the runtime's own preprocessing. Every encoder gets its smallest and largest batch and its shortest
+and longest length. The fusion head gets windows of real features in all eight presence patterns. `golden.npz` keeps
+the feeds and the outputs beside a bundle, so that comparing on a device needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -31,17 +31,25 @@ from taemi_edge.media.inputs import InputReader
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word, read_transcript
 
-#: Runs one part: its name and feeds in, its outputs out.
+#: Runs one part: takes the name of the part and its feeds, and gives its outputs by name.
 Runner = Callable[[str, Mapping[str, Array]], dict[str, Array]]
 
 ENCODER_WINDOW_CASES = {"vision": "largest batch", "audio": "largest batch", "text": "typical length"}
-#: The fusion case whose features are what the encoders give for ENCODER_WINDOW_CASES: the end-to-end check.
+#: The fusion case whose features are the encoders' outputs for ENCODER_WINDOW_CASES; the end-to-end check uses it.
 WINDOW = "window"
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One comparison: a part's feeds, what the reference gave (None: still to be run), the pattern if any."""
+    """One comparison of one part.
+
+    Attributes:
+        part: "vision", "audio", "text" or "fusion".
+        name: of the case, such as "largest batch".
+        feeds: the inputs of the part by name; for the fusion head, with every stream live.
+        expected: the outputs of the reference by name; None where the reference was not run.
+        pattern: the streams that are live, for the fusion head; all others are replaced by their tokens.
+    """
 
     part: str
     name: str
@@ -56,7 +64,12 @@ class Case:
 
 @dataclass(frozen=True)
 class StreamSpecs:
-    """What the feeds depend on."""
+    """What a model takes: the spec of each stream, the longest window in seconds, and the largest batches.
+
+    Attributes:
+        max_frames: the largest batch of face crops.
+        max_batch: the largest batch of windows or texts.
+    """
 
     vision: VisionSpec
     audio: AudioSpec
@@ -68,7 +81,7 @@ class StreamSpecs:
 
 @dataclass(frozen=True, eq=False)
 class GoldenClip:
-    """A clip as the encoders take it."""
+    """A clip as the encoders take it, to make golden feeds from."""
 
     crops: Array  # (frames, H, W, 3)
     segments: list[Segment]
@@ -76,7 +89,13 @@ class GoldenClip:
 
 
 def demo_clip() -> tuple[Path, Path]:
-    """The clip that ships with the package and its transcript: a drawn face and an espeak-ng voice, synthetic."""
+    """The paths of the video and the transcript that ship with the package: a drawn face and an espeak-ng voice.
+
+    Example:
+        >>> video, transcript = demo_clip()
+        >>> video.name, transcript.name
+        ('demo.mp4', 'demo.vtt')
+    """
     folder = files("taemi_edge") / "assets"
     with as_file(folder / "demo.mp4") as video, as_file(folder / "demo.vtt") as transcript:
         return video, transcript
@@ -90,10 +109,18 @@ def make_cases(
     video: Path,
     transcript: Path | None,
 ) -> list[Case]:
-    """The cases of a clip, with what `run` makes of them; `tokens` are the missing-modality tokens, (D,) each.
+    """Make the cases of a clip, and run a reference on them.
+
+    Args:
+        specs: the streams of the model and its largest batches.
+        tokenizer_json: the text of the model's tokenizer.json.
+        run: runs one part of the reference.
+        tokens: the missing-modality tokens, float32 (D,) each.
+        video: a clip with a face and speech.
+        transcript: what is said in it.
 
     Raises:
-        InputError: the clip has no face, no sound or no words: there is nothing to compare on.
+        InputError: the clip has no face, no sound or no words, so there is nothing to compare on.
     """
     clip = _read_clip(specs, video, transcript)
     tokenizer = WordTokenizer(tokenizer_json, specs.text.max_tokens)
@@ -109,7 +136,16 @@ def make_cases(
 def bind_tokens(
     feeds: Mapping[str, Array], pattern: frozenset[Modality], tokens: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """The fusion feeds of a presence pattern: every absent modality is its token, (B, 1, D), with mask 1."""
+    """Replace the absent modalities in the feeds of the fusion head by their tokens, as the runtime does.
+
+    Args:
+        feeds: the features of each modality, (B, T, D), and their masks, int32 (B, T).
+        pattern: the modalities that are live.
+        tokens: the missing-modality tokens, (D,) each.
+
+    Returns:
+        The feeds, in which every absent modality is its token, float32 (B, 1, D), with mask 1.
+    """
     bound = dict(feeds)
     for m in MODALITIES:
         if m not in pattern:
@@ -120,7 +156,13 @@ def bind_tokens(
 
 
 def window_features(audio: AudioSpec, outputs: Mapping[str, Array], segment_samples: int) -> dict[str, Array]:
-    """The encoders' outputs for ENCODER_WINDOW_CASES as the fusion feeds of one window."""
+    """Turn the encoders' outputs for ENCODER_WINDOW_CASES into the feeds of the fusion head for one window.
+
+    Args:
+        audio: the spec of the sound.
+        outputs: the output of each encoder: vision (frames, D), audio (segments, steps, D), text (1, tokens, D).
+        segment_samples: how many samples each segment of sound has, context included.
+    """
     steps = kept_steps(audio.chunk_samples, segment_samples, outputs["audio"].shape[1])
     features = {
         "vision": outputs["vision"][None],
@@ -131,7 +173,7 @@ def window_features(audio: AudioSpec, outputs: Mapping[str, Array], segment_samp
 
 
 def save_cases(cases: list[Case], file: Path) -> None:
-    """Write `golden.npz`; the fusion's live feeds are stored once for all eight patterns."""
+    """Write `golden.npz`. The live feeds of the fusion head are stored once for all eight patterns."""
     arrays: dict[str, Array] = {}
     for case in cases:
         for name, value in case.feeds.items():
@@ -143,10 +185,10 @@ def save_cases(cases: list[Case], file: Path) -> None:
 
 
 def load_cases(file: Path) -> list[Case]:
-    """Read `golden.npz`.
+    """Read the cases of a `golden.npz`.
 
     Raises:
-        BundleError: it is not what `save_cases` wrote.
+        BundleError: the file was not written by `save_cases`.
     """
     feeds: dict[tuple[str, str], dict[str, Array]] = {}
     outputs: dict[tuple[str, str, str], dict[str, Array]] = {}
@@ -213,7 +255,7 @@ def _encoder_feeds(
 
 
 def _fusion_feeds(specs: StreamSpecs, clip: GoldenClip, cases: list[Case], run: Runner) -> dict[str, dict[str, Array]]:
-    """Live feeds by case name: one window, the shortest, the whole clip, a padded batch."""
+    """The live feeds of the fusion head by the name of the case: one window, the shortest, the whole clip, a batch."""
     outputs = {(case.part, case.name): (case.expected or {})["features"] for case in cases}
     sound = next(case.feeds["samples"] for case in cases if (case.part, case.name) == ("audio", "largest batch"))
     encoded = {part: outputs[part, name] for part, name in ENCODER_WINDOW_CASES.items()}
@@ -239,7 +281,7 @@ def _fusion_feeds(specs: StreamSpecs, clip: GoldenClip, cases: list[Case], run: 
 
 
 def _padded_batch(batch: int, vision: Array, audio: Array, text: Array) -> dict[str, Array]:
-    """Rows of growing length from the clip's features; what lies behind a row's end is masked."""
+    """A batch of rows of growing length from the clip's features. The steps after the end of a row are masked."""
     feeds: dict[str, Array] = {}
     for m, features in (("vision", vision), ("audio", audio), ("text", text)):
         lengths = [max(1, len(features) * (row + 1) // (2 * batch)) for row in range(batch)]

@@ -1,4 +1,7 @@
-"""Predicted and true intensities in, the figures that the field reports out; undefined ones are None, never 0."""
+"""Metrics of predicted intensities: Pearson correlation, mean squared error and calibration slope.
+
+A figure that is undefined is None, never 0.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,15 @@ class Interval(Frozen, frozen=True):
 
 
 class Score(Frozen, frozen=True):
-    """How good predictions are over a whole split, never averaged over batches.
+    """How good predictions are over a whole split. Nothing is averaged over batches.
 
-    `mean_pearson` is the mean over the emotions whose correlation is defined, None where none is. `slope` is the
-    calibration slope: of the labels on the predictions, 1 where an intensity of .4 means .4.
+    Attributes:
+        mean_pearson: the mean over the emotions whose correlation is defined; None where none is.
+        interval: the 95 % bootstrap interval of the mean.
+        pearson: the correlation of each emotion, None where it is undefined.
+        mse: the mean squared error.
+        slope: the calibration slope, of the labels on the predictions: 1 where a predicted intensity of .4 means .4.
+        clips: how many clips there are.
     """
 
     mean_pearson: float | None
@@ -30,10 +38,13 @@ class Score(Frozen, frozen=True):
 
 
 def score(predicted: Array, labels: Array, resamples: int = 1000, seed: int = 0) -> Score:
-    """Judge predictions (N, 6) against labels (N, 6).
+    """Score predictions against labels.
 
     Args:
-        resamples: bootstrap samples over clips for the interval of the mean; 0 leaves it out.
+        predicted: intensities, (N, 6).
+        labels: true intensities, (N, 6).
+        resamples: bootstrap samples over clips for the interval of the mean; 0 leaves the interval out.
+        seed: of the bootstrap.
 
     Example:
         >>> labels = np.eye(6)[np.arange(12) % 6]
@@ -68,18 +79,31 @@ def pearson_of(x: Array, y: Array) -> float | None:
 
 
 def mean_pearson(predicted: Array, labels: Array) -> float | None:
-    """The field's metric alone: the mean over the emotions of Pearson over all clips; None where labels are NaN."""
+    """The mean over the emotions of the Pearson correlation over all clips, the metric of Hume-Vidmimic2.
+
+    Args:
+        predicted: intensities, (N, 6).
+        labels: true intensities, (N, 6).
+
+    Returns:
+        None where labels are NaN or no correlation is defined.
+
+    Example:
+        >>> labels = np.eye(6)[np.arange(12) % 6]
+        >>> mean_pearson(1 - labels, labels)
+        -1.0
+    """
     if np.isnan(labels).any():
         return None
     return _mean([pearson_of(predicted[:, i], labels[:, i]) for i in range(len(EMOTIONS))])
 
 
 def paired_interval(differences: Array) -> Interval:
-    """Where the mean of paired differences (N,) lies: Student's t, as the few seeds of an ablation want.
+    """The 95 % interval of the mean of paired differences (N,), by Student's t, which suits few values.
 
     Example:
-        >>> paired_interval(np.array([0.1, 0.1, 0.1])).low
-        0.1
+        >>> paired_interval(np.array([0.25, 0.25, 0.25])).low
+        0.25
     """
     count = len(differences)
     mean = float(np.mean(differences))

@@ -1,4 +1,4 @@
-"""Drawing a parity report."""
+"""Drawing a parity report as scatters and histograms of errors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.parity.comparison import Pairs, ParityReport
-from taemi_edge.pictures import (
-    STATE_COLOURS,
-    new_figure,
-)
+from taemi_edge.pictures import STATE_COLOURS, new_figure
 
 
 def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
-    """A scatter of B over A and a histogram of the errors, a row a stage."""
+    """Draw one row for each stage: a scatter of B over A, and a histogram of the absolute errors.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     figure = new_figure((9, 2.6 * len(report.stages)))
     figure.suptitle(f"A: {report.a}\nB: {report.b}", fontsize=10)
     rows = figure.subplots(len(report.stages), 2)

@@ -1,7 +1,8 @@
-"""Many small training runs in, the paper's Tables 3 and 4 in kind out, with what holds here and what does not.
+"""Ablations: the model is trained with one thing changed at a time, as in Tables 3 and 4 of the paper.
 
-Two kinds of data: the feature-level task of `taemi_edge.taemi.synthetic.features`, or a feature store with the recipe's
-own fusion. Differences are paired by seed: both sides see the same data in the same order.
+The result says which of the paper's claims hold here. There are two kinds of data: the feature-level task of
+`taemi_edge.taemi.synthetic.features`, or a feature store with the fusion of a recipe. Differences are paired by seed:
+both variants see the same data in the same order.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ QUICK_CLIPS = (2000, 100, 1000)
 
 
 class Variant(Frozen, frozen=True):
-    """One row: what differs from the full model, and what the paper reports for it."""
+    """One row of a table: what differs from the full model, and the figure that the paper reports."""
 
     name: str
     table: str
@@ -93,43 +94,51 @@ LOST = ("words lost", "text only", "audio only")
 
 
 class Row(Frozen, frozen=True):
-    """A variant with its mean Pearson by measure, one value a seed; `lost` is the mean over `LOST`.
+    """A variant with its mean Pearson by measure, one value for each seed; `lost` is the mean over `LOST`.
 
-    None stands where it is undefined: a model that may see sound alone says the same of every clip without sound.
+    A value is None where it is undefined: a model that sees sound alone predicts the same for every clip without it.
     """
 
     variant: Variant
     scores: dict[str, list[float | None]]
 
     def mean(self, measure: str) -> float | None:
+        """The mean over the seeds whose value is defined; None where none is."""
         known = [value for value in self.scores[measure] if value is not None]
         return float(np.mean(known)) if known else None
 
     def paired(self, measure: str) -> Array:
-        """One value a seed for differences; an undefined one explains as little as 0."""
+        """One value for each seed, for differences. An undefined correlation counts as 0."""
         return np.array([value or 0.0 for value in self.scores[measure]])
 
 
 class Claim(Frozen, frozen=True):
-    """A paired difference: what is claimed, what was found, and what it must reach where it is asserted."""
+    """A paired difference between two variants: what is claimed, what was found, and how much it must be.
+
+    Attributes:
+        text: the claim in words.
+        difference: the mean difference of mean Pearson.
+        interval: its 95 % interval over the seeds.
+        bar: the least difference that must be found; None where the claim is only reported.
+        within: the difference must stay within the bar around 0 instead of reaching it.
+    """
 
     text: str
     difference: float
     interval: Interval
-    #: The least mean difference that must be found; None where it is only reported.
     bar: float | None
-    #: True where the difference must stay within the bar around 0 instead of reaching it.
     within: bool = False
 
     @property
     def holds(self) -> bool:
+        """Whether the bar is met; without a bar, whether the interval lies above 0."""
         if self.bar is None:
             return self.interval.low > 0
         return abs(self.difference) <= self.bar if self.within else self.difference >= self.bar
 
 
 class Ablation(Frozen, frozen=True):
-    """The whole result."""
+    """The result of an ablation: one row for each variant, and the claims that they support or not."""
 
     data: str
     seeds: int
@@ -139,13 +148,20 @@ class Ablation(Frozen, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether all that is asserted holds."""
+        """Whether every asserted claim holds."""
         return all(claim.holds for claim in self.claims if claim.bar is not None)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all runs share; `store` is None for the feature-level task."""
+class AblationSetting:
+    """What all training runs of an ablation share.
+
+    Attributes:
+        fusion: the full model, which variants change.
+        training: how each is trained.
+        clips: of the feature-level task: how many clips are in train, valid and test.
+        store: a feature store instead of the feature-level task.
+    """
 
     fusion: FusionRecipe = TASK_FUSION
     training: TrainingRecipe = TASK_TRAINING
@@ -153,8 +169,13 @@ class Setting:
     store: Path | None = None
 
 
-def make_setting(recipe: str | None, data: Path | None, quick: bool) -> Setting:
-    """The feature-level task, or a store with a recipe's fusion and training.
+def make_setting(recipe: str | None, data: Path | None, quick: bool) -> AblationSetting:
+    """Make the setting of the feature-level task, or of a store with the fusion and training of a recipe.
+
+    Args:
+        recipe: the name or TOML file of a recipe, together with `data`.
+        data: a feature store.
+        quick: a small feature-level task, for half a minute.
 
     Raises:
         UsageError: a recipe without data, data without a recipe, or a quick task with either.
@@ -162,13 +183,13 @@ def make_setting(recipe: str | None, data: Path | None, quick: bool) -> Setting:
     if (recipe is None) != (data is None) or (quick and data is not None):
         raise UsageError("RECIPE and --data go together, without --quick: the feature-level task has its own head")
     if recipe is None:
-        return Setting(QUICK_FUSION, QUICK_TRAINING, QUICK_CLIPS) if quick else Setting()
+        return AblationSetting(QUICK_FUSION, QUICK_TRAINING, QUICK_CLIPS) if quick else AblationSetting()
     loaded = load_recipe("export", recipe, ModelRecipe)
-    return Setting(loaded.fusion, loaded.training, store=data)
+    return AblationSetting(loaded.fusion, loaded.training, store=data)
 
 
-def find_variants(names: Sequence[str], setting: Setting) -> list[Variant]:
-    """The variants of these names; all that the data can show where there are none.
+def find_variants(names: Sequence[str], setting: AblationSetting) -> list[Variant]:
+    """The variants of these names; without names, all variants that the data can show.
 
     Raises:
         UsageError: an unknown name; the message lists the known ones.
@@ -180,21 +201,25 @@ def find_variants(names: Sequence[str], setting: Setting) -> list[Variant]:
 
 
 def run_ablation(
-    setting: Setting,
+    setting: AblationSetting,
     seeds: int = 3,
     variants: Sequence[Variant] | None = None,
     *,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> Ablation:
-    """Train every variant with every seed, and hold them against each other.
+    """Train every variant with every seed, and compare them.
 
     Args:
+        setting: the data, and the full model.
+        seeds: how many; each variant is trained once for each of them.
         variants: by default all that the data can show.
         workers: processes of one thread each; 0 for as many as there are cores.
+        progress: is told how many runs are done.
 
     Raises:
-        UsageError: no seed. StoreError: the store has no train or test split.
+        UsageError: there is no seed.
+        StoreError: the store has no train or test split.
     """
     if seeds < 1:
         raise UsageError(f"expected at least one seed, got {seeds}")
@@ -217,7 +242,7 @@ def run_ablation(
 
 
 def _claims(rows: Mapping[str, Row], assert_them: bool) -> list[Claim]:
-    """What can be said of these rows; bars only for what was found robust, and only on the task made for it."""
+    """The claims that these rows can support. Only robust ones have a bar, and only on the task made for them."""
 
     def claim(text: str, better: str, worse: str, measure: str, bar: float | None = None, within: bool = False) -> None:
         if better not in rows or worse not in rows:
@@ -281,10 +306,10 @@ def _camera_claim(rows: Mapping[str, Row]) -> list[Claim]:
 
 # ----------------------------------------------------------------------------------------------------- in a worker
 
-_setting = Setting()
+_setting = AblationSetting()
 
 
-def _open_worker(setting: Setting) -> None:
+def _open_worker(setting: AblationSetting) -> None:
     global _setting
     _setting = setting
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""An ablation in, a page of Markdown out that says in words which of the paper's claims hold here and which do not."""
+"""Writing the result of an ablation as a page of Markdown and a plot: which of the paper's claims hold here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.pictures import (
-    EMOTION_COLOURS,
-    new_figure,
-)
+from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 from taemi_edge.taemi.ablation import Ablation, Claim, Row
 
 _MEASURES = ("clean", "camera lost", "microphone lost", "words lost", "text only", "audio only")
 
 
 def write_report(ablation: Ablation, file: Path, command: str, picture: Path | None) -> None:
-    """Write the page; `command` is what made it, `picture` lies beside it."""
+    """Write the page.
+
+    Args:
+        ablation: the result.
+        file: the Markdown file.
+        command: the command that made it, to quote on the page.
+        picture: a plot in the same folder, to show on the page; None for no picture.
+    """
     with new_file(file) as draft:
         draft.write_text("\n".join(_lines(ablation, command, picture)) + "\n", encoding="utf-8")
 
@@ -47,7 +51,7 @@ def _lines(ablation: Ablation, command: str, picture: Path | None) -> Iterator[s
     yield ""
     yield "Differences are paired by seed, with Student's 95 % interval over the seeds: with few seeds it is wide."
     yield ""
-    yield from (f"- {_said(claim)}" for claim in ablation.claims)
+    yield from (f"- {_claim_line(claim)}" for claim in ablation.claims)
 
 
 def _row(row: Row) -> str:
@@ -57,7 +61,7 @@ def _row(row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _said(claim: Claim) -> str:
+def _claim_line(claim: Claim) -> str:
     found = f"{claim.difference:+.3f} [{claim.interval.low:+.3f}, {claim.interval.high:+.3f}]"
     if claim.bar is None:
         verdict = "holds" if claim.holds else "not shown"
@@ -72,7 +76,11 @@ def _figure(value: float | None) -> str:
 
 
 def plot_ablation(ablation: Ablation, file: Path) -> None:
-    """A dot a seed and a bar a variant, natural and lost streams; the paper's figure as a mark beside it."""
+    """Draw a bar for each variant and a dot for each seed, for natural and lost streams, with the paper's figures.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     figure = new_figure((10, 0.42 * len(ablation.rows) + 1.4))
     axis = figure.subplots()
     for row, found in enumerate(ablation.rows):

@@ -1,4 +1,4 @@
-"""A recipe in, a model out; a model in, a checkpoint folder out, and back. Safetensors and JSON only, never a pickle.
+"""Making a model from a recipe, and saving and loading checkpoints. A checkpoint holds no pickle.
 
 checkpoint/
   recipe.json         every key of the recipe, defaults filled in
@@ -33,18 +33,23 @@ FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", 
 
 
 class State(Frozen, frozen=True):
-    """What the weights alone do not say."""
+    """What the weights alone do not say.
+
+    Attributes:
+        trained: whether the fusion head was trained.
+        weights: where the weights of each encoder came from.
+        trained_on: what the fusion head was trained on, in words; empty where it was not trained.
+        untrained_tokens: the modalities whose token never received a gradient in training, so that it is random.
+    """
 
     trained: bool
     weights: dict[str, str]
-    #: What the fusion head was trained on, in words; empty where it was not.
     trained_on: str = ""
-    #: The modalities whose token never received a gradient in training: what it holds means nothing.
     untrained_tokens: tuple[str, ...] = ()
 
 
 class Checkpoint:
-    """A model in evaluation mode with what belongs to it: recipe, tokenizer, and the state of its training."""
+    """A model in evaluation mode, with its recipe, its tokenizer and the state of its training."""
 
     def __init__(self, model: TaemiModel, tokenizer_json: str, state: State) -> None:
         self.model = model.eval()
@@ -57,14 +62,16 @@ class Checkpoint:
 
 
 def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpoint:
-    """The model of a recipe with its pretrained encoders; its fusion head is untrained unless the recipe names one.
+    """Make the model of a recipe with pretrained encoders. Its fusion head is untrained unless the recipe names one.
 
     Args:
-        random_weights: leave the encoders random as well (seeded), at full size: no hub and no package is asked, not
-            even for a tokenizer (a byte is a token then, unless the recipe names one).
+        recipe: the model.
+        random_weights: leave the encoders random as well (seeded), at full size. Nothing is read from a hub or a
+            package then, not even a tokenizer: each byte is a token, unless the recipe names a tokenizer.
 
     Raises:
-        CheckpointError: an encoder's weights cannot be had; the message says from where and what to do.
+        CheckpointError: the weights of an encoder are not available; the message says where they were looked for.
+        MissingExtraError: a library for an encoder is not installed.
     """
     modalities = (("vision", recipe.vision.encoder), ("audio", recipe.audio.encoder), ("text", recipe.text.encoder))
     backbones, configs = {}, {}
@@ -84,10 +91,18 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
 
 
 def load_head(model: TaemiModel, weights: str) -> tuple[str, str]:
-    """Put a head that ships with the package into a model; gives what it was trained on, and its name with its hash.
+    """Load a trained head that ships with the package into a model.
+
+    Args:
+        model: the model, which is changed in place.
+        weights: the name of the head, such as "package:taemi-mobile-synthetic".
+
+    Returns:
+        What the head was trained on, and its name with its hash.
 
     Raises:
-        CheckpointError: there is no such head, or it was trained for other widths or another recipe.
+        InputError: there is no such head.
+        CheckpointError: it was trained for other widths or another recipe.
     """
     from safetensors import safe_open
 
@@ -109,7 +124,13 @@ def load_head(model: TaemiModel, weights: str) -> tuple[str, str]:
 
 
 def save_head(checkpoint: Checkpoint, file: Path, command: str) -> None:
-    """Write a trained head as `load_head` reads it, with the command that made it."""
+    """Write the trained head of a checkpoint as `load_head` reads it.
+
+    Args:
+        checkpoint: a trained one.
+        file: the safetensors file.
+        command: how the head was made, to record in the file.
+    """
     from safetensors.torch import save_file
 
     if not checkpoint.state.trained:
@@ -121,7 +142,7 @@ def save_head(checkpoint: Checkpoint, file: Path, command: str) -> None:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint folder, whole or not at all."""
+    """Write a checkpoint folder. When anything fails, no folder is left behind."""
     from safetensors.torch import save_file
 
     with new_folder(folder, FILES) as draft:
@@ -134,7 +155,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder; neither a hub nor a weights package is asked.
+    """Read a checkpoint folder. Nothing is read from a hub or a weights package.
 
     Raises:
         CheckpointError: a file is missing, or the weights do not fit the recipe.
@@ -166,7 +187,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def open_checkpoint(source: str, random_weights: bool = False) -> Checkpoint:
-    """A checkpoint folder, or a recipe's name or file: the latter gives its untrained model."""
+    """Open a checkpoint folder, or make the model of a recipe.
+
+    Args:
+        source: a checkpoint folder, or the name or the TOML file of a recipe.
+        random_weights: for a recipe, leave the encoders random.
+
+    Raises:
+        CheckpointError: nothing is found there, or the checkpoint is damaged.
+        RecipeError: the recipe is wrong.
+    """
     folder = Path(source)
     if folder.is_dir():
         if random_weights:
@@ -195,7 +225,7 @@ def _backbone(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> tuple[nn.Modu
         network = network.get_encoder() if hasattr(network, "get_encoder") else network.encoder
     pooler = getattr(network, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
-        network.pooler = None  # a head that no feature passes through; some without weights are always called
+        network.pooler = None  # no feature passes through this head; some heads without weights are always called
     config = {"architecture": encoder.architecture, **network.config.to_diff_dict()}
     for volatile in ("transformers_version", "_name_or_path", "model_type", "architectures", "dtype", "torch_dtype"):
         config.pop(volatile, None)
@@ -282,7 +312,10 @@ WHISPER_BASE: dict[str, Any] = {
 
 
 def _whisper_encoder_state() -> dict[str, torch.Tensor]:
-    """Whisper-base's encoder, from CTranslate2's names to transformers'; its fused q, k, v are taken apart."""
+    """The state of Whisper-base's encoder with CTranslate2's names turned into those of transformers.
+
+    CTranslate2 fuses query, key and value in one matrix; it is split here.
+    """
     variables = packaged_weights.ctranslate2_variables(packaged_weights.whisper_base_folder() / "model.bin")
 
     def tensor(name: str) -> torch.Tensor:
@@ -321,7 +354,7 @@ def _weights_folder(reference: str) -> str:
 
 
 def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
-    """The text of the recipe's tokenizer.json; random weights have none beside them, so bytes serve."""
+    """The text of the recipe's tokenizer.json; of a tokenizer of bytes where weights are random."""
     if recipe.text.tokenizer == "bytes" or (random_weights and recipe.text.tokenizer == "weights"):
         return _byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer

@@ -1,10 +1,11 @@
-"""TAEMI in PyTorch: raw pixels, PCM and token ids in, six intensities out (arXiv 2603.14976).
+"""The TAEMI network in PyTorch (arXiv 2603.14976): it estimates six emotion intensities from a face, a voice and words.
 
-From the paper: features a modality, linear alignment, text features as the queries of two cross-attentions (over audio
-and over vision), an MLP to six intensities, one learnable missing token a modality, modality dropout in training.
-Ours, since the paper does not say: the encoders, all sizes, LayerNorm after alignment, pooling by mean, sigmoid.
+From the paper: an encoder for each modality; linear alignment of the features; text features as the queries of two
+cross-attentions, over audio and over vision; an MLP to six intensities; one learnable token for each missing modality;
+modality dropout in training. The paper does not give the encoders, the sizes, the normalisation, the pooling and the
+output function. We chose LayerNorm after alignment, pooling by mean, and a sigmoid.
 
-Shapes: B clips, T steps of a modality, D features of its encoder, d the shared width of the fusion.
+Shapes in this file: B clips, T steps of a modality, D features of its encoder, d the shared width of the fusion.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from taemi_edge.taemi.recipe import AudioRecipe, FusionRecipe, ModelRecipe, Visi
 
 
 class VisionEncoder(nn.Module):
-    """Face crops, uint8 RGB (B, H, W, 3), to one feature vector a frame, (B, D).
+    """Encodes face crops, uint8 RGB (B, H, W, 3), as one feature vector for each frame, (B, D).
 
     The backbone is a transformers vision model, or any module from scaled pixels (B, 3, H, W) to a map (B, D, h, w).
     """
@@ -49,7 +50,7 @@ class VisionEncoder(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """Mono PCM in [-1, 1], float (B, samples), to features (B, T, D).
+    """Encodes mono PCM in [-1, 1], float32 (B, samples), as features (B, T, D).
 
     The whole input is one segment: a chunk with the context before it. Nothing is masked, since segments of one length
     are batched together.
@@ -71,7 +72,7 @@ class AudioEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Token ids and their mask, int32 (B, T), to features (B, T, D)."""
+    """Encodes token ids and their mask, int32 (B, T), as features (B, T, D)."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -83,7 +84,12 @@ class TextEncoder(nn.Module):
 
 
 class ZScore(nn.Module):
-    """Zero mean and unit variance over the segment, as wav2vec2's feature extractor does over a clip."""
+    """Scales a segment, (B, samples), to zero mean and unit variance, as wav2vec2's feature extractor does.
+
+    Example:
+        >>> ZScore()(torch.tensor([[1.0, 3.0]])).round().tolist()
+        [[-1.0, 1.0]]
+    """
 
     def forward(self, samples: Tensor) -> Tensor:
         centred = samples - samples.mean(1, keepdim=True)
@@ -91,10 +97,10 @@ class ZScore(nn.Module):
 
 
 class LogMel(nn.Module):
-    """Whisper's log-mel spectrogram, (B, samples) to (B, mels, samples / 160).
+    """Computes Whisper's log-mel spectrogram, (B, mels, samples / 160), of samples (B, samples).
 
-    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. Same numbers as transformers'
-    WhisperFeatureExtractor on a segment that is not padded to 30 s.
+    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. It gives the same
+    numbers as transformers' WhisperFeatureExtractor on a segment that is not padded to 30 s.
     """
 
     dft: Tensor
@@ -125,7 +131,7 @@ class LogMel(nn.Module):
 
 
 def _encode_whisper(encoder: nn.Module, mels: Tensor) -> Tensor:
-    """WhisperEncoder.forward without its demand for exactly 30 s: the positions are cut to the segment."""
+    """WhisperEncoder.forward for segments of any length: the position embeddings are cut to the segment."""
     parts = cast("Any", encoder)
     states = nn.functional.gelu(parts.conv1(mels))
     states = nn.functional.gelu(parts.conv2(states)).permute(0, 2, 1)
@@ -141,7 +147,7 @@ def _encode_whisper(encoder: nn.Module, mels: Tensor) -> Tensor:
 
 
 class Align(nn.Module):
-    """Features of one encoder, standardised by training statistics, in the shared width: (B, T, D) to (B, T, d)."""
+    """Standardises features of one encoder, (B, T, D), and maps them to the shared width, (B, T, d)."""
 
     feature_mean: Tensor
     feature_std: Tensor
@@ -159,7 +165,7 @@ class Align(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention, written out: exporters freeze the key length inside `nn.MultiheadAttention`.
+    """Multi-head attention without `nn.MultiheadAttention`, inside which exporters freeze the key length.
 
     Keys carry no positions, so a constant tiled along the keys gives what the constant alone gives.
     """
@@ -183,18 +189,30 @@ class Attention(nn.Module):
 
 
 def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where the mask is 1 and -10,000 where it is 0: finite, so a fully masked row is no NaN, and inside FP16."""
+    """Turn a mask into a term for attention scores: 0 where the mask is 1, and -10,000 where it is 0.
+
+    The number is finite, so that a fully masked row gives no NaN, and it fits FP16.
+
+    Example:
+        >>> additive_mask(torch.tensor([1, 0]), torch.float32).tolist()
+        [-0.0, -10000.0]
+    """
     return (1 - mask.to(dtype)) * -10_000.0
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps whose mask is 1: (B, T, d), (B, T) to (B, d)."""
+    """The mean over the steps whose mask is 1, (B, d), of states (B, T, d) with a mask (B, T).
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])).tolist()
+        [[2.0]]
+    """
     weights = mask.to(states.dtype).unsqueeze(2)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
 class Fusion(nn.Module):
-    """Three feature sequences with their masks to six intensities in [0, 1], (B, 6).
+    """Fuses three feature sequences with their masks into six intensities in [0, 1], (B, 6).
 
     A missing modality arrives as its token: one step, (B, 1, D), with mask 1. `recipe.kind` chooses the paper's model
     ("anchored": the anchor's steps query the two others) or one of its baselines.
@@ -255,9 +273,9 @@ class Fusion(nn.Module):
 
 
 class MissingTokens(nn.Module):
-    """One vector a modality in the space of its encoder's outputs, bound where the encoder has nothing to say.
+    """One vector for each modality in the space of its encoder's outputs. It replaces the features of a missing stream.
 
-    Learnable, or zeros that stay zeros (`missing_tokens = false`, the paper's ablation).
+    The tokens are learnable, or zeros that stay zeros (`missing_tokens = false`, the paper's ablation).
     """
 
     def __init__(self, feature_dims: Mapping[Modality, int], learnable: bool) -> None:
@@ -271,9 +289,15 @@ class MissingTokens(nn.Module):
         return self.get_parameter(modality)
 
     def swap(self, modality: str, features: Tensor, mask: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the token over every step of the clips whose `present`, bool (B,), is false; their mask becomes 1.
+        """Replace every step of the clips that lack a modality by its token; their mask becomes 1.
 
-        Masked steps are filled with zeros first: a NaN there would poison its row even under the mask.
+        Masked steps are filled with zeros first: a NaN there would spread over its row in spite of the mask.
+
+        Args:
+            modality: which token.
+            features: (B, T, D).
+            mask: int32 (B, T).
+            present: bool (B,), false for the clips that lack the modality.
         """
         steps = (mask > 0).unsqueeze(2)
         clean = torch.where(steps, features, torch.zeros_like(features))
@@ -282,7 +306,7 @@ class MissingTokens(nn.Module):
 
 
 class FusionHead(nn.Module):
-    """What is trained while the encoders stay frozen: the missing tokens and the fusion."""
+    """The missing tokens and the fusion: all that is trained while the encoders stay frozen."""
 
     def __init__(self, feature_dims: Mapping[Modality, int], recipe: FusionRecipe, seed: int) -> None:
         super().__init__()
@@ -295,7 +319,16 @@ class FusionHead(nn.Module):
     def fuse(
         self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
-        """Swap in the tokens of absent modalities, then fuse: (B, T, D) a modality, (B, T), (B,) to (B, 6)."""
+        """Replace absent modalities by their tokens, then fuse.
+
+        Args:
+            features: (B, T, D) for each modality.
+            masks: int32 (B, T) for each modality.
+            present: bool (B,) for each modality.
+
+        Returns:
+            Intensities in [0, 1], (B, 6).
+        """
         feeds: dict[str, Tensor] = {}
         for m in MODALITIES:
             feeds[m], feeds[f"{m}_mask"] = self.tokens.swap(m, features[m], masks[m], present[m])
@@ -303,7 +336,7 @@ class FusionHead(nn.Module):
         return intensities
 
     def head_state(self) -> dict[str, Tensor]:
-        """The weights and buffers of this part alone, whatever encoders a subclass adds."""
+        """The weights and buffers of the tokens and the fusion alone, without encoders that a subclass adds."""
         return {k: v for k, v in self.state_dict().items() if k.startswith(("fusion.", "tokens."))}
 
 
@@ -322,7 +355,7 @@ class TaemiModel(FusionHead):
 def _feature_dims(
     vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe
 ) -> dict[Modality, int]:
-    """What the encoders give, found by running each once: no architecture's config names it the same way."""
+    """The width of each encoder's output, found by running it once: configurations name it in different ways."""
     was_training = [encoder.training for encoder in (vision, audio, text)]
     height, width = recipe.vision.size_hw
     ids = torch.ones(1, 2, dtype=torch.int32)

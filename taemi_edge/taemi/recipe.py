@@ -23,7 +23,10 @@ class EncoderRecipe(Frozen, frozen=True):
 
 
 class VisionRecipe(Frozen, frozen=True):
-    """Face crops of `size_hw`, scaled as (pixels - mean) / std per RGB channel, pooled to one vector a frame."""
+    """How faces are encoded: crops of `size_hw`, scaled as (pixels - mean) / std for each RGB channel.
+
+    The outputs of the encoder are pooled to one vector for each frame.
+    """
 
     encoder: EncoderRecipe
     size_hw: tuple[int, int]
@@ -35,7 +38,7 @@ class VisionRecipe(Frozen, frozen=True):
 
 
 class AudioRecipe(Frozen, frozen=True):
-    """Chunks of `chunk_s` seconds of 16 kHz mono, encoded together with the `context_s` seconds before."""
+    """How sound is encoded: chunks of `chunk_s` seconds of mono, together with the `context_s` seconds before them."""
 
     encoder: EncoderRecipe
     frontend: Literal["log-mel", "z-score"]
@@ -46,13 +49,13 @@ class AudioRecipe(Frozen, frozen=True):
 
 
 class TextRecipe(Frozen, frozen=True):
-    """At most `max_tokens` tokens of the window's words; the last words are kept where there are more."""
+    """How words are encoded: at most `max_tokens` tokens of the window; the last words are kept."""
 
     encoder: EncoderRecipe
     max_tokens: int
     presence: PresenceSpec
-    #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: a token a UTF-8 byte;
-    #: anything else is where to find a tokenizer.json, in the words of EncoderRecipe.weights.
+    #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: each UTF-8 byte
+    #: is a token; anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
     tokenizer: str = "weights"
 
 
@@ -80,7 +83,7 @@ class FusionRecipe(Frozen, frozen=True):
 
 
 class TrainingRecipe(Frozen, frozen=True):
-    """How the model is trained; none of it is published, so all of it is ours.
+    """How the model is trained. The paper publishes none of this, so all defaults are our own choice.
 
     Attributes:
         encoders: "frozen" trains the fusion head and the tokens on stored features, "end-to-end" everything.
@@ -114,7 +117,7 @@ class TrainingRecipe(Frozen, frozen=True):
 
 
 class ExportRecipe(Frozen, frozen=True):
-    """What the exporter may assume: the opset, and the largest batches it must prove."""
+    """What the exporter produces: the opset, and the largest batches that are compared with PyTorch."""
 
     opset: int = 17
     max_frames: int = 16

@@ -1,4 +1,7 @@
-"""A checkpoint in, its four parts as plain functions on arrays out: what every artefact is held against."""
+"""The PyTorch reference: the four parts of a checkpoint as functions on numpy arrays.
+
+Every exported or compiled artefact is compared with these outputs.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,27 @@ class Reference:
 
     @property
     def specs(self) -> StreamSpecs:
+        """What the model takes."""
         return stream_specs_of(self.checkpoint)
 
     @property
     def tokenizer_json(self) -> str:
+        """The text of its tokenizer.json."""
         return self.checkpoint.tokenizer_json
 
     @property
     def tolerances(self) -> PartTolerances:
+        """How far an artefact may be from it, by part."""
         return self.checkpoint.recipe.tolerances
 
     @property
     def tokens(self) -> dict[str, Array]:
+        """The missing-modality tokens, float32 (D,) each."""
         return tokens_of(self.checkpoint.model)
 
     @torch.no_grad()
     def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a part on feeds by name."""
+        """Run a part: takes its feeds and gives its outputs, both by name."""
         module = part_of(self.checkpoint.model, part)
         output: Tensor = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
         return {"intensities" if part == "fusion" else "features": output.numpy()}
@@ -69,7 +76,7 @@ def encoder_sha256(model: TaemiModel) -> dict[str, str]:
 
 
 def stream_specs_of(checkpoint: Checkpoint) -> StreamSpecs:
-    """What the model's recipe and its encoders' widths say of the specs."""
+    """Describe what a model takes, from its recipe and the widths of its encoders."""
     recipe, dims = checkpoint.recipe, checkpoint.model.feature_dims
     return StreamSpecs(
         vision=VisionSpec(

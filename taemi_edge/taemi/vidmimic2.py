@@ -1,4 +1,15 @@
-"""Reading a corpus in the layout of Hume-Vidmimic2: label files, media, faces, transcripts; nothing is decoded here."""
+"""Reading a corpus in the layout of Hume-Vidmimic2, the data set of the paper. Nothing is decoded here.
+
+corpus/
+  train_split.csv, valid_split.csv, test_split.csv    Filename and six intensities in [0, 1]; any of the three
+  raw/NNNNN.mp4                                       video with its sound
+  audio/NNNNN.mp3                                     the sound alone, where the video has none
+  face_images/NNNNN/*.jpg                             faces cut out, in the order of their names
+  transcripts/NNNNN.vtt (.srt, .txt, .jsonl)          what is said; the data set itself has none
+  vit/NNNNN.pkl, wav2vec2/NNNNN.pkl                   features that came with the data set, (T, D)
+
+Ids are padded to five digits. An id without any media is still a clip, so that it is reported and not forgotten.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +24,6 @@ from taemi_edge.errors import CorpusError
 #: The columns of the label files, in the order of `EMOTIONS`.
 COLUMNS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
 
-
 _TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
 
 
@@ -23,20 +33,26 @@ def is_corpus(folder: Path) -> bool:
 
 
 def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
-    """Read the label files and look which media are there.
+    r"""Read the label files, and find the media of each clip.
 
     Args:
-        transcripts: where transcripts lie; `transcripts` inside the corpus by default.
-        needs_labels: where not, a folder without a label file is a corpus as well: all its clips are of the split
-            `train`, as those are that `taemi-edge run --record` keeps.
+        folder: the corpus.
+        transcripts: the folder of the transcripts; `transcripts` inside the corpus by default.
+        needs_labels: whether a label file must be there. If not, the clips of a folder without one, such as those
+            that `taemi-edge run --record` keeps, all belong to the split `train` and have labels of NaN.
 
     Raises:
-        CorpusError: no label file; a column that is missing; a label outside [0, 1]; an id twice, or none that is one.
+        CorpusError: there is no label file; a column is missing; a label is outside [0, 1]; an id occurs twice or is
+            not a number.
 
     Example:
-        >>> corpus = open_corpus(Path("vidmimic2"))                  # doctest: +SKIP
-        >>> corpus.split("train")[0].labels
-        (0.333, 0.333, 0.0, 0.0, 0.333, 0.0)
+        >>> import tempfile
+        >>> lines = [",".join(("Filename", *COLUMNS)), "7,0.333,0.333,0,0,0.333,0"]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "train_split.csv").write_text("\n".join(lines))
+        ...     clip = open_corpus(Path(folder)).split("train")[0]
+        >>> clip.id, clip.labels
+        ('00007', (0.333, 0.333, 0.0, 0.0, 0.333, 0.0))
     """
     files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
     ids = [] if files or needs_labels else _ids_of_media(folder)
@@ -67,7 +83,14 @@ def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: boo
 
 
 def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
-    """Each row of a label file: its line, the clip's id in five digits, six intensities."""
+    """Read a label file row by row.
+
+    Yields:
+        The number of the line, the id of the clip in five digits, and its six intensities.
+
+    Raises:
+        CorpusError: a column is missing, or a row is wrong; the message names the line.
+    """
     with file.open(encoding="utf-8-sig", newline="") as handle:
         rows = csv.DictReader(handle)
         known = [name.strip() for name in rows.fieldnames or ()]
@@ -87,7 +110,7 @@ def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
 
 
 def _ids_of_media(folder: Path) -> list[str]:
-    """The clips of a folder that nobody has labelled."""
+    """The ids of the media of a folder without label files."""
     found = [entry.stem for name in ("raw", "audio", "face_images") for entry in (folder / name).glob("[0-9]*")]
     return sorted({name for name in found if len(name) == 5 and name.isascii() and name.isdigit()})
 

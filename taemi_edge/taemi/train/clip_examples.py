@@ -1,4 +1,4 @@
-"""Labelled clips on disk in, padded batches of features out that gradients flow through: end-to-end training."""
+"""Batches for end-to-end training: clips are read from disk and encoded with gradients."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def _unpadded(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def _at_least_one(sequence: Tensor) -> Tensor:
-    """Padding needs a step; its mask stays 0."""
+    """Padding needs at least one step; the mask of the added step stays 0."""
     return sequence if len(sequence) else sequence.new_zeros(1, sequence.shape[1])

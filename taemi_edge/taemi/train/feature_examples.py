@@ -1,4 +1,4 @@
-"""Features of many clips in, padded batches out: tensors that a fusion head trains on."""
+"""Batches for training on stored features: sequences of different lengths are padded to tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taemi_edge.taemi.network import FusionHead
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B clips, padded to the longest of each modality."""
+    """B clips, padded to the longest clip of each modality."""
 
     features: dict[str, Tensor]  # (B, T, D)
     masks: dict[str, Tensor]  # int32 (B, T)
@@ -26,7 +26,7 @@ class Batch:
 
 
 class Examples(Protocol):
-    """Labelled clips that give batches; `head` is there for those who must run encoders first."""
+    """Labelled clips that make batches. `head` is for implementations that must run encoders first."""
 
     @property
     def labels(self) -> Tensor: ...
@@ -36,7 +36,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Sequences of different lengths end to end: `values` (sum of T, D), `starts` and `lengths` (N,)."""
+    """N sequences of different lengths, one after the other: `values` (sum of T, D), `starts` and `lengths` (N,)."""
 
     values: Tensor
     starts: Tensor
@@ -44,6 +44,7 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Sequence[Array], dim: int) -> Ragged:
+        """Join arrays (T, D); `dim` is D where every array is empty."""
         lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.long)
         joined = np.concatenate([s for s in sequences if len(s)] or [np.zeros((0, dim), np.float16)])
         return cls(torch.from_numpy(np.ascontiguousarray(joined)), lengths.cumsum(0) - lengths, lengths)
@@ -64,7 +65,7 @@ class Ragged:
         return Ragged(self.values, self.starts[chosen], self.lengths[chosen])
 
     def emptied(self) -> Ragged:
-        """The same clips with nothing in them."""
+        """As many sequences, all of length 0."""
         return Ragged(self.values[:0], torch.zeros_like(self.starts), torch.zeros_like(self.lengths))
 
 
@@ -102,12 +103,12 @@ class FeatureSet:
         return self.take(torch.nonzero(whole).flatten())
 
     def without(self, lost: Collection[str]) -> FeatureSet:
-        """All clips, some of their modalities gone."""
+        """All clips without the modalities in `lost`."""
         return replace(self, sequences={m: r.emptied() if m in lost else r for m, r in self.sequences.items()})
 
 
 def feature_set(store: FeatureStore, split: str) -> FeatureSet:
-    """A split of a store in memory, as float16.
+    """Load a split of a store into memory, as float16.
 
     Raises:
         StoreError: the store has no clip of that split.
@@ -124,6 +125,12 @@ def feature_set(store: FeatureStore, split: str) -> FeatureSet:
 def features_from_arrays(
     sequences: Mapping[str, Sequence[Array]], labels: Array, feature_dims: Mapping[str, int]
 ) -> FeatureSet:
-    """From N arrays (T, D) a modality and labels (N, 6)."""
+    """Make a feature set of N arrays (T, D) for each modality and labels (N, 6).
+
+    Args:
+        sequences: the features of each modality.
+        labels: intensities in [0, 1].
+        feature_dims: the width D of each modality.
+    """
     ragged: dict[str, Ragged] = {m: Ragged.of(sequences[m], feature_dims[m]) for m in MODALITIES}
     return FeatureSet(ragged, torch.from_numpy(np.asarray(labels, np.float32)))

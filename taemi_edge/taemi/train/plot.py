@@ -1,4 +1,4 @@
-"""Drawing the progress of a training run."""
+"""Drawing the loss and the score of a training run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.pictures import (
-    EMOTION_COLOURS,
-    new_figure,
-)
+from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 from taemi_edge.taemi.train.trainer import EpochMetrics
 
 
 def plot_training(history: Sequence[EpochMetrics], file: Path) -> None:
-    """The training loss and, where there is a valid split, its mean Pearson, over the epochs."""
+    """Draw the training loss and, where there is a valid split, its mean Pearson over the epochs.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     figure = new_figure((7, 4))
     losses = figure.subplots()
     epochs = [line.epoch for line in history]

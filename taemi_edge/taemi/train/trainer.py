@@ -1,7 +1,7 @@
-"""Labelled clips and an untrained head in, a trained one out: every step is a function of the seed and its number.
+"""The training loop: losses, learning rate, modality dropout, and states from which a stopped run resumes.
 
-Batch order, dropout and modality dropout are drawn anew for each step from (seed, step), so a run that stopped after
-any step goes on exactly as if it had not.
+Batch order, dropout and modality dropout are drawn anew for each step from the seed and the number of the step. So a
+run that stopped after any step continues exactly as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _EVALUATION_BATCH = 64
 
 
 class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of metrics.jsonl."""
+    """The metrics of one epoch, which are one line of metrics.jsonl."""
 
     epoch: int
     step: int
@@ -46,7 +46,7 @@ class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Counters(msgspec.Struct, kw_only=True):
-    """What a state holds besides tensors."""
+    """The part of a state that is not tensors."""
 
     identity: str
     step: int = 0
@@ -85,10 +85,13 @@ class Trainer:
     """A training run, step by step.
 
     Args:
-        head: what is trained, in place: a `FusionHead`, or a whole `TaemiModel` for end-to-end training.
-        examples: the training clips; `valid` those that choose the best epoch, None without any.
+        head: is trained in place: a `FusionHead`, or a whole `TaemiModel` for end-to-end training.
+        examples: the training clips.
+        valid: the clips that choose the best epoch; None where there are none.
+        recipe: how the head is trained.
+        modality_dropout: the probability that a stream of a training clip is taken away.
         seed: of batch order, dropout and modality dropout; the weights were drawn by the head itself.
-        identity: of recipe, data and seed: a state of another run is refused by it.
+        identity: recipe, data and seed in words, by which the state of another run is refused.
     """
 
     head: FusionHead
@@ -113,15 +116,17 @@ class Trainer:
 
     @property
     def steps(self) -> int:
+        """How many steps the whole run has."""
         return self.recipe.epochs * self._steps_an_epoch
 
     @property
     def step(self) -> int:
-        """How many steps were made."""
+        """How many steps are done."""
         return self._counters.step
 
     @property
     def history(self) -> list[EpochMetrics]:
+        """The metrics of every finished epoch."""
         return self._counters.history
 
     @property
@@ -140,10 +145,13 @@ class Trainer:
         on_step: Callable[[Trainer], bool] = lambda _: True,
         on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     ) -> bool:
-        """Train to the end, or until `on_step` says False; gives whether the end was reached.
+        """Train to the end, or until `on_step` returns False.
+
+        Returns:
+            Whether the end was reached.
 
         Raises:
-            TrainingError: a loss that is no number; the head is then the best one so far.
+            TrainingError: the loss is not a finite number; the head then has the best weights so far.
         """
         with torch.random.fork_rng(devices=[]):
             started = time.perf_counter()
@@ -157,13 +165,13 @@ class Trainer:
         return True
 
     def keep_best(self) -> None:
-        """Put the weights that are to be kept into the head."""
+        """Load the weights of the best epoch, or of the last where the recipe says so, into the head."""
         if self._best:
             self.head.load_state_dict(self._best, strict=False)
         self.head.eval()
 
     def save(self, file: Path) -> None:
-        """Write the whole state as one file, whole or not at all."""
+        """Write the whole state to one file, atomically."""
         tensors = {f"model.{k}": v for k, v in self._own_state().items()}
         tensors |= {f"best.{k}": v for k, v in self._best.items()}
         for name, parameter in self._trained.items():
@@ -173,10 +181,10 @@ class Trainer:
             save_file(content, draft, metadata={"counters": msgspec.json.encode(self._counters).decode()})
 
     def load(self, file: Path) -> None:
-        """Go on from a state.
+        """Continue from a state.
 
         Raises:
-            UsageError: there is none, or it belongs to another recipe, other data or another seed.
+            UsageError: there is no state, or it belongs to another recipe, other data or another seed.
         """
         try:
             with safe_open(file, framework="pt") as stored:
@@ -231,7 +239,7 @@ class Trainer:
         self._counters.step += 1
 
     def _chosen(self, step: int) -> Tensor:
-        """The clips of a step: the epoch's own order, cut into batches."""
+        """The clips of a step. Each epoch has its own order, which is cut into batches."""
         epoch, place = divmod(step, self._steps_an_epoch)
         order = torch.randperm(self._count, generator=torch.Generator().manual_seed(_mix(self.seed, epoch, 3)))
         return order[place * self.recipe.batch_size : (place + 1) * self.recipe.batch_size]
@@ -261,14 +269,25 @@ class Trainer:
         return metrics
 
     def _own_state(self) -> dict[str, Tensor]:
-        """What training changes: the head, and all of the model when it is trained end to end."""
+        """The weights that training changes: the head, or the whole model in end-to-end training."""
         if self.recipe.encoders == "end-to-end":
             return dict(self.head.state_dict())
         return self.head.head_state()
 
 
 def drop_modalities(present: dict[str, Tensor], rate: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """Modality dropout: take each present modality of a clip away with probability `rate`, never its last one."""
+    """Modality dropout: take each present modality of a clip away with probability `rate`, but never its last one.
+
+    Args:
+        present: bool (B,) for each modality.
+        rate: the probability.
+        generator: of the random numbers.
+
+    Example:
+        >>> present = {"audio": torch.tensor([True]), "text": torch.tensor([False])}
+        >>> drop_modalities(present, 1.0, torch.Generator())
+        {'audio': tensor([True]), 'text': tensor([False])}
+    """
     names = list(present)
     have = torch.stack([present[m] for m in names])  # (modalities, B)
     kept = have & (torch.rand(have.shape, generator=generator) >= rate)
@@ -279,7 +298,16 @@ def drop_modalities(present: dict[str, Tensor], rate: float, generator: torch.Ge
 
 
 def training_loss(predicted: Tensor, labels: Tensor, recipe: TrainingRecipe) -> Tensor:
-    """The recipe's loss of a batch, a scalar; correlations are over the batch, a constant column counts as 0."""
+    """The loss of a batch as the recipe chooses it, a scalar tensor.
+
+    Correlations are computed over the batch; that of a constant column counts as 0. The concordance is that of Lin
+    (1989), "A concordance correlation coefficient to evaluate reproducibility".
+
+    Args:
+        predicted: intensities, (B, 6).
+        labels: true intensities, (B, 6).
+        recipe: names the loss and the weight of its squared error.
+    """
     mse = (predicted - labels).square().mean()
     if recipe.loss == "mse":
         return mse
@@ -294,7 +322,13 @@ def training_loss(predicted: Tensor, labels: Tensor, recipe: TrainingRecipe) -> 
 
 @torch.no_grad()
 def predict(head: FusionHead, examples: Examples, recipe: TrainingRecipe | None = None) -> Tensor:
-    """Intensities of all clips, (N, 6), by the head in evaluation mode."""
+    """Predict the intensities of all clips, (N, 6), with the head in evaluation mode.
+
+    Args:
+        head: the model, or its head.
+        examples: the clips.
+        recipe: names the streams that the head may see; all by default.
+    """
     head.eval()
     seen = recipe.modalities if recipe else MODALITIES
     outputs = []
@@ -307,7 +341,9 @@ def predict(head: FusionHead, examples: Examples, recipe: TrainingRecipe | None 
 
 @torch.no_grad()
 def set_statistics(head: FusionHead, examples: Examples) -> None:
-    """Standardise features by the training clips; learnable tokens start as the mean feature of their modality.
+    """Set the statistics that standardise features to those of the training clips.
+
+    Learnable tokens start as the mean feature of their modality.
 
     A channel that hardly varies is scaled by 1 rather than by a tiny number.
     """
