@@ -10,6 +10,9 @@ pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from taemi_edge.errors import UsageError
+from taemi_edge.live.config import ServeConfig
+from taemi_edge.live.page.access import TOKEN_VARIABLE, find_token
 from tests.live.page.client import TOKEN, get
 from tests.live.running import LiveRun
 from tests.live.servers import free_port
@@ -62,3 +65,15 @@ def test_the_token_is_asked_for_and_kept_in_a_cookie(tiny_folder, demo_video, tm
             assert json.loads(page.recv(10))["type"] == "hello"
         run.stop()
         assert TOKEN not in "\n".join(run.log)
+
+
+def test_a_token_comes_from_its_file_before_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    assert find_token(ServeConfig()) is None
+    monkeypatch.setenv(TOKEN_VARIABLE, "another-token-of-the-environment")
+    assert find_token(ServeConfig(token_file=str(file))) == TOKEN
+    assert find_token(ServeConfig()) == "another-token-of-the-environment"
+    with pytest.raises(UsageError, match="cannot be read"):
+        find_token(ServeConfig(token_file=str(tmp_path / "nothing")))
