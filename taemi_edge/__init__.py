@@ -14,6 +14,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from taemi_edge.calibration.calibrate import calibrate_bundle
     from taemi_edge.corpora.evaluate import evaluate_on as evaluate
     from taemi_edge.engines.build import build_engine
-    from taemi_edge.loaded_model import LiveRun, LoadedModel, load
+    from taemi_edge.live.background import LiveRun
+    from taemi_edge.loaded_model import LoadedModel, load
     from taemi_edge.media.arrays import Frames, Sound
     from taemi_edge.media.files import MediaFile
     from taemi_edge.media.transcripts import Word
@@ -32,21 +34,28 @@ if TYPE_CHECKING:
     from taemi_edge.progress import Progress
     from taemi_edge.runtime.pipeline import Fleet, Pipeline
     from taemi_edge.runtime.prediction import Prediction
+    from taemi_edge.runtime.window import Source
+    from taemi_edge.taemi.checkpoint import open_checkpoint
     from taemi_edge.taemi.exporting import export_checkpoint
+    from taemi_edge.taemi.vidmimic2 import open_corpus
 
 __version__ = "0.1.0"
+
+# A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
+logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
 #: Where each public name lies: its module, and its name there. A test holds it against the imports above.
 _PLACES = {
     "Bundle": ("bundle.folder", "Bundle"),
     "Fleet": ("runtime.pipeline", "Fleet"),
     "Frames": ("media.arrays", "Frames"),
-    "LiveRun": ("loaded_model", "LiveRun"),
+    "LiveRun": ("live.background", "LiveRun"),
     "LoadedModel": ("loaded_model", "LoadedModel"),
     "MediaFile": ("media.files", "MediaFile"),
     "Pipeline": ("runtime.pipeline", "Pipeline"),
     "Prediction": ("runtime.prediction", "Prediction"),
     "Progress": ("progress", "Progress"),
+    "Source": ("runtime.window", "Source"),
     "Sound": ("media.arrays", "Sound"),
     "Word": ("media.transcripts", "Word"),
     "bench": ("bench.compare", "run_bench"),
@@ -56,6 +65,8 @@ _PLACES = {
     "evaluate": ("corpora.evaluate", "evaluate_on"),
     "export_checkpoint": ("taemi.exporting", "export_checkpoint"),
     "load": ("loaded_model", "load"),
+    "open_checkpoint": ("taemi.checkpoint", "open_checkpoint"),
+    "open_corpus": ("taemi.vidmimic2", "open_corpus"),
     "open_bundle": ("bundle.folder", "open_bundle"),
 }
 __all__ = [
@@ -69,6 +80,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "Sound",
+    "Source",
     "Word",
     "__version__",
     "bench",
@@ -80,6 +92,8 @@ __all__ = [
     "export_checkpoint",
     "load",
     "open_bundle",
+    "open_checkpoint",
+    "open_corpus",
 ]
 
 

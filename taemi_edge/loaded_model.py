@@ -6,11 +6,8 @@ handlers. A program that owns its own loop calls `push` and `hop`; for everythin
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -18,9 +15,8 @@ from typing import Any, overload
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.spec import MODALITIES, Manifest
 from taemi_edge.errors import BundleError, UsageError
+from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
-from taemi_edge.live.outputs.output import BaseOutput, HopResult
-from taemi_edge.live.run import LiveSummary, run_live
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
@@ -31,8 +27,6 @@ from taemi_edge.runtime.window import Source
 
 #: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
 _PLACES = ("engines", "calibration", "export")
-#: How many live predictions wait for a slow reader; older ones are dropped, since live video never queues.
-_MOST_WAITING = 64
 #: The sources of the model's own fleet: single windows, and what is pushed.
 _ONE_WINDOW, _PUSHED = 0, 1
 
@@ -219,7 +213,7 @@ class LoadedModel:
         config = self._live_config(sources, options)
         if on_prediction is not None:
             return LiveRun(self.bundle, config, on_prediction, stop)
-        return self._live_predictions(config, stop)
+        return predict_live(self.bundle, config, stop)
 
     def push(self, stream: str, data: StreamInput, time_s: float) -> None:
         """Hand over data for the next `hop`.
@@ -300,101 +294,6 @@ class LoadedModel:
             **options,
         }
         return load_live_config(None, content)
-
-    def _live_predictions(self, config: LiveConfig, stop: threading.Event | None) -> Iterator[Prediction]:
-        waiting: queue.Queue[Prediction | None] = queue.Queue(_MOST_WAITING)
-
-        def keep(prediction: Prediction | None) -> None:
-            while True:
-                try:
-                    return waiting.put_nowait(prediction)
-                except queue.Full:
-                    with contextlib.suppress(queue.Empty):
-                        waiting.get_nowait()
-
-        with LiveRun(self.bundle, config, keep, stop, on_end=partial(keep, None)) as run:
-            while (prediction := waiting.get()) is not None:
-                yield prediction
-            run.join()
-
-
-class LiveRun:
-    """A live run in a thread of its own; a context manager that stops it.
-
-    Example:
-        >>> import taemi_edge as te
-        >>> seen = []
-        >>> with te.load("export/taemi-tiny") as model:
-        ...     run = model.stream("talk.mp4", on_prediction=seen.append, duration_s=1.0)
-        ...     summary = run.join()
-        >>> len(seen), summary.counts.made
-        (2, 2)
-    """
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        config: LiveConfig,
-        on_prediction: Callable[[Prediction], None],
-        stop: threading.Event | None = None,
-        on_end: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._bundle, self._config = bundle, config
-        self._on_prediction, self._on_end = on_prediction, on_end
-        self._stopping = stop or threading.Event()
-        self._outcome: LiveSummary | BaseException = RuntimeError("the live run has not ended")
-        self._thread = threading.Thread(target=self._run, name="live run", daemon=True)
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        """Whether it is still under way."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Let it end after the hop at hand; `join` waits for that."""
-        self._stopping.set()
-
-    def join(self, timeout_s: float | None = None) -> LiveSummary:
-        """Wait for the end.
-
-        Raises:
-            TimeoutError: it had not ended after `timeout_s` seconds.
-            TaemiError: what ended it, if anything failed; an exception of `on_prediction` comes as it is.
-        """
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            raise TimeoutError(f"the live run had not ended after {timeout_s:g} s")
-        if isinstance(self._outcome, LiveSummary):
-            return self._outcome
-        raise self._outcome
-
-    def __enter__(self) -> LiveRun:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._outcome = run_live(
-                self._bundle, self._config, stop=self._stopping, outputs=[_PredictionOutput(self._on_prediction)]
-            )
-        except BaseException as error:  # noqa: BLE001  (`join` raises it in the caller's thread)
-            self._outcome = error
-        finally:
-            self._on_end()
-
-
-class _PredictionOutput(BaseOutput):
-    """Hands each prediction of a live run to a function."""
-
-    def __init__(self, on_prediction: Callable[[Prediction], None]) -> None:
-        self._on_prediction = on_prediction
-
-    def on_hop(self, result: HopResult) -> None:
-        self._on_prediction(result.prediction)
 
 
 def _find_bundle(named: str | Path) -> Path:

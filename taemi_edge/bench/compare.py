@@ -31,7 +31,7 @@ from taemi_edge.runtime.tensorrt.library import this_machine
 
 
 def run_bench(
-    folder: Path, options: BenchOptions | None = None, command: str = "", progress: Progress = SILENT
+    folder: Path | str, options: BenchOptions | None = None, command: str = "", progress: Progress = SILENT
 ) -> BenchReport:
     """Time a bundle and its rivals.
 
@@ -46,8 +46,14 @@ def run_bench(
     Raises:
         BundleError, EngineError: the bundle cannot be opened, or parity has not passed it.
         UsageError: the bundle itself cannot be run here. A rival that cannot is named in `not_run`.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> report = te.bench("export/taemi-tiny", BenchOptions(runs=5, against=()))
+        >>> [times.part for times in report.parts]
+        ['vision', 'audio', 'text', 'fusion']
     """
-    options = options or BenchOptions()
+    folder, options = Path(folder), options or BenchOptions()
     started = time.perf_counter()
     bundle = open_bundle(folder)
     require_verified(bundle, options.unverified)

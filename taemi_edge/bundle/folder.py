@@ -41,11 +41,21 @@ FILES = (
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle folder. Every file in it was found to be the one that its manifest was written for."""
+    """A bundle folder. Every file in it was found to be the one that its manifest was written for.
+
+    Attributes:
+        folder: where it lies.
+        manifest: the content of its `manifest.json`.
+        tokens: the missing-modality token of each stream, float32 (D,).
+
+    Example:
+        >>> bundle = open_bundle("export/taemi-tiny")
+        >>> bundle.part_file("text").name, bundle.tokens["text"].shape
+        ('text.onnx', (32,))
+    """
 
     folder: Path
     manifest: Manifest
-    #: The missing-modality tokens, float32 (D,) each.
     tokens: Mapping[str, Array]
 
     def part_file(self, part: str) -> Path:
@@ -63,13 +73,18 @@ class Bundle:
         return self.folder / GOLDEN
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path | str) -> Bundle:
     """Read a bundle and check the hash of every file.
 
     Raises:
         BundleError: the folder is no bundle, a part is missing, a byte was changed, the schema is newer than this
             package, or a token has the wrong shape. The message names every file that is wrong.
+
+    Example:
+        >>> open_bundle("export/taemi-tiny").manifest.window
+        WindowSpec(length_s=4.0, hop_s=0.5)
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     if outside := [name for name in manifest.sha256 if Path(name).name != name]:
         raise BundleError(

@@ -71,10 +71,10 @@ class CalibrationResult:
 
 
 def calibrate_bundle(
-    source: Path,
+    source: Path | str,
     corpus: Corpus | None,
-    recipe: CalibrationRecipe,
-    output: Path,
+    recipe: CalibrationRecipe | str,
+    output: Path | str,
     *,
     options: CalibrationOptions = CalibrationOptions(),
     workers: int = 0,
@@ -88,7 +88,7 @@ def calibrate_bundle(
     Args:
         source: the folder of an FP32 bundle, as `export` makes it.
         corpus: the clips. None only with `options.ranges`: the graphs are then made and not judged.
-        recipe: how ranges are found, and what INT8 may cost.
+        recipe: how ranges are found, and what INT8 may cost; a recipe, its name or its TOML file.
         output: the folder of the new bundle.
         options: whose ranges and whose quantiser are used.
         workers: how many processes work; 0 for as many as there are cores.
@@ -99,8 +99,22 @@ def calibrate_bundle(
             names the tensor), the bundle is quantised already, or the ranges are those of other weights.
         OutputError: `output` cannot be written, or is the folder that is read.
         MissingExtraError: ModelOpt or matplotlib is not installed.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> from taemi_edge.bundle.recipe import load_recipe
+        >>> few = {"clips": "4", "min_clips": "2", "held_out": "2", "trial_clips": "2", "methods": "['minmax']"}
+        >>> recipe = load_recipe("calibration", "default", CalibrationRecipe, few)
+        >>> result = te.calibrate_bundle(
+        ...     "export/taemi-tiny", te.open_corpus("corpus"), recipe, "calibration/taemi-tiny", workers=1
+        ... )
+        >>> sorted(result.bundle.manifest.graphs["text"])
+        ['fp16', 'fp32', 'int8', 'int8-fp16']
     """
     started = time.perf_counter()
+    source, output = Path(source), Path(output)
+    if isinstance(recipe, str):
+        recipe = load_recipe("calibration", recipe, CalibrationRecipe)
     require_another_place(source, output)
     bundle = open_bundle(source)
     _require_exported(bundle)

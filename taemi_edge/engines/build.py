@@ -60,10 +60,10 @@ class BuildResult:
 
 
 def build_engine(
-    source: Path,
-    target: TargetRecipe,
+    source: Path | str,
+    target: TargetRecipe | str,
     precision: RequestedPrecision,
-    output: Path,
+    output: Path | str,
     *,
     threads: int = 0,
     cache: EngineCache | None = None,
@@ -73,7 +73,7 @@ def build_engine(
 
     Args:
         source: the folder of a bundle of graphs, as `export` or `calibrate` makes it.
-        target: the device, and how engines are built for it.
+        target: the device, and how engines are built for it; a recipe, its name or its TOML file.
         precision: one precision for all parts, or "auto": for each part the fastest that stays inside the target's
             budget, as timed on this machine.
         output: the folder of the engine bundle.
@@ -85,7 +85,15 @@ def build_engine(
         UsageError: the target is not this device, or its library or its GPU is not here.
         EngineError: the bundle has no graph of that precision, or TensorRT refuses one.
         OutputError: `output` cannot be written, or is the folder that is read.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> te.build_engine("export/taemi-tiny", "cpu", "fp32", "engines/tiny-cpu").bundle.manifest.verified
+        True
     """
+    source, output = Path(source), Path(output)
+    if isinstance(target, str):
+        target = load_recipe("engines", target, TargetRecipe)
     require_another_place(source, output)
     plan = plan_build(source, target, precision, threads)
     key = plan.build_key()

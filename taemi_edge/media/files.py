@@ -51,7 +51,8 @@ class MediaFile:
         (0.5, [0.0, 0.24, 0.4])
     """
 
-    def __init__(self, path: Path, sample_rate_hz: int = 16_000, frames_per_second: float | None = None) -> None:
+    def __init__(self, path: Path | str, sample_rate_hz: int = 16_000, frames_per_second: float | None = None) -> None:
+        path = Path(path)
         self.path = path
         self.damaged_packets = 0
         self._container = _open(path)

@@ -79,7 +79,7 @@ class Pairs:
 
 
 def check_parity(
-    a: str, b: str | None = None, *, device: Device | None = None, threads: int = 0
+    a: Path | str, b: Path | str | None = None, *, device: Device | None = None, threads: int = 0
 ) -> tuple[ParityReport, Pairs]:
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
@@ -97,10 +97,16 @@ def check_parity(
         UsageError: one checkpoint alone, or two artefacts whose inputs or outputs have different shapes.
         InputError: nothing is found at `a` or `b`.
         BundleError: a bundle is damaged, or has no golden feeds.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> report, _ = te.check_parity("export/taemi-tiny")
+        >>> report.ok, [stage.stage for stage in report.stages]
+        (True, ['vision', 'audio', 'text', 'fusion', 'end to end'])
     """
     with ExitStack() as stack:
-        first = stack.enter_context(open_artefact(a, device, threads))
-        second = stack.enter_context(open_artefact(b, device, threads)) if b is not None else None
+        first = stack.enter_context(open_artefact(str(a), device, threads))
+        second = stack.enter_context(open_artefact(str(b), device, threads)) if b is not None else None
         if second is None and not first.is_bundle:
             raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
         if second is not None:

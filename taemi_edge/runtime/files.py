@@ -140,10 +140,11 @@ def run_file(
         OutputError: a file cannot be written.
 
     Example:
-        Run a file and write its predictions:
-
-            with JsonLines(Path("predictions.jsonl")) as lines:
-                summary = run_file(open_bundle(Path("export/taemi-mobile")), Path("talk.mp4"), RunOptions(), lines)
+        >>> import taemi_edge as te
+        >>> with JsonLines(Path("predictions.jsonl")) as lines:
+        ...     summary = run_file(te.open_bundle("export/taemi-tiny"), Path("talk.mp4"), RunOptions(), lines)
+        >>> len(summary.predictions), summary.media_s
+        (33, 16.5)
     """
     started = time.perf_counter()
     _refuse_source_as_target(source, {"--output": lines.file, "--annotate": options.annotate})

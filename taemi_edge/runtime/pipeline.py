@@ -47,10 +47,14 @@ class Fleet:
     Example:
         Give each source's hops to `prepare`, and what it returns to `predict`:
 
-            with Fleet(bundle, [Source("door"), Source("desk")]) as fleet:
-                prepared = {0: fleet.prepare(0, hop_of_door), 1: fleet.prepare(1, hop_of_desk)}
-                for prediction in fleet.predict(prepared):
-                    print(prediction.to_json())
+        >>> import taemi_edge as te
+        >>> from taemi_edge.media.hops import Hop
+        >>> from taemi_edge.runtime.window import Source
+        >>> with te.Fleet(te.open_bundle("export/taemi-tiny"), [Source("door"), Source("desk")]) as fleet:
+        ...     prepared = {0: fleet.prepare(0, Hop(0.5)), 1: fleet.prepare(1, Hop(0.5))}
+        ...     predictions = fleet.predict(prepared)
+        >>> [(prediction.source, prediction.status) for prediction in predictions]
+        [('door', 'no signal'), ('desk', 'no signal')]
     """
 
     def __init__(
@@ -215,9 +219,11 @@ class Pipeline:
     Example:
         Read a file hop by hop, and give each hop to `predict`:
 
-            with Pipeline(bundle) as pipeline, MediaFile(Path("talk.mp4"), 16_000, 5.0) as media:
-                for hop in media.hops(0.5):
-                    print(pipeline.predict(hop).to_json())
+        >>> import taemi_edge as te
+        >>> with te.Pipeline(te.open_bundle("export/taemi-tiny")) as pipeline, te.MediaFile("talk.mp4") as media:
+        ...     predictions = [pipeline.predict(hop) for hop in media.hops(0.5)]
+        >>> predictions[1].presence["audio"]
+        'live'
     """
 
     def __init__(

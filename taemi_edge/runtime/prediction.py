@@ -24,6 +24,13 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         reason: why a stream is not live, by stream.
         status: "no signal" where every stream was replaced by its token: the intensities are then the model's prior.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> with te.load("export/taemi-tiny") as model:
+        ...     prediction = model.predict(text="so it is")
+        >>> prediction.status, prediction.window_s, list(prediction.intensities)[:2]
+        ('ok', (-4.0, 0.0), ['admiration', 'amusement'])
     """
 
     source: str

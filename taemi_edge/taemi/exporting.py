@@ -40,7 +40,7 @@ from taemi_edge.taemi.reference import Reference, encoder_sha256, part_of, strea
 
 def export_checkpoint(
     checkpoint: Checkpoint,
-    output: Path,
+    output: Path | str,
     *,
     source: str,
     clip: tuple[Path, Path | None] | None = None,
@@ -66,7 +66,14 @@ def export_checkpoint(
         CheckFailedError: a part is further from PyTorch than its tolerance.
         InputError: `clip` has no face, no sound or no words.
         OutputError: `output` holds something else than a bundle.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> bundle, report = te.export_checkpoint(te.open_checkpoint("taemi-tiny"), "export/mine", source="taemi-tiny")
+        >>> bundle.manifest.name, report.ok
+        ('taemi-tiny', True)
     """
+    output = Path(output)
     _require_trained_tokens(checkpoint, source, untrained_tokens)
     with new_folder(output, FILES) as draft:
         parts = {}

@@ -32,7 +32,7 @@ def is_corpus(folder: Path) -> bool:
     return any((folder / f"{split}_split.csv").is_file() for split in SPLITS)
 
 
-def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
+def open_corpus(folder: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
     r"""Read the label files, and find the media of each clip.
 
     Args:
@@ -54,6 +54,7 @@ def open_corpus(folder: Path, transcripts: Path | None = None, needs_labels: boo
         >>> clip.id, clip.labels
         ('00007', (0.333, 0.333, 0.0, 0.0, 0.333, 0.0))
     """
+    folder = Path(folder)
     files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
     ids = [] if files or needs_labels else _ids_of_media(folder)
     if not files and not ids:

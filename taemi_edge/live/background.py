@@ -1,0 +1,125 @@
+"""Live runs as a part of a program: in a thread of their own, or as an iterator of predictions."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import TracebackType
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.live.config import LiveConfig
+from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.run import LiveSummary, run_live
+from taemi_edge.runtime.prediction import Prediction
+
+#: How many predictions wait for a slow reader; older ones are dropped, since live video never queues.
+_MOST_WAITING = 64
+
+
+class LiveRun:
+    """A live run in a thread of its own; a context manager that stops it.
+
+    Example:
+        >>> import taemi_edge as te
+        >>> seen = []
+        >>> with te.load("export/taemi-tiny") as model:
+        ...     run = model.stream("talk.mp4", on_prediction=seen.append, duration_s=1.0)
+        ...     summary = run.join()
+        >>> len(seen), summary.counts.made
+        (2, 2)
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: LiveConfig,
+        on_prediction: Callable[[Prediction], None],
+        stop: threading.Event | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bundle, self._config = bundle, config
+        self._on_prediction, self._on_end = on_prediction, on_end
+        self._stopping = stop or threading.Event()
+        self._outcome: LiveSummary | BaseException = RuntimeError("the live run has not ended")
+        self._thread = threading.Thread(target=self._run, name="live run", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still under way."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Let it end after the hop at hand; `join` waits for that."""
+        self._stopping.set()
+
+    def join(self, timeout_s: float | None = None) -> LiveSummary:
+        """Wait for the end.
+
+        Raises:
+            TimeoutError: it had not ended after `timeout_s` seconds.
+            TaemiError: what ended it, if anything failed; an exception of `on_prediction` comes as it is.
+        """
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the live run had not ended after {timeout_s:g} s")
+        if isinstance(self._outcome, LiveSummary):
+            return self._outcome
+        raise self._outcome
+
+    def __enter__(self) -> LiveRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = run_live(
+                self._bundle, self._config, stop=self._stopping, outputs=[_PredictionOutput(self._on_prediction)]
+            )
+        except BaseException as error:  # noqa: BLE001  (`join` raises it in the caller's thread)
+            self._outcome = error
+        finally:
+            self._on_end()
+
+
+def predict_live(bundle: Bundle, config: LiveConfig, stop: threading.Event | None = None) -> Iterator[Prediction]:
+    """The predictions of a live run as they are made; leaving the loop over them ends the run.
+
+    Args:
+        bundle: the model.
+        config: sources and times.
+        stop: set it to end the run.
+
+    Raises:
+        TaemiError: see `run_live`; once the predictions before it were read.
+    """
+    waiting: queue.Queue[Prediction | None] = queue.Queue(_MOST_WAITING)
+
+    def keep(prediction: Prediction | None) -> None:
+        while True:
+            try:
+                return waiting.put_nowait(prediction)
+            except queue.Full:
+                with contextlib.suppress(queue.Empty):
+                    waiting.get_nowait()
+
+    with LiveRun(bundle, config, keep, stop, on_end=partial(keep, None)) as run:
+        while (prediction := waiting.get()) is not None:
+            yield prediction
+        run.join()
+
+
+class _PredictionOutput(BaseOutput):
+    """Hands each prediction of a live run to a function."""
+
+    def __init__(self, on_prediction: Callable[[Prediction], None]) -> None:
+        self._on_prediction = on_prediction
+
+    def on_hop(self, result: HopResult) -> None:
+        self._on_prediction(result.prediction)
