@@ -51,7 +51,7 @@ class Bundle:
     Example:
         >>> bundle = open_bundle("export/taemi-tiny")
         >>> bundle.part_file("text").name, bundle.tokens["text"].shape
-        ('text.onnx', (32,))
+        ('text.onnx', (16,))
     """
 
     folder: Path

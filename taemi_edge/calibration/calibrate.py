@@ -16,6 +16,7 @@ from typing import Literal
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place
 from taemi_edge.bundle.folder import FILES, Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import PARTS, CalibrationRecord
 from taemi_edge.calibration.budget import describe_misses
 from taemi_edge.calibration.clip_selection import read_clips
@@ -102,7 +103,7 @@ def calibrate_bundle(
 
     Example:
         >>> import taemi_edge as te
-        >>> from taemi_edge.bundle.recipe import load_recipe
+        >>> from taemi_edge.bundle.recipe import load_recipe, load_recipe
         >>> few = {"clips": "4", "min_clips": "2", "held_out": "2", "trial_clips": "2", "methods": "['minmax']"}
         >>> recipe = load_recipe("calibration", "default", CalibrationRecipe, few)
         >>> result = te.calibrate_bundle(
@@ -113,26 +114,25 @@ def calibrate_bundle(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
-    if isinstance(recipe, str):
-        recipe = load_recipe("calibration", recipe, CalibrationRecipe)
+    chosen = load_recipe("calibration", recipe, CalibrationRecipe) if isinstance(recipe, str) else recipe
     require_another_place(source, output)
     bundle = open_bundle(source)
     _require_exported(bundle)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus)
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
-        work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
+        work = _Work(bundle, chosen, draft, Path(scratch), workers, progress)
         if corpus is not None:
             plan, written, judgement = work.calibrate_on(corpus, reused, options.quantiser)
         elif reused is not None:
             plan, written, judgement = work.apply_ranges(reused)
         else:
             raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
-        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, time.perf_counter() - started)
+        record = make_record(draft, plan.ranges, chosen, foreign_quantiser, judgement, time.perf_counter() - started)
         if plan.sensitivities:
-            write_sensitivity(draft, plan, recipe)
-        write_manifest_and_shared_files(draft, bundle, recipe, written, record)
-    misses = describe_misses(record, recipe.budget)
+            write_sensitivity(draft, plan, chosen)
+        write_manifest_and_shared_files(draft, bundle, chosen, written, record)
+    misses = describe_misses(record, chosen.budget)
     return CalibrationResult(open_bundle(output), record, plan.sensitivities, tuple(misses), judgement.problems)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from taemi_edge.bundle.atomic import new_folder, require_another_place
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import CHOICE, FILES, MANIFEST, TOKENS, Bundle, open_bundle
-from taemi_edge.bundle.recipe import recipe_from_mapping
+from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.spec import MODALITIES, Candidate, EngineRecord, Manifest, Part, PartSpec
 from taemi_edge.engines.cache import EngineCache, copy_files
 from taemi_edge.engines.choose import PartChoice, choose_parts
@@ -92,10 +92,9 @@ def build_engine(
         True
     """
     source, output = Path(source), Path(output)
-    if isinstance(target, str):
-        target = load_recipe("engines", target, TargetRecipe)
+    device = load_recipe("engines", target, TargetRecipe) if isinstance(target, str) else target
     require_another_place(source, output)
-    plan = plan_build(source, target, precision, threads)
+    plan = plan_build(source, device, precision, threads)
     key = plan.build_key()
     if cache is not None and (manifest := _copy_from_cache(cache, key, output)) is not None:
         return BuildResult(_just_written(output, manifest), from_cache=True, report=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def check_parity(
         >>> import taemi_edge as te
         >>> report, _ = te.check_parity("export/taemi-tiny")
         >>> report.ok, [stage.stage for stage in report.stages]
-        (True, ['vision', 'audio', 'text', 'fusion', 'end to end'])
+        (True, ['vision', 'audio', 'text', 'fusion', 'end-to-end'])
     """
     with ExitStack() as stack:
         first = stack.enter_context(open_artefact(str(a), device, threads))
