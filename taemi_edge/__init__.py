@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 # A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
-#: Where each public name lies: its module, and its name there. A test holds it against the imports above.
+#: Where each public name lies: its module, and its name there ("" for the module itself, which can be called). A test holds it against the imports above.
 _PLACES = {
     "Bundle": ("bundle.folder", "Bundle"),
     "Fleet": ("runtime.pipeline", "Fleet"),
@@ -58,7 +58,7 @@ _PLACES = {
     "Source": ("runtime.window", "Source"),
     "Sound": ("media.arrays", "Sound"),
     "Word": ("media.transcripts", "Word"),
-    "bench": ("bench.compare", "run_bench"),
+    "bench": ("bench", ""),
     "build_engine": ("engines.build", "build_engine"),
     "calibrate_bundle": ("calibration.calibrate", "calibrate_bundle"),
     "check_parity": ("parity.comparison", "check_parity"),
@@ -103,9 +103,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'taemi_edge' has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    value = getattr(import_module(f"taemi_edge.{module}"), attribute)
-    globals()[name] = value
-    return value
+    found = import_module(f"taemi_edge.{module}")
+    return getattr(found, attribute) if attribute else found
 
 
 def __dir__() -> list[str]:

@@ -23,7 +23,9 @@ SIGNATURES = {
     "LoadedModel": "(bundle, *, device=None, threads=0)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
-    "Prediction": "(*, source, time_s, window_s, intensities, presence, age_ms, latency_ms, reason, status, backend='cpu')",
+    "Prediction": (
+        "(*, source, time_s, window_s, intensities, presence, age_ms, latency_ms, reason, status, backend='cpu')"
+    ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",
     "Source": "(name='', words=(), drops=(), absent=..., patience_s=0.0)",
