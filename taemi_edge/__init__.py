@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 # A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
-#: Where each public name lies: its module, and its name there ("" for the module itself, which can be called). A test holds it against the imports above.
+#: Where each public name lies: its module, and its name there ("" for the module itself, which can be called).
 _PLACES = {
     "Bundle": ("bundle.folder", "Bundle"),
     "Fleet": ("runtime.pipeline", "Fleet"),
