@@ -4,7 +4,7 @@
 #   tools/second_opinion.sh BUNDLE [TENSORRT]      reports go to runs/second-opinion/; no part of `make test`
 #
 # Fails where Polygraphy cannot read a graph. trtcheck's findings are for people to weigh: the compiler in the tests
-# (tests/test_tensorrt_compiler.py) and parity on a device decide.
+# (tests/engines/test_compiler.py) and parity on a device decide.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bundle=${1:?usage: tools/second_opinion.sh BUNDLE [8.0|8.6|10.0|10.3]}
