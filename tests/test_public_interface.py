@@ -19,7 +19,7 @@ SIGNATURES = {
     "Bundle": "(folder, manifest, tokens)",
     "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
     "Frames": "(array, times_s)",
-    "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=...)",
+    "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=0)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",

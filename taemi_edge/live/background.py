@@ -20,7 +20,14 @@ _MOST_WAITING = 64
 
 
 class LiveRun:
-    """A live run in a thread of its own; a context manager that stops it.
+    """A live run in a thread of its own. As a context manager it stops the run at its end.
+
+    Args:
+        bundle: the model.
+        config: sources and times.
+        on_prediction: called with each prediction, in the run's thread. It must not block: a slow one makes hops late.
+        stop: set it to end the run; `LiveRun.stop` sets it too.
+        on_end: called once, in the run's thread, when the run has ended for whatever reason.
 
     Example:
         >>> import taemi_edge as te
@@ -38,7 +45,7 @@ class LiveRun:
         config: LiveConfig,
         on_prediction: Callable[[Prediction], None],
         stop: threading.Event | None = None,
-        on_end: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._bundle, self._config = bundle, config
         self._on_prediction, self._on_end = on_prediction, on_end
@@ -85,7 +92,8 @@ class LiveRun:
         except BaseException as error:  # noqa: BLE001  (`join` raises it in the caller's thread)
             self._outcome = error
         finally:
-            self._on_end()
+            if self._on_end is not None:
+                self._on_end()
 
 
 def predict_live(bundle: Bundle, config: LiveConfig, stop: threading.Event | None = None) -> Iterator[Prediction]:
