@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bench.report import OURS
-from taemi_edge.bench.worker import Answer, Opening, Request, encode
+from taemi_edge.bench.worker import Answer, Opening, Request, json_line
 from taemi_edge.errors import UsageError
 
 #: The name of the bundle itself, run without CUDA graphs.
@@ -73,7 +73,7 @@ class Contender:
         line = ""
         if self._process.stdin is not None and self._process.stdout is not None:
             with suppress(BrokenPipeError):
-                self._process.stdin.write(encode(message))
+                self._process.stdin.write(json_line(message))
                 self._process.stdin.flush()
                 line = self._process.stdout.readline()
         if not line:

@@ -89,7 +89,7 @@ def main() -> None:
     os.dup2(2, 1)  # libraries print to standard output: send that to standard error
 
     def send(answer: Answer) -> None:
-        answers.write(encode(answer))
+        answers.write(json_line(answer))
         answers.flush()
 
     opened: list[_Server] = []
@@ -202,7 +202,7 @@ def _compared(output: Array, expected: Array) -> Answer:
     return Answer(max_abs=float(error.max()), cosine=cosine_of(output, expected))
 
 
-def encode(message: Frozen) -> str:
+def json_line(message: Frozen) -> str:
     """One line of JSON, with its end."""
     return msgspec.json.encode(message).decode() + "\n"
 

@@ -186,7 +186,7 @@ def fusion_feeds(
     return bind_tokens(feeds, live, tokens)
 
 
-def encode(run: GraphRunner, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
+def encode_stream(run: GraphRunner, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
     """Run an encoder on its stream of a clip, in the chunks and batches of the runtime.
 
     Args:
@@ -274,7 +274,7 @@ def _encoded(clip: SpooledClip, artefact: Artefact) -> SpooledClip:
     return replace(
         clip,
         short_texts=encode_short_texts(artefact.part("text"), clip, dims["text"]),
-        features={m: encode(artefact.part(m), m, clip, artefact.audio, dims[m]) for m in MODALITIES},
+        features={m: encode_stream(artefact.part(m), m, clip, artefact.audio, dims[m]) for m in MODALITIES},
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, Closeness, Modality
-from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, encode, encode_short_texts, fusion_feeds
+from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, encode_short_texts, encode_stream, fusion_feeds
 from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
@@ -78,7 +78,7 @@ def _compare_encoder(
 ) -> tuple[Closeness, list[Array]]:
     """Compare an encoder's features, (T, D) a clip, and the intensities that FP32 makes of them."""
     part, dim = task.part, len(task.tokens[task.part])
-    made = [encode(run, part, clip, task.spool.audio, dim) for clip in clips]
+    made = [encode_stream(run, part, clip, task.spool.audio, dim) for clip in clips]
     swapped = [
         replace(clip, features={**clip.features, part: features}) for clip, features in zip(clips, made, strict=True)
     ]

@@ -21,7 +21,7 @@ from taemi_edge.bundle.spec import Frozen, Manifest
 from taemi_edge.errors import BundleError, OutputError
 
 
-def cache_folder() -> Path:
+def engine_cache_folder() -> Path:
     """Give the folder of the cache: $TAEMI_EDGE_CACHE where it is set, else one in the user's cache folder."""
     named = os.environ.get("TAEMI_EDGE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
@@ -48,11 +48,11 @@ class EngineCache:
     """Built parts and whole built bundles by key.
 
     Args:
-        folder: of the cache; None for `cache_folder()`.
+        folder: of the cache; None for `engine_cache_folder()`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or cache_folder()
+        self.folder = folder or engine_cache_folder()
 
     def read_part(self, key: str) -> tuple[bytes, float] | None:
         """Give a part's engine and how many seconds it took to build; None where there is none or it is damaged."""

