@@ -33,9 +33,12 @@ def place_for_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _run_examples_in_their_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _run_examples_in_their_place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     if not isinstance(request.node, pytest.DoctestItem):
         return
     source = "".join(example.source for example in request.node.dtest.examples) if request.node.dtest else ""
-    if any(name in source for name in ("export/taemi-tiny", "talk.mp4", "corpus")):
-        monkeypatch.chdir(request.getfixturevalue("place_for_examples"))
+    needs_place = any(name in source for name in ("export/taemi-tiny", "talk.mp4", "corpus"))
+    place = request.getfixturevalue("place_for_examples") if needs_place else tmp_path_factory.mktemp("example")
+    monkeypatch.chdir(place)

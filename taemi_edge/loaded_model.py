@@ -17,7 +17,7 @@ from taemi_edge.bundle.spec import MODALITIES, Manifest
 from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
-from taemi_edge.media.rehearsed_losses import parse_drop
+from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
 from taemi_edge.runtime.pipeline import Fleet
@@ -27,8 +27,12 @@ from taemi_edge.runtime.window import Source
 
 #: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
 _PLACES = ("engines", "calibration", "export")
-#: The sources of the model's own fleet: single windows, and what is pushed.
-_ONE_WINDOW, _PUSHED = 0, 1
+_MOST_THREADS = 1024
+#: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
+_SOURCE_OPTIONS = ("transcript", "asr")
+_LIVE_OPTIONS = [
+    name for name in LiveConfig.__struct_fields__ if name not in ("source", "bundle", "device", "threads", "unverified")
+]
 
 
 def load(
@@ -58,13 +62,18 @@ def load(
         >>> prediction.presence
         {'vision': 'missing', 'audio': 'missing', 'text': 'live'}
     """
+    if not isinstance(threads, int) or not 0 <= threads <= _MOST_THREADS:
+        raise UsageError(f"expected a number of threads from 0 to {_MOST_THREADS}, got {threads!r}")
     opened = open_bundle(_find_bundle(bundle))
     require_verified(opened, unverified)
     return LoadedModel(opened, device=device, threads=threads)
 
 
 class LoadedModel:
-    """A bundle that is open, with one method for each way to predict. One thread at a time may use it.
+    """A bundle that is open, with one method for each way to predict.
+
+    Calls from several threads wait for each other. With TensorRT, `predict`, `hop` and `close` belong to the thread of
+    the first prediction, since a GPU's context does.
 
     Attributes:
         bundle: the bundle that was opened.
@@ -80,7 +89,10 @@ class LoadedModel:
     def __init__(self, bundle: Bundle, *, device: Device | None = None, threads: int = 0) -> None:
         self.bundle = bundle
         self._device, self._threads = require_device(bundle, device), threads
-        self._fleet: Fleet | None = None
+        #: The runtimes behind `predict` and `hop`, each opened with its first call.
+        self._fleets: dict[str, Fleet] = {}
+        self._closed = False
+        self._lock = threading.Lock()
         self._pushed = HopBuilder(bundle.manifest)
 
     @property
@@ -93,11 +105,11 @@ class LoadedModel:
         """The names of the streams that the model reads."""
         return MODALITIES
 
-    def predict(self, *, end_s: float | None = None, **streams: StreamInput) -> Prediction:
+    def predict(self, *, end_s: float | None = None, **streams: StreamInput | None) -> Prediction:
         """Predict from arrays: one window that ends now. Calls do not depend on each other.
 
         Args:
-            streams: data by stream name; a stream that is left out counts as missing.
+            streams: data by stream name; a stream that is left out, or None, is missing.
                 Video is a `Frames`, or an array uint8 (N, H, W, 3) or (H, W, 3) of RGB pictures at the stream's frame
                 rate. Audio is a `Sound`, or an array (n,) or (n, channels) at the stream's sample rate. Text is a
                 string, or a list of `Word` with times. A bare array, and a string, end now.
@@ -117,9 +129,11 @@ class LoadedModel:
         """
         builder = HopBuilder(self.manifest)
         hop = builder.window(streams, end_s)
-        fleet = self._opened_fleet()
-        fleet.restart(_ONE_WINDOW, Source(absent={m: "not given" for m in MODALITIES if m not in streams}))
-        return builder.in_given_time(fleet.predict_one(_ONE_WINDOW, hop))
+        absent: dict[str, str] = {m: "not given" for m in MODALITIES if streams.get(m) is None}
+        with self._lock:
+            fleet = self._opened_fleet("predict")
+            fleet.restart(0, Source(absent=absent))
+            return builder.in_given_time(fleet.predict_one(0, hop))
 
     def run(self, file: str | Path, **options: Any) -> Iterator[Prediction]:
         """Predict from a media file, hop by hop, as fast as it can be read.
@@ -154,12 +168,16 @@ class LoadedModel:
             >>> sorted(sources)
             ['again.mp4', 'talk.mp4']
         """
+        if isinstance(files, (str, Path)):
+            raise UsageError(f"expected a list of files, got {str(files)!r}: for one file there is `run`")
+        if not files:
+            raise UsageError("expected at least one file, got none")
         return predict_files(self.bundle, [Path(file) for file in files], self._run_options(options))
 
     @overload
     def stream(
         self,
-        sources: str | Mapping[str, str],
+        sources: str | Path | Mapping[str, str],
         *,
         stop: threading.Event | None = ...,
         on_prediction: None = ...,
@@ -169,7 +187,7 @@ class LoadedModel:
     @overload
     def stream(
         self,
-        sources: str | Mapping[str, str],
+        sources: str | Path | Mapping[str, str],
         *,
         stop: threading.Event | None = ...,
         on_prediction: Callable[[Prediction], None],
@@ -178,7 +196,7 @@ class LoadedModel:
 
     def stream(
         self,
-        sources: str | Mapping[str, str],
+        sources: str | Path | Mapping[str, str],
         *,
         stop: threading.Event | None = None,
         on_prediction: Callable[[Prediction], None] | None = None,
@@ -223,10 +241,14 @@ class LoadedModel:
             data: as for `predict`. A bare array ends at `time_s`; so does a string, whose words were just said.
             time_s: seconds on a clock of yours; any origin will do, as long as it is one clock for all streams.
 
+        Data is copied, and kept until the hop that takes it. Blocks of sound that follow each other are put together.
+
         Raises:
             UsageError: an unknown stream, or data of another type, shape or range.
         """
-        self._pushed.add(stream, data, time_s)
+        with self._lock:
+            self._require_open()
+            self._pushed.add(stream, data, time_s)
 
     def hop(self, end_s: float) -> Prediction:
         """Predict at a moment, from all that was pushed up to it.
@@ -245,21 +267,24 @@ class LoadedModel:
             >>> prediction.time_s, prediction.presence["text"]
             (12.5, 'live')
         """
-        hop = self._pushed.hop(end_s)
-        fleet = self._opened_fleet()
-        if self._pushed.begins_session:
-            fleet.restart(_PUSHED, Source())
-        return self._pushed.in_given_time(fleet.predict_one(_PUSHED, hop))
+        with self._lock:
+            fleet = self._opened_fleet("hop")
+            hop = self._pushed.hop(end_s)
+            if self._pushed.begins_session:
+                fleet.restart(0, Source())
+            return self._pushed.in_given_time(fleet.predict_one(0, hop))
 
     def reset(self) -> None:
         """Forget all that was pushed: the next `push` starts a new session, on another clock if you like."""
-        self._pushed = HopBuilder(self.manifest)
+        with self._lock:
+            self._pushed = HopBuilder(self.manifest)
 
     def close(self) -> None:
-        """Release the device. The model cannot be used any more."""
-        if self._fleet is not None:
-            self._fleet.close()
-            self._fleet = None
+        """Release the device. The model cannot be used any more; live runs that are under way go on."""
+        with self._lock:
+            self._closed = True
+            while self._fleets:
+                self._fleets.popitem()[1].close()
 
     def __enter__(self) -> LoadedModel:
         return self
@@ -267,33 +292,56 @@ class LoadedModel:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _opened_fleet(self) -> Fleet:
-        """The runtime behind `predict` and `hop`, opened with the first call of either."""
-        if self._fleet is None:
-            self._fleet = Fleet(self.bundle, [Source(), Source()], device=self._device, threads=self._threads)
-        return self._fleet
+    def _opened_fleet(self, use: str) -> Fleet:
+        """The runtime behind `predict` or `hop`: each has its own, since their windows have nothing in common."""
+        self._require_open()
+        if use not in self._fleets:
+            self._fleets[use] = Fleet(self.bundle, [Source()], device=self._device, threads=self._threads)
+        return self._fleets[use]
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("expected an open model, got one that was closed: load it again")
 
     def _run_options(self, given: Mapping[str, Any]) -> RunOptions:
+        self._require_open()
         known = [name for name in RunOptions.__dataclass_fields__ if name not in ("device", "threads", "annotate")]
-        if unknown := sorted(set(given) - set(known)):
-            raise UsageError(f"expected options among {', '.join(known)}, got {unknown[0]!r}")
+        _require_known(given, known)
         values = dict(given)
         if values.get("transcript") is not None:
             values["transcript"] = Path(values["transcript"])
-        values["drops"] = tuple(parse_drop(d) if isinstance(d, str) else d for d in values.get("drops", ()))
-        return RunOptions(**values, device=self._device, threads=self._threads)
+        drops = values.get("drops") or ()
+        drops = (drops,) if isinstance(drops, (str, Drop)) else tuple(drops)
+        if wrong := [drop for drop in drops if not isinstance(drop, (str, Drop))]:
+            raise UsageError(f"expected drops such as 'vision@2-4', got {wrong[0]!r}")
+        values["drops"] = tuple(parse_drop(drop) if isinstance(drop, str) else drop for drop in drops)
+        try:
+            return RunOptions(**values, device=self._device, threads=self._threads)
+        except TypeError as error:
+            raise UsageError(f"expected options of the types that `RunOptions` has: {error}") from error
 
-    def _live_config(self, sources: str | Mapping[str, str], given: Mapping[str, Any]) -> LiveConfig:
-        named = {"source": sources} if isinstance(sources, str) else sources
-        options = dict(given)
-        of_source = {name: options.pop(name) for name in ("transcript", "asr") if name in options}
+    def _live_config(self, sources: str | Path | Mapping[str, str], given: Mapping[str, Any]) -> LiveConfig:
+        self._require_open()
+        _require_known(given, [*_SOURCE_OPTIONS, *_LIVE_OPTIONS])
+        if not isinstance(sources, (str, Path, Mapping)):
+            raise UsageError(f"expected an address, or addresses by name, got a {type(sources).__name__}")
+        named = sources if isinstance(sources, Mapping) else {"source": sources}
+        options = {name: value for name, value in given.items() if name not in _SOURCE_OPTIONS}
+        of_source = {name: given[name] for name in _SOURCE_OPTIONS if given.get(name)}
+        if "transcript" in of_source:
+            of_source["transcript"] = str(of_source["transcript"])
         content = {
-            "source": [{"name": name, "uri": address, **of_source} for name, address in named.items()],
+            "source": [{"name": name, "uri": str(address), **of_source} for name, address in named.items()],
             "device": self._device,
             "threads": self._threads,
             **options,
         }
         return load_live_config(None, content)
+
+
+def _require_known(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UsageError(f"expected options among {', '.join(known)}, got {unknown[0]!r}")
 
 
 def _find_bundle(named: str | Path) -> Path:

@@ -39,7 +39,7 @@ def test_the_loop_over_a_file_may_be_left_early(model: te.LoadedModel, demo_vide
     predictions.close()
 
 
-@pytest.mark.parametrize("start_s", [0.0, 1_700_000_000.0])
+@pytest.mark.parametrize("start_s", [0.0, 100.137, 1_700_000_000.137])
 def test_pushing_a_clip_gives_what_the_file_gives(
     model: te.LoadedModel, from_file: list[te.Prediction], demo_video: Path, demo_vtt: Path, start_s: float
 ):
@@ -136,6 +136,9 @@ def test_nothing_at_all_is_no_signal(model: te.LoadedModel):
         ({"vision": "a picture"}, "vision: expected Frames or an array uint8"),
         ({"audio": [0.0, 0.1]}, "audio: expected Sound or an array float32"),
         ({"text": 3}, "text: expected a string or a list of Word, got a int"),
+        ({"text": "\ud800 x"}, "words that can be written in UTF-8"),
+        ({"text": [te.Word("so", 0.0, 1.0)]}, "expected a time in seconds, got 'so'"),
+        ({"text": "so", "end_s": 10**400}, "expected a time in seconds"),
     ],
 )
 def test_wrong_data_is_one_sentence(model: te.LoadedModel, streams: dict[str, object], message: str):
@@ -162,6 +165,39 @@ def test_a_long_pause_starts_a_new_session(model: te.LoadedModel):
     assert prediction.time_s == 90_000.0
 
 
+@pytest.mark.parametrize(("rate_hz", "block"), [(48_000, 1024), (44_100, 480), (44_100, 64)])
+def test_small_blocks_of_another_rate_are_one_sound(model: te.LoadedModel, rate_hz: int, block: int):
+    """Resampled alone, a block would lose a fraction of a sample: 64 at 44.1 kHz would be lost as a whole."""
+    sound = np.sin(2 * np.pi * 440 * np.arange(4 * rate_hz) / rate_hz).astype(np.float32) / 2
+    whole = model.predict(audio=te.Sound(sound, rate_hz))
+    model.reset()
+    at = 0
+    for end_s in np.arange(1, 9) / 2:
+        while at < end_s * rate_hz:
+            piece = te.Sound(sound[at : at + block], rate_hz, time_s=at / rate_hz)
+            model.push("audio", piece, time_s=at / rate_hz)
+            at += block
+        prediction = model.hop(float(end_s))
+    assert prediction.presence["audio"] == "live"
+    assert list(prediction.intensities.values()) == pytest.approx(list(whole.intensities.values()), abs=5e-3)
+
+
+def test_several_threads_wait_for_each_other(model: te.LoadedModel):
+    texts = ["so it is", "an entirely different sentence"]
+    alone = [_without_times(model.predict(text=text)) for text in texts]
+    found: list[list[object]] = [[], []]
+
+    def predict(number: int) -> None:
+        found[number] = [_without_times(model.predict(text=texts[number])) for _ in range(40)]
+
+    threads = [threading.Thread(target=predict, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [[alone[0]] * 40, [alone[1]] * 40]
+
+
 def test_several_files_side_by_side(model: te.LoadedModel, demo_video: Path, from_file, demo_vtt: Path, tmp_path: Path):
     other = shutil.copyfile(demo_video, tmp_path / "other.mp4")
     predictions = list(model.run_many([demo_video, other]))
@@ -183,6 +219,9 @@ def test_a_live_run_ends_when_it_is_told_to(model: te.LoadedModel, demo_video: P
             stop.set()
     assert times[:2] == [0.5, 1.0]
     assert len(times) <= 3
+    after = threading.Event()
+    assert [p.time_s for p in model.stream(str(demo_video), stop=after, duration_s=0.5)] == [0.5]
+    assert not after.is_set()  # it is the caller's: several runs may share it
 
 
 def test_leaving_the_loop_ends_a_live_run(model: te.LoadedModel, demo_video: Path):
@@ -214,6 +253,62 @@ def test_a_live_run_that_cannot_start_says_why(model: te.LoadedModel):
         model.stream("rtsp://camera/1", duration_s=-1.0)
     with pytest.raises(te.errors.UsageError, match="gopher"):
         list(model.stream("gopher://camera/1"))
+
+
+def test_a_failure_that_nobody_joined_is_raised_at_the_end(model: te.LoadedModel, demo_video: Path):
+    with pytest.raises(ZeroDivisionError), model.stream(demo_video, on_prediction=lambda _: 1 / 0) as run:
+        run._thread.join(30)
+
+
+def test_a_closed_model_says_so(tiny_folder: Path, demo_video: Path):
+    with te.load(tiny_folder) as model:
+        model.predict(text="so it is")
+    for use in (lambda: model.predict(text="so"), lambda: model.hop(1.0), lambda: model.run(demo_video)):
+        with pytest.raises(te.errors.UsageError, match="one that was closed: load it again"):
+            use()
+    model.close()
+
+
+def test_a_buffer_may_be_used_again_after_a_push(model: te.LoadedModel, demo_video: Path):
+    def pushed(after_push) -> dict[str, float]:
+        model.reset()
+        with te.MediaFile(demo_video) as media:
+            hop = next(media.hops(1.0))
+        image, sound = hop.frames[0].image.copy(), np.concatenate([piece.values for piece in hop.samples])[:16_000]
+        model.push("vision", image, time_s=1.0)
+        model.push("audio", sound, time_s=1.0)
+        after_push(image, sound)
+        return model.hop(1.0).intensities
+
+    def overwrite(image, sound) -> None:
+        image[:], sound[:] = 0, 0
+
+    assert pushed(overwrite) == pushed(lambda image, sound: None)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, clip: model.run_many(str(clip)), "expected a list of files"),
+        (lambda model, clip: model.run_many([]), "at least one file"),
+        (lambda model, clip: model.stream(clip, source=[]), "got 'source'"),
+        (lambda model, clip: model.stream(None), "expected an address, or addresses by name, got a NoneType"),
+        (lambda model, clip: model.run(clip, window_s="4"), "expected options of the types"),
+        (lambda model, clip: model.run(clip, drops=[3]), "expected drops such as 'vision@2-4', got 3"),
+        (lambda model, clip: model.stream(clip, device="cuda"), "got 'device'"),
+        (lambda model, clip: model.run(clip, drops="vision"), "--drop vision: expected MODALITY@START-END"),
+    ],
+)
+def test_options_that_make_no_sense(model: te.LoadedModel, demo_video: Path, call, message: str):
+    with pytest.raises(te.errors.UsageError, match=message):
+        call(model, demo_video)
+
+
+def test_options_may_be_paths_and_single_words(model: te.LoadedModel, demo_video: Path, demo_vtt: Path):
+    [prediction] = model.stream(demo_video, transcript=demo_vtt, duration_s=0.5)
+    assert prediction.time_s == 0.5
+    first = next(model.run(demo_video, drops="vision@0-1", transcript=demo_vtt))
+    assert first.reason["vision"] == "dropped by --drop vision@0-1"
 
 
 def test_a_bundle_by_its_name(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

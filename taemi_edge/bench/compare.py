@@ -53,7 +53,10 @@ def run_bench(
         >>> [times.part for times in report.parts]
         ['vision', 'audio', 'text', 'fusion']
     """
-    folder, options = Path(folder), options or BenchOptions()
+    return _run_bench(Path(folder), options or BenchOptions(), command, progress)
+
+
+def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Progress) -> BenchReport:
     started = time.perf_counter()
     bundle = open_bundle(folder)
     require_verified(bundle, options.unverified)

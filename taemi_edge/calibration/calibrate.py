@@ -103,7 +103,7 @@ def calibrate_bundle(
 
     Example:
         >>> import taemi_edge as te
-        >>> from taemi_edge.bundle.recipe import load_recipe, load_recipe
+        >>> from taemi_edge.bundle.recipe import load_recipe
         >>> few = {"clips": "4", "min_clips": "2", "held_out": "2", "trial_clips": "2", "methods": "['minmax']"}
         >>> recipe = load_recipe("calibration", "default", CalibrationRecipe, few)
         >>> result = te.calibrate_bundle(
@@ -112,27 +112,38 @@ def calibrate_bundle(
         >>> sorted(result.bundle.manifest.graphs["text"])
         ['fp16', 'fp32', 'int8', 'int8-fp16']
     """
-    started = time.perf_counter()
-    source, output = Path(source), Path(output)
     chosen = load_recipe("calibration", recipe, CalibrationRecipe) if isinstance(recipe, str) else recipe
+    return _calibrate(Path(source), corpus, chosen, Path(output), options, workers, progress)
+
+
+def _calibrate(
+    source: Path,
+    corpus: Corpus | None,
+    recipe: CalibrationRecipe,
+    output: Path,
+    options: CalibrationOptions,
+    workers: int,
+    progress: Progress,
+) -> CalibrationResult:
+    started = time.perf_counter()
     require_another_place(source, output)
     bundle = open_bundle(source)
     _require_exported(bundle)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus)
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
-        work = _Work(bundle, chosen, draft, Path(scratch), workers, progress)
+        work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
         if corpus is not None:
             plan, written, judgement = work.calibrate_on(corpus, reused, options.quantiser)
         elif reused is not None:
             plan, written, judgement = work.apply_ranges(reused)
         else:
             raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
-        record = make_record(draft, plan.ranges, chosen, foreign_quantiser, judgement, time.perf_counter() - started)
+        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, time.perf_counter() - started)
         if plan.sensitivities:
-            write_sensitivity(draft, plan, chosen)
-        write_manifest_and_shared_files(draft, bundle, chosen, written, record)
-    misses = describe_misses(record, chosen.budget)
+            write_sensitivity(draft, plan, recipe)
+        write_manifest_and_shared_files(draft, bundle, recipe, written, record)
+    misses = describe_misses(record, recipe.budget)
     return CalibrationResult(open_bundle(output), record, plan.sensitivities, tuple(misses), judgement.problems)
 
 

@@ -98,19 +98,27 @@ def build_engine(
     key = plan.build_key()
     if cache is not None and (manifest := _copy_from_cache(cache, key, output)) is not None:
         return BuildResult(_just_written(output, manifest), from_cache=True, report=None)
-    bundle = open_bundle(source)
+    manifest, report = _build(plan, key, output, cache, progress)
+    return BuildResult(_just_written(output, manifest), from_cache=False, report=report)
+
+
+def _build(
+    plan: BuildPlan, key: str, output: Path, cache: EngineCache | None, progress: Progress
+) -> tuple[Manifest, ParityReport | None]:
+    """Build, choose and verify the engines of a plan, and write them as a bundle."""
+    bundle = open_bundle(plan.source)
     with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
-        copy_shared_files(source, draft)
-        if precision == "auto":
+        copy_shared_files(plan.source, draft)
+        if plan.precision == "auto":
             _draw_choice(plan, choice.candidates, draft / CHOICE)
         record = _record(plan, choice, key)
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
-    return BuildResult(_just_written(output, manifest), from_cache=False, report=report)
+    return manifest, report
 
 
 def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
@@ -26,7 +28,7 @@ class LiveRun:
         bundle: the model.
         config: sources and times.
         on_prediction: called with each prediction, in the run's thread. It must not block: a slow one makes hops late.
-        stop: set it to end the run; `LiveRun.stop` sets it too.
+        stop: set it to end the run; the run itself never sets it, so several runs may share one.
         on_end: called once, in the run's thread, when the run has ended for whatever reason.
 
     Example:
@@ -49,7 +51,7 @@ class LiveRun:
     ) -> None:
         self._bundle, self._config = bundle, config
         self._on_prediction, self._on_end = on_prediction, on_end
-        self._stopping = stop or threading.Event()
+        self._stopping = _EitherEvent(stop) if stop is not None else threading.Event()
         self._outcome: LiveSummary | BaseException = RuntimeError("the live run has not ended")
         self._thread = threading.Thread(target=self._run, name="live run", daemon=True)
         self._thread.start()
@@ -83,6 +85,8 @@ class LiveRun:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
         self._thread.join()
+        if kind is None:
+            self.join()  # a failure that nobody has seen is raised here
 
     def _run(self) -> None:
         try:
@@ -117,10 +121,29 @@ def predict_live(bundle: Bundle, config: LiveConfig, stop: threading.Event | Non
                 with contextlib.suppress(queue.Empty):
                     waiting.get_nowait()
 
-    with LiveRun(bundle, config, keep, stop, on_end=partial(keep, None)) as run:
+    with LiveRun(bundle, config, keep, stop, on_end=partial(keep, None)):
         while (prediction := waiting.get()) is not None:
             yield prediction
-        run.join()
+
+
+class _EitherEvent(threading.Event):
+    """An event that is set when it was set itself, or when another one was; the other one is never set by it."""
+
+    #: How often the other event is looked at while somebody waits.
+    _LOOK_EVERY_S = 0.05
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end_s = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left_s := end_s - time.monotonic()) > 0:
+            super().wait(min(self._LOOK_EVERY_S, left_s))
+        return self.is_set()
 
 
 class _PredictionOutput(BaseOutput):

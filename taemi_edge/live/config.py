@@ -206,7 +206,7 @@ class LiveConfig(Frozen, frozen=True):
                 raise ValueError(f"expected {name} above 0 and up to 3600 seconds, got {value:g}")
         if not 0 <= self.settle_s <= 10:
             raise ValueError(f"expected settle_s from 0 to 10 seconds, got {self.settle_s:g}")
-        if self.duration_s is not None and self.duration_s <= 0:
+        if self.duration_s is not None and not self.duration_s > 0:
             raise ValueError(f"expected duration_s above 0, got {self.duration_s:g}")
         if len(names) > 1 and (self.annotate or self.push):
             raise ValueError("annotate and push draw one source: give each its own run")

@@ -81,8 +81,9 @@ def run_live(
         config: sources, outputs and times. `config.output` "" writes no predictions, "-" to standard output.
         on_serving: called with the address of the page, once it is served.
         stop: set by the caller, from any thread, to end the run.
-        outputs: further outputs. They get every result and event, in the thread of this call, and are closed at the
-            end. An exception of theirs ends the run and is passed on.
+        outputs: further outputs, which are closed at the end. They get every result in the thread of this call, and an
+            exception of theirs there ends the run and is passed on. They get events also from the thread that watches
+            for losses, where an exception is logged.
 
     Returns:
         What the run did.

@@ -6,7 +6,9 @@ they are made, and give what the runtime reads: `Frame` objects, and mono `Sampl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +21,8 @@ from taemi_edge.media.hops import Frame, Samples
 #: An array with more columns than this is not (samples, channels): its axes were swapped.
 _MOST_CHANNELS = 32
 _INT16_FULL_SCALE = 32_768.0
+#: The sample rates that the resampler is used with.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,8 @@ class Frames:
     times_s: ArrayLike
 
     def __post_init__(self) -> None:
-        array, times_s = np.asarray(self.array), np.asarray(self.times_s, np.float64)
+        array = as_array(self.array, "frames")
+        times_s = as_array(self.times_s, "the frames' times", np.float64)
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape[1:]:
             raise UsageError(f"expected frames as RGB uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
         if times_s.shape != array.shape[:1]:
@@ -82,7 +87,7 @@ class Sound:
     time_s: float | None = None
 
     def __post_init__(self) -> None:
-        array = np.asarray(self.array)
+        array = as_array(self.array, "sound")
         is_sound = array.dtype == np.int16 or np.issubdtype(array.dtype, np.floating)
         if not is_sound or array.ndim not in (1, 2):
             raise UsageError(
@@ -94,11 +99,15 @@ class Sound:
                 f"expected sound as (samples, channels) with 1 to {_MOST_CHANNELS} channels, got {array.shape}: are "
                 f"its axes swapped?"
             )
-        if not 1 <= self.rate_hz < 10_000_000:
-            raise UsageError(f"expected a sample rate in Hz above 0, got {self.rate_hz!r}")
-        if self.time_s is not None and not np.isfinite(self.time_s):
-            raise UsageError(f"expected the time of the first sample in seconds, got {self.time_s!r}")
+        is_number = isinstance(self.rate_hz, (int, float, np.number)) and not isinstance(self.rate_hz, bool)
+        if not is_number or not LOWEST_RATE_HZ <= self.rate_hz <= HIGHEST_RATE_HZ or self.rate_hz != int(self.rate_hz):
+            raise UsageError(
+                f"expected a whole sample rate from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz, got {self.rate_hz!r}"
+            )
+        if self.time_s is not None:
+            object.__setattr__(self, "time_s", require_time(self.time_s))
         object.__setattr__(self, "array", array)
+        object.__setattr__(self, "rate_hz", int(self.rate_hz))
 
     @property
     def duration_s(self) -> float:
@@ -116,12 +125,40 @@ class Sound:
             Mono samples, float32 (n,) in [-1, 1], and the time of the first one.
         """
         time_s = now_s - self.duration_s if self.time_s is None else self.time_s
-        return Samples(time_s, _resampled(self._mono(), self.rate_hz, rate_hz))
+        return Samples(time_s, _resampled(self.mono(), self.rate_hz, rate_hz))
 
-    def _mono(self) -> Array:
+    def mono(self) -> Array:
+        """The mean of the channels, float32 (samples,), at the sound's own rate; a copy."""
         scale = _INT16_FULL_SCALE if self.array.dtype == np.int16 else 1.0
         values: Array = self.array.astype(np.float32) / np.float32(scale)
         return values.mean(axis=1, dtype=np.float32) if values.ndim == 2 else values
+
+
+def as_array(value: Any, what: str, dtype: Any = None) -> Array:
+    """A value as an array.
+
+    Raises:
+        UsageError: NumPy cannot make one of it; `what` names the value in the message.
+    """
+    try:
+        array: Array = np.asarray(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected {what} as an array of numbers, got a {type(value).__name__}: {error}") from error
+    return array
+
+
+def require_time(time_s: Any) -> float:
+    """A time in seconds as a float.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
+    try:
+        if isinstance(time_s, (int, float, np.number)) and math.isfinite(time_s):
+            return float(time_s)
+    except OverflowError:  # a whole number beyond float64
+        pass
+    raise UsageError(f"expected a time in seconds, got {time_s!r:.40}")
 
 
 def _resampled(values: Array, from_hz: int, to_hz: int) -> Array:

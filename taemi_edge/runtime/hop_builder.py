@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import TypeAlias
 
 import msgspec
@@ -17,7 +16,7 @@ import numpy as np
 
 from taemi_edge.bundle.spec import MODALITIES, Array, Manifest
 from taemi_edge.errors import UsageError
-from taemi_edge.media.arrays import Frames, Sound
+from taemi_edge.media.arrays import Frames, Sound, require_time
 from taemi_edge.media.hops import Frame, Hop, Samples
 from taemi_edge.media.transcripts import Word, spread_words
 from taemi_edge.runtime.prediction import Prediction
@@ -29,6 +28,8 @@ StreamInput: TypeAlias = Frames | Sound | Array | str | Sequence[Word]
 LONGEST_PAUSE_S = 60.0
 #: How long a word takes to say, where only the end of a text is known: about 170 words a minute.
 SECONDS_A_WORD = 0.35
+#: Times of blocks of sound that follow each other may be off by this much: they are put together all the same.
+LONGEST_JITTER_S = 0.05
 _EPSILON_S = 1e-6
 
 
@@ -56,7 +57,9 @@ class HopBuilder:
         #: Whether the last hop was the first of a session: what was known of the source is void then.
         self.begins_session = True
         self._frames: list[Frame] = []
-        self._samples: list[Samples] = []
+        self._sounds: list[Sound] = []
+        #: Where the samples that were handed out last end.
+        self._sound_until_s = -math.inf
         self._words: list[Word] = []
 
     def add(self, stream: str, data: StreamInput, time_s: float) -> None:
@@ -70,12 +73,12 @@ class HopBuilder:
         Raises:
             UsageError: an unknown stream, a time that is no number, or data of another type, shape or range.
         """
-        time_s = _require_finite(time_s)
+        time_s = require_time(time_s)
         if stream == "vision":
             self._frames += _frames_of(data, self._manifest.vision.frames_per_second, time_s)
             self._frames.sort(key=lambda frame: frame.time_s)
         elif stream == "audio":
-            self._samples.append(_samples_of(data, self._manifest.audio.sample_rate_hz, time_s))
+            self._sounds.append(_sound_of(data, self._manifest.audio.sample_rate_hz, time_s))
         elif stream == "text":
             self._words += _words_of(data, time_s)
             self._words.sort(key=lambda word: word.end_s)
@@ -88,7 +91,7 @@ class HopBuilder:
         Raises:
             UsageError: `end_s` is not later than that of the hop before.
         """
-        end_s = _require_finite(end_s)
+        end_s = require_time(end_s)
         last_s = self._last_end_s
         if last_s is not None and end_s <= last_s:
             raise UsageError(f"expected a hop that ends after the last one, at {last_s:g} s, got {end_s:g} s")
@@ -98,19 +101,20 @@ class HopBuilder:
         self._last_end_s = end_s
         return self._take(end_s)
 
-    def window(self, streams: Mapping[str, StreamInput], end_s: float | None = None) -> Hop:
+    def window(self, streams: Mapping[str, StreamInput | None], end_s: float | None = None) -> Hop:
         """One hop that holds a whole window: every bare array and string ends with it.
 
         Args:
-            streams: data by stream name.
+            streams: data by stream name; None is the same as left out.
             end_s: where the window ends; by default the newest time that the data names, else 0.
 
         Raises:
             UsageError: see `add`.
         """
-        named = [time_s for data in streams.values() if (time_s := _newest_time_s(data)) is not None]
-        now_s = max(named, default=0.0) if end_s is None else _require_finite(end_s)
-        for stream, data in streams.items():
+        given = {stream: data for stream, data in streams.items() if data is not None}
+        named = [time_s for data in given.values() if (time_s := _newest_time_s(data)) is not None]
+        now_s = max(named, default=0.0) if end_s is None else require_time(end_s)
+        for stream, data in given.items():
             self.add(stream, data, now_s)
         # chunks of sound lie on a grid that starts at 0: the window must end with a chunk, or its end would be lost
         chunk_s = self._manifest.audio.chunk_s
@@ -124,44 +128,59 @@ class HopBuilder:
         return msgspec.structs.replace(prediction, time_s=prediction.time_s + self._origin_s, window_s=(start_s, end_s))
 
     def _session_start_s(self, end_s: float) -> float:
-        """The last point of the streams' common grid before the first window's data."""
-        times_s = [frame.time_s for frame in self._frames] + [piece.time_s for piece in self._samples]
-        first_s = max(min(times_s, default=end_s), end_s - self._manifest.window.length_s)
-        grid_s = _common_grid_s(self._manifest.audio.chunk_s, 1 / self._manifest.vision.frames_per_second)
-        return grid_s * math.floor(first_s / grid_s + _EPSILON_S)
+        """0 on a clock that has just started, as a file's; else the time of the first data that the window can hold."""
+        window_s = self._manifest.window.length_s
+        times_s = [frame.time_s for frame in self._frames] + [_start_s(sound) for sound in self._sounds]
+        first_s = max(min(times_s, default=end_s), end_s - window_s)
+        return 0.0 if 0 <= first_s < window_s else first_s
 
     def _take(self, end_s: float) -> Hop:
         due = [frame for frame in self._frames if frame.time_s <= end_s + _EPSILON_S]
         self._frames = self._frames[len(due) :]
-        samples, words = self._samples, self._words
-        self._samples, self._words = [], []
+        words, self._words = self._words, []
         return Hop(
             self._inside(end_s),
             frames=[Frame(self._inside(frame.time_s), frame.picture) for frame in due],
-            samples=[Samples(self._inside(piece.time_s), piece.values) for piece in samples],
+            samples=[Samples(self._inside(piece.time_s), piece.values) for piece in self._take_sound()],
             words=tuple(Word(self._inside(word.start_s), self._inside(word.end_s), word.text) for word in words),
         )
+
+    def _take_sound(self) -> list[Samples]:
+        """All sound that waits, at the stream's rate.
+
+        Blocks that follow each other are resampled as one: alone, each would lose the fraction of a sample at its end.
+        """
+        rate_hz = self._manifest.audio.sample_rate_hz
+        taken = []
+        for run in _runs(self._sounds):
+            samples = run.as_samples(rate_hz)
+            if abs(samples.time_s - self._sound_until_s) < LONGEST_JITTER_S:
+                samples = Samples(self._sound_until_s, samples.values)
+            self._sound_until_s = samples.time_s + len(samples.values) / rate_hz
+            taken.append(samples)
+        self._sounds = []
+        return taken
 
     def _inside(self, time_s: float) -> float:
         """A time on the session's own clock. Seconds since 1970 are exact to .24 us in float64: whole us are kept."""
         return round(time_s - self._origin_s, 6)
 
 
-def _common_grid_s(first_s: float, second_s: float) -> float:
-    """The shortest time that both divide; the first alone where that would be longer than a minute.
-
-    >>> _common_grid_s(1.0, 0.2), _common_grid_s(1.0, 1001 / 30_000)
-    (1.0, 1.0)
-    """
-    a, b = (Fraction(value).limit_denominator(30_000) for value in (first_s, second_s))
-    common = Fraction(math.lcm(a.numerator, b.numerator), math.gcd(a.denominator, b.denominator))
-    return float(common) if common <= LONGEST_PAUSE_S else first_s
+def _start_s(sound: Sound) -> float:
+    return -math.inf if sound.time_s is None else sound.time_s
 
 
-def _require_finite(time_s: float) -> float:
-    if isinstance(time_s, (int, float, np.number)) and math.isfinite(time_s):
-        return float(time_s)
-    raise UsageError(f"expected a time in seconds, got {time_s!r}")
+def _runs(sounds: Sequence[Sound]) -> list[Sound]:
+    """Sounds in the order of time, with those that follow each other without a pause put together."""
+    runs: list[list[Sound]] = []
+    for sound in sorted(sounds, key=_start_s):
+        last = runs[-1][-1] if runs else None
+        follows = last is not None and abs(_start_s(sound) - _start_s(last) - last.duration_s) < LONGEST_JITTER_S
+        if last is not None and follows and sound.rate_hz == last.rate_hz:
+            runs[-1].append(sound)
+        else:
+            runs.append([sound])
+    return [Sound(np.concatenate([s.array for s in run]), run[0].rate_hz, run[0].time_s) for run in runs]
 
 
 def _newest_time_s(data: StreamInput) -> float | None:
@@ -182,28 +201,41 @@ def _frames_of(data: StreamInput, frames_per_second: float, end_s: float) -> lis
         return data.as_frames()
     if not isinstance(data, np.ndarray):
         raise UsageError(f"vision: expected Frames or an array uint8 (N, H, W, 3), got {_described(data)}")
-    pictures = data[None] if data.ndim == 3 else data
+    pictures = np.array(data[None] if data.ndim == 3 else data)  # a copy: cameras write into the same buffer again
     times_s = end_s - np.arange(len(pictures))[::-1] / frames_per_second
     return Frames(pictures, times_s).as_frames()
 
 
-def _samples_of(data: StreamInput, rate_hz: int, end_s: float) -> Samples:
-    """Sound as mono samples at the stream's rate; where it has no time it ends at `end_s`."""
+def _sound_of(data: StreamInput, rate_hz: int, end_s: float) -> Sound:
+    """Sound with one channel and a time; where it has no time it ends at `end_s`."""
     if isinstance(data, np.ndarray):
         data = Sound(data, rate_hz)
     if not isinstance(data, Sound):
         raise UsageError(f"audio: expected Sound or an array float32 (n,), got {_described(data)}")
-    return data.as_samples(rate_hz, end_s)
+    start_s = end_s - data.duration_s if data.time_s is None else data.time_s
+    return Sound(data.mono(), data.rate_hz, start_s)
 
 
 def _words_of(data: StreamInput, end_s: float) -> list[Word]:
     """Words with their times; those of a string were said one after the other up to `end_s`."""
     if isinstance(data, str):
-        texts = data.split()
+        texts = [_checked_text(text) for text in data.split()]
         return spread_words(end_s - SECONDS_A_WORD * len(texts), end_s, texts)
     if isinstance(data, (list, tuple)) and all(isinstance(word, Word) for word in data):
-        return list(data)
+        return [_checked_word(word) for word in data]
     raise UsageError(f"text: expected a string or a list of Word, got {_described(data)}")
+
+
+def _checked_word(word: Word) -> Word:
+    return Word(require_time(word.start_s), require_time(word.end_s), _checked_text(word.text))
+
+
+def _checked_text(text: str) -> str:
+    try:
+        text.encode()
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise UsageError(f"text: expected words that can be written in UTF-8, got {text!r:.40}") from error
+    return text
 
 
 def _described(data: object) -> str:

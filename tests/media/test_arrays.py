@@ -65,7 +65,7 @@ def test_no_samples_are_no_samples():
         (np.zeros(8, np.int32), 16_000, "expected sound as float32 or int16"),
         (np.zeros((2, 2, 2), np.float32), 16_000, "expected sound as float32 or int16"),
         (np.zeros((2, 16_000), np.float32), 16_000, "are its axes swapped"),
-        (np.zeros(8, np.float32), 0, "expected a sample rate in Hz above 0, got 0"),
+        (np.zeros(8, np.float32), 0, "expected a whole sample rate from 1000 to 768000 Hz, got 0"),
     ],
 )
 def test_sound_that_does_not_fit_is_one_sentence(array, rate_hz: int, message: str):

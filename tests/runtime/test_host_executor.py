@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from taemi_edge.bench.runtime_way import RepeatedWindow
 
 from taemi_edge.bench.feeds import Feeds
+from taemi_edge.bench.runtime_model import RepeatedWindow
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
 from taemi_edge.errors import BackendError

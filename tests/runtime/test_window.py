@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop
+from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.window import Source, SourceWindow
@@ -20,9 +24,9 @@ def new_window(tiny: Bundle):
 
     def make(source: Source) -> SourceWindow:
         steps = StepCounts(tiny.manifest, lambda samples: samples // 1_600)
-        capacity = ring_capacity(tiny.manifest, 4.0, steps)
-        tokenizer = tiny.tokenizer_file.read_text(encoding="utf-8")
-        return SourceWindow(tiny.manifest, tokenizer, source, 0, 4.0, capacity, steps)
+        executor = SimpleNamespace(steps=steps, capacity=ring_capacity(tiny.manifest, 4.0, steps))
+        tokenizer = WordTokenizer(tiny.tokenizer_file.read_text(encoding="utf-8"), tiny.manifest.text.max_tokens)
+        return SourceWindow(tiny.manifest, source, 0, 4.0, executor, tokenizer, FaceDetector())
 
     return make
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
 from taemi_edge.runtime.kinds.video import VideoStream
 from taemi_edge.runtime.prepared_hop import PreparedHop
@@ -17,7 +18,7 @@ from tests.media import first_hops
 @pytest.fixture
 def stream(tiny: Bundle) -> VideoStream:
     presence = StreamPresence(tiny.manifest.presence_of("vision"))
-    return VideoStream(tiny.manifest.vision, presence, capacity=20)
+    return VideoStream(tiny.manifest.vision, presence, capacity=20, detector=FaceDetector())
 
 
 def prepared(stream: VideoStream, end_s: float, frames, **losses: str) -> PreparedHop:
