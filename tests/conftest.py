@@ -35,7 +35,54 @@ REAL_CLIP_SHA256 = "a4f582e875cca825cb6cee2cf53ae424258015fe8187c99859a0402eee15
 #: The fourteen clips of `corpus_folder` are enough to try the way, not to find good ranges.
 FEW_CLIPS = {"clips": "6", "min_clips": "2", "held_out": "3", "trial_clips": "3", "frames_per_clip": "4"}
 
+#: Files and folders of tests that export, calibrate or train, start servers, or wait for a clock, for more than a few
+#: seconds in all: `make check-fast` leaves them out.
+SLOW = (
+    "bench/test_compare.py",
+    "calibration/graphs/test_fp16.py",
+    "calibration/test_budget.py",
+    "calibration/test_calibrate.py",
+    "calibration/test_clip_selection.py",
+    "calibration/test_judging.py",
+    "calibration/test_part_plan.py",
+    "calibration/test_recipe.py",
+    "calibration/test_writing.py",
+    "cli/test_bench.py",
+    "cli/test_demo.py",
+    "cli/test_run.py",
+    "cli/test_train.py",
+    "corpora/test_evaluate.py",
+    "corpora/test_extract.py",
+    "corpora/test_plot.py",
+    "engines/test_build.py",
+    "engines/test_cache.py",
+    "engines/test_compiler.py",
+    "engines/test_recipe.py",
+    "engines/test_verify.py",
+    "live/",
+    "parity/test_comparison.py",
+    "runtime/tensorrt/test_executor.py",
+    "runtime/test_pipeline.py",
+    "taemi/synthetic/test_corpus.py",
+    "taemi/synthetic/test_face.py",
+    "taemi/test_ablation.py",
+    "taemi/test_checkpoint.py",
+    "taemi/test_exporting.py",
+    "taemi/train/test_run.py",
+    "taemi/train/test_trainer.py",
+    "test_loaded_model.py",
+    "test_real_clip.py",
+)
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `SLOW`."""
+    places = tuple(str(ROOT / "tests" / name) for name in SLOW)
+    for item in items:
+        if str(item.path).startswith(places):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "llms.txt"])
 #: Pages that a newcomer or an assistant finds the way with: every path in them is checked, wherever it stands.
@@ -55,3 +57,7 @@ def test_lines_fit_into_120_columns(page: Path):
     lines = page.read_text(encoding="utf-8").splitlines()
     long = [n for n, line in enumerate(lines, 1) if len(line) > 120 and not line.startswith("|") and "://" not in line]
     assert not long
+
+
+def test_the_list_of_slow_tests_names_what_is_there():
+    assert [name for name in SLOW if not (ROOT / "tests" / name).exists()] == []
