@@ -1,4 +1,4 @@
-"""Builds a bundle's engines on this GPU in every precision, checks and times them, and writes what came of it as JSON.
+"""Builds a bundle's engines on this GPU in every precision, checks and times them, and writes the results as JSON.
 
     python benchmarks/engines.py BUNDLE... --output benchmarks/<gpu>-engines.json [--set KEY=VALUE...]
 

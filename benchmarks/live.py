@@ -1,4 +1,4 @@
-"""How soon losses are noticed and made good, and what the page costs: python benchmarks/live.py BUNDLE --output F.json
+"""How soon losses are noticed and streams recover; the page's cost: python benchmarks/live.py BUNDLE --output F.json
 
 Real servers are killed, hung and started again; twenty pages watch. Needs Debian's gst-rtsp-server
 (tools/install_test_servers.sh); times are wall times of this machine.

@@ -1,4 +1,4 @@
-"""How long work reports its progress: one protocol for every function that takes a while.
+"""How work that takes long reports its progress: one protocol for all of it.
 
 A function that takes long has a parameter `progress: Progress = SILENT`. The library prints nothing by itself; the
 command line passes an object that draws bars, and a service can pass its own.

@@ -49,6 +49,7 @@ def run_bench(
 
     Example:
         >>> import taemi_edge as te
+        >>> from taemi_edge.bench.options import BenchOptions
         >>> report = te.bench("export/taemi-tiny", BenchOptions(runs=5, against=()))
         >>> [times.part for times in report.parts]
         ['vision', 'audio', 'text', 'fusion']

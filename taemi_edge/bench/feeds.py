@@ -19,13 +19,13 @@ from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_ca
 
 #: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
 #: keeps no features.
-Kind = Literal["hop", "window"]
+WindowKind = Literal["hop", "window"]
 #: The golden case of each part that is tiled to a batch.
 _TILED = {"vision": "largest batch", "audio": "largest batch", "text": "typical length", "fusion": WINDOW}
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class BenchWindow:
     """One window of a clip.
 
     Attributes:
@@ -54,7 +54,7 @@ class Window:
         """
         return kept_steps(chunk_samples, self.samples.shape[1], encoded_steps)
 
-    def encoded_before(self, kind: Kind) -> tuple[int, int]:
+    def encoded_before(self, kind: WindowKind) -> tuple[int, int]:
         """How many frames and chunks a run of this kind finds encoded already."""
         if kind == "window":
             return 0, 0
@@ -74,7 +74,7 @@ class Feeds:
         [expected] = (case.expected or {}).values()
         return {name: _tiled(value, batch) for name, value in case.feeds.items()}, _tiled(expected, batch)
 
-    def window(self) -> Window:
+    def window(self) -> BenchWindow:
         """The window of the golden feeds; its last frames and its last chunk came with the last hop."""
         inputs = {m: self._case(m, ENCODER_WINDOW_CASES[m]).feeds for m in MODALITIES}
         manifest, hop_s = self._manifest, self._manifest.window.hop_s
@@ -84,7 +84,7 @@ class Feeds:
             if case.part == "fusion" and case.name == WINDOW and case.pattern is not None
         }
         tolerances = manifest.tolerances
-        return Window(
+        return BenchWindow(
             pixels=inputs["vision"]["pixels"],
             samples=inputs["audio"]["samples"],
             ids=inputs["text"]["ids"][0],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bench.feeds import Kind, Window, lost_in
+from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import PARTS, Array, Flavour, Modality
@@ -54,7 +54,7 @@ class OnnxRuntimeModel:
             return _BoundPartRun(session.native, feeds, name)
         return HostRun(lambda: session.run(feeds)[name])
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
         first_frame, first_chunk = window.encoded_before(kind)
@@ -92,7 +92,7 @@ class OnnxRuntimeModel:
     def _encode(self, part: str, feeds: Mapping[str, Array]) -> Array:
         return self._sessions[part].run(feeds)["features"]
 
-    def _sound(self, window: Window, samples: Array) -> Array:
+    def _sound(self, window: BenchWindow, samples: Array) -> Array:
         """Chunks (n, samples) as features (1, T, D), their context cut away."""
         encoded = self._encode("audio", {"samples": samples})
         kept = window.kept(encoded.shape[1], self._bundle.manifest.audio.chunk_samples)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from taemi_edge.bench.contender import Contender
-from taemi_edge.bench.feeds import Kind
+from taemi_edge.bench.feeds import WindowKind
 from taemi_edge.bench.options import TURNS, BenchOptions
 from taemi_edge.bench.report import OURS, PartTimes, SourcesTimes, Stats, Timing, WindowTimes, stats_of
 from taemi_edge.bench.worker import Answer, Request
@@ -32,7 +32,7 @@ class BenchPlan:
         self._batches: list[tuple[Part, int]] = [
             (part, batch) for part in PARTS for batch in dict.fromkeys((1, *options.batches.get(part, ())))
         ]
-        self._kinds: tuple[Kind, ...] = ("hop", "window")
+        self._kinds: tuple[WindowKind, ...] = ("hop", "window")
         self._total = len(self._batches) + len(self._kinds) * len(PRESENCE_PATTERNS) + len(options.sources)
         self._done = 0
         #: Milliseconds of each encoder in each turn of the bundle's own hops, by pattern.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
-from taemi_edge.bench.feeds import Kind, Window
+from taemi_edge.bench.feeds import BenchWindow, WindowKind
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Array, Manifest, Modality
@@ -58,7 +58,7 @@ class RuntimeModel:
         [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
         return HostRun(lambda: sessions[part].run(feeds)[name], sessions.close)
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
         manifest = self._bundle.manifest
         if self._executor is None or self._sources != sources:
             self.close()
@@ -94,8 +94,8 @@ class RepeatedWindow:
         self,
         executor: Executor,
         manifest: Manifest,
-        kind: Kind,
-        window: Window,
+        kind: WindowKind,
+        window: BenchWindow,
         pattern: frozenset[Modality],
         sources: int,
     ) -> None:
@@ -139,7 +139,7 @@ class RepeatedWindow:
         """Do nothing: the executor runs the next window."""
 
 
-def _sounds(executor: Executor, window: Window) -> list[SoundChunk]:
+def _sounds(executor: Executor, window: BenchWindow) -> list[SoundChunk]:
     """The chunks of a window, each with its own rows of the ring; the rows of its context are -1."""
     samples = window.samples.shape[1]
     steps, kept = executor.steps.encoded(samples), executor.steps.kept(samples)
@@ -151,7 +151,7 @@ def _sounds(executor: Executor, window: Window) -> list[SoundChunk]:
     return sounds
 
 
-def _rows_of_window(executor: Executor, window: Window, pattern: frozenset[Modality]) -> dict[Modality, Array]:
+def _rows_of_window(executor: Executor, window: BenchWindow, pattern: frozenset[Modality]) -> dict[Modality, Array]:
     """The rows of the rings that hold the window's features, for each stream that is present."""
     kept = executor.steps.kept(window.samples.shape[1])
     every: dict[Modality, Array] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Protocol
 
-from taemi_edge.bench.feeds import Kind, Window
+from taemi_edge.bench.feeds import BenchWindow, WindowKind
 from taemi_edge.bundle.spec import Array, Frozen, Modality
 
 
@@ -59,7 +59,7 @@ class TimedModel(Protocol):
         """
         ...
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
         """Prepare encoders and fusion, from arrays on the host to intensities on the host.
 
         Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.bench.ceilings import torch_ceilings
-from taemi_edge.bench.feeds import Kind, Window, lost_in
+from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
 from taemi_edge.bench.timed_model import TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.spec import MODALITIES, PARTS, Array, Modality
 from taemi_edge.errors import UsageError
@@ -56,7 +56,7 @@ class TorchModel:
         module = self._parts[part]
         return _TorchRun(self._device, lambda: module(**on_device), to_host=False)
 
-    def window(self, kind: Kind, window: Window, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
         first_frame, first_chunk = window.encoded_before(kind)
@@ -90,7 +90,7 @@ class TorchModel:
     def close(self) -> None:
         self._parts = self._eager = {}
 
-    def _sound(self, encode: Callable[..., Tensor], window: Window, samples: Array) -> Tensor:
+    def _sound(self, encode: Callable[..., Tensor], window: BenchWindow, samples: Array) -> Tensor:
         encoded = encode(self._to_device(samples))
         kept = window.kept(encoded.shape[1], self._chunk_samples)
         return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])

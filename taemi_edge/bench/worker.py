@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from taemi_edge.bench.feeds import Feeds, Kind
+from taemi_edge.bench.feeds import Feeds, WindowKind
 from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
@@ -57,7 +57,7 @@ class Request(Frozen, frozen=True):
     do: Literal["prepare", "run", "ceilings", "close"]
     part: Part | None = None
     batch: int = 1
-    kind: Kind = "hop"
+    kind: WindowKind = "hop"
     pattern: tuple[Modality, ...] = MODALITIES
     sources: int = 1
     runs: int = 1

@@ -5,7 +5,7 @@ bundle/
   vision.onnx ... fusion.onnx
   tokens.safetensors    the missing-modality tokens, float32 (D,) each
   tokenizer.json
-  golden.npz            feeds and what PyTorch made of them: taemi_edge.parity.golden
+  golden.npz            feeds, and PyTorch's outputs for them: taemi_edge.parity.golden
 """
 
 from __future__ import annotations

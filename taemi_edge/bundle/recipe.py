@@ -23,17 +23,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["export", "calibration", "engines"]
+RecipeKind = Literal["export", "calibration", "engines"]
 RecipeType = TypeVar("RecipeType", bound=Frozen)
 
 
-def recipe_folders(kind: Kind) -> list[Path]:
+def recipe_folders(kind: RecipeKind) -> list[Path]:
     """The folders that hold recipes of a kind: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     return [folder for folder in (package / "recipes" / kind, package.parent / kind) if folder.is_dir()]
 
 
-def list_recipes(kind: Kind) -> list[str]:
+def list_recipes(kind: RecipeKind) -> list[str]:
     """The names of all recipes that ship, sorted.
 
     >>> "taemi-tiny" in list_recipes("export")
@@ -42,7 +42,7 @@ def list_recipes(kind: Kind) -> list[str]:
     return sorted({file.stem for folder in recipe_folders(kind) for file in folder.glob("*.toml")})
 
 
-def find_recipe(kind: Kind, name: str) -> Path:
+def find_recipe(kind: RecipeKind, name: str) -> Path:
     """Find the file of a recipe.
 
     Args:
@@ -69,7 +69,7 @@ def find_recipe(kind: Kind, name: str) -> Path:
 
 
 def load_recipe(
-    kind: Kind, name: str, recipe_type: type[RecipeType], changes: Mapping[str, str] | None = None
+    kind: RecipeKind, name: str, recipe_type: type[RecipeType], changes: Mapping[str, str] | None = None
 ) -> RecipeType:
     """Read and validate a recipe.
 

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def run(
-    bundle: options.Bundle = None,
+    bundle: options.BundleOption = None,
     source: options.Sources = None,
     transcript: options.Transcript = None,
     asr: options.Asr = False,
     asr_model: AsrModelOption = ASR_MODEL,
-    window: options.Window = None,
-    hop: options.Hop = None,
-    drop: options.Drop = None,
-    output: options.Output = None,
+    window: options.WindowOption = None,
+    hop: options.HopOption = None,
+    drop: options.DropOption = None,
+    output: options.OutputOption = None,
     annotate: options.Annotate = None,
     plot: options.Plot = None,
     device: DeviceOption = None,

@@ -30,7 +30,7 @@ def _live(flag: str, text: str, metavar: str | None = None) -> Any:
     return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=LIVE_PANEL)
 
 
-Bundle = Annotated[
+BundleOption = Annotated[
     Path | None,
     typer.Argument(metavar="BUNDLE", help="A bundle folder; with --config it may stand there.", show_default=False),
 ]
@@ -52,13 +52,13 @@ Transcript = Annotated[
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
-Window = Annotated[float | None, typer.Option("--window", metavar="S", help="Seconds a prediction looks back.")]
-Hop = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
-Drop = Annotated[
+WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", help="Seconds a prediction looks back.")]
+HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
+DropOption = Annotated[
     list[str] | None,
     typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
 ]
-Output = Annotated[
+OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="F.jsonl", help="Where predictions go  [default: standard output]"),
 ]
@@ -107,15 +107,15 @@ Override = Annotated[
 class Given:
     """What the user typed: one field for each parameter of the command, with the same name and default."""
 
-    bundle: Bundle = None
+    bundle: BundleOption = None
     source: Sources = None
     transcript: Transcript = None
     asr: Asr = False
     asr_model: AsrModelOption = ASR_MODEL
-    window: Window = None
-    hop: Hop = None
-    drop: Drop = None
-    output: Output = None
+    window: WindowOption = None
+    hop: HopOption = None
+    drop: DropOption = None
+    output: OutputOption = None
     annotate: Annotate = None
     plot: Plot = None
     device: DeviceOption = None

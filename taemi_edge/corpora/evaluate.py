@@ -87,7 +87,7 @@ def evaluate_artefact(
         split: train, valid, test or all; by default test where the store has one, else valid.
         tokens: "zeros" binds zeros instead of the learned tokens, which shows what the tokens contribute.
         resamples: bootstrap samples for each interval.
-        progress: is told how many passes over the split are done.
+        progress: counts the passes over the split.
 
     Raises:
         StoreError: the store is of another encoder or chunking, or has no such split.
@@ -169,7 +169,7 @@ def evaluate_on(
         data: a corpus, or a feature store that the encoders of `source` made.
         split: train, valid, test or all; by default test where there is one, else valid.
         options: which tokens are bound, and how features are extracted.
-        progress: is told of every stage and how many passes over the split are done.
+        progress: receives every stage and how many passes over the split are done.
 
     Returns:
         One evaluation for each of `options.tokens`.
@@ -180,6 +180,7 @@ def evaluate_on(
 
     Example:
         >>> import taemi_edge as te
+        >>> from taemi_edge.corpora.evaluate import EvaluateOptions
         >>> [found] = te.evaluate("export/taemi-tiny", "corpus", "all", EvaluateOptions(workers=1))
         >>> found.natural.clips
         6

@@ -83,7 +83,7 @@ def extract_features(
         source: the bundle, checkpoint or recipe whose encoders are used.
         output: the folder of the feature store; a store of the same corpus there is continued.
         options: how clips are read and encoded.
-        progress: is told how many clips are done.
+        progress: counts the clips that are done.
 
     Raises:
         CorpusError: the corpus has no clip in the wanted splits.

@@ -127,8 +127,8 @@ class LiveLoop:
     def _make_hop(self, end_s: float) -> None:
         now_s = self.clock.now_s()
         hops = [source.take(end_s, now_s) for source in self.sources]
-        looked = dict(enumerate(self._pool.map(self._look, range(len(hops)), hops)))
-        predictions = self.fleet.predict(looked)
+        prepared = dict(enumerate(self._pool.map(self._prepare, range(len(hops)), hops)))
+        predictions = self.fleet.predict(prepared)
         made_s = self.clock.now_s()
         self._count(end_s, made_s)
         for source, hop, window, prediction in zip(self.sources, hops, self.fleet.windows, predictions, strict=True):
@@ -143,7 +143,7 @@ class LiveLoop:
         counts.last_delay_s = made_s - end_s - self.settle_s
         counts.late += counts.last_delay_s > self.hop_s
 
-    def _look(self, index: int, hop: Hop) -> PreparedHop:
+    def _prepare(self, index: int, hop: Hop) -> PreparedHop:
         """Find the faces of a source; where that fails, its picture counts as lost and the other streams go on."""
         try:
             return self.fleet.prepare(index, hop)

@@ -58,7 +58,7 @@ class WordInbox:
         absent_reason: why there are no words before anybody sends any.
 
     Attributes:
-        loss: why nobody recognises speech at the moment; None while somebody does.
+        loss: why no speech is recognised at the moment; None while it is.
 
     Example:
         >>> inbox = WordInbox("nobody has sent a transcript yet")

@@ -69,8 +69,7 @@ class Sound:
     Args:
         array: float (samples,) or (samples, channels) in [-1, 1], or int16 of the same shapes.
         rate_hz: how many samples a second it has.
-        time_s: the time of the first sample in seconds. None means that the sound ends now, whenever now is for the
-            caller who reads it.
+        time_s: the time of the first sample in seconds. None: the sound ends at the moment for which it is read.
 
     Raises:
         UsageError: an array of another type or shape, a rate that is none, or a time that is no number.

@@ -215,7 +215,7 @@ def run_ablation(
         seeds: how many; each variant is trained once for each of them.
         variants: by default all that the data can show.
         workers: processes of one thread each; 0 for as many as there are cores.
-        progress: is told how many runs are done.
+        progress: counts the runs that are done.
 
     Raises:
         UsageError: there is no seed.

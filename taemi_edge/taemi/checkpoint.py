@@ -29,10 +29,10 @@ from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 EFFICIENTNET = "efficientnet-lite0"
 RANDOM = "random"
-FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
+CHECKPOINT_FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
 
 
-class State(Frozen, frozen=True):
+class CheckpointState(Frozen, frozen=True):
     """What the weights alone do not say.
 
     Attributes:
@@ -51,7 +51,7 @@ class State(Frozen, frozen=True):
 class Checkpoint:
     """A model in evaluation mode, with its recipe, its tokenizer and the state of its training."""
 
-    def __init__(self, model: TaemiModel, tokenizer_json: str, state: State) -> None:
+    def __init__(self, model: TaemiModel, tokenizer_json: str, state: CheckpointState) -> None:
         self.model = model.eval()
         self.tokenizer_json = tokenizer_json
         self.state = state
@@ -86,7 +86,7 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
     trained_on = ""
     if recipe.fusion.weights and not random_weights:
         trained_on, source["fusion"] = load_head(model, recipe.fusion.weights)
-    state = State(trained=bool(trained_on), weights=source, trained_on=trained_on)
+    state = CheckpointState(trained=bool(trained_on), weights=source, trained_on=trained_on)
     return Checkpoint(model, _tokenizer_json(recipe, random_weights), state)
 
 
@@ -145,7 +145,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint folder. When anything fails, no folder is left behind."""
     from safetensors.torch import save_file
 
-    with new_folder(folder, FILES) as draft:
+    with new_folder(folder, CHECKPOINT_FILES) as draft:
         write_json(draft / "recipe.json", checkpoint.recipe)
         (draft / "encoders.json").write_text(json.dumps(checkpoint.model.encoder_configs, indent=2, sort_keys=True))
         (draft / "tokenizer.json").write_text(checkpoint.tokenizer_json, encoding="utf-8")
@@ -163,11 +163,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    if missing := [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder}: expected a checkpoint, but {', '.join(missing)} is missing")
     recipe = recipe_from_mapping(_json(folder / "recipe.json"), ModelRecipe, str(folder / "recipe.json"))
     configs = _json(folder / "encoders.json")
-    state = recipe_from_mapping(_json(folder / "state.json"), State, str(folder / "state.json"))
+    state = recipe_from_mapping(_json(folder / "state.json"), CheckpointState, str(folder / "state.json"))
     tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
     try:
         weights = load_file(folder / "model.safetensors")

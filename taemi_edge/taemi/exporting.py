@@ -55,7 +55,7 @@ def export_checkpoint(
         source: where the checkpoint came from, for the manifest: a folder or the name of a recipe.
         clip: a video with a face and speech, and its transcript, for the golden feeds; the demo clip by default.
         untrained_tokens: export even though training never reached some of the missing-modality tokens.
-        progress: is told of every stage.
+        progress: receives every stage.
 
     Returns:
         The bundle, and how far each of its parts is from PyTorch.

@@ -1,4 +1,4 @@
-"""The process of a contender, asked without a process."""
+"""The answers of a contender's worker, called directly without a process."""
 
 from __future__ import annotations
 

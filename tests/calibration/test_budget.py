@@ -1,4 +1,4 @@
-"""The budget of INT8: who misses it, and by how much."""
+"""Which parts miss the budget of INT8, and by how much."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from taemi_edge.errors import MediaError, UsageError
 
-Kind = Literal["file", "url", "v4l2", "alsa", "gst"]
+AddressKind = Literal["file", "url", "v4l2", "alsa", "gst"]
 
 URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
@@ -40,7 +40,7 @@ class Address:
         shown: the address for log lines and pages; it never holds a password.
     """
 
-    kind: Kind
+    kind: AddressKind
     target: str
     shown: str
 

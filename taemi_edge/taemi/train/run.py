@@ -33,7 +33,7 @@ from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.artefact import checkpoint_artefact
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
-from taemi_edge.taemi.checkpoint import Checkpoint, State, new_checkpoint, save_checkpoint
+from taemi_edge.taemi.checkpoint import Checkpoint, CheckpointState, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.reference import stream_specs_of
 from taemi_edge.taemi.train.clip_examples import ClipExamples
@@ -113,7 +113,7 @@ def train_recipe(
     Args:
         recipe: the model, and how it is trained.
         options: what is read, and where results are written.
-        progress: is told of every stage, and how many steps and clips are done.
+        progress: receives every stage, and how many steps and clips are done.
         on_epoch: is called with the metrics of every epoch.
 
     Raises:
@@ -201,7 +201,7 @@ def _run(
 
 
 def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path) -> None:
-    state = State(
+    state = CheckpointState(
         trained=True,
         weights=checkpoint.state.weights,
         trained_on=described,
