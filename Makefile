@@ -3,7 +3,7 @@
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
-EXAMPLES = .venv/bin/python -m pytest -q -n 2 --dist loadfile --doctest-modules --doctest-ignore-import-errors taemi_edge docs/python.md
+EXAMPLES = .venv/bin/python -m pytest -q -n 2 --dist loadfile --doctest-modules --doctest-ignore-import-errors --doctest-glob='*.md' taemi_edge docs/python.md
 
 PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 

@@ -46,7 +46,7 @@ class HopBuilder:
         >>> builder = HopBuilder(read_manifest(Path("export/taemi-tiny")))
         >>> builder.add("vision", np.zeros((3, 120, 160, 3), np.uint8), time_s=7.0)
         >>> [round(frame.time_s, 2) for frame in builder.hop(7.0).frames]         # on the session's own clock
-        [0.6, 0.8, 1.0]
+        [0.0, 0.2, 0.4]
     """
 
     def __init__(self, manifest: Manifest) -> None:
