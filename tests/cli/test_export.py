@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.checks import refused
 
 
@@ -12,4 +14,5 @@ def test_a_clip_without_its_transcript_is_refused(cli, demo_video: Path):
 
 
 def test_a_checkpoint_is_never_overwritten(cli, tmp_path: Path):
+    pytest.importorskip("torch", reason="a checkpoint is made with PyTorch")
     refused(cli("init", "taemi-tiny", "--output", tmp_path), "exists and might hold a trained checkpoint")
