@@ -111,8 +111,8 @@ def test_a_transcript_over_a_socket_comes_and_goes(tiny_folder, demo_video, tmp_
             run.wait_for("text", "live")
             run.wait_for("text", "missing", timeout_s=8)  # nothing more is said: stale after 2 s, missing after 4
             assert run.predictions[-1]["reason"]["text"] == "no new data for more than 4 s"
-            states = [e["to"] for e in run.events if e["modality"] == "text"]
-            assert states == ["live", "stale", "missing"]
+            run.wait_for_event("text", "missing")  # events are written after the prediction that caused them
+            assert [e["to"] for e in run.events if e["modality"] == "text"] == ["live", "stale", "missing"]
             speaker.sendall(b'{"text": "and so on"}\n')
             run.wait_for("text", "live")
         run.wait_for("text", "missing")
