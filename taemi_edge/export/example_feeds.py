@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 
 #: What stands at masked positions where a check asks whether they are read.
 GARBAGE = 100.0
