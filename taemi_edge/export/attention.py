@@ -55,17 +55,28 @@ def _attend_or_delegate(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | Non
     return _attend(given)
 
 
-_NAMES = (
-    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p "
-    "out_proj_weight out_proj_bias"
-).split()
+_NAMES = [
+    "query",
+    "key",
+    "value",
+    "embed_dim_to_check",
+    "num_heads",
+    "in_proj_weight",
+    "in_proj_bias",
+    "bias_k",
+    "bias_v",
+    "add_zero_attn",
+    "dropout_p",
+    "out_proj_weight",
+    "out_proj_bias",
+]
 
 
 def _attend(given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     """Multi-head attention over (T, B, D), as `torch.nn.functional.multi_head_attention_forward` describes it."""
     heads, width = given["num_heads"], given["embed_dim_to_check"]
     projected = _projections(given, width)
-    q, k, v = (x.unflatten(-1, (heads, width // heads)).permute(1, 2, 0, 3) for x in projected)  # (B, H, T, D/H)
+    q, k, v = (_split(x, -1, (heads, width // heads)).permute(1, 2, 0, 3) for x in projected)  # (B, H, T, D/H)
     scores = torch.matmul(q, k.transpose(-2, -1)) / math.sqrt(width // heads)
     for mask in (_head_mask(given.get("attn_mask"), heads), _key_mask(given.get("key_padding_mask"))):
         if mask is not None:
@@ -93,7 +104,12 @@ def _head_mask(mask: Tensor | None, heads: int) -> Tensor | None:
     """(T, S) or (B * H, T, S) as something that broadcasts over (B, H, T, S)."""
     if mask is None or mask.dim() == 2:
         return mask
-    return mask.unflatten(0, (-1, heads))
+    return _split(mask, 0, (-1, heads))
+
+
+def _split(x: Tensor, axis: int, sizes: tuple[int, int]) -> Tensor:
+    split: Tensor = x.unflatten(axis, sizes)  # type: ignore[no-untyped-call]
+    return split
 
 
 def _key_mask(mask: Tensor | None) -> Tensor | None:

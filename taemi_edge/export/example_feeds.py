@@ -37,7 +37,7 @@ class Examples:
 
     def at(self, lengths: Mapping[str, int], masks: Masks = "ragged") -> dict[str, Tensor]:
         """Make one tensor for each input; `lengths` has the length of every dynamic dimension."""
-        feeds = {}
+        feeds: dict[str, Tensor] = {}
         for spec in self.inputs:
             shape = [lengths[d] if isinstance(d, str) else d for d in spec.shape]
             dtype = getattr(torch, spec.dtype)

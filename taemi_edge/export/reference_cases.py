@@ -118,7 +118,9 @@ def _length_cases(declared: Declared, traced: Mapping[str, int], dimension: str)
             continue
         lengths = {**traced, dimension: other}
         try:
-            cases.append(_case(declared, declared.examples.at(lengths), lengths, f"at {dimension} = {other}", dimension))
+            cases.append(
+                _case(declared, declared.examples.at(lengths), lengths, f"at {dimension} = {other}", dimension)
+            )
         except ExportError:
             raise
         except Exception as error:  # noqa: BLE001  (a user's module may raise anything)
