@@ -8,6 +8,7 @@ the graph is compared with what PyTorch's own attention gives.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _PYTORCHS = functional.multi_head_attention_forward
+_SIGNATURE = inspect.signature(_PYTORCHS)
 
 #: What `_attend` does not write out: PyTorch's own function stays in charge of it.
 _RARE = ("bias_k", "bias_v", "add_zero_attn", "static_k", "static_v")
@@ -48,28 +50,11 @@ def written_out_attention(module: nn.Module) -> Iterator[None]:
 
 
 def _attend_or_delegate(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    given = dict(zip(_NAMES, args, strict=False)) | kwargs
+    given = _SIGNATURE.bind(*args, **kwargs).arguments
     rare = any(given.get(name) is not None and given[name] is not False for name in _RARE)
     if rare or given["query"].dim() != 3 or given.get("training", True):
         return _PYTORCHS(*args, **kwargs)
     return _attend(given)
-
-
-_NAMES = [
-    "query",
-    "key",
-    "value",
-    "embed_dim_to_check",
-    "num_heads",
-    "in_proj_weight",
-    "in_proj_bias",
-    "bias_k",
-    "bias_v",
-    "add_zero_attn",
-    "dropout_p",
-    "out_proj_weight",
-    "out_proj_bias",
-]
 
 
 def _attend(given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:

@@ -25,7 +25,7 @@ from taemi_edge.export.dynamo import DYNAMO_OPSET, trace_in_child
 from taemi_edge.export.example_feeds import Examples
 from taemi_edge.export.graph_problems import graph_problems
 from taemi_edge.export.modules import in_evaluation, with_outputs_in_order
-from taemi_edge.export.reference_cases import Case, Declared, fitting_ids, first_line, reference_cases
+from taemi_edge.export.reference_cases import Case, Declared, first_line, fitting_ids, reference_cases
 
 Exporter = Literal["torchscript", "dynamo"]
 
@@ -137,4 +137,6 @@ def trace_module(declared: Declared, file: Path, *, lengths: Mapping[str, int], 
             dynamo=False,
         )
     module.eval()
-    return [Place(w.filename, w.lineno) for w in caught if issubclass(w.category, torch.jit.TracerWarning)  # type: ignore[attr-defined]]
+    return [
+        Place(warning.filename, warning.lineno) for warning in caught if warning.category.__name__ == "TracerWarning"
+    ]
