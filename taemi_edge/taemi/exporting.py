@@ -160,7 +160,7 @@ def _manifest(checkpoint: Checkpoint, parts: dict[str, PartSpec], source: str) -
         parts=parts,
         streams={"vision": specs.vision, "audio": specs.audio, "text": specs.text},
         outputs={"intensities": RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))},
-        head=HeadSpec(masks=True, order_matters=False),
+        head=HeadSpec(masks=True, order_matters=bool(checkpoint.model.fusion.ordered)),
         metric="pearson",
         window=recipe.window,
         tolerances=recipe.tolerances,
