@@ -319,9 +319,9 @@ def _claims(rows: Mapping[str, Row], assert_them: bool) -> list[Claim]:
     claim("learned tokens raise the headline figure", FULL, "no missing tokens", "natural")
     claim("learned tokens pay where streams are lost", FULL, "no missing tokens", "lost")
     for published in (HALLMEN, SAVCHENKO, ZHANG, YU):
-        claim(f"text-anchored attention beats the head {published}", FULL, published, "natural", 0.05)
+        claim(f"the head {published} is behind text-anchored attention", FULL, published, "natural", 0.05)
     for published in (SAVCHENKO, ZHANG, YU):
-        claim(f"plain concatenation beats the head {published}", CONCAT, published, "natural")
+        claim(f"the head {published} is behind plain concatenation", CONCAT, published, "natural")
     claim("audio is a better anchor than vision", "audio anchor", "vision anchor", "natural")
     claims += _camera_claim(rows)
     return claims

@@ -21,8 +21,9 @@ not read the paper's Table 2 itself: its figures are left out, and which Zhang e
 The evidence on the real data is divided. TAEMI's authors report .55 for anchoring and .45 for concatenation. Another
 entry of the same challenge (arXiv 2603.13760) tried several ways of fusing pretrained features on Hume-Vidmimic2 and
 found plain concatenation better than the more complex ones; it reports .4786 on the validation split. The task here
-is made so that only the text tells which segment of sound and picture to believe. It shows that anchoring can use
-such a cue, and that the other heads cannot; it does not show that real recordings have one.
+is made so that only the text tells which segment of sound and picture to believe. It shows that anchoring finds such
+a cue where the other heads, with this budget, find little or nothing of it; it does not show that real recordings
+have one.
 """
 
 _MEASURES = ("clean", "camera lost", "microphone lost", "words lost", "text only", "audio only")
