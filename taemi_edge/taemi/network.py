@@ -245,11 +245,12 @@ class Fusion(nn.Module):
 
 
 def _nothing_of(unread: Tensor) -> Tensor:
-    """Zeros, (B, 1), that depend on the shape of an input and not on its values.
+    """Zeros, (B, 1), whatever an input holds, NaN too: no number is larger than infinity.
 
-    Exporters drop inputs that reach no output, but the runtime feeds every stream to every head.
+    A TAEMI bundle has all three streams, and the runtime feeds each to its head. Exporters drop an input that reaches
+    no output, so a head that reads fewer streams takes the others here and does nothing with them.
     """
-    return torch.zeros_like(unread, dtype=torch.float32).flatten(1).sum(1, keepdim=True)
+    return (unread.float() > torch.inf).float().flatten(1).sum(1, keepdim=True)
 
 
 class MissingTokens(nn.Module):
