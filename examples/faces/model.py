@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def separable(inputs: int, outputs: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Two separable convolutions and a pooling to half the size, beside a shortcut: (B, C, H, W) to (B, 2C, H/2, W/2)."""
+    """Two separable convolutions and a pooling beside a shortcut, (B, C, H, W) to (B, 2C, H/2, W/2)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -94,11 +95,11 @@ class MeanHead(nn.Module):
     Where no face is live, the mask is zero everywhere, and every expression gets the same probability.
     """
 
-    def forward(self, face: Tensor, face_mask: Tensor) -> Tensor:
-        weights = face_mask.to(face.dtype).unsqueeze(2)
+    def forward(self, camera: Tensor, camera_mask: Tensor) -> Tensor:
+        weights = camera_mask.to(camera.dtype).unsqueeze(2)
         frames = weights.sum(1)
-        total = (face.softmax(2) * weights).sum(1)
-        nothing = (frames < 0.5).to(face.dtype)
+        total = (camera.softmax(2) * weights).sum(1)
+        nothing = (frames < 0.5).to(camera.dtype)
         return (total + nothing / len(EXPRESSIONS)) / frames.clamp(min=1.0)
 
 
@@ -107,3 +108,20 @@ def trained() -> FaceEncoder:
     encoder = FaceEncoder()
     encoder.load_state_dict(load_file(HERE / "weights.safetensors"))
     return encoder.eval()
+
+
+def build() -> te.Model:
+    """The model as taemi-edge takes it. Its samples are blurred noise: they compare networks, they judge nothing."""
+    with np.load(HERE / "expected.npz") as expected:
+        grey = expected["pictures"]  # (16, 64, 64)
+    windows = np.repeat(grey[..., None], 3, axis=3).reshape(4, 4, SIZE, SIZE, 3)
+    return te.Model(
+        streams={"camera": te.Stream(te.Video((SIZE, SIZE), 5.0, crop="face"), trained(), missing="mask")},
+        head=MeanHead(),
+        outputs={"expression": te.Classes(EXPRESSIONS, gives="probabilities")},
+        samples=[{"camera/pixels": window} for window in windows],
+        window_s=1.0,
+        hop_s=0.2,
+        metric="accuracy",
+        trained_on="FER2013 (ICML 2013 workshop), by the authors of the package fer",
+    )

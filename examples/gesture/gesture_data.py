@@ -1,6 +1,6 @@
-"""Seven gestures of a hand, seen by a camera and felt by a watch. The data are SYNTHETIC: drawn and computed, not recorded.
+"""Seven gestures of a hand, seen by a camera and felt by a watch.
 
-A hand moves along a path. The camera sees a drawn hand on that path. The watch feels the path's acceleration, the
+The data are SYNTHETIC: drawn and computed, not recorded. A hand moves along a path. The camera sees a drawn hand on that path. The watch feels the path's acceleration, the
 gravity and the turning of the forearm, with the bias and the noise of a cheap sensor. Both come from the same path, and
 either is ambiguous by itself: a watch may be worn mirrored, so left feels like right; a push grows little in the
 picture, and one scene in five is nearly dark.
@@ -32,7 +32,7 @@ Path = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gesture:
-    """One gesture: pictures uint8 (frames, 48, 48, 3) at 8 a second, and the watch's values (steps, 6) at 50 a second."""
+    """One gesture: pictures uint8 (16, 48, 48, 3), 8 a second, and the watch's values (100, 6), 50 a second."""
 
     name: str
     pictures: Pictures
