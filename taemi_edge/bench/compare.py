@@ -23,7 +23,8 @@ from taemi_edge.bench.power import PowerMeter
 from taemi_edge.bench.report import OURS, BenchReport, PartTimes, WindowTimes, find
 from taemi_edge.bench.rivals import graphs_of, open_contenders
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
@@ -97,11 +98,11 @@ def _with_limit(times: PartTimes, bundle: Bundle, options: BenchOptions, ceiling
         return times
     from taemi_edge.bench.costs import count_cost
 
-    spec = bundle.manifest.parts.of(times.part)
+    spec = bundle.manifest.parts[times.part]
     folder = graphs_of(bundle)
     manifest = read_manifest(folder)
     own = manifest.graph_file(times.part, spec.precision)
-    name = own or manifest.graph_file(times.part, "fp32") or manifest.parts.of(times.part).file
+    name = own or manifest.graph_file(times.part, "fp32") or manifest.parts[times.part].file
     cost = count_cost(folder / name, Feeds(bundle).part(times.part, 1)[0])
     narrower = 1 if own or spec.precision == "fp32" else 2 if spec.precision == "fp16" else 4
     moved = cost.weight_bytes // narrower + cost.seam_bytes * times.batch

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 

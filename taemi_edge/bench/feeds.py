@@ -13,7 +13,9 @@ from typing import Literal
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, Array, Modality, pattern_name
+from taemi_edge.bundle.spec import MODALITIES, Modality
+from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.values import Array, end_to_end_tolerance
 from taemi_edge.media.chunks import kept_steps
 from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
 
@@ -91,7 +93,7 @@ class Feeds:
             new_frames=math.ceil(hop_s * manifest.vision.frames_per_second),
             new_chunks=max(1, round(hop_s / manifest.audio.chunk_s)),
             expected=expected,
-            tolerance=(tolerances.end_to_end or tolerances.fusion).max_abs,
+            tolerance=end_to_end_tolerance(tolerances).max_abs,
         )
 
     def _case(self, part: str, name: str) -> Case:

@@ -10,7 +10,8 @@ import numpy as np
 from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, Array, Flavour, Modality
+from taemi_edge.bundle.spec import PARTS, Modality
+from taemi_edge.bundle.values import Array, Flavour
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.onnx_sessions import OrtSession
 
@@ -34,7 +35,7 @@ class OnnxRuntimeModel:
             name = bundle.manifest.graph_file(part, flavour)
             if name is None:
                 raise UsageError(f"{bundle.folder} has no {flavour} graph of {part}")
-            spec = bundle.manifest.parts.of(part)
+            spec = bundle.manifest.parts[part]
             self._sessions[part] = OrtSession.from_file(bundle.folder / name, part, spec, device, threads)
 
     def describe(self) -> dict[str, str]:
@@ -49,7 +50,7 @@ class OnnxRuntimeModel:
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
         session = self._sessions[part]
-        [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
+        [name] = (spec.name for spec in self._bundle.manifest.parts[part].outputs)
         if self._device == "cuda":
             return _BoundPartRun(session.native, feeds, name)
         return HostRun(lambda: session.run(feeds)[name])

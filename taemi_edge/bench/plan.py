@@ -14,7 +14,8 @@ from taemi_edge.bench.options import TURNS, BenchOptions
 from taemi_edge.bench.report import OURS, PartTimes, SourcesTimes, Stats, Timing, WindowTimes, stats_of
 from taemi_edge.bench.worker import Answer, Request
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part, pattern_name
+from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.progress import SILENT, Progress
 
 

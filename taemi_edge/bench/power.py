@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from types import TracebackType
 
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 
 _FIELDS = ("power.draw", "clocks.sm", "clocks.mem", "temperature.gpu", "clocks_throttle_reasons.active")
 #: Bits of NVML's clocks_event_reasons that mean less speed than could be (nvml.h).

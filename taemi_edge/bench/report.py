@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from taemi_edge.bench.power import PowerReport
-from taemi_edge.bundle.spec import Frozen, Part
+from taemi_edge.bundle.spec import Part
+from taemi_edge.bundle.values import Frozen
 
 #: The name of the bundle itself. Every ratio compares a contender with it.
 OURS = "taemi-edge"

@@ -55,7 +55,7 @@ def open_contenders(
 def _rivals(bundle: Bundle, options: BenchOptions, device: Device) -> Iterator[tuple[str, Opening]]:
     graphs = graphs_of(bundle)
     checkpoint, is_random = _checkpoint_of(bundle, options.checkpoint)
-    low = any(bundle.manifest.parts.of(part).precision != "fp32" for part in PARTS)
+    low = any(bundle.manifest.parts[part].precision != "fp32" for part in PARTS)
     on_gpu = device != "cpu"
     for rival in options.against if options.against is not None else _usual_rivals(options, on_gpu):
         common: dict[str, Any] = {

@@ -10,7 +10,8 @@ from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
 from taemi_edge.bench.feeds import BenchWindow, WindowKind
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Array, Manifest, Modality
+from taemi_edge.bundle.spec import Manifest, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
@@ -43,7 +44,7 @@ class RuntimeModel:
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
-        precisions = ", ".join(f"{p} {manifest.parts.of(p).precision}" for p in ("vision", "audio", "text", "fusion"))
+        precisions = ", ".join(f"{p} {manifest.parts[p].precision}" for p in ("vision", "audio", "text", "fusion"))
         described = {"device": self._device, "precision": precisions}
         if self._device == "tensorrt" and manifest.engine is not None:
             return {**described, "library": manifest.engine.library, "graphs": load_driver()[1] or "captured"}
@@ -55,7 +56,7 @@ class RuntimeModel:
         if self._device == "tensorrt":
             return _CapturedPartRun(self._bundle, part, feeds)
         sessions = open_sessions(self._bundle, self._device, self._threads)
-        [name] = (spec.name for spec in self._bundle.manifest.parts.of(part).outputs)
+        [name] = (spec.name for spec in self._bundle.manifest.parts[part].outputs)
         return HostRun(lambda: sessions[part].run(feeds)[name], sessions.close)
 
     def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
@@ -173,7 +174,7 @@ class _CapturedPartRun(WithoutDeviceTimes):
         self._graph: CapturedGraph | None = None
         self._marks: DriverMarks | PycudaMarks | None = None
         try:
-            [spec] = bundle.manifest.parts.of(part).outputs
+            [spec] = bundle.manifest.parts[part].outputs
             engine = open_engine(self._gpu, bundle, part)
             self._binding = engine.bind({name: value.shape for name, value in feeds.items()})
             self._output = np.empty(self._binding.shapes[spec.name], np.float32)

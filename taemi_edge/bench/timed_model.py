@@ -12,7 +12,8 @@ from statistics import median
 from typing import Protocol
 
 from taemi_edge.bench.feeds import BenchWindow, WindowKind
-from taemi_edge.bundle.spec import Array, Frozen, Modality
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.values import Array, Frozen
 
 
 class TimedRun(Protocol):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from taemi_edge.bench.ceilings import torch_ceilings
 from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
 from taemi_edge.bench.timed_model import TimedRun, WithoutDeviceTimes
-from taemi_edge.bundle.spec import MODALITIES, PARTS, Array, Modality
+from taemi_edge.bundle.spec import MODALITIES, PARTS, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.network import TaemiModel

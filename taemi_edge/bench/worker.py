@@ -20,7 +20,9 @@ import numpy as np
 from taemi_edge.bench.feeds import Feeds, WindowKind
 from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import MODALITIES, Array, Flavour, Frozen, Modality, Part, pattern_name
+from taemi_edge.bundle.spec import MODALITIES, Modality, Part
+from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.values import Array, Flavour, Frozen
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of
 

@@ -15,19 +15,21 @@ from typing import Any
 import msgspec
 
 from taemi_edge import __version__
-from taemi_edge.bundle.folder import GOLDEN, TOKENIZER, TOKENS, Bundle
-from taemi_edge.bundle.spec import Manifest, Parts, PartSpec
+from taemi_edge.bundle.folder import GOLDEN, TOKENS, Bundle, tokenizer_names
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.values import PartSpec
 
 
-def copy_shared_files(source: Path, draft: Path) -> None:
+def copy_shared_files(folder: Path, manifest: Manifest, draft: Path) -> None:
     """Copy the tokens, the tokenizer and the golden feeds of a bundle.
 
     Args:
-        source: the folder of the bundle.
+        folder: of the bundle.
+        manifest: of the bundle.
         draft: the folder of the bundle that is being made.
     """
-    for name in (TOKENS, TOKENIZER, GOLDEN):
-        shutil.copyfile(source / name, draft / name)
+    for name in (TOKENS, GOLDEN, *tokenizer_names(manifest)):
+        shutil.copyfile(folder / name, draft / name)
 
 
 def derive_manifest(
@@ -37,7 +39,7 @@ def derive_manifest(
 
     Args:
         source: the bundle that it was made from; the provenance names its folder.
-        parts: the new spec of each of the four parts.
+        parts: the new spec of each of its parts.
         versions: the version of every library that made it, by name.
         changes: further fields of the manifest, such as `tolerances` and `graphs`.
     """
@@ -48,5 +50,5 @@ def derive_manifest(
         source=str(source.folder),
         versions=dict(versions),
     )
-    derived: Manifest = msgspec.structs.replace(source.manifest, parts=Parts(**parts), provenance=provenance, **changes)
+    derived: Manifest = msgspec.structs.replace(source.manifest, parts=dict(parts), provenance=provenance, **changes)
     return derived

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS, Frozen, Manifest, TensorSpec
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.values import Frozen, TensorSpec
 
 
 class PartDescription(Frozen, frozen=True):
@@ -46,8 +47,7 @@ def describe_bundle(folder: Path) -> BundleDescription:
     bundle = open_bundle(folder)
     manifest = bundle.manifest
     parts = []
-    for part in PARTS:
-        spec = manifest.parts.of(part)
+    for part, spec in manifest.parts.items():
         parts.append(
             PartDescription(
                 part=part,
@@ -67,7 +67,7 @@ def describe_bundle(folder: Path) -> BundleDescription:
         hashes_verified=len(manifest.sha256),
         total_bytes=sum((folder / name).stat().st_size for name in manifest.sha256),
         parts=tuple(parts),
-        token_norms={m: float(np.linalg.norm(bundle.tokens[m])) for m in MODALITIES},
+        token_norms={m: float(np.linalg.norm(bundle.tokens[m])) for m in manifest.streams},
         manifest=manifest,
     )
 

@@ -2,9 +2,9 @@
 
 bundle/
   manifest.json         taemi_edge.bundle.spec.Manifest, with the sha256 of every other file
-  vision.onnx ... fusion.onnx
-  tokens.safetensors    the missing-modality tokens, float32 (D,) each
-  tokenizer.json
+  NAME.onnx, fusion.onnx   the encoder of each stream, and the head
+  tokens.safetensors    what stands for each missing stream, float32 (D,) or (steps, D)
+  tokenizer.json        one for each stream of text, under the name that its spec gives
   golden.npz            feeds, and PyTorch's outputs for them: taemi_edge.parity.golden
 """
 
@@ -19,7 +19,9 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.spec import FLAVOURS, MODALITIES, PARTS, SCHEMA, Array, Manifest
+from taemi_edge.bundle.spec import SCHEMA, Manifest
+from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError
 
 MANIFEST = "manifest.json"
@@ -30,13 +32,8 @@ GOLDEN = "golden.npz"
 RANGES, SENSITIVITY, PARETO = "ranges.json", "sensitivity.json", "sensitivity.png"
 #: What `taemi-edge build-engine --precision auto` adds.
 CHOICE = "choice.png"
-FILES = (
-    *(MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO),
-    *(f"{part}.onnx" for part in PARTS),
-    *(f"{part}.{flavour}.onnx" for part in PARTS for flavour in FLAVOURS),
-    *(f"{part}.engine" for part in PARTS),
-    CHOICE,
-)
+#: The files of every bundle; `replaceable_files` adds those that depend on the model.
+_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +43,12 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: the content of its `manifest.json`.
-        tokens: the missing-modality token of each stream, float32 (D,).
+        tokens: what stands for each stream when it is missing, float32 (steps, D); most have one step.
 
     Example:
         >>> bundle = open_bundle("export/taemi-tiny")
         >>> bundle.part_file("text").name, bundle.tokens["text"].shape
-        ('text.onnx', (16,))
+        ('text.onnx', (1, 16))
     """
 
     folder: Path
@@ -60,12 +57,14 @@ class Bundle:
 
     def part_file(self, part: str) -> Path:
         """The file of a part: an ONNX graph or an engine."""
-        return self.folder / self.manifest.parts.of(part).file
+        return self.folder / self.manifest.parts[part].file
 
-    @property
-    def tokenizer_file(self) -> Path:
-        """The tokenizer of the text encoder, as the `tokenizers` library writes it."""
-        return self.folder / TOKENIZER
+    def tokenizer_file(self, stream: str) -> Path:
+        """The tokenizer of a stream of text, as the `tokenizers` library writes it."""
+        spec = self.manifest.streams[stream]
+        if not isinstance(spec, TextSpec):
+            raise BundleError(f"{self.folder}: expected {stream!r} to be a stream of text")
+        return self.folder / spec.tokenizer
 
     @property
     def golden_file(self) -> Path:
@@ -91,7 +90,7 @@ def open_bundle(folder: Path | str) -> Bundle:
             f"{folder / MANIFEST}: expected plain file names, got {outside[0]!r}: export the bundle again"
         )
     problems = [problem for name, want in manifest.sha256.items() if (problem := _file_problem(folder / name, want))]
-    named = {manifest.parts.of(part).file for part in PARTS} | {TOKENS, TOKENIZER, GOLDEN}
+    named = {part.file for part in manifest.parts.values()} | {TOKENS, GOLDEN, *tokenizer_names(manifest)}
     named |= {file for flavours in manifest.graphs.values() for file in flavours.values()}
     problems += [f"{name} has no hash in the manifest" for name in sorted(named - set(manifest.sha256))]
     if problems:
@@ -114,7 +113,11 @@ def read_manifest(folder: Path) -> Manifest:
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             newer = isinstance(schema, int) and schema > SCHEMA
-            advice = "update taemi-edge" if newer else "export the bundle again"
+            advice = (
+                "update taemi-edge"
+                if newer
+                else f"export the model again with `taemi-edge export MODEL --output {folder}`"
+            )
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r}: {advice}")
         return msgspec.convert(content, Manifest)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -137,11 +140,31 @@ def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
 
     Args:
         folder: the bundle that is being made.
-        tokens: the missing-modality token of each modality, (D,).
+        tokens: what stands for each missing stream, (D,) or (steps, D).
     """
     from safetensors.numpy import save_file
 
-    save_file({m: np.ascontiguousarray(tokens[m], np.float32) for m in MODALITIES}, folder / TOKENS)
+    save_file({name: np.ascontiguousarray(value, np.float32) for name, value in tokens.items()}, folder / TOKENS)
+
+
+def tokenizer_names(manifest: Manifest) -> tuple[str, ...]:
+    """The names of the tokenizer files of a bundle; several streams of text may share one."""
+    return tuple(dict.fromkeys(s.tokenizer for s in manifest.streams.values() if isinstance(s, TextSpec)))
+
+
+def replaceable_files(folder: Path) -> set[str]:
+    """The names of files that may be replaced where a bundle is written: those of the bundle that lies there.
+
+    Args:
+        folder: the place to write a bundle to; it need not exist, nor hold a bundle.
+    """
+    named: set[str] = set()
+    try:
+        content = msgspec.json.decode((folder / MANIFEST).read_bytes())
+        named = set(content["sha256"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        pass  # no bundle lies there: only files that every bundle has are replaced
+    return named | set(_FILES)
 
 
 def sha256_of(file: Path) -> str:
@@ -176,9 +199,11 @@ def _read_tokens(folder: Path, manifest: Manifest) -> dict[str, Array]:
         tokens = load_file(folder / TOKENS)
     except SafetensorError as error:
         raise BundleError(f"{folder / TOKENS}: expected safetensors: {error}") from error
-    for modality in MODALITIES:
-        want = (manifest.feature_dim_of(modality),)
-        got = tokens[modality].shape if modality in tokens else None
-        if got != want:
-            raise BundleError(f"{folder / TOKENS}: expected the token {modality!r} of shape {want}, got {got}")
-    return {modality: tokens[modality] for modality in MODALITIES}
+    stand_ins: dict[str, Array] = {}
+    for name, spec in manifest.streams.items():
+        want = (spec.missing.steps, spec.feature_dim)
+        got = tokens[name].shape if name in tokens else None
+        if got is None or (got != want and not (want[0] == 1 and got == want[1:])):
+            raise BundleError(f"{folder / TOKENS}: expected the token {name!r} of shape {want}, got {got}")
+        stand_ins[name] = tokens[name].reshape(want)
+    return stand_ins

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError
 
 if sys.version_info >= (3, 11):

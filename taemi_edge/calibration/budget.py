@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taemi_edge.bundle.spec import CalibrationRecord
+from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place
-from taemi_edge.bundle.folder import FILES, Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import PARTS, CalibrationRecord
+from taemi_edge.bundle.records import CalibrationRecord
+from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.budget import describe_misses
 from taemi_edge.calibration.clip_selection import read_clips
 from taemi_edge.calibration.judging import Judge, Judgement
@@ -131,7 +132,10 @@ def _calibrate(
     _require_exported(bundle)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus)
-    with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
+    with (
+        new_folder(output, replaceable_files(output)) as draft,
+        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+    ):
         work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
         if corpus is not None:
             plan, written, judgement = work.calibrate_on(corpus, reused, options.quantiser)
@@ -197,7 +201,7 @@ class _Work:
 def _require_exported(bundle: Bundle) -> None:
     """Refuse a bundle that `export` did not make: ranges belong to its weights."""
     for part in PARTS:
-        spec = bundle.manifest.parts.of(part)
+        spec = bundle.manifest.parts[part]
         if spec.precision != "fp32" or not spec.file.endswith(".onnx"):
             raise CalibrationError(
                 f"{bundle.folder}: expected an FP32 bundle as `taemi-edge export` makes it, but {spec.file} is "

@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.calibration.clip_spool import ClipSpool, fed_patterns, spool_clips
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.corpora.labelled_clips import Clip, Corpus

@@ -13,7 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, AudioSpec, Modality
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality
+from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.graph_sessions import GraphRunner
 from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip

@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Array, Closeness, Modality
+from taemi_edge.bundle.records import Closeness
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, encode_short_texts, encode_stream, fusion_feeds
 from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
 from taemi_edge.calibration.graphs.graph import Graph

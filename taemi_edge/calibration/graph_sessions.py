@@ -10,7 +10,7 @@ from typing import Any
 
 import onnxruntime
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.

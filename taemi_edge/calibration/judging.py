@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS, Array, Closeness, Flavour, Precision
+from taemi_edge.bundle.records import Closeness
+from taemi_edge.bundle.spec import MODALITIES, PARTS
+from taemi_edge.bundle.values import Array, Flavour, Precision
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.clip_spool import SpooledClip

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded
 from taemi_edge.errors import CalibrationError, MissingExtraError

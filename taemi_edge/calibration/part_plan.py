@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import find_islands

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, Frozen
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.graphs.qdq import PartPlan

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from taemi_edge.bundle.recipe import list_recipes, load_recipe
-from taemi_edge.bundle.spec import Frozen, PartTolerances
+from taemi_edge.bundle.values import Frozen, PartTolerances
 
 
 class BudgetRecipe(Frozen, frozen=True):

@@ -11,7 +11,8 @@ from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import PARETO, RANGES, SENSITIVITY, Bundle, sha256_of, write_manifest
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.bundle.spec import CalibrationRecord, Frozen
+from taemi_edge.bundle.records import CalibrationRecord
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile
@@ -107,7 +108,7 @@ def write_manifest_and_shared_files(
         written: the graphs.
         record: what the manifest says about the calibration.
     """
-    copy_shared_files(source.folder, draft)
+    copy_shared_files(source.folder, source.manifest, draft)
     manifest = source.manifest
     ours = {"onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
     derived = derive_manifest(

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.spec import PARTS, Array, Closeness, Frozen
+from taemi_edge.bundle.records import Closeness
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_spool import ClipSpool
 from taemi_edge.calibration.graph_comparison import ComparisonResult, ComparisonTask, compare_graph

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import FLAVOURS, PARTS, Flavour, PartSpec
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import FLAVOURS, Flavour, PartSpec
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16
 from taemi_edge.calibration.graphs.graph import Graph
@@ -82,7 +83,7 @@ def write_graphs(
         convert_to_fp16(fp32, plans[part].islands).save(draft / files["fp16"])
         quantised.save(draft / files["int8"])
         convert_to_fp16(quantised, plans[part].islands).save(draft / files["int8-fp16"])
-        spec = bundle.manifest.parts.of(part)
+        spec = bundle.manifest.parts[part]
         written.files[part] = files
         written.specs[part] = msgspec.structs.replace(spec, file=files["int8"], precision="int8", opset=quantised.opset)
     return written

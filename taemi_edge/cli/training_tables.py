@@ -101,7 +101,7 @@ def print_ablation(ablation: Ablation, page: Path) -> None:
 
 
 def _rows(evaluation: Evaluation) -> Mapping[str, Score]:
-    from taemi_edge.bundle.spec import lost_name
+    from taemi_edge.bundle.streams import lost_name
 
     patterns = {lost_name(name): found for name, found in evaluation.patterns.items()}
     return {"clean": evaluation.clean, "natural": evaluation.natural, **patterns}

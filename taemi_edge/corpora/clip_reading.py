@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import Array, AudioSpec, VisionSpec
+from taemi_edge.bundle.spec import VisionSpec
+from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import MediaError
 from taemi_edge.media.chunks import Segment

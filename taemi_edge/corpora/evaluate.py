@@ -14,7 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Array, Frozen, Modality, pattern_name
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality
+from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.labelled_clips import Corpus

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, Array
+from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,

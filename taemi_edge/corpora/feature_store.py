@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.spec import MODALITIES, Array, Frozen
+from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.corpora.labelled_clips import Corpus
 from taemi_edge.errors import StoreError
 from taemi_edge.parity.artefact import EncoderKey

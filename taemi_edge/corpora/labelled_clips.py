@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.media.transcripts import EmptyTranscriptError, Word, read_transcript
 
 SPLITS = ("train", "valid", "test")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import EMOTIONS, lost_name
+from taemi_edge.bundle.spec import EMOTIONS
+from taemi_edge.bundle.streams import lost_name
 from taemi_edge.corpora.evaluate import Evaluation
 from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 

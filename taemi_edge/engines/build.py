@@ -17,9 +17,11 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
-from taemi_edge.bundle.folder import CHOICE, FILES, MANIFEST, TOKENS, Bundle, open_bundle
+from taemi_edge.bundle.folder import CHOICE, MANIFEST, TOKENS, Bundle, open_bundle, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
-from taemi_edge.bundle.spec import MODALITIES, Candidate, EngineRecord, Manifest, Part, PartSpec
+from taemi_edge.bundle.records import Candidate, EngineRecord
+from taemi_edge.bundle.spec import MODALITIES, Manifest, Part
+from taemi_edge.bundle.values import PartSpec
 from taemi_edge.engines.cache import EngineCache, copy_files
 from taemi_edge.engines.choose import PartChoice, choose_parts
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
@@ -107,11 +109,14 @@ def _build(
 ) -> tuple[Manifest, ParityReport | None]:
     """Build, choose and verify the engines of a plan, and write them as a bundle."""
     bundle = open_bundle(plan.source)
-    with new_folder(output, FILES) as draft, tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
+    with (
+        new_folder(output, replaceable_files(output)) as draft,
+        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+    ):
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
-        copy_shared_files(plan.source, draft)
+        copy_shared_files(plan.source, plan.manifest, draft)
         if plan.precision == "auto":
             _draw_choice(plan, choice.candidates, draft / CHOICE)
         record = _record(plan, choice, key)
@@ -153,7 +158,7 @@ def _copy_from_cache(cache: EngineCache, key: str, output: Path) -> Manifest | N
     if found is None:
         return None
     folder, manifest = found
-    with new_folder(output, FILES) as draft:
+    with new_folder(output, replaceable_files(output)) as draft:
         copy_files(folder, draft, {name: name for name in (*manifest.sha256, MANIFEST)})
     return manifest
 
@@ -187,7 +192,7 @@ def _manifest(bundle: Bundle, choice: PartChoice, plan: BuildPlan) -> Manifest:
 
 def _part_spec(bundle: Bundle, part: Part, built: BuiltPart) -> PartSpec:
     spec: PartSpec = msgspec.structs.replace(
-        bundle.manifest.parts.of(part), file=f"{part}{built.file.suffix}", precision=built.precision
+        bundle.manifest.parts[part], file=f"{part}{built.file.suffix}", precision=built.precision
     )
     return spec
 

@@ -17,7 +17,8 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import MANIFEST, read_manifest, sha256_of
-from taemi_edge.bundle.spec import Frozen, Manifest
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import BundleError, OutputError
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, Candidate, Part, Precision
+from taemi_edge.bundle.records import Candidate
+from taemi_edge.bundle.spec import PARTS, Part
+from taemi_edge.bundle.values import Precision
 from taemi_edge.calibration.budget import check_budget
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
@@ -155,7 +157,7 @@ def _measure(
 
 def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
-    tolerance = tolerances_of(bundle.manifest, precision).of(part)
+    tolerance = tolerances_of(bundle.manifest, precision)[part]
     result = check_part(session.run, part, cases, bundle.tokens, tolerance)
     if result.ok:
         return ""
@@ -200,7 +202,7 @@ def _opened(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator
 
     device = "cuda" if plan.target.backend == "onnxruntime-cuda" else "cpu"
     yield {
-        b.precision: OrtSession.from_file(b.file, b.part, bundle.manifest.parts.of(b.part), device, plan.threads)
+        b.precision: OrtSession.from_file(b.file, b.part, bundle.manifest.parts[b.part], device, plan.threads)
         for b in built
     }
 
@@ -215,7 +217,7 @@ def _opened_engines(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> 
     sessions: dict[Precision, Session] = {}
     try:
         for b in built:
-            spec = bundle.manifest.parts.of(b.part)
+            spec = bundle.manifest.parts[b.part]
             sessions[b.precision] = EngineSession(gpu, b.file.read_bytes(), b.part, spec)
         yield sessions
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import Flavour, Precision
+from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger

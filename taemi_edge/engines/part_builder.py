@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle, sha256_of
-from taemi_edge.bundle.spec import Flavour, Part, Precision
+from taemi_edge.bundle.spec import Part
+from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.plan import BuildPlan

@@ -14,7 +14,8 @@ import msgspec
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import read_manifest
-from taemi_edge.bundle.spec import Manifest, Precision
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.values import Precision
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
 from taemi_edge.engines.recipe import TargetRecipe

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import Candidate
+from taemi_edge.bundle.records import Candidate
 from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 

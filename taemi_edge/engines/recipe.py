@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from taemi_edge.bundle.spec import Frozen, Precision
+from taemi_edge.bundle.values import Frozen, Precision
 from taemi_edge.calibration.recipe import BudgetRecipe
 
 #: The library that compiles and runs engines.

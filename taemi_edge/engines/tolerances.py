@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from taemi_edge.bundle.spec import Manifest, Part, PartTolerances, Precision
+from taemi_edge.bundle.spec import Manifest, Part
+from taemi_edge.bundle.values import END_TO_END, PartTolerances, Precision, end_to_end_tolerance
 from taemi_edge.calibration.recipe import load_recipe_of
 from taemi_edge.engines.plan import PRECISIONS
 
@@ -25,6 +26,6 @@ def tolerances_of_mix(manifest: Manifest, precisions: Mapping[Part, Precision]) 
 
     Each part has the tolerance of its own precision; the whole way from inputs to intensities has that of the lowest.
     """
-    by_part = {part: tolerances_of(manifest, precision).of(part) for part, precision in precisions.items()}
+    by_part = {part: tolerances_of(manifest, precision)[part] for part, precision in precisions.items()}
     lowest = tolerances_of(manifest, max(precisions.values(), key=PRECISIONS.index))
-    return PartTolerances(**by_part, end_to_end=lowest.end_to_end or lowest.fusion)
+    return {**by_part, END_TO_END: end_to_end_tolerance(lowest)}

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import read_manifest, write_manifest
-from taemi_edge.bundle.spec import EngineRecord, Manifest, StageVerdict
+from taemi_edge.bundle.records import EngineRecord, StageVerdict
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.parity.comparison import ParityReport, check_parity
 from taemi_edge.progress import Progress

@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.errors import CheckFailedError
 from taemi_edge.export.example_feeds import example_feeds
 from taemi_edge.parity.comparison import ParityReport, check_parity

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 
 
 def example_feeds(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) -> dict[str, Tensor]:

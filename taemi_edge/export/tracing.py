@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from taemi_edge.bundle.spec import PartSpec, TensorSpec
+from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.checks import check_graph, frozen_dimensions
 from taemi_edge.export.example_feeds import example_feeds

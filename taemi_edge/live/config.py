@@ -24,7 +24,8 @@ from typing import Any, Literal
 import msgspec
 
 from taemi_edge.bundle.recipe import change_key, recipe_from_mapping
-from taemi_edge.bundle.spec import Frozen, PresenceSpec
+from taemi_edge.bundle.streams import PresenceSpec
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.recognition import PACKAGED_MODEL

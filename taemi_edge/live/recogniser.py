@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.live.words import WordInbox
 from taemi_edge.media.hops import Samples
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, open_recogniser, timed_words

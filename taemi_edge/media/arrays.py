@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.hops import Frame, Samples
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, AudioSpec
+from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.hops import Samples
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.native_output import quiet_native_code
 
 

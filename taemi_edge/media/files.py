@@ -16,7 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
 from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, Samples, is_finite
 

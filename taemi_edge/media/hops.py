@@ -12,7 +12,8 @@ from typing import Any
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, Modality
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.transcripts import Word
 
 #: Sound whose timestamp is further than this from where it should follow is placed anew.

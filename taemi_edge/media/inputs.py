@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, AudioSpec, VisionSpec
+from taemi_edge.bundle.spec import VisionSpec
+from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, AudioChunker, Segment, of_equal_length, trim_context
 from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_face
 from taemi_edge.media.hops import Frame, FrameGrid, Samples

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MissingExtraError
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress

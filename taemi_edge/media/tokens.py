@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 
 
 class WordTokenizer:

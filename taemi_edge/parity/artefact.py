@@ -17,15 +17,9 @@ import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.recipe import list_recipes
-from taemi_edge.bundle.spec import (
-    MODALITIES,
-    Array,
-    AudioSpec,
-    Frozen,
-    PartTolerances,
-    TextSpec,
-    VisionSpec,
-)
+from taemi_edge.bundle.spec import MODALITIES, VisionSpec
+from taemi_edge.bundle.streams import AudioSpec, TextSpec
+from taemi_edge.bundle.values import Array, Frozen, PartTolerances
 from taemi_edge.errors import InputError, MissingExtraError
 from taemi_edge.media.inputs import Run
 from taemi_edge.parity.golden import Case, Runner, demo_clip, load_cases, make_cases
@@ -140,7 +134,7 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
     def weights_sha256() -> dict[str, str]:
         """The hash of the checkpoint's weights where only the format changed (a store serves both), else the file's."""
         original = manifest.provenance.encoder_sha256
-        specs = {m: manifest.parts.of(m) for m in MODALITIES}
+        specs = {m: manifest.parts[m] for m in MODALITIES}
         return {
             m: original[m] if m in original and specs[m].precision == "fp32" else manifest.sha256[specs[m].file]
             for m in MODALITIES
@@ -151,7 +145,7 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
         is_bundle=True,
         run=run,
         tokens={m: bundle.tokens[m] for m in MODALITIES},
-        tokenizer_json=bundle.tokenizer_file.read_text(encoding="utf-8"),
+        tokenizer_json=bundle.tokenizer_file("text").read_text(encoding="utf-8"),
         tolerances=manifest.tolerances,
         vision=manifest.vision,
         audio=manifest.audio,

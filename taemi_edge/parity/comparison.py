@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PARTS, Array, Frozen, PartTolerances, Tolerance
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PARTS
+from taemi_edge.bundle.values import Array, Frozen, PartTolerances, Tolerance, end_to_end_tolerance
 from taemi_edge.errors import InputError, UsageError
 from taemi_edge.media.inputs import Run
 from taemi_edge.parity.artefact import Artefact, open_artefact
@@ -212,7 +213,7 @@ def _window_feeds(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]])
 
 
 def _limit(tolerances: PartTolerances, stage: str) -> Tolerance:
-    return (tolerances.end_to_end or tolerances.fusion) if stage == END_TO_END else tolerances.of(stage)
+    return end_to_end_tolerance(tolerances) if stage == END_TO_END else tolerances[stage]
 
 
 def _judge_stage(stage: str, rows: list[_Row], tolerance: Tolerance) -> StageResult:

@@ -14,16 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import (
-    MODALITIES,
-    PRESENCE_PATTERNS,
-    Array,
-    AudioSpec,
-    Modality,
-    TextSpec,
-    VisionSpec,
-    pattern_name,
-)
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality, VisionSpec
+from taemi_edge.bundle.streams import AudioSpec, TextSpec, pattern_name
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError, InputError
 from taemi_edge.media.chunks import Segment, kept_steps, trim_context
 from taemi_edge.media.files import MediaFile

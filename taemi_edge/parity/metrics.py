@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, Array, Frozen
+from taemi_edge.bundle.spec import EMOTIONS
+from taemi_edge.bundle.values import Array, Frozen
 
 
 class Interval(Frozen, frozen=True):

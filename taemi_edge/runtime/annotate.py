@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from taemi_edge.bundle.atomic import write_error
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Frame, Samples
 from taemi_edge.media.transcripts import Word

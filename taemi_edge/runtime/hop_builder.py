@@ -14,7 +14,8 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, Array, Manifest
+from taemi_edge.bundle.spec import MODALITIES, Manifest
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import Frames, Sound, require_time
 from taemi_edge.media.hops import Frame, Hop, Samples

@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, Array, Modality
+from taemi_edge.bundle.spec import MODALITIES, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.sessions import Sessions
@@ -49,7 +50,8 @@ class HostExecutor:
         self.capacity = ring_capacity(manifest, layout.window_s, self.steps)
         self._tokens = {m: np.ascontiguousarray(bundle.tokens[m], np.float32) for m in MODALITIES}
         self._rings: dict[Modality, Array] = {
-            m: np.zeros((layout.sources, self.capacity[m], manifest.feature_dim_of(m)), np.float32) for m in MODALITIES
+            m: np.zeros((layout.sources, self.capacity[m], manifest.streams[m].feature_dim), np.float32)
+            for m in MODALITIES
         }
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Array, PartSpec
+from taemi_edge.bundle.values import Array, PartSpec
 from taemi_edge.errors import BackendError, EngineError, UsageError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -38,7 +38,7 @@ class OrtSession:
     """
 
     def __init__(self, bundle: Bundle, part: str, device: str = "cpu", threads: int = 0) -> None:
-        self._open(bundle.part_file(part), part, bundle.manifest.parts.of(part), device, threads)
+        self._open(bundle.part_file(part), part, bundle.manifest.parts[part], device, threads)
 
     @classmethod
     def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:

@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Array, Modality
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError
 from taemi_edge.media.crops import Face, FaceDetector
 from taemi_edge.media.hops import Hop
@@ -75,7 +76,7 @@ class Fleet:
         self.lost: str | None = None
         self.executor: Executor = open_executor(bundle, self._layout, device, threads)
         try:
-            tokenizer_json = bundle.tokenizer_file.read_text(encoding="utf-8")
+            tokenizer_json = bundle.tokenizer_file("text").read_text(encoding="utf-8")
             self._tokenizer = WordTokenizer(tokenizer_json, self.manifest.text.max_tokens)
             self._detectors = [FaceDetector() for _ in sources]
             self.windows = [self._make_window(index, source) for index, source in enumerate(sources)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from taemi_edge.bundle.spec import PresenceSpec
+from taemi_edge.bundle.streams import PresenceSpec
 
 State = Literal["live", "stale", "missing", "recovering"]
 

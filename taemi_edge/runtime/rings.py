@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, Manifest, Modality
+from taemi_edge.bundle.spec import Manifest, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps
 
 _EPSILON_S = 1e-6

@@ -11,7 +11,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array, Manifest, Modality
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Manifest, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import Face, FaceDetector
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, words_after_drops
@@ -77,7 +78,8 @@ class SourceWindow:
         self.manifest, self.source, self.index, self.window_s = manifest, source, index, window_s
         capacity = self.capacity = dict(executor.capacity)
         presence = {
-            m: StreamPresence(manifest.presence_of(m), source.absent.get(m, "nothing received yet")) for m in MODALITIES
+            m: StreamPresence(manifest.streams[m].presence, source.absent.get(m, "nothing received yet"))
+            for m in MODALITIES
         }
         self._video = VideoStream(manifest.vision, presence["vision"], capacity["vision"], detector)
         self._audio = AudioStream(

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from taemi_edge.bundle.spec import PARTS, Array, Modality
+from taemi_edge.bundle.spec import PARTS, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.rings import StepCounts
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import Array, Frozen, Modality
+from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError

@@ -21,7 +21,7 @@ from torch import nn
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import CheckpointError, MissingExtraError
 from taemi_edge.taemi import packaged_weights
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder

@@ -15,19 +15,20 @@ from pathlib import Path
 
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_folder
-from taemi_edge.bundle.folder import FILES, GOLDEN, TOKENIZER, Bundle, open_bundle, write_manifest, write_tokens
-from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.bundle.spec import (
-    EMOTIONS,
-    MODALITIES,
-    PARTS,
-    SCHEMA,
-    Manifest,
-    Parts,
-    PartSpec,
-    Provenance,
-    TensorSpec,
+from taemi_edge.bundle.folder import (
+    GOLDEN,
+    TOKENIZER,
+    Bundle,
+    open_bundle,
+    replaceable_files,
+    write_manifest,
+    write_tokens,
 )
+from taemi_edge.bundle.outputs import RegressionSpec
+from taemi_edge.bundle.recipe import recipe_hash
+from taemi_edge.bundle.records import Provenance
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PARTS, SCHEMA, HeadSpec, Manifest
+from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import CheckpointError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.tracing import export_module
@@ -75,7 +76,7 @@ def export_checkpoint(
     """
     output = Path(output)
     _require_trained_tokens(checkpoint, source, untrained_tokens)
-    with new_folder(output, FILES) as draft:
+    with new_folder(output, replaceable_files(output)) as draft:
         parts = {}
         for part in PARTS:
             progress.stage(f"exporting {part}")
@@ -84,7 +85,7 @@ def export_checkpoint(
         write_tokens(draft, tokens_of(checkpoint.model))
         (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
         _record_golden(checkpoint, draft, clip or demo_clip())
-        write_manifest(draft, _manifest(checkpoint, Parts(**parts), source))
+        write_manifest(draft, _manifest(checkpoint, parts, source))
         progress.stage("checking parity")
         report = require_parity(draft)
     return open_bundle(output), report
@@ -149,7 +150,7 @@ def _traced_lengths(checkpoint: Checkpoint) -> dict[str, int]:
     return lengths | {"vision_steps": 5, "audio_steps": 11, "text_steps": 8}
 
 
-def _manifest(checkpoint: Checkpoint, parts: Parts, source: str) -> Manifest:
+def _manifest(checkpoint: Checkpoint, parts: dict[str, PartSpec], source: str) -> Manifest:
     specs = stream_specs_of(checkpoint)
     recipe = checkpoint.recipe
     return Manifest(
@@ -157,9 +158,10 @@ def _manifest(checkpoint: Checkpoint, parts: Parts, source: str) -> Manifest:
         name=recipe.name,
         trained=checkpoint.state.trained,
         parts=parts,
-        vision=specs.vision,
-        audio=specs.audio,
-        text=specs.text,
+        streams={"vision": specs.vision, "audio": specs.audio, "text": specs.text},
+        outputs={"intensities": RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))},
+        head=HeadSpec(masks=True, order_matters=False),
+        metric="pearson",
         window=recipe.window,
         tolerances=recipe.tolerances,
         provenance=Provenance(

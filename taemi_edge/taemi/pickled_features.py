@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import CorpusError
 
 #: What numpy's own arrays ask for, under the module names of numpy 1 and 2; `_codecs.encode` is how Python 2 and

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from taemi_edge.bundle.spec import Frozen, PartTolerances, PresenceSpec, WindowSpec
+from taemi_edge.bundle.spec import WindowSpec
+from taemi_edge.bundle.streams import PresenceSpec
+from taemi_edge.bundle.values import Frozen, PartTolerances
 
 
 class EncoderRecipe(Frozen, frozen=True):

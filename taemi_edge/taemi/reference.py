@@ -12,7 +12,9 @@ from hashlib import sha256
 import torch
 from torch import Tensor, nn
 
-from taemi_edge.bundle.spec import MODALITIES, Array, AudioSpec, PartTolerances, TextSpec, VisionSpec
+from taemi_edge.bundle.spec import MODALITIES, VisionSpec
+from taemi_edge.bundle.streams import AudioSpec, TextSpec
+from taemi_edge.bundle.values import Array, PartTolerances
 from taemi_edge.parity.golden import StreamSpecs
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.network import TaemiModel
@@ -84,6 +86,7 @@ def stream_specs_of(checkpoint: Checkpoint) -> StreamSpecs:
             size_hw=recipe.vision.size_hw,
             frames_per_second=recipe.vision.frames_per_second,
             presence=recipe.vision.presence,
+            crop="face",
         ),
         audio=AudioSpec(
             feature_dim=dims["audio"],

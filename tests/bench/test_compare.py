@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from taemi_edge.bench.report import OURS, BenchReport
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 
 from taemi_edge.bench.feeds import Feeds, lost_in
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])

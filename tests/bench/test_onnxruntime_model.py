@@ -10,7 +10,8 @@ import pytest
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.onnxruntime_model import OnnxRuntimeModel
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PARTS, PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import UsageError
 
 

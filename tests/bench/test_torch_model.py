@@ -12,7 +12,8 @@ pytest.importorskip("torch", reason="PyTorch is the contender")
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.torch_model import TorchModel
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PARTS, PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import UsageError
 from taemi_edge.taemi.checkpoint import open_checkpoint
 

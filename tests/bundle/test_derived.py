@@ -13,16 +13,16 @@ from taemi_edge.bundle.spec import PARTS
 
 
 def test_tokens_tokenizer_and_golden_feeds_are_copied_as_they_are(tiny: Bundle, tmp_path: Path):
-    copy_shared_files(tiny.folder, tmp_path)
+    copy_shared_files(tiny.folder, tiny.manifest, tmp_path)
     assert {file.name: sha256_of(file) for file in tmp_path.iterdir()} == {
         name: tiny.manifest.sha256[name] for name in (TOKENS, TOKENIZER, GOLDEN)
     }
 
 
 def test_a_derived_manifest_has_new_parts_and_says_where_it_comes_from(tiny: Bundle):
-    parts = {part: msgspec.structs.replace(tiny.manifest.parts.of(part), precision="fp16") for part in PARTS}
+    parts = {part: msgspec.structs.replace(tiny.manifest.parts[part], precision="fp16") for part in PARTS}
     derived = derive_manifest(tiny, parts, {"onnx": "1"}, verified=False)
-    assert {derived.parts.of(part).precision for part in PARTS} == {"fp16"}
+    assert {derived.parts[part].precision for part in PARTS} == {"fp16"}
     assert derived.provenance.source == str(tiny.folder)
     assert derived.provenance.made_by == f"taemi-edge {__version__}"
     assert derived.provenance.versions == {"onnx": "1"}

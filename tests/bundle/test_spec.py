@@ -9,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import (
-    PRESENCE_PATTERNS,
-    AudioSpec,
-    Manifest,
-    PresenceSpec,
-    TensorSpec,
-    WindowSpec,
-    pattern_name,
-)
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS, Manifest, WindowSpec
+from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, pattern_name
+from taemi_edge.bundle.values import TensorSpec
 
 PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=("frames", 2, 2, 3))
 

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 import msgspec
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import CalibrationRecord, Closeness
+from taemi_edge.bundle.records import CalibrationRecord, Closeness
 from taemi_edge.calibration.budget import check_budget, describe_misses
 from taemi_edge.calibration.recipe import BudgetRecipe
 from tests.conftest import FEW_CLIPS

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
-from taemi_edge.bundle.folder import FILES, Bundle, open_bundle
-from taemi_edge.bundle.spec import FLAVOURS, PARTS
+from taemi_edge.bundle.folder import Bundle, open_bundle, replaceable_files
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import FLAVOURS
 from taemi_edge.calibration.calibrate import calibrate_bundle
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.taemi.vidmimic2 import open_corpus
@@ -19,10 +20,10 @@ from tests.calibration.recipes import few
 
 def test_the_bundle_holds_every_part_in_every_flavour(calibrated: Bundle):
     manifest = calibrated.manifest
-    assert {entry.name for entry in calibrated.folder.iterdir()} <= set(FILES)
+    assert {entry.name for entry in calibrated.folder.iterdir()} <= replaceable_files(calibrated.folder)
     for part in PARTS:
         assert set(manifest.graphs[part]) == set(FLAVOURS)
-        assert manifest.parts.of(part).precision == "int8"
+        assert manifest.parts[part].precision == "int8"
         assert Graph.load(calibrated.part_file(part)).is_quantised
         fp32 = calibrated.folder / manifest.graphs[part]["fp32"]
         assert not Graph.load(fp32).is_quantised

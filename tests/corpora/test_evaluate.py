@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.spec import MODALITIES, pattern_name
+from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.corpora.evaluate import LOST_PATTERNS, EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError

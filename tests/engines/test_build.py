@@ -26,7 +26,7 @@ from tests.engines.targets import CPU, changed, target
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_precision_that_is_asked_for_is_what_every_part_gets(precision, calibrated_folder, cache, tmp_path):
     made = build_engine(calibrated_folder, target(), precision, tmp_path / "out", threads=1, cache=cache)
-    assert {made.bundle.manifest.parts.of(part).precision for part in PARTS} == {precision}
+    assert {made.bundle.manifest.parts[part].precision for part in PARTS} == {precision}
     report, _ = check_parity(str(tmp_path / "out"), threads=1)
     assert report.ok == made.bundle.manifest.verified
     if precision != "int8":

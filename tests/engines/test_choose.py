@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taemi_edge.bundle.folder import CHOICE, FILES
+from taemi_edge.bundle.folder import CHOICE, replaceable_files
 from taemi_edge.bundle.spec import PARTS
 from taemi_edge.engines.choose import fastest_worth_it
 
@@ -12,12 +12,12 @@ from taemi_edge.engines.choose import fastest_worth_it
 def test_auto_times_every_precision_of_every_part_and_says_why(built):
     record = built.record
     assert built.bundle.manifest.verified
-    assert {entry.name for entry in built.bundle.folder.iterdir()} <= set(FILES)
+    assert {entry.name for entry in built.bundle.folder.iterdir()} <= replaceable_files(built.bundle.folder)
     for part in PARTS:
         candidates = {c.precision: c for c in record.candidates if c.part == part}
         assert set(candidates) == {"fp32", "fp16", "int8"}
         (kept,) = [c for c in candidates.values() if c.kept]
-        assert kept.precision == built.bundle.manifest.parts.of(part).precision
+        assert kept.precision == built.bundle.manifest.parts[part].precision
         assert all(c.reason and c.median_ms > 0 for c in candidates.values())
         inside = [c.median_ms for c in candidates.values() if not c.reason.startswith(("outside", "Pearson", "mean"))]
         assert kept.median_ms * 0.95 <= min(inside)

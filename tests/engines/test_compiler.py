@@ -16,7 +16,8 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import FLAVOURS, PARTS
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import FLAVOURS
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph, groups_of
@@ -122,7 +123,7 @@ def test_a_calibrated_bundle_builds_ahead_of_time_and_is_not_verified(cli, calib
     assert "not verified: they were built ahead of time for SM 8.6 and have not run yet" in done.stdout
     manifest = read_manifest(tmp_path / "o")
     assert manifest.verified is False
-    assert {manifest.parts.of(part).file for part in PARTS} == {f"{part}.engine" for part in PARTS}
+    assert {manifest.parts[part].file for part in PARTS} == {f"{part}.engine" for part in PARTS}
     assert manifest.engine.library == "tensorrt-rtx 1.7.1.116"
     refused(cli("run", tmp_path / "o", demo_video), "expected verified engines, but they were built ahead of time")
     refused(cli("run", tmp_path / "o", demo_video, "--unverified"), "a GPU is needed")

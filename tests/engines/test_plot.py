@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="pictures need the extra `plot`")
 
-from taemi_edge.bundle.spec import Candidate
+from taemi_edge.bundle.records import Candidate
 from taemi_edge.engines.plot import plot_choice
 
 

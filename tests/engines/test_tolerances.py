@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import END_TO_END, end_to_end_tolerance
 from taemi_edge.calibration.recipe import load_recipe_of
 from taemi_edge.engines.tolerances import tolerances_of, tolerances_of_mix
 
@@ -17,4 +18,4 @@ def test_each_part_has_its_own_and_the_whole_way_that_of_the_lowest(calibrated: 
     by = calibrated.manifest.tolerances_by
     mixed = tolerances_of_mix(calibrated.manifest, {**dict.fromkeys(PARTS, "fp32"), "text": "int8", "audio": "fp16"})
     assert (mixed.vision, mixed.audio, mixed.text) == (by["fp32"].vision, by["fp16"].audio, by["int8"].text)
-    assert mixed.end_to_end == (by["int8"].end_to_end or by["int8"].fusion)
+    assert mixed[END_TO_END] == end_to_end_tolerance(by["int8"])

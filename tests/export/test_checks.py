@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="export starts from PyTorch")
 
 import onnx
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.export.checks import frozen_dimensions
 from taemi_edge.export.tracing import trace_module
 

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="example feeds are PyTorch tensors")
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.export.example_feeds import example_feeds
 
 

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="export starts from PyTorch")
 
 import onnxruntime
 
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.tracing import export_module
 

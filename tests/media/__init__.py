@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
 

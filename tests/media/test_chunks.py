@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.bundle.spec import AudioSpec, PresenceSpec
+from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
 from taemi_edge.media.chunks import AudioChunker
 
 PRESENCE = PresenceSpec(stale_after_s=1, missing_after_s=2, recover_after_s=0)

@@ -8,7 +8,7 @@ from taemi_edge.media.tokens import WordTokenizer
 
 
 def test_of_a_long_text_the_newest_words_stay(tiny):
-    tokenizer = WordTokenizer(tiny.tokenizer_file.read_text(encoding="utf-8"), 8)
+    tokenizer = WordTokenizer(tiny.tokenizer_file("text").read_text(encoding="utf-8"), 8)
     feeds = tokenizer.feeds(["abcdefghij", "yz"])
     assert feeds["ids"].dtype == feeds["mask"].dtype == np.int32
     assert feeds["mask"].sum(1).tolist() == [8, 4]

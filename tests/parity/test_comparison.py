@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle, write_manifest
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.comparison import check_parity, cosine_of
 from taemi_edge.parity.metrics import pearson_of
@@ -118,9 +119,8 @@ def test_the_command_prints_writes_and_exits(cli, tiny_folder: Path, tmp_path: P
 def test_the_command_exits_1_outside_and_2_on_wrong_use(cli, tiny_folder: Path, tmp_path: Path):
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "strict"))
     manifest = open_bundle(folder).manifest
-    tolerances = msgspec.structs.replace(
-        manifest.tolerances, fusion=msgspec.structs.replace(manifest.tolerances.fusion, max_abs=0.0)
-    )
+    strict = msgspec.structs.replace(manifest.tolerances["fusion"], max_abs=0.0)
+    tolerances = manifest.tolerances | {"fusion": strict}
     write_manifest(folder, msgspec.structs.replace(manifest, tolerances=tolerances))
     outside = cli("parity", folder)
     assert outside.returncode == 1

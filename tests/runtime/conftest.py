@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, write_manifest
-from taemi_edge.bundle.spec import PARTS, EngineRecord, Parts
+from taemi_edge.bundle.records import EngineRecord
+from taemi_edge.bundle.spec import PARTS
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.runtime.tensorrt.library import this_machine
 from tests.runtime.tensorrt import stand_in_gpu
@@ -35,7 +36,7 @@ def engines(device: stand_in_gpu.Device, tiny_folder: Path, tmp_path_factory: py
     manifest = read_manifest(tiny_folder)
     parts = {}
     for part in PARTS:
-        spec = manifest.parts.of(part)
+        spec = manifest.parts[part]
         parts[part] = msgspec.structs.replace(spec, file=f"{part}.engine")
         shutil.copyfile(tiny_folder / spec.file, folder / f"{part}.engine")
     for name in ("tokens.safetensors", "tokenizer.json", "golden.npz"):
@@ -53,5 +54,5 @@ def engines(device: stand_in_gpu.Device, tiny_folder: Path, tmp_path_factory: py
         part_keys={},
         candidates=(),
     )
-    write_manifest(folder, msgspec.structs.replace(manifest, parts=Parts(**parts), verified=True, engine=record))
+    write_manifest(folder, msgspec.structs.replace(manifest, parts=parts, verified=True, engine=record))
     return open_bundle(folder)

@@ -8,7 +8,8 @@ import pytest
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.runtime_model import RepeatedWindow
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, pattern_name
+from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_executor

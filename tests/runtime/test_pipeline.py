@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality, pattern_name
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality
+from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop, Samples
 from taemi_edge.media.rehearsed_losses import Drop

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.bundle.spec import PresenceSpec
+from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.runtime.presence import StreamPresence
 
 SPEC = PresenceSpec(stale_after_s=0.5, missing_after_s=1.5, recover_after_s=0.5)

@@ -25,7 +25,9 @@ def new_window(tiny: Bundle):
     def make(source: Source) -> SourceWindow:
         steps = StepCounts(tiny.manifest, lambda samples: samples // 1_600)
         executor = SimpleNamespace(steps=steps, capacity=ring_capacity(tiny.manifest, 4.0, steps))
-        tokenizer = WordTokenizer(tiny.tokenizer_file.read_text(encoding="utf-8"), tiny.manifest.text.max_tokens)
+        tokenizer = WordTokenizer(
+            tiny.tokenizer_file("text").read_text(encoding="utf-8"), tiny.manifest.text.max_tokens
+        )
         return SourceWindow(tiny.manifest, source, 0, 4.0, executor, tokenizer, FaceDetector())
 
     return make

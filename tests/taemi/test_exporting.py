@@ -15,7 +15,8 @@ import onnx
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import PARTS, Tolerance
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import Tolerance
 from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
 from taemi_edge.export import tracing
 from taemi_edge.progress import SilentProgress
@@ -56,7 +57,7 @@ def check_other_lengths(bundle: Bundle) -> None:
             assert sessions["text"].run({"ids": ids, "mask": ids})["features"].shape[:2] == (batch, length)
         feeds = {}
         for steps, m in ((1, "vision"), (31, "audio"), (3, "text")):
-            feeds[m] = rng.standard_normal((5, steps, manifest.feature_dim_of(m))).astype(np.float32)
+            feeds[m] = rng.standard_normal((5, steps, manifest.streams[m].feature_dim)).astype(np.float32)
             feeds[f"{m}_mask"] = np.ones((5, steps), np.int32)
         assert sessions["fusion"].run(feeds)["intensities"].shape == (5, 6)
 
@@ -75,7 +76,7 @@ def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
     checkpoint = open_checkpoint("taemi-base", random_weights=True)
     bundle, report = export_checkpoint(checkpoint, tmp_path / "taemi-base", source="taemi-base")
     assert report.ok
-    assert {part: round(bundle.manifest.parts.of(part).parameters / 1e6) for part in ("vision", "audio", "text")} == {
+    assert {part: round(bundle.manifest.parts[part].parameters / 1e6) for part in ("vision", "audio", "text")} == {
         "vision": 86,
         "audio": 94,
         "text": 109,

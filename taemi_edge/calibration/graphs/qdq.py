@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from taemi_edge.bundle.spec import Array, Frozen
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers
 from taemi_edge.calibration.graphs.ranges import QMAX
 from taemi_edge.calibration.graphs.smoothing import MIN_SCALE, weight_scale

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import CalibrationError
 
 Method = Literal["minmax", "percentile", "entropy"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.ranges import QMAX, Method, TensorStatistics, range_by
 
 #: Smaller scales cannot be written in FP16.

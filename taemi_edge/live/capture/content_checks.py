@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.hops import Frame, Samples
 

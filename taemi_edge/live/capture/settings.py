@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 
 
 class WatchSettings(Frozen, frozen=True):

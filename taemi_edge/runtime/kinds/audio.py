@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, AudioSpec
+from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, AudioChunker, Segment, step_times
 from taemi_edge.media.hops import Samples
 from taemi_edge.runtime.prepared_hop import PreparedHop

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.presence import StreamPresence

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array, VisionSpec
+from taemi_edge.bundle.spec import VisionSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.media.crops import Face, FaceCrop, FaceDetector
 from taemi_edge.media.hops import Frame

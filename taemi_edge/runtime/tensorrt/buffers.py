@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Array, Modality
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.tensorrt.calls import padded, usual_frame_counts
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.tensorrt.gpu import Gpu

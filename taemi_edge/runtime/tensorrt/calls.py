@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from taemi_edge.bundle.spec import Array, Manifest, Modality
+from taemi_edge.bundle.spec import Manifest, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.work import Layout, SoundChunk, Work
 
 #: Batches are padded up to one of these, which bounds how many graphs there can be.

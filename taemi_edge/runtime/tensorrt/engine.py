@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, Array, PartSpec, TensorSpec
+from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.sessions import Session, Sessions
 from taemi_edge.runtime.tensorrt.gpu import Gpu, open_gpu
@@ -257,4 +258,4 @@ class EngineSession:
 
 
 def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
-    return bundle.part_file(part).read_bytes(), part, bundle.manifest.parts.of(part)
+    return bundle.part_file(part).read_bytes(), part, bundle.manifest.parts[part]

@@ -25,7 +25,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Array, Modality
+from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
 from taemi_edge.runtime.tensorrt.bindings import Bindings

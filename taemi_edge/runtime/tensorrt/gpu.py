@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError, EngineError
 from taemi_edge.runtime.tensorrt.library import load_cuda, load_library, quiet_logger, this_machine
 

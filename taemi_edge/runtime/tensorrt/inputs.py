@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, Array, Modality
+from taemi_edge.bundle.spec import MODALITIES, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.tensorrt.buffers import Inputs
 from taemi_edge.runtime.tensorrt.calls import Call, GraphCase, padded, padded_tokens
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout

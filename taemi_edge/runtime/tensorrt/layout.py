@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from taemi_edge.bundle.spec import MODALITIES, Array, Manifest, Modality
+from taemi_edge.bundle.spec import MODALITIES, Manifest, Modality
+from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.rings import StepCounts, ring_capacity
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.work import Layout
@@ -51,7 +52,7 @@ class DeviceLayout:
 
     def dim(self, modality: Modality) -> int:
         """The length of one feature vector."""
-        return self.manifest.feature_dim_of(modality)
+        return self.manifest.streams[modality].feature_dim
 
     def most_rows(self, modality: Modality) -> int:
         """How many feature vectors one call of an encoder gives at most."""

@@ -11,7 +11,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from taemi_edge.bundle.spec import Frozen
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
 
 _NAMES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.engine import Binding

@@ -22,7 +22,7 @@ import numpy as np
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
 from taemi_edge.errors import UsageError

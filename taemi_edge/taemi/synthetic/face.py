@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 
 _SUPERSAMPLING = 2
 

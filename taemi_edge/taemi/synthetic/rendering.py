@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.taemi.synthetic.clip_plan import (
     SCENES,
     ClipPlan,

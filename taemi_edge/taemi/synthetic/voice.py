@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Array
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, MissingExtraError
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from taemi_edge.bundle.spec import MODALITIES, AudioSpec, VisionSpec
+from taemi_edge.bundle.spec import MODALITIES, VisionSpec
+from taemi_edge.bundle.streams import AudioSpec
 from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length

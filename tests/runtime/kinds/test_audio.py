@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.spec import AudioSpec, PresenceSpec
+from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
 from taemi_edge.media.chunks import MAX_BATCH, Segment
 from taemi_edge.media.hops import Samples
 from taemi_edge.runtime.kinds.audio import AudioStream

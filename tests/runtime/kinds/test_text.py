@@ -13,9 +13,9 @@ from taemi_edge.runtime.presence import StreamPresence
 
 @pytest.fixture
 def stream(tiny: Bundle) -> TextStream:
-    tokenizer = WordTokenizer(tiny.tokenizer_file.read_text(encoding="utf-8"), 32)
+    tokenizer = WordTokenizer(tiny.tokenizer_file("text").read_text(encoding="utf-8"), 32)
     words = [Word(0.0, 0.4, "so"), Word(0.5, 0.9, "it"), Word(1.0, 1.4, "is")]
-    return TextStream(tokenizer, StreamPresence(tiny.manifest.presence_of("text")), words)
+    return TextStream(tokenizer, StreamPresence(tiny.manifest.streams["text"].presence), words)
 
 
 def test_words_are_encoded_once(stream: TextStream):

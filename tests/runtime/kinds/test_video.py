@@ -17,7 +17,7 @@ from tests.media import first_hops
 
 @pytest.fixture
 def stream(tiny: Bundle) -> VideoStream:
-    presence = StreamPresence(tiny.manifest.presence_of("vision"))
+    presence = StreamPresence(tiny.manifest.streams["vision"].presence)
     return VideoStream(tiny.manifest.vision, presence, capacity=20, detector=FaceDetector())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import TensorSpec
+from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.runtime.tensorrt.engine import open_engine, seam_problem
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
 

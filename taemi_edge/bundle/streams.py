@@ -1,0 +1,251 @@
+"""The streams of a model: of which kind each is, what its encoder takes, and what stands for it when it is missing.
+
+There are four kinds, each with a class of its own: `VideoSpec`, `AudioSpec`, `TextSpec` and `SeriesSpec`. A manifest
+says by "kind" which one it is. Nothing here depends on the names of streams.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from typing import Literal, TypeAlias
+
+from taemi_edge.bundle.values import END_TO_END, HEAD, Frozen
+
+#: Names that predictions and tolerances use for something else.
+RESERVED_NAMES = (HEAD, END_TO_END, "face", "total", "none")
+#: Up to so many streams, every set of live streams is a pattern of its own.
+MOST_STREAMS_IN_FULL = 6
+
+Pattern: TypeAlias = frozenset[str]
+
+
+class PresenceSpec(Frozen, frozen=True):
+    """When a stream is stale and missing (seconds without data), and when it has recovered (seconds with data)."""
+
+    stale_after_s: float
+    missing_after_s: float
+    recover_after_s: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.stale_after_s <= self.missing_after_s:
+            raise ValueError(
+                f"expected 0 < stale_after_s <= missing_after_s, got {self.stale_after_s} and {self.missing_after_s}"
+            )
+        if self.recover_after_s < 0:
+            raise ValueError(f"expected recover_after_s >= 0, got {self.recover_after_s}")
+
+
+class MissingSpec(Frozen, frozen=True):
+    """What the head reads where a stream is missing, as the model's training showed it.
+
+    The values themselves lie in the bundle's `tokens.safetensors`, float32 (D,) or (steps, D).
+
+    Attributes:
+        kind: "learned" (a vector or steps that training found), "zeros", "mean" (over calibration data), or "mask"
+            (zeros that the mask hides; only for heads with masks).
+        steps: how many steps the stand-in has.
+        length_error: how far the head's outputs move where a stand-in of one step is repeated to the length of an
+            ordinary window: 0 for a head that is blind to the length. None where it was not measured.
+    """
+
+    kind: Literal["learned", "zeros", "mean", "mask"] = "learned"
+    steps: int = 1
+    length_error: float | None = None
+
+    @property
+    def mask(self) -> int:
+        """The value of the mask over the stand-in."""
+        return 0 if self.kind == "mask" else 1
+
+
+class StreamBase(Frozen, frozen=True, kw_only=True):
+    """What streams of every kind have.
+
+    Attributes:
+        feature_dim: the width D of the encoder's feature vectors.
+        presence: when the stream is stale, missing, and back again.
+        missing: what stands for the stream when it is missing.
+        required: whether there is no prediction without it.
+        min_steps, max_steps: the fewest and most feature vectors (steps) that the head takes of this stream.
+    """
+
+    feature_dim: int
+    presence: PresenceSpec
+    missing: MissingSpec = MissingSpec()
+    required: bool = False
+    min_steps: int = 1
+    max_steps: int = 4096
+
+
+class ChunkedSpec(StreamBase, frozen=True, kw_only=True):
+    """A stream that is encoded in chunks of `chunk_s` seconds, each with the `context_s` seconds before it."""
+
+    chunk_s: float = 0.0
+    context_s: float = 0.0
+
+    @property
+    def values_per_second(self) -> float:
+        """The rate of the stream's values."""
+        raise NotImplementedError
+
+    @property
+    def chunk_samples(self) -> int:
+        """The length of a chunk in samples."""
+        return round(self.chunk_s * self.values_per_second)
+
+    @property
+    def context_samples(self) -> int:
+        """The length of the context before a chunk in samples."""
+        return round(self.context_s * self.values_per_second)
+
+
+class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag="video"):
+    """Pictures of `size_hw` pixels at `frames_per_second`; the encoder makes one feature vector of each.
+
+    Attributes:
+        crop: "face" is the largest face, "whole" the whole picture resized, "centre" the largest centred rectangle of
+            the wanted shape.
+        clip_frames: how many pictures the encoder reads together; 1 for one at a time.
+    """
+
+    size_hw: tuple[int, int]
+    frames_per_second: float
+    crop: Literal["face", "whole", "centre"] = "whole"
+    clip_frames: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames_per_second <= 0:
+            raise ValueError(f"expected frames_per_second > 0, got {self.frames_per_second}")
+        if self.clip_frames < 1 or min(self.size_hw) < 1:
+            raise ValueError(f"expected clip_frames and size_hw from 1, got {self.clip_frames} and {self.size_hw}")
+
+
+class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="audio"):
+    """Mono PCM at `sample_rate_hz`, encoded chunk by chunk."""
+
+    sample_rate_hz: int
+
+    def __post_init__(self) -> None:
+        if self.chunk_s <= 0 or self.context_s < 0:
+            raise ValueError(f"expected chunk_s > 0 and context_s >= 0, got {self.chunk_s} and {self.context_s}")
+
+    @property
+    def values_per_second(self) -> float:
+        return float(self.sample_rate_hz)
+
+
+class TextSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag="text"):
+    """The words of the window, as at most `max_tokens` token ids of the tokenizer in the file `tokenizer`."""
+
+    max_tokens: int
+    tokenizer: str = "tokenizer.json"
+
+
+class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="series"):
+    """Rows of `channels` numbers: an IMU, a heart rate, a radar, or features of the user's own.
+
+    Attributes:
+        rate_hz: rows are resampled to this rate and encoded in chunks of `chunk_s` seconds. 0: every row is encoded by
+            itself, when it comes, and `chunk_s` is 0 as well.
+    """
+
+    channels: int
+    rate_hz: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.rate_hz < 0 or self.context_s < 0:
+            raise ValueError(
+                f"expected channels >= 1, rate_hz >= 0 and context_s >= 0, got {self.channels}, {self.rate_hz} and "
+                f"{self.context_s}"
+            )
+        if (self.rate_hz > 0) != (self.chunk_s > 0):
+            raise ValueError(
+                f"expected rate_hz and chunk_s both above 0, or both 0, got {self.rate_hz} and {self.chunk_s}"
+            )
+
+    @property
+    def values_per_second(self) -> float:
+        return self.rate_hz
+
+
+StreamSpec: TypeAlias = VideoSpec | AudioSpec | TextSpec | SeriesSpec
+
+
+def name_problem(name: object) -> str | None:
+    """Say in words why a stream or an output cannot have a name; None where it can.
+
+    >>> name_problem("2nd camera")
+    "expected a name that is a Python identifier, got '2nd camera'"
+    """
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        return f"expected a name that is a Python identifier, got {name!r}"
+    if name in RESERVED_NAMES:
+        return f"expected a name other than {', '.join(RESERVED_NAMES)}, got {name!r}"
+    return None
+
+
+def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iterable[str]] = ()) -> tuple[Pattern, ...]:
+    """List the sets of live streams that a model is checked and calibrated in, the complete one first.
+
+    Up to six streams these are all sets. Beyond, they are the complete set, the empty one, those without one stream,
+    those of one or two streams, and the ones that the model declares. Sets without a required stream are left out.
+
+    Args:
+        streams: by name, in the model's order.
+        declared: further sets of live streams.
+
+    Example:
+        >>> imu = SeriesSpec(feature_dim=4, channels=6, presence=PresenceSpec(
+        ...     stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5))
+        >>> [pattern_name(pattern, "ab") for pattern in presence_patterns({"a": imu, "b": imu})]
+        ['a+b', 'a', 'b', 'none']
+    """
+    names = tuple(streams)
+    count = len(names)
+    if count <= MOST_STREAMS_IN_FULL:
+        codes = range(2**count - 1, -1, -1)
+        found = [frozenset(n for i, n in enumerate(names) if code >> (count - 1 - i) & 1) for code in codes]
+    else:
+        every = frozenset(names)
+        found = [every, *(every - {name} for name in names)]
+        found += [frozenset(pair) for pair in combinations(names, 2)] + [frozenset({name}) for name in names]
+        found += [frozenset(pattern) for pattern in declared] + [frozenset()]
+    required = {name for name, spec in streams.items() if spec.required}
+    return tuple(pattern for pattern in dict.fromkeys(found) if required <= pattern)
+
+
+def pattern_name(pattern: Iterable[str], streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+    """Give the name of a set of live streams, in the order of `streams`; the empty set is `none`.
+
+    >>> pattern_name(frozenset({"text", "vision"}), ("vision", "audio", "text"))
+    'vision+text'
+    """
+    live = frozenset(pattern)
+    return "+".join(name for name in streams if name in live) or "none"
+
+
+def pattern_of(name: str) -> Pattern:
+    """The set of live streams that `pattern_name` gave a name to.
+
+    >>> sorted(pattern_of("vision+text")), pattern_of("none")
+    (['text', 'vision'], frozenset())
+    """
+    return frozenset() if name == "none" else frozenset(name.split("+"))
+
+
+def lost_name(pattern: str, streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+    """Say in words which streams a `pattern_name` lacks: `no audio`, `text only`, `no a, b` or `no signal`.
+
+    >>> lost_name("vision+text", ("vision", "audio", "text"))
+    'no audio'
+    """
+    names = tuple(streams)
+    left = pattern_of(pattern)
+    lost = [name for name in names if name not in left]
+    if not lost:
+        return "all streams"
+    if not left:
+        return "no signal"
+    return f"{next(iter(left))} only" if len(left) == 1 and len(lost) > 1 else f"no {', '.join(lost)}"

@@ -1,0 +1,95 @@
+"""The base of all data classes of a bundle, and the few types that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+Precision = Literal["fp32", "fp16", "int8"]
+#: How a graph is written: "int8" has Q/DQ pairs among FP32, "int8-fp16" has them among strongly typed FP16.
+Flavour = Literal["fp32", "fp16", "int8", "int8-fp16"]
+
+FLAVOURS: tuple[Flavour, ...] = ("fp32", "fp16", "int8", "int8-fp16")
+#: The part that reads the features of all streams. Every other part encodes the stream whose name it has.
+HEAD = "fusion"
+#: The key of the tolerance of the whole way, from inputs to outputs, among those of the parts.
+END_TO_END = "end_to_end"
+
+
+class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Immutable data. Types are checked and unknown keys are refused when it is read from JSON or TOML."""
+
+
+class TensorSpec(Frozen, frozen=True):
+    """One input or output of a part. A string in its shape names a dynamic dimension."""
+
+    name: str
+    dtype: Literal["uint8", "int32", "int64", "float16", "float32"]
+    shape: tuple[int | str, ...]
+
+    def mismatch(self, array: Array) -> str | None:
+        """Say in words why `array` does not fit this input; None where it fits.
+
+        >>> TensorSpec(name="pixels", dtype="uint8", shape=("frames", 2, 2, 3)).mismatch(np.zeros((1, 2, 2), np.uint8))
+        'pixels: expected uint8 (frames, 2, 2, 3), got uint8 (1, 2, 2)'
+        """
+        fits = len(array.shape) == len(self.shape) and all(
+            size > 0 if isinstance(want, str) else size == want
+            for want, size in zip(self.shape, array.shape, strict=True)
+        )
+        if fits and array.dtype == np.dtype(self.dtype):
+            return None
+        want = ", ".join(str(d) for d in self.shape)
+        got = ", ".join(str(d) for d in array.shape)
+        return f"{self.name}: expected {self.dtype} ({want}), got {array.dtype} ({got})"
+
+
+class PartSpec(Frozen, frozen=True):
+    """One of the networks of a bundle: the encoder of a stream, or the head.
+
+    Attributes:
+        file: its name in the bundle's folder.
+        inputs, outputs: the tensors that it takes and gives.
+        parameters: how many weights it has.
+        exporter: what made the graph: "torchscript", "dynamo", or "onnx" where the user gave it.
+    """
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: Precision
+    opset: int
+    parameters: int
+    exporter: Literal["torchscript", "dynamo", "onnx"] = "torchscript"
+
+    def feed_problems(self, feeds: Mapping[str, Array]) -> list[str]:
+        """List everything that is wrong with a set of feeds: unknown and missing names, wrong dtypes and shapes."""
+        known = {spec.name: spec for spec in self.inputs}
+        problems = [f"unknown input {name!r}, expected {', '.join(known)}" for name in feeds if name not in known]
+        for name, spec in known.items():
+            problem = f"missing input {name!r}" if name not in feeds else spec.mismatch(feeds[name])
+            problems += [problem] if problem else []
+        return problems
+
+
+class Tolerance(Frozen, frozen=True):
+    """How far outputs may be from PyTorch's: the largest absolute error, least cosine, least Pearson if any."""
+
+    max_abs: float
+    cosine: float
+    pearson: float | None = None
+
+
+#: The tolerance of each part by name, and of the whole way under "end_to_end" (without one: that of the head).
+PartTolerances: TypeAlias = dict[str, Tolerance]
+
+
+def end_to_end_tolerance(tolerances: PartTolerances) -> Tolerance:
+    """Give the tolerance of the whole way from inputs to outputs: that of the head where it has none of its own."""
+    return tolerances.get(END_TO_END, tolerances[HEAD])
