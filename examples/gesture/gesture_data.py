@@ -1,9 +1,9 @@
 """Seven gestures of a hand, seen by a camera and felt by a watch.
 
-The data are SYNTHETIC: drawn and computed, not recorded. A hand moves along a path. The camera sees a drawn hand on that path. The watch feels the path's acceleration, the
-gravity and the turning of the forearm, with the bias and the noise of a cheap sensor. Both come from the same path, and
-either is ambiguous by itself: a watch may be worn mirrored, so left feels like right; a push grows little in the
-picture, and one scene in five is nearly dark.
+The data are SYNTHETIC: drawn and computed, not recorded. A hand moves along a path. The camera sees a drawn hand on
+that path. The watch feels the path's acceleration, the gravity and the turning of the forearm, with the bias and the
+noise of a cheap sensor. Either is ambiguous by itself: a watch may be worn mirrored, so left feels like right; a push
+grows little in the picture, and one scene in five is nearly dark.
 """
 
 from __future__ import annotations
