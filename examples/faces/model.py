@@ -25,12 +25,13 @@ SIZE = 64
 GREY = (0.299, 0.587, 0.114)
 
 
-def same_padding(states: Tensor, kernel: int, stride: int, value: float) -> Tensor:
-    """Pad (B, C, H, W) as Keras does for `padding="same"`: the smaller half in front, where PyTorch pads evenly."""
-    size = states.shape[3]
-    missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    before, after = missing // 2, missing - missing // 2
-    return functional.pad(states, (before, after, before, after), value=value)
+def same_pool(size: int) -> nn.Module:
+    """Pool 3 x 3 pixels to one, with a step of two, as Keras does for `padding="same"`.
+
+    Keras pads an odd size by one pixel on both sides, and an even size behind its end alone, which is what `ceil_mode`
+    does. The size is a constant, so that the exported graph holds no arithmetic on shapes.
+    """
+    return nn.MaxPool2d(3, stride=2, padding=size % 2, ceil_mode=size % 2 == 0)
 
 
 class Normalised(nn.Module):
@@ -55,15 +56,16 @@ def separable(inputs: int, outputs: int) -> nn.Module:
 class Block(nn.Module):
     """Two separable convolutions and a pooling beside a shortcut, (B, C, H, W) to (B, 2C, H/2, W/2)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
+        self.pool = same_pool(size)
         self.shortcut = Normalised(nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), outputs)
         self.first = Normalised(separable(inputs, outputs), outputs)
         self.second = Normalised(separable(outputs, outputs), outputs)
 
     def forward(self, states: Tensor) -> Tensor:
         deep = self.second(functional.relu(self.first(states)))
-        pooled = functional.max_pool2d(same_padding(deep, 3, 2, value=-torch.inf), 3, 2)
+        pooled: Tensor = self.pool(deep)
         return pooled + self.shortcut(states)
 
 
@@ -75,7 +77,7 @@ class FaceEncoder(nn.Module):
         self.register_buffer("grey", torch.tensor(GREY), persistent=False)
         self.stem1 = Normalised(nn.Conv2d(1, 8, 3, bias=False), 8)
         self.stem2 = Normalised(nn.Conv2d(8, 8, 3, bias=False), 8)
-        self.blocks = nn.Sequential(Block(8, 16), Block(16, 32), Block(32, 64), Block(64, 128))
+        self.blocks = nn.Sequential(Block(8, 16, 60), Block(16, 32, 30), Block(32, 64, 15), Block(64, 128, 8))
         self.classify = nn.Conv2d(128, len(EXPRESSIONS), 3, padding=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
