@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
 
 #: How far back the curves of the page reach when it is opened.
@@ -24,11 +27,12 @@ class PageHistory:
     Filled by the loop and read by the thread of the server.
 
     Args:
-        state: the running loop, whose links and counts the messages hold.
+        state: the running loop, whose links and counts the messages hold, and the model's streams and outputs.
     """
 
     def __init__(self, state: LiveState) -> None:
         self._state = state
+        self._streams, self._outputs = state.manifest.streams, state.manifest.outputs
         kept = max(2, round(HISTORY_S / state.loop.hop_s))
         self._rows: dict[str, deque[str]] = {source.name: deque(maxlen=kept) for source in state.loop.sources}
         self._events: deque[PresenceEvent] = deque(maxlen=_MOST_EVENTS)
@@ -37,18 +41,19 @@ class PageHistory:
     def add_hop(self, result: HopResult) -> str:
         """Keep the result of a hop; returns the message for the pages that are open."""
         name, counts = result.prediction.source, self._state.loop.counts
+        row = msgspec.Raw(msgspec.json.encode(self._row(result)))
         message = {
             "type": "hop",
             "prediction": result.prediction,
-            "face": _relative_face(result),
-            "words": " ".join(result.words[-_MOST_WORDS:]),
+            "row": row,
+            "faces": _relative_faces(result, self._state.source(name).pictures),
+            "words": {stream: " ".join(words[-_MOST_WORDS:]) for stream, words in result.words.items()},
             "links": self._state.links(name),
             "hops": {"late": counts.late, "missed": counts.missed},
         }
-        encoded = msgspec.json.encode(message).decode()
         with self._lock:
-            self._rows[name].append(_row(result))
-        return encoded
+            self._rows[name].append(bytes(row).decode())
+        return msgspec.json.encode(message).decode()
 
     def add_event(self, event: PresenceEvent) -> str:
         """Keep a change of presence; returns the message for the pages that are open."""
@@ -63,12 +68,17 @@ class PageHistory:
             events = list(self._events)
         message = {
             "type": "hello",
-            "emotions": EMOTIONS,
-            "modalities": MODALITIES,
+            "streams": [{"name": name, "kind": spec.kind} for name, spec in self._streams.items()],
+            "outputs": [_described_group(name, spec) for name, spec in self._outputs.items()],
             "hop_s": self._state.loop.hop_s,
             "now_s": self._state.loop.clock.now_s(),
             "sources": [
-                {"name": name, "lamps": self._state.stream_states(name), "links": self._state.links(name)}
+                {
+                    "name": name,
+                    "lamps": self._state.stream_states(name),
+                    "links": self._state.links(name),
+                    "pictures": list(self._state.source(name).pictures),
+                }
                 for name in self._rows
             ],
             "events": events,
