@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,6 +13,8 @@ from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
+from taemi_edge.live.source import LiveSource
+from taemi_edge.live.source_plans import kind_of
 
 #: How far back the curves of the page reach when it is opened.
 HISTORY_S = 120.0
@@ -44,9 +45,9 @@ class PageHistory:
         row = msgspec.Raw(msgspec.json.encode(self._row(result)))
         message = {
             "type": "hop",
-            "prediction": result.prediction,
+            "prediction": msgspec.Raw(result.prediction.to_json().encode()),
             "row": row,
-            "faces": _relative_faces(result, self._state.source(name).pictures),
+            "faces": _relative_faces(result, self._state.source(name)),
             "words": {stream: " ".join(words[-_MOST_WORDS:]) for stream, words in result.words.items()},
             "links": self._state.links(name),
             "hops": {"late": counts.late, "missed": counts.missed},
@@ -61,6 +62,12 @@ class PageHistory:
             self._events.append(event)
         return event.to_json()
 
+    def _row(self, result: HopResult) -> list[Any]:
+        """A hop as the page's curves keep it: time, all numbers of all outputs, a letter for each stream's state."""
+        prediction = result.prediction
+        numbers = [n for g, spec in self._outputs.items() for n in numbers_of(spec, prediction.outputs.get(g))]
+        return [prediction.time_s, numbers, "".join(prediction.presence[stream][0] for stream in self._streams)]
+
     def greeting(self) -> str:
         """The first message to a page: the sources, how they stand, and what happened in the last minutes."""
         with self._lock:
@@ -68,7 +75,7 @@ class PageHistory:
             events = list(self._events)
         message = {
             "type": "hello",
-            "streams": [{"name": name, "kind": spec.kind} for name, spec in self._streams.items()],
+            "streams": [{"name": name, "kind": kind_of(spec)} for name, spec in self._streams.items()],
             "outputs": [_described_group(name, spec) for name, spec in self._outputs.items()],
             "hop_s": self._state.loop.hop_s,
             "now_s": self._state.loop.clock.now_s(),
@@ -87,17 +94,22 @@ class PageHistory:
         return msgspec.json.encode(message).decode()
 
 
-def _relative_face(result: HopResult) -> list[float] | None:
-    """The face's box as shares of the picture's width and height."""
-    if result.face is None or not result.hop.frames:
-        return None
-    height, width = result.hop.frames[-1].image.shape[:2]
-    x1, y1, x2, y2 = result.face.box_xyxy
-    return [round(x1 / width, 4), round(y1 / height, 4), round(x2 / width, 4), round(y2 / height, 4)]
+def _described_group(name: str, spec: OutputSpec) -> dict[str, Any]:
+    """A group of outputs as the page draws it."""
+    if isinstance(spec, RegressionSpec):
+        return {"name": name, "kind": "regression", "names": spec.names, "range": spec.range}
+    return {"name": name, "kind": "classes", "names": spec.names, "range": (0.0, 1.0)}
 
 
-def _row(result: HopResult) -> str:
-    """A hop as the page's curves keep it: time, six intensities, a letter for each stream's state."""
-    prediction = result.prediction
-    states = "".join(prediction.presence[m][0] for m in MODALITIES)
-    return msgspec.json.encode([prediction.time_s, list(prediction.intensities.values()), states]).decode()
+def _relative_faces(result: HopResult, source: LiveSource) -> dict[str, list[float]]:
+    """For each picture of a source, the box of a face in it, as shares of the picture's width and height."""
+    faces: dict[str, list[float]] = {}
+    for shown in source.pictures:
+        for stream in source.beside(shown):
+            face, frames = result.faces.get(stream), result.hop.pieces.get(stream)
+            if face is not None and frames:
+                height, width = frames[-1].image.shape[:2]
+                x1, y1, x2, y2 = face.box_xyxy
+                box = [x1 / width, y1 / height, x2 / width, y2 / height]
+                faces.setdefault(shown, [round(share, 4) for share in box])
+    return faces
