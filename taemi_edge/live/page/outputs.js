@@ -116,7 +116,7 @@ class OutputGroup {
         x: { time: false, range: (_, low, high) => [Math.max(0, high - HISTORY_S), Math.max(high, 10)] },
         y: { range: () => [this.bands.length ? this.span[1] - (this.span[1] - this.span[0]) / (1 - strip) : this.span[0] - 0.03 * (this.span[1] - this.span[0]), this.span[1]] },
       },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, splits: () => ticksOf(this.span) }],
+      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, splits: () => (this.fixed ? [0, 1, 2, 3, 4].map((k) => this.span[0] + ((this.span[1] - this.span[0]) * k) / 4) : ticksOf(this.span)) }],
       series: [{}, ...this.names.map((name, index) => ({ label: name, stroke: COLOURS[index % COLOURS.length], dash: dashOf(index), width: 2, show: !this.hidden.has(index), points: { show: false } }))],
       hooks: { draw: [(drawn) => this.drawBands(drawn)] },
     }, data, box);
@@ -148,7 +148,7 @@ class OutputGroup {
   drawBands(drawn) {
     if (!this.bands.length) return;
     const { ctx } = drawn, rows = sources.get(chosen)?.rows || [], style = getComputedStyle(document.documentElement);
-    const span = this.span[1] - this.span[0], tall = BAND_PX * devicePixelRatio * 0.86;
+    const span = this.span[1] - this.span[0], tall = BAND_PX * devicePixelRatio * 0.8;
     const bottom = drawn.bbox.top + drawn.bbox.height, right = drawn.bbox.left + drawn.bbox.width;
     const high = Math.max(bottom - tall * this.bands.length, drawn.valToPos(this.span[0] - 0.005 * span, "y", true));
     ctx.save();
@@ -165,7 +165,9 @@ class OutputGroup {
       });
       ctx.globalAlpha = 1;
       ctx.fillStyle = style.getPropertyValue("--text");
-      ctx.fillText(stream, drawn.bbox.left + 4, y + tall / 2);
+      const inMargin = ctx.measureText(stream).width < drawn.bbox.left - 4 * devicePixelRatio;
+      ctx.textAlign = inMargin ? "right" : "left"; // a long name goes on over its band
+      ctx.fillText(stream, inMargin ? drawn.bbox.left + 4 : 2 * devicePixelRatio, y + tall / 2);
     });
     ctx.restore();
   }

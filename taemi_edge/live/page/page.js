@@ -168,7 +168,7 @@ function makeView() {
   byId("view").hidden = byId("frame").hidden && byId("transcript").hidden;
   document.body.classList.toggle("no-view", byId("view").hidden);
   const longest = Math.max(...streams.map(({ name }) => name.length));
-  byId("lamps").style.setProperty("--names", `${Math.min(12, Math.max(4.2, longest * 0.6))}rem`);
+  byId("lamps").style.setProperty("--names", `${Math.min(13, Math.max(4.2, longest * 0.62 + 0.6))}rem`);
 }
 
 function makeGroups(outputs) {
