@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.events import PresenceEvent, StreamStates
 from taemi_edge.live.outputs.output import HopResult, Output
@@ -150,8 +151,11 @@ class LiveLoop:
         except Exception:  # whatever a strange frame sets off must not end a run of weeks
             self.counts.failed_looks += 1
             log.exception("%s: its hop could not be read", self.sources[index].name)
-            losses = {**hop.losses, "vision": "its picture could not be read"}
-            return self.fleet.prepare(index, Hop(hop.end_s, losses=losses, words=hop.words))
+            streams = self.fleet.manifest.streams
+            videos = {name for name, spec in streams.items() if isinstance(spec, VideoSpec)}
+            pieces = {name: given for name, given in hop.pieces.items() if name not in videos}
+            losses = {**hop.losses, **dict.fromkeys(videos, "its picture could not be read")}
+            return self.fleet.prepare(index, Hop(hop.end_s, pieces, hop.faults, losses))
 
     def _watch(self, over: threading.Event) -> None:
         """Look after the captures and notice losses between hops."""

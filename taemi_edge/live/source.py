@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.capture import Capture
@@ -66,7 +67,9 @@ class LiveSource:
         if self.on_sound is not None:
             self.on_sound(samples)
         words = self.words.take(end_s) if self.words is not None else ()
-        return Hop(end_s, frames, samples, arrivals.audio_fault, self.losses(now_s), words)
+        faults = {"audio": arrivals.audio_fault} if arrivals.audio_fault else {}
+        pieces: dict[str, list[Any]] = {"vision": frames, "audio": samples, "text": list(words)}
+        return Hop(end_s, pieces, faults, self.losses(now_s))
 
     def losses(self, now_s: float) -> dict[Modality, str]:
         """Which streams are lost at this moment, each with why. May be called from any thread."""

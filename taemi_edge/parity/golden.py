@@ -209,7 +209,7 @@ def _read_clip(specs: StreamSpecs, video: Path, transcript: Path | None) -> Gold
         words = read_transcript(transcript, media.duration_s) if transcript else []
         for hop in media.hops(specs.audio.chunk_s):
             crops += [crop.pixels for crop in reader.crops(hop.frames) if crop.pixels is not None]
-            segments += reader.segments(hop.samples, hop.end_s)
+            segments += reader.segments(hop.sound, hop.end_s)
     for name, got in (("face", crops), ("sound", segments), ("words", words)):
         if not got:
             raise InputError(

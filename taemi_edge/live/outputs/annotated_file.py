@@ -36,7 +36,7 @@ class AnnotatedFile(BaseOutput):
             return
         self._video.say(result.hop.words)
         try:
-            self._video.add(result.hop.frames, result.hop.samples, result.prediction, result.face)
+            self._video.add(result.hop.frames, result.hop.sound, result.prediction, result.face)
         except OutputError as error:
             self._failed = True
             log.error("the annotated video ends here: %s", error)

@@ -57,7 +57,7 @@ class PushOutput(BaseOutput):
             return
         try:
             stream.say(result.hop.words)
-            stream.add(self._container, result.hop.frames, result.hop.samples, result.prediction, result.face)
+            stream.add(self._container, result.hop.frames, result.hop.sound, result.prediction, result.face)
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
         else:

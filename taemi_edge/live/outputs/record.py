@@ -113,7 +113,7 @@ class Recorder(BaseOutput):
 
     def _finish(self, source: str) -> None:
         events, results = self._open.pop(source)
-        if not any(result.hop.frames or result.hop.samples for result in results):
+        if not any(result.hop.frames or result.hop.sound for result in results):
             return
         try:
             self._write(source, events, [result.hop for result in results])
@@ -178,13 +178,13 @@ def open_recorder(context: OutputContext) -> None:
 
 def _start_s(hops: list[Hop]) -> float:
     """The time of the first frame or sample."""
-    return min([frame.time_s for hop in hops for frame in hop.frames] + [s.time_s for hop in hops for s in hop.samples])
+    return min([frame.time_s for hop in hops for frame in hop.frames] + [s.time_s for hop in hops for s in hop.sound])
 
 
 def _write_clip(file: Path, hops: list[Hop], start_s: float, rate_hz: int) -> None:
     """Write frames in high quality at their own times, and sound without loss; a pause stays a pause."""
     frames = [frame for hop in hops for frame in hop.frames]
-    samples = [piece for hop in hops for piece in hop.samples]
+    samples = [piece for hop in hops for piece in hop.sound]
     with av.open(str(file), "w", format="matroska") as container:
         video = _add_video(container, frames[0]) if frames else None
         audio: Any = container.add_stream("flac", rate=rate_hz, layout="mono") if samples else None
