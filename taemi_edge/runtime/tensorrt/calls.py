@@ -12,14 +12,14 @@ from typing import TypeVar
 
 from taemi_edge.bundle.spec import Manifest, Modality
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.work import Layout, SoundChunk, Work
+from taemi_edge.runtime.work import Item, Layout, Work
 
 #: Batches are padded up to one of these, which bounds how many graphs there can be.
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 #: Texts are padded up to a multiple of so many tokens.
 TOKENS_STEP = 16
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Call:
     """
 
     frames: Sequence[tuple[int, Array, int]] = ()
-    sounds: Sequence[tuple[int, SoundChunk]] = ()
+    sounds: Sequence[tuple[int, Item]] = ()
     texts: Sequence[tuple[int, Array]] = ()
     windows: Sequence[Work] = ()
 
@@ -62,16 +62,16 @@ def split_into_calls(works: Sequence[Work], most: Mapping[Modality, int]) -> Ite
     Args:
         most: how many frames, chunks and texts the engines take in one call.
     """
-    frames = [(w.source, *pair) for w in works for pair in zip(w.pixels, w.pixel_rows, strict=True)]
-    sounds = [(work.source, sound) for work in works for sound in work.sounds]
-    texts = [(work.source, work.ids) for work in works if work.ids is not None]
+    frames = [(w.source, item.feeds["pixels"], int(item.rows[0])) for w in works for item in w.items.get("vision", ())]
+    sounds = [(work.source, item) for work in works for item in work.items.get("audio", ())]
+    texts = [(work.source, item.feeds["ids"]) for work in works for item in work.items.get("text", ())]
     windows = [work for work in works if work.fuse]
-    lengths = sorted({len(sound.samples) for _, sound in sounds})
+    lengths = sorted({len(sound.feeds["samples"]) for _, sound in sounds})
     fits = len(frames) <= most["vision"] and len(sounds) <= most["audio"] and len(texts) <= most["text"]
     if fits and len(lengths) <= 1:  # as every ordinary hop does
         yield Call(frames, sounds, texts, windows)
         return
-    by_length = [[pair for pair in sounds if len(pair[1].samples) == length] for length in lengths]
+    by_length = [[pair for pair in sounds if len(pair[1].feeds["samples"]) == length] for length in lengths]
     vision = list(_split(frames, most["vision"]))
     audio = [piece for group in by_length for piece in _split(group, most["audio"])]
     text = list(_split(texts, most["text"]))
@@ -109,10 +109,10 @@ def usual_frame_counts(manifest: Manifest, layout: Layout, most: int) -> list[in
     return sorted({padded(min(count, most), most) for count in counts})
 
 
-def _split(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+def _split(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
     for at in range(0, len(items), most):
         yield items[at : at + most]
 
 
-def _at(pieces: Sequence[Sequence[Item]], index: int) -> Sequence[Item]:
+def _at(pieces: Sequence[Sequence[T]], index: int) -> Sequence[T]:
     return pieces[index] if index < len(pieces) else ()

@@ -89,7 +89,7 @@ class TrtExecutor:
         try:
             engines: dict[str, Engine] = {part: self._opened(open_engine(self._gpu, bundle, part)) for part in PARTS}
             self._layout = layout_on_device(bundle.manifest, layout, engines)
-            self.steps, self.capacity = self._layout.steps, dict(self._layout.capacity)
+            self.steps, self.capacity = {"audio": self._layout.steps}, dict(self._layout.capacity)
             _require_profiles(engines["fusion"], self._layout, layout)
             self._features = Features(self._gpu, bundle.tokens, self._layout)
             self._outputs = self._opened(Outputs(self._gpu, layout.sources))
@@ -162,10 +162,11 @@ class TrtExecutor:
 
     def _result(self, work: Work, faults: Array, watch: Stopwatch) -> WorkResult:
         bad = frozenset(m for i, m in enumerate(MODALITIES) if faults[i, work.source])
-        intensities = None
+        outputs = None
         if work.fuse and not bad:
-            intensities = require_finite(self._outputs.intensities.host[work.source].copy())
-        return WorkResult(intensities, watch.total_ms, bad)
+            outputs = {"intensities": self._outputs.intensities.host[work.source].copy()}
+            require_finite(outputs)
+        return WorkResult(outputs, watch.total_ms, bad)
 
     def _run(self, case: GraphCase) -> None:
         """Replay the case's graph, or launch its calls where there is none yet."""
@@ -223,7 +224,7 @@ class TrtExecutor:
         chunks, samples = shape
         self._inputs.samples[samples].upload(stream, chunks)
         self._bindings.audio(shape).enqueue(stream)
-        self._scatter_rows("audio", chunks * self.steps.encoded(samples), stream)
+        self._scatter_rows("audio", chunks * self._layout.steps.encoded(samples), stream)
 
     def _encode_texts(self, shape: tuple[int, int], stream: Any) -> None:
         self._bindings.text(shape).enqueue(stream)

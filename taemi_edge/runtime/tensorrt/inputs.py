@@ -11,7 +11,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.tensorrt.buffers import Inputs
 from taemi_edge.runtime.tensorrt.calls import Call, GraphCase, padded, padded_tokens
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
-from taemi_edge.runtime.work import SoundChunk, Work
+from taemi_edge.runtime.work import Item, Work
 
 
 def write_inputs(inputs: Inputs, layout: DeviceLayout, call: Call) -> GraphCase:
@@ -46,13 +46,13 @@ def _write_frames(inputs: Inputs, layout: DeviceLayout, frames: Sequence[tuple[i
     return padded(len(frames), layout.most["vision"])
 
 
-def _write_sounds(inputs: Inputs, layout: DeviceLayout, sounds: Sequence[tuple[int, SoundChunk]]) -> tuple[int, int]:
+def _write_sounds(inputs: Inputs, layout: DeviceLayout, sounds: Sequence[tuple[int, Item]]) -> tuple[int, int]:
     if not sounds:
         return 0, 0
-    samples = len(sounds[0][1].samples)
+    samples = len(sounds[0][1].feeds["samples"])
     steps, rows = layout.steps.encoded(samples), inputs.control.host["audio rows"]
     for at, (source, sound) in enumerate(sounds):
-        inputs.samples[samples].host[at] = sound.samples
+        inputs.samples[samples].host[at] = sound.feeds["samples"]
         placed = rows[at * steps : (at + 1) * steps]
         kept = sound.rows >= 0
         placed[kept] = layout.row(source, "audio", sound.rows[kept])

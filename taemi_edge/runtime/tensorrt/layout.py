@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from taemi_edge.bundle.spec import MODALITIES, Manifest, Modality
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.rings import StepCounts, ring_capacity
+from taemi_edge.runtime.kinds import count_steps, ring_capacity
+from taemi_edge.runtime.rings import StepCounts
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.work import Layout
 
@@ -82,8 +83,8 @@ def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, E
     Args:
         engines: by part.
     """
-    steps = StepCounts(manifest, _step_counter(engines["audio"]))
-    capacity = ring_capacity(manifest, layout.window_s, steps)
+    counts = count_steps(manifest, lambda stream, samples: _step_counter(engines[stream])(samples))
+    steps, capacity = counts["audio"], ring_capacity(manifest, layout.window_s, counts)
     most = {m: engines[m].span(dimension)[1] for m, dimension in _BATCH_DIMENSIONS.items()}
     return DeviceLayout(manifest, layout.sources, steps, capacity, most)
 
