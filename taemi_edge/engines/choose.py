@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,8 +18,9 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.bundle.spec import PARTS, Part
-from taemi_edge.bundle.values import Precision
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.values import HEAD, Array, Precision
 from taemi_edge.calibration.budget import check_budget
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
@@ -29,8 +30,6 @@ from taemi_edge.parity.comparison import check_part
 from taemi_edge.parity.golden import WINDOW, Case, load_cases
 from taemi_edge.runtime.sessions import Session
 
-#: The golden case of each part that is timed: the shape that a hop of live video usually has.
-USUAL_CASES = {"vision": "one frame", "audio": "longest", "text": "typical length", "fusion": WINDOW}
 #: Runs of each candidate before timing starts; the first ones fill caches.
 _WARM_UP_RUNS = 3
 
@@ -44,7 +43,7 @@ class PartChoice:
         candidates: everything that was built or refused, with the reason why it was kept or not.
     """
 
-    kept: dict[Part, BuiltPart] = field(default_factory=dict)
+    kept: dict[str, BuiltPart] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
 
 
@@ -54,13 +53,14 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
     Raises:
         EngineError: a part has no graph of the precision, cannot be built, or keeps its tolerance in none.
     """
+    parts = bundle.manifest.part_names
     if plan.precision != "auto":
-        kept = {part: builder.build(part, plan.precision) for part in PARTS}
+        kept = {part: builder.build(part, plan.precision) for part in parts}
         reason = f"asked for by --precision {plan.precision}"
         return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
     cases = load_cases(bundle.golden_file)
     choice = PartChoice()
-    for part in PARTS:
+    for part in parts:
         candidates, choice.kept[part] = _choose_part(plan, bundle, builder, part, cases)
         choice.candidates.extend(candidates)
     return choice
@@ -87,15 +87,30 @@ def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precisi
     return best
 
 
+def usual_feeds(manifest: Manifest, part: str, cases: Sequence[Case]) -> Mapping[str, Array]:
+    """Give the golden feeds of a part that are timed: one input of the length that a live hop usually has.
+
+    Args:
+        manifest: of the bundle.
+        part: the name of the part.
+        cases: the golden feeds of all parts.
+    """
+    spec = manifest.streams.get(part)
+    kind = "one frame" if isinstance(spec, VideoSpec) else "typical length" if isinstance(spec, TextSpec) else "longest"
+    wanted = WINDOW if part == HEAD else kind
+    own = [case for case in cases if case.part == part]
+    return next((case for case in own if case.name == wanted), own[0]).feeds
+
+
 def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
     """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
-    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in PARTS)}
+    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in bundle.manifest.part_names)}
     castable: set[Precision] = {"fp16"} if find_spec("onnx") else set()
     return [p for p in plan.target.precisions if p in has | castable]
 
 
 def _choose_part(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part, cases: list[Case]
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str, cases: list[Case]
 ) -> tuple[list[Candidate], BuiltPart]:
     """Build one part in every offered precision and keep the fastest that is allowed."""
     built, refused = _build_all(plan, bundle, builder, part)
@@ -114,7 +129,7 @@ def _choose_part(
 
 
 def _build_all(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str
 ) -> tuple[list[BuiltPart], list[Candidate]]:
     """Build one part in every offered precision; a precision that cannot be built is refused with the reason."""
     built: list[BuiltPart] = []
@@ -139,7 +154,7 @@ def _measure(
 ) -> tuple[dict[Precision, list[float]], dict[Precision, str]]:
     """Give each candidate's times in milliseconds, run in turn, and why it may not be kept (empty where it may)."""
     part = built[0].part
-    usual = next(case.feeds for case in cases if case.part == part and case.name == USUAL_CASES[part])
+    usual = usual_feeds(bundle.manifest, part, cases)
     times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
     faults: dict[Precision, str] = {}
     with _opened(plan, bundle, built) as sessions:
@@ -155,7 +170,7 @@ def _measure(
     return times_ms, faults
 
 
-def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
+def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
     tolerance = tolerances_of(bundle.manifest, precision)[part]
     result = check_part(session.run, part, cases, bundle.tokens, tolerance)
@@ -165,7 +180,7 @@ def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: 
     return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
 
 
-def _budget_fault(plan: BuildPlan, bundle: Bundle, part: Part, precision: Precision) -> str:
+def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:
     """Say how an INT8 candidate is outside the target's budget, as calibration measured it; empty where it is not."""
     record, budget = bundle.manifest.calibration, plan.target.budget
     if precision != "int8" or record is None or part not in record.closeness:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from taemi_edge.bundle.spec import Manifest, Part
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import END_TO_END, PartTolerances, Precision, end_to_end_tolerance
 from taemi_edge.calibration.recipe import load_recipe_of
 from taemi_edge.engines.plan import PRECISIONS
@@ -21,10 +21,10 @@ def tolerances_of(manifest: Manifest, precision: Precision) -> PartTolerances:
     return load_recipe_of(manifest.name).fp16
 
 
-def tolerances_of_mix(manifest: Manifest, precisions: Mapping[Part, Precision]) -> PartTolerances:
+def tolerances_of_mix(manifest: Manifest, precisions: Mapping[str, Precision]) -> PartTolerances:
     """Give the tolerances of a bundle whose parts compute in several precisions.
 
-    Each part has the tolerance of its own precision; the whole way from inputs to intensities has that of the lowest.
+    Each part has the tolerance of its own precision; the whole way from inputs to outputs has that of the lowest.
     """
     by_part = {part: tolerances_of(manifest, precision)[part] for part, precision in precisions.items()}
     lowest = tolerances_of(manifest, max(precisions.values(), key=PRECISIONS.index))
