@@ -17,8 +17,6 @@ def test_each_part_has_its_own_and_the_whole_way_that_of_the_lowest(calibrated: 
     by = calibrated.manifest.tolerances_by
     asked = dict.fromkeys(calibrated.manifest.part_names, "fp32") | {"text": "int8", "audio": "fp16"}
     mixed = tolerances_of_mix(calibrated.manifest, asked)
-        calibrated.manifest, {**dict.fromkeys(calibrated.manifest.part_names, "fp32"), "text": "int8", "audio": "fp16"}
-    )
     kept = {"vision": by["fp32"]["vision"], "audio": by["fp16"]["audio"], "text": by["int8"]["text"]}
     assert {part: mixed[part] for part in kept} == kept
     assert mixed[END_TO_END] == end_to_end_tolerance(by["int8"])
