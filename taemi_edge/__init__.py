@@ -18,6 +18,8 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.guests import register_guest
+
 if TYPE_CHECKING:
     from taemi_edge import errors
     from taemi_edge.bench.compare import run_bench as bench
@@ -47,6 +49,8 @@ __version__ = "0.1.0"
 
 # A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
+
+register_guest("model", "taemi_edge.taemi.opening:open_model")
 
 #: Where each public name lies: its module, and its name there ("" for the module itself, which can be called).
 _PLACES = {

@@ -173,7 +173,7 @@ def _measure(
 def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
     tolerance = tolerances_of(bundle.manifest, precision)[part]
-    result = check_part(session.run, part, cases, bundle.tokens, tolerance)
+    result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
     if result.ok:
         return ""
     worst = next((case for case in result.cases if not case.ok), result.cases[0])
