@@ -184,7 +184,7 @@ def _manifest(bundle: Bundle, choice: PartChoice, plan: BuildPlan) -> Manifest:
         bundle,
         {part: _part_spec(bundle, part, built) for part, built in choice.kept.items()},
         {"python": platform.python_version(), "numpy": version("numpy"), "library": plan.library},
-        tolerances=tolerances_of_mix(bundle.manifest, {p: built.precision for p, built in choice.kept.items()}),
+        tolerances=tolerances_of_mix(bundle, {p: built.precision for p, built in choice.kept.items()}),
         tolerances_by={},
         graphs={},
     )

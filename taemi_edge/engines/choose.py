@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,16 +18,14 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import TextSpec, VideoSpec
-from taemi_edge.bundle.values import HEAD, Array, Precision
-from taemi_edge.calibration.budget import check_budget
+from taemi_edge.bundle.values import Precision
+from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
 from taemi_edge.engines.tolerances import tolerances_of
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_part
-from taemi_edge.parity.golden import WINDOW, Case, load_cases
+from taemi_edge.parity.golden import Case, load_cases, usual_case
 from taemi_edge.runtime.sessions import Session
 
 #: Runs of each candidate before timing starts; the first ones fill caches.
@@ -87,21 +85,6 @@ def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precisi
     return best
 
 
-def usual_feeds(manifest: Manifest, part: str, cases: Sequence[Case]) -> Mapping[str, Array]:
-    """Give the golden feeds of a part that are timed: one input of the length that a live hop usually has.
-
-    Args:
-        manifest: of the bundle.
-        part: the name of the part.
-        cases: the golden feeds of all parts.
-    """
-    spec = manifest.streams.get(part)
-    kind = "one frame" if isinstance(spec, VideoSpec) else "typical length" if isinstance(spec, TextSpec) else "longest"
-    wanted = WINDOW if part == HEAD else kind
-    own = [case for case in cases if case.part == part]
-    return next((case for case in own if case.name == wanted), own[0]).feeds
-
-
 def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
     """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
     has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in bundle.manifest.part_names)}
@@ -154,7 +137,7 @@ def _measure(
 ) -> tuple[dict[Precision, list[float]], dict[Precision, str]]:
     """Give each candidate's times in milliseconds, run in turn, and why it may not be kept (empty where it may)."""
     part = built[0].part
-    usual = usual_feeds(bundle.manifest, part, cases)
+    usual = usual_case(cases, part).feeds
     times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
     faults: dict[Precision, str] = {}
     with _opened(plan, bundle, built) as sessions:
@@ -172,7 +155,7 @@ def _measure(
 
 def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
-    tolerance = tolerances_of(bundle.manifest, precision)[part]
+    tolerance = tolerances_of(bundle, precision)[part]
     result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
     if result.ok:
         return ""
@@ -185,12 +168,7 @@ def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precisi
     record, budget = bundle.manifest.calibration, plan.target.budget
     if precision != "int8" or record is None or part not in record.closeness:
         return ""
-    check = check_budget(record, part, budget)
-    if not check.keeps_pearson:
-        return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
-    if not check.keeps_mean_pearson:
-        return f"mean Pearson on labels falls from {check.fp32_mean_pearson:.3f} to {check.mean_pearson or 0:.3f}"
-    return ""
+    return budget_fault(record, part, budget)
 
 
 def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reason: str) -> Candidate:

@@ -16,7 +16,7 @@ from taemi_edge.engines.compiler import Span
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import UsageError
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps
-from taemi_edge.parity.golden import Case
+from taemi_edge.parity.golden import Case, usual_case
 
 #: Engines take windows of up to so many seconds, whatever the window of the model is.
 LONGEST_WINDOW_S = 60.0
@@ -115,7 +115,7 @@ def _window_steps(manifest: Manifest, stream: str, cases: Sequence[Case]) -> Spa
         longest = 1 if manifest.gives_vector(stream) else spec.max_tokens
         usual, high = max(1, longest // 2), longest + stand_in
     elif rate is None:
-        usual = next((case.feeds[stream].shape[1] for case in cases if case.part == HEAD), 1)
+        usual = usual_case(cases, HEAD).feeds[stream].shape[1]
         high = max(_round_up(LONGEST_WINDOW_S), MAX_BATCH + stand_in)
     else:
         usual = _round_up(manifest.window.length_s * rate)
