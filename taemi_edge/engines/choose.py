@@ -154,12 +154,15 @@ def _measure(
 
 
 def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
-    """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
+    """Say how a candidate is outside its tolerance on the golden feeds; empty where it is not."""
     tolerance = tolerances_of(bundle, precision)[part]
     result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
     if result.ok:
         return ""
-    worst = next((case for case in result.cases if not case.ok), result.cases[0])
+    worst = next((case for case in result.cases if not case.ok), None)
+    if worst is None:
+        flips = "" if result.most_flips is None else f", {result.most_flips:.4f} of the labels differ"
+        return f"outside its tolerance over all rows: Pearson {result.lowest_pearson or 0:.4f}{flips}"
     return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
 
 
