@@ -110,8 +110,9 @@ def print_build(result: BuildResult) -> None:
         typer.echo("built before of just the same graphs, target and device: taken from the cache")
     for verdict in record.verification:
         pearson = "" if verdict.pearson is None else f", Pearson {verdict.pearson:.5f}"
+        flips = "" if verdict.flips is None else f", {verdict.flips:.4f} of the labels differ"
         state = "ok" if verdict.ok else "OUTSIDE its tolerance"
-        figures = f"max error {verdict.max_abs:.2e}, cosine {verdict.cosine:.6f}{pearson}"
+        figures = f"max error {verdict.max_abs:.2e}, cosine {verdict.cosine:.6f}{pearson}{flips}"
         typer.echo(f"parity {verdict.stage}: {figures} in {verdict.cases} cases: {state}")
     typer.echo("verified" if result.bundle.manifest.verified else f"not verified: {record.failure}")
 

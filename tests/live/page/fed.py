@@ -37,7 +37,9 @@ class FedPage:
 
     def __init__(self, streams: dict[str, StreamSpec], outputs: dict[str, OutputSpec], source: LiveSource) -> None:
         manifest: Any = SimpleNamespace(streams=streams, outputs=outputs)
-        fleet: Any = SimpleNamespace(manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=())
+        fleet: Any = SimpleNamespace(
+            manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=()
+        )
         loop = LiveLoop(fleet, [source], SessionClock(), HOP_S, 0.1)
         self.state = LiveState(loop, manifest)
         self.metrics = Metrics(self.state)
@@ -66,7 +68,9 @@ class FedPage:
 
     def _prediction(self, missing: tuple[str, ...], no_prediction: bool) -> Prediction:
         time_s = self.made * HOP_S
-        described = {g: None if no_prediction else spec.described(swinging(spec, time_s)) for g, spec in self.outputs.items()}
+        described = {
+            g: None if no_prediction else spec.described(swinging(spec, time_s)) for g, spec in self.outputs.items()
+        }
         return Prediction(
             source="rig",
             time_s=time_s,

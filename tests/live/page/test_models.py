@@ -93,8 +93,12 @@ def test_several_groups_of_outputs_and_a_prediction_that_is_missing():
         bold = "[...document.querySelectorAll('[data-output=gesture] tr.best th')].map((e) => e.textContent)"
         assert browser.evaluate(bold) == [best.rpartition(" ")[0]]
         # a bar of a number below zero lies left of the middle
-        left = "[...document.querySelectorAll('[data-output=affect] .bar > i')].map((e) => parseFloat(e.style.marginLeft))"
-        values = "[...document.querySelectorAll('[data-output=affect] .number')].slice(1).map((e) => Number(e.textContent))"
+        left = (
+            "[...document.querySelectorAll('[data-output=affect] .bar > i')].map((e) => parseFloat(e.style.marginLeft))"
+        )
+        values = (
+            "[...document.querySelectorAll('[data-output=affect] .number')].slice(1).map((e) => Number(e.textContent))"
+        )
         assert [share < 49 for share in browser.evaluate(left)] == [value < -0.02 for value in browser.evaluate(values)]
         assert browser.evaluate("byId('transcript').textContent") == "said: so it is\ntyped: so it is"
         page.lose("microphone")
@@ -116,7 +120,11 @@ def test_a_hidden_curve_stays_hidden_when_the_page_connects_again():
         browser.evaluate("socket.close()")
         browser.wait_for("document.documentElement.dataset.greetings >= 2")
         assert browser.evaluate("groups[0].plot.series.map((s) => s.show)") == [True, True, False, True]
-        assert browser.evaluate("[...document.querySelectorAll('.values input')].map((e) => e.checked)") == [True, False, True]
+        assert browser.evaluate("[...document.querySelectorAll('.values input')].map((e) => e.checked)") == [
+            True,
+            False,
+            True,
+        ]
 
 
 def test_metrics_carry_every_number_of_every_output():
