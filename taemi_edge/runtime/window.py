@@ -127,6 +127,16 @@ class SourceWindow:
         return next((state.face for state in self._streams.values() if state.face is not None), None)
 
     @property
+    def faces(self) -> dict[str, Face]:
+        """The face that was last seen, by the video stream that shows one."""
+        return {name: state.face for name, state in self._streams.items() if state.face is not None}
+
+    @property
+    def words_by_stream(self) -> dict[str, tuple[str, ...]]:
+        """The words of the last window, by text stream."""
+        return {name: state.words for name, state in self._streams.items() if state.words}
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words of the last window."""
         return next((state.words for state in self._streams.values() if state.words), ())
