@@ -68,6 +68,7 @@ def export_module(
         >>> export_module(nn.Linear(4, 2), Path("linear.onnx"), (x,), (y,), lengths={"batch": 2}, opset=17).exporter
         'torchscript'
     """
+    lengths = {d: lengths[d] for spec in inputs for d in spec.shape if isinstance(d, str)}
     with in_evaluation(module):
         try:
             feeds = fitting_ids(module, Examples(inputs, examples or {}), lengths)
