@@ -138,7 +138,7 @@ def packing_refused() -> Iterator[None]:
     """Raise at the line that packs a sequence: neither exporter has it, and what they say of it names no line."""
     pack = torch._VF._pack_padded_sequence
 
-    def refuse(*_: object) -> tuple[Tensor, Tensor]:
+    def refuse(input: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:  # noqa: A002
         frames = traceback.extract_stack()
         places = [Place(frame.filename, frame.lineno or 0) for frame in frames if _is_users(frame.filename)]
         raise TraceError("a packed sequence has no ONNX", places)
