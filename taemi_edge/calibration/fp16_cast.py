@@ -18,7 +18,7 @@ def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
 
     Args:
         bundle: in FP32, with golden feeds.
-        part: "vision", "audio", "text" or "fusion".
+        part: the name of a stream, or of the head.
         file: where the graph is written. The scopes that it keeps in FP32 are those of the model's calibration recipe.
     """
     graph = Graph.load(bundle.part_file(part))

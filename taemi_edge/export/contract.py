@@ -47,6 +47,10 @@ class OnnxFile:
             {"input_ids": "ids", "attention_mask": "mask"}.
         output: which of its outputs holds the features; the first one by default.
         outputs: of a head: the contract's name of an output by the file's own name, where they differ.
+
+    Example:
+        >>> OnnxFile("export/taemi-tiny/text.onnx").input_names()
+        ('ids', 'mask')
     """
 
     file: Path | str
@@ -94,6 +98,11 @@ class Stream:
         tile: how often a `missing` of one step is repeated when it is bound, for heads that are not blind to the
             length: the length that training showed.
         presence: when the stream is stale, missing, and back; by default what suits the rate of the kind.
+
+    Example:
+        >>> import torch
+        >>> Stream(Series(channels=6), torch.nn.Linear(6, 4), missing=[0.0, 1.0, 0.0, 0.0], tile=2).stand_in.shape
+        (2, 4)
     """
 
     kind: Kind

@@ -5,10 +5,7 @@ from __future__ import annotations
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.sessions import Device, Sessions, require_device
-from taemi_edge.runtime.work import (
-    Executor,
-    Layout,
-)
+from taemi_edge.runtime.work import Executor, Layout
 
 
 def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0) -> Executor:
