@@ -17,7 +17,7 @@ from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.sample_corpus import SampleClip
 from taemi_edge.corpora.series_files import read_series
 from taemi_edge.errors import CorpusError, MediaError
-from taemi_edge.media.chunks import AudioChunker
+from taemi_edge.media.chunks import Chunker
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.tokens import WordTokenizer
@@ -133,8 +133,8 @@ def _pictures(file: Path, spec: VideoSpec, longest_s: float) -> list[Array]:
 
 
 def _sound(file: Path, spec: AudioSpec, longest_s: float) -> list[Row]:
-    chunker, rows = AudioChunker(spec), list[Row]()
+    chunker, rows = Chunker(spec), list[Row]()
     with MediaFile(file, spec.sample_rate_hz) as media:
         for hop in (*media.hops(STEP_S), media.rest()):
-            rows += [{"samples": s.samples} for s in chunker.cut(hop.samples, min(hop.end_s, longest_s))]
+            rows += [{"samples": s.samples} for s in chunker.cut(hop.sound, min(hop.end_s, longest_s))]
     return rows
