@@ -27,7 +27,6 @@ from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.runtime.sessions import Device
 
-
 #: From so many sets of streams on, the interval of each is drawn from fewer samples: nobody reads 63 to the last digit.
 _MANY_PATTERNS, _FEW_RESAMPLES = 16, 200
 

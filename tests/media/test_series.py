@@ -1,4 +1,4 @@
-"""Series from files: tables and arrays with a time for each row, and what is wrong with them."""
+"""Series from files, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
 from taemi_edge.errors import InputError
 from taemi_edge.media.series import read_series
-
-TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
-IMU = SeriesSpec(feature_dim=4, channels=2, presence=TIMES)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -23,70 +19,77 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_a_table_has_a_time_and_channels(tmp_path: Path):
-    times_s, rows = read_series(written(tmp_path, "time_s,x,y\n0,1,2\n0.5,3,\n"), "imu", IMU)
-    assert times_s.tolist() == [0.0, 0.5]
-    assert rows[0].tolist() == [1.0, 2.0]
-    assert np.isnan(rows[1, 1])
+def test_a_file_of_several_streams_has_their_names_before_the_columns(tmp_path):
+    file = written(tmp_path, "timestamp_ns,imu.x,imu.y,heart_rate\n1000000000,1,2,70\n1500000000,3,,71\n")
+    times_s, rows = read_series(file, "imu", 2)
+    assert times_s.tolist() == [1.0, 1.5]
+    np.testing.assert_array_equal(rows, np.array([[1, 2], [3, np.nan]], np.float32))
+    assert read_series(file, "heart", 1)[1][:, 0].tolist() == [70, 71]
 
 
-def test_nanoseconds_count_from_the_first_row(tmp_path: Path):
-    file = written(tmp_path, "timestamp_ns,x,y\n1700000000000000000,1,2\n1700000000500000000,3,4\n")
-    assert read_series(file, "imu", IMU)[0].tolist() == pytest.approx([0.0, 0.5])
-
-
-def test_a_table_may_hold_several_streams(tmp_path: Path):
-    file = written(tmp_path, "time_s,heart,imu.0,imu.1\n0,60,1,2\n")
-    assert read_series(file, "imu", IMU)[1].tolist() == [[1.0, 2.0]]
-
-
-@pytest.mark.parametrize("names", [{"values": "values"}, {"values": "imu"}])
-def test_arrays_have_their_times_beside_them(tmp_path: Path, names: dict[str, str]):
-    np.savez(tmp_path / "imu.npz", **{names["values"]: np.ones((3, 2)), "times_s": np.arange(3.0)})
-    times_s, rows = read_series(tmp_path / "imu.npz", "imu", IMU)
-    assert (times_s.shape, rows.shape, rows.dtype) == ((3,), (3, 2), np.float32)
+def test_arrays_of_one_stream_or_of_several(tmp_path):
+    one, several = tmp_path / "one.npz", tmp_path / "several.npz"
+    np.savez(one, times_s=np.arange(3), values=np.ones((3, 2), np.float64))
+    np.savez(
+        several, imu=np.ones((2, 2)), imu_times_s=np.array([0, 1]), heart=np.array([7, 8]), times_s=np.array([5, 6])
+    )
+    assert read_series(one, "imu", 2)[1].dtype == np.float32
+    assert read_series(several, "imu", 2)[0].tolist() == [0, 1]
+    assert [part.tolist() for part in read_series(several, "heart", 1)] == [[5, 6], [[7], [8]]]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "expected a column time_s or timestamp_ns, got no columns"),
+        ("", "expected a column time_s or timestamp_ns"),
         ("x,y\n1,2\n", "expected a column time_s or timestamp_ns, got x, y"),
-        ("time_s,x,y\n", "expected rows of 2 channels for 'imu'"),
-        ("time_s,x\n0,1\n", "expected rows of 2 channels for 'imu'"),
-        ("time_s\n0\n", "expected columns for 'imu' beside the time"),
-        ("time_s,x,y\n0,1\n", "line 2: expected 3 cells, got 2"),
-        ("time_s,x,y\n0,1,two\n", "line 2: expected numbers"),
-        ("time_s,x,y\n1,1,2\n0,1,2\n", "go backwards, got 0 s after 1 s in row 2"),
-        ("time_s,x,y\n,1,2\n", "expected times that are numbers"),
+        ("time_s\n1\n", "expected columns of imu beside time_s"),
+        ("time_s,x,x\n1,2,3\n", "different names"),
+        ("time_s,x,y\n", "expected rows, got none"),
+        ("time_s,x,y\n1,2,3\n0.5,2,3\n", "got 0.5 s in row 2 after 1 s"),
+        ("time_s,x,y\n1,2,3\n,2,3\n", "got none in row 2"),
+        ("time_s,x,y\n1,2\n", "line 2 has 2 cells, and there are 3 names"),
+        ("time_s,x,y\n1,2,3\n1,2\n", "line 3 has 2 cells"),
+        ("time_s,x,y\n1,2,three\n", "line 2: could not convert"),
+        ("time_s,x\n1,2\n", "expected 2 channels of imu, got 1"),
     ],
 )
-def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path, text: str, words: str):
+def test_a_wrong_file_is_one_sentence(tmp_path, text: str, words: str):
     with pytest.raises(InputError, match=words):
-        read_series(written(tmp_path, text), "imu", IMU)
+        read_series(written(tmp_path, text), "imu", 2)
 
 
-@pytest.mark.parametrize("name", ["none.csv", "imu.wav", "bad.npz", "."])
-def test_what_is_no_series_is_one_sentence(tmp_path: Path, name: str):
-    (tmp_path / "imu.wav").write_bytes(b"RIFF")
-    (tmp_path / "bad.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match="expected"):
-        read_series(tmp_path / name, "imu", IMU)
+def test_arrays_that_do_not_fit_are_one_sentence(tmp_path):
+    file = tmp_path / "imu.npz"
+    for arrays, words in (
+        ({"values": np.ones((2, 2))}, "expected arrays times_s and values"),
+        ({"times_s": np.arange(3), "values": np.ones((2, 2))}, r"got \(3,\) and \(2, 2\)"),
+        ({"times_s": np.arange(2), "values": np.array(["a", "b"])}, "arrays of numbers"),
+        ({"times_s": np.arange(2), "values": np.array([{}, {}], dtype=object)}, "npz file of arrays"),
+    ):
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=words):
+            read_series(file, "imu", 2)
+    file.write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(InputError, match="npz file of arrays"):
+        read_series(file, "imu", 2)
 
 
-def test_nothing_is_unpickled(tmp_path: Path):
-    np.savez(tmp_path / "imu.npz", values=np.array([{}], dtype=object), times_s=np.zeros(1))
-    with pytest.raises(InputError, match="expected arrays of numbers"):
-        read_series(tmp_path / "imu.npz", "imu", IMU)
+def test_a_file_that_is_not_there_or_of_another_kind(tmp_path):
+    with pytest.raises(InputError, match="found nothing"):
+        read_series(tmp_path / "imu.csv", "imu", 2)
+    with pytest.raises(InputError, match=r"ends in \.csv, \.npz, \.parquet"):
+        read_series(tmp_path / "imu.xlsx", "imu", 2)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(content=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".npz"]))
-def test_any_bytes_are_rows_or_one_sentence(tmp_path: Path, content: bytes, suffix: str):
-    file = tmp_path / f"any{suffix}"
+@given(content=st.binary(max_size=200), ending=st.sampled_from(["csv", "npz"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_or_refused(tmp_path, content: bytes, ending: str):
+    file = tmp_path / f"imu.{ending}"
     file.write_bytes(content)
     try:
-        times_s, rows = read_series(file, "imu", IMU)
-    except InputError:
-        return
-    assert len(times_s) == len(rows)
+        times_s, rows = read_series(file, "imu", 2)
+    except InputError as error:
+        assert str(error).startswith(str(file))
+    else:
+        assert len(times_s) == len(rows) > 0
