@@ -199,7 +199,7 @@ def calibrated_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: 
     from taemi_edge.calibration.recipe import CalibrationRecipe
     from taemi_edge.taemi.vidmimic2 import open_corpus
 
-    recipe = load_recipe("calibration", "default", CalibrationRecipe, FEW_CLIPS)
+    recipe = load_recipe("calibration", "taemi-tiny", CalibrationRecipe, FEW_CLIPS)
     folder = tmp_path_factory.mktemp("calibration") / "taemi-tiny"
     calibrate_bundle(tiny_folder, open_corpus(corpus_folder), recipe, folder, workers=1)
     return folder

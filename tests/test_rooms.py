@@ -41,8 +41,6 @@ GUEST_EXCEPTIONS = {
     ("taemi_edge.corpora.evaluate", "taemi_edge.taemi.vidmimic2"),
     ("taemi_edge.corpora.extract", "taemi_edge.taemi.pickled_features"),
     ("taemi_edge.media.recognition", "taemi_edge.taemi.packaged_weights"),
-    ("taemi_edge.parity.artefact", "taemi_edge.taemi.checkpoint"),
-    ("taemi_edge.parity.artefact", "taemi_edge.taemi.reference"),
 }
 #: Libraries that a device does not have.
 HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}

@@ -13,11 +13,14 @@ class Closeness(Frozen, frozen=True):
     """How near a part is to itself in FP32, over all clips.
 
     Attributes:
-        pearson: over all output values; of the fusion head over all clips and presence patterns, for the worst emotion.
-            None where it is undefined.
+        pearson: over all output values; of the head over all clips and presence patterns, for the number or the group
+            of classes that is worst. None where it is undefined.
         max_abs, p99_abs: the largest absolute error, and the 99th percentile.
         cosine, min_cosine: of single feature vectors, the mean and the worst.
-        mean_pearson: of intensities with labels, every other part in FP32; None where it is undefined.
+        score: the model's metric on labels, every other part in FP32; None where it is undefined.
+        flips: the share of clips whose label differs from FP32's, every other part in FP32; of the head over all
+            presence patterns but the one without streams. None for a model without classes.
+        mean_pearson: the score where the metric is Pearson.
     """
 
     pearson: float | None
@@ -25,7 +28,24 @@ class Closeness(Frozen, frozen=True):
     p99_abs: float
     cosine: float
     min_cosine: float
-    mean_pearson: float | None
+    score: float | None = None
+    flips: float | None = None
+    mean_pearson: float | None = None
+
+
+class PatternScores(Frozen, frozen=True):
+    """How a precision does on labels over all presence patterns but the one without streams.
+
+    Attributes:
+        mean: of the metric over the patterns in which it is defined; None where it is in none.
+        worst_loss, worst_pattern: how much worse than FP32 it is in the pattern that loses most; None without labels.
+        flips: the share of rows whose label differs from FP32's; None for a model without classes.
+    """
+
+    mean: float | None
+    worst_loss: float | None = None
+    worst_pattern: str | None = None
+    flips: float | None = None
 
 
 class CalibrationRecord(Frozen, frozen=True):
@@ -35,14 +55,17 @@ class CalibrationRecord(Frozen, frozen=True):
         data, synthetic: the corpus, and whether it is synthetic.
         quantiser: the name and version of the code that put in the Q/DQ pairs.
         clips, held_out: how many clips gave ranges, and how many others judged.
-        patterns: the presence patterns that the fusion head was fed.
+        patterns: the presence patterns that the head was fed.
         methods: how the ranges of each part were found.
         alphas: how many tensors of a part have each strength of SmoothQuant ("none" without).
         layer_error: the mean error of a part's layers, on the rows that chose ranges and alphas and on other rows.
         excluded: the blocks of a part that stay in higher precision, each with the reason.
         islands: how many nodes of a part stay in FP32 among FP16.
         closeness: by part and flavour.
-        mean_pearson: of intensities with labels by precision, all four parts in it; None where it is undefined.
+        metric, higher_is_better: the metric that was counted on labels, and which way it is better.
+        scores: of the metric by precision, all parts in it; None where it is undefined.
+        pattern_scores: the same over all presence patterns.
+        mean_pearson: the scores where the metric is Pearson.
         seconds: how long the calibration took.
     """
 
@@ -61,8 +84,12 @@ class CalibrationRecord(Frozen, frozen=True):
     excluded: dict[str, dict[str, str]]
     islands: dict[str, int]
     closeness: dict[str, dict[str, Closeness]]
-    mean_pearson: dict[str, float | None]
     seconds: float
+    metric: str = "pearson"
+    higher_is_better: bool = True
+    scores: dict[str, float | None] = msgspec.field(default_factory=dict)
+    pattern_scores: dict[str, PatternScores] = msgspec.field(default_factory=dict)
+    mean_pearson: dict[str, float | None] = msgspec.field(default_factory=dict)
 
 
 class Candidate(Frozen, frozen=True):

@@ -1,8 +1,8 @@
 """The budget rule: how much accuracy a part may lose in INT8.
 
-A recipe's budget has two limits: the least Pearson correlation of the part's outputs with FP32, and how far mean
-Pearson of the intensities with labels may fall below FP32's. Calibration reports the parts that miss it, and
-`build-engine --precision auto` does not choose them.
+A recipe's budget has two limits: the least Pearson correlation of the part's outputs with FP32, and how much worse
+than FP32 the model's metric on labels may be. Calibration reports the parts that miss it, and `build-engine
+--precision auto` does not choose them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ class BudgetCheck:
 
     Attributes:
         pearson: of the part's outputs with FP32; None where it is undefined.
-        mean_pearson: of intensities with labels, this part alone in INT8; None where it is undefined.
-        fp32_mean_pearson: the same with every part in FP32; None where the clips have no labels.
-        keeps_pearson, keeps_mean_pearson: whether the part is inside the first and the second limit.
+        score: the model's metric on labels, this part alone in INT8; None where it is undefined.
+        fp32_score: the same with every part in FP32; None where the clips have no labels.
+        bound: the worst score that the budget allows; None where the clips have no labels.
+        keeps_pearson, keeps_score: whether the part is inside the first and the second limit.
     """
 
     pearson: float | None
-    mean_pearson: float | None
-    fp32_mean_pearson: float | None
+    score: float | None
+    fp32_score: float | None
+    bound: float | None
     keeps_pearson: bool
-    keeps_mean_pearson: bool
+    keeps_score: bool
 
 
 def check_budget(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> BudgetCheck:
@@ -36,29 +38,50 @@ def check_budget(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> 
 
     Args:
         record: of a calibrated bundle that was judged on clips; `record.closeness` has the part.
-        part: "vision", "audio", "text" or "fusion".
+        part: the name of a stream, or of the head.
         budget: the recipe's limits. An undefined Pearson with FP32 is always outside.
     """
-    found, fp32 = record.closeness[part]["int8"], record.mean_pearson.get("fp32")
+    found, fp32 = record.closeness[part]["int8"], record.scores.get("fp32")
+    sign = 1 if record.higher_is_better else -1
+    bound = None if fp32 is None else fp32 - sign * budget.allowed_loss(fp32, record.higher_is_better)
+    got = found.score if found.score is not None or not record.higher_is_better else 0.0
     return BudgetCheck(
         pearson=found.pearson,
-        mean_pearson=found.mean_pearson,
-        fp32_mean_pearson=fp32,
+        score=found.score,
+        fp32_score=fp32,
+        bound=bound,
         keeps_pearson=found.pearson is not None and found.pearson >= budget.pearson,
-        keeps_mean_pearson=fp32 is None or (found.mean_pearson or 0) >= fp32 - budget.mean_pearson_drop,
+        keeps_score=bound is None or (got is not None and sign * got >= sign * bound),
     )
+
+
+def metric_words(record: CalibrationRecord) -> str:
+    """Give the name of the metric as a sentence has it: `mean Pearson`, or the metric's own name."""
+    return "mean Pearson" if record.metric == "pearson" else record.metric
+
+
+def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> str:
+    """Say how a part in INT8 is outside a budget, for the reason of a choice; empty where it is inside."""
+    check = check_budget(record, part, budget)
+    if not check.keeps_pearson:
+        return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
+    if not check.keeps_score:
+        way = "falls" if record.higher_is_better else "rises"
+        return f"{metric_words(record)} on labels {way} from {check.fp32_score:.3f} to {check.score or 0:.3f}"
+    return ""
 
 
 def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str]:
     """Describe every part in INT8 that is outside the budget: what was expected and what was measured."""
     misses = []
+    limit = "at least" if record.higher_is_better else "at most"
     for part in record.closeness:
         check = check_budget(record, part, budget)
         if not check.keeps_pearson:
             got = "an undefined one" if check.pearson is None else f"{check.pearson:.4f}"
             misses.append(f"{part} in INT8: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")
-        if check.fp32_mean_pearson is not None and not check.keeps_mean_pearson:
-            got = "an undefined one" if check.mean_pearson is None else f"{check.mean_pearson:.3f}"
-            least = f"{check.fp32_mean_pearson - budget.mean_pearson_drop:.3f}"
-            misses.append(f"{part} in INT8: expected a mean Pearson on labels of at least {least}, got {got}")
+        if not check.keeps_score:
+            got = "an undefined one" if check.score is None else f"{check.score:.3f}"
+            words = metric_words(record)
+            misses.append(f"{part} in INT8: expected a {words} on labels of {limit} {check.bound:.3f}, got {got}")
     return misses

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,9 @@ from taemi_edge.bundle.atomic import new_folder, require_another_place
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.budget import describe_misses
 from taemi_edge.calibration.clip_selection import read_clips
+from taemi_edge.calibration.clip_sources import ClipSource, Sample, require_source
 from taemi_edge.calibration.judging import Judge, Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile, find_plan, read_ranges
 from taemi_edge.calibration.recipe import CalibrationRecipe, recipe_name_of
@@ -30,6 +30,7 @@ from taemi_edge.calibration.record import (
     write_ranges,
     write_sensitivity,
 )
+from taemi_edge.calibration.scoring import Scorer, UserMetric, scorer_of
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.calibration.writing import PartQuantiser, WrittenGraphs, modelopt_quantiser, own_quantiser, write_graphs
 from taemi_edge.corpora.labelled_clips import Corpus
@@ -47,10 +48,13 @@ class CalibrationOptions:
     Attributes:
         ranges: a `ranges.json` that was made elsewhere for the same weights. Its plans are used, no new ones are found.
         quantiser: "modelopt" needs the extra of that name, and finds its own ranges on the clips of the corpus.
+        metric: what is counted on labels: a name, or a function `metric(predicted, true)` of arrays (of dictionaries of
+            arrays where the model has several outputs). None for the metric that the bundle names.
     """
 
     ranges: Path | None = None
     quantiser: Quantiser = "own"
+    metric: str | UserMetric | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class CalibrationResult:
 
 def calibrate_bundle(
     source: Path | str,
-    corpus: Corpus | None,
+    corpus: Corpus | ClipSource | Sequence[Sample] | None,
     recipe: CalibrationRecipe | str,
     output: Path | str,
     *,
@@ -89,10 +93,11 @@ def calibrate_bundle(
 
     Args:
         source: the folder of an FP32 bundle, as `export` makes it.
-        corpus: the clips. None only with `options.ranges`: the graphs are then made and not judged.
+        corpus: the clips, or samples: dictionaries of arrays by `STREAM/INPUT` without a batch axis, and by
+            `label/OUTPUT`. None only with `options.ranges`: the graphs are then made and not judged.
         recipe: how ranges are found, and what INT8 may cost; a recipe, its name or its TOML file.
         output: the folder of the new bundle.
-        options: whose ranges and whose quantiser are used.
+        options: whose ranges and whose quantiser are used, and which metric is counted.
         workers: how many processes work; 0 for as many as there are cores.
         progress: receives the stages and how much of each is done.
 
@@ -106,7 +111,7 @@ def calibrate_bundle(
         >>> import taemi_edge as te
         >>> from taemi_edge.bundle.recipe import load_recipe
         >>> few = {"clips": "4", "min_clips": "2", "held_out": "2", "trial_clips": "2", "methods": "['minmax']"}
-        >>> recipe = load_recipe("calibration", "default", CalibrationRecipe, few)
+        >>> recipe = load_recipe("calibration", "taemi-tiny", CalibrationRecipe, few)
         >>> result = te.calibrate_bundle(
         ...     "export/taemi-tiny", te.open_corpus("corpus"), recipe, "calibration/taemi-tiny", workers=1
         ... )
@@ -114,12 +119,13 @@ def calibrate_bundle(
         ['fp16', 'fp32', 'int8', 'int8-fp16']
     """
     chosen = load_recipe("calibration", recipe, CalibrationRecipe) if isinstance(recipe, str) else recipe
-    return _calibrate(Path(source), corpus, chosen, Path(output), options, workers, progress)
+    clips = None if corpus is None else require_source(corpus)
+    return _calibrate(Path(source), clips, chosen, Path(output), options, workers, progress)
 
 
 def _calibrate(
     source: Path,
-    corpus: Corpus | None,
+    clips: ClipSource | None,
     recipe: CalibrationRecipe,
     output: Path,
     options: CalibrationOptions,
@@ -130,20 +136,23 @@ def _calibrate(
     require_another_place(source, output)
     bundle = open_bundle(source)
     _require_exported(bundle)
+    recipe.require_parts(bundle.manifest.part_names)
+    scorer = _scorer(bundle, options, judges=clips is not None)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
-    foreign_quantiser = _require_quantiser(options.quantiser, corpus)
+    foreign_quantiser = _require_quantiser(options.quantiser, clips)
     with (
         new_folder(output, replaceable_files(output)) as draft,
         tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
     ):
-        work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
-        if corpus is not None:
-            plan, written, judgement = work.calibrate_on(corpus, reused, options.quantiser)
+        work = _Work(bundle, recipe, scorer, draft, Path(scratch), workers, progress)
+        if clips is not None:
+            plan, written, judgement = work.calibrate_on(clips, reused, options.quantiser)
         elif reused is not None:
             plan, written, judgement = work.apply_ranges(reused)
         else:
             raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
-        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, scorer, seconds)
         if plan.sensitivities:
             write_sensitivity(draft, plan, recipe)
         write_manifest_and_shared_files(draft, bundle, recipe, written, record)
@@ -166,19 +175,20 @@ class _Work:
 
     bundle: Bundle
     recipe: CalibrationRecipe
+    scorer: Scorer
     draft: Path
     scratch: Path
     workers: int
     progress: Progress
 
     def calibrate_on(
-        self, corpus: Corpus, reused: RangesFile | None, quantiser: Quantiser
+        self, source: ClipSource, reused: RangesFile | None, quantiser: Quantiser
     ) -> tuple[CalibrationPlan, WrittenGraphs, Judgement]:
         """Plan and judge on clips; reused ranges take the place of planning."""
-        clips = read_clips(corpus, self.recipe, self.bundle.folder, self.scratch, self.workers, self.progress)
+        clips = read_clips(source, self.recipe, self.bundle, self.scratch, self.workers, self.progress)
         if reused is None:
             self.progress.stage("collecting ranges")
-            plan = find_plan(self.bundle, clips, self.recipe, self.workers, self.progress)
+            plan = find_plan(self.bundle, clips, self.recipe, self.scorer, self.workers, self.progress)
         else:
             plan = CalibrationPlan(reused)
         self.progress.stage("writing graphs")
@@ -187,7 +197,7 @@ class _Work:
             quantise_part = modelopt_quantiser(self.bundle, clips.calibrating, self.recipe, self.scratch)
         written = write_graphs(self.bundle, plan.ranges.parts, quantise_part, self.draft)
         write_ranges(self.draft, plan.ranges)
-        judge = Judge(self.bundle, clips, self.recipe, self.workers)
+        judge = Judge(self.bundle, clips, self.recipe, self.scorer, self.workers)
         return plan, written, judge.judge(self.draft, written.files, self.progress)
 
     def apply_ranges(self, ranges: RangesFile) -> tuple[CalibrationPlan, WrittenGraphs, Judgement]:
@@ -200,8 +210,7 @@ class _Work:
 
 def _require_exported(bundle: Bundle) -> None:
     """Refuse a bundle that `export` did not make: ranges belong to its weights."""
-    for part in PARTS:
-        spec = bundle.manifest.parts[part]
+    for spec in bundle.manifest.parts.values():
         if spec.precision != "fp32" or not spec.file.endswith(".onnx"):
             raise CalibrationError(
                 f"{bundle.folder}: expected an FP32 bundle as `taemi-edge export` makes it, but {spec.file} is "
@@ -209,13 +218,19 @@ def _require_exported(bundle: Bundle) -> None:
             )
 
 
-def _require_quantiser(quantiser: Quantiser, corpus: Corpus | None) -> str | None:
+def _scorer(bundle: Bundle, options: CalibrationOptions, *, judges: bool) -> Scorer:
+    """The metric that was asked for, else the one that the bundle names; without clips nothing is scored."""
+    outputs, metric = bundle.manifest.outputs, options.metric or bundle.manifest.metric
+    return scorer_of(outputs, metric) if judges else Scorer(str(metric), outputs)
+
+
+def _require_quantiser(quantiser: Quantiser, clips: ClipSource | None) -> str | None:
     """Give the name and version of a foreign quantiser; None for this package's own."""
     if quantiser == "own":
         return None
     from taemi_edge.calibration.modelopt import require_modelopt
 
     name_and_version = require_modelopt()
-    if corpus is None:
+    if clips is None:
         raise CalibrationError("--quantiser modelopt finds its own ranges: expected --data CORPUS, got none")
     return name_and_version

@@ -6,11 +6,11 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.calibration.clip_spool import ClipSpool, fed_patterns, spool_clips
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.calibration.clip_sources import ClipEntry, ClipSource
+from taemi_edge.calibration.clip_spool import ClipSpool, patterns_of, spool_clips
+from taemi_edge.calibration.head_feeds import fed_patterns
 from taemi_edge.calibration.recipe import CalibrationRecipe
-from taemi_edge.corpora.labelled_clips import Clip, Corpus
 from taemi_edge.errors import CalibrationError
 from taemi_edge.progress import Progress, RenamedCounts
 
@@ -24,7 +24,7 @@ class CalibrationClips:
         synthetic: whether its clips are synthetic.
         calibrating: the clips that ranges, exclusions and islands come from.
         judging: other clips, which measure what the result costs.
-        patterns: the presence patterns that the fusion head is fed while ranges are found.
+        patterns: the presence patterns that the head is fed while ranges are found.
     """
 
     data: str
@@ -40,14 +40,14 @@ class CalibrationClips:
 
 
 def read_clips(
-    corpus: Corpus, recipe: CalibrationRecipe, source: Path, scratch: Path, workers: int, progress: Progress
+    source: ClipSource, recipe: CalibrationRecipe, bundle: Bundle, scratch: Path, workers: int, progress: Progress
 ) -> CalibrationClips:
     """Choose the clips, read them and encode them with the FP32 encoders.
 
     Args:
-        corpus: labelled clips, or clips without labels.
+        source: clips with labels or without.
         recipe: says how many clips to take.
-        source: the folder of the FP32 bundle.
+        bundle: in FP32.
         scratch: a folder for the clips; it must stay as long as the result is used.
         workers: how many processes read; 0 for as many as there are cores.
         progress: receives how many clips are read.
@@ -56,24 +56,22 @@ def read_clips(
         CalibrationError: there are too few clips that can be read, or one stream is in none of them.
     """
     spools = {}
-    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(corpus, recipe), strict=True):
+    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(source, recipe), strict=True):
         spools[purpose] = spool_clips(
-            corpus,
             clips,
-            source,
+            bundle,
             scratch / purpose,
             longest_s=recipe.longest_s,
             workers=workers,
             progress=RenamedCounts(progress, f"reading clips to {purpose} on"),
         )
-    patterns = _require_variety(spools["calibrate"], recipe)
-    synthetic = corpus.synthetic is not None
-    return CalibrationClips(corpus.name, synthetic, spools["calibrate"], spools["judge"], patterns)
+    patterns = _require_variety(spools["calibrate"], recipe, bundle)
+    return CalibrationClips(source.name, source.synthetic, spools["calibrate"], spools["judge"], patterns)
 
 
-def _choose_clips(corpus: Corpus, recipe: CalibrationRecipe) -> tuple[list[Clip], list[Clip]]:
+def _choose_clips(source: ClipSource, recipe: CalibrationRecipe) -> tuple[list[ClipEntry], list[ClipEntry]]:
     """Draw clips to calibrate on and clips to judge on by the recipe's seed; no clip is both."""
-    usable = {split: [clip for clip in corpus.split(split) if clip.has_media] for split in ("train", "valid", "test")}
+    usable = {split: list(source.splits[split]) for split in ("train", "valid", "test")}
     for clips in usable.values():
         random.Random(recipe.seed).shuffle(clips)  # noqa: S311  (a draw of clips, not a secret)
     train = usable["train"] or usable["valid"]
@@ -82,34 +80,35 @@ def _choose_clips(corpus: Corpus, recipe: CalibrationRecipe) -> tuple[list[Clip]
         kept_back = min(recipe.held_out, max(len(train) // 4, min(recipe.min_clips, len(train) - recipe.min_clips)))
         train, others = train[kept_back:], train[:kept_back]
     calibrating, judging = train[: recipe.clips], others[: recipe.held_out]
-    _require_clips(corpus, calibrating, recipe.min_clips, "calibrate on (split train)")
-    _require_clips(corpus, judging, min(recipe.min_clips, recipe.held_out), "judge on (split test or valid)")
+    _require_clips(source, calibrating, recipe.min_clips, "calibrate on (split train)")
+    _require_clips(source, judging, min(recipe.min_clips, recipe.held_out), "judge on (split test or valid)")
     return calibrating, judging
 
 
-def _require_clips(corpus: Corpus, clips: list[Clip], least: int, purpose: str) -> None:
+def _require_clips(source: ClipSource, clips: list[ClipEntry], least: int, purpose: str) -> None:
     if len(clips) < least:
         raise CalibrationError(
-            f"{corpus.folder}: expected at least {least} clips to {purpose}, got {len(clips)}: "
+            f"{source.place}: expected at least {least} clips to {purpose}, got {len(clips)}: "
             f"ranges of a few clips do not hold on others"
         )
 
 
-def _require_variety(spool: ClipSpool, recipe: CalibrationRecipe) -> tuple[str, ...]:
-    """Give the presence patterns that the fusion head will be fed; every stream must be in some clip."""
+def _require_variety(spool: ClipSpool, recipe: CalibrationRecipe, bundle: Bundle) -> tuple[str, ...]:
+    """Give the presence patterns that the head will be fed; every stream must be in some clip."""
     if len(spool) < recipe.min_clips:
         first = next(iter(spool.problems.items()), ("", ""))
         raise CalibrationError(
             f"expected at least {recipe.min_clips} clips that can be read, got {len(spool)} "
             f"({first[0]}: {first[1]}): ranges of a few clips do not hold on others"
         )
-    patterns = [clip.pattern for clip in spool]
-    for m in MODALITIES:
-        if not any(m in pattern for pattern in patterns):
-            kinds = sorted({pattern_name(pattern) for pattern in patterns})
+    manifest, patterns = bundle.manifest, patterns_of(spool, bundle)
+    for name in manifest.streams:
+        if not any(name in pattern for pattern in patterns):
+            kinds = sorted({manifest.pattern_name(pattern) for pattern in patterns})
             raise CalibrationError(
                 f"expected clips of several presence patterns, each stream live in some, got {', '.join(kinds)} alone: "
-                f"nothing tells the range of {m}; add clips that have it"
+                f"nothing tells the range of {name}; add clips that have it"
             )
-    fed = {pattern for number, pattern in enumerate(patterns) for pattern in fed_patterns(number, pattern)}
-    return tuple(pattern_name(pattern) for pattern in PRESENCE_PATTERNS if pattern in fed)
+    fed = {pattern for number, came in enumerate(patterns) for pattern in fed_patterns(bundle, number, came)}
+    known = [*manifest.patterns, *sorted(fed.difference(manifest.patterns), key=manifest.pattern_name)]
+    return tuple(manifest.pattern_name(pattern) for pattern in known if pattern in fed)

@@ -5,27 +5,29 @@ Reading a clip costs more than running a part on it, so each clip is read once. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality
-from taemi_edge.bundle.streams import AudioSpec
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.bundle.workers import run_parallel
-from taemi_edge.calibration.graph_sessions import GraphRunner
-from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
-from taemi_edge.corpora.labelled_clips import Clip, Corpus
+from taemi_edge.calibration.clip_sources import ClipEntry, ReadClip
+from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
+from taemi_edge.calibration.head_feeds import fed_patterns, head_feeds, streams_in
+from taemi_edge.calibration.stream_inputs import (
+    Feeds,
+    StreamInputs,
+    encode_stream,
+    is_thinned,
+    statistics_feeds,
+    thin_items,
+)
 from taemi_edge.errors import CalibrationError, InputError
-from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
-from taemi_edge.media.tokens import WordTokenizer
-from taemi_edge.media.transcripts import Word
-from taemi_edge.parity.artefact import Artefact, open_artefact
-from taemi_edge.parity.golden import bind_tokens
 from taemi_edge.progress import SILENT, Progress
 
 
@@ -34,26 +36,16 @@ class SpooledClip:
     """The inputs of one clip, and the features that the FP32 encoders make of them.
 
     Attributes:
-        labels: float32 (6,).
-        pixels: the face crops, uint8 (frames, H, W, 3).
-        sound: float32 (chunks, samples); chunks of one length lie in one array.
-        texts: `ids` and `mask`, int32 (1, T), of the first word, of the first half of the words and of all words; empty
-            where the clip has no words.
-        features: by modality, float32 (T, D); T is 0 where the clip lacks the stream.
-        short_texts: the features of all texts but the last, one after the other, float32 (T, D).
+        labels: by output; NaN where there are none.
+        inputs: by stream.
+        features: by stream, float32 (T, D); T is 0 where the clip lacks the stream.
+        further_features: by stream, the features of its further feeds, one after the other, float32 (T, D).
     """
 
-    labels: Array
-    pixels: Array
-    sound: list[Array]
-    texts: list[dict[str, Array]]
+    labels: dict[str, Array]
+    inputs: dict[str, StreamInputs]
     features: dict[str, Array]
-    short_texts: Array
-
-    @property
-    def pattern(self) -> frozenset[Modality]:
-        """The streams that the clip has."""
-        return frozenset(m for m in MODALITIES if len(self.features[m]))
+    further_features: dict[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +54,10 @@ class ClipSpool:
 
     Attributes:
         files: one for each clip.
-        audio: how sound is cut into chunks.
         problems: why clips were left out, by clip id.
     """
 
     files: tuple[Path, ...]
-    audio: AudioSpec
     problems: dict[str, str]
 
     def __len__(self) -> int:
@@ -78,13 +68,12 @@ class ClipSpool:
 
     def first(self, count: int) -> ClipSpool:
         """Give a spool of the first `count` clips."""
-        return ClipSpool(self.files[:count], self.audio, self.problems)
+        return ClipSpool(self.files[:count], self.problems)
 
 
 def spool_clips(
-    corpus: Corpus,
-    clips: list[Clip],
-    bundle: Path,
+    clips: Sequence[ClipEntry],
+    bundle: Bundle,
     folder: Path,
     *,
     longest_s: float,
@@ -94,11 +83,11 @@ def spool_clips(
     """Read clips, encode them in FP32 and write a file for each.
 
     Args:
-        corpus: that the clips belong to.
         clips: to read.
-        bundle: the folder of the FP32 bundle.
+        bundle: in FP32.
         folder: where the files are written.
-        longest_s: how many seconds of a clip are read.
+        longest_s: how many seconds of a clip are read. Where the order of steps matters to the head, a clip is no
+            longer than the model's window.
         workers: how many processes read; 0 for as many as there are cores.
         progress: receives how many clips are read.
 
@@ -106,210 +95,138 @@ def spool_clips(
         CalibrationError: none of the clips can be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if bundle.manifest.head.order_matters:
+        longest_s = min(longest_s, bundle.manifest.window.length_s)
     problems: dict[str, str] = {}
-    tasks = [(clip, folder / f"{number:05d}-{clip.id}.npz") for number, clip in enumerate(clips)]
+    tasks = [(clip, folder / f"{number:05d}.npz") for number, clip in enumerate(clips)]
     for done, (clip_id, problem) in enumerate(
-        run_parallel(_spool, tasks, workers, _open_worker, (str(bundle), longest_s)), 1
+        run_parallel(_spool, tasks, workers, _open_worker, (str(bundle.folder), longest_s)), 1
     ):
         if problem is not None:
             problems[clip_id] = problem
         progress.count(done, len(tasks), "reading clips")
     files = tuple(file for _, file in tasks if file.is_file())
     if not files:
-        first = next(iter(problems.items()), ("", "there is none"))
-        raise CalibrationError(f"{corpus.folder}: expected clips to calibrate on, got none ({first[0]}: {first[1]})")
-    with open_artefact(str(bundle)) as artefact:
-        return ClipSpool(files, artefact.audio, problems)
+        clip_id, problem = next(iter(problems.items()), ("", "there is none"))
+        raise CalibrationError(f"expected clips to calibrate on, got none that can be read ({clip_id}: {problem})")
+    return ClipSpool(files, problems)
 
 
-def part_feeds(
-    spool: ClipSpool, part: str, tokens: Mapping[str, Array], frames_per_clip: int, batch: int
-) -> Iterator[dict[str, Array]]:
+def part_feeds(spool: ClipSpool, bundle: Bundle, part: str, items: int, batch: int) -> Iterator[Feeds]:
     """Give the feeds that one part's statistics are collected on.
 
-    The fusion head is fed each clip as it is and once more with streams taken away.
+    The head is fed each clip as it is and once more with streams taken away.
 
     Args:
         spool: the clips.
-        part: "vision", "audio", "text" or "fusion".
-        tokens: the missing-modality token of each modality, (D,).
-        frames_per_clip: how many frames of a clip are taken, evenly over it.
-        batch: how many frames or chunks are fed at a time; every tensor of the part is in memory for them.
+        bundle: in FP32.
+        part: the name of a stream, or of the head.
+        items: how many pictures or rows of a clip are taken where they are encoded one by one, evenly over it.
+        batch: how many pictures or chunks are fed at a time; every tensor of the part is in memory for them.
     """
     for number, clip in enumerate(spool):
-        if part == "vision":
-            chosen = np.linspace(0, len(clip.pixels) - 1, min(frames_per_clip, len(clip.pixels))).astype(int)
-            for at in range(0, len(chosen), batch):
-                yield {"pixels": clip.pixels[chosen[at : at + batch]]}
-        elif part == "audio":
-            for sound in clip.sound:
-                for at in range(0, len(sound), batch):
-                    yield {"samples": sound[at : at + batch]}
-        elif part == "text":
-            yield from clip.texts
+        if part == HEAD:
+            for pattern in fed_patterns(bundle, number, streams_in(bundle, clip.features)):
+                yield head_feeds(bundle, clip.features, pattern)
         else:
-            for pattern in fed_patterns(number, clip.pattern):
-                yield fusion_feeds(clip.features, pattern, tokens)
+            yield from statistics_feeds(bundle.manifest.streams[part], clip.inputs[part], items, batch)
 
 
-def fed_patterns(number: int, came: frozenset[Modality]) -> list[frozenset[Modality]]:
-    """Give the presence patterns in which the fusion head is fed a clip: its own, and one with streams taken away.
-
-    Args:
-        number: of the clip; it decides which streams are taken away.
-        came: the streams that the clip has.
-
-    Example:
-        >>> [sorted(pattern) for pattern in fed_patterns(3, frozenset({"vision", "audio"}))]
-        [['audio', 'vision'], ['vision']]
-    """
-    return list(dict.fromkeys((came, came & PRESENCE_PATTERNS[number % len(PRESENCE_PATTERNS)])))
-
-
-def fusion_feeds(
-    features: Mapping[str, Array], pattern: frozenset[Modality], tokens: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Give the feeds of the fusion head for one clip.
-
-    Args:
-        features: by modality, (T, D); T is 0 where the clip lacks the stream.
-        pattern: the streams that are used; tokens are bound for the others and for those that the clip lacks.
-        tokens: the missing-modality token of each modality, (D,).
-
-    Returns:
-        Each modality float32 (1, T, D) and its mask int32 (1, T).
-    """
-    feeds: dict[str, Array] = {}
-    for m in MODALITIES:
-        values = features[m] if len(features[m]) else tokens[m][None]
-        feeds[m] = np.ascontiguousarray(values[None], np.float32)
-        feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
-    live: frozenset[Modality] = frozenset(m for m in MODALITIES if m in pattern and len(features[m]))
-    return bind_tokens(feeds, live, tokens)
-
-
-def encode_stream(run: GraphRunner, part: str, clip: SpooledClip, audio: AudioSpec, dim: int) -> Array:
-    """Run an encoder on its stream of a clip, in the chunks and batches of the runtime.
-
-    Args:
-        run: runs the encoder.
-        part: "vision", "audio" or "text".
-        clip: its inputs are read.
-        audio: how sound is cut into chunks.
-        dim: D.
-
-    Returns:
-        The features, float32 (T, D); T is 0 where the clip lacks the stream.
-    """
-    nothing = np.zeros((0, dim), np.float32)
-    if part == "vision":
-        found = [
-            run({"pixels": clip.pixels[at : at + MAX_BATCH]})["features"]
-            for at in range(0, len(clip.pixels), MAX_BATCH)
-        ]
-    elif part == "audio":
-        found = [
-            chunk[-kept_steps(audio.chunk_samples, sound.shape[1], len(chunk)) :]
-            for sound in clip.sound
-            for chunk in run({"samples": sound})["features"]
-        ]
-    else:
-        found = [run(feeds)["features"][0] for feeds in clip.texts[-1:]]
-    return np.concatenate(found) if found else nothing
-
-
-def encode_short_texts(run: GraphRunner, clip: SpooledClip, dim: int) -> Array:
-    """Run the text encoder on all texts of a clip but the last: few words have other ranges than many.
-
-    Returns:
-        The features of these texts one after the other, float32 (T, D).
-    """
-    found = [run(feeds)["features"][0] for feeds in clip.texts[:-1]]
-    return np.concatenate(found) if found else np.zeros((0, dim), np.float32)
+def thin_clip(clip: SpooledClip, bundle: Bundle, items: int) -> SpooledClip:
+    """Give the clip with at most `items` pictures or rows of a stream, taken evenly, and the features of those."""
+    inputs, features = dict(clip.inputs), dict(clip.features)
+    for name, spec in bundle.manifest.streams.items():
+        if not is_thinned(spec):
+            continue
+        inputs[name], chosen = thin_items(clip.inputs[name], items)
+        if chosen is not None:
+            count = sum(len(next(iter(feeds.values()))) for feeds in clip.inputs[name].feeds)
+            by_item = clip.features[name].reshape(count, -1, spec.feature_dim)
+            features[name] = by_item[chosen].reshape(-1, spec.feature_dim)
+    return replace(clip, inputs=inputs, features=features)
 
 
 # ----------------------------------------------------------------------------------------------------- in a worker
 
-_worker: tuple[Artefact, WordTokenizer, float] | None = None
-_held_open = ExitStack()  # until the worker process ends
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    bundle: Bundle
+    longest_s: float
+    encoders: Mapping[str, GraphRunner]
 
 
-def _open_worker(bundle: str, longest_s: float) -> None:
+_worker: _Worker | None = None
+
+
+def _open_worker(folder: str, longest_s: float) -> None:
     global _worker
     cv2.setNumThreads(1)
-    _held_open.close()
-    artefact = _held_open.enter_context(open_artefact(bundle, threads=1))
-    _worker = artefact, WordTokenizer(artefact.tokenizer_json, artefact.text.max_tokens), longest_s
+    bundle = open_bundle(folder)
+    _worker = _Worker(bundle, longest_s, {n: runner_of(str(bundle.part_file(n))) for n in bundle.manifest.streams})
 
 
-def _spool(task: tuple[Clip, Path]) -> tuple[str, str | None]:
+def _spool(task: tuple[ClipEntry, Path]) -> tuple[str, str | None]:
     """Read, encode and write one clip; give its id and, where it cannot be read, the reason."""
     if _worker is None:
         raise RuntimeError("_open_worker comes first")
-    artefact, tokenizer, longest_s = _worker
     clip, file = task
     try:
-        inputs = read_clip(clip, artefact.vision, artefact.audio, Reading(longest_s=longest_s))
+        read = clip.read(_worker.bundle, _worker.longest_s)
+        spooled = _encoded(read, _worker)
     except InputError as error:
         return clip.id, str(error)
-    _save(_encoded(_with_inputs(clip, inputs, artefact, tokenizer), artefact), file)
+    _save(spooled, file)
     return clip.id, None
 
 
-def _with_inputs(clip: Clip, inputs: ClipInputs, artefact: Artefact, tokenizer: WordTokenizer) -> SpooledClip:
-    """Give a clip with its inputs and without features."""
-    height, width = artefact.vision.size_hw
-    pixels = [crop.pixels for crop in inputs.crops if crop.pixels is not None]
-    return SpooledClip(
-        labels=np.array(clip.labels, np.float32),
-        pixels=np.stack(pixels) if pixels else np.zeros((0, height, width, 3), np.uint8),
-        sound=[np.stack([s.samples for s in batch]) for batch in of_equal_length(inputs.segments)],
-        texts=[tokenizer.feeds([text]) for text in _texts(inputs.words)],
-        features={},
-        short_texts=np.zeros((0, 0), np.float32),
-    )
-
-
-def _encoded(clip: SpooledClip, artefact: Artefact) -> SpooledClip:
+def _encoded(read: ReadClip, worker: _Worker) -> SpooledClip:
     """Give a clip with the features of the FP32 encoders."""
-    dims = {m: len(artefact.tokens[m]) for m in MODALITIES}
-    return replace(
-        clip,
-        short_texts=encode_short_texts(artefact.part("text"), clip, dims["text"]),
-        features={m: encode_stream(artefact.part(m), m, clip, artefact.audio, dims[m]) for m in MODALITIES},
-    )
-
-
-def _texts(words: list[Word]) -> list[str]:
-    """Give the texts that the runtime encodes while a clip runs: of the first word, of half of them, of all of them."""
-    counts = sorted({count for count in (1, len(words) // 2, len(words)) if 0 < count <= len(words)})
-    return [" ".join(word.text for word in words[:count]) for count in counts]
+    manifest = worker.bundle.manifest
+    features, further = {}, {}
+    for name, spec in manifest.streams.items():
+        inputs = read.inputs[name]
+        for feeds in (*inputs.feeds, *inputs.further):
+            if problems := manifest.parts[name].feed_problems(feeds):
+                raise InputError(f"{name}: {problems[0]}")
+        features[name] = encode_stream(worker.encoders[name], spec, inputs.feeds)
+        further[name] = encode_stream(worker.encoders[name], spec, inputs.further)
+    came = streams_in(worker.bundle, features)
+    if lost := [name for name, spec in manifest.streams.items() if spec.required and name not in came]:
+        raise InputError(f"expected every required stream, got a clip without {lost[0]}")
+    return SpooledClip(read.labels, read.inputs, features, further)
 
 
 def _save(clip: SpooledClip, file: Path) -> None:
-    arrays: dict[str, Array] = {"labels": clip.labels, "pixels": clip.pixels}
-    arrays |= {f"sound|{number}": batch for number, batch in enumerate(clip.sound)}
-    arrays |= {f"texts|{number}|{k}": v for number, feeds in enumerate(clip.texts) for k, v in feeds.items()}
-    arrays["short_texts"] = clip.short_texts
-    arrays |= {f"features|{m}": value for m, value in clip.features.items()}
+    arrays: dict[str, Array] = {f"labels|{name}": value for name, value in clip.labels.items()}
+    arrays |= {f"features|{name}": value for name, value in clip.features.items()}
+    arrays |= {f"further_features|{name}": value for name, value in clip.further_features.items()}
+    for stream, inputs in clip.inputs.items():
+        for kind, batches in (("feeds", inputs.feeds), ("further", inputs.further)):
+            for number, feeds in enumerate(batches):
+                arrays |= {f"{kind}|{stream}|{number}|{name}": value for name, value in feeds.items()}
     draft = file.with_suffix(".part.npz")
     np.savez(draft, allow_pickle=False, **arrays)
     draft.rename(file)
 
 
 def _load(file: Path) -> SpooledClip:
+    by_kind: dict[str, dict[str, Array]] = {"labels": {}, "features": {}, "further_features": {}}
+    batches: dict[tuple[str, str], dict[int, Feeds]] = {}
     with np.load(file, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
+        for key in stored.files:
+            kind, name, *rest = key.split("|")
+            if rest:
+                batches.setdefault((name, kind), {}).setdefault(int(rest[0]), {})[rest[1]] = stored[key]
+            else:
+                by_kind[kind][name] = stored[key]
+    inputs = {
+        name: StreamInputs(*(list(batches.get((name, kind), {}).values()) for kind in ("feeds", "further")))
+        for name in by_kind["features"]
+    }
+    return SpooledClip(by_kind["labels"], inputs, by_kind["features"], by_kind["further_features"])
 
-    def group(name: str) -> dict[str, Array]:
-        return {key.partition("|")[2]: value for key, value in arrays.items() if key.startswith(f"{name}|")}
 
-    sound, texts = group("sound"), group("texts")
-    return SpooledClip(
-        labels=arrays["labels"],
-        pixels=arrays["pixels"],
-        sound=[sound[key] for key in sorted(sound, key=int)],
-        texts=[{k: texts[f"{n}|{k}"] for k in ("ids", "mask")} for n in range(len(texts) // 2)],
-        features=group("features"),
-        short_texts=arrays["short_texts"],
-    )
+def patterns_of(spool: ClipSpool, bundle: Bundle) -> list[Pattern]:
+    """Give the streams that each clip has, in the order of the clips."""
+    return [streams_in(bundle, clip.features) for clip in spool]

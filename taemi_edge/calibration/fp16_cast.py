@@ -18,13 +18,14 @@ def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
 
     Args:
         bundle: in FP32, with golden feeds.
-        part: "vision", "audio", "text" or "fusion".
+        part: the name of a stream, or of the head.
         file: where the graph is written. The scopes that it keeps in FP32 are those of the model's calibration recipe.
     """
     graph = Graph.load(bundle.part_file(part))
     recipe = load_recipe_of(bundle.manifest.name)
+    streams = bundle.manifest.streams
     feeds = (
-        case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens)
+        case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens, streams)
         for case in load_cases(bundle.golden_file)
         if case.part == part
     )

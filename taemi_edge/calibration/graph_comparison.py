@@ -1,95 +1,97 @@
-"""Comparing one part's graph with its FP32 graph on clips: how near its outputs are, and what it costs on labels.
+"""Comparing one part's graph with its FP32 graph on clips: how near its outputs are, and what the model makes of them.
 
-The clips carry the features that FP32 made, so only the new graph and the FP32 fusion head run.
+The clips carry the features that FP32 made, so only the new graph and the FP32 head run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.records import Closeness
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality
-from taemi_edge.bundle.values import Array
-from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, encode_short_texts, encode_stream, fusion_feeds
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, thin_clip
 from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
-from taemi_edge.parity.metrics import mean_pearson, pearson_of
+from taemi_edge.calibration.head_feeds import head_feeds
+from taemi_edge.calibration.scoring import count_flips
+from taemi_edge.calibration.stream_inputs import encode_stream
+from taemi_edge.parity.metrics import pearson_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparisonTask:
     """Everything that a worker process needs to compare one graph.
 
     Attributes:
         part, name: the part that the graph belongs to, and what the result is called.
         file: the graph; it is compared as it is where `plan` is None, and quantised by the plan first otherwise.
-        fusion: the FP32 fusion head, which turns features into intensities.
+        head: the FP32 head, which turns features into outputs.
+        bundle: in FP32; its streams, outputs and stand-ins are read.
         spool: the clips.
-        tokens: the missing-modality token of each modality, (D,).
-        frames_per_clip: how many frames of a clip count, evenly over it.
+        items_per_clip: how many pictures or rows of a clip count, evenly over it.
         excluded: the blocks that stay out of INT8 when a plan is used.
     """
 
     part: str
     name: str
     file: Path
-    fusion: Path
+    head: Path
+    bundle: Bundle
     spool: ClipSpool
-    tokens: Mapping[str, Array]
-    frames_per_clip: int
+    items_per_clip: int
     plan: PartPlan | None = None
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComparisonResult:
     """How near a graph came to FP32.
 
     Attributes:
         part, name: those of the task.
+        closeness: without a score: that takes labels.
         features: what an encoder made of each clip, (T, D); with them several parts can be judged together. Empty for
-            the fusion head.
+            the head.
+        outputs: what the model gives for each clip with all its streams and every other part in FP32, (clips, n) by
+            output.
     """
 
     part: str
     name: str
     closeness: Closeness
     features: list[Array]
+    outputs: dict[str, Array]
 
 
 def compare_graph(task: ComparisonTask) -> ComparisonResult:
     """Run a graph over the clips and compare what it gives with the features that FP32 gave."""
     model = str(task.file) if task.plan is None else quantise(_graph(task.file), task.plan, task.excluded).bytes()
-    run, fusion = runner_of(model), runner_of(str(task.fusion))
-    clips = [thin_frames(clip, task.frames_per_clip) for clip in task.spool]
-    if task.part == "fusion":
-        return ComparisonResult(task.part, task.name, _compare_fusion(run, fusion, clips, task.tokens), [])
-    closeness, features = _compare_encoder(task, run, fusion, clips)
-    return ComparisonResult(task.part, task.name, closeness, features)
+    run, head = runner_of(model), runner_of(str(task.head))
+    clips = [thin_clip(clip, task.bundle, task.items_per_clip) for clip in task.spool]
+    if task.part == HEAD:
+        return _compare_head(task, run, head, clips)
+    return _compare_encoder(task, run, head, clips)
 
 
 def _compare_encoder(
-    task: ComparisonTask, run: GraphRunner, fusion: GraphRunner, clips: list[SpooledClip]
-) -> tuple[Closeness, list[Array]]:
-    """Compare an encoder's features, (T, D) a clip, and the intensities that FP32 makes of them."""
-    part, dim = task.part, len(task.tokens[task.part])
-    made = [encode_stream(run, part, clip, task.spool.audio, dim) for clip in clips]
-    swapped = [
-        replace(clip, features={**clip.features, part: features}) for clip, features in zip(clips, made, strict=True)
-    ]
-    on_labels = mean_pearson(predict_intensities(fusion, swapped, task.tokens), _labels(clips))
-    want, got = [clip.features[part] for clip in clips], list(made)
-    if part == "text":
-        want += [clip.short_texts for clip in clips]
-        got += [encode_short_texts(run, clip, dim) for clip in clips]
-    return _closeness(want, got, on_labels), made
+    task: ComparisonTask, run: GraphRunner, head: GraphRunner, clips: list[SpooledClip]
+) -> ComparisonResult:
+    """Compare an encoder's features, (T, D) a clip, and give what the FP32 head makes of them."""
+    part, spec = task.part, task.bundle.manifest.streams[task.part]
+    made = [encode_stream(run, spec, clip.inputs[part].feeds) for clip in clips]
+    further = [encode_stream(run, spec, clip.inputs[part].further) for clip in clips]
+    want = [clip.features[part] for clip in clips] + [clip.further_features[part] for clip in clips]
+    outputs = predict(head, task.bundle, with_features(clips, {part: made}))
+    return ComparisonResult(part, task.name, _closeness(want, made + further), made, outputs)
 
 
 @lru_cache(maxsize=1)
@@ -98,65 +100,85 @@ def _graph(file: Path) -> Graph:
     return Graph.load(file)
 
 
-def thin_frames(clip: SpooledClip, frames: int) -> SpooledClip:
-    """Give the clip with at most `frames` frames, taken evenly over it, and the vision features of those."""
-    if len(clip.pixels) <= frames:
-        return clip
-    chosen = np.linspace(0, len(clip.pixels) - 1, frames).astype(int)
-    features = {**clip.features, "vision": clip.features["vision"][chosen]}
-    return replace(clip, pixels=clip.pixels[chosen], features=features)
+def with_features(clips: list[SpooledClip], features: Mapping[str, Sequence[Array]]) -> list[SpooledClip]:
+    """Give the clips with other features of some streams, one (T, D) for each clip."""
+    return [
+        replace(clip, features={**clip.features, **{name: values[row] for name, values in features.items()}})
+        for row, clip in enumerate(clips)
+    ]
 
 
-def predict_intensities(
-    fusion: GraphRunner,
-    clips: list[SpooledClip],
-    tokens: Mapping[str, Array],
-    pattern: frozenset[Modality] = frozenset(MODALITIES),
-) -> Array:
-    """Run a fusion head on the features of clips.
+def predict(
+    head: GraphRunner, bundle: Bundle, clips: list[SpooledClip], pattern: Pattern | None = None
+) -> dict[str, Array]:
+    """Run a head on the features of clips.
 
     Args:
-        fusion: runs the fusion head.
-        clips: with the features of every modality, (T, D).
-        tokens: the missing-modality tokens, (D,); they are bound for streams that a clip lacks or `pattern` omits.
-        pattern: the streams that are used.
+        head: runs the head.
+        bundle: says what stands for streams that a clip lacks or `pattern` omits.
+        clips: with the features of every stream, (T, D).
+        pattern: the streams that are used; None for all.
 
     Returns:
-        The intensities, (clips, 6).
+        What the head gives, (clips, n) by output.
     """
-    rows = [fusion(fusion_feeds(clip.features, pattern, tokens))["intensities"][0] for clip in clips]
-    return np.array(rows)
+    used = frozenset(bundle.manifest.streams) if pattern is None else pattern
+    rows = [head(head_feeds(bundle, clip.features, used)) for clip in clips]
+    return {name: np.array([row[name][0] for row in rows]) for name in bundle.manifest.outputs}
 
 
-def _labels(clips: list[SpooledClip]) -> Array:
-    return np.array([clip.labels for clip in clips])  # (clips, 6)
+def _compare_head(
+    task: ComparisonTask, run: GraphRunner, reference: GraphRunner, clips: list[SpooledClip]
+) -> ComparisonResult:
+    """Compare outputs in all presence patterns; Pearson is that of the worst number or group of classes."""
+    manifest = task.bundle.manifest
+    want, got = (
+        [predict(each, task.bundle, clips, pattern) for pattern in manifest.patterns] for each in (reference, run)
+    )
+    joined = [
+        {name: np.concatenate([found[name] for found in side]) for name in manifest.outputs} for side in (want, got)
+    ]
+    closeness = _closeness(*([np.concatenate(list(side.values()), axis=1)] for side in joined))
+    known = [
+        value
+        for name, spec in manifest.outputs.items()
+        for value in _correlations(spec, joined[0][name], joined[1][name])
+    ]
+    live = [number for number, pattern in enumerate(manifest.patterns) if pattern]
+    shares = [count_flips(manifest.outputs, want[number], got[number]) for number in live]
+    flips = [share for share in shares if share is not None]
+    measured = Closeness(
+        pearson=min(known) if known else None,
+        max_abs=closeness.max_abs,
+        p99_abs=closeness.p99_abs,
+        cosine=closeness.cosine,
+        min_cosine=closeness.min_cosine,
+        flips=float(np.mean(flips)) if flips else None,
+    )
+    return ComparisonResult(task.part, task.name, measured, [], got[0])  # the complete pattern comes first
 
 
-def _compare_fusion(
-    run: GraphRunner, reference: GraphRunner, clips: list[SpooledClip], tokens: Mapping[str, Array]
-) -> Closeness:
-    """Compare intensities in all presence patterns; Pearson is that of the worst emotion."""
-    want = np.concatenate([predict_intensities(reference, clips, tokens, pattern) for pattern in PRESENCE_PATTERNS])
-    got = np.concatenate([predict_intensities(run, clips, tokens, pattern) for pattern in PRESENCE_PATTERNS])
-    columns = [pearson_of(want[:, i], got[:, i]) for i in range(want.shape[1])]
-    known = [value for value in columns if value is not None]
-    complete = got[: len(clips)]  # the complete pattern comes first
-    closeness = _closeness([want], [got], mean_pearson(complete, _labels(clips)))
-    return msgspec.structs.replace(closeness, pearson=min(known) if known else None)
+def _correlations(spec: OutputSpec, want: Array, got: Array) -> list[float]:
+    """The correlation of each number, (N, n), or of all classes of a group at once, where it is defined."""
+    if isinstance(spec, ClassesSpec):
+        columns = [pearson_of(want.ravel(), got.ravel())]
+    else:
+        columns = [pearson_of(want[:, i], got[:, i]) for i in range(want.shape[1])]
+    return [value for value in columns if value is not None]
 
 
-def _closeness(want: list[Array], got: list[Array], on_labels: float | None) -> Closeness:
+def _closeness(want: list[Array], got: list[Array]) -> Closeness:
     x, y = (np.concatenate(values).astype(np.float64) for values in (want, got))
     if not x.size:
-        return Closeness(pearson=None, max_abs=0, p99_abs=0, cosine=1, min_cosine=1, mean_pearson=on_labels)
+        return Closeness(pearson=None, max_abs=0, p99_abs=0, cosine=1, min_cosine=1)
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    cosines = (x * y).sum(1) / np.maximum(norms, 1e-12)
     error = np.abs(x - y)
+    cosines = (x * y).sum(1) / np.maximum(norms, 1e-12)
+    cosines[~(x.any(1) | y.any(1))] = 1.0  # two vectors of zeros, as a ReLU gives them, are the same
     return Closeness(
         pearson=pearson_of(x.ravel(), y.ravel()),
         max_abs=float(error.max()),
         p99_abs=float(np.quantile(error, 0.99)),
         cosine=float(cosines.mean()),
         min_cosine=float(cosines.min()),
-        mean_pearson=on_labels,
     )

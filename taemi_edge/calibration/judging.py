@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.records import Closeness
-from taemi_edge.bundle.spec import MODALITIES, PARTS
-from taemi_edge.bundle.values import Array, Flavour, Precision
+from taemi_edge.bundle.records import Closeness, PatternScores
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD, Array, Flavour, Precision
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
-from taemi_edge.calibration.clip_spool import SpooledClip
-from taemi_edge.calibration.graph_comparison import (
-    ComparisonResult,
-    compare_graph,
-    predict_intensities,
-    thin_frames,
-)
+from taemi_edge.calibration.clip_spool import thin_clip
+from taemi_edge.calibration.graph_comparison import ComparisonResult, compare_graph, predict, with_features
 from taemi_edge.calibration.graph_sessions import runner_of
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.scoring import Scorer, count_flips
 from taemi_edge.calibration.sensitivity import ComparisonSetup
-from taemi_edge.parity.metrics import mean_pearson
 from taemi_edge.progress import Progress
 
 #: The graphs that are compared with FP32.
 _JUDGED: tuple[Flavour, ...] = ("fp16", "int8", "int8-fp16")
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _Results = Mapping[tuple[str, str], ComparisonResult]  # by part and flavour
+_Predictions = Mapping[Pattern, dict[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,18 @@ class Judgement:
 
     Attributes:
         held_out: how many clips judged.
-        patterns: the presence patterns that the fusion head was fed while ranges were found.
+        patterns: the presence patterns that the head was fed while ranges were found.
         closeness: how near each part is to FP32, by part and flavour.
-        mean_pearson: of intensities with labels by precision, all four parts in it; None where it is undefined.
+        scores: the metric on labels by precision, all parts in it; None where it is undefined.
+        pattern_scores: the same over all presence patterns.
         problems: why clips were left out, by clip id.
     """
 
     held_out: int = 0
     patterns: tuple[str, ...] = ()
     closeness: dict[str, dict[str, Closeness]] = field(default_factory=dict)
-    mean_pearson: dict[str, float | None] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    pattern_scores: dict[str, PatternScores] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -59,12 +58,14 @@ class Judge:
     Attributes:
         bundle: in FP32.
         clips: of which only `clips.judging` is compared on.
+        scorer: the metric that is counted on labels.
         workers: how many processes compare; 0 for as many as there are cores.
     """
 
     bundle: Bundle
     clips: CalibrationClips
     recipe: CalibrationRecipe
+    scorer: Scorer
     workers: int
 
     def judge(self, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress) -> Judgement:
@@ -75,41 +76,66 @@ class Judge:
             files: their names by part and flavour.
             progress: receives how many graphs are compared.
         """
-        results = self._compare(draft, files, progress)
+        setup = ComparisonSetup(self.bundle, self.clips.judging, self.recipe, self.scorer, self.workers)
+        results = self._compare(setup, draft, files, progress)
+        predicted = {p: self._predict(draft / files[HEAD][p], p, results) for p in _PRECISIONS}
+        complete = self.bundle.manifest.patterns[0]
+        fp32, labels = predicted["fp32"], setup.labels
         return Judgement(
             held_out=len(self.clips.judging),
             patterns=self.clips.patterns,
-            closeness={part: {flavour: results[part, flavour].closeness for flavour in _JUDGED} for part in PARTS},
-            mean_pearson=self._score_precisions({p: draft / files["fusion"][p] for p in _PRECISIONS}, results),
+            closeness={
+                part: {flavour: self._closeness(setup, results[part, flavour], fp32[complete]) for flavour in _JUDGED}
+                for part in setup.parts
+            },
+            scores={p: self.scorer.score(predicted[p][complete], labels) for p in _PRECISIONS},
+            pattern_scores={p: self._over_patterns(predicted[p], fp32, labels) for p in _PRECISIONS},
             problems=self.clips.problems,
         )
 
-    def _compare(self, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress) -> _Results:
-        fp32: dict[str, Path] = {part: self.bundle.part_file(part) for part in PARTS}
-        setup = ComparisonSetup(fp32, self.clips.judging, self.bundle.tokens, self.recipe, self.workers)
-        tasks = [setup.task(part, flavour, file=draft / files[part][flavour]) for part in PARTS for flavour in _JUDGED]
+    def _compare(
+        self, setup: ComparisonSetup, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress
+    ) -> _Results:
+        tasks = [
+            setup.task(part, flavour, file=draft / files[part][flavour]) for part in setup.parts for flavour in _JUDGED
+        ]
         results: dict[tuple[str, str], ComparisonResult] = {}
         for result in run_parallel(compare_graph, tasks, self.workers):
             results[result.part, result.name] = result
             progress.count(len(results), len(tasks), "judging on held-out clips")
         return results
 
-    def _score_precisions(self, fusion: Mapping[Precision, Path], results: _Results) -> dict[str, float | None]:
-        """Give mean Pearson on labels by precision, with every encoder and the fusion head in it."""
-        clips = [thin_frames(clip, self.recipe.frames_per_clip) for clip in self.clips.judging]
-        labels = np.array([clip.labels for clip in clips])
-        scores: dict[str, float | None] = {}
-        for precision in _PRECISIONS:
-            features: dict[str, list[Array]] = {
-                m: results[m, precision].features for m in MODALITIES if precision != "fp32"
-            }
-            run, swapped = runner_of(str(fusion[precision])), _with_features(clips, features)
-            scores[precision] = mean_pearson(predict_intensities(run, swapped, self.bundle.tokens), labels)
-        return scores
+    def _closeness(self, setup: ComparisonSetup, result: ComparisonResult, fp32: dict[str, Array]) -> Closeness:
+        """Give how near a graph is to FP32, with its score and how many labels differ."""
+        found = setup.scored(result)
+        if result.part == HEAD:
+            return found
+        return msgspec.structs.replace(found, flips=count_flips(self.scorer.outputs, fp32, result.outputs))
 
+    def _predict(self, head: Path, precision: Precision, results: _Results) -> _Predictions:
+        """Run a whole precision, every encoder and the head in it, on the clips in every presence pattern."""
+        manifest = self.bundle.manifest
+        clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.clips.judging]
+        features = {name: results[name, precision].features for name in manifest.streams if precision != "fp32"}
+        run, swapped = runner_of(str(head)), with_features(clips, features)
+        return {pattern: predict(run, self.bundle, swapped, pattern) for pattern in manifest.patterns}
 
-def _with_features(clips: list[SpooledClip], features: Mapping[str, list[Array]]) -> list[SpooledClip]:
-    return [
-        replace(clip, features={**clip.features, **{m: values[row] for m, values in features.items()}})
-        for row, clip in enumerate(clips)
-    ]
+    def _over_patterns(
+        self, predicted: _Predictions, fp32: _Predictions, labels: list[dict[str, Array]]
+    ) -> PatternScores:
+        """Sum up all presence patterns but the one without streams, where a near-tied prior may flip for nothing."""
+        scores, losses, flips = [], {}, []
+        for pattern in filter(None, predicted):
+            before, after = (self.scorer.score(found[pattern], labels) for found in (fp32, predicted))
+            scores += [] if after is None else [after]
+            if (loss := self.scorer.loss(before, after)) is not None:
+                losses[self.bundle.manifest.pattern_name(pattern)] = loss
+            share = count_flips(self.scorer.outputs, fp32[pattern], predicted[pattern])
+            flips += [] if share is None else [share]
+        worst = max(losses, key=lambda name: losses[name], default=None)
+        return PatternScores(
+            mean=float(np.mean(scores)) if scores else None,
+            worst_loss=None if worst is None else losses[worst],
+            worst_pattern=worst,
+            flips=float(np.mean(flips)) if flips else None,
+        )

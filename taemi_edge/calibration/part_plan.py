@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from taemi_edge.bundle.values import Array, Frozen
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import find_islands
@@ -40,15 +40,13 @@ class PartPlanTask:
     """Everything that a worker process needs to plan one part.
 
     Attributes:
-        file: the part's FP32 graph.
+        bundle: in FP32.
         spool: the clips that ranges are found on.
-        tokens: the missing-modality token of each modality, (D,).
     """
 
     part: str
-    file: Path
+    bundle: Bundle
     spool: ClipSpool
-    tokens: Mapping[str, Array]
     recipe: CalibrationRecipe
 
 
@@ -74,9 +72,10 @@ def draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
 
 
 def _draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
-    graph, recipe = Graph.load(task.file), task.recipe
+    file = task.bundle.part_file(task.part)
+    graph, recipe = Graph.load(file), task.recipe
     if graph.is_quantised:
-        raise CalibrationError(f"{task.file} holds Q/DQ nodes already: calibrate the bundle that `export` made")
+        raise CalibrationError(f"{file} holds Q/DQ nodes already: calibrate the bundle that `export` made")
     layers = graph.layers()
     readers = dict(_readers(graph, layers, recipe))
     statistics = _collect_statistics(task, graph, readers)
@@ -139,13 +138,13 @@ def _collect_statistics(task: PartPlanTask, graph: Graph, readers: Mapping[str, 
     recipe = task.recipe
     statistics = collect_statistics(
         runner_of_all_tensors(graph),
-        part_feeds(task.spool, task.part, task.tokens, recipe.frames_per_clip, recipe.batch),
+        part_feeds(task.spool, task.bundle, task.part, recipe.frames_per_clip, recipe.batch),
         {source: found.feature_axis for source, found in readers.items()},
         recipe.rows,
         recipe.seed,
     )
     if not statistics.feeds:
-        raise CalibrationError("no clip has anything to feed it: calibrate on clips with faces, sound and words")
+        raise CalibrationError("no clip has anything to feed it: calibrate on clips that have this stream")
     return statistics
 
 

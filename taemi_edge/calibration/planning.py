@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.part_plan import PartPlanDraft, PartPlanTask, draft_part_plan
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.scoring import Scorer
 from taemi_edge.calibration.sensitivity import ComparisonSetup, PartSensitivity, settle_plans
 from taemi_edge.errors import CalibrationError
 from taemi_edge.progress import Progress
@@ -52,7 +52,12 @@ class CalibrationPlan:
 
 
 def find_plan(
-    bundle: Bundle, clips: CalibrationClips, recipe: CalibrationRecipe, workers: int, progress: Progress
+    bundle: Bundle,
+    clips: CalibrationClips,
+    recipe: CalibrationRecipe,
+    scorer: Scorer,
+    workers: int,
+    progress: Progress,
 ) -> CalibrationPlan:
     """Find ranges, exclusions and islands of every part on clips.
 
@@ -60,19 +65,20 @@ def find_plan(
         bundle: in FP32, as `export` makes it.
         clips: of which only `clips.calibrating` is used.
         recipe: says how ranges are found and what INT8 may cost.
+        scorer: the metric that is counted on labels.
         workers: how many processes work; 0 for as many as there are cores.
         progress: receives the stages and how much of each is done.
 
     Raises:
         CalibrationError: no clip feeds a part, or an activation is NaN or constant.
     """
-    files: dict[str, Path] = {part: bundle.part_file(part) for part in PARTS}
-    tasks = [PartPlanTask(part, files[part], clips.calibrating, bundle.tokens, recipe) for part in PARTS]
+    parts = bundle.manifest.part_names
+    tasks = [PartPlanTask(part, bundle, clips.calibrating, recipe) for part in parts]
     drafts: dict[str, PartPlanDraft] = {}
     for draft in run_parallel(draft_part_plan, tasks, workers):
         drafts[draft.part] = draft
-        progress.count(len(drafts), len(PARTS), "collecting ranges")
-    setup = ComparisonSetup(files, clips.calibrating.first(recipe.trial_clips), bundle.tokens, recipe, workers)
+        progress.count(len(drafts), len(parts), "collecting ranges")
+    setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, scorer, workers)
     plans, sensitivities = settle_plans(drafts, setup, progress)
     ranges = RangesFile(
         schema=1,
@@ -96,7 +102,7 @@ def read_ranges(file: Path, bundle: Bundle) -> RangesFile:
         found = msgspec.json.decode(file.read_bytes(), type=RangesFile)
     except (OSError, msgspec.MsgspecError) as error:
         raise CalibrationError(f"{file}: expected the ranges.json of a calibrated bundle: {error}") from error
-    if found.name != bundle.manifest.name or set(found.parts) != set(PARTS):
+    if found.name != bundle.manifest.name or set(found.parts) != set(bundle.manifest.part_names):
         raise CalibrationError(
             f"{file}: expected ranges of {bundle.manifest.name}, got those of {found.name}: calibrate anew"
         )

@@ -24,9 +24,14 @@ def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, f
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure = new_figure((12, 8), "taemi-edge calibrate")
+    columns = min(2 if len(sensitivities) <= 4 else 3, len(sensitivities))
+    rows = -(-len(sensitivities) // columns)
+    figure = new_figure((6 * columns, 4 * rows), "taemi-edge calibrate")
     figure.suptitle(title)
-    for axis, (part, found) in zip(figure.subplots(2, 2).flat, sensitivities.items(), strict=True):
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[len(sensitivities) :]:
+        axis.set_axis_off()
+    for axis, (part, found) in zip(axes, sensitivities.items(), strict=False):
         for kept, colour, label in ((True, EMOTION_COLOURS[0], "INT8"), (False, EMOTION_COLOURS[1], "left out")):
             blocks = [b for b in found.blocks if (b.excluded is None) == kept]
             shares = [100 * b.macs_share for b in blocks]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
 
 from taemi_edge.bundle.recipe import list_recipes, load_recipe
-from taemi_edge.bundle.values import Frozen, PartTolerances
+from taemi_edge.bundle.values import Frozen, PartTolerances, Tolerance
+from taemi_edge.errors import CalibrationError
 
 
 class BudgetRecipe(Frozen, frozen=True):
@@ -15,21 +17,64 @@ class BudgetRecipe(Frozen, frozen=True):
 
     Attributes:
         pearson: the least Pearson correlation of a part's outputs with FP32.
-        mean_pearson_drop: how far mean Pearson of the intensities with labels may fall below FP32's.
+        mean_pearson_drop: how much worse than FP32 the model's metric on labels may be, in its own unit. For the mean
+            Pearson correlation, accuracy and whatever else lies between 0 and 1.
+        metric_loss: the same for a metric of another unit, such as the mean absolute error; None for the limit above,
+            or for metrics that have no limits a share of FP32's.
+        metric_loss_share: that share.
     """
 
     pearson: float = 0.995
     mean_pearson_drop: float = 0.01
+    metric_loss: float | None = None
+    metric_loss_share: float = 0.02
+
+    def allowed_loss(self, fp32: float, higher_is_better: bool) -> float:
+        """Give how much worse than `fp32` the metric may be.
+
+        >>> BudgetRecipe().allowed_loss(0.8, True), BudgetRecipe().allowed_loss(50.0, False)
+        (0.01, 1.0)
+        """
+        if self.metric_loss is not None:
+            return self.metric_loss
+        bounded = higher_is_better and abs(fp32) <= 1
+        return self.mean_pearson_drop if bounded else self.metric_loss_share * abs(fp32)
+
+
+class RelativeTolerance(Frozen, frozen=True):
+    """A tolerance for outputs of any size: the largest error as a share of the largest magnitude, and the cosine."""
+
+    max_share: float
+    cosine: float
+
+    def of(self, magnitude: float, own: Tolerance) -> Tolerance:
+        """Give the tolerance of outputs that reach `magnitude`; never tighter than `own`, the model's in FP32.
+
+        >>> of_fp32 = Tolerance(max_abs=1e-4, cosine=0.99999)
+        >>> RelativeTolerance(max_share=0.01, cosine=0.999).of(24.0, of_fp32)
+        Tolerance(max_abs=0.24, cosine=0.999, pearson=None)
+        """
+        return Tolerance(max_abs=max(own.max_abs, self.max_share * magnitude), cosine=min(own.cosine, self.cosine))
+
+
+class OtherParts(Frozen, frozen=True):
+    """The tolerances of the parts that a recipe does not name, by precision."""
+
+    fp16: RelativeTolerance
+    int8: RelativeTolerance
 
 
 class CalibrationRecipe(Frozen, frozen=True):
     """`calibration/NAME.toml`: how ranges are found and which parts of a network keep a higher precision.
 
     Attributes:
-        fp16, int8: the tolerances of the two precisions.
+        fp16, int8: the tolerances of the two precisions, by part.
+        others: the tolerances of the parts that `fp16` and `int8` do not name, which follow from the magnitude of their
+            outputs; without them every part must be named.
         clips, held_out: how many clips give ranges, and how many others judge the result.
         min_clips: a calibration with fewer clips is refused.
-        frames_per_clip: how many frames of a clip count, evenly over it; neighbouring frames are nearly the same.
+        frames_per_clip: how many pictures of a clip count, evenly over it, since neighbouring frames are nearly the
+            same; and how many rows of a series whose rows are encoded one by one.
         trial_clips: how many clips methods and blocks are compared on.
         batch: how many frames or chunks run at a time; every tensor of a part is in memory for them.
         longest_s: how many seconds of a clip are read.
@@ -47,8 +92,9 @@ class CalibrationRecipe(Frozen, frozen=True):
     """
 
     name: str
-    fp16: PartTolerances
-    int8: PartTolerances
+    fp16: PartTolerances = msgspec.field(default_factory=dict)
+    int8: PartTolerances = msgspec.field(default_factory=dict)
+    others: OtherParts | None = None
     clips: int = 64
     held_out: int = 60
     min_clips: int = 8
@@ -87,8 +133,17 @@ class CalibrationRecipe(Frozen, frozen=True):
             raise ValueError("expected at least one of minmax, percentile, entropy in methods, got none")
         if any(not 0 < alpha < 1 for alpha in self.alphas):
             raise ValueError(f"expected every alpha between 0 and 1, got {list(self.alphas)}")
-        if unknown := sorted({*self.exclude, *self.fp16_keep} - {"vision", "audio", "text", "fusion"}):
-            raise ValueError(f"expected vision, audio, text or fusion in exclude and fp16_keep, got {unknown[0]!r}")
+
+    def require_parts(self, parts: Collection[str]) -> None:
+        """Hold the parts that the recipe names against those of a model.
+
+        Raises:
+            CalibrationError: the model has no such part.
+        """
+        if unknown := sorted({*self.exclude, *self.fp16_keep} - set(parts)):
+            raise CalibrationError(
+                f"recipe {self.name}: expected {', '.join(parts)} in exclude and fp16_keep, got {unknown[0]!r}"
+            )
 
 
 def recipe_name_of(model: str) -> str:

@@ -12,12 +12,14 @@ from taemi_edge.bundle.folder import PARETO, RANGES, SENSITIVITY, Bundle, sha256
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.records import CalibrationRecord
-from taemi_edge.bundle.values import Frozen
+from taemi_edge.bundle.values import Frozen, PartTolerances, Precision
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.scoring import Scorer
 from taemi_edge.calibration.sensitivity import PartSensitivity
+from taemi_edge.calibration.tolerances import tolerances_by_recipe
 from taemi_edge.calibration.writing import WrittenGraphs
 
 
@@ -41,6 +43,7 @@ def make_record(
     recipe: CalibrationRecipe,
     quantiser: str | None,
     judgement: Judgement,
+    scorer: Scorer,
     seconds: float,
 ) -> CalibrationRecord:
     """Collect what the manifest says about a calibration.
@@ -51,6 +54,7 @@ def make_record(
         recipe: what was asked for.
         quantiser: the name and version of a foreign quantiser, which finds its own ranges; None for this package's.
         judgement: what was measured on held-out clips.
+        scorer: the metric that was counted on labels.
         seconds: how long the calibration took.
     """
     plans, own = ranges.parts, quantiser is None
@@ -70,7 +74,11 @@ def make_record(
         excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
         islands={part: len(plan.islands) for part, plan in plans.items()},
         closeness=judgement.closeness,
-        mean_pearson=judgement.mean_pearson,
+        metric=scorer.name,
+        higher_is_better=scorer.higher_is_better,
+        scores=judgement.scores,
+        pattern_scores=judgement.pattern_scores,
+        mean_pearson=judgement.scores if scorer.name == "pearson" else {},
         seconds=round(seconds, 1),
     )
 
@@ -111,12 +119,15 @@ def write_manifest_and_shared_files(
     copy_shared_files(source.folder, source.manifest, draft)
     manifest = source.manifest
     ours = {"onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
+    tolerances: dict[Precision, PartTolerances] = {
+        precision: tolerances_by_recipe(source, recipe, precision) for precision in ("fp32", "fp16", "int8")
+    }
     derived = derive_manifest(
         source,
         written.specs,
         {**manifest.provenance.versions, **ours},
-        tolerances=recipe.int8,
-        tolerances_by={"fp32": manifest.tolerances, "fp16": recipe.fp16, "int8": recipe.int8},
+        tolerances=tolerances["int8"],
+        tolerances_by=tolerances,
         graphs=written.files,
         calibration=record,
     )

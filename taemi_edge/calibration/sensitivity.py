@@ -1,32 +1,36 @@
 """Measuring what INT8 costs in each block of a part, and choosing the blocks that stay in higher precision.
 
-The cost of a block is how far the part's output moves when this block alone is INT8; its saving is its share of the
-part's multiply-accumulates (MACs). Blocks leave INT8 in the order of cost for saving, until the part is near enough to
-FP32.
+The cost of a block is how far the part's output moves when this block alone is INT8, and how much of the model's
+metric on labels is lost then; its saving is its share of the part's multiply-accumulates (MACs). Blocks leave INT8 in
+the order of cost for saving, until the part is near enough to FP32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Closeness
-from taemi_edge.bundle.spec import PARTS
-from taemi_edge.bundle.values import Array, Frozen
+from taemi_edge.bundle.values import HEAD, Array, Frozen
 from taemi_edge.bundle.workers import run_parallel
-from taemi_edge.calibration.clip_spool import ClipSpool
-from taemi_edge.calibration.graph_comparison import ComparisonResult, ComparisonTask, compare_graph
+from taemi_edge.calibration.clip_spool import ClipSpool, thin_clip
+from taemi_edge.calibration.graph_comparison import ComparisonResult, ComparisonTask, compare_graph, predict
+from taemi_edge.calibration.graph_sessions import runner_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded
 from taemi_edge.calibration.part_plan import BlockSize, PartPlanDraft
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.scoring import Scorer
 from taemi_edge.progress import Progress
 
 #: The share of the allowed error that may be used up on the clips of calibration: on other clips the error is larger.
 HEADROOM = 0.8
 _UNCHANGED = "FP32"
+_SAME = Closeness(pearson=1.0, max_abs=0, p99_abs=0, cosine=1, min_cosine=1)  # of a part without INT8
 
 
 class BlockCost(Frozen, frozen=True):
@@ -34,7 +38,8 @@ class BlockCost(Frozen, frozen=True):
 
     Attributes:
         cost: 1 - Pearson of the part with FP32 when this block alone is INT8.
-        mean_pearson_drop: how far mean Pearson on labels falls then; None where it is undefined.
+        loss: how much worse the model's metric on labels is then; None where it is undefined.
+        mean_pearson_drop: the loss where the metric is Pearson.
         weights: how many the block has.
         macs_share: the block's share of the part's multiply-accumulates, 0 to 1.
         excluded: why the block stays in higher precision; None where it is INT8.
@@ -42,10 +47,11 @@ class BlockCost(Frozen, frozen=True):
 
     block: str
     cost: float
-    mean_pearson_drop: float | None
+    loss: float | None
     weights: int
     macs_share: float
     excluded: str | None = None
+    mean_pearson_drop: float | None = None
 
 
 class PartSensitivity(Frozen, frozen=True):
@@ -64,20 +70,58 @@ class PartSensitivity(Frozen, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class ComparisonSetup:
-    """What graphs are compared with: the FP32 graphs and the clips, the same for many comparisons.
+    """What graphs are compared with: the FP32 graphs, the clips and the metric, the same for many comparisons.
 
     Attributes:
-        files: the FP32 graph of each part.
+        bundle: in FP32.
         spool: the clips.
-        tokens: the missing-modality token of each modality, (D,).
+        scorer: the metric that is counted on labels.
         workers: how many processes compare; 0 for as many as there are cores.
     """
 
-    files: Mapping[str, Path]
+    bundle: Bundle
     spool: ClipSpool
-    tokens: Mapping[str, Array]
     recipe: CalibrationRecipe
+    scorer: Scorer
     workers: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the model's parts."""
+        return self.bundle.manifest.part_names
+
+    @property
+    def allowed(self) -> float:
+        """How far 1 - Pearson with FP32 of a part may be above 0 on the clips of calibration."""
+        return (1 - self.recipe.budget.pearson) * HEADROOM
+
+    @cached_property
+    def fp32_score(self) -> float | None:
+        """The metric on labels with every part in FP32."""
+        clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.spool]
+        outputs = predict(runner_of(str(self.bundle.part_file(HEAD))), self.bundle, clips)
+        return self.scorer.score(outputs, self.labels)
+
+    def loss(self, closeness: Closeness) -> float | None:
+        """How much worse than FP32 a graph is on labels, in the metric's unit."""
+        return self.scorer.loss(self.fp32_score, closeness.score)
+
+    def total_cost(self, cost: float, loss: float | None) -> float:
+        """Count a cost on labels beside 1 - Pearson with FP32: as much of it as the budget's limits say is alike.
+
+        Where the metric is a correlation itself, the first one bounds it, and labels would only add their noise. One
+        label that flips among a few clips tells nothing yet.
+        """
+        if loss is None or self.fp32_score is None or self.scorer.follows_pearson:
+            return cost
+        of_metric = self.recipe.budget.allowed_loss(self.fp32_score, self.scorer.higher_is_better) * HEADROOM
+        sure = loss - (1 / len(self.spool) if self.scorer.counts_rows else 0.0)
+        return max(cost, sure / max(of_metric, 1e-9) * self.allowed)
+
+    @cached_property
+    def labels(self) -> list[dict[str, Array]]:
+        """The labels of each clip, by output."""
+        return [clip.labels for clip in self.spool]
 
     def task(
         self,
@@ -91,13 +135,20 @@ class ComparisonSetup:
         return ComparisonTask(
             part=part,
             name=name,
-            file=file or self.files[part],
-            fusion=self.files["fusion"],
+            file=file or self.bundle.part_file(part),
+            head=self.bundle.part_file(HEAD),
+            bundle=self.bundle,
             spool=self.spool,
-            tokens=self.tokens,
-            frames_per_clip=self.recipe.frames_per_clip,
+            items_per_clip=self.recipe.frames_per_clip,
             plan=plan,
             excluded=tuple(excluded),
+        )
+
+    def scored(self, result: ComparisonResult) -> Closeness:
+        """Give how near a graph came to FP32, with its score on labels."""
+        score = self.scorer.score(result.outputs, self.labels)
+        return msgspec.structs.replace(
+            result.closeness, score=score, mean_pearson=score if self.scorer.name == "pearson" else None
         )
 
 
@@ -115,12 +166,12 @@ def settle_plans(
         The plan of each part with its exclusions, and what was measured.
     """
     by_method = _compare_methods(drafts, setup, progress)
-    plans: dict[str, PartPlan] = {part: drafts[part].plans[_nearest(by_method[part])] for part in PARTS}
+    plans = {part: drafts[part].plans[_nearest(by_method[part])] for part in setup.parts}
     costs = _measure_blocks(plans, drafts, setup, progress)
     settled: dict[str, PartPlan] = {}
     sensitivities: dict[str, PartSensitivity] = {}
-    for number, part in enumerate(PARTS):
-        progress.count(number, len(PARTS), "leaving blocks out")
+    for number, part in enumerate(setup.parts):
+        progress.count(number, len(setup.parts), "leaving blocks out")
         settled[part], sensitivities[part] = _exclude(part, plans[part], costs[part], by_method[part], setup)
     return settled, sensitivities
 
@@ -131,12 +182,14 @@ def _compare_methods(
     progress: Progress,
 ) -> dict[str, dict[str, Closeness]]:
     tasks = [
-        setup.task(part, method, plan, plan.excluded) for part in PARTS for method, plan in drafts[part].plans.items()
+        setup.task(part, method, plan, plan.excluded)
+        for part in setup.parts
+        for method, plan in drafts[part].plans.items()
     ]
-    found: dict[str, dict[str, Closeness]] = {part: {} for part in PARTS}
+    found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
     for result in _compare_all(tasks, setup, "trying ways to find ranges", progress):
-        found[result.part][result.name] = result.closeness
-    return {part: {method: found[part][method] for method in drafts[part].plans} for part in PARTS}
+        found[result.part][result.name] = setup.scored(result)
+    return {part: {method: found[part][method] for method in drafts[part].plans} for part in setup.parts}
 
 
 def _measure_blocks(
@@ -146,25 +199,29 @@ def _measure_blocks(
     progress: Progress,
 ) -> dict[str, list[BlockCost]]:
     tasks = []
-    for part in PARTS:
+    for part in setup.parts:
         blocks = list(drafts[part].sizes)
         tasks.append(setup.task(part, _UNCHANGED))
         for block in blocks:
             others = [other for other in blocks if other != block]
             tasks.append(setup.task(part, block, plans[part], others))
-    found: dict[str, dict[str, Closeness]] = {part: {} for part in PARTS}
+    found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
     for result in _compare_all(tasks, setup, "measuring blocks", progress):
-        found[result.part][result.name] = result.closeness
-    return {part: _block_costs(plans[part], drafts[part].sizes, found[part]) for part in PARTS}
+        found[result.part][result.name] = setup.scored(result)
+    return {part: _block_costs(plans[part], drafts[part].sizes, found[part], setup.scorer) for part in setup.parts}
 
 
-def _block_costs(plan: PartPlan, sizes: Mapping[str, BlockSize], found: Mapping[str, Closeness]) -> list[BlockCost]:
+def _block_costs(
+    plan: PartPlan, sizes: Mapping[str, BlockSize], found: Mapping[str, Closeness], scorer: Scorer
+) -> list[BlockCost]:
     total = sum(size.macs for size in sizes.values())
+    losses = {block: scorer.loss(found[_UNCHANGED].score, found[block].score) for block in sizes}
     return [
         BlockCost(
             block=block,
             cost=cost_of(found[block]),
-            mean_pearson_drop=_drop(found[_UNCHANGED].mean_pearson, found[block].mean_pearson),
+            loss=losses[block],
+            mean_pearson_drop=losses[block] if scorer.name == "pearson" else None,
             weights=size.weights,
             macs_share=size.macs / total,
             excluded=next((why for entry, why in plan.excluded.items() if is_excluded(block, [entry])), None),
@@ -176,7 +233,7 @@ def _block_costs(plan: PartPlan, sizes: Mapping[str, BlockSize], found: Mapping[
 def cost_of(closeness: Closeness) -> float:
     """Give 1 - Pearson with FP32; 1 where Pearson is undefined.
 
-    >>> cost_of(Closeness(pearson=0.75, max_abs=0, p99_abs=0, cosine=1, min_cosine=1, mean_pearson=None))
+    >>> cost_of(Closeness(pearson=0.75, max_abs=0, p99_abs=0, cosine=1, min_cosine=1))
     0.25
     """
     return 1.0 if closeness.pearson is None else 1.0 - closeness.pearson
@@ -190,25 +247,26 @@ def _exclude(
     setup: ComparisonSetup,
 ) -> tuple[PartPlan, PartSensitivity]:
     """Take blocks out of INT8, the highest cost for its saving first, until the part is near enough to FP32."""
-    allowed = (1 - setup.recipe.budget.pearson) * HEADROOM
+    allowed = setup.allowed
     by_name = {block.block: block for block in blocks}
-    waiting = sorted((b for b in blocks if b.excluded is None), key=lambda b: b.cost / (b.macs_share + 1e-3))
+    total = {b.block: setup.total_cost(b.cost, b.loss) for b in blocks}
+    waiting = sorted((b for b in blocks if b.excluded is None), key=lambda b: total[b.block] / (b.macs_share + 1e-3))
     excluded, steps = dict(plan.excluded), []
-    cost = cost_of(methods[_nearest(methods)])
+    found = methods[_nearest(methods)]
     while True:
         share = sum(b.macs_share for b in by_name.values() if b.excluded is None)
-        steps.append((share, cost))
-        if cost <= allowed or not waiting:
+        steps.append((share, cost_of(found)))
+        if setup.total_cost(cost_of(found), setup.loss(found)) <= allowed or not waiting:
             break
         # the remaining blocks cost together about the sum of their costs: several leave before the next measurement
         while True:
             block = waiting.pop()
-            reason = f"alone it takes {block.cost:.2g} off the part's Pearson with FP32"
+            reason = _reason(block, total[block.block])
             excluded[block.block] = reason
             by_name[block.block] = msgspec.structs.replace(block, excluded=reason)
-            if not waiting or sum(b.cost for b in waiting) <= allowed:
+            if not waiting or sum(total[b.block] for b in waiting) <= allowed:
                 break
-        cost = cost_of(compare_graph(setup.task(part, "settled", plan, excluded)).closeness) if waiting else 0.0
+        found = setup.scored(compare_graph(setup.task(part, "settled", plan, excluded))) if waiting else _SAME
     sensitivity = PartSensitivity(
         blocks=tuple(by_name.values()),
         methods={method: closeness.pearson for method, closeness in methods.items()},
@@ -217,12 +275,14 @@ def _exclude(
     return msgspec.structs.replace(plan, excluded=excluded), sensitivity
 
 
+def _reason(block: BlockCost, total: float) -> str:
+    if block.loss is not None and total > block.cost:
+        return f"alone it costs {block.loss:.2g} of the metric on labels"
+    return f"alone it takes {block.cost:.2g} off the part's Pearson with FP32"
+
+
 def _nearest(methods: Mapping[str, Closeness]) -> str:
     return min(methods, key=lambda method: cost_of(methods[method]))
-
-
-def _drop(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else before - after
 
 
 def _compare_all(

@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import FLAVOURS, Flavour, PartSpec
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16
@@ -55,7 +54,7 @@ def modelopt_quantiser(bundle: Bundle, spool: ClipSpool, recipe: CalibrationReci
     from taemi_edge.calibration.modelopt import quantise_with_modelopt
 
     def quantise_part(part: str, graph: Graph, plan: PartPlan) -> Graph:
-        feeds = partial(part_feeds, spool, part, bundle.tokens, recipe.frames_per_clip, recipe.batch)
+        feeds = partial(part_feeds, spool, bundle, part, recipe.frames_per_clip, recipe.batch)
         return quantise_with_modelopt(bundle.part_file(part), graph, plan, feeds, scratch)
 
     return quantise_part
@@ -73,7 +72,7 @@ def write_graphs(
         draft: the folder of the bundle that is being made.
     """
     written = WrittenGraphs({}, {})
-    for part in PARTS:
+    for part in bundle.manifest.part_names:
         file = bundle.part_file(part)
         fp32 = Graph.load(file)
         quantised = quantise_part(part, fp32, plans[part])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,12 +18,20 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_calibration
+from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError, UsageError
+
+if TYPE_CHECKING:
+    from taemi_edge.calibration.clip_sources import ClipSource
+    from taemi_edge.corpora.labelled_clips import Corpus
 
 _DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2; --ranges alone does without."
+        "--data",
+        metavar="DIR",
+        help="Samples (.npz, in train/ and test/ or all in one folder), or a corpus in the layout of Hume-Vidmimic2; "
+        "--ranges alone does without.",
     ),
 ]
 _RecipeOption = Annotated[
@@ -45,6 +53,14 @@ _RangesOption = Annotated[
 _QuantiserOption = Annotated[
     QuantiserChoice, typer.Option("--quantiser", help="Who makes Q/DQ; modelopt is an extra of its own.")
 ]
+_MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="M",
+        help="What is counted on labels: a metric's name, or FILE.py:FUNCTION  [default: the bundle's]",
+    ),
+]
 _TranscriptsOption = Annotated[
     Path | None, typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl.")
 ]
@@ -59,6 +75,7 @@ def calibrate(
     override: _SetOption = None,
     ranges: _RangesOption = None,
     quantiser: _QuantiserOption = QuantiserChoice.own,
+    metric: _MetricOption = None,
     transcripts: _TranscriptsOption = None,
     workers: WorkersOption = 0,
     json_file: JsonOption = None,
@@ -69,19 +86,19 @@ def calibrate(
     from taemi_edge.bundle.folder import read_manifest
     from taemi_edge.bundle.recipe import load_recipe
     from taemi_edge.calibration.recipe import CalibrationRecipe
-    from taemi_edge.taemi.vidmimic2 import open_corpus
 
     _check_inputs(data, ranges)
+    counted = metric if metric is None or ":" not in metric else load_function(metric)
     changes = recipe_changes(override, {"clips": clips})
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with shown_progress() as progress:
         result = calibrate_bundle(
             bundle,
-            None if data is None else open_corpus(data, transcripts, needs_labels=False),
+            None if data is None else _open_data(data, transcripts),
             loaded,
             folder,
-            options=CalibrationOptions(ranges, quantiser.value),
+            options=CalibrationOptions(ranges, quantiser.value, counted),
             workers=workers,
             progress=progress,
         )
@@ -90,6 +107,14 @@ def calibrate(
     typer.echo(f"wrote {folder}")
     if result.misses:
         raise CheckFailedError("; ".join(result.misses))
+
+
+def _open_data(folder: Path, transcripts: Path | None) -> Corpus | ClipSource:
+    """Samples where there are any; else a corpus of clips."""
+    from taemi_edge.calibration.clip_sources import sample_files_source
+    from taemi_edge.taemi.vidmimic2 import open_corpus
+
+    return sample_files_source(folder) or open_corpus(folder, transcripts, needs_labels=False)
 
 
 def _check_inputs(data: Path | None, ranges: Path | None) -> None:

@@ -5,7 +5,7 @@ Nothing is computed here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from taemi_edge.bundle.describe import BundleDescription
+    from taemi_edge.bundle.records import PatternScores
     from taemi_edge.calibration.calibrate import CalibrationResult
     from taemi_edge.engines.build import BuildResult
     from taemi_edge.parity.comparison import ParityReport
@@ -117,12 +118,15 @@ def print_build(result: BuildResult) -> None:
 
 def print_calibration(result: CalibrationResult) -> None:
     """Print how close each graph stays to FP32, and how its ranges were found."""
+    from taemi_edge.calibration.budget import metric_words
+
     record = result.record
     if not record.closeness:
         typer.echo(f"made by the ranges of {record.clips} clips of {record.data}, and not judged: name --data to do so")
         return
     title = f"{record.held_out} held-out clips of {record.data}; ranges from {record.clips} others"
-    columns = ("part", "graph", "Pearson", "max error", "cosine", "worst step", "labels", "left out")
+    flips = ("flips",) if any(f.flips is not None for by in record.closeness.values() for f in by.values()) else ()
+    columns = ("part", "graph", "Pearson", "max error", "cosine", "worst step", "labels", *flips, "left out")
     table = new_table(title, columns, left=("part", "graph", "left out"))
     for part, flavours in record.closeness.items():
         for flavour, found in flavours.items():
@@ -133,12 +137,16 @@ def print_calibration(result: CalibrationResult) -> None:
                 f"{found.max_abs:.3g}",
                 f"{found.cosine:.5f}",
                 f"{found.min_cosine:.4f}",
-                number(found.mean_pearson, 4),
+                number(found.score, 4),
+                *([] if found.flips is None else [f"{found.flips:.4f}"]),
                 ", ".join(record.excluded.get(part, {})) if flavour == "int8" else "",
             )
     make_console().print(table)
-    on_labels = ", ".join(f"{k} {number(v, 4)}" for k, v in record.mean_pearson.items() if v is not None)
-    typer.echo(f"mean Pearson on labels, all parts: {on_labels or 'the clips have none: judged against FP32 alone'}")
+    on_labels = ", ".join(f"{k} {number(v, 4)}" for k, v in record.scores.items() if v is not None)
+    words = metric_words(record)
+    typer.echo(f"{words} on labels, all parts: {on_labels or 'the clips have none: judged against FP32 alone'}")
+    if on_labels:
+        print_pattern_scores(record.pattern_scores)
     typer.echo(
         f"ranges by {', '.join(f'{part}: {method}' for part, method in record.methods.items())}; {record.seconds:.0f} s"
     )
@@ -147,6 +155,15 @@ def print_calibration(result: CalibrationResult) -> None:
         typer.echo(f"{part}: layers err by {chosen:.4f} where alpha was swept, {held_out:.4f} held out; alpha {alphas}")
     for clip, problem in list(result.problems.items())[:5]:
         typer.echo(f"clip {clip} left out: {problem}", err=True)
+
+
+def print_pattern_scores(scores: Mapping[str, PatternScores]) -> None:
+    """Print how each precision does over the presence patterns, and in which it loses most."""
+    for precision, found in scores.items():
+        worst = f", {found.worst_loss:.4f} worse than FP32 in {found.worst_pattern}" if found.worst_pattern else ""
+        flips = "" if found.flips is None else f", {found.flips:.4f} of the labels differ from FP32's"
+        lost = "" if precision == "fp32" else f"{worst}{flips}"
+        typer.echo(f"{precision}: {number(found.mean, 4)} on average over the presence patterns{lost}")
 
 
 def print_description(description: BundleDescription) -> None:
@@ -173,7 +190,7 @@ def print_description(description: BundleDescription) -> None:
     trained_on = f"trained on {manifest.trained_on}" if manifest.trained_on else "trained"
     typer.echo(f"fusion head   {trained_on if description.trained else 'untrained'}")
     if (record := manifest.calibration) is not None:
-        found = ", ".join(f"{precision} {number(value, 4)}" for precision, value in record.mean_pearson.items())
+        found = ", ".join(f"{precision} {number(value, 4)}" for precision, value in record.scores.items())
         typer.echo(
             f"calibrated    on {record.clips} clips of {record.data} by {record.quantiser}: {found or 'not judged'}"
         )

@@ -22,13 +22,13 @@ from taemi_edge.corpora.clip_reading import (
 )
 from taemi_edge.corpora.feature_store import WORDS, FeatureStore, StoreWriter, write_pending
 from taemi_edge.corpora.labelled_clips import Clip, Corpus
+from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
 from taemi_edge.media.inputs import encode_crops, encode_segments
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.artefact import Artefact, EncoderKey, open_artefact
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.taemi.pickled_features import load_array
 
 
 @dataclass(frozen=True)

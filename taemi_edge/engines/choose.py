@@ -20,7 +20,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Candidate
 from taemi_edge.bundle.spec import PARTS, Part
 from taemi_edge.bundle.values import Precision
-from taemi_edge.calibration.budget import check_budget
+from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
 from taemi_edge.engines.tolerances import tolerances_of
@@ -158,7 +158,7 @@ def _measure(
 def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
     """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
     tolerance = tolerances_of(bundle.manifest, precision)[part]
-    result = check_part(session.run, part, cases, bundle.tokens, tolerance)
+    result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
     if result.ok:
         return ""
     worst = next((case for case in result.cases if not case.ok), result.cases[0])
@@ -170,12 +170,7 @@ def _budget_fault(plan: BuildPlan, bundle: Bundle, part: Part, precision: Precis
     record, budget = bundle.manifest.calibration, plan.target.budget
     if precision != "int8" or record is None or part not in record.closeness:
         return ""
-    check = check_budget(record, part, budget)
-    if not check.keeps_pearson:
-        return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
-    if not check.keeps_mean_pearson:
-        return f"mean Pearson on labels falls from {check.fp32_mean_pearson:.3f} to {check.mean_pearson or 0:.3f}"
-    return ""
+    return budget_fault(record, part, budget)
 
 
 def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reason: str) -> Candidate:

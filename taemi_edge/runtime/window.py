@@ -122,14 +122,14 @@ class SourceWindow:
         self._gone: set[str] = set()
 
     @property
-    def face(self) -> Face | None:
-        """The face that was last seen; None while the picture is missing."""
-        return next((state.face for state in self._streams.values() if state.face is not None), None)
+    def faces(self) -> dict[str, Face]:
+        """The face that was last seen, by video stream; only where there is one."""
+        return {name: state.face for name, state in self._streams.items() if state.face is not None}
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The words of the last window."""
-        return next((state.words for state in self._streams.values() if state.words), ())
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """The words of the last window, by text stream."""
+        return {n: state.words for n, state in self._streams.items() if isinstance(self.manifest.streams[n], TextSpec)}
 
     def prepare(self, hop: Hop, lazily: bool = False) -> PreparedHop:
         """Find the faces of a hop and cut its sound.

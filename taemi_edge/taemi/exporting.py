@@ -24,7 +24,6 @@ from taemi_edge.bundle.folder import (
     write_manifest,
     write_tokens,
 )
-from taemi_edge.bundle.outputs import RegressionSpec
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.records import Provenance
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PARTS, SCHEMA, HeadSpec, Manifest
@@ -32,11 +31,12 @@ from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import CheckpointError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.tracing import export_module
+from taemi_edge.parity.clip_cases import make_clip_cases
 from taemi_edge.parity.comparison import ParityReport
-from taemi_edge.parity.golden import demo_clip, make_cases, save_cases
+from taemi_edge.parity.golden import demo_clip, save_cases
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.checkpoint import Checkpoint
-from taemi_edge.taemi.reference import Reference, encoder_sha256, part_of, stream_specs_of, tokens_of
+from taemi_edge.taemi.reference import OUTPUTS, Reference, encoder_sha256, part_of, stream_specs_of, tokens_of
 
 
 def export_checkpoint(
@@ -102,7 +102,9 @@ def _require_trained_tokens(checkpoint: Checkpoint, source: str, untrained_token
 def _record_golden(checkpoint: Checkpoint, folder: Path, clip: tuple[Path, Path | None]) -> None:
     """Write `golden.npz`: feeds from a clip, and what PyTorch gives for them."""
     reference = Reference(checkpoint)
-    cases = make_cases(reference.specs, checkpoint.tokenizer_json, reference.run, reference.tokens, *clip)
+    cases = make_clip_cases(
+        reference.specs, {"text": checkpoint.tokenizer_json}, reference.run, reference.tokens, *clip
+    )
     save_cases(cases, folder / GOLDEN)
 
 
@@ -158,9 +160,9 @@ def _manifest(checkpoint: Checkpoint, parts: dict[str, PartSpec], source: str) -
         name=recipe.name,
         trained=checkpoint.state.trained,
         parts=parts,
-        streams={"vision": specs.vision, "audio": specs.audio, "text": specs.text},
-        outputs={"intensities": RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))},
-        head=HeadSpec(masks=True, order_matters=False),
+        streams=dict(specs.streams),
+        outputs=OUTPUTS,
+        head=HeadSpec(masks=True, order_matters=bool(checkpoint.model.fusion.ordered)),
         metric="pearson",
         window=recipe.window,
         tolerances=recipe.tolerances,

@@ -13,4 +13,4 @@ from tests.conftest import FEW_CLIPS
 
 
 def few(**changes: str) -> CalibrationRecipe:
-    return load_recipe("calibration", "default", CalibrationRecipe, {**FEW_CLIPS, **changes})
+    return load_recipe("calibration", "taemi-tiny", CalibrationRecipe, {**FEW_CLIPS, **changes})

@@ -25,9 +25,9 @@ def test_a_budget_that_is_missed_is_exit_1_and_says_by_how_much(cli, tiny_folder
     assert open_bundle(tmp_path / "out").manifest.calibration is not None  # to be looked at; auto refuses its INT8
 
 
-def record_of(pearson: float | None, mean_pearson: float | None, fp32: float | None) -> CalibrationRecord:
+def record_of(pearson: float | None, score: float | None, fp32: float | None) -> CalibrationRecord:
     """A record of one part in INT8, as far as the budget reads it."""
-    closeness = Closeness(pearson=pearson, max_abs=0, p99_abs=0, cosine=1, min_cosine=1, mean_pearson=mean_pearson)
+    closeness = Closeness(pearson=pearson, max_abs=0, p99_abs=0, cosine=1, min_cosine=1, score=score)
     empty: dict[str, object] = {key: {} for key in ("methods", "alphas", "layer_error", "excluded", "islands")}
     return msgspec.convert(
         {
@@ -39,14 +39,14 @@ def record_of(pearson: float | None, mean_pearson: float | None, fp32: float | N
             "patterns": [],
             "seconds": 1.0,
             "closeness": {"text": {"int8": msgspec.to_builtins(closeness)}},
-            "mean_pearson": {"fp32": fp32},
+            "scores": {"fp32": fp32},
         },
         CalibrationRecord,
     )
 
 
 @pytest.mark.parametrize(
-    ("pearson", "mean_pearson", "fp32", "misses"),
+    ("pearson", "score", "fp32", "misses"),
     [
         (0.996, 0.70, 0.705, []),
         (0.995, None, None, []),
@@ -56,9 +56,9 @@ def record_of(pearson: float | None, mean_pearson: float | None, fp32: float | N
     ],
     ids=["inside", "no labels", "Pearson", "labels", "undefined"],
 )
-def test_a_part_misses_the_budget_by_pearson_or_by_labels(pearson, mean_pearson, fp32, misses):
-    record, budget = record_of(pearson, mean_pearson, fp32), BudgetRecipe()
+def test_a_part_misses_the_budget_by_pearson_or_by_labels(pearson, score, fp32, misses):
+    record, budget = record_of(pearson, score, fp32), BudgetRecipe()
     check = check_budget(record, "text", budget)
     found = describe_misses(record, budget)
     assert [miss.endswith(end) for miss, end in zip(found, misses, strict=True)] == [True] * len(misses)
-    assert (check.keeps_pearson and check.keeps_mean_pearson) == (not misses)
+    assert (check.keeps_pearson and check.keeps_score) == (not misses)

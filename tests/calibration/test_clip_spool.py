@@ -8,14 +8,17 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
+from taemi_edge.calibration.clip_sources import corpus_source
 from taemi_edge.calibration.clip_spool import part_feeds, spool_clips
 from taemi_edge.taemi.vidmimic2 import open_corpus
 
 
 def test_the_fusion_head_is_fed_tokens_in_every_pattern(corpus_folder, tiny, tmp_path):
-    corpus = open_corpus(corpus_folder)
-    spool = spool_clips(corpus, list(corpus.clips)[:9], tiny.folder, tmp_path, longest_s=5.0, workers=1)
-    fed = part_feeds(spool, "fusion", tiny.tokens, 4, 2)
-    live = {frozenset(m for m in MODALITIES if not np.array_equal(feeds[m][0, 0], tiny.tokens[m])) for feeds in fed}
-    assert live == set(PRESENCE_PATTERNS)
+    splits = corpus_source(open_corpus(corpus_folder)).splits
+    clips = [clip for split in splits.values() for clip in split][:9]
+    spool = spool_clips(clips, tiny, tmp_path, longest_s=5.0, workers=1)
+    fed = part_feeds(spool, tiny, "fusion", 4, 2)
+    live = {
+        frozenset(m for m in tiny.manifest.streams if not np.array_equal(feeds[m][0], tiny.tokens[m])) for feeds in fed
+    }
+    assert live == set(tiny.manifest.patterns)

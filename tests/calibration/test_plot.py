@@ -16,7 +16,7 @@ from taemi_edge.calibration.sensitivity import BlockCost, PartSensitivity
 
 def test_a_picture_has_blocks_that_stay_and_blocks_that_are_left_out(tmp_path: Path):
     blocks = tuple(
-        BlockCost(block=f"layers.{i}", cost=10.0**-i, mean_pearson_drop=None, weights=9, macs_share=0.5, excluded=why)
+        BlockCost(block=f"layers.{i}", cost=10.0**-i, loss=None, weights=9, macs_share=0.5, excluded=why)
         for i, why in enumerate((None, "too much"))
     )
     found = PartSensitivity(blocks=blocks, methods={"minmax": 0.99}, steps=((1.0, 0.1), (0.5, 0.0)))

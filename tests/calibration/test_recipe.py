@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
         ("rows=1", "expected rows >= 2"),
         ("percentile=200", "expected 0 < percentile <= 100, got 200"),
         ("alphas=[2]", "expected every alpha between 0 and 1"),
-        ("exclude.sound.conv=x", "expected vision, audio, text or fusion in exclude"),
+        ("exclude.sound.conv=x", "expected vision, audio, text, fusion in exclude"),
     ],
 )
 def test_values_that_no_calibration_can_have(change, words, cli, tiny_folder, corpus_folder):

@@ -1,0 +1,60 @@
+"""The tolerances of a bundle in FP16 and INT8: those that its calibration recipe names, and derived ones for the rest.
+
+What a recipe does not name follows from the model itself: how large an error may be is a share of the largest magnitude
+that PyTorch gave on the golden feeds, and never less than the model's own tolerance in FP32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
+from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.errors import CalibrationError
+
+
+def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: Precision) -> PartTolerances:
+    """Give the tolerance of every part, and of the whole way, in one precision.
+
+    Args:
+        bundle: with the tolerances of FP32 and golden feeds.
+        recipe: of its calibration.
+        precision: "fp32" gives the model's own.
+
+    Raises:
+        CalibrationError: the recipe neither names a part nor says how its tolerance is derived.
+    """
+    manifest = bundle.manifest
+    if precision == "fp32":
+        return dict(manifest.tolerances_by.get("fp32", manifest.tolerances))
+    named = recipe.fp16 if precision == "fp16" else recipe.int8
+    wanted = (*manifest.part_names, END_TO_END)
+    missing = [name for name in wanted if name not in named and not (name == END_TO_END and HEAD in named)]
+    found = {name: named[name] for name in wanted if name in named}
+    if not missing:
+        return found
+    if recipe.others is None:
+        raise CalibrationError(
+            f"recipe {recipe.name}: expected a tolerance of {missing[0]} in [{precision}], or [others], got neither"
+        )
+    relative = recipe.others.fp16 if precision == "fp16" else recipe.others.int8
+    magnitudes = golden_magnitudes(bundle)
+    own = tolerances_by_recipe(bundle, recipe, "fp32")
+    for name in missing:
+        part = HEAD if name == END_TO_END else name
+        found[name] = relative.of(magnitudes.get(part, 0.0), own.get(name, own[HEAD]))
+    return found
+
+
+def golden_magnitudes(bundle: Bundle) -> Mapping[str, float]:
+    """Give the largest magnitude that PyTorch gave for each part on the golden feeds."""
+    found: dict[str, float] = {}
+    with np.load(bundle.golden_file, allow_pickle=False) as stored:
+        for key in stored.files:
+            part, _, direction, *_ = key.split("|")
+            if direction == "out" and (value := stored[key]).size:
+                found[part] = max(found.get(part, 0.0), float(np.abs(value).max()))
+    return found
