@@ -8,7 +8,8 @@ pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from taemi_edge.bundle.outputs import RegressionSpec
 from tests.live.browser import CHROMIUM, Browser
 from tests.live.page.client import get
-from tests.live.page.fed import CAMERA, MICROPHONE, SERIES, WORDS, FedPage, classes, fed_page, numbers
+from tests.live.page.fed import FedPage, classes, fed_page, numbers
+from tests.live.specs import CAMERA, MICROPHONE, SERIES, WORDS
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: tools/install_test_servers.sh")
 
@@ -49,7 +50,8 @@ def test_one_stream_and_one_output():
         assert browser.evaluate("byId('view').hidden")  # there is nothing to see and nothing is said
         assert browser.evaluate("document.querySelector('.curves h2').textContent") == "Speed"
         low, high = browser.evaluate("groups[0].span")
-        assert low < -1 and high > 30  # a number without bounds has an axis that follows it
+        assert low < -1
+        assert high > 30  # a number without bounds has an axis that follows it
         fits(browser)
         assert browser.problems == []
 
