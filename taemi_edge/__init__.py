@@ -18,13 +18,20 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.guests import register_guest
+
 if TYPE_CHECKING:
     from taemi_edge import errors
     from taemi_edge.bench.compare import run_bench as bench
     from taemi_edge.bundle.folder import Bundle, open_bundle
+    from taemi_edge.bundle.streams import PresenceSpec
     from taemi_edge.calibration.calibrate import calibrate_bundle
     from taemi_edge.corpora.evaluate import evaluate_on as evaluate
     from taemi_edge.engines.build import build_engine
+    from taemi_edge.export.contract import Model, OnnxFile, Stream
+    from taemi_edge.export.declared_outputs import Classes, Regression
+    from taemi_edge.export.export_model import export_model
+    from taemi_edge.export.kinds import Audio, Series, Text, Video
     from taemi_edge.live.background import LiveRun
     from taemi_edge.loaded_model import LoadedModel, load
     from taemi_edge.media.arrays import Frames, Sound
@@ -44,19 +51,32 @@ __version__ = "0.1.0"
 # A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
+register_guest("model", "taemi_edge.taemi.opening:open_model")
+register_guest("corpus", "taemi_edge.taemi.opening:open_clips")
+
 #: Where each public name lies: its module, and its name there ("" for the module itself, which can be called).
 _PLACES = {
+    "Audio": ("export.kinds", "Audio"),
     "Bundle": ("bundle.folder", "Bundle"),
+    "Classes": ("export.declared_outputs", "Classes"),
     "Fleet": ("runtime.pipeline", "Fleet"),
     "Frames": ("media.arrays", "Frames"),
     "LiveRun": ("live.background", "LiveRun"),
     "LoadedModel": ("loaded_model", "LoadedModel"),
     "MediaFile": ("media.files", "MediaFile"),
+    "Model": ("export.contract", "Model"),
+    "OnnxFile": ("export.contract", "OnnxFile"),
     "Pipeline": ("runtime.pipeline", "Pipeline"),
     "Prediction": ("runtime.prediction", "Prediction"),
+    "PresenceSpec": ("bundle.streams", "PresenceSpec"),
     "Progress": ("progress", "Progress"),
-    "Source": ("runtime.window", "Source"),
+    "Regression": ("export.declared_outputs", "Regression"),
+    "Series": ("export.kinds", "Series"),
     "Sound": ("media.arrays", "Sound"),
+    "Source": ("runtime.window", "Source"),
+    "Stream": ("export.contract", "Stream"),
+    "Text": ("export.kinds", "Text"),
+    "Video": ("export.kinds", "Video"),
     "Word": ("media.transcripts", "Word"),
     "bench": ("bench", ""),
     "build_engine": ("engines.build", "build_engine"),
@@ -64,23 +84,34 @@ _PLACES = {
     "check_parity": ("parity.comparison", "check_parity"),
     "evaluate": ("corpora.evaluate", "evaluate_on"),
     "export_checkpoint": ("taemi.exporting", "export_checkpoint"),
+    "export_model": ("export.export_model", "export_model"),
     "load": ("loaded_model", "load"),
+    "open_bundle": ("bundle.folder", "open_bundle"),
     "open_checkpoint": ("taemi.checkpoint", "open_checkpoint"),
     "open_corpus": ("taemi.vidmimic2", "open_corpus"),
-    "open_bundle": ("bundle.folder", "open_bundle"),
 }
 __all__ = [
+    "Audio",
     "Bundle",
+    "Classes",
     "Fleet",
     "Frames",
     "LiveRun",
     "LoadedModel",
     "MediaFile",
+    "Model",
+    "OnnxFile",
     "Pipeline",
     "Prediction",
+    "PresenceSpec",
     "Progress",
+    "Regression",
+    "Series",
     "Sound",
     "Source",
+    "Stream",
+    "Text",
+    "Video",
     "Word",
     "__version__",
     "bench",
@@ -90,6 +121,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export_checkpoint",
+    "export_model",
     "load",
     "open_bundle",
     "open_checkpoint",

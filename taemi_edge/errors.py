@@ -10,6 +10,7 @@ TaemiError
 │   ├── CorpusError        a corpus on disk: labels, ids, pickles
 │   ├── StoreError         a feature store: incomplete, changed, or of another encoder
 │   ├── CheckpointError    a checkpoint folder
+│   ├── ContractError      the declaration of a model
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
@@ -70,6 +71,10 @@ class StoreError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint folder is incomplete or does not match its recipe."""
+
+
+class ContractError(InputError):
+    """A model is declared in a way that cannot work; the message names the stream, the head or the output."""
 
 
 class BundleError(InputError):

@@ -17,7 +17,7 @@ from taemi_edge.bundle.spec import MODALITIES, Modality
 from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.bundle.values import Array, end_to_end_tolerance
 from taemi_edge.media.chunks import kept_steps
-from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, load_cases
+from taemi_edge.parity.golden import WINDOW, Case, load_cases, window_calls
 
 #: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
 #: keeps no features.
@@ -78,7 +78,8 @@ class Feeds:
 
     def window(self) -> BenchWindow:
         """The window of the golden feeds; its last frames and its last chunk came with the last hop."""
-        inputs = {m: self._case(m, ENCODER_WINDOW_CASES[m]).feeds for m in MODALITIES}
+        calls = window_calls(self._cases, WINDOW, self._manifest.streams)
+        inputs = {name: feeds[0] for name, feeds in calls.items()}
         manifest, hop_s = self._manifest, self._manifest.window.hop_s
         expected = {
             pattern_name(case.pattern): (case.expected or {})["intensities"][0]

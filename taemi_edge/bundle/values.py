@@ -79,11 +79,19 @@ class PartSpec(Frozen, frozen=True):
 
 
 class Tolerance(Frozen, frozen=True):
-    """How far outputs may be from PyTorch's: the largest absolute error, least cosine, least Pearson if any."""
+    """How far outputs may be from PyTorch's.
+
+    Attributes:
+        max_abs: the largest absolute error.
+        cosine: the least cosine of the angle between the two outputs as vectors.
+        pearson: the least Pearson correlation of each number of the head; None where it is not judged.
+        flips: the largest share of rows whose best class may differ; None where it is not judged.
+    """
 
     max_abs: float
     cosine: float
     pearson: float | None = None
+    flips: float | None = None
 
 
 #: The tolerance of each part by name, and of the whole way under "end_to_end" (without one: that of the head).

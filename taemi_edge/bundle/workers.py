@@ -68,12 +68,13 @@ def run_parallel(
 def _begin(parent: int, initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     """Leave Ctrl-C to the parent, and watch that the parent is alive: a killed one cannot end its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     if initialise:
         initialise(*arguments)
 
 
-def _end_with(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
+    """Watch, in a thread of a child process, that the process `parent` is alive, and end with it."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

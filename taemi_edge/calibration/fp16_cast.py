@@ -23,8 +23,9 @@ def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
     """
     graph = Graph.load(bundle.part_file(part))
     recipe = load_recipe_of(bundle.manifest.name)
+    streams = bundle.manifest.streams
     feeds = (
-        case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens)
+        case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens, streams)
         for case in load_cases(bundle.golden_file)
         if case.part == part
     )

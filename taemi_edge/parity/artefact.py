@@ -1,4 +1,4 @@
-"""Opening a bundle, a checkpoint or a recipe as an artefact: its four parts as functions on named arrays.
+"""Opening a bundle or another form of a model as an artefact: its parts as functions on named arrays.
 
 What compares or evaluates models works on artefacts, so that it need not know where a part runs.
 """
@@ -11,27 +11,27 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
-from taemi_edge.bundle.recipe import list_recipes
-from taemi_edge.bundle.spec import MODALITIES, VisionSpec
-from taemi_edge.bundle.streams import AudioSpec, TextSpec
+from taemi_edge.bundle.guests import ask_guests
+from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array, Frozen, PartTolerances
-from taemi_edge.errors import InputError, MissingExtraError
+from taemi_edge.errors import InputError
 from taemi_edge.media.inputs import Run
-from taemi_edge.parity.golden import Case, Runner, demo_clip, load_cases, make_cases
+from taemi_edge.parity.golden import Case, ModelSpecs, Runner, load_cases
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.sessions import Device
 
-if TYPE_CHECKING:
-    from taemi_edge.taemi.checkpoint import Checkpoint
+#: What a stream's spec says of the window and of presence, and not of the encoder's work.
+_NOT_OF_THE_ENCODER = ("presence", "missing", "required", "min_steps", "max_steps", "tokenizer")
 
 
 class EncoderKey(Frozen, frozen=True):
-    """Recognises features of one modality that the same encoder made.
+    """Recognises features of one stream that the same encoder made.
 
     Attributes:
         sha256: over everything that the features depend on: weights, precision, chunking and tokenizer.
@@ -52,25 +52,34 @@ class Artefact:
         name: what messages call it.
         is_bundle: whether it is a bundle; else it is a checkpoint or a recipe.
         run: runs one part: takes the name of the part and its feeds, gives its outputs by name.
-        tokens: the missing-modality tokens, float32 (D,) each.
-        tokenizer_json: the text of its tokenizer.json.
+        specs: the streams, and how the head reads them.
+        outputs: what the head gives, by name.
+        metric: the name of the metric that judges the model.
+        tokens: what stands for each missing stream, float32 (D,) or (steps, D).
+        tokenizers: the text of tokenizer.json of each stream of text.
         tolerances: how far each part may be from the reference.
-        trained_on: what the fusion head was trained on, in words; empty where it was not trained.
-        cases: gives the cases to compare on: the golden feeds of a bundle, or fresh ones from the demo clip.
+        trained_on: what the head was trained on, in words; empty where it was not trained.
+        cases: gives the cases to compare on: the golden feeds of a bundle, or fresh ones.
+        weights_sha256: gives the hash of each encoder's weights, by stream.
     """
 
     name: str
     is_bundle: bool
     run: Runner
+    specs: ModelSpecs
+    outputs: Mapping[str, OutputSpec]
+    metric: str
     tokens: Mapping[str, Array]
-    tokenizer_json: str
+    tokenizers: Mapping[str, str]
     tolerances: PartTolerances
-    vision: VisionSpec
-    audio: AudioSpec
-    text: TextSpec
     trained_on: str
     cases: Callable[[], list[Case]]
-    _weights_sha256: Callable[[], Mapping[str, str]]
+    weights_sha256: Callable[[], Mapping[str, str]]
+
+    @property
+    def streams(self) -> Mapping[str, StreamSpec]:
+        """The streams by name, in the model's order."""
+        return self.specs.streams
 
     def part(self, name: str) -> Run:
         """One part as a function from feeds to outputs."""
@@ -78,23 +87,32 @@ class Artefact:
 
     def encoder_keys(self) -> dict[str, EncoderKey]:
         """The key of each encoder, by which a feature store is matched to the artefact."""
-        weights = self._weights_sha256()
-        text_sha256 = sha256(self.tokenizer_json.encode()).hexdigest()
-        inputs: dict[str, tuple[Frozen, str]] = {
-            "vision": (self.vision, ""),
-            "audio": (self.audio, ""),
-            "text": (self.text, text_sha256),
-        }
+        weights = self.weights_sha256()
         keys: dict[str, EncoderKey] = {}
-        for m in MODALITIES:
-            spec, extra = inputs[m]
-            chunking = {k: v for k, v in msgspec.to_builtins(spec).items() if k != "presence"}
-            content = msgspec.json.encode([m, weights[m], chunking, extra], order="sorted")
-            made_by = ", ".join(f"{k} {v}" for k, v in chunking.items() if k != "feature_dim")
-            keys[m] = EncoderKey(
-                sha256=sha256(content).hexdigest(), feature_dim=chunking["feature_dim"], made_by=made_by
-            )
+        for name, spec in self.streams.items():
+            chunking = {k: v for k, v in msgspec.to_builtins(spec).items() if k not in _NOT_OF_THE_ENCODER}
+            tokenizer = sha256(self.tokenizers[name].encode()).hexdigest() if name in self.tokenizers else ""
+            content = msgspec.json.encode([name, weights[name], chunking, tokenizer], order="sorted")
+            made_by = ", ".join(f"{k} {v}" for k, v in chunking.items() if k not in ("feature_dim", "kind"))
+            keys[name] = EncoderKey(sha256=sha256(content).hexdigest(), feature_dim=spec.feature_dim, made_by=made_by)
         return keys
+
+    # ---- until calibration and corpora read streams by name
+    @property
+    def vision(self) -> VideoSpec:
+        return cast("VideoSpec", self.streams["vision"])
+
+    @property
+    def audio(self) -> AudioSpec:
+        return cast("AudioSpec", self.streams["audio"])
+
+    @property
+    def text(self) -> TextSpec:
+        return cast("TextSpec", self.streams["text"])
+
+    @property
+    def tokenizer_json(self) -> str:
+        return self.tokenizers["text"]
 
 
 @contextmanager
@@ -114,18 +132,14 @@ def open_artefact(source: str, device: Device | None = None, threads: int = 0) -
         BackendError: the backend cannot run the bundle.
     """
     folder = Path(source)
-    if not folder.exists() and source not in list_recipes("export"):
+    if not (folder / MANIFEST).is_file() and (artefact := ask_guests("model", source)) is not None:
+        yield artefact
+        return
+    if not folder.exists():
         raise InputError(f"{source}: expected a bundle folder, a checkpoint folder or a recipe, found nothing there")
-    if (folder / MANIFEST).is_file() or (folder.exists() and not _looks_like_checkpoint(folder)):
-        bundle = open_bundle(folder)
-        with open_sessions(bundle, device, threads) as sessions:
-            yield _bundle_artefact(bundle, lambda part, feeds: sessions[part].run(feeds))
-    else:
-        yield checkpoint_artefact(_open_checkpoint(source), source)
-
-
-def _looks_like_checkpoint(path: Path) -> bool:
-    return (path / "recipe.json").is_file() or path.suffix == ".toml"
+    bundle = open_bundle(folder)
+    with open_sessions(bundle, device, threads) as sessions:
+        yield _bundle_artefact(bundle, lambda part, feeds: sessions[part].run(feeds))
 
 
 def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
@@ -134,54 +148,24 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
     def weights_sha256() -> dict[str, str]:
         """The hash of the checkpoint's weights where only the format changed (a store serves both), else the file's."""
         original = manifest.provenance.encoder_sha256
-        specs = {m: manifest.parts[m] for m in MODALITIES}
+        specs = {name: manifest.parts[name] for name in manifest.streams}
         return {
-            m: original[m] if m in original and specs[m].precision == "fp32" else manifest.sha256[specs[m].file]
-            for m in MODALITIES
+            name: original[name] if name in original and spec.precision == "fp32" else manifest.sha256[spec.file]
+            for name, spec in specs.items()
         }
 
+    texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec)]
     return Artefact(
         name=str(bundle.folder),
         is_bundle=True,
         run=run,
-        tokens={m: bundle.tokens[m] for m in MODALITIES},
-        tokenizer_json=bundle.tokenizer_file("text").read_text(encoding="utf-8"),
+        specs=ModelSpecs.of(manifest),
+        outputs=manifest.outputs,
+        metric=manifest.metric,
+        tokens=bundle.tokens,
+        tokenizers={name: bundle.tokenizer_file(name).read_text(encoding="utf-8") for name in texts},
         tolerances=manifest.tolerances,
-        vision=manifest.vision,
-        audio=manifest.audio,
-        text=manifest.text,
         trained_on=manifest.trained_on,
         cases=lambda: load_cases(bundle.golden_file),
-        _weights_sha256=weights_sha256,
+        weights_sha256=weights_sha256,
     )
-
-
-def checkpoint_artefact(checkpoint: Checkpoint, name: str) -> Artefact:
-    """Make an artefact of a checkpoint in memory; `name` is what messages call it."""
-    from taemi_edge.taemi.reference import Reference, encoder_sha256
-
-    reference = Reference(checkpoint)
-    return Artefact(
-        name=name,
-        is_bundle=False,
-        run=reference.run,
-        tokens=reference.tokens,
-        tokenizer_json=reference.tokenizer_json,
-        tolerances=reference.tolerances,
-        vision=reference.specs.vision,
-        audio=reference.specs.audio,
-        text=reference.specs.text,
-        trained_on=checkpoint.state.trained_on,
-        cases=lambda: make_cases(
-            reference.specs, reference.tokenizer_json, reference.run, reference.tokens, *demo_clip()
-        ),
-        _weights_sha256=lambda: encoder_sha256(checkpoint.model),
-    )
-
-
-def _open_checkpoint(source: str) -> Checkpoint:
-    try:
-        from taemi_edge.taemi.checkpoint import open_checkpoint
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "export", f"opening the checkpoint {source}") from error
-    return open_checkpoint(source)

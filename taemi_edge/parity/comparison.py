@@ -6,31 +6,33 @@ exported (`golden.npz`), so this needs no PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PARTS
-from taemi_edge.bundle.values import Array, Frozen, PartTolerances, Tolerance, end_to_end_tolerance
-from taemi_edge.errors import InputError, UsageError
+from taemi_edge.bundle.outputs import PRESENT_FROM, ClassesSpec, OutputSpec, RegressionSpec
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import Pattern, StreamSpec
+from taemi_edge.bundle.values import HEAD, Array, Frozen, PartTolerances, Tolerance, end_to_end_tolerance
+from taemi_edge.errors import BundleError, InputError, UsageError
 from taemi_edge.media.inputs import Run
 from taemi_edge.parity.artefact import Artefact, open_artefact
-from taemi_edge.parity.golden import ENCODER_WINDOW_CASES, WINDOW, Case, bind_tokens, window_features
+from taemi_edge.parity.golden import Case, bind_tokens, window_calls, window_cases
 from taemi_edge.parity.metrics import pearson_of
+from taemi_edge.parity.windows import head_feeds, window_features
 from taemi_edge.runtime.sessions import Device
 
 END_TO_END = "end-to-end"
-STAGES = (*PARTS, END_TO_END)
 
 
 class CaseResult(Frozen, frozen=True):
     """How far apart the two artefacts are in one case of one part.
 
     Attributes:
-        case: the name of the case, with the presence pattern for the fusion head.
+        case: the name of the case, with the presence pattern for the head, and the output where it gives several.
         max_abs: the largest absolute difference.
         p99_abs: the 99th percentile of the absolute differences.
         cosine: of the angle between the two outputs as vectors.
@@ -45,22 +47,33 @@ class CaseResult(Frozen, frozen=True):
 
 
 class StageResult(Frozen, frozen=True):
-    """One part over all its cases, or the whole model from inputs to intensities: the worst value of each figure."""
+    """One part over all its cases, or the whole model from inputs to outputs: the worst value of each figure.
+
+    Attributes:
+        pearson: of each number that the head gives, over all rows; None where it is undefined (constant). Numbers are
+            called by their names, and "OUTPUT.NAME" where there are several groups. None where the stage gives none.
+        flips: the share of rows whose best class differs, by output; rows without any live stream do not count, for
+            there the model can only guess. None where the stage gives no classes.
+    """
 
     stage: str
     ok: bool
     max_abs: float
     p99_abs: float
     cosine: float
-    #: Pearson correlation of each intensity over all rows; None where it is undefined (constant) or not an intensity.
     pearson: dict[str, float | None] | None
     tolerance: Tolerance
     cases: tuple[CaseResult, ...]
+    flips: dict[str, float] | None = None
 
     @property
     def lowest_pearson(self) -> float | None:
         known = [value for value in (self.pearson or {}).values() if value is not None]
         return min(known) if known else None
+
+    @property
+    def most_flips(self) -> float | None:
+        return max(self.flips.values()) if self.flips else None
 
 
 class ParityReport(Frozen, frozen=True):
@@ -116,26 +129,22 @@ def check_parity(
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
         outputs = _compare(first, second, judge.cases())
         reference_name = second.name if second else "golden outputs of PyTorch"
-        stages = tuple(_judge_stage(stage, outputs[stage], _limit(judge.tolerances, stage)) for stage in STAGES)
+        stages = tuple(
+            _judge_stage(stage, rows, _limit(judge.tolerances, stage), first.outputs) for stage, rows in outputs.items()
+        )
     failed = next((stage.stage for stage in stages if not stage.ok), None)
     report = ParityReport(a=first.name, b=reference_name, ok=failed is None, first_failure=failed, stages=stages)
     pairs = {
-        stage: (_flat(x for _, x, _ in outputs[stage]), _flat(y for _, _, y in outputs[stage])) for stage in STAGES
+        stage: (_flat(row.ours for row in rows), _flat(row.theirs for row in rows)) for stage, rows in outputs.items()
     }
     return report, Pairs(pairs)
 
 
 def _require_same_shapes(first: Artefact, second: Artefact) -> None:
     """Refuse artefacts that take or give different shapes: they cannot run on the same feeds."""
-    sides = [
-        {
-            "size_hw": x.vision.size_hw,
-            "sample_rate_hz": x.audio.sample_rate_hz,
-            **{f"{m} feature_dim": getattr(x, m).feature_dim for m in MODALITIES},
-        }
-        for x in (first, second)
-    ]
-    different = [f"{name} {value} and {sides[1][name]}" for name, value in sides[0].items() if sides[1][name] != value]
+    sides = [_shapes(first), _shapes(second)]
+    names = list(dict.fromkeys((*sides[0], *sides[1])))
+    different = [f"{n} {sides[0].get(n)} and {sides[1].get(n)}" for n in names if sides[0].get(n) != sides[1].get(n)]
     if different:
         raise UsageError(
             f"{first.name} and {second.name} are two different models ({', '.join(different)}): "
@@ -143,102 +152,134 @@ def _require_same_shapes(first: Artefact, second: Artefact) -> None:
         )
 
 
-def check_part(run: Run, part: str, cases: list[Case], tokens: Mapping[str, Array], limit: Tolerance) -> StageResult:
+def _shapes(artefact: Artefact) -> dict[str, object]:
+    """What the inputs and outputs of an artefact depend on, by a name for messages."""
+    takes: dict[str, object] = {}
+    for field in ("size_hw", "clip_frames", "sample_rate_hz", "channels"):
+        found = {name: getattr(spec, field) for name, spec in artefact.streams.items() if hasattr(spec, field)}
+        takes |= {field if len(found) == 1 else f"{name} {field}": value for name, value in found.items()}
+    widths = {f"{name} feature_dim": spec.feature_dim for name, spec in artefact.streams.items()}
+    return takes | widths | {f"output {name}": spec.size for name, spec in artefact.outputs.items()}
+
+
+def check_part(
+    run: Run, part: str, cases: Sequence[Case], tokens: Mapping[str, Array], limit: Tolerance, manifest: Manifest
+) -> StageResult:
     """Compare one part alone with the golden outputs of its cases.
 
     Args:
         run: runs the part; takes its feeds and gives its outputs by name.
-        part: "vision", "audio", "text" or "fusion".
+        part: the name of a stream, or "fusion" for the head.
         cases: golden cases; those of other parts are left out.
-        tokens: the missing-modality tokens, (D,) each.
+        tokens: what stands for each missing stream, (D,) or (steps, D).
         limit: the tolerance of the part.
+        manifest: of the bundle that the part belongs to.
     """
     rows: list[_Row] = []
     for case in cases:
         if case.part == part:
-            feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, tokens)
-            outputs = run(feeds)
-            for name, want in (case.expected or {}).items():
-                rows.append((case.title, _unmasked(case, outputs[name]), _unmasked(case, want)))
-    return _judge_stage(part, rows, limit)
+            outputs = run(_bound(case, tokens, manifest.streams))
+            rows += _rows_of(case, outputs, case.expected or {})
+    return _judge_stage(part, rows, limit, manifest.outputs)
 
 
-#: A case's title and the two outputs.
-_Row = tuple[str, Array, Array]
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One output of both sides in one case; `pattern` is None for encoders."""
+
+    title: str
+    output: str
+    ours: Array
+    theirs: Array
+    pattern: Pattern | None
 
 
 def _compare(first: Artefact, second: Artefact | None, cases: list[Case]) -> dict[str, list[_Row]]:
-    """Run every case on both artefacts; gives the title and both outputs of each case, by stage."""
-    rows: dict[str, list[_Row]] = {stage: [] for stage in STAGES}
+    """Run every case on both artefacts; gives the outputs of each case by stage, in the order of the parts."""
+    rows: dict[str, list[_Row]] = {stage: [] for stage in (*first.streams, HEAD, END_TO_END)}
     for case in cases:
-        ours = _run_case(first, case)
-        theirs = _run_case(second, case) if second else dict(case.expected or {})
-        for name, value in ours.items():
-            if theirs[name].shape != value.shape:
-                raise InputError(
-                    f"{case.part}, {case.title}: {name} is {value.shape} in A and {theirs[name].shape} in B: "
-                    f"these are two different models"
-                )
-            rows[case.part].append((case.title, _unmasked(case, value), _unmasked(case, theirs[name])))
-    window = [case for case in cases if case.part == "fusion" and case.name == WINDOW]
-    inputs = {case.part: case.feeds for case in cases if ENCODER_WINDOW_CASES.get(case.part) == case.name}
-    ours_live = _window_feeds(first, inputs)
-    theirs_live = _window_feeds(second, inputs) if second else None
-    for case in window:
-        pattern = case.pattern or frozenset()
-        x = first.run("fusion", bind_tokens(ours_live, pattern, first.tokens))["intensities"]
-        if second is not None and theirs_live is not None:
-            y = second.run("fusion", bind_tokens(theirs_live, pattern, second.tokens))["intensities"]
-        else:
-            y = (case.expected or {})["intensities"]
-        rows[END_TO_END].append((case.title, x, y))
+        ours = first.run(case.part, _bound(case, first.tokens, first.streams))
+        theirs = second.run(case.part, _bound(case, second.tokens, second.streams)) if second else case.expected
+        rows[case.part] += _rows_of(case, ours, theirs or {})
+    live: dict[str, list[dict[str, Array]]] = {}
+    for case in window_cases(cases):
+        if case.name not in live:
+            live[case.name] = [_live_feeds(side, cases, case.name) for side in (first, second) if side is not None]
+        pattern, feeds = case.pattern or frozenset(), live[case.name]
+        ours = first.run(HEAD, bind_tokens(feeds[0], pattern, first.tokens, first.streams))
+        theirs = case.expected
+        if second is not None:
+            theirs = second.run(HEAD, bind_tokens(feeds[1], pattern, second.tokens, second.streams))
+        rows[END_TO_END] += _rows_of(case, ours, theirs or {})
+    if lacking := [stage for stage, found in rows.items() if not found]:
+        raise BundleError(f"golden feeds: expected cases of {', '.join(lacking)}, found none: export the model again")
+    return rows
+
+
+def _rows_of(case: Case, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> list[_Row]:
+    """Put the outputs of one case side by side; the padded steps of texts do not count."""
+    rows = []
+    for name, value in ours.items():
+        if name not in theirs or theirs[name].shape != value.shape:
+            other = theirs[name].shape if name in theirs else "not there"
+            raise InputError(
+                f"{case.part}, {case.title}: {name} is {value.shape} in A and {other} in B: these are two different "
+                f"models"
+            )
+        title = case.title if len(ours) == 1 else f"{case.title}: {name}"
+        rows.append(_Row(title, name, _unmasked(case, value), _unmasked(case, theirs[name]), case.pattern))
     return rows
 
 
 def _unmasked(case: Case, features: Array) -> Array:
     """The steps of an output that count: those after the end of a padded text are masked wherever they are used."""
     mask = case.feeds.get("mask")
-    return features if mask is None else features[mask > 0]
+    steps = mask is not None and features.ndim == 3 and features.shape[:2] == mask.shape
+    return features[mask > 0] if mask is not None and steps else features
 
 
-def _run_case(artefact: Artefact, case: Case) -> dict[str, Array]:
-    feeds = case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, artefact.tokens)
-    return artefact.run(case.part, feeds)
+def _bound(case: Case, tokens: Mapping[str, Array], streams: Mapping[str, StreamSpec]) -> Mapping[str, Array]:
+    return case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, tokens, streams)
 
 
-def _window_feeds(artefact: Artefact, inputs: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
-    """Encode the inputs of one window with the artefact's own encoders; gives the feeds of its fusion head."""
-    encoded = {part: artefact.run(part, feeds)["features"] for part, feeds in inputs.items()}
-    return window_features(artefact.audio, encoded, inputs["audio"]["samples"].shape[1])
+def _live_feeds(artefact: Artefact, cases: Sequence[Case], window: str) -> dict[str, Array]:
+    """Encode the inputs of one window with the artefact's own encoders; gives the feeds of its head."""
+    calls = window_calls(cases, window, artefact.streams)
+    return head_feeds(window_features(artefact.run, calls, artefact.streams), artefact.specs.head.masks)
 
 
 def _limit(tolerances: PartTolerances, stage: str) -> Tolerance:
     return end_to_end_tolerance(tolerances) if stage == END_TO_END else tolerances[stage]
 
 
-def _judge_stage(stage: str, rows: list[_Row], tolerance: Tolerance) -> StageResult:
-    cases = tuple(_judge_case(title, x, y, tolerance) for title, x, y in rows)
-    pearson = pearson_of_intensities(rows) if stage in ("fusion", END_TO_END) else None
+def _judge_stage(
+    stage: str, rows: Sequence[_Row], tolerance: Tolerance, outputs: Mapping[str, OutputSpec]
+) -> StageResult:
+    cases = tuple(_judge_case(row, tolerance) for row in rows)
+    gives = outputs if stage in (HEAD, END_TO_END) else {}
+    pearson, flips = _pearson_of_numbers(rows, gives), _flips_of_classes(rows, gives)
     known = [value for value in (pearson or {}).values() if value is not None]
     correlated = tolerance.pearson is None or all(value >= tolerance.pearson for value in known)
+    kept = tolerance.flips is None or all(value <= tolerance.flips for value in (flips or {}).values())
     return StageResult(
         stage=stage,
-        ok=correlated and all(case.ok for case in cases),
+        ok=correlated and kept and all(case.ok for case in cases),
         max_abs=max(case.max_abs for case in cases),
         p99_abs=max(case.p99_abs for case in cases),
         cosine=min(case.cosine for case in cases),
         pearson=pearson,
         tolerance=tolerance,
         cases=cases,
+        flips=flips,
     )
 
 
-def _judge_case(title: str, x: Array, y: Array, tolerance: Tolerance) -> CaseResult:
-    error = np.abs(x.astype(np.float64) - y.astype(np.float64))
-    max_abs, cosine = float(error.max()), cosine_of(x, y)
+def _judge_case(row: _Row, tolerance: Tolerance) -> CaseResult:
+    error = np.abs(row.ours.astype(np.float64) - row.theirs.astype(np.float64))
+    max_abs, cosine = float(error.max()), cosine_of(row.ours, row.theirs)
     # written so that a NaN fails
     ok = max_abs <= tolerance.max_abs and cosine >= tolerance.cosine
-    return CaseResult(case=title, max_abs=max_abs, p99_abs=float(np.quantile(error, 0.99)), cosine=cosine, ok=ok)
+    return CaseResult(case=row.title, max_abs=max_abs, p99_abs=float(np.quantile(error, 0.99)), cosine=cosine, ok=ok)
 
 
 def cosine_of(x: Array, y: Array) -> float:
@@ -253,12 +294,48 @@ def cosine_of(x: Array, y: Array) -> float:
     return float(a @ b) / norms if norms else float(np.array_equal(a, b))
 
 
-def pearson_of_intensities(rows: Iterable[_Row]) -> dict[str, float | None]:
-    """Pearson correlation of each intensity over all rows of all cases; None where one side is constant."""
-    pairs = [(x, y) for _, x, y in rows]
-    a = np.concatenate([x for x, _ in pairs]).astype(np.float64)
-    b = np.concatenate([y for _, y in pairs]).astype(np.float64)
-    return {name: pearson_of(a[:, i], b[:, i]) for i, name in enumerate(EMOTIONS)}
+def label_flips(ours: Array, theirs: Array, spec: ClassesSpec) -> float:
+    """The share of rows whose best class differs; of classes that may be present together, whose set of them differs.
+
+    Args:
+        ours, theirs: what the head gives on both sides, (N, classes).
+        spec: what the classes are.
+
+    Example:
+        >>> doors = ClassesSpec(names=("open", "shut"))
+        >>> label_flips(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([[2.0, 1.9], [3.0, 0.0]]), doors)
+        0.5
+    """
+    if not len(ours):
+        return 0.0
+    a, b = spec.values(ours), spec.values(theirs)
+    if spec.exclusive:
+        return float(np.mean(a.argmax(-1) != b.argmax(-1)))
+    return float(np.mean(((a >= PRESENT_FROM) != (b >= PRESENT_FROM)).any(-1)))
+
+
+def _pearson_of_numbers(rows: Sequence[_Row], outputs: Mapping[str, OutputSpec]) -> dict[str, float | None] | None:
+    """Pearson correlation of each number over all rows of all cases; None where one side is constant."""
+    found: dict[str, float | None] = {}
+    for output, spec in outputs.items():
+        if isinstance(spec, RegressionSpec):
+            a = np.concatenate([row.ours for row in rows if row.output == output]).astype(np.float64)
+            b = np.concatenate([row.theirs for row in rows if row.output == output]).astype(np.float64)
+            prefix = "" if len(outputs) == 1 else f"{output}."
+            found |= {f"{prefix}{name}": pearson_of(a[:, i], b[:, i]) for i, name in enumerate(spec.names)}
+    return found or None
+
+
+def _flips_of_classes(rows: Sequence[_Row], outputs: Mapping[str, OutputSpec]) -> dict[str, float] | None:
+    """The share of flipped labels of each group of classes, over all patterns with a live stream."""
+    found: dict[str, float] = {}
+    for output, spec in outputs.items():
+        if isinstance(spec, ClassesSpec):
+            counted = [row for row in rows if row.output == output and row.pattern]
+            nothing = [np.zeros((0, spec.size))]
+            ours = np.concatenate([row.ours for row in counted] or nothing)
+            found[output] = label_flips(ours, np.concatenate([row.theirs for row in counted] or nothing), spec)
+    return found or None
 
 
 def _flat(values: Iterable[Array]) -> Array:

@@ -1,35 +1,41 @@
-"""Golden feeds: inputs for every part of a model, made from a clip, with the outputs that a reference gave for them.
+"""Golden feeds: inputs for every part of a model, with the outputs that a reference gave for them.
 
-A clip is read by the runtime's own preprocessing. Every encoder gets its smallest and largest batch and its shortest
-and longest length. The fusion head gets windows of real features in all eight presence patterns. `golden.npz` keeps
-the feeds and the outputs beside a bundle, so that comparing on a device needs no PyTorch.
+Every encoder gets its smallest and largest batch, and its shortest and longest length. The head gets windows of real
+features in every presence pattern. `golden.npz` keeps the feeds and the outputs beside a bundle, so that comparing on a
+device needs no PyTorch.
+
+The feeds come from a model's own samples (`taemi_edge.parity.sample_cases`) or from a clip with a face, speech and
+words (`taemi_edge.parity.clip_cases`). This module says what a case is, how cases are kept, and which of them make up
+a whole window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS, Modality, VisionSpec
-from taemi_edge.bundle.streams import AudioSpec, TextSpec, pattern_name
-from taemi_edge.bundle.values import Array
-from taemi_edge.errors import BundleError, InputError
-from taemi_edge.media.chunks import Segment, kept_steps, trim_context
-from taemi_edge.media.files import MediaFile
-from taemi_edge.media.inputs import InputReader
-from taemi_edge.media.tokens import WordTokenizer
-from taemi_edge.media.transcripts import Word, read_transcript
+from taemi_edge.bundle.spec import HeadSpec, Manifest
+from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, pattern_of, presence_patterns
+from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.errors import BundleError
+from taemi_edge.media.chunks import MAX_BATCH
 
 #: Runs one part: takes the name of the part and its feeds, and gives its outputs by name.
 Runner = Callable[[str, Mapping[str, Array]], dict[str, Array]]
+#: The calls of the encoders that make one window: by stream, the feeds of each call in the order of time.
+WindowCalls = Mapping[str, Sequence[Mapping[str, Array]]]
 
-ENCODER_WINDOW_CASES = {"vision": "largest batch", "audio": "largest batch", "text": "typical length"}
-#: The fusion case whose features are the encoders' outputs for ENCODER_WINDOW_CASES; the end-to-end check uses it.
+#: The first case of the head whose features are the encoders' outputs for other cases; more of them are called
+#: "window 2" and so on. The end-to-end check uses them.
 WINDOW = "window"
+_WINDOW_NAME = re.compile(rf"{WINDOW}( \d+)?")
+#: In cases that were made of a clip, the cases of an encoder that make the window.
+_CLIP_WINDOW = {"video": "largest batch", "audio": "largest batch", "text": "typical length"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,48 +43,53 @@ class Case:
     """One comparison of one part.
 
     Attributes:
-        part: "vision", "audio", "text" or "fusion".
+        part: the name of a stream, whose encoder it is, or "fusion" for the head.
         name: of the case, such as "largest batch".
-        feeds: the inputs of the part by name; for the fusion head, with every stream live.
+        feeds: the inputs of the part by name; for the head, with every stream live.
         expected: the outputs of the reference by name; None where the reference was not run.
-        pattern: the streams that are live, for the fusion head; all others are replaced by their tokens.
+        pattern: the streams that are live, for the head; all others are replaced by what stands for them.
     """
 
     part: str
     name: str
     feeds: Mapping[str, Array]
     expected: Mapping[str, Array] | None
-    pattern: frozenset[Modality] | None = None
+    pattern: Pattern | None = None
 
     @property
     def title(self) -> str:
-        return self.name if self.pattern is None else f"{self.name}, {pattern_name(self.pattern)}"
+        return self.name if self.pattern is None else f"{self.name}, {_named(self.pattern, self.feeds)}"
 
 
 @dataclass(frozen=True)
-class StreamSpecs:
-    """What a model takes: the spec of each stream, the longest window in seconds, and the largest batches.
+class ModelSpecs:
+    """What golden cases must know of a model.
 
     Attributes:
-        max_frames: the largest batch of face crops.
-        max_batch: the largest batch of windows or texts.
+        streams: by name, in the model's order.
+        head: whether the head takes masks.
+        window_s: how many seconds a prediction looks back.
+        declared_patterns: sets of live streams that are checked although there are more than six streams.
+        max_rows: the largest batch of pictures, chunks and rows of numbers.
+        max_batch: the largest batch of windows and texts.
     """
 
-    vision: VisionSpec
-    audio: AudioSpec
-    text: TextSpec
+    streams: Mapping[str, StreamSpec]
     window_s: float
-    max_frames: int
-    max_batch: int
+    head: HeadSpec = HeadSpec()  # noqa: RUF009  (frozen)
+    declared_patterns: tuple[tuple[str, ...], ...] = ()
+    max_rows: int = MAX_BATCH
+    max_batch: int = 4
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> ModelSpecs:
+        """Take them from a manifest; its parts, hashes and tolerances are not looked at."""
+        return cls(manifest.streams, manifest.window.length_s, manifest.head, manifest.declared_patterns)
 
-@dataclass(frozen=True, eq=False)
-class GoldenClip:
-    """A clip as the encoders take it, to make golden feeds from."""
-
-    crops: Array  # (frames, H, W, 3)
-    segments: list[Segment]
-    words: list[Word]
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The sets of live streams that the model is checked in, the complete one first."""
+        return presence_patterns(self.streams, self.declared_patterns)
 
 
 def demo_clip() -> tuple[Path, Path]:
@@ -94,84 +105,97 @@ def demo_clip() -> tuple[Path, Path]:
         return video, transcript
 
 
-def make_cases(
-    specs: StreamSpecs,
-    tokenizer_json: str,
-    run: Runner,
-    tokens: Mapping[str, Array],
-    video: Path,
-    transcript: Path | None,
-) -> list[Case]:
-    """Make the cases of a clip, and run a reference on them.
-
-    Args:
-        specs: the streams of the model and its largest batches.
-        tokenizer_json: the text of the model's tokenizer.json.
-        run: runs one part of the reference.
-        tokens: the missing-modality tokens, float32 (D,) each.
-        video: a clip with a face and speech.
-        transcript: what is said in it.
-
-    Raises:
-        InputError: the clip has no face, no sound or no words, so there is nothing to compare on.
-    """
-    clip = _read_clip(specs, video, transcript)
-    tokenizer = WordTokenizer(tokenizer_json, specs.text.max_tokens)
-    cases = [Case(part, name, feeds, run(part, feeds)) for part, name, feeds in _encoder_feeds(specs, clip, tokenizer)]
-    live = _fusion_feeds(specs, clip, cases, run)
-    for name, feeds in live.items():
-        for pattern in PRESENCE_PATTERNS:
-            bound = bind_tokens(feeds, pattern, tokens)
-            cases.append(Case("fusion", name, feeds, run("fusion", bound), pattern))
-    return cases
-
-
 def bind_tokens(
-    feeds: Mapping[str, Array], pattern: frozenset[Modality], tokens: Mapping[str, Array]
+    feeds: Mapping[str, Array],
+    pattern: Pattern,
+    tokens: Mapping[str, Array],
+    streams: Mapping[str, StreamSpec] | None = None,
 ) -> dict[str, Array]:
-    """Replace the absent modalities in the feeds of the fusion head by their tokens, as the runtime does.
+    """Replace the absent streams in the feeds of the head by what stands for them, as the runtime does.
 
     Args:
-        feeds: the features of each modality, (B, T, D), and their masks, int32 (B, T).
-        pattern: the modalities that are live.
-        tokens: the missing-modality tokens, (D,) each.
+        feeds: the features of each stream, (B, T, D), and their masks, int32 (B, T), where the head takes masks.
+        pattern: the streams that are live.
+        tokens: what stands for each stream, (D,) or (steps, D).
+        streams: the model's streams, which say whether the mask hides a stand-in; None where none is hidden.
 
     Returns:
-        The feeds, in which every absent modality is its token, float32 (B, 1, D), with mask 1.
+        The feeds, in which every absent stream is its stand-in, float32 (B, steps, D), with its mask.
+
+    Example:
+        >>> feeds = {"a": np.zeros((2, 7, 3), np.float32), "a_mask": np.ones((2, 7), np.int32)}
+        >>> {name: value.shape for name, value in bind_tokens(feeds, frozenset(), {"a": np.ones(3)}).items()}
+        {'a': (2, 1, 3), 'a_mask': (2, 1)}
     """
     bound = dict(feeds)
-    for m in MODALITIES:
-        if m not in pattern:
-            batch = len(feeds[m])
-            bound[m] = np.broadcast_to(tokens[m], (batch, 1, tokens[m].shape[-1])).astype(np.float32)
-            bound[f"{m}_mask"] = np.ones((batch, 1), np.int32)
+    for name in streams_in(feeds):
+        if name not in pattern:
+            token = np.atleast_2d(tokens[name]).astype(np.float32)
+            bound[name] = np.repeat(token[None], len(feeds[name]), axis=0)
+            if f"{name}_mask" in feeds:
+                seen = 1 if streams is None else streams[name].missing.mask
+                bound[f"{name}_mask"] = np.full(bound[name].shape[:2], seen, np.int32)
     return bound
 
 
-def window_features(audio: AudioSpec, outputs: Mapping[str, Array], segment_samples: int) -> dict[str, Array]:
-    """Turn the encoders' outputs for ENCODER_WINDOW_CASES into the feeds of the fusion head for one window.
+def streams_in(feeds: Mapping[str, Array]) -> tuple[str, ...]:
+    """The streams in the feeds of a head, in their order; its masks are left out.
+
+    >>> streams_in({"imu": np.zeros((1, 1, 2)), "imu_mask": np.ones((1, 1))})
+    ('imu',)
+    """
+    return tuple(name for name in feeds if not (name.endswith("_mask") and name.removesuffix("_mask") in feeds))
+
+
+def window_cases(cases: Sequence[Case]) -> list[Case]:
+    """The cases of the head, in all patterns, whose features the encoders made of other cases."""
+    return [case for case in cases if case.part == HEAD and _WINDOW_NAME.fullmatch(case.name)]
+
+
+def window_calls(cases: Sequence[Case], name: str, streams: Mapping[str, StreamSpec]) -> WindowCalls:
+    """Find what the encoders were fed for one window of the golden cases.
 
     Args:
-        audio: the spec of the sound.
-        outputs: the output of each encoder: vision (frames, D), audio (segments, steps, D), text (1, tokens, D).
-        segment_samples: how many samples each segment of sound has, context included.
+        cases: golden cases.
+        name: of a case of the head, from `window_cases`.
+        streams: the model's streams.
+
+    Raises:
+        BundleError: the cases lack the feeds of a stream.
     """
-    steps = kept_steps(audio.chunk_samples, segment_samples, outputs["audio"].shape[1])
-    features = {
-        "vision": outputs["vision"][None],
-        "audio": outputs["audio"][:, -steps:].reshape(1, -1, audio.feature_dim),
-        "text": outputs["text"],
-    }
-    return _with_masks(features)
+    calls: dict[str, list[Mapping[str, Array]]] = {}
+    for stream, spec in streams.items():
+        names = {case.name: case.feeds for case in cases if case.part == stream}
+        found = [feeds for case, feeds in names.items() if case == name or case.startswith(f"{name}, call ")]
+        if not found and name == WINDOW and (usual := _CLIP_WINDOW.get(_kind(spec))) in names:
+            found = [names[usual]]
+        if not found:
+            raise BundleError(f"golden feeds: expected the inputs of {stream!r} for {name!r}, found none: export again")
+        calls[stream] = found
+    return calls
 
 
-def save_cases(cases: list[Case], file: Path) -> None:
-    """Write `golden.npz`. The live feeds of the fusion head are stored once for all eight patterns."""
+def usual_case(cases: Sequence[Case], part: str) -> Case:
+    """The case that is most like an ordinary hop of a part: one row of the usual length; for the head, one window.
+
+    Raises:
+        BundleError: there is no case of the part.
+    """
+    single = [case for case in cases if case.part == part and len(next(iter(case.feeds.values()))) == 1]
+    if not single:
+        raise BundleError(f"golden feeds: expected a case of {part!r} with one row, found none: export the model again")
+    usual = (WINDOW, _CLIP_WINDOW["text"])
+    named = next((case for case in single if case.name in usual), None)
+    return named or max(single, key=lambda case: sum(value.size for value in case.feeds.values()))
+
+
+def save_cases(cases: Sequence[Case], file: Path) -> None:
+    """Write `golden.npz`. The live feeds of the head are stored once for all presence patterns."""
     arrays: dict[str, Array] = {}
     for case in cases:
         for name, value in case.feeds.items():
             arrays[f"{case.part}|{case.name}|in|{name}"] = value
-        suffix = "" if case.pattern is None else f"|{pattern_name(case.pattern)}"
+        suffix = "" if case.pattern is None else f"|{_named(case.pattern, case.feeds)}"
         for name, value in (case.expected or {}).items():
             arrays[f"{case.part}|{case.name}|out|{name}{suffix}"] = value
     np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -195,100 +219,15 @@ def load_cases(file: Path) -> list[Case]:
                     outputs.setdefault((part, name, "".join(pattern)), {})[tensor] = stored[key]
     except (OSError, ValueError) as error:
         raise BundleError(f"{file}: expected golden feeds: {error}") from error
-    patterns = {pattern_name(pattern): pattern for pattern in PRESENCE_PATTERNS}
     return [
-        Case(part, name, feeds[part, name], expected, patterns.get(pattern))
+        Case(part, name, feeds[part, name], expected, pattern_of(pattern) if pattern else None)
         for (part, name, pattern), expected in outputs.items()
     ]
 
 
-def _read_clip(specs: StreamSpecs, video: Path, transcript: Path | None) -> GoldenClip:
-    reader = InputReader(specs.vision, specs.audio)
-    crops, segments = [], []
-    with MediaFile(video, specs.audio.sample_rate_hz, specs.vision.frames_per_second) as media:
-        words = read_transcript(transcript, media.duration_s) if transcript else []
-        for hop in media.hops(specs.audio.chunk_s):
-            crops += [crop.pixels for crop in reader.crops(hop.frames) if crop.pixels is not None]
-            segments += reader.segments(hop.samples, hop.end_s)
-    for name, got in (("face", crops), ("sound", segments), ("words", words)):
-        if not got:
-            raise InputError(
-                f"{video}: expected a clip with a face, sound and a transcript to compare on, found no {name}"
-            )
-    return GoldenClip(np.stack(crops), segments, words)
+def _named(pattern: Pattern, feeds: Mapping[str, Array]) -> str:
+    return pattern_name(pattern, streams_in(feeds))
 
 
-def _encoder_feeds(
-    specs: StreamSpecs, clip: GoldenClip, tokenizer: WordTokenizer
-) -> list[tuple[str, str, dict[str, Array]]]:
-    text = " ".join(word.text for word in clip.words)
-    first, typical = clip.words[0].text, " ".join(w.text for w in clip.words if w.end_s <= specs.window_s) or text
-    longest = (text + " ") * (1 + specs.text.max_tokens // len(clip.words))
-    quarter = len(clip.words) // specs.max_batch
-    texts = [" ".join(w.text for w in clip.words[: (i + 1) * max(1, quarter)]) for i in range(specs.max_batch)]
-    by_length: dict[int, list[Segment]] = {}
-    for segment in clip.segments:
-        by_length.setdefault(len(segment.samples), []).append(segment)
-    shortest, longest_length = min(by_length), max(by_length)
-
-    def sound(segments: list[Segment]) -> dict[str, Array]:
-        return {"samples": np.stack([segment.samples for segment in segments])}
-
-    return [
-        ("vision", "one frame", {"pixels": clip.crops[:1]}),
-        ("vision", "largest batch", {"pixels": clip.crops[: specs.max_frames]}),
-        ("audio", "shortest", sound(by_length[shortest][:1])),
-        ("audio", "longest", sound(by_length[longest_length][:1])),
-        ("audio", "largest batch", sound(by_length[longest_length][: 2 * specs.max_batch])),
-        ("text", "shortest", tokenizer.feeds([first])),
-        ("text", "typical length", tokenizer.feeds([typical])),
-        ("text", "longest", tokenizer.feeds([longest])),
-        ("text", "largest batch", tokenizer.feeds(texts)),
-    ]
-
-
-def _fusion_feeds(specs: StreamSpecs, clip: GoldenClip, cases: list[Case], run: Runner) -> dict[str, dict[str, Array]]:
-    """The live feeds of the fusion head by the name of the case: one window, the shortest, the whole clip, a batch."""
-    outputs = {(case.part, case.name): (case.expected or {})["features"] for case in cases}
-    sound = next(case.feeds["samples"] for case in cases if (case.part, case.name) == ("audio", "largest batch"))
-    encoded = {part: outputs[part, name] for part, name in ENCODER_WINDOW_CASES.items()}
-    window = window_features(specs.audio, encoded, sound.shape[1])
-    vision = np.concatenate(
-        [
-            run("vision", {"pixels": clip.crops[at : at + specs.max_frames]})["features"]
-            for at in range(0, len(clip.crops), specs.max_frames)
-        ]
-    )
-    audio = np.concatenate(
-        [trim_context(s, run("audio", {"samples": s.samples[None]})["features"][0])[1] for s in clip.segments]
-    )
-    per_chunk = len(audio) // len(clip.segments)
-    shortest = {"vision": vision[None, :1], "audio": audio[None, :per_chunk], "text": outputs["text", "shortest"]}
-    whole = {"vision": vision[None], "audio": audio[None], "text": outputs["text", "longest"]}
-    return {
-        WINDOW: window,
-        "shortest": _with_masks(shortest),
-        "whole clip": _with_masks(whole),
-        "padded batch": _padded_batch(specs.max_batch, vision, audio, outputs["text", "longest"][0]),
-    }
-
-
-def _padded_batch(batch: int, vision: Array, audio: Array, text: Array) -> dict[str, Array]:
-    """A batch of rows of growing length from the clip's features. The steps after the end of a row are masked."""
-    feeds: dict[str, Array] = {}
-    for m, features in (("vision", vision), ("audio", audio), ("text", text)):
-        lengths = [max(1, len(features) * (row + 1) // (2 * batch)) for row in range(batch)]
-        feeds[m] = np.zeros((batch, max(lengths), features.shape[1]), np.float32)
-        feeds[f"{m}_mask"] = np.zeros((batch, max(lengths)), np.int32)
-        for row, length in enumerate(lengths):
-            feeds[m][row, :length] = features[-length:]
-            feeds[f"{m}_mask"][row, :length] = 1
-    return feeds
-
-
-def _with_masks(features: Mapping[str, Array]) -> dict[str, Array]:
-    feeds: dict[str, Array] = {}
-    for m in MODALITIES:
-        feeds[m] = np.ascontiguousarray(features[m], np.float32)
-        feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
-    return feeds
+def _kind(spec: StreamSpec) -> str:
+    return str(type(spec).__struct_config__.tag)

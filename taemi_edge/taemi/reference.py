@@ -8,16 +8,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from taemi_edge.bundle.spec import MODALITIES, VisionSpec
-from taemi_edge.bundle.streams import AudioSpec, TextSpec
+from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
+from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array, PartTolerances
-from taemi_edge.parity.golden import StreamSpecs
+from taemi_edge.parity.artefact import Artefact
+from taemi_edge.parity.clip_cases import make_clip_cases
+from taemi_edge.parity.golden import ModelSpecs, demo_clip
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.network import TaemiModel
+
+#: What TAEMI gives.
+OUTPUTS: dict[str, OutputSpec] = {"intensities": RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))}
+
+
+class TaemiSpecs(ModelSpecs):
+    """What TAEMI takes, with its three streams by name."""
+
+    @property
+    def vision(self) -> VideoSpec:
+        return cast("VideoSpec", self.streams["vision"])
+
+    @property
+    def audio(self) -> AudioSpec:
+        return cast("AudioSpec", self.streams["audio"])
+
+    @property
+    def text(self) -> TextSpec:
+        return cast("TextSpec", self.streams["text"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +50,7 @@ class Reference:
     checkpoint: Checkpoint
 
     @property
-    def specs(self) -> StreamSpecs:
+    def specs(self) -> TaemiSpecs:
         """What the model takes."""
         return stream_specs_of(self.checkpoint)
 
@@ -77,26 +100,46 @@ def encoder_sha256(model: TaemiModel) -> dict[str, str]:
     return hashes
 
 
-def stream_specs_of(checkpoint: Checkpoint) -> StreamSpecs:
+def stream_specs_of(checkpoint: Checkpoint) -> TaemiSpecs:
     """Describe what a model takes, from its recipe and the widths of its encoders."""
     recipe, dims = checkpoint.recipe, checkpoint.model.feature_dims
-    return StreamSpecs(
-        vision=VisionSpec(
-            feature_dim=dims["vision"],
-            size_hw=recipe.vision.size_hw,
-            frames_per_second=recipe.vision.frames_per_second,
-            presence=recipe.vision.presence,
-            crop="face",
+    vision = VideoSpec(
+        feature_dim=dims["vision"],
+        size_hw=recipe.vision.size_hw,
+        frames_per_second=recipe.vision.frames_per_second,
+        presence=recipe.vision.presence,
+        crop="face",
+    )
+    audio = AudioSpec(
+        feature_dim=dims["audio"],
+        sample_rate_hz=recipe.audio.sample_rate_hz,
+        chunk_s=recipe.audio.chunk_s,
+        context_s=recipe.audio.context_s,
+        presence=recipe.audio.presence,
+    )
+    text = TextSpec(feature_dim=dims["text"], max_tokens=recipe.text.max_tokens, presence=recipe.text.presence)
+    streams: dict[str, StreamSpec] = {"vision": vision, "audio": audio, "text": text}
+    return TaemiSpecs(
+        streams, recipe.window.length_s, max_rows=recipe.export.max_frames, max_batch=recipe.export.max_batch
+    )
+
+
+def checkpoint_artefact(checkpoint: Checkpoint, name: str) -> Artefact:
+    """Make an artefact of a checkpoint in memory; `name` is what messages call it."""
+    reference = Reference(checkpoint)
+    return Artefact(
+        name=name,
+        is_bundle=False,
+        run=reference.run,
+        specs=reference.specs,
+        outputs=OUTPUTS,
+        metric="pearson",
+        tokens=reference.tokens,
+        tokenizers={"text": reference.tokenizer_json},
+        tolerances=reference.tolerances,
+        trained_on=checkpoint.state.trained_on,
+        cases=lambda: make_clip_cases(
+            reference.specs, {"text": reference.tokenizer_json}, reference.run, reference.tokens, *demo_clip()
         ),
-        audio=AudioSpec(
-            feature_dim=dims["audio"],
-            sample_rate_hz=recipe.audio.sample_rate_hz,
-            chunk_s=recipe.audio.chunk_s,
-            context_s=recipe.audio.context_s,
-            presence=recipe.audio.presence,
-        ),
-        text=TextSpec(feature_dim=dims["text"], max_tokens=recipe.text.max_tokens, presence=recipe.text.presence),
-        window_s=recipe.window.length_s,
-        max_frames=recipe.export.max_frames,
-        max_batch=recipe.export.max_batch,
+        weights_sha256=lambda: encoder_sha256(checkpoint.model),
     )

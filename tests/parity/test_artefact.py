@@ -18,7 +18,7 @@ def test_a_bundle_runs_part_by_part(tiny: Bundle):
         assert artefact.is_bundle
         pixels = np.zeros((2, *tiny.manifest.vision.size_hw, 3), np.uint8)
         assert artefact.part("vision")({"pixels": pixels})["features"].shape == (2, tiny.manifest.vision.feature_dim)
-        assert {len(token) for token in artefact.tokens.values()} == {16}
+        assert {token.shape for token in artefact.tokens.values()} == {(1, 16)}
         assert {case.part for case in artefact.cases()} == {"vision", "audio", "text", "fusion"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from taemi_edge.export import tracing
 from taemi_edge.progress import SilentProgress
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
-from taemi_edge.taemi.exporting import export_checkpoint, part_tensors
+from taemi_edge.taemi.exporting import export_checkpoint
+from taemi_edge.taemi.published_heads import PUBLISHED_HEADS
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 
@@ -124,10 +126,8 @@ def test_other_transformers_encoders_export_too(tmp_path: Path, modality: str, a
 
 
 def test_a_frozen_graph_is_no_export(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tracing, "frozen_dimensions", lambda *_: ["frames (traced at 2)"])
-    with pytest.raises(
-        ExportError, match=r"vision: expected dynamic dimensions, the exporter froze frames \(traced at 2\)"
-    ):
+    monkeypatch.setattr(tracing, "graph_problems", lambda *_: ["frames is frozen"])
+    with pytest.raises(ExportError, match=r"vision: .*frames is frozen"):
         export_checkpoint(checkpoint, tmp_path / "out", source="x")
     assert os.listdir(tmp_path) == []
 
@@ -153,7 +153,7 @@ def test_an_interrupted_export_leaves_no_half_bundle(checkpoint: Checkpoint, tmp
 
 def test_a_part_outside_its_tolerance_is_no_export(tmp_path: Path):
     recipe = load_recipe("export", "taemi-tiny", ModelRecipe)
-    strict = msgspec.structs.replace(recipe.tolerances, audio=Tolerance(max_abs=0.0, cosine=1.0))
+    strict = recipe.tolerances | {"audio": Tolerance(max_abs=0.0, cosine=1.0)}
     with pytest.raises(CheckFailedError, match="audio, .*: expected at most 0 from PyTorch .*nothing was written"):
         export_checkpoint(
             new_checkpoint(msgspec.structs.replace(recipe, tolerances=strict)), tmp_path / "out", source="x"
@@ -170,8 +170,28 @@ def test_golden_feeds_need_a_face_a_voice_and_words(checkpoint: Checkpoint, tmp_
     assert sorted(os.listdir(tmp_path)) == ["wall.mp4"]
 
 
-def test_seams_are_what_every_backend_is_fed(checkpoint: Checkpoint):
-    dtypes = {t.name: t.dtype for part in PARTS for t in part_tensors(checkpoint, part)[0]}
+def test_seams_are_what_every_backend_is_fed(tiny: Bundle):
+    dtypes = {tensor.name: tensor.dtype for part in tiny.manifest.parts.values() for tensor in part.inputs}
     assert dtypes["pixels"] == "uint8"
     assert dtypes["ids"] == dtypes["mask"] == dtypes["text_mask"] == "int32"
     assert dtypes["samples"] == dtypes["vision"] == "float32"
+
+
+@pytest.mark.parametrize("kind", sorted(PUBLISHED_HEADS))
+def test_a_head_after_another_paper_is_exported_checked_and_run_as_taemi_is(
+    kind: str, tmp_path: Path, cli, demo_video: Path, demo_vtt: Path
+):
+    fresh = new_checkpoint(load_recipe("export", "taemi-tiny", ModelRecipe, {"fusion.kind": kind}))
+    save_checkpoint(fresh, tmp_path / "checkpoint")
+    bundle, report = export_checkpoint(load_checkpoint(tmp_path / "checkpoint"), tmp_path / "bundle", source=kind)
+    assert report.ok
+    assert bundle.manifest.head.order_matters == (kind in ("speech-lstm", "tcn-bilstm"))
+    assert {m: spec.missing.steps for m, spec in bundle.manifest.streams.items()} == fresh.model.fusion.token_steps
+    check_graphs(bundle)
+    lines = tmp_path / "lines.jsonl"
+    words = (bundle.folder, demo_video, "--transcript", demo_vtt, "--drop", "audio@2-6", "--output", lines)
+    done = cli("run", *words)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {line["presence"]["audio"] for line in found} >= {"live", "missing"}
+    assert len({line["intensities"]["joy"] for line in found}) > 5

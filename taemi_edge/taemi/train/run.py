@@ -31,11 +31,10 @@ from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
-from taemi_edge.parity.artefact import checkpoint_artefact
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.taemi.checkpoint import Checkpoint, CheckpointState, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
-from taemi_edge.taemi.reference import stream_specs_of
+from taemi_edge.taemi.reference import checkpoint_artefact, stream_specs_of
 from taemi_edge.taemi.train.clip_examples import ClipExamples
 from taemi_edge.taemi.train.feature_examples import Examples, feature_set
 from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics

@@ -1,0 +1,91 @@
+"""Running a PyTorch module as what is exported of it: its outputs by name, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taemi_edge.bundle.values import TensorSpec
+from taemi_edge.errors import ExportError
+
+
+class _InOrder(nn.Module):
+    """Gives the outputs of a module that returns them by name as a tuple, which every exporter takes."""
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = names
+
+    def forward(self, *inputs: Tensor) -> Any:
+        given = self.module(*inputs)
+        return tuple(given[name] for name in self.names)
+
+
+def with_outputs_in_order(module: nn.Module, feeds: Mapping[str, Tensor], outputs: tuple[TensorSpec, ...]) -> nn.Module:
+    """The module itself, or, where it returns its outputs by name, one that returns them in the declared order."""
+    with torch.no_grad():
+        by_name = isinstance(module(*feeds.values()), Mapping)
+    return _InOrder(module, tuple(spec.name for spec in outputs)).eval() if by_name else module
+
+
+@torch.no_grad()
+def run_module(module: nn.Module, feeds: Mapping[str, Tensor], outputs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+    """Run a module and name its outputs.
+
+    Args:
+        module: returns one tensor, a tuple or list of them in the declared order, or a dict of them by name.
+        feeds: its inputs in their order.
+        outputs: the declared outputs.
+
+    Raises:
+        ExportError: it gives other outputs than the declared ones.
+
+    Example:
+        >>> y = TensorSpec(name="y", dtype="float32", shape=("batch", 2))
+        >>> run_module(nn.Linear(3, 2), {"x": torch.ones(4, 3)}, (y,))["y"].shape
+        torch.Size([4, 2])
+    """
+    # a copy, for a module that writes into its inputs
+    given = module(*(value.clone() for value in feeds.values()))
+    names = [spec.name for spec in outputs]
+    if isinstance(given, Mapping):
+        found = {name: given[name] for name in names if name in given}
+        what = f"a dict of {', '.join(map(str, given))}"
+    else:
+        tensors = list(given) if isinstance(given, tuple | list) else [given]
+        found = dict(zip(names, tensors, strict=False)) if len(tensors) == len(names) else {}
+        what = f"{len(tensors)} outputs"
+    wrong = [type(value).__name__ for value in found.values() if not isinstance(value, Tensor)]
+    if len(found) != len(names) or wrong:
+        raise ExportError(
+            f"expected a module that returns {', '.join(names)} as tensors, got {', '.join(wrong) or what}: return a "
+            f"tensor, a tuple in this order, or a dict with these names"
+        )
+    return found
+
+
+def largest_ids(module: nn.Module) -> list[int]:
+    """The numbers of ids that a module may know, the largest first: the sizes of its embeddings, and at last 2."""
+    sizes = {layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    return [*sorted(sizes - {1, 2}, reverse=True), 2]
+
+
+@contextmanager
+def in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, without the fused attention that has no ONNX; both hold afterwards as well.
+
+    `torch.onnx.export` puts back the mode of the module that it was given, and with it dropout into every later call.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        module.eval()
