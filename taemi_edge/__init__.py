@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from taemi_edge.engines.build import build_engine
     from taemi_edge.export.contract import Model, OnnxFile, Stream
     from taemi_edge.export.declared_outputs import Classes, Regression
+    from taemi_edge.export.export_model import export_model
     from taemi_edge.export.kinds import Audio, Series, Text, Video
     from taemi_edge.live.background import LiveRun
     from taemi_edge.loaded_model import LoadedModel, load
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
 register_guest("model", "taemi_edge.taemi.opening:open_model")
+register_guest("corpus", "taemi_edge.taemi.opening:open_clips")
 
 #: Where each public name lies: its module, and its name there ("" for the module itself, which can be called).
 _PLACES = {
@@ -82,6 +84,7 @@ _PLACES = {
     "check_parity": ("parity.comparison", "check_parity"),
     "evaluate": ("corpora.evaluate", "evaluate_on"),
     "export_checkpoint": ("taemi.exporting", "export_checkpoint"),
+    "export_model": ("export.export_model", "export_model"),
     "load": ("loaded_model", "load"),
     "open_bundle": ("bundle.folder", "open_bundle"),
     "open_checkpoint": ("taemi.checkpoint", "open_checkpoint"),
@@ -118,6 +121,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export_checkpoint",
+    "export_model",
     "load",
     "open_bundle",
     "open_checkpoint",

@@ -16,6 +16,23 @@ import taemi_edge as te
 
 #: Every public name with its signature; a default that is an object is written as ... here.
 SIGNATURES = {
+    "Audio": "(sample_rate_hz, chunk_s, context_s=0.0)",
+    "Classes": "(names, gives='logits', exclusive=True, metrics=())",
+    "Model": (
+        "(streams, head, outputs, samples, window_s, hop_s, metric=None, tolerances=None, name='', patterns=(), "
+        "trained_on='')"
+    ),
+    "OnnxFile": "(file, inputs=..., output=None, outputs=...)",
+    "PresenceSpec": "(stale_after_s, missing_after_s, recover_after_s)",
+    "Regression": "(names, range=None, metrics=())",
+    "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0)",
+    "Stream": (
+        "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=1, "
+        "presence=None)"
+    ),
+    "Text": "(tokenizer, max_tokens)",
+    "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
+    "export_model": "(model, folder, *, source='', opset=17, progress=...)",
     "Bundle": "(folder, manifest, tokens)",
     "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
     "Frames": "(array, times_s)",
@@ -55,7 +72,7 @@ METHODS = {
     "LiveRun.join": "(self, timeout_s=None)",
 }
 #: Names that import PyTorch or onnx.
-WORKSHOP = {"calibrate_bundle", "export_checkpoint", "open_checkpoint"}
+WORKSHOP = {"calibrate_bundle", "export_checkpoint", "export_model", "open_checkpoint"}
 PLAIN = (type(None), bool, int, float, str, tuple)
 
 

@@ -16,7 +16,7 @@ from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
 from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
-from taemi_edge.runtime.work import Executor, Layout, SoundChunk, Work
+from taemi_edge.runtime.work import Executor, Item, Layout, Work
 
 
 class RuntimeModel:
@@ -101,19 +101,13 @@ class RepeatedWindow:
         sources: int,
     ) -> None:
         self.executor = executor
-        frames = window.pixels if "vision" in pattern else window.pixels[:0]
-        sounds = _sounds(executor, window) if "audio" in pattern else []
-        ids = window.ids if "text" in pattern else None
-        first_frame, first_sound = window.encoded_before(kind)
-        frame_rows = np.arange(len(frames), dtype=np.int32)
+        every = {m: items for m, items in _items(executor, window).items() if m in pattern}
+        before = dict(zip(("vision", "audio"), window.encoded_before(kind), strict=True))
         for source in range(sources):
-            old = slice(first_frame)
-            executor.execute([Work(source, list(frames[old]), frame_rows[old], sounds[:first_sound], fuse=False)])
-        new, rows = slice(first_frame, None), _rows_of_window(executor, window, pattern)
-        self.works = [
-            Work(source, list(frames[new]), frame_rows[new], sounds[first_sound:], ids, rows)
-            for source in range(sources)
-        ]
+            old = {m: items[: before[m]] for m, items in every.items() if m in before}
+            executor.execute([Work(source, old, fuse=False)])
+        new, rows = {m: items[before.get(m, 0) :] for m, items in every.items()}, _rows_of_window(every)
+        self.works = [Work(source, new, rows) for source in range(sources)]
         self._done = executor.execute(self.works)
 
     def run(self) -> None:
@@ -121,7 +115,7 @@ class RepeatedWindow:
 
     def output(self) -> Array:
         """Intensities (sources, 6)."""
-        return np.stack([done.intensities for done in self._done if done.intensities is not None])
+        return np.stack([done.outputs["intensities"] for done in self._done if done.outputs is not None])
 
     def device_ms(self) -> float | None:
         """Milliseconds of the parts; on a GPU with everything between them."""
@@ -140,27 +134,24 @@ class RepeatedWindow:
         """Do nothing: the executor runs the next window."""
 
 
-def _sounds(executor: Executor, window: BenchWindow) -> list[SoundChunk]:
-    """The chunks of a window, each with its own rows of the ring; the rows of its context are -1."""
+def _items(executor: Executor, window: BenchWindow) -> dict[str, list[Item]]:
+    """All inputs of a window, each with its own rows of the ring; the rows of a chunk's context are -1."""
+    steps = executor.steps["audio"]
     samples = window.samples.shape[1]
-    steps, kept = executor.steps.encoded(samples), executor.steps.kept(samples)
+    kept = steps.kept(samples)
     sounds = []
     for index, chunk in enumerate(window.samples):
-        rows = np.full(steps, -1, np.int32)
+        rows = np.full(steps.encoded(samples), -1, np.int32)
         rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
-        sounds.append(SoundChunk(chunk, rows))
-    return sounds
+        sounds.append(Item({"samples": chunk}, rows))
+    frames = [Item({"pixels": crop}, np.array([row], np.int32)) for row, crop in enumerate(window.pixels)]
+    text = Item({"ids": window.ids}, np.arange(len(window.ids), dtype=np.int32))
+    return {"vision": frames, "audio": sounds, "text": [text]}
 
 
-def _rows_of_window(executor: Executor, window: BenchWindow, pattern: frozenset[Modality]) -> dict[Modality, Array]:
+def _rows_of_window(items: Mapping[str, list[Item]]) -> dict[str, Array]:
     """The rows of the rings that hold the window's features, for each stream that is present."""
-    kept = executor.steps.kept(window.samples.shape[1])
-    every: dict[Modality, Array] = {
-        "vision": np.arange(len(window.pixels)),
-        "audio": np.arange(len(window.samples) * kept),
-        "text": np.arange(len(window.ids)),
-    }
-    return {m: rows for m, rows in every.items() if m in pattern}
+    return {m: np.concatenate([item.rows[item.rows >= 0] for item in of_one]) for m, of_one in items.items()}
 
 
 class _CapturedPartRun(WithoutDeviceTimes):

@@ -94,13 +94,25 @@ def load_recipe(
         8
     """
     file = find_recipe(kind, name)
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: expected TOML, got {error}") from error
+    content = read_toml(file)
     for key, value in (changes or {}).items():
         change_key(content, key, value)
     return recipe_from_mapping(content, recipe_type, str(file))
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file as plain values.
+
+    Raises:
+        RecipeError: it cannot be read, or is not TOML.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{file}: expected a TOML file: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: expected TOML, got {error}") from error
+    return content
 
 
 def recipe_from_mapping(content: object, recipe_type: type[RecipeType], where: str) -> RecipeType:

@@ -22,7 +22,12 @@ Pattern: TypeAlias = frozenset[str]
 
 
 class PresenceSpec(Frozen, frozen=True):
-    """When a stream is stale and missing (seconds without data), and when it has recovered (seconds with data)."""
+    """When a stream is stale and missing (seconds without data), and when it has recovered (seconds with data).
+
+    Example:
+        >>> PresenceSpec(stale_after_s=0.5, missing_after_s=1.5, recover_after_s=0.5).missing_after_s
+        1.5
+    """
 
     stale_after_s: float
     missing_after_s: float

@@ -1,4 +1,4 @@
-"""The commands that make an ONNX bundle: `export` from a checkpoint, and `init`, which makes a checkpoint."""
+"""The commands that make an ONNX bundle, `export`, and what comes before it: `init-model` and `init`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from taemi_edge.errors import UsageError
 
 
 def export(
-    checkpoint: Annotated[
+    model: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint folder, or a recipe (name or TOML): its model before training."
+            metavar="MODEL",
+            help="file.py:function or package.module:function that returns a Model, a TOML file that names ONNX files, "
+            "a TAEMI checkpoint folder, or a TAEMI recipe (name or TOML): its model before training.",
         ),
     ],
     output: Annotated[
@@ -30,21 +32,49 @@ def export(
     ] = False,
     clip: Annotated[
         Path | None,
-        typer.Option("--clip", metavar="VIDEO", help="A talking face for the golden feeds  [default: built in]"),
+        typer.Option("--clip", metavar="VIDEO", help="A talking face for TAEMI's golden feeds  [default: built in]"),
     ] = None,
     transcript: Annotated[
         Path | None,
         typer.Option("--transcript", metavar="F", help="What is said in --clip (.vtt, .srt, .txt, .jsonl)."),
     ] = None,
     untrained_tokens: Annotated[
-        bool, typer.Option("--untrained-tokens", help="Export tokens that training never reached.")
+        bool, typer.Option("--untrained-tokens", help="Export TAEMI's tokens that training never reached.")
     ] = False,
 ) -> None:
-    """Export a checkpoint as an ONNX bundle: four parts, checked against PyTorch before the folder appears."""
+    """Export a model as an ONNX bundle: a graph for each stream and the head, checked before the folder appears.
+
+    Your own model is declared in Python (`taemi-edge init-model` writes an example to start from), or in a TOML file
+    where its encoders and head exist as ONNX files. A Python file that you name here is run.
+    """
     if (clip is None) != (transcript is None):
         raise UsageError("--clip and --transcript go together: golden feeds need a face, speech and its words")
     feeds = (clip, transcript) if clip is not None else None
-    _export_checkpoint(checkpoint, output, random_weights, feeds, untrained_tokens)
+    with extra_needed("export", "taemi-edge export"):
+        from taemi_edge.export.onnx_model import declares_onnx_files
+        from taemi_edge.export.user_code import names_a_function
+    if not names_a_function(model) and not declares_onnx_files(Path(model)):
+        _export_checkpoint(model, output, random_weights, feeds, untrained_tokens)
+        return
+    if feeds or random_weights or untrained_tokens:
+        raise UsageError("--clip, --random-weights and --untrained-tokens are for TAEMI: leave them away")
+    _export_declared(model, output)
+
+
+def _export_declared(argument: str, output: Path | None) -> None:
+    with extra_needed("export", "taemi-edge export"):
+        from taemi_edge.export.export_model import export_model
+        from taemi_edge.export.onnx_model import load_onnx_model
+        from taemi_edge.export.user_code import load_model, names_a_function
+    with shown_progress() as progress:
+        progress.stage(f"loading {argument}")
+        is_code = names_a_function(argument)
+        model = load_model(argument) if is_code else load_onnx_model(Path(argument))
+        stem = Path(argument.rpartition(":")[0] if is_code else argument).stem.rpartition(".")[2]
+        folder = output or Path("export") / (model.name or stem)
+        _, report = export_model(model, folder, source=argument, progress=progress)
+    print_parity(report)
+    typer.echo(f"wrote {folder}")
 
 
 def _export_checkpoint(
@@ -67,6 +97,17 @@ def _export_checkpoint(
     print_parity(report)
     note_training(bundle)
     typer.echo(f"wrote {folder}")
+
+
+def init_model(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+) -> None:
+    """Write an example of a model of your own to start from: a commented model.py that exports as it is."""
+    from taemi_edge.cli.starter import write_starter
+
+    written = write_starter(folder)
+    typer.echo(f"wrote {written}")
+    typer.echo(f"next: taemi-edge export {written}:build --output export/mine")
 
 
 def init(

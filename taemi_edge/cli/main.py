@@ -20,7 +20,7 @@ from taemi_edge.cli.calibrate import calibrate
 from taemi_edge.cli.corpora import extract, synth
 from taemi_edge.cli.engines import build_engine_command
 from taemi_edge.cli.evaluate import evaluate
-from taemi_edge.cli.export import export, init
+from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.run import run
@@ -30,6 +30,7 @@ from taemi_edge.errors import InterruptedRunError, TaemiError
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
+    "init-model": init_model,
     "init": init,
     "calibrate": calibrate,
     "build-engine": build_engine_command,

@@ -99,12 +99,16 @@ def ablate(
     data: _StoreOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each variant.")] = 3,
     variant: _VariantOption = None,
+    table: Annotated[
+        int | None,
+        typer.Option("--table", metavar="N", help="Only Table 2 (heads after other papers), 3 or 4 of the paper."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller task and head: half a minute a variant.")] = False,
     output: _PageOption = Path("docs/ablation.md"),
     json_file: JsonOption = None,
     workers: WorkersOption = 0,
 ) -> None:
-    """Train the paper's variants over seeds and say which of its claims hold: Tables 3 and 4, baselines, a control."""
+    """Train the paper's variants over seeds and say which of its claims hold: Tables 2 to 4, baselines, a control."""
     with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.taemi.ablation import find_variants, make_setting, run_ablation
         from taemi_edge.taemi.ablation_report import plot_ablation, write_report
@@ -113,7 +117,7 @@ def ablate(
     picture = output.with_suffix(".png")
     check_plot_file(picture, "taemi-edge ablate")
     setting = make_setting(recipe, data, quick)
-    variants = find_variants(variant or (), setting)
+    variants = find_variants(variant or (), setting, table)
     with shown_progress() as progress:
         ablation = run_ablation(setting, seeds, variants, workers=workers, progress=progress)
     plot_ablation(ablation, picture)

@@ -107,13 +107,13 @@ def _read_media(place: Path, vision: VisionSpec, audio: AudioSpec, inputs: ClipI
     with MediaFile(place, audio.sample_rate_hz, vision.frames_per_second) as media:
         for hop in media.hops(STEP_S):
             inputs.crops += reader.crops(f for f in hop.frames if f.time_s <= longest_s)
-            inputs.segments += reader.segments(hop.samples, min(hop.end_s, longest_s))
+            inputs.segments += reader.segments(hop.sound, min(hop.end_s, longest_s))
             if hop.end_s >= longest_s:
                 inputs.remarks.append(f"cut at {longest_s:g} s")
                 return longest_s
         rest = media.rest()
         inputs.crops += reader.crops(rest.frames)
-        inputs.segments += reader.segments(rest.samples, rest.end_s)
+        inputs.segments += reader.segments(rest.sound, rest.end_s)
         if media.damaged_packets:
             inputs.remarks.append(f"{media.damaged_packets} damaged packets")
         if media.length_s <= 0:

@@ -47,6 +47,10 @@ class OnnxFile:
             {"input_ids": "ids", "attention_mask": "mask"}.
         output: which of its outputs holds the features; the first one by default.
         outputs: of a head: the contract's name of an output by the file's own name, where they differ.
+
+    Example:
+        >>> OnnxFile("export/taemi-tiny/text.onnx").input_names()
+        ('ids', 'mask')
     """
 
     file: Path | str
@@ -57,6 +61,24 @@ class OnnxFile:
     def __post_init__(self) -> None:
         if not Path(self.file).is_file():
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
+
+    def input_names(self) -> tuple[str, ...]:
+        """The contract's names of the file's inputs, in the file's order.
+
+        Raises:
+            ContractError: it is no ONNX file.
+        """
+        import onnx
+
+        try:
+            graph = onnx.load(str(self.file), load_external_data=False).graph
+        except Exception as error:  # protobuf raises its own classes, and onnx others
+            raise ContractError(f"{self.file}: expected an ONNX file: {str(error)[:100]}") from error
+        weights = {tensor.name for tensor in graph.initializer}
+        names = [tensor.name for tensor in graph.input if tensor.name not in weights]
+        if unknown := sorted(set(self.inputs) - set(names)):
+            raise ContractError(f"{self.file}: expected inputs among {', '.join(names)}, got {unknown[0]!r}")
+        return tuple(self.inputs.get(name, name) for name in names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +98,11 @@ class Stream:
         tile: how often a `missing` of one step is repeated when it is bound, for heads that are not blind to the
             length: the length that training showed.
         presence: when the stream is stale, missing, and back; by default what suits the rate of the kind.
+
+    Example:
+        >>> import torch
+        >>> Stream(Series(channels=6), torch.nn.Linear(6, 4), missing=[0.0, 1.0, 0.0, 0.0], tile=2).stand_in.shape
+        (2, 4)
     """
 
     kind: Kind
@@ -186,8 +213,7 @@ class Model:
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")
         self.output_specs()
         self.given_tolerances()
-        if not isinstance(self.head, OnnxFile):
-            self._require_signature()
+        self._require_signature()
 
     @property
     def head_takes_masks(self) -> bool:
@@ -217,7 +243,7 @@ class Model:
                 raise ContractError(f"tolerances of {part}: expected max_abs and cosine: {error}") from error
         return given
 
-    def read_samples(self) -> list[dict[str, Array]]:
+    def read_samples(self) -> list[dict[str, Any]]:
         """The samples as arrays, each checked: streams and inputs that exist, and every stream that is required.
 
         Raises:
@@ -261,9 +287,9 @@ def missing_spec(stream: Stream, steps: int, length_error: float | None) -> Miss
 
 
 def _head_arguments(head: Any, streams: Iterable[str]) -> list[str]:
-    """The names that the head's `forward` takes; of an ONNX file they are only known when it is read."""
+    """The names that the head's `forward`, or its graph, takes."""
     if isinstance(head, OnnxFile):
-        return list(streams)
+        return list(head.input_names())
     forward = getattr(head, "forward", None)
     if not callable(forward):
         raise ContractError(f"expected an nn.Module or an OnnxFile as head, got a {type(head).__name__}")

@@ -18,6 +18,10 @@ class Regression:
         names: of the numbers, in the order of the head's output.
         range: the lowest and highest value, for axes and meters; None where there are no bounds.
         metrics: by which named metrics they are judged.
+
+    Example:
+        >>> Regression(["valence", "arousal"], range=(-1, 1)).spec().range
+        (-1.0, 1.0)
     """
 
     names: Sequence[str]
@@ -39,6 +43,10 @@ class Classes:
         gives: whether the head gives "logits" or "probabilities".
         exclusive: whether exactly one class is right, or each for itself may be.
         metrics: by which named metrics they are judged.
+
+    Example:
+        >>> Classes(["still", "moving"]).spec().size
+        2
     """
 
     names: Sequence[str]

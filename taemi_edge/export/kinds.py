@@ -19,6 +19,10 @@ class Video:
         crop: "whole" resizes the whole picture, "centre" the largest centred rectangle of the wanted shape, "face" the
             largest face.
         clip_frames: how many pictures the encoder reads together.
+
+    Example:
+        >>> Video((64, 64), frames_per_second=5.0).crop
+        'whole'
     """
 
     size_hw: tuple[int, int]
@@ -44,6 +48,10 @@ class Audio:
         sample_rate_hz: the rate that sound is brought to.
         chunk_s: how many seconds are encoded at a time.
         context_s: how many seconds before a chunk the encoder reads as well; their features are cut away.
+
+    Example:
+        >>> Audio(16_000, chunk_s=0.5).context_s
+        0.0
     """
 
     sample_rate_hz: int
@@ -65,6 +73,10 @@ class Text:
     Args:
         tokenizer: a `tokenizer.json`, the folder that holds one, or an object of `tokenizers` or `transformers`.
         max_tokens: how many tokens of the window are read at most; the last words are kept.
+
+    Example:
+        >>> Text("tokenizer.json", max_tokens=64).inputs
+        ('ids', 'mask')
     """
 
     tokenizer: Any
@@ -87,6 +99,10 @@ class Series:
         rate_hz: the rate that rows are resampled to. 0: every row is encoded by itself, when it comes.
         chunk_s: how many seconds are encoded at a time; 0 where `rate_hz` is 0.
         context_s: how many seconds before a chunk the encoder reads as well; their features are cut away.
+
+    Example:
+        >>> Series(channels=6, rate_hz=50.0, chunk_s=0.5).channels
+        6
     """
 
     channels: int

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import ContractError
-
-if TYPE_CHECKING:
-    from taemi_edge.export.contract import Stream
+from taemi_edge.export.kinds import Kind, Text
 
 #: One recorded input of a model: arrays by "STREAM/INPUT" without a batch axis, and by "label/OUTPUT".
 Sample: TypeAlias = Mapping[str, Any]
 
 _LABEL = "label"
+#: The words of a stream of text, in place of its ids.
+_WORDS = "words"
+
+
+class StreamLike(Protocol):
+    """What a sample must know of a stream."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def required(self) -> bool: ...
 
 
 def checked_sample(
-    index: int, sample: Sample, streams: Mapping[str, Stream], outputs: Iterable[str]
-) -> dict[str, Array]:
+    index: int, sample: Sample, streams: Mapping[str, StreamLike], outputs: Iterable[str]
+) -> dict[str, Any]:
     """A sample as arrays.
 
     Args:
         index: its number, for messages.
-        sample: arrays, tensors or lists of numbers; None is the same as left out.
+        sample: arrays, tensors or lists of numbers, and words as a string; None is the same as left out.
         streams, outputs: those of the model.
 
     Raises:
@@ -36,14 +46,21 @@ def checked_sample(
     if not isinstance(sample, Mapping):
         raise ContractError(f"sample {index}: expected a dict of STREAM/INPUT, got a {type(sample).__name__}")
     known = {f"{name}/{key}" for name, stream in streams.items() for key in stream.kind.inputs}
+    known |= {f"{name}/{_WORDS}" for name, stream in streams.items() if isinstance(stream.kind, Text)}
     known |= {f"{_LABEL}/{name}" for name in outputs}
     if unknown := sorted(str(key) for key in sample if key not in known):
         raise ContractError(f"sample {index}: expected keys among {', '.join(sorted(known))}, got {unknown[0]!r}")
-    arrays = {key: _numbers(f"sample {index}, {key}", value) for key, value in sample.items() if value is not None}
+    arrays: dict[str, Any] = {}
+    for key, value in sample.items():
+        if value is not None:
+            is_words = key.endswith(f"/{_WORDS}") and isinstance(value, str)
+            arrays[key] = value if is_words else _numbers(f"sample {index}, {key}", value)
     for name, stream in streams.items():
         here = [key for key in stream.kind.inputs if f"{name}/{key}" in arrays]
-        if stream.required and not here:
+        if stream.required and not any(key.startswith(f"{name}/") for key in arrays):
             raise ContractError(f"sample {index}: expected the stream {name!r}, which is required, got none")
+        if not here and isinstance(arrays.get(f"{name}/{_WORDS}"), str):
+            continue
         if here and stream.kind.inputs[0] not in here:
             raise ContractError(f"sample {index}: expected {name}/{stream.kind.inputs[0]}, got {name}/{here[0]}")
     return arrays

@@ -39,13 +39,14 @@ _NAME = re.compile(r"[A-Za-z0-9 ._:/*@-]{1,100}")
 
 
 class SourceConfig(Frozen, frozen=True):
-    """A `[[source]]` table: the streams of one person.
+    """A `[[source]]` table: where the streams of one source come from.
 
     Attributes:
         name: the name of the source in predictions.
-        uri: one address for picture and sound together.
+        uri: one address for picture and sound together: they feed every video and audio stream of the model.
         video, audio: two addresses in place of `uri`, or one of them.
-        transcript: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
+        transcript: what feeds the text streams: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
+        streams: places of their own for streams of the model, by name: an address, a file, `-` or `unix:PATH`.
         asr: whether speech is recognised on this machine.
     """
 
@@ -55,17 +56,19 @@ class SourceConfig(Frozen, frozen=True):
     audio: str = ""
     transcript: str = ""
     asr: bool = False
+    streams: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"expected a source's name of up to 100 plain characters, got {self.name!r}")
-        if bool(self.uri) == bool(self.video or self.audio):
-            raise ValueError(f"source {self.name}: expected either uri, or video or audio or both, not {self._given()}")
+        given = bool(self.uri), bool(self.video or self.audio)
+        if all(given) or not (any(given) or self.streams):
+            said = "all of them" if all(given) else "neither"
+            raise ValueError(f"source {self.name}: expected either uri, or video or audio or both, not {said}")
+        if empty := [stream for stream, place in self.streams.items() if not place]:
+            raise ValueError(f"source {self.name}: expected streams.{empty[0]} to name a place, got nothing")
         if self.transcript and self.asr:
             raise ValueError(f"source {self.name}: expected either a transcript or asr, got both")
-
-    def _given(self) -> str:
-        return "all of them" if self.uri else "neither"
 
 
 class ServeConfig(Frozen, frozen=True):
@@ -153,7 +156,7 @@ class LiveConfig(Frozen, frozen=True):
     """Everything that a live run takes.
 
     Attributes:
-        source: the people that are watched, each with their streams.
+        source: what is watched, each with its streams.
         bundle: the folder of the bundle; the command line may name it instead.
         output: where predictions are written, "-" for standard output; "" writes none. The command line takes "" for
             "-".
@@ -169,7 +172,7 @@ class LiveConfig(Frozen, frozen=True):
         loop: whether files are played again when they end.
         drop: losses to rehearse, as `--drop` takes them.
         asr_model: the name or the folder of the speech recogniser's model.
-        presence: presence times in place of those of the bundle, by modality.
+        presence: presence times in place of those of the bundle, by stream.
         watch: when a stream counts as lost.
         serve, mqtt, record: see there; None switches them off.
     """
@@ -190,7 +193,7 @@ class LiveConfig(Frozen, frozen=True):
     loop: bool = False
     drop: tuple[str, ...] = ()
     asr_model: str = PACKAGED_MODEL
-    presence: dict[Literal["vision", "audio", "text"], PresenceSpec] = msgspec.field(default_factory=dict)
+    presence: dict[str, PresenceSpec] = msgspec.field(default_factory=dict)
     watch: WatchSettings = msgspec.field(default_factory=WatchSettings)
     serve: ServeConfig | None = None
     mqtt: MqttConfig | None = None

@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from taemi_edge.bundle.spec import MODALITIES, Modality
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.presence import State
 
 log = logging.getLogger("taemi_edge.live")
 
 
-class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to"}):
+class PresenceEvent(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to", "stream": "modality"}
+):
     """The presence of a stream changed.
 
     Attributes:
         source: the name of the source.
         time_s: when, in seconds of the session.
-        modality: which of the source's streams.
+        stream: which of the source's streams; `modality` in JSON.
         before: the state until then; `from` in JSON.
         after: the state from then on; `to` in JSON.
         reason: why the stream is not live; None where it is.
 
     Example:
         >>> event = PresenceEvent(
-        ...     source="door", time_s=2.5, modality="audio", before="live", after="missing", reason="digital silence"
+        ...     source="door", time_s=2.5, stream="audio", before="live", after="missing", reason="digital silence"
         ... )
         >>> print(event)
         door audio live -> missing: digital silence
@@ -44,7 +45,7 @@ class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     type: Literal["presence"] = "presence"
     source: str
     time_s: float
-    modality: Modality
+    stream: str
     before: State
     after: State
     reason: str | None
@@ -55,7 +56,7 @@ class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
 
     def __str__(self) -> str:
         because = f": {self.reason}" if self.reason else ""
-        return f"{self.source} {self.modality} {self.before} -> {self.after}{because}"
+        return f"{self.source} {self.stream} {self.before} -> {self.after}{because}"
 
 
 class StreamStates:
@@ -65,10 +66,11 @@ class StreamStates:
     the same state. Every change is logged. May be called from any thread.
 
     Args:
-        sources: the names of the sources; all streams begin as missing, with the reason "connecting".
+        sources: the names of the sources.
+        streams: the names of the model's streams; all of them begin as missing, with the reason "connecting".
 
     Example:
-        >>> states = StreamStates(["door"])
+        >>> states = StreamStates(["door"], ["vision", "audio"])
         >>> states.of("door")["vision"]
         ('missing', 'connecting')
         >>> states.after_watch("door", {"vision": "connection refused"}, now_s=1.0)
@@ -77,23 +79,24 @@ class StreamStates:
         ('missing', 'connection refused')
     """
 
-    def __init__(self, sources: list[str]) -> None:
+    def __init__(self, sources: Iterable[str], streams: Iterable[str]) -> None:
         self._lock = threading.Lock()
-        self._states: dict[tuple[str, Modality], tuple[State, str | None]] = {
-            (source, m): ("missing", "connecting") for source in sources for m in MODALITIES
+        self._streams = tuple(streams)
+        self._states: dict[tuple[str, str], tuple[State, str | None]] = {
+            (source, stream): ("missing", "connecting") for source in sources for stream in self._streams
         }
 
-    def of(self, source: str) -> dict[Modality, tuple[State, str | None]]:
+    def of(self, source: str) -> dict[str, tuple[State, str | None]]:
         """The state of each stream of a source, and why it is not live."""
         with self._lock:
-            return {m: self._states[source, m] for m in MODALITIES}
+            return {stream: self._states[source, stream] for stream in self._streams}
 
-    def after_watch(self, source: str, losses: Mapping[Modality, str], now_s: float) -> list[PresenceEvent]:
+    def after_watch(self, source: str, losses: Mapping[str, str], now_s: float) -> list[PresenceEvent]:
         """Note the streams that the watch found lost, each with its reason; returns an event for each change."""
         with self._lock:
-            return [e for m, why in losses.items() if (e := self._change(source, m, "missing", why, now_s))]
+            return [e for s, why in losses.items() if (e := self._change(source, s, "missing", why, now_s))]
 
-    def after_hop(self, prediction: Prediction, losses: Mapping[Modality, str]) -> list[PresenceEvent]:
+    def after_hop(self, prediction: Prediction, losses: Mapping[str, str]) -> list[PresenceEvent]:
         """Note the presence in a prediction; returns an event for each change.
 
         Args:
@@ -102,24 +105,24 @@ class StreamStates:
         """
         events = []
         with self._lock:
-            for m in MODALITIES:
-                state = prediction.presence[m]
-                if m in losses and state != "missing":
+            for stream in self._streams:
+                state = prediction.presence[stream]
+                if stream in losses and state != "missing":
                     continue
-                reason = prediction.reason.get(m)
-                if event := self._change(prediction.source, m, state, reason, prediction.time_s):
+                reason = prediction.reason.get(stream)
+                if event := self._change(prediction.source, stream, state, reason, prediction.time_s):
                     events.append(event)
         return events
 
     def _change(
-        self, source: str, modality: Modality, state: State, reason: str | None, time_s: float
+        self, source: str, stream: str, state: State, reason: str | None, time_s: float
     ) -> PresenceEvent | None:
-        before, _ = self._states[source, modality]
-        self._states[source, modality] = (state, reason)
+        before, _ = self._states[source, stream]
+        self._states[source, stream] = (state, reason)
         if before == state:
             return None
         event = PresenceEvent(
-            source=source, time_s=round(time_s, 3), modality=modality, before=before, after=state, reason=reason
+            source=source, time_s=round(time_s, 3), stream=stream, before=before, after=state, reason=reason
         )
         log.log(logging.WARNING if state == "missing" else logging.INFO, "%s", event)
         return event

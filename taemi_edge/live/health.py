@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.live.lines import LineListener
 from taemi_edge.live.loop import LiveLoop
-from taemi_edge.live.words import TranscriptListener
+from taemi_edge.live.source import LiveSource
 
 #: A loop that has made no hop for the time of so many hops, and 5 s, is stuck.
 _SILENT_HOPS = 4
@@ -19,12 +21,14 @@ class LiveState:
 
     Attributes:
         loop: the loop that makes the hops.
-        listeners: what receives live transcripts; they count good and bad lines.
+        manifest: of the model: its streams and outputs.
+        listeners: what receives live transcripts and series; they count good and bad lines.
         counters: counts of the outputs by name, such as lines lost, hops left out and clips recorded.
     """
 
     loop: LiveLoop
-    listeners: list[TranscriptListener] = field(default_factory=list)
+    manifest: Manifest
+    listeners: list[LineListener] = field(default_factory=list)
     counters: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     @property
@@ -36,7 +40,7 @@ class LiveState:
         """
         counts, loop = self.loop.counts, self.loop
         now_s = loop.clock.now_s()
-        if all(source.ended for source in loop.sources):
+        if all(source.ended(now_s) for source in loop.sources):
             return "ended"
         last_s = counts.last_s
         if last_s is None:
@@ -59,12 +63,16 @@ class LiveState:
         }
 
     def stream_states(self, source: str) -> dict[str, dict[str, str | None]]:
-        """By modality, the state of each stream of a source and why it is not live."""
-        return {m: {"state": state, "reason": reason} for m, (state, reason) in self.loop.states.of(source).items()}
+        """The state of each stream of a source and why it is not live."""
+        return {s: {"state": state, "reason": reason} for s, (state, reason) in self.loop.states.of(source).items()}
+
+    def source(self, name: str) -> LiveSource:
+        """The source of a name."""
+        return next(source for source in self.loop.sources if source.name == name)
 
     def links(self, source: str) -> list[Mapping[str, Any]]:
         """How each connection of a source stands, as the page shows it; addresses are without passwords."""
-        captures = next(s.captures for s in self.loop.sources if s.name == source)
+        captures = self.source(source).captures
         return [
             {
                 "address": capture.address.shown,

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.events import PresenceEvent, StreamStates
 from taemi_edge.live.outputs.output import HopResult, Output
@@ -76,7 +77,7 @@ class LiveLoop:
     ) -> None:
         self.fleet, self.sources, self.clock, self.hop_s, self.settle_s = fleet, list(sources), clock, hop_s, settle_s
         self.outputs: list[Output] = []
-        self.states = StreamStates([source.name for source in sources])
+        self.states = StreamStates([source.name for source in sources], fleet.manifest.streams)
         self.counts = HopCounts()
         self.stopping = stopping or threading.Event()
         #: Held while states change and events are given out: the loop and the watch both do, and events keep order.
@@ -116,7 +117,8 @@ class LiveLoop:
             end_s = index * self.hop_s
             if self.stopping.wait(max(0.0, end_s + self.settle_s - self.clock.now_s())):
                 return
-            ended = all(source.ended for source in self.sources)
+            now_s = self.clock.now_s()
+            ended = all(source.ended(now_s) for source in self.sources)
             self._make_hop(end_s)
             if ended:
                 return
@@ -132,7 +134,7 @@ class LiveLoop:
         made_s = self.clock.now_s()
         self._count(end_s, made_s)
         for source, hop, window, prediction in zip(self.sources, hops, self.fleet.windows, predictions, strict=True):
-            result = HopResult(hop, prediction, window.face, window.words)
+            result = HopResult(hop, prediction, window.faces, window.words_by_stream)
             for output in self.outputs:
                 output.on_hop(result)
             self._send_events(partial(self.states.after_hop, prediction, source.losses(made_s)))
@@ -144,14 +146,18 @@ class LiveLoop:
         counts.late += counts.last_delay_s > self.hop_s
 
     def _prepare(self, index: int, hop: Hop) -> PreparedHop:
-        """Find the faces of a source; where that fails, its picture counts as lost and the other streams go on."""
+        """Find what a source's pictures show; where that fails, they count as lost and the other streams go on."""
         try:
             return self.fleet.prepare(index, hop)
         except Exception:  # whatever a strange frame sets off must not end a run of weeks
             self.counts.failed_looks += 1
             log.exception("%s: its hop could not be read", self.sources[index].name)
-            losses = {**hop.losses, "vision": "its picture could not be read"}
-            return self.fleet.prepare(index, Hop(hop.end_s, losses=losses, words=hop.words))
+            videos = [s for s, spec in self.fleet.manifest.streams.items() if isinstance(spec, VideoSpec)]
+            losses = {**hop.losses, **dict.fromkeys(videos, "its picture could not be read")}
+            left = {
+                s: pieces for s, pieces in hop.pieces.items() if isinstance(self.fleet.manifest.streams[s], TextSpec)
+            }
+            return self.fleet.prepare(index, Hop(hop.end_s, left, losses=losses))
 
     def _watch(self, over: threading.Event) -> None:
         """Look after the captures and notice losses between hops."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.live.words import WordInbox
-from taemi_edge.media.hops import Samples
+from taemi_edge.media.hops import SoundPiece
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, open_recogniser, timed_words
 from taemi_edge.media.transcripts import Word
 
@@ -36,10 +36,10 @@ _SURE = 0.6
 
 
 class LiveRecogniser:
-    """Recognises the speech in the sound that `hear` gets, and puts its words into an inbox.
+    """Recognises the speech in the sound that `hear` gets, and puts its words into inboxes.
 
     Args:
-        inbox: where words go; its `loss` is None while recognition works.
+        inboxes: where words go, one for each text stream; their `loss` is None while recognition works.
         model: the name or the folder of the model.
         sample_rate_hz: the rate of the sound; it must be 16 kHz.
 
@@ -49,10 +49,10 @@ class LiveRecogniser:
         ValueError: the sound has another rate.
     """
 
-    def __init__(self, inbox: WordInbox, model: str, sample_rate_hz: int) -> None:
+    def __init__(self, inboxes: Sequence[WordInbox], model: str, sample_rate_hz: int) -> None:
         if sample_rate_hz != SAMPLE_RATE_HZ:
             raise ValueError(f"expected sound at {SAMPLE_RATE_HZ} Hz, got {sample_rate_hz}")
-        self._inbox, self._model_name = inbox, model
+        self._inboxes, self._model_name = inboxes, model
         self._changed = threading.Condition()
         self._sound = np.zeros(0, np.float32)
         self._start_s = 0.0
@@ -68,7 +68,7 @@ class LiveRecogniser:
         if self._failure is not None:
             raise self._failure
 
-    def hear(self, samples: Sequence[Samples]) -> None:
+    def hear(self, samples: Sequence[SoundPiece]) -> None:
         """Add sound, on the clock of the session; returns at once."""
         with self._changed:
             for piece in samples:
@@ -87,7 +87,7 @@ class LiveRecogniser:
             self._changed.notify()
         self._thread.join(10)
 
-    def _append(self, piece: Samples) -> None:
+    def _append(self, piece: SoundPiece) -> None:
         gap_s = piece.time_s - (self._start_s + len(self._sound) / SAMPLE_RATE_HZ)
         if not len(self._sound) or not -_GAP_S < gap_s < 1.0:
             self._sound, self._start_s, gap_s = np.zeros(0, np.float32), piece.time_s, 0.0
@@ -98,6 +98,10 @@ class LiveRecogniser:
         if excess > 0:
             self._forget(excess)
             self._given_up_s += excess / SAMPLE_RATE_HZ
+
+    def _set_loss(self, reason: str | None) -> None:
+        for inbox in self._inboxes:
+            inbox.loss = reason
 
     def _forget(self, samples: int) -> None:
         self._sound = self._sound[samples:]
@@ -112,7 +116,7 @@ class LiveRecogniser:
             return
         finally:
             self._ready.set()
-        self._inbox.loss = None
+        self._set_loss(None)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped or self._fresh >= STEP_S * SAMPLE_RATE_HZ)
@@ -128,7 +132,7 @@ class LiveRecogniser:
                 self._recognise(recogniser, sound, start_s)
             except Exception as error:  # the model's failure costs words, not the run
                 log.exception("speech recognition failed")
-                self._inbox.loss = f"speech recognition failed ({type(error).__name__})"
+                self._set_loss(f"speech recognition failed ({type(error).__name__})")
                 return
 
     def _recognise(self, recogniser: Any, sound: Array, start_s: float) -> None:
@@ -139,7 +143,9 @@ class LiveRecogniser:
         tail = sound[-round(CERTAIN_AFTER_S * SAMPLE_RATE_HZ) :]
         over = float(np.abs(tail).max(initial=0)) < 0.01 or length_s >= MOST_S
         certain = [word for word in words if over or word.end_s <= length_s - CERTAIN_AFTER_S]
-        self._inbox.put([Word(start_s + word.start_s, start_s + word.end_s, word.text) for word in certain])
+        spoken = [Word(start_s + word.start_s, start_s + word.end_s, word.text) for word in certain]
+        for inbox in self._inboxes:
+            inbox.put(spoken)
         done_s = certain[-1].end_s if certain else max(0.0, length_s - MOST_S / 2) if not words else 0.0
         with self._changed:
             done = round((start_s + done_s - self._start_s) * SAMPLE_RATE_HZ)

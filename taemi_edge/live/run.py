@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import msgspec
 
@@ -26,12 +25,11 @@ from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.opening import open_outputs
 from taemi_edge.live.outputs.output import Output
 from taemi_edge.live.source_opening import (
-    describe_source,
     make_live_source,
-    plan_sources,
     start_listeners,
     start_recognisers,
 )
+from taemi_edge.live.source_plans import describe_source, plan_sources
 from taemi_edge.live.stopping import stopping_on_signals
 from taemi_edge.runtime.pipeline import Fleet
 
@@ -99,7 +97,7 @@ def run_live(
     bundle = _with_presence(bundle, config)
     with ExitStack() as stack:
         state = _open_loop(stack, bundle, config, stop)
-        context = OutputContext(stack, config, state, bundle.manifest.audio.sample_rate_hz, on_serving)
+        context = OutputContext(stack, config, state, on_serving)
         open_outputs(context)
         for output in outputs:
             context.add(output)
@@ -110,26 +108,28 @@ def run_live(
 
 def _with_presence(bundle: Bundle, config: LiveConfig) -> Bundle:
     """The bundle with the presence times of the configuration."""
-    changes: dict[str, Any] = {
-        m: msgspec.structs.replace(getattr(bundle.manifest, m), presence=spec) for m, spec in config.presence.items()
-    }
-    return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, **changes)) if changes else bundle
+    streams = dict(bundle.manifest.streams)
+    if unknown := [name for name in config.presence if name not in streams]:
+        raise UsageError(f"presence.{unknown[0]}: expected one of {', '.join(streams)}, got {unknown[0]!r}")
+    for name, spec in config.presence.items():
+        streams[name] = msgspec.structs.replace(streams[name], presence=spec)
+    return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, streams=streams))
 
 
 def _open_loop(stack: ExitStack, bundle: Bundle, config: LiveConfig, stop: threading.Event | None) -> LiveState:
     """Open the model and the sources; the loop that comes back has no outputs yet."""
     manifest = bundle.manifest
     window_s, hop_s = _window_and_hop_s(manifest, config)
-    plans = plan_sources(config)
+    plans = plan_sources(config, manifest.streams)
     described = [describe_source(plan, config) for plan in plans]
     fleet = stack.enter_context(
         Fleet(bundle, described, device=config.device, threads=config.threads, window_s=window_s, hop_s=hop_s)
     )
     clock = SessionClock()  # opening engines takes long, and is no part of the session
-    sources = [make_live_source(plan, config, manifest, hop_s, clock) for plan in plans]
-    state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop))
+    sources = [make_live_source(plan, config, manifest.streams, hop_s, clock) for plan in plans]
+    state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest)
     start_listeners(stack, plans, state)
-    start_recognisers(stack, plans, state, config.asr_model, manifest.audio.sample_rate_hz)
+    start_recognisers(stack, plans, state, config.asr_model)
     return state
 
 

@@ -1,53 +1,77 @@
-"""One source of a live run: takes a hop from its captures and its transcript, and says which streams are lost."""
+"""One source of a live run: takes a hop from the boxes of its streams, and says which streams are lost."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.content_checks import PictureCheck, SoundCheck
-from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox, StreamBox
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.replay import SeriesReplay
 from taemi_edge.live.words import WordInbox
-from taemi_edge.media.hops import Hop, Samples
+from taemi_edge.media.hops import Hop, SoundPiece
 
 #: Called with the sound of each hop that passed its check.
-SoundTap = Callable[[Sequence[Samples]], None]
+SoundTap = Callable[[Sequence[SoundPiece]], None]
 
 
 @dataclass
 class LiveSource:
-    """The picture, the sound and the words of one person, which may come from different places.
+    """The streams of one source, which may come from different places.
 
     Attributes:
         name: the name of the source in predictions.
-        captures: what feeds the mailbox; each modality is captured by at most one of them.
-        mailbox: where frames and sound wait for the next hop.
+        captures: what feeds the boxes of pictures and sound; each stream is fed by at most one of them.
+        boxes: where the data of each stream waits for the next hop, by the stream's name.
         settings: how long frozen and black pictures and digital silence count as good.
-        words: the words of a live transcript; None where there is none.
-        on_sound: called with the sound of each hop that can be used: the speech recogniser listens here.
+        known_until_s: when the last of the words is over that are known beforehand.
+        taps: by stream, what is called with the sound of each hop that can be used: the speech recogniser listens here.
     """
 
     name: str
     captures: Sequence[Capture]
-    mailbox: Mailbox
+    boxes: Mapping[str, StreamBox]
     settings: WatchSettings
-    words: WordInbox | None = None
-    on_sound: SoundTap | None = None
+    known_until_s: float = 0.0
+    taps: dict[str, SoundTap] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._pictures, self._sounds = PictureCheck(self.settings), SoundCheck(self.settings)
+        self._checks: dict[str, PictureCheck | SoundCheck] = {}
+        for stream, box in self.boxes.items():
+            if isinstance(box, FrameBox | SoundBox):
+                self._checks[stream] = (
+                    PictureCheck(self.settings) if isinstance(box, FrameBox) else SoundCheck(self.settings)
+                )
+        #: Boxes that know themselves why nothing comes, and when nothing ever will again.
+        self._fed = {s: box for s, box in self.boxes.items() if isinstance(box, RowBox | WordInbox | SeriesReplay)}
         self._lock = threading.Lock()
         #: Streams that arrive and are useless, each with why, as found with the last hop.
-        self._useless: dict[Modality, str] = {}
+        self._useless: dict[str, str] = {}
 
     @property
-    def ended(self) -> bool:
-        """Whether all of its captures are files that are at their end."""
-        return all(capture.ended for capture in self.captures)
+    def pictures(self) -> dict[str, FrameBox]:
+        """What can be shown of the source: the pictures of each capture, under its first video stream."""
+        shown = [next(iter(capture.spec.streams_of("video")), "") for capture in self.captures]
+        return {stream: box for stream in shown if isinstance(box := self.boxes.get(stream), FrameBox)}
+
+    def beside(self, stream: str) -> tuple[str, ...]:
+        """The video streams that show the same picture as one, itself among them."""
+        capture = next(capture for capture in self.captures if stream in capture.streams)
+        return capture.spec.streams_of("video")
+
+    def ended(self, now_s: float) -> bool:
+        """Whether nothing new will ever come: all of its files are at their end, or standard input is.
+
+        Where it has files, transcripts and sensors beside them do not keep it alive.
+        """
+        files = [capture.ended for capture in self.captures]
+        files += [box.ended for box in self._fed.values() if isinstance(box, SeriesReplay)]
+        if not files:
+            files = [box.ended for box in self._fed.values()]
+        return all(files) and now_s >= (0.0 if files else self.known_until_s)
 
     def take(self, end_s: float, now_s: float) -> Hop:
         """The hop that ends at `end_s`: what came since the last one, without what is useless.
@@ -56,27 +80,30 @@ class LiveSource:
             end_s: the end of the hop, in seconds of the session.
             now_s: the time of the session at this moment, a little later.
         """
-        arrivals = self.mailbox.take(end_s)
-        frames, picture_problem = self._pictures.usable(arrivals.frames)
-        samples, sound_problem = self._sounds.usable(arrivals.samples)
-        if arrivals.frames:
-            self._judge("vision", picture_problem, now_s)
-        if arrivals.samples:
-            self._judge("audio", sound_problem, now_s)
-        if self.on_sound is not None:
-            self.on_sound(samples)
-        words = self.words.take(end_s) if self.words is not None else ()
-        return Hop(end_s, frames, samples, arrivals.audio_fault, self.losses(now_s), words)
+        hop = Hop(end_s)
+        for stream, box in self.boxes.items():
+            pieces, fault = box.take(end_s)
+            if pieces and stream in self._checks:
+                pieces, problem = self._checks[stream].usable(pieces)
+                self._judge(stream, problem, now_s)
+            hop.pieces[stream] = pieces
+            if fault is not None:
+                hop.faults[stream] = fault
+        for stream, tap in self.taps.items():
+            tap(hop.pieces[stream])
+        hop.losses = self.losses(now_s)
+        return hop
 
-    def losses(self, now_s: float) -> dict[Modality, str]:
+    def losses(self, now_s: float) -> dict[str, str]:
         """Which streams are lost at this moment, each with why. May be called from any thread."""
-        losses: dict[Modality, str] = {}
+        losses: dict[str, str] = {}
         for capture in self.captures:
             losses |= capture.losses(now_s)
-        for modality, reason in dict(self._useless).items():
-            losses.setdefault(modality, reason)
-        if self.words is not None and self.words.loss is not None:
-            losses["text"] = self.words.loss
+        for stream, reason in dict(self._useless).items():
+            losses.setdefault(stream, reason)
+        for stream, box in self._fed.items():
+            if box.loss is not None:
+                losses[stream] = box.loss
         return losses
 
     def watch(self, now_s: float) -> None:
@@ -84,12 +111,12 @@ class LiveSource:
         for capture in self.captures:
             capture.watch(now_s)
 
-    def _judge(self, modality: Modality, problem: str | None, now_s: float) -> None:
+    def _judge(self, stream: str, problem: str | None, now_s: float) -> None:
         with self._lock:
             if problem is None:
-                self._useless.pop(modality, None)
+                self._useless.pop(stream, None)
             else:
-                self._useless[modality] = problem
+                self._useless[stream] = problem
         for capture in self.captures:
-            if modality in capture.modalities:
-                capture.suspect(modality, now_s, problem is not None)
+            if stream in capture.streams:
+                capture.suspect(stream, now_s, problem is not None)

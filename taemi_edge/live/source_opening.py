@@ -1,121 +1,93 @@
-"""Opens the sources of a live run: checks their addresses, and connects captures, transcripts and recognisers.
+"""Opens the sources of a live run: captures, replayed files, what listens for lines, and speech recognisers.
 
-Everything that can be wrong with what the user typed is found by `plan_sources`, before a model is opened.
+`source_plans` has decided before what each stream comes from.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
-from taemi_edge.bundle.spec import Manifest, Modality
-from taemi_edge.live.capture.addresses import Address, parse_address
+from taemi_edge.bundle.streams import SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
-from taemi_edge.live.capture.mailbox import Mailbox
-from taemi_edge.live.config import LiveConfig, SourceConfig
+from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox, StreamBox
+from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.lines import LineListener, LineParser
+from taemi_edge.live.replay import SeriesReplay
+from taemi_edge.live.series_lines import SeriesLines
 from taemi_edge.live.source import LiveSource
-from taemi_edge.live.words import LineListener, WordInbox
-from taemi_edge.media.rehearsed_losses import parse_drop
-from taemi_edge.media.transcripts import Word, read_transcript
-from taemi_edge.runtime.window import Source
-
-log = logging.getLogger("taemi_edge.live")
-
-#: How long sound that arrives late is waited for.
-_LATE_SOUND_S = 1.0
-_BOTH: frozenset[Modality] = frozenset({"vision", "audio"})
-
-
-@dataclass(frozen=True)
-class SourcePlan:
-    """A source of the configuration, checked: where each of its streams comes from.
-
-    Attributes:
-        config: the source as it was configured.
-        addresses: what to connect to, each with the modalities that are taken from it.
-        words: the transcript, where all of it is known beforehand.
-        inbox: where the words of a live transcript arrive; None where there is no live transcript.
-    """
-
-    config: SourceConfig
-    addresses: tuple[tuple[Address, frozenset[Modality]], ...]
-    words: tuple[Word, ...]
-    inbox: WordInbox | None
-
-    @property
-    def name(self) -> str:
-        """The name of the source in predictions."""
-        return self.config.name
-
-
-def plan_sources(config: LiveConfig) -> list[SourcePlan]:
-    """Check the addresses of all sources and read the transcripts that are files. Nothing is connected yet.
-
-    Raises:
-        UsageError: an address has an unknown scheme.
-        MediaError: a file is not there.
-        TranscriptError: a transcript cannot be read.
-    """
-    addresses = [_addresses(source) for source in config.source]
-    return [
-        SourcePlan(source, found, _known_words(source), _inbox(source))
-        for source, found in zip(config.source, addresses, strict=True)
-    ]
-
-
-def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
-    """What the runtime must know of a source: its name, its transcript, and which streams it will never have."""
-    served = frozenset[Modality]().union(*(modalities for _, modalities in plan.addresses))
-    absent = {m: f"no source of {m} was given" for m in ("vision", "audio") if m not in served}
-    if not plan.words and plan.inbox is None:
-        absent["text"] = "no transcript was given"
-    for address, _ in plan.addresses:
-        if not address.is_live:
-            again = "again and again" if config.loop else "once: --loop plays it again and again"
-            log.warning("%s: %s is a file: it is played at its own pace, %s", plan.name, address.shown, again)
-    return Source(plan.name, plan.words, tuple(map(parse_drop, config.drop)), absent, _LATE_SOUND_S)
+from taemi_edge.live.source_plans import SourcePlan
+from taemi_edge.live.words import TranscriptLines, WordInbox
+from taemi_edge.media.recognition import SAMPLE_RATE_HZ
 
 
 def make_live_source(
-    plan: SourcePlan, config: LiveConfig, manifest: Manifest, hop_s: float, clock: SessionClock
+    plan: SourcePlan, config: LiveConfig, streams: Mapping[str, StreamSpec], hop_s: float, clock: SessionClock
 ) -> LiveSource:
-    """The captures and the mailbox of a source. They connect when the loop starts them."""
-    keeps_all = bool(config.annotate or config.push)  # a video needs more frames than the model does
-    frames_per_second = None if keeps_all else manifest.vision.frames_per_second
-    mailbox = Mailbox(manifest.audio.sample_rate_hz, frames_per_second, keep_s=2 * hop_s + 1.0)
-    captures = [
-        Capture(CaptureSpec(plan.name, address, modalities, config.loop), mailbox, clock, config.watch)
-        for address, modalities in plan.addresses
-    ]
-    return LiveSource(plan.name, captures, mailbox, config.watch, plan.inbox)
+    """The captures and the boxes of a source. The captures connect when the loop starts them."""
+    boxes = {name: box for name, spec in streams.items() if (box := _box(name, spec, plan, config, hop_s)) is not None}
+    captures = []
+    for address, tracks in plan.media:
+        fed = {stream: box for stream in tracks if isinstance(box := boxes[stream], FrameBox | SoundBox)}
+        captures.append(Capture(CaptureSpec(plan.name, address, tracks, config.loop), fed, clock, config.watch))
+    until_s = max((words[-1].end_s for words in plan.words.values() if words), default=0.0)
+    return LiveSource(plan.name, captures, boxes, config.watch, until_s)
+
+
+def _box(name: str, spec: StreamSpec, plan: SourcePlan, config: LiveConfig, hop_s: float) -> StreamBox | None:
+    """Where the data of a stream waits; None where none will come on the way."""
+    keep_s = 2 * hop_s + 1.0
+    if isinstance(spec, TextSpec):
+        return WordInbox("nobody has sent a transcript yet") if name in plan.lines or name in plan.heard else None
+    if isinstance(spec, SeriesSpec):
+        if name in plan.series:
+            return SeriesReplay(*plan.series[name], repeat=config.loop)
+        return RowBox(spec.channels, keep_s, f"nobody has sent {name} yet") if name in plan.lines else None
+    if not any(name in tracks for _, tracks in plan.media):
+        return None
+    if isinstance(spec, VideoSpec):
+        keeps_all = bool(config.annotate or config.push)  # a video needs more frames than the model does
+        return FrameBox(None if keeps_all else spec.frames_per_second, keep_s)
+    return SoundBox(spec.sample_rate_hz, keep_s)
 
 
 def start_listeners(stack: ExitStack, plans: Sequence[SourcePlan], state: LiveState) -> None:
-    """Listen at every place that live transcripts come from; sources may share one.
+    """Listen at every place that lines come from; streams and sources may share one.
 
     Raises:
-        UsageError: a socket cannot be made.
+        UsageError: a socket cannot be made, or words and rows were to come from one place.
     """
-    places: dict[str, dict[str, WordInbox]] = {}
-    for plan in plans:
-        if plan.inbox is not None and not plan.config.asr:
-            places.setdefault(plan.config.transcript, {})[plan.name] = plan.inbox
-    for place, inboxes in places.items():
-        listener = LineListener(place, inboxes, state.loop.clock)
+    places = dict.fromkeys(place for plan in plans for place in plan.lines.values())
+    for place in places:
+        parser = _parser(place, plans, state)
+        listener = LineListener(place, parser)
         stack.callback(listener.stop)
         listener.start()
         state.listeners.append(listener)
 
 
-def start_recognisers(
-    stack: ExitStack, plans: Sequence[SourcePlan], state: LiveState, model: str, sample_rate_hz: int
-) -> None:
+def _parser(place: str, plans: Sequence[SourcePlan], state: LiveState) -> LineParser:
+    """What takes the lines of a place, for all streams of all sources that it feeds."""
+    words: dict[str, list[WordInbox]] = {}
+    rows: dict[str, dict[str, RowBox]] = {}
+    for plan, source in zip(plans, state.loop.sources, strict=True):
+        for stream in (stream for stream, at in plan.lines.items() if at == place):
+            box = source.boxes[stream]
+            if isinstance(box, WordInbox):
+                words.setdefault(plan.name, []).append(box)
+            elif isinstance(box, RowBox):
+                rows.setdefault(plan.name, {})[stream] = box
+    if words and rows:
+        raise UsageError(f"{place}: expected words or rows of series to come from one place, not both: use two sockets")
+    clock = state.loop.clock
+    return TranscriptLines(words, clock) if words else SeriesLines(rows, clock)
+
+
+def start_recognisers(stack: ExitStack, plans: Sequence[SourcePlan], state: LiveState, model: str) -> None:
     """Start speech recognition for each source that asks for it.
 
     Args:
@@ -123,39 +95,19 @@ def start_recognisers(
         plans: in the order of the sources of `state.loop`.
         state: gets a count of the sound that was not recognised in time.
         model: the name or the folder of the recogniser's model.
-        sample_rate_hz: the rate of the sound that the sources give.
 
     Raises:
         MissingExtraError: the extra `asr` is not installed.
         InputError: the model cannot be opened.
     """
     for plan, source in zip(plans, state.loop.sources, strict=True):
-        if plan.config.asr and plan.inbox is not None:
-            from taemi_edge.live.recogniser import LiveRecogniser
+        if plan.listens_to is None:
+            continue
+        from taemi_edge.live.recogniser import LiveRecogniser
 
-            recogniser = LiveRecogniser(plan.inbox, model, sample_rate_hz)
-            stack.callback(recogniser.stop)
-            source.on_sound = recogniser.hear
-            name = f"seconds of {source.name} that were not recognised in time"
-            state.counters[name] = recogniser.seconds_given_up
-
-
-def _addresses(source: SourceConfig) -> tuple[tuple[Address, frozenset[Modality]], ...]:
-    if source.uri:
-        return ((parse_address(source.uri), _BOTH),)
-    given: list[tuple[str, Modality]] = [(source.video, "vision"), (source.audio, "audio")]
-    return tuple((parse_address(text), frozenset({modality})) for text, modality in given if text)
-
-
-def _has_live_text(source: SourceConfig) -> bool:
-    return source.asr or source.transcript == "-" or source.transcript.startswith("unix:")
-
-
-def _known_words(source: SourceConfig) -> tuple[Word, ...]:
-    if not source.transcript or _has_live_text(source):
-        return ()
-    return tuple(read_transcript(Path(source.transcript), None))
-
-
-def _inbox(source: SourceConfig) -> WordInbox | None:
-    return WordInbox("nobody has sent a transcript yet") if _has_live_text(source) else None
+        inboxes = [box for stream in plan.heard if isinstance(box := source.boxes[stream], WordInbox)]
+        recogniser = LiveRecogniser(inboxes, model, SAMPLE_RATE_HZ)
+        stack.callback(recogniser.stop)
+        source.taps[plan.listens_to] = recogniser.hear
+        name = f"seconds of {source.name} that were not recognised in time"
+        state.counters[name] = recogniser.seconds_given_up

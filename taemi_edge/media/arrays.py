@@ -1,7 +1,7 @@
 """Frames and sound as numpy arrays, for callers that read their media themselves.
 
 `Frames` and `Sound` say when an array was recorded and, for sound, at which rate. They check their arrays once, when
-they are made, and give what the runtime reads: `Frame` objects, and mono `Samples` at the encoder's rate.
+they are made, and give what the runtime reads: `Frame` objects, and mono `SoundPiece` objects at the encoder's rate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
-from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, SoundPiece
 
 #: An array with more columns than this is not (samples, channels): its axes were swapped.
 _MOST_CHANNELS = 32
@@ -113,7 +113,7 @@ class Sound:
         """How long it lasts, in seconds."""
         return len(self.array) / self.rate_hz
 
-    def as_samples(self, rate_hz: int, now_s: float = 0.0) -> Samples:
+    def as_samples(self, rate_hz: int, now_s: float = 0.0) -> SoundPiece:
         """Mix the channels to one, and resample.
 
         Args:
@@ -124,13 +124,18 @@ class Sound:
             Mono samples, float32 (n,) in [-1, 1], and the time of the first one.
         """
         time_s = now_s - self.duration_s if self.time_s is None else self.time_s
-        return Samples(time_s, _resampled(self.mono(), self.rate_hz, rate_hz))
+        return SoundPiece(time_s, _resampled(self.mono(), self.rate_hz, rate_hz))
 
     def mono(self) -> Array:
         """The mean of the channels, float32 (samples,), at the sound's own rate; a copy."""
         scale = _INT16_FULL_SCALE if self.array.dtype == np.int16 else 1.0
         values: Array = self.array.astype(np.float32) / np.float32(scale)
         return values.mean(axis=1, dtype=np.float32) if values.ndim == 2 else values
+
+
+def is_picture(array: Array) -> bool:
+    """Whether an array is one picture, (H, W), (H, W, 1) or (H, W, 3), and not several of them."""
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
 
 
 def as_array(value: Any, what: str, dtype: Any = None) -> Array:

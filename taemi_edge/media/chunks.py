@@ -1,7 +1,7 @@
-"""Cuts sound into chunks on a fixed grid of time, each with the sound before it as context.
+"""Cuts sound and resampled series into chunks on a fixed grid of time, each with what came before it as context.
 
-An audio encoder gives several feature vectors (steps) for a chunk; `step_times` says when each of them is. Chunks lie
-on one grid, so that a file gives the same features whether it is read hop by hop or at once.
+An encoder gives several feature vectors (steps) for a chunk; `step_times` says when each of them is. Chunks lie on one
+grid, so that a file gives the same features whether it is read hop by hop or at once.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.streams import ChunkedSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.hops import Samples
+from taemi_edge.media.hops import SoundPiece
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A chunk of sound, with its context where that came.
+    """A chunk of sound or of a series, with its context where that came.
 
     Attributes:
         start_s: where the chunk itself begins, in seconds; its context lies before.
         end_s: where the chunk ends.
-        samples: the context and the chunk, float32 (samples,).
+        samples: the context and the chunk, float32 (samples,) or (samples, channels).
         chunk_samples: how many of the samples, at their end, are the chunk itself.
     """
 
@@ -33,51 +33,59 @@ class Segment:
     chunk_samples: int
 
 
-class AudioChunker:
+class Chunker:
     """Collects samples and gives whole chunks; a gap makes a chunk unusable, not shorter.
 
-    A chunk counts when at least 90 % of its samples came; the rest is silence. Its context is used only if that came
-    completely.
+    A chunk counts when at least 90 % of its samples came. The rest of it is silence in sound; in a series it holds the
+    last value. The context of a chunk is used only if that came completely.
 
     Args:
-        spec: the sample rate, and the lengths of a chunk and its context.
-        patience_s: how long an incomplete chunk is waited for, since live sound arrives late.
+        spec: the rate, and the lengths of a chunk and its context.
+        patience_s: how long an incomplete chunk is waited for, since live data arrives late.
+        channels: of a series; None for sound.
     """
 
     min_share = 0.9
 
-    def __init__(self, spec: AudioSpec, patience_s: float = 0.0) -> None:
-        self._patience = round(patience_s * spec.sample_rate_hz)
-        self._rate_hz = spec.sample_rate_hz
+    def __init__(self, spec: ChunkedSpec, patience_s: float = 0.0, channels: int | None = None) -> None:
+        self._rate_hz = spec.values_per_second
+        self._patience = round(patience_s * self._rate_hz)
         self._chunk = spec.chunk_samples
         self._context = spec.context_samples
+        self._holds = channels is not None
+        self._shape = () if channels is None else (channels,)
         self._first = 0  # the sample index of values[0]
         self._next_chunk = 0
-        self._values = np.zeros(0, np.float32)
+        self._values = np.zeros((0, *self._shape), np.float32)
         self._came = np.zeros(0, np.bool_)
 
     def push(self, time_s: float, values: Array) -> None:
-        """Add samples at their time.
-
-        They replace earlier samples of the same time; samples that are too old are dropped.
+        """Add samples at their time; see `push_at`.
 
         Args:
             time_s: the time of the first sample.
-            values: float32 (samples,).
+            values: float32 (samples,) or (samples, channels).
         """
-        start = round(time_s * self._rate_hz) - self._first
+        self.push_at(round(time_s * self._rate_hz), values)
+
+    def push_at(self, index: int, values: Array) -> None:
+        """Add samples at the place of the grid that the first of them has.
+
+        They replace earlier samples of the same time; samples that are too old are dropped.
+        """
+        start = index - self._first
         if start < 0:
             values, start = values[-start:], 0
         missing = start + len(values) - len(self._values)
         if missing > 0:
-            self._values = np.concatenate([self._values, np.zeros(missing, np.float32)])
+            self._values = np.concatenate([self._values, np.zeros((missing, *self._shape), np.float32)])
             self._came = np.concatenate([self._came, np.zeros(missing, np.bool_)])
         self._values[start : start + len(values)] = values
         self._came[start : start + len(values)] = True
 
-    def cut(self, samples: Iterable[Samples], end_s: float) -> list[Segment]:
+    def cut(self, pieces: Iterable[SoundPiece], end_s: float) -> list[Segment]:
         """Add all pieces of sound, then take the whole chunks up to `end_s`."""
-        for piece in samples:
+        for piece in pieces:
             self.push(piece.time_s, piece.values)
         return self.take(end_s)
 
@@ -100,9 +108,11 @@ class AudioChunker:
             return None
         with_context = self._context > 0 and at >= self._context and self._share(at - self._context, self._context) == 1
         begin = at - self._context if with_context else at
-        samples = np.zeros(at + self._chunk - begin, np.float32)
+        samples = np.zeros((at + self._chunk - begin, *self._shape), np.float32)
         present = self._values[begin : at + self._chunk]
         samples[: len(present)] = present
+        if self._holds:
+            samples = _held(samples, self._came[begin : at + self._chunk])
         return Segment(start / self._rate_hz, (start + self._chunk) / self._rate_hz, samples, self._chunk)
 
     def _share(self, at: int, length: int) -> float:
@@ -113,6 +123,17 @@ class AudioChunker:
         if old > 0:
             self._values, self._came = self._values[old:], self._came[old:]
             self._first = before
+
+
+def _held(samples: Array, came: Array) -> Array:
+    """Samples with the value before them, or else the first one, where they did not come."""
+    known = np.zeros(len(samples), np.bool_)
+    known[: len(came)] = came
+    if known.all():
+        return samples
+    from_row = np.maximum.accumulate(np.where(known, np.arange(len(samples)), int(np.argmax(known))))
+    held: Array = samples[from_row]
+    return held
 
 
 #: Frames and chunks are encoded in batches of at most this many, which bounds memory when a whole file is encoded.

@@ -171,13 +171,53 @@ def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float 
     return crop
 
 
+def resize_whole(image: Array, size_hw: tuple[int, int]) -> Array:
+    """The whole picture at another size, whatever its shape was.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        size_hw: the wanted height and width.
+
+    Returns:
+        RGB, uint8 (*size_hw, 3).
+    """
+    shrinks = image.shape[0] > size_hw[0] or image.shape[1] > size_hw[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Array = cv2.resize(np.ascontiguousarray(image), size_hw[::-1], interpolation=interpolation)
+    return resized
+
+
+def crop_centre(image: Array, size_hw: tuple[int, int]) -> Array:
+    """The largest centred rectangle that has the wanted shape, at the wanted size.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        size_hw: the wanted height and width.
+
+    Returns:
+        RGB, uint8 (*size_hw, 3).
+
+    Example:
+        >>> picture = np.zeros((100, 200, 3), np.uint8)
+        >>> picture[:, 50:150] = 255                       # the square in the middle is white
+        >>> int(crop_centre(picture, (32, 32)).min())
+        255
+    """
+    height, width = image.shape[:2]
+    scale = min(height / size_hw[0], width / size_hw[1])
+    inside_hw = (max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale)))
+    top, left = (height - inside_hw[0]) // 2, (width - inside_hw[1]) // 2
+    return resize_whole(image[top : top + inside_hw[0], left : left + inside_hw[1]], size_hw)
+
+
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """The face of a frame.
+    """What a video's encoder reads of a frame.
 
     Attributes:
         time_s: of the frame, in seconds.
-        pixels: the crop, RGB uint8 (H, W, 3); None where no face was in view.
+        pixels: RGB uint8 (H, W, 3), or the clip of several frames (frames, H, W, 3) that ends with this one; None where
+            a face was wanted and none was in view.
     """
 
     time_s: float

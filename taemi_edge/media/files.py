@@ -7,7 +7,8 @@ silent does not hold the others back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +17,10 @@ from typing import Any
 import av
 import numpy as np
 
+from taemi_edge.bundle.streams import AudioSpec, StreamSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
-from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, Samples, is_finite
+from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, SoundPiece, is_finite, take_frames, take_sound
 
 #: A stream that is this far behind the others is not waited for.
 MAX_SKEW_S = 5.0
@@ -29,58 +31,86 @@ MAX_STUMBLES = 20
 _EPSILON_S = 1e-6
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What a file is read for: the frame rate of each video stream, None for all frames, and the rate of each sound."""
+
+    frames_per_second: Mapping[str, float | None]
+    sample_rates_hz: Mapping[str, int]
+
+    @classmethod
+    def of(cls, streams: Mapping[str, StreamSpec], every_frame: bool) -> _Wanted:
+        videos = {name: spec for name, spec in streams.items() if isinstance(spec, VideoSpec)}
+        sounds = {name: spec.sample_rate_hz for name, spec in streams.items() if isinstance(spec, AudioSpec)}
+        return cls({name: None if every_frame else spec.frames_per_second for name, spec in videos.items()}, sounds)
+
+
 class MediaFile:
     """A video or audio file, read once from its beginning.
 
+    Its picture is given to every video stream of a model, and its sound to every audio stream.
+
     Args:
         path: any container and codec that FFmpeg reads.
-        sample_rate_hz: the rate that sound is brought to.
-        frames_per_second: how many frames to keep; None keeps all.
+        sample_rate_hz: the rate that sound is brought to, where no `streams` are given.
+        frames_per_second: how many frames to keep, where no `streams` are given; None keeps all.
+        streams: of the model that the file is read for, by name. Without them, hops carry the streams "video" and
+            "audio".
+        every_frame: keep all frames, whatever the streams need.
 
     Attributes:
         damaged_packets: how many packets could not be decoded so far.
 
     Raises:
-        MediaError: missing, empty, not a media file, or without a video and audio stream.
+        MediaError: missing, empty, not a media file, or without a video or audio stream that is wanted.
 
     Example:
         >>> from taemi_edge.parity.golden import demo_clip
         >>> with MediaFile(demo_clip()[0], 16_000, 5.0) as media:
         ...     hop = next(media.hops(0.5))
-        >>> hop.end_s, [round(frame.time_s, 2) for frame in hop.frames]
+        >>> hop.end_s, [round(frame.time_s, 2) for frame in hop.pieces["video"]]
         (0.5, [0.0, 0.24, 0.4])
     """
 
-    def __init__(self, path: Path | str, sample_rate_hz: int = 16_000, frames_per_second: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        sample_rate_hz: int = 16_000,
+        frames_per_second: float | None = None,
+        *,
+        streams: Mapping[str, StreamSpec] | None = None,
+        every_frame: bool = False,
+    ) -> None:
         path = Path(path)
         self.path = path
         self.damaged_packets = 0
+        wanted = _Wanted({"video": frames_per_second}, {"audio": sample_rate_hz})
+        wanted = self._wanted = wanted if streams is None else _Wanted.of(streams, every_frame)
         self._container = _open(path)
-        self.sample_rate_hz = sample_rate_hz
-        self._video = next((s for s in self._container.streams.video if not is_cover(s)), None)
-        self._audio = next(iter(self._container.streams.audio), None)
+        pictures = next((s for s in self._container.streams.video if not is_cover(s)), None)
+        sound = next(iter(self._container.streams.audio), None)
+        self.has_video, self.has_audio = pictures is not None, sound is not None
+        self._video = pictures if wanted.frames_per_second else None
+        self._audio = sound if wanted.sample_rates_hz else None
         if self._video is None and self._audio is None:
             self._container.close()
-            raise MediaError(f"{path}: expected a video or audio stream, found neither")
+            raise MediaError(f"{path}: expected {_named(wanted)}, found {_found(pictures, sound)}")
         for stream in (self._video, self._audio):
             if stream is not None:
                 stream.thread_type = "AUTO"
         self._start_s = _start_s(self._container, [s for s in (self._video, self._audio) if s is not None])
-        self._grid = FrameGrid(frames_per_second) if frames_per_second else None
-        self._placer = AudioPlacer(sample_rate_hz)
+        rates = list(wanted.frames_per_second.values())
+        self._grids = [FrameGrid(rate) for rate in dict.fromkeys(rates) if rate] if all(rates) else []
         self._newest_picture_s = 0.0
         self._frame_gap_s = 0.0
         self._frames: deque[Frame] = deque()
-        self._samples: deque[Samples] = deque()
+        self._tracks = [_Track(rate_hz) for rate_hz in dict.fromkeys(wanted.sample_rates_hz.values())]
         self._faults: deque[tuple[float, str]] = deque()
 
     @property
-    def has_video(self) -> bool:
-        return self._video is not None
-
-    @property
-    def has_audio(self) -> bool:
-        return self._audio is not None
+    def sample_rate_hz(self) -> int:
+        """The rate of the sound of the first stream that has any; 16,000 Hz where none has."""
+        return next(iter(self._wanted.sample_rates_hz.values()), 16_000)
 
     @property
     def duration_s(self) -> float | None:
@@ -90,7 +120,7 @@ class MediaFile:
     @property
     def length_s(self) -> float:
         """How much was decoded so far."""
-        return max(self._newest_picture_s + self._frame_gap_s, self._placer.until_s)
+        return max(self._newest_picture_s + self._frame_gap_s, self._sound_until_s)
 
     @property
     def frame_rate(self) -> Fraction:
@@ -142,7 +172,8 @@ class MediaFile:
                 else:
                     self._add_sound(frame)
             yield
-        self._samples.extend(self._placer.finish())
+        for track in self._tracks:
+            track.waiting.extend(track.placer.finish())
 
     def _readable_packets(self) -> Iterator[Any]:
         """Packets to the end of the file; where the demuxer fails, try it again, a few times in a row."""
@@ -164,18 +195,24 @@ class MediaFile:
         if time_s > self._newest_picture_s:
             self._frame_gap_s = min(time_s - self._newest_picture_s, 1.0)
             self._newest_picture_s = time_s
-        if self._grid is None or self._grid.wants(time_s):
+        wanted_by = [grid.wants(time_s) for grid in self._grids]
+        if any(wanted_by) or not self._grids:
             self._frames.append(Frame(time_s, picture))
 
     def _add_sound(self, sound: Any) -> None:
         time_s = None if sound.time is None else sound.time - self._start_s
         if not is_finite(sound):
-            self._samples.extend(self._placer.finish())
-            at_s = self._placer.until_s if time_s is None else time_s
-            self._placer.skip_to(at_s + sound.samples / sound.sample_rate)
+            at_s = self._sound_until_s if time_s is None else time_s
+            for track in self._tracks:
+                track.leave_out(time_s, sound.samples / sound.sample_rate)
             self._faults.append((at_s, "NaN in the sound"))
             return
-        self._samples.extend(self._placer.place(sound, time_s))
+        for track in self._tracks:
+            track.waiting.extend(track.placer.place(sound, time_s))
+
+    @property
+    def _sound_until_s(self) -> float:
+        return self._tracks[0].placer.until_s if self._tracks else 0.0
 
     def _reached_s(self) -> float:
         """Up to when everything has come; a stream that lags by more than MAX_SKEW_S is not waited for."""
@@ -183,26 +220,44 @@ class MediaFile:
         if self._video is not None:
             reached.append(self._newest_picture_s)
         if self._audio is not None:
-            reached.append(self._placer.until_s)
+            reached.append(self._sound_until_s)
         return max(min(reached), max(reached) - MAX_SKEW_S)
 
     def _take(self, end_s: float) -> Hop:
         hop = Hop(end_s)
-        while self._frames and self._frames[0].time_s <= end_s + _EPSILON_S:
-            hop.frames.append(self._frames.popleft())
-        while self._samples:
-            first = self._samples[0]
-            inside = round((end_s - first.time_s) * self.sample_rate_hz)
-            if inside <= 0:
-                break
-            self._samples.popleft()
-            hop.samples.append(Samples(first.time_s, first.values[:inside]))
-            if inside < len(first.values):
-                rest = Samples(first.time_s + inside / self.sample_rate_hz, first.values[inside:])
-                self._samples.appendleft(rest)
+        frames = take_frames(self._frames, end_s)
+        hop.pieces = {name: list(frames) for name in self._wanted.frames_per_second}
+        sound = {track.rate_hz: take_sound(track.waiting, end_s, track.rate_hz) for track in self._tracks}
+        hop.pieces |= {name: list(sound[rate_hz]) for name, rate_hz in self._wanted.sample_rates_hz.items()}
         while self._faults and self._faults[0][0] <= end_s:
-            hop.audio_fault = self._faults.popleft()[1]
+            reason = self._faults.popleft()[1]
+            hop.faults = dict.fromkeys(self._wanted.sample_rates_hz, reason)
         return hop
+
+
+class _Track:
+    """The sound of a file at one rate: what was decoded and not taken yet."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self.placer = AudioPlacer(rate_hz)
+        self.waiting: deque[SoundPiece] = deque()
+
+    def leave_out(self, time_s: float | None, duration_s: float) -> None:
+        """Leave a gap for sound that cannot be used."""
+        self.waiting.extend(self.placer.finish())
+        at_s = self.placer.until_s if time_s is None else time_s
+        self.placer.skip_to(at_s + duration_s)
+
+
+def _named(wanted: _Wanted) -> str:
+    kinds = [name for name, of in (("video", wanted.frames_per_second), ("audio", wanted.sample_rates_hz)) if of]
+    return f"a {' or '.join(kinds)} stream" if kinds else "no media file, since the model reads neither video nor audio"
+
+
+def _found(pictures: Any, sound: Any) -> str:
+    found = [name for name, stream in (("video", pictures), ("audio", sound)) if stream is not None]
+    return f"{' and '.join(found)} alone" if found else "neither"
 
 
 def _open(path: Path) -> Any:
@@ -244,11 +299,11 @@ def read_samples(source: Path, sample_rate_hz: int) -> Array:
     Raises:
         MediaError: see `MediaFile`.
     """
-    pieces = []
+    pieces: list[SoundPiece] = []
     with MediaFile(source, sample_rate_hz, 0.001) as media:
         for hop in media.hops(1.0):
-            pieces += hop.samples
-        pieces += media.rest().samples
+            pieces += hop.pieces["audio"]
+        pieces += media.rest().pieces["audio"]
     ends = [round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces]
     samples = np.zeros(max(ends, default=0), np.float32)
     for piece in pieces:

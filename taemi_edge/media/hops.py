@@ -1,18 +1,18 @@
-"""The pieces that a source is read in: frames, samples, and the hop that holds those of a short time.
+"""The pieces that a source is read in: frames, sound, rows of a series, and the hop that holds those of a short time.
 
 `AudioPlacer` puts decoded sound where its timestamps say. `FrameGrid` chooses which frames are looked at.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.transcripts import Word
 
@@ -49,7 +49,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class SoundPiece:
     """A piece of mono sound.
 
     Attributes:
@@ -61,30 +61,93 @@ class Samples:
     values: Array
 
 
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Rows of a series.
+
+    Attributes:
+        times_s: when each row was measured, float64 (n,), in seconds on the source's clock, in order.
+        rows: float32 (n, channels).
+    """
+
+    times_s: Array
+    rows: Array
+
+
+#: What a stream gives: pictures of a video, pieces of sound, words of a text, or rows of a series.
+Piece: TypeAlias = Frame | SoundPiece | Word | Values
+
+
 @dataclass
 class Hop:
-    """The data of a source since its last hop, in the order of time.
+    """The data of a source since its last hop.
 
     Attributes:
         end_s: where the hop ends, in seconds on the source's clock.
-        frames: its pictures.
-        samples: its sound.
-        audio_fault: why some of its sound could not be used, such as NaN; None where all could.
+        pieces: what came of each stream, by its name, in the order of time.
+        faults: why some of a stream's data could not be used, such as NaN, by stream.
         losses: streams that are known to be gone at its end, each with the reason: they are missing without waiting.
-        words: words that were recognised since the last hop.
+
+    Example:
+        >>> hop = Hop(0.5, {"camera": [Frame(0.1, np.zeros((240, 320, 3), np.uint8))]})
+        >>> [frame.time_s for frame in hop.frames], hop.words
+        ([0.1], [])
     """
 
     end_s: float
-    frames: list[Frame] = field(default_factory=list)
-    samples: list[Samples] = field(default_factory=list)
-    audio_fault: str | None = None
-    losses: dict[Modality, str] = field(default_factory=dict)
-    words: tuple[Word, ...] = ()
+    pieces: dict[str, list[Any]] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    losses: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The pictures of the first stream that has any, for whoever shows the hop."""
+        return self._first(Frame)
+
+    @property
+    def sound(self) -> list[SoundPiece]:
+        """The sound of the first stream that has any, for whoever plays the hop."""
+        return self._first(SoundPiece)
+
+    @property
+    def words(self) -> list[Word]:
+        """The words of the first stream that has any, for whoever shows the hop."""
+        return self._first(Word)
+
+    def _first(self, kind: type[Any]) -> list[Any]:
+        return next((pieces for pieces in self.pieces.values() if pieces and isinstance(pieces[0], kind)), [])
+
+
+#: until live capture is written for any streams
+Samples = SoundPiece
 
 
 def is_finite(sound: Any) -> bool:
     """Whether PyAV's audio frame holds neither NaN nor infinity; only floating-point formats can hold them."""
     return not sound.format.name.startswith(("flt", "dbl")) or bool(np.isfinite(sound.to_ndarray()).all())
+
+
+def take_frames(waiting: deque[Frame], end_s: float) -> list[Frame]:
+    """Take the frames at or before `end_s` out of those that wait, which are in the order of time."""
+    taken = []
+    while waiting and waiting[0].time_s <= end_s + _EPSILON_S:
+        taken.append(waiting.popleft())
+    return taken
+
+
+def take_sound(waiting: deque[SoundPiece], end_s: float, sample_rate_hz: int) -> list[SoundPiece]:
+    """Take the sound up to `end_s` out of the pieces that wait; one that goes beyond is cut, and its rest stays."""
+    taken = []
+    while waiting:
+        first = waiting[0]
+        inside = round((end_s - first.time_s) * sample_rate_hz)
+        if inside <= 0:
+            break
+        waiting.popleft()
+        taken.append(SoundPiece(first.time_s, first.values[:inside]))
+        if inside < len(first.values):
+            waiting.appendleft(SoundPiece(first.time_s + inside / sample_rate_hz, first.values[inside:]))
+    return taken
 
 
 class AudioPlacer:
@@ -107,7 +170,7 @@ class AudioPlacer:
         """The time at which the samples given so far end, in seconds."""
         return self._run_start_s + self._given / self._rate_hz
 
-    def place(self, sound: Any, time_s: float | None) -> list[Samples]:
+    def place(self, sound: Any, time_s: float | None) -> list[SoundPiece]:
         """Resample a piece of sound; the resampler may hold some of it back until the next call.
 
         Args:
@@ -116,7 +179,7 @@ class AudioPlacer:
         """
         expected_s = self._run_start_s + self._taken_s
         setup = (sound.format.name, sound.layout.name, sound.sample_rate)
-        before: list[Samples] = []
+        before: list[SoundPiece] = []
         jumped = time_s is not None and abs(time_s - expected_s) > _AUDIO_JUMP_S
         if self._resampler is None or setup != self._setup or jumped:
             before = self.finish()
@@ -127,7 +190,7 @@ class AudioPlacer:
         sound.pts = None  # the resampler would follow it; the place is ours to decide
         return before + self._give(self._resampler.resample(sound))
 
-    def finish(self) -> list[Samples]:
+    def finish(self) -> list[SoundPiece]:
         """Give what the resampler still holds back; the next sound is placed anew."""
         rest = self._give(self._resampler.resample(None)) if self._resampler is not None else []
         self._run_start_s, self._given, self._taken_s = self.until_s, 0, 0.0
@@ -138,11 +201,11 @@ class AudioPlacer:
         """Leave a gap: the next sound without a time starts at `time_s`."""
         self._run_start_s, self._given, self._taken_s = time_s, 0, 0.0
 
-    def _give(self, resampled: list[Any]) -> list[Samples]:
+    def _give(self, resampled: list[Any]) -> list[SoundPiece]:
         given = []
         for frame in resampled:
             values = np.ascontiguousarray(frame.to_ndarray().mean(axis=0, dtype=np.float32))
-            given.append(Samples(self.until_s, values))
+            given.append(SoundPiece(self.until_s, values))
             self._given += len(values)
         return given
 

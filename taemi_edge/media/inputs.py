@@ -1,4 +1,4 @@
-"""Makes the encoders' inputs from decoded media: face crops on a frame grid, and chunks of sound with their context.
+"""Makes the encoders' inputs from decoded media: crops on a frame grid, and chunks of sound with their context.
 
 The pipeline, feature extraction and end-to-end training read media through these classes, so that a clip gives the same
 inputs whether it is streamed hop by hop or read at once. `encode_crops` and `encode_segments` run an encoder on them.
@@ -6,41 +6,48 @@ inputs whether it is streamed hop by hop or read at once. `encode_crops` and `en
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from taemi_edge.bundle.spec import VisionSpec
-from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.chunks import MAX_BATCH, AudioChunker, Segment, of_equal_length, trim_context
-from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_face
-from taemi_edge.media.hops import Frame, FrameGrid, Samples
+from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, of_equal_length, trim_context
+from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_centre, crop_face, resize_whole
+from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece
 
 #: Runs one part of a bundle: takes arrays by the names of its inputs, and gives arrays by the names of its outputs.
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
+#: A pause between two frames that is longer than so many periods of the frame rate begins a new clip.
+LONGEST_PAUSE_FRAMES = 2.5
+
 
 class CropReader:
-    """Finds faces in the frames of one video and crops them.
+    """Makes what a video's encoder reads of its frames: crops, or clips of several of them.
 
     Args:
-        spec: the size of the crops, and how many frames a second are looked at.
-        detector: finds the faces; a new one by default. Loading one takes 25 ms, so whoever reads many short videos one
-            after the other shares it.
+        spec: the size and kind of the crops, how many frames a second are looked at, and how many make up a clip.
+        detector: finds the faces, where faces are wanted; a new one by default. Loading one takes 25 ms, so whoever
+            reads many short videos one after the other shares it.
 
     Attributes:
         face: the face that was found last, for callers that draw it; None where the last frame had none.
     """
 
-    def __init__(self, spec: VisionSpec, detector: FaceDetector | None = None) -> None:
+    def __init__(self, spec: VideoSpec, detector: FaceDetector | None = None) -> None:
         self.face: Face | None = None
-        self._size_hw = spec.size_hw
+        self._spec = spec
         self._grid = FrameGrid(spec.frames_per_second)
-        self._tracker = FaceTracker(detector or FaceDetector())
+        self._tracker = FaceTracker(detector or FaceDetector()) if spec.crop == "face" else None
+        #: The last frames of the clip that is being filled, none of them after a pause.
+        self._clip: deque[FaceCrop] = deque(maxlen=spec.clip_frames)
 
     def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
         """The crops of the frames that lie on the grid; a face is searched when its crop is taken.
+
+        Of clips, the first is given with the last of its frames, and then one with every frame.
 
         Args:
             frames: in the order of time, after those of earlier calls.
@@ -48,9 +55,29 @@ class CropReader:
         for frame in frames:
             if not self._grid.wants(frame.time_s):
                 continue
+            crop = FaceCrop(frame.time_s, self._pixels(frame))
+            if self._spec.clip_frames == 1 or crop.pixels is None:
+                self._clip.clear()
+                yield crop
+            elif clip := self._clip_with(crop):
+                yield clip
+
+    def _pixels(self, frame: Frame) -> Array | None:
+        size_hw = self._spec.size_hw
+        if self._tracker is not None:
             self.face = self._tracker.find(frame.image, frame.time_s)
-            pixels = None if self.face is None else crop_face(frame.image, self.face, self._size_hw)
-            yield FaceCrop(frame.time_s, pixels)
+            return None if self.face is None else crop_face(frame.image, self.face, size_hw)
+        return (crop_centre if self._spec.crop == "centre" else resize_whole)(frame.image, size_hw)
+
+    def _clip_with(self, crop: FaceCrop) -> FaceCrop | None:
+        """The clip that ends with a crop; None until there are frames enough since the last pause."""
+        longest_s = LONGEST_PAUSE_FRAMES / self._spec.frames_per_second
+        if self._clip and crop.time_s - self._clip[-1].time_s > longest_s:
+            self._clip.clear()
+        self._clip.append(crop)
+        if len(self._clip) < self._spec.clip_frames:
+            return None
+        return FaceCrop(crop.time_s, np.stack([each.pixels for each in self._clip if each.pixels is not None]))
 
 
 class InputReader:
@@ -61,15 +88,15 @@ class InputReader:
         audio: what the audio encoder takes.
     """
 
-    def __init__(self, vision: VisionSpec, audio: AudioSpec) -> None:
+    def __init__(self, vision: VideoSpec, audio: AudioSpec) -> None:
         self._reader = CropReader(vision)
-        self._chunker = AudioChunker(audio)
+        self._chunker = Chunker(audio)
 
     def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
         """The frames that lie on the grid, each with its face; see `CropReader.crops`."""
         return self._reader.crops(frames)
 
-    def segments(self, samples: Iterable[Samples], end_s: float) -> list[Segment]:
+    def segments(self, samples: Iterable[SoundPiece], end_s: float) -> list[Segment]:
         """The whole chunks of sound up to `end_s` that were not given before."""
         return self._chunker.cut(samples, end_s)
 

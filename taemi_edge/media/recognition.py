@@ -12,6 +12,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MissingExtraError
+from taemi_edge.media.packaged_models import whisper_base_folder
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
 
@@ -83,8 +84,6 @@ def timed_words(
 
 def _open_model(whisper_model: Any, model: str, threads: int, compute_type: str) -> Any:
     if model == PACKAGED_MODEL:
-        from taemi_edge.taemi.packaged_weights import whisper_base_folder
-
         model = str(whisper_base_folder())
     elif ("/" in model or model.startswith(".")) and not Path(model).is_dir():
         raise InputError(f"--asr-model {model}: expected a CTranslate2 folder, found nothing there")

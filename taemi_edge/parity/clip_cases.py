@@ -15,7 +15,7 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import InputError
-from taemi_edge.media.chunks import AudioChunker, Segment
+from taemi_edge.media.chunks import Chunker, Segment
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.tokens import WordTokenizer
@@ -85,7 +85,7 @@ def _read_clip(specs: ModelSpecs, file: Path, transcript: Path | None) -> Golden
     of_kind = {type(spec): spec for spec in specs.streams.values()}
     video, audio = of_kind.get(VideoSpec), of_kind.get(AudioSpec)
     reader = CropReader(video) if isinstance(video, VideoSpec) else None
-    chunker = AudioChunker(audio) if isinstance(audio, AudioSpec) else None
+    chunker = Chunker(audio) if isinstance(audio, AudioSpec) else None
     crops: list[Array] = []
     segments: list[Segment] = []
     with MediaFile(
@@ -96,7 +96,7 @@ def _read_clip(specs: ModelSpecs, file: Path, transcript: Path | None) -> Golden
         words = read_transcript(transcript, media.duration_s) if transcript else []
         for hop in media.hops(audio.chunk_s if isinstance(audio, AudioSpec) else 0.5):
             crops += [c.pixels for c in reader.crops(hop.frames) if c.pixels is not None] if reader else []
-            segments += chunker.cut(hop.samples, hop.end_s) if chunker else []
+            segments += chunker.cut(hop.sound, hop.end_s) if chunker else []
     for kind, name, got in ((VideoSpec, "face", crops), (AudioSpec, "sound", segments), (TextSpec, "words", words)):
         if kind in of_kind and not got:
             raise InputError(

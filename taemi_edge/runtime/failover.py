@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import Manifest, Modality
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import BackendError, BundleError, DeviceLostError
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.work import Executor, Layout
@@ -27,7 +27,7 @@ class Failover:
 
 
 def fail_over_to_cpu(
-    manifest: Manifest, layout: Layout, capacity: Mapping[Modality, int], error: DeviceLostError, threads: int = 0
+    manifest: Manifest, layout: Layout, capacity: Mapping[str, int], error: DeviceLostError, threads: int = 0
 ) -> Failover:
     """Open the graphs that a bundle's engines were built from, on the CPU.
 

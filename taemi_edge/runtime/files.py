@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import AudioSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, UsageError
 from taemi_edge.media.files import MediaFile, read_samples
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
-from taemi_edge.media.rehearsed_losses import Drop, words_after_drops
+from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
@@ -238,26 +240,27 @@ class _FileRun:
             prediction = self.pipeline.predict(hop)
             yield prediction
             if self.video:
-                self.video.add(hop.frames, hop.samples, last, face)
+                self.video.add(hop.frames, hop.sound, last, face)
             last = prediction
         rest = self.media.rest()
         if last is None:
             raise MediaError(_too_short(self.source, self.media, self.hop_s))
         if self.video:
-            self.video.add(rest.frames, rest.samples, last, self.pipeline.face)
+            self.video.add(rest.frames, rest.sound, last, self.pipeline.face)
 
 
 @contextmanager
 def _open_file_run(bundle: Bundle, source: Path, options: RunOptions, progress: Progress) -> Iterator[_FileRun]:
     window_s, hop_s = _window_and_hop(bundle, options)
-    rate = None if options.annotate else bundle.manifest.vision.frames_per_second
+    streams = bundle.manifest.streams
+    require_known(options.drops, streams)
     with ExitStack() as stack:
-        media = stack.enter_context(MediaFile(source, bundle.manifest.audio.sample_rate_hz, rate))
-        described = _described(source, media, options, progress)
+        media = stack.enter_context(MediaFile(source, streams=streams, every_frame=options.annotate is not None))
+        described = _described(bundle.manifest, media, options, progress)
         pipeline = stack.enter_context(
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        video = _annotated_video(stack, source, media, described.words, options)
+        video = _annotated_video(stack, bundle.manifest, media, described, options)
         yield _FileRun(source, media, pipeline, hop_s, video)
 
 
@@ -292,12 +295,10 @@ def _open_files_run(
         raise UsageError("expected different sources, got one of them twice")
     window_s, hop_s = _window_and_hop(bundle, options)
     manifest = bundle.manifest
+    require_known(options.drops, manifest.streams)
     with ExitStack() as stack:
-        medias, described = [], []
-        for source in sources:
-            media = MediaFile(source, manifest.audio.sample_rate_hz, manifest.vision.frames_per_second)
-            medias.append(stack.enter_context(media))
-            described.append(_described(source, media, options, progress))
+        medias = [stack.enter_context(MediaFile(source, streams=manifest.streams)) for source in sources]
+        described = [_described(manifest, media, options, progress) for media in medias]
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
@@ -312,20 +313,20 @@ def _prepared_hops(fleet: Fleet, index: int, media: MediaFile, hop_s: float) -> 
         yield fleet.prepare(index, hop)
 
 
-def _described(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> Source:
+def _described(manifest: Manifest, media: MediaFile, options: RunOptions, progress: Progress) -> Source:
     """Describe a file to the runtime, with its words."""
-    words = _words(source, media, options, progress)
-    return Source(source.name, tuple(words), options.drops, _absent(media, words, options))
+    words = tuple(_words(media, options, progress))
+    return Source(media.path.name, words, options.drops, _absent(manifest, media, words, options))
 
 
-def _words(source: Path, media: MediaFile, options: RunOptions, progress: Progress) -> list[Word]:
+def _words(media: MediaFile, options: RunOptions, progress: Progress) -> list[Word]:
     if options.transcript is not None:
         return read_transcript(options.transcript, media.duration_s)
     if not options.asr:
         return []
     if not media.has_audio:
-        raise UsageError(f"--asr: {source} has no audio stream to recognise speech in: leave --asr away")
-    samples = read_samples(source, SAMPLE_RATE_HZ)
+        raise UsageError(f"--asr: {media.path} has no audio stream to recognise speech in: leave --asr away")
+    samples = read_samples(media.path, SAMPLE_RATE_HZ)
     return transcribe(samples, options.asr_model, options.threads, progress)
 
 
@@ -339,29 +340,29 @@ def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:
     return window_s, hop_s
 
 
-def _absent(media: MediaFile, words: Sequence[Word], options: RunOptions) -> dict[str, str]:
+def _absent(manifest: Manifest, media: MediaFile, words: Sequence[Word], options: RunOptions) -> dict[str, str]:
+    """Why streams will never come from a file, by stream."""
     absent = {}
-    if not media.has_video:
-        absent["vision"] = "the file has no video stream"
-    if not media.has_audio:
-        absent["audio"] = "the file has no audio stream"
-    if not words:
-        absent["text"] = "no speech was recognised" if options.asr else "no transcript was given"
+    for name, spec in manifest.streams.items():
+        if isinstance(spec, VideoSpec) and not media.has_video:
+            absent[name] = "the file has no video stream"
+        if isinstance(spec, AudioSpec) and not media.has_audio:
+            absent[name] = "the file has no audio stream"
+        if isinstance(spec, TextSpec) and not words:
+            absent[name] = "no speech was recognised" if options.asr else "no transcript was given"
     return absent
 
 
 def _annotated_video(
-    stack: ExitStack, source: Path, media: MediaFile, words: Sequence[Word], options: RunOptions
+    stack: ExitStack, manifest: Manifest, media: MediaFile, source: Source, options: RunOptions
 ) -> AnnotatedVideo | None:
     if options.annotate is None:
         return None
     if not media.has_video:
-        raise UsageError(f"--annotate: {source} has no video stream to draw on: leave --annotate away")
-    return stack.enter_context(
-        AnnotatedVideo(
-            options.annotate, media.sample_rate_hz, media.frame_rate, words_after_drops(words, options.drops)
-        )
-    )
+        raise UsageError(f"--annotate: {media.path} has no video stream to draw on: leave --annotate away")
+    texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec)]
+    shown = words_after_drops(source.words_of(texts[0]), options.drops, texts[0]) if texts else []
+    return stack.enter_context(AnnotatedVideo(options.annotate, media.sample_rate_hz, media.frame_rate, shown))
 
 
 def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -> None:

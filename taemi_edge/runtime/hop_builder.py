@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, Manifest
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import ChunkedSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import Frames, Sound, require_time
-from taemi_edge.media.hops import Frame, Hop, Samples
-from taemi_edge.media.transcripts import Word, spread_words
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.transcripts import Word
+from taemi_edge.runtime.kinds import kind_of
 from taemi_edge.runtime.prediction import Prediction
 
 #: What a caller may give for a stream: pictures, sound, or words. `LoadedModel.predict` says what each means.
@@ -27,11 +28,6 @@ StreamInput: TypeAlias = Frames | Sound | Array | str | Sequence[Word]
 
 #: A pause longer than this starts a new session: nothing of before it is in any window.
 LONGEST_PAUSE_S = 60.0
-#: How long a word takes to say, where only the end of a text is known: about 170 words a minute.
-SECONDS_A_WORD = 0.35
-#: Times of blocks of sound that follow each other may be off by this much: they are put together all the same.
-LONGEST_JITTER_S = 0.05
-_EPSILON_S = 1e-6
 
 
 class HopBuilder:
@@ -46,7 +42,7 @@ class HopBuilder:
         >>> from taemi_edge.bundle.folder import read_manifest
         >>> builder = HopBuilder(read_manifest(Path("export/taemi-tiny")))
         >>> builder.add("vision", np.zeros((3, 120, 160, 3), np.uint8), time_s=7.0)
-        >>> [round(frame.time_s, 2) for frame in builder.hop(7.0).frames]         # on the session's own clock
+        >>> [round(frame.time_s, 2) for frame in builder.hop(7.0).pieces["vision"]]  # on the session's own clock
         [0.0, 0.2, 0.4]
     """
 
@@ -57,11 +53,10 @@ class HopBuilder:
         self._last_end_s: float | None = None
         #: Whether the last hop was the first of a session: what was known of the source is void then.
         self.begins_session = True
-        self._frames: list[Frame] = []
-        self._sounds: list[Sound] = []
-        #: Where the samples that were handed out last end.
-        self._sound_until_s = -math.inf
-        self._words: list[Word] = []
+        window_s = manifest.window.length_s
+        self._intakes = {
+            name: kind_of(spec).open_intake(name, spec, window_s) for name, spec in manifest.streams.items()
+        }
 
     def add(self, stream: str, data: StreamInput, time_s: float) -> None:
         """Take in data of one stream.
@@ -75,16 +70,9 @@ class HopBuilder:
             UsageError: an unknown stream, a time that is no number, or data of another type, shape or range.
         """
         time_s = require_time(time_s)
-        if stream == "vision":
-            self._frames += _frames_of(data, self._manifest.vision.frames_per_second, time_s)
-            self._frames.sort(key=lambda frame: frame.time_s)
-        elif stream == "audio":
-            self._sounds.append(_sound_of(data, self._manifest.audio.sample_rate_hz, time_s))
-        elif stream == "text":
-            self._words += _words_of(data, time_s)
-            self._words.sort(key=lambda word: word.end_s)
-        else:
-            raise UsageError(f"expected one of the streams {', '.join(MODALITIES)}, got {stream!r}")
+        if stream not in self._intakes:
+            raise UsageError(f"expected one of the streams {', '.join(self._intakes)}, got {stream!r}")
+        self._intakes[stream].add(data, time_s)
 
     def hop(self, end_s: float) -> Hop:
         """What was given up to `end_s` and not handed out before, on the session's own clock.
@@ -113,13 +101,12 @@ class HopBuilder:
             UsageError: see `add`.
         """
         given = {stream: data for stream, data in streams.items() if data is not None}
-        named = [time_s for data in given.values() if (time_s := _newest_time_s(data)) is not None]
-        now_s = max(named, default=0.0) if end_s is None else require_time(end_s)
+        specs = self._manifest.streams
+        named = [kind_of(specs[stream]).newest_s(data) for stream, data in given.items() if stream in specs]
+        now_s = max((n for n in named if n is not None), default=0.0) if end_s is None else require_time(end_s)
         for stream, data in given.items():
             self.add(stream, data, now_s)
-        # chunks of sound lie on a grid that starts at 0: the window must end with a chunk, or its end would be lost
-        chunk_s = self._manifest.audio.chunk_s
-        self._origin_s = now_s - chunk_s * math.ceil(self._manifest.window.length_s / chunk_s)
+        self._origin_s = now_s - self._whole_chunks_s()
         self._last_end_s = now_s
         return self._take(now_s)
 
@@ -131,116 +118,29 @@ class HopBuilder:
     def _session_start_s(self, end_s: float) -> float:
         """0 on a clock that has just started, as a file's; else the time of the first data that the window can hold."""
         window_s = self._manifest.window.length_s
-        times_s = [frame.time_s for frame in self._frames] + [_start_s(sound) for sound in self._sounds]
+        times_s = [time_s for intake in self._intakes.values() if (time_s := intake.first_s()) is not None]
         first_s = max(min(times_s, default=end_s), end_s - window_s)
         return 0.0 if 0 <= first_s < window_s else first_s
 
-    def _take(self, end_s: float) -> Hop:
-        due = [frame for frame in self._frames if frame.time_s <= end_s + _EPSILON_S]
-        self._frames = self._frames[len(due) :]
-        words, self._words = self._words, []
-        return Hop(
-            self._inside(end_s),
-            frames=[Frame(self._inside(frame.time_s), frame.picture) for frame in due],
-            samples=[Samples(self._inside(piece.time_s), piece.values) for piece in self._take_sound()],
-            words=tuple(Word(self._inside(word.start_s), self._inside(word.end_s), word.text) for word in words),
-        )
+    def _whole_chunks_s(self) -> float:
+        """A length of time, at least that of the window, that ends with a chunk of every stream.
 
-    def _take_sound(self) -> list[Samples]:
-        """All sound that waits, at the stream's rate.
-
-        Blocks that follow each other are resampled as one: alone, each would lose the fraction of a sample at its end.
+        Chunks lie on a grid that starts at 0: the window must end with a chunk, or its end would be lost.
         """
-        rate_hz = self._manifest.audio.sample_rate_hz
-        taken = []
-        for run in _runs(self._sounds):
-            samples = run.as_samples(rate_hz)
-            if abs(samples.time_s - self._sound_until_s) < LONGEST_JITTER_S:
-                samples = Samples(self._sound_until_s, samples.values)
-            self._sound_until_s = samples.time_s + len(samples.values) / rate_hz
-            taken.append(samples)
-        self._sounds = []
-        return taken
+        window_s = self._manifest.window.length_s
+        lengths_s = [spec.chunk_s for spec in self._manifest.streams.values() if isinstance(spec, ChunkedSpec)]
+        chunks_us = [round(length_s * 1e6) for length_s in lengths_s if length_s > 0]
+        if not chunks_us:
+            return window_s
+        common_s = math.lcm(*chunks_us) / 1e6
+        several = len(set(chunks_us)) > 1 and common_s <= LONGEST_PAUSE_S
+        chunk_s = common_s if several else max(lengths_s)
+        return chunk_s * math.ceil(window_s / chunk_s)
+
+    def _take(self, end_s: float) -> Hop:
+        pieces = {name: intake.take(end_s, self._inside) for name, intake in self._intakes.items()}
+        return Hop(self._inside(end_s), pieces)
 
     def _inside(self, time_s: float) -> float:
         """A time on the session's own clock. Seconds since 1970 are exact to .24 us in float64: whole us are kept."""
         return round(time_s - self._origin_s, 6)
-
-
-def _start_s(sound: Sound) -> float:
-    return -math.inf if sound.time_s is None else sound.time_s
-
-
-def _runs(sounds: Sequence[Sound]) -> list[Sound]:
-    """Sounds in the order of time, with those that follow each other without a pause put together."""
-    runs: list[list[Sound]] = []
-    for sound in sorted(sounds, key=_start_s):
-        last = runs[-1][-1] if runs else None
-        follows = last is not None and abs(_start_s(sound) - _start_s(last) - last.duration_s) < LONGEST_JITTER_S
-        if last is not None and follows and sound.rate_hz == last.rate_hz:
-            runs[-1].append(sound)
-        else:
-            runs.append([sound])
-    return [Sound(np.concatenate([s.array for s in run]), run[0].rate_hz, run[0].time_s) for run in runs]
-
-
-def _newest_time_s(data: StreamInput) -> float | None:
-    """The newest time that the data itself names; None where it has no times."""
-    if isinstance(data, Frames):
-        return max((frame.time_s for frame in data.as_frames()), default=None)
-    if isinstance(data, Sound):
-        return None if data.time_s is None else data.time_s + data.duration_s
-    if isinstance(data, (list, tuple)) and data and all(isinstance(word, Word) for word in data):
-        times_s: list[float] = [word.end_s for word in data]
-        return max(times_s)
-    return None
-
-
-def _frames_of(data: StreamInput, frames_per_second: float, end_s: float) -> list[Frame]:
-    """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
-    if isinstance(data, Frames):
-        return data.as_frames()
-    if not isinstance(data, np.ndarray):
-        raise UsageError(f"vision: expected Frames or an array uint8 (N, H, W, 3), got {_described(data)}")
-    pictures = np.array(data[None] if data.ndim == 3 else data)  # a copy: cameras write into the same buffer again
-    times_s = end_s - np.arange(len(pictures))[::-1] / frames_per_second
-    return Frames(pictures, times_s).as_frames()
-
-
-def _sound_of(data: StreamInput, rate_hz: int, end_s: float) -> Sound:
-    """Sound with one channel and a time; where it has no time it ends at `end_s`."""
-    if isinstance(data, np.ndarray):
-        data = Sound(data, rate_hz)
-    if not isinstance(data, Sound):
-        raise UsageError(f"audio: expected Sound or an array float32 (n,), got {_described(data)}")
-    start_s = end_s - data.duration_s if data.time_s is None else data.time_s
-    return Sound(data.mono(), data.rate_hz, start_s)
-
-
-def _words_of(data: StreamInput, end_s: float) -> list[Word]:
-    """Words with their times; those of a string were said one after the other up to `end_s`."""
-    if isinstance(data, str):
-        texts = [_checked_text(text) for text in data.split()]
-        return spread_words(end_s - SECONDS_A_WORD * len(texts), end_s, texts)
-    if isinstance(data, (list, tuple)) and all(isinstance(word, Word) for word in data):
-        return [_checked_word(word) for word in data]
-    raise UsageError(f"text: expected a string or a list of Word, got {_described(data)}")
-
-
-def _checked_word(word: Word) -> Word:
-    return Word(require_time(word.start_s), require_time(word.end_s), _checked_text(word.text))
-
-
-def _checked_text(text: str) -> str:
-    try:
-        text.encode()
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise UsageError(f"text: expected words that can be written in UTF-8, got {text!r:.40}") from error
-    return text
-
-
-def _described(data: object) -> str:
-    """What a value is, for a message."""
-    if isinstance(data, np.ndarray):
-        return f"an array {data.dtype} {data.shape}"
-    return f"a {type(data).__name__}"

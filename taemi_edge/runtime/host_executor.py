@@ -1,35 +1,36 @@
 """Runs hops through sessions that take and give numpy arrays, on a CPU or through CUDA.
 
-It encodes what is new, keeps features in rings in the host's memory, and runs the fusion head, with a missing-stream
-token where a stream is lost. Several sources share a call: their frames, sound, texts and windows are batched.
+It encodes what is new, keeps features in rings in the host's memory, and runs the head on the window; where a stream is
+lost, the head reads what stands for it. Several sources share a call: their inputs and windows are batched.
 `taemi_edge.runtime.tensorrt.executor` does the same on a GPU, where features stay on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, Modality
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.errors import BackendError
 from taemi_edge.media.chunks import MAX_BATCH
-from taemi_edge.runtime.rings import StepCounts, ring_capacity
+from taemi_edge.runtime.kinds import count_steps, kind_of, ring_capacity
 from taemi_edge.runtime.sessions import Sessions
-from taemi_edge.runtime.work import (
-    Layout,
-    Stopwatch,
-    Work,
-    WorkResult,
-    as_slice,
-    pad_texts,
-    require_finite,
-)
+from taemi_edge.runtime.work import Item, Layout, Stopwatch, Work, WorkResult, as_slice, require_finite
 
-Item = TypeVar("Item")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class _StandIn:
+    """What the head reads of a missing stream: features (steps, D), and the value of the mask over them."""
+
+    features: Array
+    mask: int
 
 
 class HostExecutor:
@@ -43,15 +44,18 @@ class HostExecutor:
     """
 
     def __init__(self, bundle: Bundle, layout: Layout, sessions: Sessions, backend: str = "cpu") -> None:
-        manifest = bundle.manifest
+        manifest = self._manifest = bundle.manifest
         self._backend = backend
         self.sessions = sessions
-        self.steps = StepCounts(manifest, self._count_steps)
+        self.steps = count_steps(manifest, self._count_steps)
         self.capacity = ring_capacity(manifest, layout.window_s, self.steps)
-        self._tokens = {m: np.ascontiguousarray(bundle.tokens[m], np.float32) for m in MODALITIES}
-        self._rings: dict[Modality, Array] = {
-            m: np.zeros((layout.sources, self.capacity[m], manifest.streams[m].feature_dim), np.float32)
-            for m in MODALITIES
+        self._stand_ins = {
+            name: _StandIn(np.ascontiguousarray(bundle.tokens[name], np.float32), spec.missing.mask)
+            for name, spec in manifest.streams.items()
+        }
+        self._rings: dict[str, Array] = {
+            name: np.zeros((layout.sources, self.capacity[name], spec.feature_dim), np.float32)
+            for name, spec in manifest.streams.items()
         }
 
     @property
@@ -60,18 +64,16 @@ class HostExecutor:
 
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         watch = Stopwatch()
-        faults: dict[int, set[Modality]] = {work.source: set() for work in works}
-        self._encode_frames(works, watch, faults)
-        self._encode_sounds(works, watch, faults)
-        self._encode_texts(works, watch, faults)
+        faults: dict[int, set[str]] = {work.source: set() for work in works}
+        for stream in self._manifest.streams:
+            items = [(work.source, item) for work in works for item in work.items.get(stream, ())]
+            self._encode(stream, items, watch, faults)
         clean = [work for work in works if work.fuse and not faults[work.source]]
-        intensities = dict(zip([w.source for w in clean], self._fuse(clean, watch), strict=True)) if clean else {}
-        return [
-            WorkResult(intensities.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works
-        ]
+        outputs = self._fuse(clean, watch) if clean else {}
+        return [WorkResult(outputs.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works]
 
-    def features(self, source: int, modality: Modality, rows: Array) -> Array:
-        copied: Array = self._rings[modality][source][rows]
+    def features(self, source: int, stream: str, rows: Array) -> Array:
+        copied: Array = self._rings[stream][source][rows]
         return copied
 
     def device_memory(self) -> tuple[int, int] | None:
@@ -80,83 +82,115 @@ class HostExecutor:
     def close(self) -> None:
         self.sessions.close()
 
-    def _count_steps(self, samples: int) -> int:
-        silence = np.zeros((1, samples), np.float32)
-        return int(self.sessions["audio"].run({"samples": silence})["features"].shape[1])
+    def _count_steps(self, stream: str, length: int) -> int:
+        spec = self._manifest.streams[stream]
+        example = kind_of(spec).example(spec, length)
+        encoded = self.sessions[stream].run({name: value[None] for name, value in example.items()})
+        return int(encoded["features"].shape[1])
 
-    def _encode_frames(self, works: Sequence[Work], watch: Stopwatch, faults: dict[int, set[Modality]]) -> None:
-        frames = [(work.source, *frame) for work in works for frame in zip(work.pixels, work.pixel_rows, strict=True)]
-        for batch in _batches(frames):
-            with watch.timed("vision"):
-                encoded = self.sessions["vision"].run({"pixels": np.stack([pixels for _, pixels, _ in batch])})
-            at = 0
-            for source, frames_of_one in groupby(batch, key=lambda frame: frame[0]):
-                rows = np.array([row for _, _, row in frames_of_one])
-                self._keep(source, "vision", rows, encoded["features"][at : at + len(rows)], faults)
-                at += len(rows)
-
-    def _encode_sounds(self, works: Sequence[Work], watch: Stopwatch, faults: dict[int, set[Modality]]) -> None:
-        sounds = [(work.source, sound) for work in works for sound in work.sounds]
-        for length in sorted({len(sound.samples) for _, sound in sounds}):
-            for batch in _batches([pair for pair in sounds if len(pair[1].samples) == length]):
-                with watch.timed("audio"):
-                    encoded = self.sessions["audio"].run({"samples": np.stack([s.samples for _, s in batch])})
-                for (source, sound), features in zip(batch, encoded["features"], strict=True):
-                    self._keep(source, "audio", sound.rows, features, faults)
-
-    def _encode_texts(self, works: Sequence[Work], watch: Stopwatch, faults: dict[int, set[Modality]]) -> None:
-        texts = [(work.source, work.ids) for work in works if work.ids is not None]
-        for batch in _batches(texts):
-            feeds = pad_texts([ids for _, ids in batch])
-            with watch.timed("text"):
-                encoded = self.sessions["text"].run(feeds)
-            for (source, ids), features in zip(batch, encoded["features"], strict=True):
-                self._keep(source, "text", np.arange(len(ids)), features[: len(ids)], faults)
-
-    def _keep(
-        self, source: int, modality: Modality, rows: Array, features: Array, faults: dict[int, set[Modality]]
+    def _encode(
+        self, stream: str, items: list[tuple[int, Item]], watch: Stopwatch, faults: dict[int, set[str]]
     ) -> None:
+        """Encode the items of a stream; those that may share a call do."""
+        kind = kind_of(self._manifest.streams[stream])
+        keys = [kind.share_key(item) for _, item in items]
+        for key in dict.fromkeys(keys):
+            for batch in _batches([pair for pair, own in zip(items, keys, strict=True) if own == key]):
+                feeds = kind.batch_feeds([item for _, item in batch])
+                with watch.timed(stream):
+                    features = self.sessions[stream].run(feeds)["features"]
+                self._keep_batch(stream, batch, features, faults)
+
+    def _keep_batch(
+        self, stream: str, batch: list[tuple[int, Item]], features: Array, faults: dict[int, set[str]]
+    ) -> None:
+        """Write the features of a batch, (B, D) or (B, T, D), to the rings of their sources."""
+        steps = features[:, None] if features.ndim == 2 else features
+        at = 0
+        for source, of_one in groupby(batch, key=lambda pair: pair[0]):
+            rows = [item.rows for _, item in of_one]
+            each = [steps[at + i, : len(own)] for i, own in enumerate(rows)]
+            if any(len(got) < len(own) for got, own in zip(each, rows, strict=True)):
+                raise BackendError(
+                    f"{stream}: expected {max(map(len, rows))} steps of its encoder, got {steps.shape[1]}: export the "
+                    f"model anew"
+                )
+            self._keep(source, stream, *_joined(rows, each), faults)
+            at += len(rows)
+
+    def _keep(self, source: int, stream: str, rows: Array, features: Array, faults: dict[int, set[str]]) -> None:
         """Write features (T, D) to their rows of the ring; a NaN among them is a fault, and they are not kept then.
 
-        Features without a row come first: those of a chunk's context, or those that later rows of the call overwrite.
+        Features without a row are those of a chunk's context, or those that later rows of the call overwrite.
         """
-        first = int(np.count_nonzero(rows < 0))
-        kept = features[first:]
-        if not np.isfinite(kept.sum(dtype=np.float64)):  # NaN and infinities stay in a sum, and it allocates nothing
-            faults[source].add(modality)
-        elif len(kept):
-            self._rings[modality][source][as_slice(rows[first:])] = kept
+        if (rows < 0).any():
+            features, rows = features[rows >= 0], rows[rows >= 0]
+        if not np.isfinite(features.sum(dtype=np.float64)):  # NaN and infinities stay in a sum; it allocates nothing
+            faults[source].add(stream)
+        elif len(features):
+            self._rings[stream][source][as_slice(rows)] = features
 
-    def _fuse(self, works: Sequence[Work], watch: Stopwatch) -> Array:
-        """Intensities (B, 6) of windows of different lengths and patterns in one call."""
+    def _fuse(self, works: Sequence[Work], watch: Stopwatch) -> dict[int, dict[str, Array]]:
+        """The outputs of windows of different patterns, by source; those that may share a call do.
+
+        A head with masks takes windows of all lengths together; one without takes those of equal lengths.
+        """
+        outputs: dict[int, dict[str, Array]] = {}
+        lengths = [() if self._manifest.head.masks else self._lengths(work) for work in works]
+        for length in dict.fromkeys(lengths):
+            together = [work for work, own in zip(works, lengths, strict=True) if own == length]
+            feeds = self._head_feeds(together)
+            with watch.timed(HEAD):
+                given = self.sessions[HEAD].run(feeds)
+            require_finite(given)
+            for row, work in enumerate(together):
+                outputs[work.source] = {name: given[name][row] for name in self._manifest.outputs}
+        return outputs
+
+    def _lengths(self, work: Work) -> tuple[int, ...]:
+        """How many steps each stream of a window has."""
+        return tuple(
+            len(work.window[name]) if name in work.window else len(stand_in.features)
+            for name, stand_in in self._stand_ins.items()
+        )
+
+    def _head_feeds(self, works: Sequence[Work]) -> dict[str, Array]:
         feeds: dict[str, Array] = {}
-        for m in MODALITIES:
-            feeds[m], feeds[f"{m}_mask"] = self._window(m, works)
-        with watch.timed("fusion"):
-            intensities = self.sessions["fusion"].run(feeds)["intensities"]
-        return require_finite(intensities)
+        for stream in self._manifest.streams:
+            feeds[stream], mask = self._window(stream, works)
+            if self._manifest.head.masks:
+                feeds[f"{stream}_mask"] = mask
+        return feeds
 
-    def _window(self, modality: Modality, works: Sequence[Work]) -> tuple[Array, Array]:
+    def _window(self, stream: str, works: Sequence[Work]) -> tuple[Array, Array]:
         """One stream of all works, (B, T, D), and its mask, (B, T).
 
-        Where a work has lost the stream, its row holds the token; rows that are shorter than others are padded.
+        Where a work has lost the stream, its row holds what stands for it; rows that are shorter than others are
+        padded.
         """
-        ring, token = self._rings[modality], self._tokens[modality]
+        ring, stand_in = self._rings[stream], self._stand_ins[stream]
         if len(works) == 1:
-            rows = works[0].window.get(modality)
-            only = token[None] if rows is None else ring[works[0].source][as_slice(rows)]
-            return only[None], np.ones((1, len(only)), np.int32)
-        longest = max(len(work.window.get(modality, (0,))) for work in works)
-        features = np.zeros((len(works), longest, len(token)), np.float32)
+            rows = works[0].window.get(stream)
+            only = stand_in.features if rows is None else ring[works[0].source][as_slice(rows)]
+            return only[None], np.full((1, len(only)), stand_in.mask if rows is None else 1, np.int32)
+        longest = max(len(work.window.get(stream, stand_in.features)) for work in works)
+        features = np.zeros((len(works), longest, ring.shape[-1]), np.float32)
         mask = np.zeros((len(works), longest), np.int32)
-        for row, work in enumerate(works):
-            rows = work.window.get(modality)
-            steps = 1 if rows is None else len(rows)
-            features[row, :steps] = token if rows is None else ring[work.source][rows]
-            mask[row, :steps] = 1
+        for at, work in enumerate(works):
+            rows = work.window.get(stream)
+            held = stand_in.features if rows is None else ring[work.source][rows]
+            features[at, : len(held)] = held
+            mask[at, : len(held)] = stand_in.mask if rows is None else 1
         return features, mask
 
 
-def _batches(items: list[Item]) -> Iterator[list[Item]]:
+def _joined(rows: Sequence[Array], features: Sequence[Array]) -> tuple[Array, Array]:
+    """The rows (T,) and features (T, D) of several items of one source."""
+    if len(rows) == 1:
+        return rows[0], features[0]
+    return np.concatenate(rows), np.concatenate(features)
+
+
+def _batches(items: list[T]) -> Iterator[list[T]]:
     for at in range(0, len(items), MAX_BATCH):
         yield items[at : at + MAX_BATCH]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.sessions import Device, Sessions, require_device
-from taemi_edge.runtime.work import (
-    Executor,
-    Layout,
-)
+from taemi_edge.runtime.work import Executor, Layout
 
 
 def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0) -> Executor:
@@ -54,4 +50,4 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0
     from taemi_edge.runtime.onnx_sessions import OrtSession, require_same_library
 
     require_same_library(bundle)
-    return Sessions({part: OrtSession(bundle, part, device, threads) for part in PARTS})
+    return Sessions({part: OrtSession(bundle, part, device, threads) for part in bundle.manifest.part_names})

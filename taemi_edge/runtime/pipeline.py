@@ -14,18 +14,16 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError
-from taemi_edge.media.crops import Face, FaceDetector
+from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
-from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.runtime.failover import fail_over_to_cpu
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.runtime.window import Source, SourceWindow
+from taemi_edge.runtime.window import Source, SourceWindow, open_tools
 from taemi_edge.runtime.work import Executor, Layout, Work, WorkResult, merged
 
 
@@ -76,9 +74,7 @@ class Fleet:
         self.lost: str | None = None
         self.executor: Executor = open_executor(bundle, self._layout, device, threads)
         try:
-            tokenizer_json = bundle.tokenizer_file("text").read_text(encoding="utf-8")
-            self._tokenizer = WordTokenizer(tokenizer_json, self.manifest.text.max_tokens)
-            self._detectors = [FaceDetector() for _ in sources]
+            self._tools = open_tools(bundle, len(sources))
             self.windows = [self._make_window(index, source) for index, source in enumerate(sources)]
         except BaseException:
             self.executor.close()
@@ -95,7 +91,7 @@ class Fleet:
         self.close()
 
     def prepare(self, index: int, hop: Hop, lazily: bool = False) -> PreparedHop:
-        """Find the faces and cut the sound of a source's next hop; may be called in a thread of that source's own.
+        """Do what is costly with a source's next hop, such as finding faces; may be called in a thread of its own.
 
         Args:
             index: the source's number.
@@ -145,31 +141,27 @@ class Fleet:
         for work in self.windows[index].works(prepared, fuse=False):
             self._execute([work], {index: prepared})
 
-    def features(self, index: int, modality: Modality, end_s: float) -> Array:
+    def features(self, index: int, stream: str, end_s: float) -> Array:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
-        return self.executor.features(index, modality, self.windows[index].rows(modality, end_s))
+        return self.executor.features(index, stream, self.windows[index].rows(stream, end_s))
 
     def _make_window(self, index: int, source: Source) -> SourceWindow:
-        detector = self._detectors[index]
-        return SourceWindow(self.manifest, source, index, self.window_s, self.executor, self._tokenizer, detector)
+        return SourceWindow(self.manifest, source, index, self.window_s, self.executor, self._tools[index])
 
     def _after_early_works(self, index: int, prepared: PreparedHop) -> Work:
         """Run all works of a hop but the last, which is returned; an ordinary hop has only that one."""
         window = self.windows[index]
-        last = Work(index)
-        for work in window.works(prepared):
-            last = work
-            if not work.fuse:
-                [done] = self._execute([work], {index: prepared})
-                prepared.watch.add(done.part_ms)
-                if done.faults:
-                    window.refuse(done.faults, prepared.end_s)
-        return last
+        for work in window.early_works(prepared):
+            [done] = self._execute([work], {index: prepared})
+            prepared.watch.add(done.part_ms)
+            if done.faults:
+                window.refuse(done.faults, prepared.end_s)
+        return window.last_work(prepared)
 
     def _without_faults(
         self, indices: list[int], done: list[WorkResult], prepared: Mapping[int, PreparedHop]
     ) -> list[WorkResult]:
-        """Make predictions again where new features were NaN, with the missing-stream token in their place."""
+        """Make predictions again where new features were NaN, with what stands for the stream in their place."""
         results = dict(zip(indices, done, strict=True))
         works = [self.windows[i].refuse(results[i].faults, prepared[i].end_s) for i in indices if results[i].faults]
         for work, again in zip(works, self._execute(works, prepared), strict=True):
@@ -198,9 +190,10 @@ class Fleet:
         watch = prepared.watch
         watch.add({part: ms for part, ms in done.part_ms.items() if part in parts})
         watch.total_ms["total"] = (time.perf_counter() - prepared.started_s) * 1e3
-        if done.intensities is None:
+        window = self.windows[index]
+        if done.outputs is None and not window.lacking:
             raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")
-        return self.windows[index].prediction(prepared.end_s, done.intensities, watch, self.executor.backend)
+        return window.prediction(prepared.end_s, done.outputs, watch, self.executor.backend)
 
 
 class Pipeline:
@@ -221,7 +214,9 @@ class Pipeline:
         Read a file hop by hop, and give each hop to `predict`:
 
         >>> import taemi_edge as te
-        >>> with te.Pipeline(te.open_bundle("export/taemi-tiny")) as pipeline, te.MediaFile("talk.mp4") as media:
+        >>> bundle = te.open_bundle("export/taemi-tiny")
+        >>> media = te.MediaFile("talk.mp4", streams=bundle.manifest.streams)
+        >>> with te.Pipeline(bundle) as pipeline, media:
         ...     predictions = [pipeline.predict(hop) for hop in media.hops(0.5)]
         >>> predictions[1].presence["audio"]
         'live'
@@ -265,9 +260,9 @@ class Pipeline:
         return self.fleet.predict_one(0, hop)
 
     def encode(self, hop: Hop) -> None:
-        """Encode a hop's frames and sound, and note the presence of their streams, without a prediction."""
+        """Encode a hop's pieces, and note the presence of their streams, without a prediction."""
         self.fleet.encode(0, self.fleet.prepare(0, hop, lazily=True))
 
-    def features(self, modality: Modality, end_s: float) -> Array:
+    def features(self, stream: str, end_s: float) -> Array:
         """A copy of what the window that ends at `end_s` holds of a stream: (T, D), T possibly 0."""
-        return self.fleet.features(0, modality, end_s)
+        return self.fleet.features(0, stream, end_s)

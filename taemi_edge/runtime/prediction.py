@@ -1,12 +1,15 @@
-"""A prediction: the intensities that the model gave for a window, and the presence of the streams behind them."""
+"""A prediction: the outputs that the model gave for a window, and the presence of the streams behind them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from taemi_edge.runtime.presence import State
+
+#: "no signal": every stream was replaced by what stands for it. "no prediction": a required stream is missing.
+Status = Literal["ok", "no signal", "no prediction"]
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,13 +19,16 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         source: the name of the source.
         time_s: the end of the window, in seconds on the source's clock.
         window_s: where the window begins and ends.
-        intensities: six numbers in [0, 1], by emotion.
+        outputs: what the model gave, by group of outputs: numbers by name, or the best class and the probabilities.
+            A group is an attribute as well: `prediction.outputs["intensities"]` is `prediction.intensities`. None for
+            each group where there is no prediction.
         presence: live, stale, missing or recovering, by stream.
         age_ms: the age of each stream's newest data; None where it is missing.
         latency_ms: each part's own time (of the call that it was batched into, where sources share one), `face`
-            (detection and crop) and `total`, the wall time of the hop.
+            (detection and crop, of models that look at faces) and `total`, the wall time of the hop.
         reason: why a stream is not live, by stream.
-        status: "no signal" where every stream was replaced by its token: the intensities are then the model's prior.
+        status: "no signal" where every stream was replaced by what stands for it: the outputs are then the model's
+            prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
 
     Example:
@@ -36,14 +42,26 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     time_s: float
     window_s: tuple[float, float]
-    intensities: dict[str, float]
+    outputs: dict[str, dict[str, Any] | None]
     presence: dict[str, State]
     age_ms: dict[str, float | None]
     latency_ms: dict[str, float]
     reason: dict[str, str]
-    status: Literal["ok", "no signal"]
+    status: Status
     backend: str = "cpu"
 
+    def __getattr__(self, name: str) -> Any:
+        """A group of outputs by its name."""
+        if not name.startswith("_") and name in self.outputs:
+            return self.outputs[name]
+        raise AttributeError(f"expected a field of a prediction, or one of its outputs, got {name!r}")
+
     def to_json(self) -> str:
-        """One line, without the line end."""
-        return msgspec.json.encode(self).decode()
+        """One line, without the line end: each group of outputs stands under its own name, after `window_s`."""
+        line: dict[str, Any] = {}
+        for field in self.__struct_fields__:
+            if field == "outputs":
+                line.update(self.outputs)
+            else:
+                line[field] = getattr(self, field)
+        return msgspec.json.encode(line).decode()

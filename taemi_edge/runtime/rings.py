@@ -1,7 +1,7 @@
 """Decides where the features of a stream lie in a ring, which is a buffer that is written round and round.
 
 The index is kept on the host wherever the features are, so that what a window holds is known before anything is
-encoded. The fusion head has no positions on its keys: a window may be read from a ring in any order.
+encoded. Rows are given in the order of time, for heads to which the order matters.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from taemi_edge.bundle.spec import Manifest, Modality
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.chunks import MAX_BATCH, kept_steps
+from taemi_edge.media.chunks import kept_steps
 
 _EPSILON_S = 1e-6
 _NEVER = -np.inf
@@ -69,39 +68,34 @@ class RingIndex:
         self._times_s[lost] = _NEVER
 
 
-def ring_capacity(manifest: Manifest, window_s: float, steps: StepCounts) -> dict[Modality, int]:
-    """How many rows the ring of each stream needs.
-
-    There is room for one window: frames by their rate, sound by the steps of a chunk, text by its largest length.
-    """
-    frames = int(window_s * manifest.vision.frames_per_second) + 2
-    chunks = int(window_s / manifest.audio.chunk_s) + 2
-    return {"vision": max(frames, MAX_BATCH), "audio": chunks * steps.per_chunk, "text": manifest.text.max_tokens}
-
-
 class StepCounts:
-    """How many feature vectors (steps) the audio encoder gives for a chunk, alone and after its context.
+    """How many feature vectors (steps) an encoder gives for an input, alone and after its context.
 
     Args:
-        manifest: says how long chunks and their context are.
-        count: gives the number of steps for a number of samples; it is called once for each length that there is.
+        chunk: the length of an input, such as the samples of a chunk.
+        context: the length of what may come before it.
+        count: gives the number of steps for a length; it is called once for each length that there is.
+
+    Example:
+        >>> steps = StepCounts(8_000, 4_000, lambda samples: samples // 320)
+        >>> steps.lengths, steps.encoded(12_000), steps.kept(12_000)
+        ([8000, 12000], 37, 25)
     """
 
-    def __init__(self, manifest: Manifest, count: Callable[[int], int]) -> None:
-        audio = manifest.audio
-        self._chunk = audio.chunk_samples
-        self.lengths = sorted({self._chunk, self._chunk + audio.context_samples})
-        self._encoded = {samples: count(samples) for samples in self.lengths}
+    def __init__(self, chunk: int, context: int, count: Callable[[int], int]) -> None:
+        self._chunk = chunk
+        self.lengths = sorted({chunk, chunk + context})
+        self._encoded = {length: count(length) for length in self.lengths}
 
     @property
     def per_chunk(self) -> int:
         """How many steps one chunk leaves in a ring at most."""
-        return max(self.kept(samples) for samples in self.lengths)
+        return max(self.kept(length) for length in self.lengths)
 
-    def encoded(self, samples: int) -> int:
-        """How many steps the encoder gives for so many samples."""
-        return self._encoded[samples]
+    def encoded(self, length: int) -> int:
+        """How many steps the encoder gives for an input of this length."""
+        return self._encoded[length]
 
-    def kept(self, samples: int) -> int:
+    def kept(self, length: int) -> int:
         """How many of these steps belong to the chunk itself and not to its context."""
-        return kept_steps(self._chunk, samples, self._encoded[samples])
+        return kept_steps(self._chunk, length, self._encoded[length])

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Literal, Protocol
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import EngineError, UsageError
 
@@ -107,7 +106,7 @@ def require_device(bundle: Bundle, device: Device | None) -> Device:
     device = device or device_of(bundle)
     if device not in ("cpu", "cuda", "tensorrt"):
         raise UsageError(f"expected the device cpu, cuda or tensorrt, got {device!r}")
-    has_engines = any(bundle.manifest.parts[part].file.endswith(".engine") for part in PARTS)
+    has_engines = any(part.file.endswith(".engine") for part in bundle.manifest.parts.values())
     if has_engines != (device == "tensorrt"):
         raise UsageError(
             f"{bundle.folder} holds TensorRT engines: leave --device {device} away, or name an ONNX bundle"

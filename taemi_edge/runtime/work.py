@@ -14,22 +14,23 @@ from typing import Protocol
 
 import numpy as np
 
-from taemi_edge.bundle.spec import PARTS, Modality
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.rings import StepCounts
 
 
 @dataclass(frozen=True, eq=False)
-class SoundChunk:
-    """A chunk of sound for the audio encoder.
+class Item:
+    """One row of a batch of an encoder.
 
     Attributes:
-        samples: the chunk with its context, float32 (samples,).
-        rows: the row of the ring for each step that the encoder gives, int32 (T,); -1 for steps that are not kept.
+        feeds: the encoder's inputs by name, without the batch axis. Of a text these are its `ids` alone: whoever runs
+            the encoder pads texts and makes their masks.
+        rows: the row of the stream's ring for each step that the encoder gives, int32 (T,); -1 for the steps at the
+            beginning that are not kept.
     """
 
-    samples: Array
+    feeds: Mapping[str, Array]
     rows: Array
 
 
@@ -39,32 +40,20 @@ class Work:
 
     Attributes:
         source: the source's number.
-        pixels: new face crops, uint8 (H, W, 3) each.
-        pixel_rows: the row of the ring for the features of each crop, int32 (frames,); -1 for those not kept.
-        sounds: new chunks of sound.
-        ids: the window's words as token ids, int32 (T,), if they changed; their features take rows 0 to T - 1.
-        window: the rows of the window, by stream; a stream that is not in it is replaced by its token.
+        items: what is to be encoded, by stream, in the order of time.
+        window: the rows of the window, by stream; for a stream that is not in it, the head reads what stands for it.
         fuse: whether a prediction is wanted, or the encoders alone.
     """
 
     source: int = 0
-    pixels: Sequence[Array] = ()
-    pixel_rows: Array = field(default_factory=lambda: np.zeros(0, np.int32))
-    sounds: Sequence[SoundChunk] = ()
-    ids: Array | None = None
-    window: Mapping[Modality, Array] = field(default_factory=dict)
+    items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
+    window: Mapping[str, Array] = field(default_factory=dict)
     fuse: bool = True
 
     @property
     def parts(self) -> set[str]:
         """The parts that run for this work."""
-        needed = {
-            "vision": len(self.pixels),
-            "audio": len(self.sounds),
-            "text": self.ids is not None,
-            "fusion": self.fuse,
-        }
-        return {part for part, runs in needed.items() if runs}
+        return {stream for stream, items in self.items.items() if items} | ({HEAD} if self.fuse else set())
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +61,15 @@ class WorkResult:
     """The result of a `Work`.
 
     Attributes:
-        intensities: float32 (6,); None where no prediction was wanted, or a fault was found.
+        outputs: what the head gave for each group of outputs, float32 (n,) by its name; None where no prediction was
+            wanted, or a fault was found.
         part_ms: how long the call of each part took that this work shared, in milliseconds.
         faults: streams whose new features held a NaN or an infinity; those features were not kept.
     """
 
-    intensities: Array | None
+    outputs: Mapping[str, Array] | None
     part_ms: Mapping[str, float]
-    faults: frozenset[Modality] = frozenset()
+    faults: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,9 +90,15 @@ class Layout:
 class Executor(Protocol):
     """Runs the works of one bundle; all calls come from one thread."""
 
-    steps: StepCounts
-    #: How many rows each source has in the ring of a stream.
-    capacity: dict[Modality, int]
+    @property
+    def steps(self) -> Mapping[str, StepCounts]:
+        """How many steps the encoder of each stream gives for an input; texts are not among them."""
+        ...
+
+    @property
+    def capacity(self) -> Mapping[str, int]:
+        """How many rows each source has in the ring of a stream."""
+        ...
 
     @property
     def backend(self) -> str:
@@ -114,11 +110,11 @@ class Executor(Protocol):
 
         Raises:
             DeviceLostError: the device is gone, and all features with it.
-            BackendError: feeds that do not fit, or intensities that are NaN.
+            BackendError: feeds that do not fit, or outputs that are NaN.
         """
         ...
 
-    def features(self, source: int, modality: Modality, rows: Array) -> Array:
+    def features(self, source: int, stream: str, rows: Array) -> Array:
         """A copy of features, float32 (T, D), from the rows (T,) of a source's ring."""
         ...
 
@@ -157,27 +153,6 @@ class Stopwatch:
             self.total_ms[name] = self.total_ms.get(name, 0.0) + ms
 
 
-def pad_texts(texts: Sequence[Array]) -> dict[str, Array]:
-    """Make the text encoder's feeds of B texts.
-
-    Args:
-        texts: token ids, int32 (T,) each.
-
-    Returns:
-        `ids` and `mask`, int32 (B, T) each, padded with 0 to the longest text.
-
-    Example:
-        >>> pad_texts([np.array([5, 6]), np.array([7])])["ids"].tolist()
-        [[5, 6], [7, 0]]
-    """
-    longest = max(len(ids) for ids in texts)
-    feeds = {name: np.zeros((len(texts), longest), np.int32) for name in ("ids", "mask")}
-    for row, ids in enumerate(texts):
-        feeds["ids"][row, : len(ids)] = ids
-        feeds["mask"][row, : len(ids)] = 1
-    return feeds
-
-
 def as_slice(rows: Array) -> Array | slice:
     """Rows that follow one another as a slice, which copies nothing; other rows as they are.
 
@@ -188,23 +163,22 @@ def as_slice(rows: Array) -> Array | slice:
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
-def require_finite(intensities: Array) -> Array:
-    """Return intensities as they are, if all of them are finite.
+def require_finite(outputs: Mapping[str, Array]) -> None:
+    """Refuse outputs of the head that are no numbers.
 
     Raises:
         BackendError: one is NaN or infinite although all features were finite.
     """
-    if not np.isfinite(intensities).all():
+    if not all(np.isfinite(values).all() for values in outputs.values()):
         raise BackendError(
             "fusion gave NaN for features that are numbers: check the bundle with `taemi-edge parity`, and build or "
             "export it anew"
         )
-    return intensities
 
 
 def merged(first: WorkResult, then: WorkResult) -> WorkResult:
-    """Join the results of two calls for one hop: the intensities of the later one, the times of both."""
+    """Join the results of two calls for one hop: the outputs of the later one, the times of both."""
     watch = Stopwatch()
     watch.add(first.part_ms)
-    watch.add({part: ms for part, ms in then.part_ms.items() if part in PARTS})
+    watch.add(then.part_ms)
     return replace(then, part_ms=watch.total_ms, faults=first.faults | then.faults)

@@ -1,5 +1,7 @@
 """Ablations: the model is trained with one thing changed at a time, as in Tables 3 and 4 of the paper.
 
+For its Table 2 there are heads in the manner of other papers in place of its own (`taemi_edge.taemi.published_heads`).
+
 The result says which of the paper's claims hold here. There are two kinds of data: the feature-level task of
 `taemi_edge.taemi.synthetic.features`, or a feature store with the fusion of a recipe. Differences are paired by seed:
 both variants see the same data in the same order.
@@ -54,6 +56,11 @@ class Variant(Frozen, frozen=True):
 
 FULL, CONCAT = "full", "concat"
 NO_DROPOUT, NO_ROBUSTNESS = "no modality dropout", "no tokens, no dropout"
+HALLMEN, SAVCHENKO = "after Hallmen et al.", "after Savchenko"
+ZHANG, YU = "after Zhang et al.", "after Yu et al."
+PUBLISHED = "Table 2: heads after other papers"
+#: The variants that the rows of Table 2 are compared with.
+COMPARED = (FULL, CONCAT)
 _ANCHOR, _BASELINE, _CONTROL, _CLEAN = "Table 4: anchors", "baselines by modality", "negative control", "clean training"
 #: The paper's numbers are its Tables 3 and 4 (arXiv 2603.14976); it does not say what replaces the text anchor in its
 #: .48, which stands here beside joint attention, the nearest.
@@ -67,6 +74,10 @@ VARIANTS = (
     Variant(name=NO_ROBUSTNESS, table="Table 3", fusion={"missing_tokens": False, "modality_dropout": 0.0}),
     Variant(name="audio anchor", table=_ANCHOR, paper=0.51, fusion={"anchor": "audio"}),
     Variant(name="vision anchor", table=_ANCHOR, paper=0.39, fusion={"anchor": "vision"}),
+    Variant(name=HALLMEN, table=PUBLISHED, fusion={"kind": "speech-lstm"}, modalities=("audio",)),
+    Variant(name=SAVCHENKO, table=PUBLISHED, fusion={"kind": "statistics"}),
+    Variant(name=ZHANG, table=PUBLISHED, fusion={"kind": "joint-transformer"}),
+    Variant(name=YU, table=PUBLISHED, fusion={"kind": "tcn-bilstm"}),
     Variant(name="V", table=_BASELINE, fusion={"kind": "concat"}, modalities=("vision",)),
     Variant(name="A", table=_BASELINE, fusion={"kind": "concat"}, modalities=("audio",)),
     Variant(name="V + A", table=_BASELINE, fusion={"kind": "concat"}, modalities=("vision", "audio")),
@@ -189,16 +200,39 @@ def make_setting(recipe: str | None, data: Path | None, quick: bool) -> Ablation
     return AblationSetting(loaded.fusion, loaded.training, store=data)
 
 
-def find_variants(names: Sequence[str], setting: AblationSetting) -> list[Variant]:
-    """The variants of these names; without names, all variants that the data can show.
+def find_variants(names: Sequence[str], setting: AblationSetting, table: int | None = None) -> list[Variant]:
+    """The variants of these names, or of one of the paper's tables; without either, all that the data can show.
+
+    Args:
+        names: of variants.
+        setting: the data.
+        table: 2, 3 or 4. The full model and plain concatenation come with it, to compare with.
 
     Raises:
-        UsageError: an unknown name; the message lists the known ones.
+        UsageError: an unknown name or table; the message lists the known ones. Or names beside a table.
+
+    Example:
+        >>> [variant.name for variant in find_variants((), AblationSetting(), table=4)]
+        ['full', 'concat', 'audio anchor', 'vision anchor']
     """
+    if table is not None:
+        if names:
+            raise UsageError("expected --table or --variant, got both: a table has all of its variants")
+        return _variants_of_table(table)
     known = {v.name: v for v in (STORE_VARIANTS if setting.store else VARIANTS)}
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"--variant {unknown[0]}: expected one of {', '.join(known)}")
     return [known[name] for name in names] or list(known.values())
+
+
+def _variants_of_table(table: int) -> list[Variant]:
+    found = [v for v in VARIANTS if v.table.startswith(f"Table {table}")]
+    if not found:
+        raise UsageError(f"--table {table}: expected 2, 3 or 4, the tables of the paper that can be trained here")
+    compared = [v for v in VARIANTS if v.name in COMPARED and v not in found]
+    if table == 2:  # there they stand in the table itself
+        compared = [msgspec.structs.replace(v, table=PUBLISHED) for v in compared]
+    return compared + found
 
 
 def run_ablation(
@@ -284,6 +318,10 @@ def _claims(rows: Mapping[str, Row], assert_them: bool) -> list[Claim]:
     claim("modality dropout pays where streams are lost, when training saw losses", FULL, NO_DROPOUT, "lost")
     claim("learned tokens raise the headline figure", FULL, "no missing tokens", "natural")
     claim("learned tokens pay where streams are lost", FULL, "no missing tokens", "lost")
+    for published in (HALLMEN, SAVCHENKO, ZHANG, YU):
+        claim(f"the head {published} is behind text-anchored attention", FULL, published, "natural", 0.05)
+    for published in (SAVCHENKO, ZHANG, YU):
+        claim(f"the head {published} is behind plain concatenation", CONCAT, published, "natural")
     claim("audio is a better anchor than vision", "audio anchor", "vision anchor", "natural")
     claims += _camera_claim(rows)
     return claims

@@ -23,6 +23,7 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import CheckpointError, MissingExtraError
+from taemi_edge.media.packaged_models import whisper_base_folder
 from taemi_edge.taemi import packaged_weights
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
@@ -316,7 +317,7 @@ def _whisper_encoder_state() -> dict[str, torch.Tensor]:
 
     CTranslate2 fuses query, key and value in one matrix; it is split here.
     """
-    variables = packaged_weights.ctranslate2_variables(packaged_weights.whisper_base_folder() / "model.bin")
+    variables = packaged_weights.ctranslate2_variables(whisper_base_folder() / "model.bin")
 
     def tensor(name: str) -> torch.Tensor:
         return torch.from_numpy(variables[f"encoder/{name}"].astype("float32"))

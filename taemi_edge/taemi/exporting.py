@@ -162,7 +162,7 @@ def _manifest(checkpoint: Checkpoint, parts: dict[str, PartSpec], source: str) -
         parts=parts,
         streams=dict(specs.streams),
         outputs=OUTPUTS,
-        head=HeadSpec(masks=True, order_matters=False),
+        head=HeadSpec(masks=True, order_matters=bool(checkpoint.model.fusion.ordered)),
         metric="pearson",
         window=recipe.window,
         tolerances=recipe.tolerances,

@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Modality
+from taemi_edge.taemi.attention import Attention
+from taemi_edge.taemi.pooling import masked_mean
+from taemi_edge.taemi.published_heads import TOKEN_STEPS, PublishedHead, make_published_head
 from taemi_edge.taemi.recipe import AudioRecipe, FusionRecipe, ModelRecipe, VisionRecipe
 
 # ----------------------------------------------------------------------------------------------------- encoders
@@ -164,58 +167,17 @@ class Align(nn.Module):
         return aligned
 
 
-class Attention(nn.Module):
-    """Multi-head attention without `nn.MultiheadAttention`, inside which exporters freeze the key length.
-
-    Keys carry no positions, so a constant tiled along the keys gives what the constant alone gives.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.head_dim = heads, dim // heads
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
-
-    def forward(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        q = self._split(self.query(queries)) * self.head_dim**-0.5  # (B, heads, Tq, head_dim)
-        k, v = self._split(self.key(keys)), self._split(self.value(keys))
-        scores = torch.matmul(q, k.transpose(2, 3)) + additive_mask(key_mask, q.dtype)[:, None, None, :]
-        mixed = torch.matmul(torch.softmax(scores, dim=-1), v).transpose(1, 2).flatten(2)  # (B, Tq, d)
-        attended: Tensor = self.out(mixed)
-        return attended
-
-    def _split(self, states: Tensor) -> Tensor:
-        batch, steps, _ = states.shape
-        return states.view(batch, steps, self.heads, self.head_dim).transpose(1, 2)
-
-
-def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn a mask into a term for attention scores: 0 where the mask is 1, and -10,000 where it is 0.
-
-    The number is finite, so that a fully masked row gives no NaN, and it fits FP16.
-
-    Example:
-        >>> additive_mask(torch.tensor([1, 0]), torch.float32).tolist()
-        [-0.0, -10000.0]
-    """
-    return (1 - mask.to(dtype)) * -10_000.0
-
-
-def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the steps whose mask is 1, (B, d), of states (B, T, d) with a mask (B, T).
-
-    Example:
-        >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])).tolist()
-        [[2.0]]
-    """
-    weights = mask.to(states.dtype).unsqueeze(2)
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
-
-
 class Fusion(nn.Module):
     """Fuses three feature sequences with their masks into six intensities in [0, 1], (B, 6).
 
     A missing modality arrives as its token: one step, (B, 1, D), with mask 1. `recipe.kind` chooses the paper's model
-    ("anchored": the anchor's steps query the two others) or one of its baselines.
+    ("anchored": the anchor's steps query the two others), one of its baselines, or a head after another paper
+    (`published_heads`).
+
+    Attributes:
+        reads: the streams whose features reach the output.
+        ordered: the streams whose steps must come in the order of time.
+        token_steps: for each stream, how many steps of its token stand in for it when it is missing.
     """
 
     def __init__(self, feature_dims: Mapping[Modality, int], recipe: FusionRecipe) -> None:
@@ -226,7 +188,13 @@ class Fusion(nn.Module):
         attentions: dict[str, list[str]] = {"anchored": [*self.others], "joint-attention": ["joint"]}
         names = attentions.get(recipe.kind, [])
         self.attention = nn.ModuleDict({name: Attention(recipe.dim, recipe.heads) for name in names})
+        self.published: PublishedHead | None = make_published_head(recipe)
+        self.reads: tuple[Modality, ...] = self.published.reads if self.published else MODALITIES
+        self.ordered: tuple[Modality, ...] = self.published.ordered if self.published else ()
+        self.token_steps: dict[Modality, int] = dict.fromkeys(MODALITIES, TOKEN_STEPS)
         pooled = {"joint-attention": 1, "late-pooling": 1}.get(recipe.kind, 3) * recipe.dim
+        if self.published is not None:
+            pooled = self.published.width
         self.branches = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(recipe.dim, recipe.dim), nn.GELU()) for m in MODALITIES}
             if recipe.kind == "late-pooling"
@@ -250,8 +218,12 @@ class Fusion(nn.Module):
         text_mask: Tensor,
     ) -> Tensor:
         masks = {"vision": vision_mask, "audio": audio_mask, "text": text_mask}
-        states = {m: self.align[m](x) for m, x in (("vision", vision), ("audio", audio), ("text", text))}
-        pooled = getattr(self, "_" + self.kind.replace("-", "_"))(states, masks)
+        features: dict[Modality, Tensor] = {"vision": vision, "audio": audio, "text": text}
+        states = {m: self.align[m](features[m]) for m in self.reads}
+        pool = self.published or getattr(self, "_" + self.kind.replace("-", "_"))
+        pooled = pool(states, masks)
+        for m in (m for m in MODALITIES if m not in self.reads):
+            pooled = pooled + _nothing_of(features[m]) + _nothing_of(masks[m])
         return torch.sigmoid(self.head(pooled))
 
     def _anchored(self, states: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
@@ -272,6 +244,15 @@ class Fusion(nn.Module):
         return masked_mean(sequence + self.attention["joint"](sequence, sequence, mask), mask)
 
 
+def _nothing_of(unread: Tensor) -> Tensor:
+    """Zeros, (B, 1), whatever an input holds, NaN too: no number is larger than infinity.
+
+    A TAEMI bundle has all three streams, and the runtime feeds each to its head. Exporters drop an input that reaches
+    no output, so a head that reads fewer streams takes the others here and does nothing with them.
+    """
+    return (unread.float() > torch.inf).float().flatten(1).sum(1, keepdim=True)
+
+
 class MissingTokens(nn.Module):
     """One vector for each modality in the space of its encoder's outputs. It replaces the features of a missing stream.
 
@@ -288,8 +269,10 @@ class MissingTokens(nn.Module):
         """The token, (D,)."""
         return self.get_parameter(modality)
 
-    def swap(self, modality: str, features: Tensor, mask: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace every step of the clips that lack a modality by its token; their mask becomes 1.
+    def swap(
+        self, modality: str, features: Tensor, mask: Tensor, present: Tensor, steps: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Replace every step of the clips that lack a modality by its token.
 
         Masked steps are filled with zeros first: a NaN there would spread over its row in spite of the mask.
 
@@ -298,11 +281,16 @@ class MissingTokens(nn.Module):
             features: (B, T, D).
             mask: int32 (B, T).
             present: bool (B,), false for the clips that lack the modality.
+            steps: how many steps of the token the mask shows, at most T; None for all T, which is right for a head
+                that does not notice how many there are.
         """
-        steps = (mask > 0).unsqueeze(2)
-        clean = torch.where(steps, features, torch.zeros_like(features))
+        valid = (mask > 0).unsqueeze(2)
+        clean = torch.where(valid, features, torch.zeros_like(features))
         swapped = torch.where(present[:, None, None], clean, self.of(modality))
-        return swapped, torch.where(present[:, None], mask, torch.ones_like(mask))
+        shown = torch.ones_like(mask)
+        if steps is not None:
+            shown[:, steps:] = 0
+        return swapped, torch.where(present[:, None], mask, shown)
 
 
 class FusionHead(nn.Module):
@@ -331,7 +319,8 @@ class FusionHead(nn.Module):
         """
         feeds: dict[str, Tensor] = {}
         for m in MODALITIES:
-            feeds[m], feeds[f"{m}_mask"] = self.tokens.swap(m, features[m], masks[m], present[m])
+            steps = None if self.fusion.published is None else self.fusion.token_steps[m]
+            feeds[m], feeds[f"{m}_mask"] = self.tokens.swap(m, features[m], masks[m], present[m], steps)
         intensities: Tensor = self.fusion(**feeds)
         return intensities
 

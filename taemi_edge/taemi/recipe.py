@@ -62,9 +62,15 @@ class TextRecipe(Frozen, frozen=True):
 
 
 class FusionRecipe(Frozen, frozen=True):
-    """The trainable part. `kind` and `anchor` are the paper's ablations (arXiv 2603.14976, Tables 3 and 4)."""
+    """The trainable part. `kind` and `anchor` are the paper's ablations (arXiv 2603.14976, Tables 3 and 4).
 
-    kind: Literal["anchored", "concat", "late-pooling", "joint-attention"] = "anchored"
+    The last four kinds are heads in the manner of other papers, for its Table 2 (`taemi_edge.taemi.published_heads`).
+    """
+
+    kind: Literal[
+        "anchored", "concat", "late-pooling", "joint-attention",
+        "speech-lstm", "statistics", "joint-transformer", "tcn-bilstm",
+    ] = "anchored"  # fmt: skip
     anchor: Literal["vision", "audio", "text"] = "text"
     missing_tokens: bool = True
     dim: int = 256

@@ -162,7 +162,9 @@ def _words(model: Callable[[], nn.Module], *, slow: bool = False, **options: boo
 
 def _deberta() -> nn.Module:
     attention = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16}
-    config = hf.DebertaV2Config(**SMALL, vocab_size=99, max_position_embeddings=64, norm_rel_ebd="layer_norm", **attention)
+    config = hf.DebertaV2Config(
+        **SMALL, vocab_size=99, max_position_embeddings=64, norm_rel_ebd="layer_norm", **attention
+    )
     config._attn_implementation = "eager"
     return hf.DebertaV2Model(config)
 
@@ -185,7 +187,9 @@ ENCODERS = {
     "DistilBERT": _words(lambda: hf.DistilBertModel(hf.DistilBertConfig(**DISTIL))),
     "DeBERTa-v2": _words(_deberta),
     "ModernBERT": _words(
-        lambda: hf.ModernBertModel(hf.ModernBertConfig(**SMALL, vocab_size=99, pad_token_id=0, attn_implementation="eager"))
+        lambda: hf.ModernBertModel(
+            hf.ModernBertConfig(**SMALL, vocab_size=99, pad_token_id=0, attn_implementation="eager")
+        )
     ),
     "Qwen2": _words(_decoder(hf.Qwen2Config, hf.Qwen2Model), use_cache=False),
     "SmolLM": _words(_decoder(hf.LlamaConfig, hf.LlamaModel), use_cache=False),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import UsageError
-from taemi_edge.media.hops import Frame, Hop, Samples
+from taemi_edge.media.hops import Frame, Hop
 from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, parse_drop, words_after_drops
 from taemi_edge.media.transcripts import Word
 

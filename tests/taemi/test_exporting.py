@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from taemi_edge.progress import SilentProgress
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
 from taemi_edge.taemi.exporting import export_checkpoint, part_tensors
+from taemi_edge.taemi.published_heads import PUBLISHED_HEADS
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
 
@@ -175,3 +177,23 @@ def test_seams_are_what_every_backend_is_fed(checkpoint: Checkpoint):
     assert dtypes["pixels"] == "uint8"
     assert dtypes["ids"] == dtypes["mask"] == dtypes["text_mask"] == "int32"
     assert dtypes["samples"] == dtypes["vision"] == "float32"
+
+
+@pytest.mark.parametrize("kind", sorted(PUBLISHED_HEADS))
+def test_a_head_after_another_paper_is_exported_checked_and_run_as_taemi_is(
+    kind: str, tmp_path: Path, cli, demo_video: Path, demo_vtt: Path
+):
+    fresh = new_checkpoint(load_recipe("export", "taemi-tiny", ModelRecipe, {"fusion.kind": kind}))
+    save_checkpoint(fresh, tmp_path / "checkpoint")
+    bundle, report = export_checkpoint(load_checkpoint(tmp_path / "checkpoint"), tmp_path / "bundle", source=kind)
+    assert report.ok
+    assert bundle.manifest.head.order_matters == (kind in ("speech-lstm", "tcn-bilstm"))
+    assert {m: spec.missing.steps for m, spec in bundle.manifest.streams.items()} == fresh.model.fusion.token_steps
+    check_graphs(bundle)
+    lines = tmp_path / "lines.jsonl"
+    words = (bundle.folder, demo_video, "--transcript", demo_vtt, "--drop", "audio@2-6", "--output", lines)
+    done = cli("run", *words)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {line["presence"]["audio"] for line in found} >= {"live", "missing"}
+    assert len({line["intensities"]["joy"] for line in found}) > 5

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch", reason="the model is PyTorch")
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.media.files import MediaFile
+from taemi_edge.taemi.attention import Attention
 from taemi_edge.taemi.checkpoint import new_checkpoint, open_checkpoint
-from taemi_edge.taemi.network import Attention, Fusion, LogMel, MissingTokens, TaemiModel, ZScore
+from taemi_edge.taemi.network import Fusion, LogMel, MissingTokens, TaemiModel, ZScore
 from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe
 
 DIMS = {"vision": 6, "audio": 5, "text": 4}
@@ -89,6 +90,14 @@ def test_the_swap_replaces_absent_clips_and_survives_nan():
     assert torch.equal(swapped[1], tokens.of("vision").expand(3, 6))
     assert masks.tolist() == [[1, 1, 0], [1, 1, 1]]
     assert torch.equal(swapped[0, :2], torch.ones(2, 6))
+
+
+def test_a_swap_for_a_head_that_counts_steps_shows_as_many_as_the_token_has():
+    tokens = MissingTokens(DIMS, learnable=True)
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0]], dtype=torch.int32)
+    swapped, masks = tokens.swap("vision", torch.ones(2, 3, 6), mask, torch.tensor([True, False]), steps=1)
+    assert masks.tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert torch.equal(swapped[1, 0], tokens.of("vision"))
 
 
 def test_tokens_learn_only_from_clips_that_lack_a_stream(model: TaemiModel):

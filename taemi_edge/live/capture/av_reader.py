@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 
 import av
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import StreamClock
 from taemi_edge.live.capture.decode_level import BEHIND_S, DecodeLevel
-from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.files import is_cover
 
@@ -45,7 +44,7 @@ class AvReader:
     """
 
     def __init__(self, address: Address, settings: WatchSettings) -> None:
-        self.absent: dict[Modality, str] = {}
+        self.absent: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._clock = StreamClock()
@@ -54,7 +53,7 @@ class AvReader:
         self._address, self._settings = address, settings
         self._container = self._open()
         try:
-            self._video = self._first("vision", [s for s in self._container.streams.video if not is_cover(s)])
+            self._video = self._first("video", [s for s in self._container.streams.video if not is_cover(s)])
             self._audio = self._first("audio", self._container.streams.audio)
             if self._video is None and self._audio is None:
                 found = "; ".join(sorted(set(self.absent.values())))
@@ -163,15 +162,15 @@ class AvReader:
         except ValueError as error:  # a format that this build of FFmpeg does not have
             raise SourceGoneError(f"FFmpeg here cannot read it: {error}", settings.retry_dear_s) from error
 
-    def _first(self, modality: Modality, streams: Any) -> Any:
+    def _first(self, track: Track, streams: Any) -> Any:
         """The first stream of a kind that can be decoded; where there is none, `absent` says why."""
-        name = "picture" if modality == "vision" else "sound"
+        name = "picture" if track == "video" else "sound"
         problem = f"the source has no {name}"
         for stream in streams:
             if stream.codec_context is not None and stream.codec_context.codec is not None:
                 return stream
             problem = f"the codec of its {name} cannot be decoded here"
-        self.absent[modality] = problem
+        self.absent[track] = problem
         return None
 
     def _gone(self, error: Exception) -> SourceGoneError:

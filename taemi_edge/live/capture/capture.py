@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec, ConnectionStatus, Link
-from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
 from taemi_edge.live.capture.opening import open_reader
-from taemi_edge.live.capture.readers import Reader
+from taemi_edge.live.capture.readers import Reader, Track
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.capture.worker import CaptureWorker
 
@@ -28,11 +27,11 @@ _MOST_REBUILD_WAIT_S = 3600.0
 
 
 class Capture:
-    """Feeds a mailbox from one address: `start` it, `watch` it a few times a second, `stop` it.
+    """Feeds the boxes of its streams from one address: `start` it, `watch` it a few times a second, `stop` it.
 
     Args:
         spec: what to connect to, and what to take from it.
-        mailbox: where frames and sound are put.
+        boxes: where the frames or the sound of each stream are put.
         clock: the clock of the session, which all times are on.
         settings: when a stream counts as lost, and when to connect again.
         opener: opens a connection.
@@ -41,19 +40,19 @@ class Capture:
     def __init__(
         self,
         spec: CaptureSpec,
-        mailbox: Mailbox,
+        boxes: Mapping[str, FrameBox | SoundBox],
         clock: SessionClock,
         settings: WatchSettings,
         opener: Callable[[Address, WatchSettings], Reader] = open_reader,
     ) -> None:
         self.spec = spec
-        self._mailbox, self._clock, self._settings, self._opener = mailbox, clock, settings, opener
+        self._boxes, self._clock, self._settings, self._opener = boxes, clock, settings, opener
         self._stopping = threading.Event()
         self._status = ConnectionStatus(spec.label, clock)
         self._worker: CaptureWorker | None = None
         self._abandoned: list[CaptureWorker] = []
         self._rebuild_wait_s = settings.rebuild_after_s
-        self._suspected_since_s: dict[Modality, float] = {}
+        self._suspected_since_s: dict[Track, float] = {}
 
     @property
     def address(self) -> Address:
@@ -61,9 +60,9 @@ class Capture:
         return self.spec.address
 
     @property
-    def modalities(self) -> frozenset[Modality]:
-        """What it takes from the address."""
-        return self.spec.modalities
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it feeds."""
+        return tuple(self.spec.tracks)
 
     @property
     def link(self) -> Link:
@@ -98,7 +97,7 @@ class Capture:
     def start(self) -> None:
         """Connect in a thread of its own; returns at once."""
         self._worker = CaptureWorker(
-            self.spec, self._mailbox, self._clock, self._settings, self._opener, self._status, self._stopping
+            self.spec, self._boxes, self._clock, self._settings, self._opener, self._status, self._stopping
         )
         self._worker.thread.start()
 
@@ -114,25 +113,26 @@ class Capture:
         if not self.ended:
             self._status.set_link("stopped", "stopped")
 
-    def losses(self, now_s: float) -> dict[Modality, str]:
+    def losses(self, now_s: float) -> dict[str, str]:
         """Which streams are lost at this moment of the session, each with why."""
         link, worker = self.link, self._worker
         if link.state != "connected" or worker is None:
-            return dict.fromkeys(self.modalities, link.reason or link.state)
-        losses: dict[Modality, str] = {}
-        for modality in self.modalities:
-            if modality in worker.absent:
-                losses[modality] = worker.absent[modality]
-            elif now_s - worker.arrived_s.get(modality, now_s) > self._settings.lost_after_s:
-                losses[modality] = f"nothing came for more than {self._settings.lost_after_s:g} s"
+            return dict.fromkeys(self.streams, link.reason or link.state)
+        losses: dict[str, str] = {}
+        for stream, track in self.spec.tracks.items():
+            if track in worker.absent:
+                losses[stream] = worker.absent[track]
+            elif now_s - worker.arrived_s.get(track, now_s) > self._settings.lost_after_s:
+                losses[stream] = f"nothing came for more than {self._settings.lost_after_s:g} s"
         return losses
 
-    def suspect(self, modality: Modality, now_s: float, wrong: bool) -> None:
-        """Note whether a stream that arrives is useless (a frozen picture): a reason to connect again, in the end."""
+    def suspect(self, stream: str, now_s: float, wrong: bool) -> None:
+        """Note whether what arrives of a stream is useless (a frozen picture): in the end a reason to connect again."""
+        track = self.spec.tracks[stream]
         if not wrong:
-            self._suspected_since_s.pop(modality, None)
+            self._suspected_since_s.pop(track, None)
         else:
-            self._suspected_since_s.setdefault(modality, now_s)
+            self._suspected_since_s.setdefault(track, now_s)
 
     def watch(self, now_s: float) -> None:
         """Ask for a new connection where a stream stays lost, and for a new thread where the old one hangs."""
@@ -145,15 +145,15 @@ class Capture:
             self._rebuild_if_lost(worker, now_s)
 
     def _rebuild_if_lost(self, worker: CaptureWorker, now_s: float) -> None:
-        lost = {m: now_s - worker.arrived_s[m] for m in self.modalities if m not in worker.absent}
-        lost |= {m: now_s - since_s for m, since_s in self._suspected_since_s.items()}
-        modality = max(lost, key=lambda m: lost[m], default=None)
-        if modality is None or lost[modality] <= self._settings.lost_after_s:
+        lost = {t: now_s - worker.arrived_s[t] for t in self.spec.tracks.values() if t not in worker.absent}
+        lost |= {t: now_s - since_s for t, since_s in self._suspected_since_s.items()}
+        track = max(lost, key=lambda t: lost[t], default=None)
+        if track is None or lost[track] <= self._settings.lost_after_s:
             if now_s - worker.connected_s > self._rebuild_wait_s:
                 self._rebuild_wait_s = self._settings.rebuild_after_s
-        elif lost[modality] > self._rebuild_wait_s:
+        elif lost[track] > self._rebuild_wait_s:
             self._rebuild_wait_s = min(self._rebuild_wait_s * 2, _MOST_REBUILD_WAIT_S)
-            worker.rebuild = f"{modality} did not come back: connecting anew"
+            worker.rebuild = f"{', '.join(self.spec.streams_of(track))} did not come back: connecting anew"
 
     def _replace(self, worker: CaptureWorker) -> None:
         """Abandon a thread that hangs; it ends as soon as its driver returns."""

@@ -18,6 +18,8 @@ JUMP_S = 1.0
 #: A stream that has not run further ahead than it was for so long is live; a frame of a slow camera is no burst.
 _CALM_S = 0.06
 _GROWS_S = 0.02
+#: A time above this is Unix time: no session lasts so long.
+_UNIX_TIME = 1e9
 
 
 class SessionClock:
@@ -34,6 +36,10 @@ class SessionClock:
         """The session's time of a moment of the wall clock, as far as the wall clock is right at this moment."""
         return self.now_s() - (time.time() - unix_s)
 
+    def of_given(self, time_s: float) -> float:
+        """The session's time of what a sender says: seconds of the session, or Unix time (anything above 10^9)."""
+        return self.of_unix(time_s) if time_s > _UNIX_TIME else time_s
+
 
 class Backlog:
     """Recognises the burst at the beginning of a connection: its timestamps run ahead of the clock.
@@ -42,7 +48,7 @@ class Backlog:
 
     Example:
         >>> backlog = Backlog()
-        >>> [backlog.holds("vision", pts_s, now_s) for pts_s, now_s in ((0.0, 5.0), (1.0, 5.01), (1.04, 5.08))]
+        >>> [backlog.holds("video", pts_s, now_s) for pts_s, now_s in ((0.0, 5.0), (1.0, 5.01), (1.04, 5.08))]
         [True, True, False]
     """
 

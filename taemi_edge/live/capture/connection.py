@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import SessionClock
+from taemi_edge.live.capture.readers import Track
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -25,13 +26,14 @@ class CaptureSpec:
     Attributes:
         name: the name of its source, for log lines.
         address: what to connect to.
-        modalities: what is taken from it; the rest of its streams are left alone.
+        tracks: by stream of the model, whether the picture or the sound of the address feeds it. What feeds no stream
+            is left alone.
         repeat: whether a file is played again when it ends.
     """
 
     name: str
     address: Address
-    modalities: frozenset[Modality]
+    tracks: Mapping[str, Track]
     repeat: bool = False
 
     @property
@@ -39,6 +41,10 @@ class CaptureSpec:
         """The name and the address, without its password, as log lines show them."""
         shown = self.address.shown
         return shown if self.name == shown else f"{self.name}: {shown}"
+
+    def streams_of(self, track: Track) -> tuple[str, ...]:
+        """The streams that the picture or the sound feeds."""
+        return tuple(stream for stream, of in self.tracks.items() if of == track)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, SoundPiece
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -79,7 +79,7 @@ class SoundCheck:
         self._settings = settings
         self._silent_since_s: float | None = None
 
-    def usable(self, samples: Sequence[Samples]) -> tuple[list[Samples], str | None]:
+    def usable(self, samples: Sequence[SoundPiece]) -> tuple[list[SoundPiece], str | None]:
         """The pieces that can be used, and what is wrong with the newest one; None where it is good.
 
         Args:

@@ -19,9 +19,8 @@ from typing import IO, cast
 import av
 import numpy as np
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.decode_level import DecodeLevel
-from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
 
 _HEADER = struct.Struct("<c3iqI")
@@ -37,7 +36,7 @@ BINDINGS = "sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0"
 class GstReader:
     """One run of a pipeline; see `Reader`.
 
-    `absent` stays empty: which streams a pipeline gives is known only once they arrive.
+    `absent` stays empty: which tracks a pipeline gives is known only once they arrive.
 
     Args:
         pipeline: as gst-launch-1.0 takes it, with an appsink for picture, for sound, or one for each.
@@ -48,7 +47,7 @@ class GstReader:
     """
 
     def __init__(self, pipeline: str, settings: WatchSettings) -> None:
-        self.absent: dict[Modality, str] = {}
+        self.absent: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._settings = settings

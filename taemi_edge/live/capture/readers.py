@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.decode_level import DecodeLevel
+
+#: What a connection carries: its picture feeds streams of the kind video, its sound those of the kind audio.
+Track: TypeAlias = Literal["video", "audio"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +59,13 @@ class Reader(Protocol):
     """One connection to a source, from its opening to its end.
 
     Attributes:
-        absent: why a stream is not in the source, by modality; empty where both are.
+        absent: why the picture or the sound is not in the source; empty where both are.
         damaged_packets: packets that could not be decoded.
         waited_s: seconds spent waiting for data; the rest of the time went into decoding.
         lag_s: how much later than the quickest packets the newest one was read; 0 where that is not known.
     """
 
-    absent: dict[Modality, str]
+    absent: dict[Track, str]
     damaged_packets: int
     waited_s: float
     lag_s: float

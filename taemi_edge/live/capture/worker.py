@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.capture.clock import Backlog, SessionClock, StreamClock
 from taemi_edge.live.capture.connection import CaptureSpec, ConnectionStatus, LinkState
 from taemi_edge.live.capture.decode_level import BUSY, DecodeLevelControl
-from taemi_edge.live.capture.mailbox import Mailbox
-from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, Reader, SourceGoneError
+from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
+from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, Reader, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.media.hops import AudioPlacer, Frame, is_finite
+from taemi_edge.media.hops import AudioPlacer, Frame, SoundPiece, is_finite
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -47,7 +46,7 @@ class CaptureWorker:
 
     Args:
         spec: what to connect to, and what to take from it.
-        mailbox: where frames and sound are put.
+        boxes: where the frames or the sound of each stream are put.
         clock: the clock of the session.
         settings: timeouts, and the pauses between tries.
         opener: opens a connection.
@@ -60,31 +59,34 @@ class CaptureWorker:
         rebuild: set by the capture to why the connection is to be made again.
         beat_s: when the worker last showed that it does not hang, in seconds of the session.
         connected_s: when the connection was made.
-        arrived_s: when something of each stream last came.
-        absent: why a stream is not in the source, by modality.
+        arrived_s: when picture and sound last came.
+        absent: why the picture or the sound is not in the source.
     """
 
     def __init__(
         self,
         spec: CaptureSpec,
-        mailbox: Mailbox,
+        boxes: Mapping[str, FrameBox | SoundBox],
         clock: SessionClock,
         settings: WatchSettings,
         opener: Callable[[Address, WatchSettings], Reader],
         status: ConnectionStatus,
         stopping: threading.Event,
     ) -> None:
-        self._spec, self._mailbox, self._clock, self._settings = spec, mailbox, clock, settings
+        self._spec, self._clock, self._settings = spec, clock, settings
         self._opener, self._status, self._stopping = opener, status, stopping
         self.abandoned = threading.Event()
         self.beat_s = self.connected_s = clock.now_s()
-        self.arrived_s: dict[Modality, float] = {}
-        self.absent: dict[Modality, str] = {}
+        self.arrived_s: dict[Track, float] = {}
+        self.absent: dict[Track, str] = {}
         self.rebuild: str | None = None
-        self._placer = AudioPlacer(mailbox.sample_rate_hz)
-        self._clocks: dict[Modality, StreamClock] = {}
-        #: Streams that were silent and of which one late item has come.
-        self._woken: set[Modality] = set()
+        self._frame_boxes = [box for box in boxes.values() if isinstance(box, FrameBox)]
+        self._sound_boxes = [box for box in boxes.values() if isinstance(box, SoundBox)]
+        #: What brings the sound to each rate that a stream wants.
+        self._placers = {box.rate_hz: AudioPlacer(box.rate_hz) for box in self._sound_boxes}
+        self._clocks: dict[Track, StreamClock] = {}
+        #: Tracks that were silent and of which one late item has come.
+        self._woken: set[Track] = set()
         self._level_control = DecodeLevelControl()
         self._judged_s, self._waited_s = 0.0, 0.0
         self.thread = threading.Thread(target=self._run, name=f"capture-{spec.name}", daemon=True)
@@ -128,11 +130,11 @@ class CaptureWorker:
             raise SourceGoneError(f"its reader failed ({type(error).__name__})", _READER_FAILED_CAP_S) from error
 
     def _begin(self, reader: Reader) -> None:
-        modalities = self._spec.modalities
-        self.absent = {m: reason for m, reason in reader.absent.items() if m in modalities}
+        tracks = list(dict.fromkeys(self._spec.tracks.values()))
+        self.absent = {track: reason for track, reason in reader.absent.items() if track in tracks}
         self.connected_s = self.beat_s = now_s = self._clock.now_s()
-        self.arrived_s = dict.fromkeys(modalities, now_s)
-        self._clocks = {m: StreamClock() for m in modalities}
+        self.arrived_s = dict.fromkeys(tracks, now_s)
+        self._clocks = {track: StreamClock() for track in tracks}
         self._woken.clear()
         self.rebuild = None
         self._judged_s, self._waited_s = now_s, reader.waited_s
@@ -164,51 +166,59 @@ class CaptureWorker:
     def _end(self, reader: Reader) -> None:
         self._status.damaged_packets += reader.damaged_packets
         reader.close()
-        for samples in self._placer.finish() if not self.abandoned.is_set() else ():
-            self._mailbox.put_sound(samples)
+        if not self.abandoned.is_set():
+            self._put_sound({rate_hz: placer.finish() for rate_hz, placer in self._placers.items()})
 
     def _is_backlog(self, backlog: Backlog, item: DecodedPicture | DecodedSound) -> bool:
-        modality, end_pts_s = _modality_and_end(item)
-        return backlog.holds(modality, end_pts_s, self._clock.now_s())
+        track, end_pts_s = _track_and_end(item)
+        return backlog.holds(track, end_pts_s, self._clock.now_s())
 
     def _deliver(self, items: Sequence[DecodedPicture | DecodedSound]) -> None:
         """Put items where they belong; those of a burst lie one after the other in the past."""
         now_s = self._clock.now_s()
         for item in items if len(items) > 1 else ():
-            modality, end_pts_s = _modality_and_end(item)
-            if modality in self._clocks and end_pts_s is not None:
-                self._clocks[modality].expect(end_pts_s, now_s)
+            track, end_pts_s = _track_and_end(item)
+            if track in self._clocks and end_pts_s is not None:
+                self._clocks[track].expect(end_pts_s, now_s)
         for item in items:
             self._deliver_one(item, now_s)
 
     def _deliver_one(self, item: DecodedPicture | DecodedSound, now_s: float) -> None:
-        modality, end_pts_s = _modality_and_end(item)
-        if modality not in self._spec.modalities:
+        track, end_pts_s = _track_and_end(item)
+        if track not in self._clocks:
             return
-        end_s = self._clocks[modality].place(end_pts_s, now_s)
-        self._note_arrival(modality, now_s, now_s - end_s)
+        end_s = self._clocks[track].place(end_pts_s, now_s)
+        self._note_arrival(track, now_s, now_s - end_s)
         if isinstance(item, DecodedPicture):
-            self._mailbox.put_frame(Frame(end_s, item.picture))
+            frame = Frame(end_s, item.picture)  # converted once, however many streams read it
+            for box in self._frame_boxes:
+                box.put(frame)
             return
         if not is_finite(item.sound):
-            self._mailbox.put_fault("NaN in the sound")
+            for sound_box in self._sound_boxes:
+                sound_box.put_fault("NaN in the sound")
             return
         start_s = end_s - item.sound.samples / item.sound.sample_rate
-        for samples in self._placer.place(item.sound, start_s):
-            self._mailbox.put_sound(samples)
+        self._put_sound({rate_hz: placer.place(item.sound, start_s) for rate_hz, placer in self._placers.items()})
 
-    def _note_arrival(self, modality: Modality, now_s: float, late_s: float) -> None:
-        """A stream that was silent is back with its second item, if the first is as late as the silence was long.
+    def _put_sound(self, pieces: Mapping[int, Sequence[SoundPiece]]) -> None:
+        """Put pieces of sound, by their rate, into every box that wants this rate."""
+        for box in self._sound_boxes:
+            for piece in pieces[box.rate_hz]:
+                box.put(piece)
+
+    def _note_arrival(self, track: Track, now_s: float, late_s: float) -> None:
+        """A track that was silent is back with its second item, if the first is as late as the silence was long.
 
         When FFmpeg gives up a connection it first hands over the picture that its parser still held.
         """
         most_s = self._settings.lost_after_s
-        was_silent = now_s - self.arrived_s[modality] > most_s
-        if was_silent and late_s > 0.8 * most_s and modality not in self._woken:
-            self._woken.add(modality)
+        was_silent = now_s - self.arrived_s[track] > most_s
+        if was_silent and late_s > 0.8 * most_s and track not in self._woken:
+            self._woken.add(track)
             return
-        self._woken.discard(modality)
-        self.arrived_s[modality] = now_s
+        self._woken.discard(track)
+        self.arrived_s[track] = now_s
 
     def _pace(self, item: DecodedPicture | DecodedSound) -> bool:
         """Wait until an item of a file is due; False where the run ends meanwhile."""
@@ -247,8 +257,8 @@ class CaptureWorker:
             self._status.set_link(state, reason)
 
 
-def _modality_and_end(item: DecodedPicture | DecodedSound) -> tuple[Modality, float | None]:
-    """Which stream an item belongs to, and the timestamp of its end: it cannot have been sent sooner than that."""
+def _track_and_end(item: DecodedPicture | DecodedSound) -> tuple[Track, float | None]:
+    """Which track an item belongs to, and the timestamp of its end: it cannot have been sent sooner than that."""
     if isinstance(item, DecodedPicture):
-        return "vision", item.pts_s
+        return "video", item.pts_s
     return "audio", None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate

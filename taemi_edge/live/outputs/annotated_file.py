@@ -1,4 +1,4 @@
-"""Writes the video of a live run with the predicted intensities and the presence of the streams drawn into it."""
+"""Writes the video of a live run with the predicted outputs and the presence of the streams drawn into it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.outputs.context import OutputContext
-from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.outputs.output import BaseOutput, HopResult, face_of
 from taemi_edge.runtime.annotate import AnnotatedVideo
 
 log = logging.getLogger("taemi_edge.live")
@@ -36,7 +36,7 @@ class AnnotatedFile(BaseOutput):
             return
         self._video.say(result.hop.words)
         try:
-            self._video.add(result.hop.frames, result.hop.samples, result.prediction, result.face)
+            self._video.add(result.hop.frames, result.hop.sound, result.prediction, face_of(result))
         except OutputError as error:
             self._failed = True
             log.error("the annotated video ends here: %s", error)
@@ -48,5 +48,6 @@ class AnnotatedFile(BaseOutput):
 def open_annotated_file(context: OutputContext) -> None:
     """Write the annotated video where `annotate` names a file."""
     if context.config.annotate:
+        context.require_picture("--annotate")
         output = AnnotatedFile(Path(context.config.annotate), context.sample_rate_hz)
         context.add_in_thread(output, "annotated video")

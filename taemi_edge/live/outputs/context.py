@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from taemi_edge.bundle.streams import AudioSpec, VideoSpec
+from taemi_edge.errors import UsageError
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.output import Output
@@ -20,15 +22,29 @@ class OutputContext:
         stack: closes what is entered into it when the run ends, the last one first.
         config: the configuration of the run.
         state: the running loop, with its outputs and counters.
-        sample_rate_hz: the rate of the sound in `HopResult.hop.samples`.
         on_serving: called with the page's address once it is served.
     """
 
     stack: ExitStack
     config: LiveConfig
     state: LiveState
-    sample_rate_hz: int
     on_serving: Callable[[str], None]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of `HopResult.hop.sound`, that of the first audio stream; of a model without any it is not used."""
+        streams = self.state.manifest.streams.values()
+        return next((spec.sample_rate_hz for spec in streams if isinstance(spec, AudioSpec)), 16_000)
+
+    def require_picture(self, option: str) -> None:
+        """Refuse an output that draws into the picture where the model reads no video.
+
+        Raises:
+            UsageError: it reads none.
+        """
+        streams = self.state.manifest.streams
+        if not any(isinstance(spec, VideoSpec) for spec in streams.values()):
+            raise UsageError(f"{option}: expected a model with a video stream, got one with {', '.join(streams)}")
 
     def add(self, output: Output) -> None:
         """Give an output every hop and event from now on, and close it when the run ends."""

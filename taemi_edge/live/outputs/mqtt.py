@@ -2,7 +2,7 @@
 
 TOPIC/status                          "online", or "offline" by the last will that the broker holds; retained
 TOPIC/SOURCE/prediction               the JSON of a prediction, each hop
-TOPIC/SOURCE/presence/MODALITY        the JSON of an event when the presence changes; retained for later subscribers
+TOPIC/SOURCE/presence/STREAM          the JSON of an event when the presence changes; retained for later subscribers
 
 The broker may go away and come back: the library connects again, and what comes meanwhile is queued up to a limit.
 """
@@ -65,7 +65,7 @@ class MqttOutput(BaseOutput):
         )
 
     def on_event(self, event: PresenceEvent) -> None:
-        topic = f"{self._topic}/{_level(event.source)}/presence/{event.modality}"
+        topic = f"{self._topic}/{_level(event.source)}/presence/{event.stream}"
         self._presence[topic] = event.to_json()
         self._client.publish(topic, self._presence[topic], retain=True)
 

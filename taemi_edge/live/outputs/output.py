@@ -6,12 +6,13 @@ name that function in `taemi_edge.live.outputs.opening.OPENERS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.media.crops import Face
-from taemi_edge.media.hops import Hop
+from taemi_edge.media.hops import Frame, Hop
 from taemi_edge.runtime.prediction import Prediction
 
 
@@ -20,16 +21,21 @@ class HopResult:
     """One hop of one source with the prediction that was made from it.
 
     Attributes:
-        hop: the frames, sound and words that the source gave since the hop before.
+        hop: what the streams of the source gave since the hop before.
         prediction: what the model made of the window that ends with this hop.
-        face: where the face is in the newest frame; None where there is none.
-        words: the words of the whole window, in the order of time.
+        faces: where the face is in the newest frame, by video stream; only where there is one.
+        words: the words of the whole window, by text stream, in the order of time.
     """
 
     hop: Hop
     prediction: Prediction
-    face: Face | None
-    words: tuple[str, ...] = ()
+    faces: Mapping[str, Face] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def face_of(result: HopResult) -> Face | None:
+    """The face in the picture that `result.hop.frames` shows; None where none was found in it."""
+    return next((result.faces.get(s) for s, p in result.hop.pieces.items() if p and isinstance(p[0], Frame)), None)
 
 
 class Output(Protocol):

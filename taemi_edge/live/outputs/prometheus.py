@@ -12,16 +12,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from taemi_edge import __version__
+from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.words import TranscriptLines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BOXES = {"frames": FrameBox, "sounds": SoundBox, "rows": RowBox}
 _STATES = ("live", "stale", "missing", "recovering")
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics(BaseOutput):
-    """An output that records latencies, ages and intensities, and gives all metrics as text.
+    """An output that records latencies, ages and outputs, and gives all metrics as text.
 
     Args:
         state: the running loop and the counters of its outputs.
@@ -48,8 +52,11 @@ class Metrics(BaseOutput):
             ["source", "modality"],
             registry=self._registry,
         )
-        self._intensity = Gauge(
-            "taemi_edge_intensity", "The last prediction.", ["source", "emotion"], registry=self._registry
+        self._value = Gauge(
+            "taemi_edge_output_value",
+            "The last prediction: numbers, and the probabilities of classes; NaN where there is no prediction.",
+            ["source", "output", "name"],
+            registry=self._registry,
         )
         self._memory = Gauge(
             "taemi_edge_gpu_memory_bytes", "Memory of the GPU, where one is used.", ["kind"], registry=self._registry
@@ -72,10 +79,11 @@ class Metrics(BaseOutput):
         for part, latency_ms in prediction.latency_ms.items():
             if latency_ms > 0:
                 self._parts.labels(prediction.source, part).observe(latency_ms / 1e3)
-        for modality, age_ms in prediction.age_ms.items():
-            self._age.labels(prediction.source, modality).set(float("nan") if age_ms is None else age_ms / 1e3)
-        for emotion, value in prediction.intensities.items():
-            self._intensity.labels(prediction.source, emotion).set(value)
+        for stream, age_ms in prediction.age_ms.items():
+            self._age.labels(prediction.source, stream).set(float("nan") if age_ms is None else age_ms / 1e3)
+        for group, spec in self._state.manifest.outputs.items():
+            for name, value in zip(spec.names, numbers_of(spec, prediction.outputs.get(group)), strict=True):
+                self._value.labels(prediction.source, group, name).set(float("nan") if value is None else value)
         if memory := self._state.loop.fleet.executor.device_memory():  # CUDA calls belong in this thread
             self._memory.labels("free").set(memory[0])
             self._memory.labels("total").set(memory[1])
@@ -96,10 +104,7 @@ class _OnRequest(Collector):
         yield from self._hops()
         yield from self._streams()
         yield from self._connections()
-        lines = CounterMetricFamily("taemi_edge_transcript_lines", "Lines of live transcripts.", labels=["kind"])
-        lines.add_metric(["good"], sum(listener.good_lines for listener in self._state.listeners))
-        lines.add_metric(["bad"], sum(listener.bad_lines for listener in self._state.listeners))
-        yield lines
+        yield from self._lines()
         outputs = CounterMetricFamily(
             "taemi_edge_output", "What outputs lost, left out, wrote or connected.", labels=["what"]
         )
@@ -117,19 +122,31 @@ class _OnRequest(Collector):
             hops.add_metric([outcome], value)
         yield hops
 
+    def _lines(self) -> Iterable[Metric]:
+        said = CounterMetricFamily("taemi_edge_transcript_lines", "Lines of live transcripts.", labels=["kind"])
+        transcripts = [of for of in self._state.listeners if isinstance(of.parser, TranscriptLines)]
+        said.add_metric(["good"], sum(listener.good_lines for listener in transcripts))
+        said.add_metric(["bad"], sum(listener.bad_lines for listener in transcripts))
+        yield said
+        rows = CounterMetricFamily("taemi_edge_series_lines", "Lines of live series.", labels=["streams", "kind"])
+        for listener in (listener for listener in self._state.listeners if listener not in transcripts):
+            rows.add_metric([listener.parser.name, "good"], listener.good_lines)
+            rows.add_metric([listener.parser.name, "bad"], listener.bad_lines)
+        yield rows
+
     def _streams(self) -> Iterable[Metric]:
         states = GaugeMetricFamily(
             "taemi_edge_stream_state", "1 for the state that a stream is in.", labels=["source", "modality", "state"]
         )
-        drops = CounterMetricFamily(
-            "taemi_edge_dropped", "Frames and pieces of sound that nobody fetched in time.", labels=["source", "kind"]
-        )
+        drops = CounterMetricFamily("taemi_edge_dropped", "What nobody fetched in time.", labels=["source", "kind"])
         for source in self._state.loop.sources:
-            for modality, (state, _) in self._state.loop.states.of(source.name).items():
+            for stream, (state, _) in self._state.loop.states.of(source.name).items():
                 for name in _STATES:
-                    states.add_metric([source.name, modality, name], float(name == state))
-            drops.add_metric([source.name, "frames"], source.mailbox.dropped_frames)
-            drops.add_metric([source.name, "sounds"], source.mailbox.dropped_sounds)
+                    states.add_metric([source.name, stream, name], float(name == state))
+            for kind, of in _BOXES.items():
+                boxes = [box for box in source.boxes.values() if isinstance(box, of)]
+                if boxes:
+                    drops.add_metric([source.name, kind], sum(box.dropped for box in boxes))
         yield states
         yield drops
 

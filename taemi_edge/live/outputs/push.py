@@ -16,7 +16,7 @@ from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.outputs.context import OutputContext
-from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.outputs.output import BaseOutput, HopResult, face_of
 from taemi_edge.runtime.annotate import AnnotatedStream
 
 log = logging.getLogger("taemi_edge.live")
@@ -57,7 +57,7 @@ class PushOutput(BaseOutput):
             return
         try:
             stream.say(result.hop.words)
-            stream.add(self._container, result.hop.frames, result.hop.samples, result.prediction, result.face)
+            stream.add(self._container, result.hop.frames, result.hop.sound, result.prediction, face_of(result))
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
         else:
@@ -105,6 +105,7 @@ class PushOutput(BaseOutput):
 def open_push(context: OutputContext) -> None:
     """Push the annotated stream where `push` names an address."""
     if context.config.push:
+        context.require_picture("--push")
         push = PushOutput(context.config.push, context.sample_rate_hz)
         context.add_in_thread(push, "push")
         context.count("push connections", lambda: push.connections)

@@ -1,6 +1,8 @@
 """Records what the runtime saw around each lost stream, as clips in the layout of a corpus.
 
 FOLDER/raw/NNNNN.mkv            the frames and the sound that were used, from before the loss to after it
+FOLDER/raw/NNNNN-STREAM.mkv     those of further streams that show or play something else
+FOLDER/series/NNNNN-STREAM.csv  the rows of a series
 FOLDER/transcripts/NNNNN.vtt    the words, where there were any
 FOLDER/losses.jsonl             which source, when, which stream and why; `session` tells runs apart
 
@@ -14,7 +16,9 @@ import errno
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +26,12 @@ import av
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.live.config import RecordConfig
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
-from taemi_edge.media.hops import Frame, Hop
+from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word
 
 log = logging.getLogger("taemi_edge.live")
@@ -75,11 +80,11 @@ class Recorder(BaseOutput):
 
     Args:
         config: the folder, its size, and how much to keep before and after a loss.
-        sample_rate_hz: the rate of the sound.
+        streams: of the model.
     """
 
-    def __init__(self, config: RecordConfig, sample_rate_hz: int) -> None:
-        self._config, self._rate_hz = config, sample_rate_hz
+    def __init__(self, config: RecordConfig, streams: Mapping[str, StreamSpec]) -> None:
+        self._config, self._streams = config, streams
         self._folder = Path(config.folder)
         self._session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self._recent: dict[str, RecentHops] = {}
@@ -89,7 +94,7 @@ class Recorder(BaseOutput):
         self.written = self.removed = 0
 
     def on_event(self, event: PresenceEvent) -> None:
-        if event.after != "missing" or event.modality == "text":
+        if event.after != "missing" or isinstance(self._streams[event.stream], TextSpec):
             return
         if event.source in self._open:
             self._open[event.source][0].append(event)
@@ -113,7 +118,7 @@ class Recorder(BaseOutput):
 
     def _finish(self, source: str) -> None:
         events, results = self._open.pop(source)
-        if not any(result.hop.frames or result.hop.samples for result in results):
+        if not any(_media(pieces) for result in results for pieces in result.hop.pieces.values()):
             return
         try:
             self._write(source, events, [result.hop for result in results])
@@ -124,11 +129,15 @@ class Recorder(BaseOutput):
 
     def _write(self, source: str, events: list[PresenceEvent], hops: list[Hop]) -> None:
         start_s = _start_s(hops)
-        clip = self._write_media(hops, start_s)
+        pieces = {stream: [p for hop in hops for p in hop.pieces.get(stream, ())] for stream in self._streams}
+        clip = self._next_clip()
+        for suffix, frames, sound, rate_hz in _tracks(pieces, self._streams):
+            self._write_whole(f"raw/{clip}{suffix}.mkv", partial(_write_clip, frames, sound, start_s, rate_hz))
+        for stream, spec in self._streams.items():
+            if isinstance(spec, SeriesSpec) and pieces[stream]:
+                self._write_whole(f"series/{clip}-{stream}.csv", partial(_write_rows, pieces[stream], start_s))
         if words := [word for hop in hops for word in hop.words if word.end_s > start_s]:
-            transcripts = self._folder / "transcripts"
-            transcripts.mkdir(exist_ok=True)
-            (transcripts / f"{clip}.vtt").write_text(_vtt(words, start_s), encoding="utf-8")
+            self._write_whole(f"transcripts/{clip}.vtt", partial(_write_words, words, start_s))
         loss = Loss(
             clip=clip,
             session=self._session,
@@ -140,64 +149,112 @@ class Recorder(BaseOutput):
         with (self._folder / "losses.jsonl").open("ab") as lines:
             lines.write(msgspec.json.encode(loss) + b"\n")
         self.written += 1
-        log.info("%s: kept %.1f s around the loss of %s as %s", source, loss.end_s - start_s, events[0].modality, clip)
+        log.info("%s: kept %.1f s around the loss of %s as %s", source, loss.end_s - start_s, events[0].stream, clip)
 
-    def _write_media(self, hops: list[Hop], start_s: float) -> str:
-        """Write picture and sound as the next clip of the folder; returns its name."""
-        raw = self._folder / "raw"
-        raw.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(file.stem) for file in raw.glob("*.mkv") if file.stem.isdecimal()), default=0)
-        clip = f"{number:05d}"
-        draft = raw / f".draft-{clip}.mkv"
+    def _next_clip(self) -> str:
+        """The number that the next clip gets."""
+        files = [*self._folder.glob("raw/*.mkv"), *self._folder.glob("series/*.csv")]
+        numbers = [int(number) for file in files if (number := file.stem.partition("-")[0]).isdecimal()]
+        return f"{1 + max(numbers, default=0):05d}"
+
+    def _write_whole(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write a file of the folder under another name first: it appears whole or not at all."""
+        file = self._folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".draft-{file.name}")
         try:
-            _write_clip(draft, hops, start_s, self._rate_hz)
-            draft.rename(raw / f"{clip}.mkv")
+            write(draft)
+            draft.rename(file)
         finally:
             draft.unlink(missing_ok=True)
-        return clip
 
     def _make_room(self) -> None:
         """Remove the oldest clips until the folder is within its size."""
-        clips = sorted((self._folder / "raw").glob("*.mkv"))
-        total = sum(file.stat().st_size for file in clips)
-        while clips and total > self._config.most_mib * 2**20:
-            oldest = clips.pop(0)
-            total -= oldest.stat().st_size
-            oldest.unlink()
-            (self._folder / "transcripts" / f"{oldest.stem}.vtt").unlink(missing_ok=True)
+        clips: dict[str, list[Path]] = {}
+        for file in sorted([*self._folder.glob("raw/*.mkv"), *self._folder.glob("series/*.csv")]):
+            clips.setdefault(file.stem.partition("-")[0], []).append(file)
+        total = sum(file.stat().st_size for files in clips.values() for file in files)
+        for clip in sorted(clips):
+            if total <= self._config.most_mib * 2**20:
+                return
+            total -= sum(file.stat().st_size for file in clips[clip])
+            for file in clips[clip]:
+                file.unlink()
+            (self._folder / "transcripts" / f"{clip}.vtt").unlink(missing_ok=True)
             self.removed += 1
 
 
 def open_recorder(context: OutputContext) -> None:
     """Record clips around losses where the configuration has a `record` table."""
     if context.config.record is not None:
-        recorder = Recorder(context.config.record, context.sample_rate_hz)
+        recorder = Recorder(context.config.record, context.state.manifest.streams)
         context.add_in_thread(recorder, "recording")
         context.count("clips recorded", lambda: recorder.written)
 
 
+def _media(pieces: Sequence[Any]) -> bool:
+    """Whether pieces are something else than words, and there are any."""
+    return bool(pieces) and not isinstance(pieces[0], Word)
+
+
 def _start_s(hops: list[Hop]) -> float:
-    """The time of the first frame or sample."""
-    return min([frame.time_s for hop in hops for frame in hop.frames] + [s.time_s for hop in hops for s in hop.samples])
+    """The time of the first frame, sample or row."""
+    first = [pieces[0] for hop in hops for pieces in hop.pieces.values() if _media(pieces)]
+    return min(float(piece.times_s[0]) if isinstance(piece, Values) else piece.time_s for piece in first)
 
 
-def _write_clip(file: Path, hops: list[Hop], start_s: float, rate_hz: int) -> None:
+def _tracks(
+    pieces: Mapping[str, list[Any]], streams: Mapping[str, StreamSpec]
+) -> Iterator[tuple[str, list[Frame], list[SoundPiece], int]]:
+    """The files that hold picture and sound: the suffix of the name, the frames, the sound and its rate.
+
+    The first picture and the first sound lie together. Streams that share a camera's picture are written once.
+    """
+    videos = {s: pieces[s] for s, spec in streams.items() if isinstance(spec, VideoSpec) and pieces[s]}
+    sounds = {s: (pieces[s], spec.sample_rate_hz) for s, spec in streams.items() if isinstance(spec, AudioSpec)}
+    sounds = {stream: given for stream, given in sounds.items() if given[0]}
+    first_video, first_sound = next(iter(videos), None), next(iter(sounds), None)
+    sound, rate_hz = sounds.pop(first_sound) if first_sound is not None else ([], 0)
+    frames = videos.pop(first_video) if first_video is not None else []
+    if frames or sound:
+        yield "", frames, sound, rate_hz
+    seen = {id(frame.picture) for frame in frames}
+    for stream, others in videos.items():
+        if not seen & {id(frame.picture) for frame in others}:
+            yield f"-{stream}", others, [], 0
+    for stream, (other, other_hz) in sounds.items():
+        yield f"-{stream}", [], other, other_hz
+
+
+def _write_clip(frames: list[Frame], sound: list[SoundPiece], start_s: float, rate_hz: int, file: Path) -> None:
     """Write frames in high quality at their own times, and sound without loss; a pause stays a pause."""
-    frames = [frame for hop in hops for frame in hop.frames]
-    samples = [piece for hop in hops for piece in hop.samples]
     with av.open(str(file), "w", format="matroska") as container:
         video = _add_video(container, frames[0]) if frames else None
-        audio: Any = container.add_stream("flac", rate=rate_hz, layout="mono") if samples else None
+        audio: Any = container.add_stream("flac", rate=rate_hz, layout="mono") if sound else None
         if video is not None:
             _write_frames(container, video, frames, start_s)
-        for piece in samples:
+        for piece in sound:
             values = (np.clip(piece.values, -1, 1) * 32_767).astype(np.int16)[None]
-            sound = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
-            sound.sample_rate, sound.time_base = rate_hz, Fraction(1, rate_hz)
-            sound.pts = round((piece.time_s - start_s) * rate_hz)
-            container.mux(audio.encode(sound))
+            given = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
+            given.sample_rate, given.time_base = rate_hz, Fraction(1, rate_hz)
+            given.pts = round((piece.time_s - start_s) * rate_hz)
+            container.mux(audio.encode(given))
         for stream in filter(None, (video, audio)):
             container.mux(stream.encode(None))
+
+
+def _write_rows(pieces: Sequence[Values], start_s: float, file: Path) -> None:
+    """Write the rows of a series as CSV; `time_s` counts from the beginning of the clip."""
+    channels = pieces[0].rows.shape[1]
+    lines = [",".join(["time_s", *(f"c{index}" for index in range(channels))])]
+    for piece in pieces:
+        for time_s, row in zip(piece.times_s, piece.rows, strict=True):
+            lines.append(",".join([f"{time_s - start_s:.6f}", *(f"{value:.7g}" for value in row)]))
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_words(words: Sequence[Word], start_s: float, file: Path) -> None:
+    file.write_text(_vtt(words, start_s), encoding="utf-8")
 
 
 def _add_video(container: Any, first: Frame) -> Any:
@@ -222,7 +279,7 @@ def _write_frames(container: Any, video: Any, frames: list[Frame], start_s: floa
         container.mux(video.encode(picture))
 
 
-def _vtt(words: list[Word], start_s: float) -> str:
+def _vtt(words: Sequence[Word], start_s: float) -> str:
     cues = [
         f"{_stamp(max(0.0, word.start_s - start_s))} --> {_stamp(word.end_s - start_s)}\n{word.text}" for word in words
     ]

@@ -3,11 +3,9 @@
 
 const HISTORY_S = 120;
 const STATES = { l: "live", s: "stale", m: "missing", r: "recovering" };
-const COLOURS = ["#0072b2", "#c98300", "#009e73", "#b8578f", "#d55e00", "#2f93c9"];
 const byId = (id) => document.getElementById(id);
-const sources = new Map(); // name -> {rows, prediction, lamps, links, ...}
-let emotions = [], modalities = [], chosen = null, plot = null, retryMs = 500, pictureUrl = null, lastPicture = 0;
-const hidden = new Set();
+const sources = new Map(); // name -> {rows, prediction, lamps, links, pictures, ...}
+let streams = [], groups = [], chosen = null, retryMs = 500, pictureUrl = null, lastPicture = 0;
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -44,33 +42,33 @@ function take(message) {
 }
 
 function greet(hello) {
-  ({ emotions, modalities } = hello);
+  streams = hello.streams;
   sources.clear();
-  for (const { name, lamps, links } of hello.sources) {
-    sources.set(name, { rows: hello.history[name], lamps, links, highest: [], words: "", face: null });
+  for (const { name, lamps, links, pictures } of hello.sources) {
+    sources.set(name, { rows: hello.history[name], lamps, links, pictures, picture: pictures[0], highest: [], words: {}, faces: {} });
   }
   if (!sources.has(chosen)) chosen = [...sources.keys()][0];
   let wanted = null;
   try { wanted = sessionStorage.getItem("source"); } catch { /* private windows may not have it */ }
   if (sources.has(wanted)) chosen = wanted;
+  makeView();
   makeSources();
-  makeValues();
+  makeGroups(hello.outputs);
+  byId("lamps").replaceChildren();
   byId("events").replaceChildren();
   hello.events.forEach(addEvent);
   choose(chosen);
   document.documentElement.dataset.greetings = 1 + Number(document.documentElement.dataset.greetings || 0);
 }
 
-function takeHop({ prediction, face, words, links, hops }) {
+function takeHop({ prediction, row, faces, words, links, hops }) {
   const source = sources.get(prediction.source);
   if (!source) return;
-  const letters = modalities.map((m) => prediction.presence[m][0]).join("");
-  const row = [prediction.time_s, emotions.map((e) => prediction.intensities[e]), letters];
   if (!(source.rows.at(-1)?.[0] >= prediction.time_s)) source.rows.push(row); // else the greeting held it already
   while (source.rows[0][0] < prediction.time_s - HISTORY_S) source.rows.shift();
-  Object.assign(source, { prediction, face, words, links });
-  for (const m of modalities) {
-    if (!(source.lostSince?.[m] > prediction.time_s)) source.lamps[m] = { state: prediction.presence[m], reason: prediction.reason[m] };
+  Object.assign(source, { prediction, row, faces, words, links });
+  for (const { name } of streams) {
+    if (!(source.lostSince?.[name] > prediction.time_s)) source.lamps[name] = { state: prediction.presence[name], reason: prediction.reason[name] };
   }
   source.highest.push([prediction.time_s, prediction.latency_ms]);
   while (source.highest[0][0] < prediction.time_s - 60) source.highest.shift();
@@ -103,13 +101,17 @@ function addEvent(event) {
 // ------------------------------------------------------------------------------------------------------- sources
 
 function makeSources() {
-  const box = byId("sources");
+  makeRadios(byId("sources"), "source", [...sources.keys()], () => chosen, choose);
+}
+
+// A row of buttons of which one is chosen, by mouse or by the arrow keys.
+function makeRadios(box, key, names, current, choose) {
   box.replaceChildren();
-  box.hidden = sources.size < 2;
-  for (const name of sources.keys()) {
+  box.hidden = names.length < 2;
+  for (const name of names) {
     const button = element("button", { type: "button", textContent: name, title: name });
     button.setAttribute("role", "radio");
-    button.dataset.source = name;
+    button.dataset[key] = name;
     button.onclick = () => choose(name);
     box.append(button);
   }
@@ -117,61 +119,101 @@ function makeSources() {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const names = [...sources.keys()];
-    choose(names[(names.indexOf(chosen) + step + names.length) % names.length]);
+    choose(names[(names.indexOf(current()) + step + names.length) % names.length]);
     box.querySelector("[aria-checked=true]").focus();
   };
+}
+
+function checkRadio(box, key, name) {
+  for (const button of box.children) {
+    const mine = button.dataset[key] === name;
+    button.setAttribute("aria-checked", mine);
+    button.tabIndex = mine ? 0 : -1;
+  }
 }
 
 function choose(name) {
   chosen = name;
   try { sessionStorage.setItem("source", name); } catch { /* not kept, then */ }
-  for (const button of byId("sources").children) {
-    const mine = button.dataset.source === name;
-    button.setAttribute("aria-checked", mine);
-    button.tabIndex = mine ? 0 : -1;
-  }
+  checkRadio(byId("sources"), "source", name);
+  document.title = sources.size > 1 ? `${name}, taemi-edge` : "taemi-edge";
+  const { pictures, picture } = sources.get(name);
+  makeRadios(byId("pictures"), "picture", pictures, () => sources.get(chosen).picture, choosePicture);
+  choosePicture(picture);
+}
+
+function choosePicture(name) {
+  const source = sources.get(chosen);
+  source.picture = name;
+  checkRadio(byId("pictures"), "picture", name);
   byId("picture").hidden = true;
   lastPicture = 0;
-  document.title = sources.size > 1 ? `${name}, taemi-edge` : "taemi-edge";
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ source: name }));
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ source: chosen, picture: name ?? null }));
   draw();
 }
 
 function markSource(name) {
   const { lamps } = sources.get(name);
-  const lost = modalities.some((m) => lamps[m].state === "missing");
+  const lost = streams.some((stream) => lamps[stream.name].state === "missing");
   for (const button of byId("sources").children) if (button.dataset.source === name) button.classList.toggle("lost", lost);
 }
 
 // ------------------------------------------------------------------------------------------------------- drawing
 
+// What the model does not read is not shown: the picture without a video stream, the words without a text stream.
+function makeView() {
+  const kinds = new Set(streams.map(({ kind }) => kind));
+  byId("frame").hidden = !kinds.has("video");
+  byId("transcript").hidden = !kinds.has("text");
+  byId("view").hidden = byId("frame").hidden && byId("transcript").hidden;
+  document.body.classList.toggle("no-view", byId("view").hidden);
+  const longest = Math.max(...streams.map(({ name }) => name.length));
+  byId("lamps").style.setProperty("--names", `${Math.min(13, Math.max(4.2, longest * 0.62 + 0.6))}rem`);
+}
+
+function makeGroups(outputs) {
+  const hidden = new Map(groups.map((group) => [group.name, group.hidden]));
+  groups.forEach((group) => group.forgetPlot());
+  let offset = 0;
+  groups = outputs.map((spec, index) => {
+    const group = new OutputGroup(spec, offset, index ? [] : streams.map(({ name }) => name));
+    for (const row of hidden.get(spec.name) || []) if (group.cells[row]) {
+      group.hidden.add(row);
+      group.cells[row].row.querySelector("input").checked = false;
+    }
+    offset += spec.names.length;
+    return group;
+  });
+  byId("outputs").replaceChildren(...groups.map((group) => group.section));
+}
+
 function draw() {
   const source = sources.get(chosen);
   drawLamps(source);
-  drawPlot(source);
+  groups.forEach((group) => group.drawPlot(source.rows));
   drawFace(source);
-  const transcript = byId("transcript");
-  if (transcript.textContent !== source.words) transcript.textContent = source.words;
+  const texts = Object.entries(source.words);
+  set(byId("transcript"), texts.length > 1 ? texts.map(([name, text]) => `${name}: ${text}`).join("\n") : texts[0]?.[1] ?? "");
   if (!source.prediction) return;
-  drawValues(source.prediction);
+  groups.forEach((group) => group.drawValues(source.row, source.prediction[group.name]));
   drawLatency(source);
 }
 
 function drawLamps(source) {
   const list = byId("lamps");
-  while (list.children.length < modalities.length) {
+  while (list.children.length < streams.length) {
     list.append(element("li", {}, element("span", { className: "lamp" }), element("span"),
       element("span", {}, element("span", { className: "state" }), element("span", { className: "why" }))));
   }
-  modalities.forEach((m, index) => {
-    const { state, reason } = source.lamps[m];
-    const item = list.children[index], age = source.prediction?.age_ms[m];
+  streams.forEach(({ name, kind }, index) => {
+    const { state, reason } = source.lamps[name];
+    const item = list.children[index], age = source.prediction?.age_ms[name];
     item.className = state;
-    item.dataset.modality = m;
+    item.title = kind;
+    item.dataset.modality = name;
     item.dataset.state = state;
     item.children[0].setAttribute("aria-hidden", "true");
-    set(item.children[1], m);
+    set(item.children[1], name);
     set(item.children[2].children[0], state);
     const old = age == null || state === "missing" ? "" : ` ${age < 1000 ? `${Math.round(age)} ms` : `${(age / 1000).toFixed(1)} s`} old`;
     set(item.children[2].children[1], `${reason ? `: ${reason}` : ""}${old}`);
@@ -187,28 +229,6 @@ function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function makeValues() {
-  byId("values").tBodies[0].replaceChildren(...emotions.map((name, index) => {
-    const box = element("input", { type: "checkbox", checked: !hidden.has(index) });
-    box.onchange = () => {
-      hidden[box.checked ? "delete" : "add"](index);
-      plot?.setSeries(index + 1, { show: box.checked });
-    };
-    const label = element("label", {}, box, element("span", { className: `swatch c${index}` }), name.replace("_", " "));
-    const bar = element("div", { className: `bar c${index}` }, element("i"));
-    bar.setAttribute("aria-hidden", "true");
-    return element("tr", {}, element("th", { scope: "row" }, label), element("td", {}, bar), element("td", { className: "number" }));
-  }));
-}
-
-function drawValues({ intensities }) {
-  emotions.forEach((name, index) => {
-    const row = byId("values").tBodies[0].rows[index], value = intensities[name];
-    row.cells[1].firstChild.firstChild.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;
-    set(row.cells[2], value.toFixed(2));
-  });
-}
-
 function drawLatency({ prediction, highest }) {
   const body = byId("latency").tBodies[0], parts = Object.keys(prediction.latency_ms);
   while (body.rows.length < parts.length) {
@@ -222,46 +242,10 @@ function drawLatency({ prediction, highest }) {
   });
 }
 
-function drawPlot(source) {
-  const style = getComputedStyle(document.documentElement), line = style.getPropertyValue("--line");
-  const data = [source.rows.map((row) => row[0]), ...emotions.map((_, index) => source.rows.map((row) => row[1][index]))];
-  const box = byId("plot");
-  if (!plot) {
-    const axis = { stroke: () => getComputedStyle(document.documentElement).getPropertyValue("--quiet"), grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
-    plot = new uPlot({
-      width: box.clientWidth, height: 300, legend: { show: false }, cursor: { show: false },
-      scales: { x: { time: false, range: (_, low, high) => [Math.max(0, high - HISTORY_S), Math.max(high, 10)] }, y: { range: [-0.24, 1] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, splits: () => [0, 0.25, 0.5, 0.75, 1] }],
-      series: [{}, ...emotions.map((name, index) => ({ label: name, stroke: COLOURS[index], width: 2, show: !hidden.has(index), points: { show: false } }))],
-      hooks: { draw: [drawBands] },
-    }, data, box);
-    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 300 })).observe(box);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { plot.destroy(); plot = null; draw(); });
-  } else plot.setData(data);
-}
-
-function drawBands(drawn) {
-  const { ctx } = drawn, rows = sources.get(chosen)?.rows || [], style = getComputedStyle(document.documentElement);
-  const low = drawn.valToPos(-0.24, "y", true), high = drawn.valToPos(-0.03, "y", true), tall = (low - high) / modalities.length;
-  const right = drawn.bbox.left + drawn.bbox.width;
-  ctx.save();
-  ctx.font = `${Math.round(tall * 0.75)}px system-ui`;
-  ctx.textBaseline = "middle";
-  modalities.forEach((modality, at) => {
-    const y = high + at * tall;
-    rows.forEach((row, index) => {
-      const x = Math.max(drawn.bbox.left, drawn.valToPos(index ? rows[index - 1][0] : row[0], "x", true)), end = Math.min(right, drawn.valToPos(row[0], "x", true));
-      if (end <= x) return;
-      ctx.fillStyle = style.getPropertyValue(`--${STATES[row[2][at]]}`);
-      ctx.globalAlpha = row[2][at] === "l" ? 0.35 : 0.9;
-      ctx.fillRect(x, y + 1, end - x + 0.5, tall - 2);
-    });
-    ctx.globalAlpha = 1;
-    ctx.fillStyle = style.getPropertyValue("--text");
-    ctx.fillText(modality, drawn.bbox.left + 4, y + tall / 2);
-  });
-  ctx.restore();
-}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  groups.forEach((group) => group.forgetPlot());
+  if (sources.has(chosen)) draw();
+});
 
 // ------------------------------------------------------------------------------------------------------- picture
 
@@ -282,9 +266,10 @@ function drawFace(source) {
   const fresh = performance.now() - lastPicture < 2500 && lastPicture > 0;
   picture.classList.toggle("old", !fresh);
   byId("no-picture").hidden = fresh;
-  face.hidden = !fresh || !source?.face;
+  const box = source?.faces[source.picture];
+  face.hidden = !fresh || !box;
   if (face.hidden) return;
-  const [x1, y1, x2, y2] = source.face.map((share) => share * 100);
+  const [x1, y1, x2, y2] = box.map((share) => share * 100);
   Object.assign(face.style, { left: `${x1}%`, top: `${y1}%`, width: `${x2 - x1}%`, height: `${y2 - y1}%` });
 }
 

@@ -17,6 +17,7 @@ from taemi_edge.live.page.watchers import Watchers
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/outputs.js": ("outputs.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/uplot.js": ("uPlot.iife.min.js", "text/javascript; charset=utf-8"),
     "/uplot.css": ("uPlot.min.css", "text/css; charset=utf-8"),

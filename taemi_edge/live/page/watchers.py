@@ -30,16 +30,18 @@ _CODE_TOO_MANY = 1013
 
 
 class _Choice(msgspec.Struct, forbid_unknown_fields=True):
-    """The only message that a page may send: the source whose picture it wants."""
+    """The only message that a page may send: its source, and which picture of it; None for the first."""
 
     source: str
+    picture: str | None = None
 
 
 @dataclass(eq=False)
 class _Watcher:
-    """One open page: the messages that wait to be sent, and the source whose picture it shows."""
+    """One open page: the messages that wait to be sent, and and the source and the stream whose picture it shows."""
 
     source: str
+    stream: str | None
     waiting: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     picture: bytes | None = None
     something: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,14 +67,14 @@ class Watchers:
     async def run(self) -> None:
         """Send pictures until this task is cancelled; `spread` works from now on."""
         self._event_loop = asyncio.get_running_loop()
-        shown: dict[str, Frame | None] = {}
+        shown: dict[tuple[str, str], Frame | None] = {}
         while True:
             await asyncio.sleep(1 / _PICTURES_PER_SECOND)
-            for name in {watcher.source for watcher in self._watchers}:
-                frame = self._sources[name].mailbox.newest
-                if frame is not None and frame is not shown.get(name):
-                    shown[name] = frame
-                    await self._send_picture(name, frame)
+            for source, stream in {(watcher.source, watcher.stream) for watcher in self._watchers}:
+                frame = None if stream is None else self._sources[source].pictures[stream].newest
+                if stream is not None and frame is not None and frame is not shown.get((source, stream)):
+                    shown[source, stream] = frame
+                    await self._send_picture(source, stream, frame)
 
     def spread(self, message: str) -> None:
         """Send every page a message; to be called from another thread, and returns at once."""
@@ -93,7 +95,8 @@ class Watchers:
             await websocket.close(_CODE_TOO_MANY, "too many watchers")
             return
         await websocket.accept()
-        watcher = _Watcher(next(iter(self._sources)))
+        first = next(iter(self._sources))
+        watcher = _Watcher(first, self._first_picture(first))
         self._watchers.add(watcher)  # before the greeting, which must miss nothing; the page skips what it has
         watcher.waiting.append(self._greeting())
         watcher.something.set()
@@ -119,7 +122,14 @@ class Watchers:
                 return
             if choice.source not in self._sources:
                 return
-            watcher.source, watcher.picture = choice.source, None
+            stream = self._first_picture(choice.source) if choice.picture is None else choice.picture
+            if stream is not None and stream not in self._sources[choice.source].pictures:
+                return
+            watcher.source, watcher.stream, watcher.picture = choice.source, stream, None
+
+    def _first_picture(self, source: str) -> str | None:
+        """The picture that is shown of a source at first; None where it has none."""
+        return next(iter(self._sources[source].pictures), None)
 
     async def _send(self, websocket: WebSocket, watcher: _Watcher) -> None:
         while True:
@@ -131,9 +141,9 @@ class Watchers:
                 picture, watcher.picture = watcher.picture, None
                 await asyncio.wait_for(websocket.send_bytes(picture), _SEND_TIMEOUT_S)
 
-    async def _send_picture(self, name: str, frame: Frame) -> None:
-        """Encode a frame once, and send it to all pages that show its source."""
-        watchers = [watcher for watcher in self._watchers if watcher.source == name]
+    async def _send_picture(self, source: str, stream: str, frame: Frame) -> None:
+        """Encode a frame once, and send it to all pages that show its stream."""
+        watchers = [w for w in self._watchers if (w.source, w.stream) == (source, stream)]
         try:
             picture = await asyncio.to_thread(_jpeg, frame)
         except Exception:  # a strange picture must not end all others

@@ -1,79 +1,159 @@
-"""The sound of one source: samples become chunks of a fixed grid, and each chunk gets rows of the feature ring."""
+"""Audio: samples become chunks of a fixed grid, and each chunk gets its rows of the feature ring."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.streams import AudioSpec, ChunkedSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.chunks import MAX_BATCH, AudioChunker, Segment, step_times
-from taemi_edge.media.hops import Samples
-from taemi_edge.runtime.prepared_hop import PreparedHop
-from taemi_edge.runtime.presence import StreamPresence
+from taemi_edge.errors import UsageError
+from taemi_edge.media.arrays import Sound
+from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, step_times
+from taemi_edge.media.hops import SoundPiece
+from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.work import SoundChunk, Work
+from taemi_edge.runtime.work import Item, Stopwatch
+
+#: Times of blocks of sound that follow each other may be off by this much: they are put together all the same.
+LONGEST_JITTER_S = 0.05
 
 
-class AudioStream:
-    """Prepares the sound of one source for the audio encoder.
+class ChunkedState(RingState):
+    """A stream of one source that is encoded chunk by chunk.
 
     Args:
-        spec: the sample rate, and the lengths of a chunk and of the context before it.
-        presence: notes when usable chunks arrive.
-        capacity: how many rows the source has in the ring.
-        steps: how many feature vectors the encoder gives for a chunk.
-        patience_s: how long sound that arrives late is waited for.
+        opening: with the lengths of a chunk and of the context before it, and how many steps the encoder gives.
+        chunker: cuts what came.
+        input_name: the name of the encoder's input.
     """
 
-    def __init__(
-        self, spec: AudioSpec, presence: StreamPresence, capacity: int, steps: StepCounts, patience_s: float = 0.0
-    ) -> None:
-        self.presence = presence
-        self._steps = steps
-        self._chunker = AudioChunker(spec, patience_s)
-        self._ring = RingIndex(capacity)
+    def __init__(self, opening: Opening, chunker: Chunker, input_name: str) -> None:
+        super().__init__(opening.presence, RingIndex(opening.capacity))
+        spec: ChunkedSpec = opening.spec
+        self._steps = opening.steps or StepCounts(spec.chunk_samples, spec.context_samples, lambda _: 1)
+        self._chunker, self._input = chunker, input_name
 
-    def prepare(self, samples: Iterable[Samples], end_s: float) -> list[Segment]:
-        """Cut the whole chunks up to `end_s`; may run in a thread of the source's own."""
-        return self._chunker.cut(samples, end_s)
+    def prepare(self, pieces: Sequence[Any], end_s: float, watch: Stopwatch, lazily: bool) -> list[Segment]:
+        """Cut the whole chunks up to `end_s`."""
+        return self._chunker.cut(pieces, end_s)
 
-    def batches(self, hop: PreparedHop) -> Iterator[list[Segment]]:
-        """A hop's chunks, at most MAX_BATCH at a time; notes their arrival.
-
-        Nothing where the sound is known to be gone at the hop's end: its encoder need not run.
-        """
-        if "audio" in hop.losses:
+    def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
+        if lost:
             return
-        if hop.audio_fault:
-            self.presence.suspect(hop.audio_fault)
-        for segment in hop.segments:
+        for segment in prepared:
             self.presence.arrive(segment.end_s)
-        for at in range(0, len(hop.segments), MAX_BATCH):
-            yield hop.segments[at : at + MAX_BATCH]
+        for at in range(0, len(prepared), MAX_BATCH):
+            yield prepared[at : at + MAX_BATCH]
 
-    def place(self, segments: Sequence[Segment]) -> dict[str, Any]:
-        """Give chunks their rows of the ring; returns the fields of `Work` for them."""
-        return {"sounds": [SoundChunk(segment.samples, self._new_rows(segment)) for segment in segments]}
-
-    def rows(self, after_s: float, until_s: float) -> Array:
-        """The rows of the sound in (after_s, until_s], (T,), T possibly 0."""
-        return self._ring.window(after_s, until_s)
-
-    def keep_only(self, work: Work) -> None:
-        """Forget all features but those that a piece of work brings anew."""
-        self._ring.keep_only(np.concatenate([np.zeros(0, np.int32), *(sound.rows for sound in work.sounds)]))
-
-    def forget(self) -> None:
-        """Forget all features."""
-        self._ring.keep_only(np.zeros(0, np.int32))
+    def place(self, batch: Sequence[Segment]) -> list[Item]:
+        return [Item({self._input: segment.samples}, self._new_rows(segment)) for segment in batch]
 
     def _new_rows(self, segment: Segment) -> Array:
         """The row of each encoded step, int32 (T,); -1 for the steps of the context, which are not kept."""
         samples = len(segment.samples)
-        kept = self._ring.push(step_times(segment, self._steps.kept(samples)))
+        kept = self.ring.push(step_times(segment, self._steps.kept(samples)))
         rows = np.full(self._steps.encoded(samples), -1, np.int32)
         rows[-len(kept) :] = kept
         return rows
+
+
+class SoundIntake:
+    """Collects sound of a program's own.
+
+    Args:
+        name: of the stream, for messages.
+        spec: has the rate that the sound is brought to.
+    """
+
+    def __init__(self, name: str, spec: AudioSpec) -> None:
+        self._name, self._rate_hz = name, spec.sample_rate_hz
+        self._waiting: list[Sound] = []
+        #: Where the samples that were handed out last end.
+        self._until_s = -math.inf
+
+    def add(self, data: Any, end_s: float) -> None:
+        if isinstance(data, np.ndarray):
+            data = Sound(data, self._rate_hz)
+        if not isinstance(data, Sound):
+            raise UsageError(f"{self._name}: expected Sound or an array float32 (n,), got {described(data)}")
+        start_s = end_s - data.duration_s if data.time_s is None else data.time_s
+        self._waiting.append(Sound(data.mono(), data.rate_hz, start_s))
+
+    def first_s(self) -> float | None:
+        return earliest(_start_s(sound) for sound in self._waiting)
+
+    def take(self, end_s: float, inside: Callable[[float], float]) -> list[SoundPiece]:
+        """All sound that waits, at the stream's rate.
+
+        Blocks that follow each other are resampled as one: alone, each would lose the fraction of a sample at its end.
+        """
+        taken = []
+        for run in _runs(self._waiting):
+            piece = run.as_samples(self._rate_hz)
+            if abs(piece.time_s - self._until_s) < LONGEST_JITTER_S:
+                piece = SoundPiece(self._until_s, piece.values)
+            self._until_s = piece.time_s + len(piece.values) / self._rate_hz
+            taken.append(SoundPiece(inside(piece.time_s), piece.values))
+        self._waiting = []
+        return taken
+
+
+def _start_s(sound: Sound) -> float:
+    return -math.inf if sound.time_s is None else sound.time_s
+
+
+def _runs(sounds: Sequence[Sound]) -> list[Sound]:
+    """Sounds in the order of time, with those that follow each other without a pause put together."""
+    runs: list[list[Sound]] = []
+    for sound in sorted(sounds, key=_start_s):
+        last = runs[-1][-1] if runs else None
+        follows = last is not None and abs(_start_s(sound) - _start_s(last) - last.duration_s) < LONGEST_JITTER_S
+        if last is not None and follows and sound.rate_hz == last.rate_hz:
+            runs[-1].append(sound)
+        else:
+            runs.append([sound])
+    return [Sound(np.concatenate([s.array for s in run]), run[0].rate_hz, run[0].time_s) for run in runs]
+
+
+def open_stream(opening: Opening) -> ChunkedState:
+    """Open the state of a sound."""
+    return ChunkedState(opening, Chunker(opening.spec, opening.patience_s), "samples")
+
+
+def open_intake(name: str, spec: AudioSpec, window_s: float) -> SoundIntake:
+    """Open the intake of a sound."""
+    return SoundIntake(name, spec)
+
+
+def newest_s(data: Any) -> float | None:
+    """Where a `Sound` with a time ends; None of all else."""
+    return data.time_s + data.duration_s if isinstance(data, Sound) and data.time_s is not None else None
+
+
+def input_lengths(spec: AudioSpec) -> tuple[int, int]:
+    """The samples of a chunk, and of its context."""
+    return spec.chunk_samples, spec.context_samples
+
+
+def example(spec: AudioSpec, length: int) -> dict[str, Array]:
+    """Silence."""
+    return {"samples": np.zeros(length, np.float32)}
+
+
+def capacity(spec: ChunkedSpec, window_s: float, steps: int) -> int:
+    """Room for the chunks of a window."""
+    return (int(window_s / spec.chunk_s) + 2) * steps
+
+
+def share_key(item: Item) -> Hashable:
+    """Chunks of one length share a call."""
+    return shapes_of(item)
+
+
+def batch_feeds(items: Sequence[Item]) -> dict[str, Array]:
+    """The samples (B, samples)."""
+    return stacked(items)

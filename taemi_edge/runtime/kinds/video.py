@@ -1,88 +1,69 @@
-"""The video of one source: frames become face crops, and each crop gets a row of the feature ring."""
+"""Video: frames become crops or clips, and each of them gets its rows of the feature ring."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.spec import VisionSpec
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.bundle.values import Array
+from taemi_edge.errors import UsageError
+from taemi_edge.media.arrays import Frames, is_picture
 from taemi_edge.media.chunks import MAX_BATCH
-from taemi_edge.media.crops import Face, FaceCrop, FaceDetector
+from taemi_edge.media.crops import Face, FaceCrop
 from taemi_edge.media.hops import Frame
 from taemi_edge.media.inputs import CropReader
-from taemi_edge.runtime.prepared_hop import PreparedHop
-from taemi_edge.runtime.presence import StreamPresence
+from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex
-from taemi_edge.runtime.work import Stopwatch, Work
+from taemi_edge.runtime.work import Item, Stopwatch
+
+_EPSILON_S = 1e-6
 
 
-class VideoStream:
-    """Prepares the frames of one source for the vision encoder.
+class VideoState(RingState):
+    """The frames of one source, prepared for the encoder of one stream.
 
     Args:
-        spec: the size of the crops and the frame rate.
-        presence: notes when usable frames arrive.
-        capacity: how many rows the source has in the ring.
-        detector: finds the faces.
+        opening: with the size and kind of the crops, and the detector that finds faces.
     """
 
-    def __init__(self, spec: VisionSpec, presence: StreamPresence, capacity: int, detector: FaceDetector) -> None:
-        self.presence = presence
-        self._reader = CropReader(spec, detector)
-        self._ring = RingIndex(capacity)
+    def __init__(self, opening: Opening) -> None:
+        self._reader = CropReader(opening.spec, opening.detector)
+        self._finds_faces = opening.spec.crop == "face"
+        self._steps = 1 if opening.steps is None else opening.steps.per_chunk
+        super().__init__(opening.presence, RingIndex(opening.capacity))
 
     @property
     def face(self) -> Face | None:
         """The face that was last seen; None while the picture is missing."""
         return self._reader.face
 
-    def forget_face(self) -> None:
-        """Show no face until the next one is found."""
-        self._reader.face = None
+    @face.setter
+    def face(self, face: Face | None) -> None:
+        self._reader.face = face
 
-    def prepare(self, frames: Iterable[Frame], watch: Stopwatch, lazily: bool) -> Iterator[FaceCrop]:
-        """Find the faces of a hop's frames; this is costly and may run in a thread of the source's own.
-
-        Args:
-            watch: counts the time under "face".
-            lazily: find each face only when its crop is taken.
-        """
-        crops = _timed(self._reader.crops(frames), watch)
+    def prepare(self, pieces: Sequence[Frame], end_s: float, watch: Stopwatch, lazily: bool) -> Iterator[FaceCrop]:
+        """Crop a hop's frames, which is costly where it finds faces."""
+        crops = self._reader.crops(pieces)
+        crops = _timed(crops, watch) if self._finds_faces else crops
         return crops if lazily else iter(list(crops))
 
-    def batches(self, hop: PreparedHop) -> Iterator[list[tuple[float, Array]]]:
-        """The times and crops of a hop's faces, at most MAX_BATCH at a time; notes their arrival.
-
-        Nothing where the picture is known to be gone at the hop's end: its encoder need not run.
-        """
-        if "vision" in hop.losses:
+    def batches(self, prepared: Iterator[FaceCrop], lost: bool) -> Iterator[list[tuple[float, Array]]]:
+        if lost:
             return
-        while found := self._next_faces(hop.crops):
+        while found := self._next_crops(prepared):
             yield found
             if len(found) < MAX_BATCH:
                 return
 
-    def place(self, faces: Sequence[tuple[float, Array]]) -> dict[str, Any]:
-        """Give faces their rows of the ring; returns the fields of `Work` for them."""
-        rows = self._ring.push(np.array([time_s for time_s, _ in faces]))
-        return {"pixels": [pixels for _, pixels in faces], "pixel_rows": rows}
+    def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
+        rows = self.ring.push(np.repeat([time_s for time_s, _ in batch], self._steps))
+        each = rows.reshape(len(batch), self._steps)
+        return [Item({"pixels": pixels}, of_one) for (_, pixels), of_one in zip(batch, each, strict=True)]
 
-    def rows(self, after_s: float, until_s: float) -> Array:
-        """The rows of the frames in (after_s, until_s], (T,), T possibly 0."""
-        return self._ring.window(after_s, until_s)
-
-    def keep_only(self, work: Work) -> None:
-        """Forget all features but those that a piece of work brings anew."""
-        self._ring.keep_only(work.pixel_rows)
-
-    def forget(self) -> None:
-        """Forget all features."""
-        self._ring.keep_only(np.zeros(0, np.int32))
-
-    def _next_faces(self, crops: Iterator[FaceCrop]) -> list[tuple[float, Array]]:
+    def _next_crops(self, crops: Iterator[FaceCrop]) -> list[tuple[float, Array]]:
         found: list[tuple[float, Array]] = []
         for crop in crops:
             if crop.pixels is None:
@@ -103,3 +84,79 @@ def _timed(crops: Iterator[FaceCrop], watch: Stopwatch) -> Iterator[FaceCrop]:
         if crop is None:
             return
         yield crop
+
+
+class FrameIntake:
+    """Collects pictures of a program's own.
+
+    Args:
+        name: of the stream, for messages.
+        spec: has the rate at which the pictures of a bare array lie.
+    """
+
+    def __init__(self, name: str, spec: VideoSpec) -> None:
+        self._name, self._spec = name, spec
+        self._waiting: list[Frame] = []
+
+    def add(self, data: Any, end_s: float) -> None:
+        self._waiting += self._frames(data, end_s)
+        self._waiting.sort(key=lambda frame: frame.time_s)
+
+    def first_s(self) -> float | None:
+        return earliest(frame.time_s for frame in self._waiting)
+
+    def take(self, end_s: float, inside: Callable[[float], float]) -> list[Frame]:
+        due = [frame for frame in self._waiting if frame.time_s <= end_s + _EPSILON_S]
+        self._waiting = self._waiting[len(due) :]
+        return [Frame(inside(frame.time_s), frame.picture) for frame in due]
+
+    def _frames(self, data: Any, end_s: float) -> list[Frame]:
+        """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
+        if isinstance(data, Frames):
+            return data.as_frames()
+        if not isinstance(data, np.ndarray):
+            raise UsageError(f"{self._name}: expected Frames or an array uint8 (N, H, W, 3), got {described(data)}")
+        pictures = np.array(data[None] if is_picture(data) else data)  # a copy: cameras write into the same buffer
+        times_s = end_s - np.arange(len(pictures))[::-1] / self._spec.frames_per_second
+        return Frames(pictures, times_s).as_frames()
+
+
+def open_stream(opening: Opening) -> VideoState:
+    """Open the state of a video."""
+    return VideoState(opening)
+
+
+def open_intake(name: str, spec: VideoSpec, window_s: float) -> FrameIntake:
+    """Open the intake of a video."""
+    return FrameIntake(name, spec)
+
+
+def newest_s(data: Any) -> float | None:
+    """The time of the newest picture of `Frames`; None of a bare array."""
+    return max((frame.time_s for frame in data.as_frames()), default=None) if isinstance(data, Frames) else None
+
+
+def input_lengths(spec: VideoSpec) -> tuple[int, int]:
+    """The frames of a clip; there is no context."""
+    return spec.clip_frames, 0
+
+
+def example(spec: VideoSpec, length: int) -> dict[str, Array]:
+    """A black picture, or a clip of them."""
+    frames = (length,) if spec.clip_frames > 1 else ()
+    return {"pixels": np.zeros((*frames, *spec.size_hw, 3), np.uint8)}
+
+
+def capacity(spec: VideoSpec, window_s: float, steps: int) -> int:
+    """Room for the frames of a window, and for a whole batch."""
+    return max(int(window_s * spec.frames_per_second) + 2, MAX_BATCH) * steps
+
+
+def share_key(item: Item) -> Hashable:
+    """Pictures of one size share a call."""
+    return shapes_of(item)
+
+
+def batch_feeds(items: Sequence[Item]) -> dict[str, Array]:
+    """The pictures (B, H, W, 3), or clips (B, F, H, W, 3)."""
+    return stacked(items)

@@ -13,7 +13,8 @@ from typing import TypeVar
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.rings import StepCounts, ring_capacity
+from taemi_edge.runtime.kinds import ring_capacity
+from taemi_edge.runtime.rings import StepCounts
 from taemi_edge.runtime.tensorrt.calls import TOKENS_STEP, HeadCase, padded
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.work import Item, Layout, Work
@@ -185,7 +186,7 @@ def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, E
     """
     count = {name: _step_counter(engines[name], manifest, name) for name in manifest.streams}
     chunked = {name: spec for name, spec in manifest.streams.items() if isinstance(spec, ChunkedSpec) and spec.chunk_s}
-    steps = {name: StepCounts(spec, count[name]) for name, spec in chunked.items()}
+    steps = {name: StepCounts(spec.chunk_samples, spec.context_samples, count[name]) for name, spec in chunked.items()}
     each = {name: count[name](1) for name in manifest.streams if name not in chunked}
     capacity = ring_capacity(manifest, layout.window_s, steps)
     most = {name: engines[name].largest_batch for name in manifest.streams}

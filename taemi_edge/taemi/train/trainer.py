@@ -136,8 +136,8 @@ class Trainer:
 
     @property
     def untrained_tokens(self) -> tuple[str, ...]:
-        """Learnable tokens that never received a gradient."""
-        learnable = [m for m in MODALITIES if self.head.tokens.of(m).requires_grad]
+        """Learnable tokens of streams that the head reads which never received a gradient."""
+        learnable = [m for m in self.head.fusion.reads if self.head.tokens.of(m).requires_grad]
         return tuple(m for m in learnable if self._counters.token_gradient_total[m] == 0)
 
     def run(

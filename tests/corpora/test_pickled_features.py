@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.errors import CorpusError
-from taemi_edge.taemi.pickled_features import load_array
 
 
 class Harmful:

@@ -1,0 +1,134 @@
+"""People at a door, seen and heard. The data are SYNTHETIC: figures that are drawn, and voices that are computed.
+
+Each visit has a valence, an arousal and a dominance, each from -1 to 1, drawn at random. Picture and sound show them
+with errors of their own: valence in the mouth, the light behind the door and the brightness of the voice; arousal in
+the arms, the loudness and the pace; dominance in the height and the depth of the voice. So the figures of this example
+show that the way works, and not what anybody feels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+NAMES = ("valence", "arousal", "dominance")
+WINDOW_S = 4.0
+FRAMES_PER_SECOND = 2
+SAMPLE_RATE_HZ = 16_000
+SIZE = 64
+#: How far a cue is off, as a standard deviation: what one stream shows badly the other one helps with.
+ERROR_SEEN, ERROR_HEARD = (0.25, 0.5, 0.3), (0.5, 0.2, 0.4)
+
+Floats = npt.NDArray[np.float32]
+Pictures = npt.NDArray[np.uint8]
+Cues = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit: pictures uint8 (frames, H, W, 3) in RGB, samples float32 (n,) at 16 kHz, and three labels (3,)."""
+
+    pictures: Pictures
+    samples: Floats
+    labels: Floats
+
+
+def draw_visit(
+    random: np.random.Generator,
+    *,
+    size: int = SIZE,
+    frames_per_second: int = FRAMES_PER_SECOND,
+    length_s: float = WINDOW_S,
+) -> Visit:
+    """One visit with labels that are drawn at random."""
+    labels = random.uniform(-1, 1, size=3)
+    seen = np.clip(labels + random.normal(size=3) * ERROR_SEEN, -1.3, 1.3)
+    heard = np.clip(labels + random.normal(size=3) * ERROR_HEARD, -1.3, 1.3)
+    times = np.arange(round(length_s * frames_per_second)) / frames_per_second
+    look = random.uniform(40, 160, size=3), random.uniform(90, 240, size=3), random.uniform(-0.12, 0.12)
+    pictures = np.stack([draw_picture(seen, float(t), look, size, random) for t in times])
+    return Visit(pictures, voice(heard, length_s, random), labels.astype(np.float32))
+
+
+def draw_picture(
+    cues: Cues, time_s: float, look: tuple[Cues, Cues, float], size: int, random: np.random.Generator
+) -> Pictures:
+    """A figure in a doorway, uint8 (size, size, 3)."""
+    valence, arousal, dominance = cues
+    wall, clothes, aside = look
+    light = np.array([75 + 40 * valence, 75, 75 - 40 * valence])
+    picture = np.full((size, size, 3), wall, dtype=np.float32)
+    cv2.rectangle(picture, (size // 5, size // 10), (4 * size // 5, size), light.tolist(), -1)
+    tall = size * (0.42 + 0.14 * dominance)
+    sway = (0.02 + 0.03 * max(arousal, -0.5)) * np.sin(5 * time_s)
+    foot = np.array([size * (0.5 + aside + sway), size * 0.97])
+    neck = foot - [0, 0.75 * tall]
+    thick = max(1, round(0.16 * tall))
+    cv2.line(picture, _whole(foot), _whole(neck), clothes.tolist(), 2 * thick, cv2.LINE_AA)
+    for side in (-1, 1):
+        hand = neck + np.array([side * 0.42, -0.35 * arousal + 0.1]) * tall
+        cv2.line(picture, _whole(neck + [0, 0.1 * tall]), _whole(hand), clothes.tolist(), thick, cv2.LINE_AA)
+    head, radius = neck - [0, 0.2 * tall], 0.2 * tall
+    cv2.circle(picture, _whole(head), round(radius), (225, 180, 150), -1, cv2.LINE_AA)
+    bend = np.linspace(-1, 1, 9)
+    mouth = np.stack([bend * 0.55 * radius, (0.45 + 0.35 * valence * (0.5 - bend**2)) * radius], axis=1) + head
+    cv2.polylines(picture, [np.rint(mouth * 16).astype(np.int32)], False, (120, 20, 30), 1, cv2.LINE_AA, 4)
+    noise = random.normal(size=picture.shape) * 4
+    return np.clip(picture * random.uniform(0.9, 1.05) + noise, 0, 255).astype(np.uint8)
+
+
+def voice(cues: Cues, length_s: float, random: np.random.Generator) -> Floats:
+    """Syllables of a harmonic tone with a pitch, a brightness, a loudness and a pace, float32 (samples,)."""
+    valence, arousal, dominance = cues
+    time = np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    pace = 2.5 + 1.2 * arousal
+    phase = (time * pace + random.uniform()) % 1.0
+    syllable = np.clip(np.sin(np.pi * np.minimum(phase / 0.7, 1.0)), 0, None)
+    pitch = 170 * 2 ** (-0.6 * dominance + 0.3 * (0.35 - phase))
+    turns = np.cumsum(pitch) / SAMPLE_RATE_HZ
+    tone = sum(np.sin(2 * np.pi * k * turns) / k ** (1.4 - 0.7 * valence) for k in range(1, 13))
+    loud = 0.05 * 2 ** (1.2 * arousal)
+    sound = loud * syllable * tone + random.normal(size=time.size) * 0.004
+    return np.clip(sound, -1, 1).astype(np.float32)
+
+
+def _whole(at: Cues) -> tuple[int, int]:
+    return round(float(at[0])), round(float(at[1]))
+
+
+def visits(count: int, seed: int) -> list[Visit]:
+    """`count` synthetic visits."""
+    random = np.random.default_rng(seed)
+    return [draw_visit(random) for _ in range(count)]
+
+
+def write_clip(file: Path, seed: int) -> Visit:
+    """Write a visit of eight seconds as a video with sound, to be read by `taemi-edge run`."""
+    import av
+
+    visit = draw_visit(np.random.default_rng(seed), size=240, frames_per_second=10, length_s=8.0)
+    with av.open(str(file), "w") as container:
+        video = container.add_stream("libx264", rate=10, options={"crf": "20"})
+        video.width = video.height = 240
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
+        for picture in visit.pictures:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+        for start in range(0, visit.samples.size, 1024):
+            frame = av.AudioFrame.from_ndarray(visit.samples[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, start, Fraction(1, SAMPLE_RATE_HZ)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    return visit
+
+
+if __name__ == "__main__":
+    written = Path("doorway.mp4")
+    labels = write_clip(written, seed=4).labels
+    print(f"{written}: a synthetic visit;", ", ".join(f"{name} {v:.2f}" for name, v in zip(NAMES, labels, strict=True)))

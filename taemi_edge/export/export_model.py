@@ -1,0 +1,232 @@
+"""Exports a declared model as a bundle: graphs of its parts, what stands for missing streams, and golden feeds.
+
+Every graph is checked against the reference, and so is the whole bundle in all presence patterns, before the folder
+appears. How a part becomes a graph is told in `taemi_edge.export.parts`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from taemi_edge import __version__
+from taemi_edge.bundle.atomic import new_folder
+from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, replaceable_files, write_manifest, write_tokens
+from taemi_edge.bundle.outputs import ClassesSpec
+from taemi_edge.bundle.records import Provenance
+from taemi_edge.bundle.spec import SCHEMA, HeadSpec, Manifest, WindowSpec
+from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, Tolerance
+from taemi_edge.errors import ContractError
+from taemi_edge.export.checks import require_parity
+from taemi_edge.export.contract import Model
+from taemi_edge.export.inspection import Inspected, inspect_model, torch_parts
+from taemi_edge.parity.comparison import ParityReport
+from taemi_edge.parity.golden import Case, ModelSpecs, save_cases
+from taemi_edge.parity.head_probe import length_errors, order_matters
+from taemi_edge.parity.sample_cases import make_cases
+from taemi_edge.progress import SILENT, Progress
+
+OPSET = 17
+#: FP32 against FP32, other kernels and another order of sums: errors grow with the values themselves.
+_RELATIVE_ERROR = {"encoder": 1e-3, "head": 1e-4}
+_COSINE = 0.9999
+
+#: Makes golden cases for a model whose shapes are known.
+CaseMaker = Callable[[Inspected, ModelSpecs], list[Case]]
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a model comes from, for the manifest.
+
+    Attributes:
+        source: what it was declared in.
+        trained: whether it was trained.
+        trained_on: on what, in words.
+        recipe_sha256: of the declaration, where it is a file.
+        weights: where each weight comes from, in words.
+    """
+
+    source: str = ""
+    trained: bool = True
+    trained_on: str = ""
+    recipe_sha256: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+def export_model(
+    model: Model, folder: Path | str, *, source: str = "", opset: int = OPSET, progress: Progress = SILENT
+) -> tuple[Bundle, ParityReport]:
+    """Export a declared model as a bundle. When anything fails, no folder is left behind.
+
+    Args:
+        model: its parts are put into evaluation mode.
+        folder: the folder to make; an older bundle there is replaced.
+        source: where the model was declared, for the manifest.
+        opset: the ONNX opset; 17 is the lowest, and what TensorRT 8.6 reads.
+        progress: receives every stage.
+
+    Returns:
+        The bundle, and how far each of its parts is from the model.
+
+    Raises:
+        ContractError: the model does not do what it declares.
+        ExportError: a part cannot be exported; the message says what to write instead.
+        CheckFailedError: a part is further from the model than its tolerance.
+        OutputError: `folder` holds something else than a bundle.
+
+    Example:
+        >>> import taemi_edge as te, torch
+        >>> class Head(torch.nn.Module):
+        ...     def forward(self, imu, imu_mask):
+        ...         weights = imu_mask / imu_mask.sum(1, keepdim=True)
+        ...         return (imu * weights[..., None]).sum(1)[:, :2]
+        >>> model = te.Model(
+        ...     streams={"imu": te.Stream(te.Series(channels=6), torch.nn.Linear(6, 4))},
+        ...     head=Head(), outputs={"state": te.Classes(["still", "moving"])},
+        ...     samples=[{"imu/values": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}], window_s=1.0, hop_s=0.5)
+        >>> bundle, report = te.export_model(model, "export/imu")
+        >>> report.ok, list(bundle.manifest.streams)
+        (True, ['imu'])
+    """
+    samples = model.read_samples()
+    origin = Origin(source=source, trained_on=model.trained_on)
+    progress.stage("looking at the model")
+    found = inspect_model(model, samples, torch_parts(model))
+
+    def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
+        return make_cases(specs, inspected.tokenizers, inspected.run, inspected.tokens, samples)
+
+    return write_bundle(model, found, cases_of, folder, origin=origin, opset=opset, progress=progress)
+
+
+def write_bundle(
+    model: Model,
+    found: Inspected,
+    cases_of: CaseMaker,
+    folder: Path | str,
+    *,
+    origin: Origin,
+    opset: int = OPSET,
+    progress: Progress = SILENT,
+) -> tuple[Bundle, ParityReport]:
+    """Write the bundle of a model whose shapes are known; see `export_model`.
+
+    Args:
+        model: as it was declared.
+        found: what `inspect_model` gave.
+        cases_of: makes the golden cases.
+        folder: the folder to make.
+        origin: for the manifest.
+        opset: the ONNX opset.
+        progress: receives every stage.
+    """
+    folder = Path(folder)
+    if opset < OPSET:
+        raise ContractError(f"expected an opset from {OPSET}, got {opset}: older ones lack LayerNormalization")
+    with new_folder(folder, replaceable_files(folder)) as draft:
+        parts: dict[str, PartSpec] = {}
+        for name, part in found.parts.items():
+            progress.stage(f"exporting {name}")
+            inputs, outputs = found.inputs[name], found.outputs_of[name]
+            parts[name] = part.export(draft / f"{name}.onnx", inputs, outputs, found.lengths[name], opset)
+        progress.stage("recording golden outputs")
+        write_tokens(draft, {name: value[0] if len(value) == 1 else value for name, value in found.tokens.items()})
+        _write_tokenizers(found, draft)
+        patterns = tuple(tuple(pattern) for pattern in model.patterns)
+        specs = ModelSpecs(found.streams, model.window_s, HeadSpec(masks=found.masks), patterns)
+        cases = cases_of(found, specs)
+        save_cases(cases, draft / GOLDEN)
+        manifest = _manifest(model, found, parts, cases, folder.name, origin)
+        write_manifest(draft, manifest)
+        progress.stage("checking parity")
+        report = require_parity(draft)
+    return open_bundle(folder), report
+
+
+def _write_tokenizers(found: Inspected, draft: Path) -> None:
+    for name, spec in found.streams.items():
+        if isinstance(spec, TextSpec):
+            (draft / spec.tokenizer).write_text(found.tokenizers[name], encoding="utf-8")
+
+
+def _manifest(
+    model: Model,
+    found: Inspected,
+    parts: Mapping[str, PartSpec],
+    cases: Sequence[Case],
+    folder_name: str,
+    origin: Origin,
+) -> Manifest:
+    errors = length_errors(found.run, cases, found.tokens, found.streams)
+    streams = {
+        name: msgspec.structs.replace(
+            spec, missing=msgspec.structs.replace(spec.missing, length_error=round(errors[name], 9))
+        )
+        for name, spec in found.streams.items()
+    }
+    return Manifest(
+        schema=SCHEMA,
+        name=model.name or folder_name,
+        trained=origin.trained,
+        parts=dict(parts),
+        streams=streams,
+        outputs=found.outputs,
+        window=WindowSpec(length_s=float(model.window_s), hop_s=float(model.hop_s)),
+        tolerances=_tolerances(model, found, cases),
+        provenance=Provenance(
+            made_by=f"taemi-edge {__version__}",
+            made_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            source=origin.source,
+            recipe_sha256=origin.recipe_sha256 or hashlib.sha256(b"").hexdigest(),
+            versions={
+                "python": platform.python_version(),
+                **_package_versions("torch", "transformers", "onnx", "onnxruntime"),
+            },
+            weights=dict(origin.weights),
+            encoder_sha256={name: found.parts[name].sha256() for name in found.streams},
+        ),
+        sha256={},
+        head=HeadSpec(masks=found.masks, order_matters=order_matters(found.run, cases)),
+        metric=metric_name(model),
+        declared_patterns=tuple(tuple(pattern) for pattern in model.patterns),
+        trained_on=origin.trained_on,
+    )
+
+
+def metric_name(model: Model) -> str:
+    """The name of the metric that judges a model: its own, else accuracy for classes, and Pearson for numbers."""
+    if isinstance(model.metric, str):
+        return model.metric
+    if model.metric is not None:
+        return "own"
+    return "accuracy" if isinstance(next(iter(model.output_specs().values())), ClassesSpec) else "pearson"
+
+
+def _tolerances(model: Model, found: Inspected, cases: Sequence[Case]) -> PartTolerances:
+    """The tolerances that the model declares; those of other parts follow from how large its outputs are."""
+    given = model.given_tolerances()
+    chosen: PartTolerances = {}
+    for part in (*found.streams, HEAD):
+        peak = max(
+            (float(np.abs(v).max()) for c in cases if c.part == part for v in (c.expected or {}).values()), default=1.0
+        )
+        relative = _RELATIVE_ERROR["head" if part == HEAD else "encoder"]
+        chosen[part] = given.get(part, Tolerance(max_abs=relative * max(1.0, peak), cosine=_COSINE))
+    if END_TO_END in given:
+        chosen[END_TO_END] = given[END_TO_END]
+    return chosen
+
+
+def _package_versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages if find_spec(package)}

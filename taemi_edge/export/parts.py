@@ -1,0 +1,127 @@
+"""The parts of a model as the export needs them: something that runs as the reference, and that becomes a graph.
+
+A part is a PyTorch module (`TorchPart`) or an ONNX file that exists already (`OnnxPart`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
+from taemi_edge.errors import ContractError
+from taemi_edge.export.modules import run_module
+from taemi_edge.export.tracing import export_module
+
+Tensors = tuple[TensorSpec, ...]
+
+
+class Part(Protocol):
+    """One encoder or the head of a model that is exported."""
+
+    def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
+        """Run the reference: takes the inputs by name, gives the outputs by name."""
+        ...
+
+    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+        """Write the part's graph; see `taemi_edge.export.tracing.export_module`."""
+        ...
+
+    def sha256(self) -> str:
+        """Recognises the weights."""
+        ...
+
+
+class TorchPart:
+    """A PyTorch module as a part.
+
+    Args:
+        module: its `forward` takes the inputs in their order.
+        take: see `taemi_edge.export.contract.Stream`.
+        names: the inputs in the order in which `forward` takes them; by default that of the feeds.
+    """
+
+    def __init__(
+        self, module: nn.Module, take: str | int | Callable[[Any], Any] | None = None, names: tuple[str, ...] = ()
+    ) -> None:
+        self.module = module.eval()
+        self._whole = _Taken(module, take).eval() if take is not None else module
+        self._names = names
+
+    @torch.no_grad()
+    def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
+        """Run the module on the CPU in FP32."""
+        inputs = {name: torch.from_numpy(np.array(feeds[name])) for name in self._names or feeds}
+        given = run_module(self._fitting(inputs), inputs, outputs)
+        return {name: value.detach().numpy() for name, value in given.items()}
+
+    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+        """Export the module."""
+        return export_module(self._whole, file, inputs, outputs, lengths=lengths, opset=opset)
+
+    def sha256(self) -> str:
+        """The sha256 of the weights: names, dtypes, shapes and bytes."""
+        return module_sha256(self.module)
+
+    def _fitting(self, inputs: Mapping[str, Tensor]) -> nn.Module:
+        """The module itself, or, where it does not take ids and masks as int32, one that widens them first."""
+        if not isinstance(self._whole, _Wide) and any(value.dtype == torch.int32 for value in inputs.values()):
+            try:
+                self._whole(*(value.clone() for value in inputs.values()))
+            except (RuntimeError, IndexError, TypeError):
+                self._whole = _Wide(self._whole).eval()
+        return self._whole
+
+
+class _Taken(nn.Module):
+    """A module that gives one part of what another one gives."""
+
+    def __init__(self, module: nn.Module, take: str | int | Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.module = module
+        self.take = take
+
+    def forward(self, *inputs: Tensor) -> Any:
+        given = self.module(*inputs)
+        if callable(self.take):
+            return self.take(given)
+        if isinstance(self.take, int) or isinstance(given, Mapping):
+            try:
+                return given[self.take]
+            except (KeyError, IndexError, TypeError) as error:
+                raise ContractError(
+                    f"expected an output {self.take!r} to take, got a {type(given).__name__}"
+                ) from error
+        if not hasattr(given, self.take):
+            raise ContractError(f"expected an output {self.take!r} to take, got a {type(given).__name__} without it")
+        return getattr(given, self.take)
+
+
+class _Wide(nn.Module):
+    """A module that takes ids and masks as int64, behind a seam of int32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*(value.long() if value.dtype == torch.int32 else value for value in inputs))
+
+
+def module_sha256(module: nn.Module) -> str:
+    """The sha256 of a module's weights: names, dtypes, shapes and bytes.
+
+    >>> module_sha256(nn.Identity())[:12]
+    'e3b0c44298fc'
+    """
+    digest = sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,165 @@
+"""Decides what every stream of every source comes from, and finds what is wrong with what the user typed.
+
+A source's picture feeds all video streams of the model, its sound all audio streams and its transcript all text
+streams, unless a stream is bound to a place of its own. All of this happens before a model is opened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.errors import UsageError
+from taemi_edge.live.capture.addresses import Address, parse_address
+from taemi_edge.live.capture.readers import Track
+from taemi_edge.live.config import LiveConfig, SourceConfig
+from taemi_edge.live.lines import is_line_place
+from taemi_edge.media.recognition import SAMPLE_RATE_HZ
+from taemi_edge.media.rehearsed_losses import parse_drop
+from taemi_edge.media.series import read_series
+from taemi_edge.media.transcripts import Word, read_transcript
+from taemi_edge.runtime.window import Source
+
+log = logging.getLogger("taemi_edge.live")
+
+#: How long sound that arrives late is waited for.
+_LATE_SOUND_S = 1.0
+_KINDS: tuple[tuple[type[Any], str], ...] = (
+    (VideoSpec, "video"),
+    (AudioSpec, "audio"),
+    (TextSpec, "text"),
+    (SeriesSpec, "series"),
+)
+
+
+def kind_of(spec: StreamSpec) -> str:
+    """The kind of a stream in a word: video, audio, text or series."""
+    return next(kind for of, kind in _KINDS if isinstance(spec, of))
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """What the streams of a source come from.
+
+    Attributes:
+        name: the name of the source in predictions.
+        media: what to connect to, each with the streams that its picture or its sound feeds.
+        words: the words of text streams of which all is known beforehand.
+        series: times and rows of series that are played from a file.
+        lines: where lines come from while the run goes on, by stream.
+        heard: text streams whose words are recognised in the sound of the stream `listens_to`.
+        absent: why a stream will never come.
+    """
+
+    name: str
+    media: tuple[tuple[Address, Mapping[str, Track]], ...] = ()
+    words: Mapping[str, tuple[Word, ...]] = field(default_factory=dict)
+    series: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    lines: Mapping[str, str] = field(default_factory=dict)
+    heard: tuple[str, ...] = ()
+    listens_to: str | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_sources(config: LiveConfig, streams: Mapping[str, StreamSpec]) -> list[SourcePlan]:
+    """Check the places of all sources, and read the transcripts and series that are files. Nothing is connected yet.
+
+    Args:
+        config: of the run.
+        streams: of the model.
+
+    Raises:
+        UsageError: an address has an unknown scheme, a stream is unknown, or a place feeds no stream.
+        MediaError: a file is not there.
+        TranscriptError, InputError: a transcript or a series cannot be read.
+    """
+    return [_plan(source, streams) for source in config.source]
+
+
+def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
+    """What the runtime must know of a source: its name, its words, and which streams it will never have."""
+    for address, _ in plan.media:
+        if not address.is_live:
+            again = "again and again" if config.loop else "once: --loop plays it again and again"
+            log.warning("%s: %s is a file: it is played at its own pace, %s", plan.name, address.shown, again)
+    return Source(plan.name, plan.words, tuple(map(parse_drop, config.drop)), plan.absent, _LATE_SOUND_S)
+
+
+def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan:
+    places = _places(source, streams)
+    media: dict[str, dict[str, Track]] = {}
+    words, series, lines, absent = {}, {}, {}, {}
+    heard = tuple(n for n, s in streams.items() if isinstance(s, TextSpec) and n not in places) if source.asr else ()
+    for name, spec in streams.items():
+        place = places.get(name)
+        if place is None:
+            text = isinstance(spec, TextSpec)
+            if name not in heard:
+                absent[name] = "no transcript was given" if text else f"no source of {name} was given"
+        elif isinstance(spec, VideoSpec | AudioSpec):
+            media.setdefault(place, {})[name] = "video" if isinstance(spec, VideoSpec) else "audio"
+        elif is_line_place(place):
+            lines[name] = place
+        elif isinstance(spec, TextSpec):
+            words[name] = tuple(read_transcript(Path(place), None))
+        else:
+            series[name] = read_series(Path(place), name, spec)
+    addresses = tuple((_address(place, tracks), tracks) for place, tracks in media.items())
+    listens_to = _recognised_stream(source, streams, places) if heard else None
+    return SourcePlan(source.name, addresses, words, series, lines, heard, listens_to, absent)
+
+
+def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str, str]:
+    """Where each stream comes from; a stream that comes from nowhere is left out."""
+    if unknown := [name for name in source.streams if name not in streams]:
+        named = ", ".join(f"{name} ({kind_of(spec)})" for name, spec in streams.items())
+        raise UsageError(f"--stream {unknown[0]}=...: expected one of {named}, got {unknown[0]!r}")
+    places = dict(source.streams)
+    shared = (
+        (source.uri, (VideoSpec, AudioSpec)),
+        (source.video, (VideoSpec,)),
+        (source.audio, (AudioSpec,)),
+        (source.transcript, (TextSpec,)),
+    )
+    for place, kinds in shared:
+        fed = [name for name, spec in streams.items() if isinstance(spec, kinds) and name not in source.streams]
+        if place and not fed:
+            raise UsageError(_feeds_nothing(source, place, kinds, streams))
+        places.update(dict.fromkeys(fed, place) if place else {})
+    if source.asr and not any(isinstance(spec, TextSpec) and n not in places for n, spec in streams.items()):
+        raise UsageError(f"source {source.name}: --asr feeds text streams, and none is left for it")
+    return {name: places[name] for name in streams if name in places}
+
+
+def _feeds_nothing(
+    source: SourceConfig, place: str, kinds: tuple[type[Any], ...], streams: Mapping[str, StreamSpec]
+) -> str:
+    wanted = " or ".join(kind for of, kind in _KINDS if of in kinds)
+    shown = place if TextSpec in kinds or is_line_place(place) else parse_address(place).shown
+    has = ", ".join(f"{name} ({kind_of(spec)})" for name, spec in streams.items())
+    return (
+        f"source {source.name}: expected {shown} to feed a stream of the kind {wanted}, and none is left for it among "
+        f"{has}: bind a stream with --stream NAME=PLACE"
+    )
+
+
+def _address(place: str, tracks: Mapping[str, Track]) -> Address:
+    if is_line_place(place):
+        name = next(iter(tracks))
+        raise UsageError(f"--stream {name}={place}: expected a file or an address, since {name} is {tracks[name]}")
+    return parse_address(place)
+
+
+def _recognised_stream(source: SourceConfig, streams: Mapping[str, StreamSpec], places: Mapping[str, str]) -> str:
+    """The stream whose sound is recognised: the first that has the recogniser's rate."""
+    rates = {name: s.sample_rate_hz for name, s in streams.items() if isinstance(s, AudioSpec) and name in places}
+    for name, rate_hz in rates.items():
+        if rate_hz == SAMPLE_RATE_HZ:
+            return name
+    given = ", ".join(f"{name} at {rate_hz} Hz" for name, rate_hz in rates.items()) or "none"
+    raise UsageError(f"source {source.name}: --asr expects an audio stream at {SAMPLE_RATE_HZ} Hz, got {given}")

@@ -1,0 +1,199 @@
+"""A declared model becomes a bundle, and what does not fit is refused before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import taemi_edge as te
+from taemi_edge.errors import CheckFailedError, ContractError, ExportError, OutputError
+from taemi_edge.export.export_model import export_model
+
+
+class Pooled(nn.Module):
+    """A head with masks: means under the masks, then classes and numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.imu, self.mic = nn.Linear(4, 8), nn.Linear(5, 8)
+        self.state, self.mood = nn.Linear(8, 3), nn.Linear(8, 2)
+
+    def forward(self, imu: Tensor, imu_mask: Tensor, mic: Tensor, mic_mask: Tensor) -> dict[str, Tensor]:
+        fused = torch.tanh(mean(self.imu(imu), imu_mask) + mean(self.mic(mic), mic_mask))
+        return {"mood": self.mood(fused), "state": self.state(fused)}
+
+
+class Last(nn.Module):
+    """A head without masks that reads the order of the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(9, 3)
+
+    def forward(self, mic: Tensor, imu: Tensor) -> Tensor:
+        return self.layer(torch.cat([imu[:, -1], mic[:, -1]], dim=1))
+
+
+class Microphone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(1, 5, 400, 160)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.layer(samples[:, None]).transpose(1, 2)
+
+
+def mean(features: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.to(features.dtype).unsqueeze(-1)
+    return (features * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def samples() -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    whole = [
+        {"imu/values": rng.normal(size=(4, 6)), "mic/samples": rng.normal(size=32_000) * 0.1, "label/state": i % 3}
+        for i in range(4)
+    ]
+    return [*whole, {"imu/values": rng.normal(size=(2, 6))}]
+
+
+def declared(**changes: Any) -> te.Model:
+    torch.manual_seed(0)
+    streams = {
+        "imu": te.Stream(te.Series(6), nn.Linear(6, 4), missing=torch.randn(4)),
+        "mic": te.Stream(te.Audio(16_000, 0.5, context_s=0.25), Microphone(), missing="mean"),
+    }
+    given: dict[str, Any] = {
+        "streams": streams,
+        "head": Pooled(),
+        "outputs": {"state": te.Classes(["a", "b", "c"]), "mood": te.Regression(["v", "w"])},
+        "samples": samples(),
+        "window_s": 2.0,
+        "hop_s": 0.5,
+    }
+    return te.Model(**{**given, **changes})
+
+
+def test_a_model_becomes_a_bundle_that_agrees_with_it(tmp_path: Path):
+    bundle, report = export_model(declared(), tmp_path / "mixed", source="here")
+    manifest = bundle.manifest
+    assert report.ok
+    assert [stage.stage for stage in report.stages] == ["imu", "mic", "fusion", "end-to-end"]
+    assert manifest.part_names == ("imu", "mic", "fusion")
+    assert (manifest.name, manifest.metric, manifest.provenance.source) == ("mixed", "accuracy", "here")
+    assert manifest.head.masks
+    assert not manifest.head.order_matters
+    assert manifest.streams["mic"].missing.kind == "mean"
+    assert manifest.gives_vector("imu")
+    assert not manifest.gives_vector("mic")
+    assert bundle.tokens["imu"].shape == (1, 4)
+
+
+def test_a_head_without_masks_that_reads_the_order_is_known_as_such(tmp_path: Path):
+    model = declared(head=Last(), outputs={"state": te.Classes(["a", "b", "c"])})
+    bundle, report = export_model(model, tmp_path / "last")
+    assert report.ok
+    assert not bundle.manifest.head.masks
+    assert bundle.manifest.head.order_matters
+    assert [tensor.name for tensor in bundle.manifest.parts["fusion"].inputs] == ["mic", "imu"]
+
+
+def test_a_stand_in_may_have_several_steps(tmp_path: Path):
+    imu = te.Stream(te.Series(6), nn.Linear(6, 4), missing=torch.randn(3, 4))
+    model = declared(streams={**declared().streams, "imu": imu})
+    bundle, _ = export_model(model, tmp_path / "steps")
+    assert bundle.tokens["imu"].shape == (3, 4)
+    assert bundle.manifest.streams["imu"].missing.steps == 3
+
+
+class Wrong(nn.Module):
+    """An encoder that gives something that cannot be used."""
+
+    def __init__(self, give: str) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+        self.give = give
+
+    def forward(self, values: Tensor) -> Any:
+        y = self.layer(values)
+        if self.give == "dict":
+            return {"hidden": y}
+        if self.give == "nan":
+            return y * float("nan")
+        if self.give == "rank":
+            return y[:, None, None]
+        if self.give == "double":
+            return y.double()
+        raise ValueError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        ("dict", "imu: expected a module that returns features"),
+        ("nan", "imu: the encoder gives NaN"),
+        ("rank", "imu: expected an encoder that gives float32"),
+        ("double", "imu: expected an encoder that gives float32.*got float64"),
+        ("raise", "imu: the encoder fails on values.*ValueError: no such thing"),
+    ],
+)
+def test_an_encoder_that_gives_something_else_is_refused(tmp_path: Path, give: str, words: str):
+    model = declared(streams={**declared().streams, "imu": te.Stream(te.Series(6), Wrong(give))})
+    with pytest.raises(ContractError, match=words):
+        export_model(model, tmp_path / "wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_take_chooses_from_what_an_encoder_gives(tmp_path: Path):
+    model = declared(streams={**declared().streams, "imu": te.Stream(te.Series(6), Wrong("dict"), take="hidden")})
+    assert export_model(model, tmp_path / "taken")[1].ok
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"outputs": {"state": te.Classes(["a", "b"]), "mood": te.Regression(["v", "w"])}}, r"\(batch, 2\)"),
+        ({"samples": [{**samples()[0], "label/state": 7}]}, "label/state to fit the 3 names"),
+        ({"samples": [{**samples()[0], "label/mood": [1.0]}]}, "label/mood to fit the 2 names"),
+    ],
+)
+def test_outputs_and_labels_that_do_not_fit_the_head_are_refused(tmp_path: Path, changes: dict[str, Any], words: str):
+    with pytest.raises(ContractError, match=words):
+        export_model(declared(**changes), tmp_path / "wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stand_in_of_the_wrong_width_is_refused(tmp_path: Path):
+    imu = te.Stream(te.Series(6), nn.Linear(6, 4), missing=torch.zeros(5))
+    with pytest.raises(ContractError, match="as wide as the encoder's features, 4, got 5"):
+        export_model(declared(streams={**declared().streams, "imu": imu}), tmp_path / "wrong")
+
+
+def test_an_old_opset_is_refused(tmp_path: Path):
+    with pytest.raises(ContractError, match="opset from 17, got 13"):
+        export_model(declared(), tmp_path / "old", opset=13)
+
+
+def test_a_head_that_cannot_be_exported_leaves_nothing_behind(tmp_path: Path):
+    class Branching(Pooled):
+        """Its outputs hang on a value that a trace takes for a constant."""
+
+        def forward(self, imu: Tensor, imu_mask: Tensor, mic: Tensor, mic_mask: Tensor) -> dict[str, Tensor]:
+            given = super().forward(imu, imu_mask, mic, mic_mask)
+            return given if float(imu.sum()) > 0 else {name: -value for name, value in given.items()}
+
+    with pytest.raises((ExportError, CheckFailedError), match="fusion"):
+        export_model(declared(head=Branching()), tmp_path / "branching")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path):
+    (tmp_path / "precious.onnx").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="precious.onnx"):
+        export_model(declared(), tmp_path)
+    assert (tmp_path / "precious.onnx").read_bytes() == b"mine"
