@@ -33,9 +33,16 @@ def onnx_reference(file: Path) -> Any:
         ExportError: the file cannot be opened.
     """
     try:
+        return _opened(file)
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+
+
+def _opened(file: Path) -> Any:
+    try:
         return open_session(file, optimised=False)
     except Exception as error:
-        raise ExportError(f"{file}: expected an ONNX graph that ONNX Runtime opens, got {first_line(error)}") from error
+        raise ExportError(f"expected an ONNX graph that ONNX Runtime opens, got {first_line(error)}") from error
 
 
 def adapt_graph(
@@ -249,7 +256,7 @@ def _prove(
     """Run the adapted graph beside the given one at several lengths."""
     if unread := unread_inputs(onnx.load(file), [spec.name for spec in inputs]):
         raise ExportError(f"expected a graph that reads all of its inputs, it does not read {', '.join(unread)}")
-    reference, adapted = onnx_reference(source), onnx_reference(file)
+    reference, adapted = _opened(source), _opened(file)
     theirs = {new: old for old, new in renames.items()}
     takes = {value.name: _NUMPY[value.type] for value in reference.get_inputs() if value.type in _NUMPY}
     gives = [value.name for value in reference.get_outputs()]
@@ -260,7 +267,7 @@ def _prove(
         got = run_session(adapted, feeds)
         if want is None or got is None:
             raise ExportError(
-                f"expected a graph that runs at other lengths, it fails {label}: export it with them dynamic"
+                f"expected a graph that runs at any length, it fails {label}: export it with dynamic axes"
             )
         for spec, value in zip(outputs, got, strict=True):
             expected = want[gives.index(theirs.get(spec.name, spec.name))].astype(value.dtype)
