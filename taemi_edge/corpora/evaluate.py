@@ -74,7 +74,6 @@ def evaluate_artefact(
     data, unusable = _read_split(artefact, store, store.known_ids(split))
     bound = {name: np.zeros_like(t) if tokens == "zeros" else t for name, t in artefact.tokens.items()}
     raw = predict_all(artefact, data.features, artefact.specs.patterns[0], bound)
-    progress.count(1, len(artefact.specs.patterns), "judging streams")
     whole = np.array([all(len(clip[name]) for name in artefact.streams) for clip in data.features], bool)
     patterns = _judge_losses(judge, artefact, data, bound, resamples, progress)
     clean = judge.score({name: values[whole] for name, values in raw.items()}, data.of(whole), resamples)
@@ -106,6 +105,7 @@ def _judge_losses(
 ) -> dict[str, Score]:
     """The score of the whole split with only some streams left, for each set of them."""
     lost = artefact.specs.patterns[1:]
+    progress.count(1, len(lost) + 1, "judging streams")
     drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
     patterns = {}
     for number, pattern in enumerate(lost, 2):
