@@ -52,6 +52,7 @@ __version__ = "0.1.0"
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
 register_guest("model", "taemi_edge.taemi.opening:open_model")
+register_guest("corpus", "taemi_edge.taemi.opening:open_clips")
 
 #: Where each public name lies: its module, and its name there ("" for the module itself, which can be called).
 _PLACES = {

@@ -59,6 +59,7 @@ SLOW = (
     "engines/test_compiler.py",
     "engines/test_recipe.py",
     "engines/test_verify.py",
+    "examples/test_whole_way.py",
     "live/",
     "parity/test_comparison.py",
     "runtime/tensorrt/test_executor.py",

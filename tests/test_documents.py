@@ -10,7 +10,9 @@ import pytest
 from tests.conftest import SLOW
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "llms.txt"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "llms.txt"]
+)
 #: Pages that a newcomer or an assistant finds the way with: every path in them is checked, wherever it stands.
 MAPS = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "AGENTS.md", "llms.txt")]
 #: Where a path in a document may start, besides the top of the tree.

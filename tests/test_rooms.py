@@ -36,12 +36,6 @@ ROOMS = (
     "bench",
     "cli",
 )
-#: What may import TAEMI besides `bench` and `cli`, today. The list may only shrink.
-GUEST_EXCEPTIONS = {
-    ("taemi_edge.corpora.evaluate", "taemi_edge.taemi.vidmimic2"),
-    ("taemi_edge.corpora.extract", "taemi_edge.taemi.pickled_features"),
-    ("taemi_edge.media.recognition", "taemi_edge.taemi.packaged_weights"),
-}
 #: Libraries that a device does not have.
 HEAVY = {"torch", "transformers", "onnx", "matplotlib", "faster_whisper", "espeakng_loader"}
 #: Rooms whose modules may import them at their top; `bench` has contenders that are made of PyTorch.
@@ -112,8 +106,7 @@ def test_a_room_imports_only_rooms_before_it():
         for other in _own(_imported(name))
         if _room(other) in ROOMS and ROOMS.index(_room(other)) > ROOMS.index(_room(name))
     }
-    assert wrong - GUEST_EXCEPTIONS == set()
-    assert wrong >= GUEST_EXCEPTIONS, "an exception is not needed any more: take it off the list"
+    assert wrong == set()
 
 
 def test_no_module_imports_itself_in_a_circle():
@@ -129,9 +122,6 @@ def test_no_module_imports_itself_in_a_circle():
                 visit(other, (*path, name))
             done.add(name)
 
-    # an exception may point back into the room that it starts from: those are counted above
-    for name, other in GUEST_EXCEPTIONS:
-        imports[name].discard(other)
     for name in sorted(inside):
         visit(name, ())
 
@@ -180,9 +170,3 @@ def test_the_architecture_page_has_the_same_table():
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_]+)(?:\.py|/)` \|", page, re.MULTILINE)
     assert tuple(rows) == ROOMS
-
-
-def test_the_architecture_page_names_every_exception():
-    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^- `([\w.]+)` imports `([\w.]+)`", page, re.MULTILINE))
-    assert {(f"taemi_edge.{a}", f"taemi_edge.{b}") for a, b in named} == GUEST_EXCEPTIONS

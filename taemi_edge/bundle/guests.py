@@ -10,8 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Literal
 
-#: "model": takes a source (str), gives an artefact. "corpus": takes a folder (Path), gives a corpus. Both give None
-#: for what is not theirs.
+#: "model": takes a source (str), gives an artefact. "corpus": takes a folder (Path) and how it is to be read, gives a
+#: corpus. Both give None for what is not theirs.
 Subject = Literal["model", "corpus"]
 
 _GUESTS: dict[Subject, list[str]] = {"model": [], "corpus": []}
@@ -28,19 +28,19 @@ def register_guest(subject: Subject, place: str) -> None:
         _GUESTS[subject].append(place)
 
 
-def ask_guests(subject: Subject, source: Any) -> Any:
+def ask_guests(subject: Subject, source: Any, **options: Any) -> Any:
     """Ask one guest after the other to open a source.
 
     Returns:
         What the first one gives that knows the source; None where none does.
 
     Example:
-        >>> ask_guests("corpus", "there/is/no/such/folder") is None
+        >>> ask_guests("model", "there/is/no/such/folder") is None
         True
     """
     for place in _GUESTS[subject]:
         module, _, function = place.partition(":")
-        found = getattr(import_module(module), function)(source)
+        found = getattr(import_module(module), function)(source, **options)
         if found is not None:
             return found
     return None

@@ -109,7 +109,12 @@ class Candidate(Frozen, frozen=True):
 
 
 class StageVerdict(Frozen, frozen=True):
-    """The result of parity on the golden feeds for one part, or for the whole way from inputs to intensities."""
+    """The result of parity on the golden feeds for one part, or for the whole way from inputs to outputs.
+
+    Attributes:
+        pearson: the lowest one of a number that the stage gives; None where it is undefined or gives none.
+        flips: the largest share of rows whose best class differs; None where the stage gives no classes.
+    """
 
     stage: str
     ok: bool
@@ -117,6 +122,7 @@ class StageVerdict(Frozen, frozen=True):
     max_abs: float
     cosine: float
     pearson: float | None
+    flips: float | None = None
 
 
 class EngineRecord(Frozen, frozen=True):

@@ -37,9 +37,7 @@ _FacesOption = Annotated[
 ]
 _FeaturesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--features", metavar="MODALITY=FOLDER", help="Take provided pickles, such as vision=vit; repeatable."
-    ),
+    typer.Option("--features", metavar="STREAM=FOLDER", help="Take provided pickles, such as vision=vit; repeatable."),
 ]
 _LongestOption = Annotated[
     float, typer.Option("--longest", metavar="S", min=1, help="How much of a clip counts, in seconds.")
@@ -78,17 +76,17 @@ def extract(
     """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
     from taemi_edge.corpora.clip_reading import Reading
     from taemi_edge.corpora.extract import ExtractOptions, extract_features
-    from taemi_edge.taemi.vidmimic2 import open_corpus
+    from taemi_edge.corpora.opening import open_any_corpus
 
     reading = Reading(
         longest_s=longest,
         faces=faces.value,
         asr_model=asr_model if asr else None,
-        features=dict(key_and_value(text, "--features", "MODALITY=FOLDER") for text in features or ()),
+        features=dict(key_and_value(text, "--features", "STREAM=FOLDER") for text in features or ()),
     )
     with shown_progress() as progress:
         result = extract_features(
-            open_corpus(data, transcripts),
+            open_any_corpus(data, transcripts),
             model,
             output,
             ExtractOptions(reading, tuple(split or ()), workers, device_name(device), strict),

@@ -17,23 +17,33 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.training_tables import print_evaluations
+from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from taemi_edge.corpora.evaluate import Evaluation
+    from taemi_edge.corpora.evaluation import Evaluation
 
-_DataOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus, or a feature store of this model.")]
+_DataOption = Annotated[
+    Path,
+    typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples, or a feature store."),
+]
 _SplitOption = Annotated[
     str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
 ]
 _PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Mean Pearson by streams left, and by emotion.")
+    Path | None, typer.Option("--plot", metavar="F.png", help="The metric by streams left, and by output.")
 ]
 _ZeroTokensOption = Annotated[
     bool, typer.Option("--zero-tokens", help="Also judge with zeros where a learned token belongs.")
 ]
 _AtLeastOption = Annotated[
-    float | None, typer.Option("--at-least", metavar="R", help="Exit 1 if the clean mean Pearson is lower.")
+    float | None, typer.Option("--at-least", metavar="R", help="Exit 1 if the metric on clean data is worse.")
+]
+_MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", metavar="NAME|FILE.py:FUNCTION", help="Judge by another metric  [default: the model's own]"
+    ),
 ]
 _StoreOption = Annotated[
     Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
@@ -48,13 +58,15 @@ def evaluate(
     plot: _PlotOption = None,
     zero_tokens: _ZeroTokensOption = False,
     at_least: _AtLeastOption = None,
+    metric: _MetricOption = None,
     store: _StoreOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
 ) -> None:
-    """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with each stream lost."""
+    """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with streams lost."""
     from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
+    from taemi_edge.corpora.evaluation import evaluation_json
 
     if plot is not None:
         from taemi_edge.corpora.plot import plot_evaluation
@@ -72,11 +84,12 @@ def evaluate(
                 device=device_name(device),
                 threads=threads,
                 workers=workers,
+                metric=load_function(metric) if metric is not None and ":" in metric else metric,
             ),
             progress=progress,
         )
     print_evaluations(evaluations)
-    save_json(json_file, evaluations[0])
+    save_json(json_file, evaluation_json(evaluations[0]))
     if plot is not None:
         plot_evaluation(evaluations, plot)
     if at_least is not None:
@@ -84,8 +97,10 @@ def evaluate(
 
 
 def _require(evaluation: Evaluation, at_least: float) -> None:
-    """Fail where the clean mean Pearson is lower than `--at-least`."""
-    found = evaluation.mean_pearson
-    if found is None or found < at_least:
+    """Fail where the metric on clean data is worse than `--at-least`."""
+    found, higher = evaluation.value, evaluation.higher_is_better
+    if found is None or (found < at_least if higher else found > at_least):
         got = "an undefined one" if found is None else f"{found:.3f}"
-        raise CheckFailedError(f"expected a clean mean Pearson of at least {at_least:g}, got {got}")
+        metric = "mean Pearson" if evaluation.metric == "pearson" else evaluation.metric
+        bound = f"at {'least' if higher else 'most'} {at_least:g}"
+        raise CheckFailedError(f"expected a clean {metric} of {bound}, got {got}")

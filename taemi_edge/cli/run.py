@@ -24,6 +24,7 @@ def run(
     bundle: options.BundleOption = None,
     source: options.Sources = None,
     transcript: options.Transcript = None,
+    stream: options.StreamOption = None,
     asr: options.Asr = False,
     asr_model: AsrModelOption = ASR_MODEL,
     window: options.WindowOption = None,
@@ -53,7 +54,7 @@ def run(
     config: options.Config = None,
     override: options.Override = None,
 ) -> None:
-    """Predict six intensities, a JSON line a hop; a stream that is missing is replaced by its token.
+    """Predict the outputs of the model, a JSON line a hop; a missing stream is replaced by what stands for it.
 
     Files run as fast as they can be read, several side by side. Live sources, and files with --live or --serve, run
     on the clock until they are stopped: Ctrl-C ends them with their last predictions written.

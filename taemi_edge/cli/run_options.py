@@ -51,6 +51,15 @@ Transcript = Annotated[
         help="What is said: .vtt, .srt, .txt or .jsonl; live also - (JSON lines on standard input), unix:PATH.",
     ),
 ]
+StreamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        metavar="NAME=PLACE",
+        help="Bind one stream to a place of its own: a file or an address; live also - (JSON lines on standard input), "
+        "unix:PATH; repeatable.",
+    ),
+]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
 WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", help="Seconds a prediction looks back.")]
 HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
@@ -110,6 +119,7 @@ class Given:
     bundle: BundleOption = None
     source: Sources = None
     transcript: Transcript = None
+    stream: StreamOption = None
     asr: Asr = False
     asr_model: AsrModelOption = ASR_MODEL
     window: WindowOption = None
@@ -143,11 +153,35 @@ class Given:
     def is_live(self) -> bool:
         """Whether this is a live run: a live option was typed, or a source is more than a file."""
         from taemi_edge.live.capture.addresses import looks_live
+        from taemi_edge.live.lines import is_line_place
 
         defaults = {field.name: field.default for field in fields(self)}
         if any(getattr(self, name) != defaults[name] for name in live_option_names()):
             return True
-        return any(map(looks_live, self.source or ())) or _is_live_transcript(self.transcript)
+        places = [place for place in (self.transcript, *self.streams().values()) if place is not None]
+        return any(is_line_place(place) for place in places) or any(
+            map(looks_live, (*(self.source or ()), *self.streams().values()))
+        )
+
+    def streams(self) -> dict[str, str]:
+        """The places of `--stream`, by the stream's name.
+
+        Raises:
+            UsageError: one is not NAME=PLACE, or two have the same name.
+
+        Example:
+            >>> Given(stream=["imu=unix:/tmp/imu.sock", "heart=-"]).streams()
+            {'imu': 'unix:/tmp/imu.sock', 'heart': '-'}
+        """
+        places: dict[str, str] = {}
+        for text in self.stream or ():
+            name, equals, place = text.partition("=")
+            if not (name and equals and place):
+                raise UsageError(f"--stream {text}: expected NAME=PLACE, such as imu=unix:/tmp/imu.sock")
+            if name in places:
+                raise UsageError(f"--stream {text}: expected each stream once, got {name} twice")
+            places[name] = place
+        return places
 
     def run_options(self) -> RunOptions:
         """The options of a run over files.
@@ -205,20 +239,28 @@ class Given:
     def _live_sources(self) -> list[dict[str, Any]] | None:
         """The sources as tables of the configuration file; None where none was typed."""
         from taemi_edge.live.capture.addresses import default_name, split_name
+        from taemi_edge.live.lines import is_line_place
 
-        text = _present(transcript=self.transcript, asr=self.asr or None) or {}
+        places = self.streams()
+        shared = _present(transcript=self.transcript, asr=self.asr or None, streams=places or None) or {}
         sources = self.source or ()
         if self.video or self.audio:
             if sources:
                 raise UsageError("expected either SOURCE, or --video and --audio: got both")
             named = {key: split_name(uri) for key, uri in (("video", self.video), ("audio", self.audio)) if uri}
             name = next((name for name, _ in named.values() if name), "live")
-            return [{"name": name, **{key: uri for key, (_, uri) in named.items()}, **text}]
+            return [{"name": name, **{key: uri for key, (_, uri) in named.items()}, **shared}]
         if not sources:
-            return None
-        if len(sources) > 1 and self.transcript is not None and not _is_live_transcript(self.transcript):
+            return [{"name": "live", **shared}] if places else None
+        if len(sources) > 1 and self.transcript is not None and not is_line_place(self.transcript):
             raise UsageError("--transcript with a file belongs to one source: name each one's own in --config")
-        return [{"name": name or default_name(uri), "uri": uri, **text} for name, uri in map(split_name, sources)]
+        if len(sources) > 1 and (own := [name for name, place in places.items() if not is_line_place(place)]):
+            raise UsageError(
+                f"--stream {own[0]}={places[own[0]]} belongs to one source: name each one's own in --config"
+            )
+        if len(sources) == 1 and places and _is_plain_name(sources[0]):
+            return [{"name": sources[0], **shared}]
+        return [{"name": name or default_name(uri), "uri": uri, **shared} for name, uri in map(split_name, sources)]
 
 
 def live_option_names() -> list[str]:
@@ -233,9 +275,9 @@ def live_option_names() -> list[str]:
     return [name for name in in_panel if name not in _DETAILS_OF_SERVE]
 
 
-def _is_live_transcript(transcript: str | None) -> bool:
-    """Whether words come from standard input or a socket rather than a file."""
-    return transcript is not None and (transcript == "-" or transcript.startswith("unix:"))
+def _is_plain_name(source: str) -> bool:
+    """Whether SOURCE only names a source whose streams come from places of their own."""
+    return source.isidentifier() and not Path(source).exists()
 
 
 def _present(**values: Any) -> dict[str, Any] | None:

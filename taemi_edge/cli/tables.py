@@ -62,7 +62,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def print_parity(report: ParityReport) -> None:
     """Print a row for each part, and each case that is outside its tolerance."""
-    columns = ("part", "cases", "max error", "p99 error", "cosine", "Pearson", "limit", "")
+    flips = ("flips",) if any(stage.flips is not None for stage in report.stages) else ()
+    columns = ("part", "cases", "max error", "p99 error", "cosine", "Pearson", *flips, "limit", "")
     table = new_table(f"{report.a}  against  {report.b}", columns, left=("part", ""), no_wrap=("part",))
     for stage in report.stages:
         pearson = stage.lowest_pearson
@@ -73,6 +74,7 @@ def print_parity(report: ParityReport) -> None:
             f"{stage.p99_abs:.2e}",
             f"{stage.cosine:.6f}",
             "" if stage.pearson is None else "undefined" if pearson is None else f"{pearson:.6f}",
+            *(("" if stage.most_flips is None else f"{stage.most_flips:.2%}",) if flips else ()),
             f"{stage.tolerance.max_abs:.0e}",
             "[green]ok[/green]" if stage.ok else "[red]outside[/red]",
         )
@@ -83,6 +85,11 @@ def print_parity(report: ParityReport) -> None:
                 typer.echo(
                     f"{stage.stage}, {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.6f}", err=True
                 )
+        if stage.tolerance.flips is not None and (stage.most_flips or 0) > stage.tolerance.flips:
+            typer.echo(
+                f"{stage.stage}: {stage.most_flips:.2%} of labels differ, expected at most {stage.tolerance.flips:.2%}",
+                err=True,
+            )
 
 
 def print_build(result: BuildResult) -> None:
@@ -110,8 +117,9 @@ def print_build(result: BuildResult) -> None:
         typer.echo("built before of just the same graphs, target and device: taken from the cache")
     for verdict in record.verification:
         pearson = "" if verdict.pearson is None else f", Pearson {verdict.pearson:.5f}"
+        flips = "" if verdict.flips is None else f", {verdict.flips:.4f} of the labels differ"
         state = "ok" if verdict.ok else "OUTSIDE its tolerance"
-        figures = f"max error {verdict.max_abs:.2e}, cosine {verdict.cosine:.6f}{pearson}"
+        figures = f"max error {verdict.max_abs:.2e}, cosine {verdict.cosine:.6f}{pearson}{flips}"
         typer.echo(f"parity {verdict.stage}: {figures} in {verdict.cases} cases: {state}")
     typer.echo("verified" if result.bundle.manifest.verified else f"not verified: {record.failure}")
 

@@ -15,9 +15,9 @@ import typer
 from taemi_edge.cli.tables import make_console, new_table, number
 
 if TYPE_CHECKING:
-    from taemi_edge.corpora.evaluate import Evaluation
+    from taemi_edge.corpora.evaluation import Evaluation
     from taemi_edge.corpora.extract import ExtractResult
-    from taemi_edge.parity.metrics import Score
+    from taemi_edge.parity.judge import Score
     from taemi_edge.taemi.ablation import Ablation
     from taemi_edge.taemi.train.run import TrainResult
     from taemi_edge.taemi.train.trainer import EpochMetrics
@@ -69,21 +69,45 @@ def print_evaluations(evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     synthetic = ", synthetic" if first.synthetic and "synthetic" not in first.data else ""
     title = f"{first.artefact}  on {first.data}{synthetic}, split {first.split}"
-    columns = ("streams", "clips", "mean Pearson", "95 %", "MSE", "slope")
+    outputs = list(first.clean.outputs)
+    further = ("MSE", "slope") if _is_numbers(first.clean) else tuple(outputs) if len(outputs) > 1 else ()
+    columns = ("streams", "clips", _called(first.metric, first.clean), "95 %", *further)
     table = new_table(title, columns, left=("streams",), no_wrap=columns)
     for other in evaluations[1:]:
         table.add_column(f"{other.tokens} tokens", justify="right")
     for row, found in _rows(first).items():
         interval = "" if found.interval is None else f"{found.interval.low:.3f} to {found.interval.high:.3f}"
-        others = [number(_rows(other)[row].mean_pearson) for other in evaluations[1:]]
-        cells = [number(found.mean_pearson), interval, number(found.mse, 4), number(found.slope, 2)]
-        table.add_row(row, str(found.clips), *cells, *others)
+        others = [number(_rows(other)[row].value) for other in evaluations[1:]]
+        table.add_row(row, str(found.clips), number(found.value), interval, *_further(found), *others)
     make_console().print(table)
-    typer.echo("clean, by emotion: " + ", ".join(f"{e} {number(v)}" for e, v in first.clean.pearson.items()))
+    for name, output in first.clean.outputs.items():
+        what = "clean" if len(outputs) == 1 else f"clean, {name} ({output.metric})"
+        by_name = ", ".join(f"{label} {number(value)}" for label, value in output.by_name.items())
+        typer.echo(f"{what}, by {'emotion' if _is_numbers(first.clean) else 'name'}: {by_name}")
+    if len(first.patterns) > 7:
+        worst = "" if first.worst_pattern is None else f"; worst with {_shown(first, first.worst_pattern)}"
+        typer.echo(f"mean over {len(first.patterns)} sets of streams: {number(first.mean_over_patterns)}{worst}")
     if first.trained_on:
         typer.echo(f"trained on {first.trained_on}")
     for remark in first.remarks:
         typer.echo(f"note: {remark}", err=True)
+
+
+def _is_numbers(score: Score) -> bool:
+    """Whether the only output is numbers judged by Pearson's correlation, beside which error and slope are shown."""
+    return score.metric == "pearson" and len(score.outputs) == 1
+
+
+def _called(metric: str, score: Score) -> str:
+    """What the column of the metric is called."""
+    return "mean Pearson" if _is_numbers(score) else metric.replace("_", " ")
+
+
+def _further(score: Score) -> list[str]:
+    outputs = list(score.outputs.values())
+    if _is_numbers(score):
+        return [number(outputs[0].mse, 4), number(outputs[0].slope, 2)]
+    return [number(output.value) for output in outputs] if len(outputs) > 1 else []
 
 
 def print_ablation(ablation: Ablation, page: Path) -> None:
@@ -101,10 +125,15 @@ def print_ablation(ablation: Ablation, page: Path) -> None:
 
 
 def _rows(evaluation: Evaluation) -> Mapping[str, Score]:
+    """The scores by what the table calls them: many sets of streams go by what is left, few by what is lost."""
+    patterns = {_shown(evaluation, name): found for name, found in evaluation.patterns.items()}
+    return {"clean": evaluation.clean, "natural": evaluation.natural, **patterns}
+
+
+def _shown(evaluation: Evaluation, pattern: str) -> str:
     from taemi_edge.bundle.streams import lost_name
 
-    patterns = {lost_name(name): found for name, found in evaluation.patterns.items()}
-    return {"clean": evaluation.clean, "natural": evaluation.natural, **patterns}
+    return pattern if pattern == "natural" else lost_name(pattern, evaluation.streams)
 
 
 def _some(ids: list[str]) -> str:

@@ -1,6 +1,7 @@
-"""Evaluating a model on labelled clips: with every stream, with the losses of the data, and with each stream lost.
+"""Evaluating a model on labels: with every stream, with the losses of the data, and with streams lost.
 
-A bundle runs on its own backend, encoders included. So the accuracy that FP16 or INT8 costs is measured on labels.
+A bundle runs on its own backend, encoders included. So the accuracy that FP16 or INT8 costs is measured on labels, in
+the model's own metric.
 """
 
 from __future__ import annotations
@@ -10,66 +11,36 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality
-from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.bundle.values import Array, Frozen
+from taemi_edge.bundle.streams import Pattern, pattern_name
+from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
-from taemi_edge.corpora.labelled_clips import Corpus
-from taemi_edge.errors import InputError
+from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
+from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
-from taemi_edge.parity.metrics import Score, score
+from taemi_edge.parity.judge import Judge, UserMetric, label_size, split_labels
+from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.runtime.sessions import Device
-from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
-Tokens = Literal["learned", "zeros"]
-#: The seven sets of streams that are left when at least one is lost.
-LOST_PATTERNS = PRESENCE_PATTERNS[1:]
-
-
-class Evaluation(Frozen, frozen=True):
-    """The result of evaluating one model on one split.
-
-    A correlation is None where it is undefined because predictions or labels are constant; `remarks` say so.
-
-    Attributes:
-        mean_pearson: the mean Pearson correlation on clean data: the clips that have every stream.
-        artefact: what was evaluated.
-        trained_on: what its fusion head was trained on; empty where it was not trained.
-        data: the name of the corpus.
-        synthetic: whether the corpus was made by `taemi-edge synth`.
-        split: train, valid, test or all.
-        tokens: what was bound for missing streams.
-        clean: the score of the clips that have every stream.
-        natural: the score of the whole split as it is.
-        patterns: the score of the whole split with only the named streams left, by the name of the pattern.
-        remarks: what is undefined and why, and which clips were left out.
-    """
-
-    mean_pearson: float | None
-    artefact: str
-    trained_on: str
-    data: str
-    synthetic: bool
-    split: str
-    tokens: Tokens
-    clean: Score
-    natural: Score
-    patterns: dict[str, Score]
-    remarks: tuple[str, ...]
+#: From so many sets of streams on, the interval of each is drawn from fewer samples: nobody reads 63 to the last digit.
+_MANY_PATTERNS, _FEW_RESAMPLES = 16, 200
 
 
 @dataclass(frozen=True, eq=False)
 class _Labelled:
-    """A split in memory: the features of N clips, (T, D) for each modality, and their labels, (N, 6)."""
+    """A split in memory: the features of N clips, (T, D) for each stream, and their labels by output."""
 
     features: list[dict[str, Array]]
-    labels: Array
+    labels: dict[str, Array]
+
+    def of(self, rows: Array) -> dict[str, Array]:
+        """The labels of some rows."""
+        return {name: values[rows] for name, values in self.labels.items()}
 
 
 def evaluate_artefact(
@@ -78,6 +49,7 @@ def evaluate_artefact(
     split: str | None = None,
     *,
     tokens: Tokens = "learned",
+    metric: str | UserMetric | None = None,
     resamples: int = 1000,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -88,53 +60,60 @@ def evaluate_artefact(
         store: the features and labels.
         split: train, valid, test or all; by default test where the store has one, else valid.
         tokens: "zeros" binds zeros instead of the learned tokens, which shows what the tokens contribute.
-        resamples: bootstrap samples for each interval.
+        metric: the name of a metric or a function; by default the model's own.
+        resamples: bootstrap samples for each interval; of many sets of streams, each has a fifth of them.
         progress: counts the passes over the split.
 
     Raises:
         StoreError: the store is of another encoder or chunking, or has no such split.
+        UsageError: there is no such metric.
     """
+    judge = Judge(artefact.outputs, artefact.metric if metric is None else metric)
     require_encoders(store.index, artefact.encoder_keys(), str(store.folder), artefact.name)
     split = split or ("test" if store.ids("test") else "valid")
-    ids = store.known_ids(split)
-    data = _read_split(store, ids)
-    bound = artefact.tokens if tokens == "learned" else {m: np.zeros_like(t) for m, t in artefact.tokens.items()}
-    natural = predict_all(artefact, data.features, frozenset(MODALITIES), bound)
-    progress.count(1, len(LOST_PATTERNS) + 1, "judging streams")
-    whole = np.array([all(len(clip[m]) for m in MODALITIES) for clip in data.features])
-    patterns = _judge_losses(artefact, data, bound, resamples, progress)
-    clean = score(natural[whole], data.labels[whole], resamples)
-    scores = {"clean": clean, "natural": score(natural, data.labels, resamples), **patterns}
+    data, unusable = _read_split(artefact, store, store.known_ids(split))
+    bound = {name: np.zeros_like(t) if tokens == "zeros" else t for name, t in artefact.tokens.items()}
+    complete, *lost = artefact.specs.patterns
+    raw = predict_all(artefact, data.features, complete, bound)
+    progress.count(1, len(lost) + 1, "judging streams")
+    whole = np.array([all(len(clip[name]) for name in artefact.streams) for clip in data.features], bool)
+    drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
+    patterns = {}
+    for number, pattern in enumerate(lost, 2):
+        without = predict_all(artefact, data.features, pattern, bound)
+        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, drawn)
+        progress.count(number, len(lost) + 1, "judging streams")
+    clean = judge.score({name: values[whole] for name, values in raw.items()}, data.of(whole), resamples)
+    natural = judge.score(raw, data.labels, resamples)
     return Evaluation(
-        mean_pearson=clean.mean_pearson,
         artefact=artefact.name,
         trained_on=artefact.trained_on,
         data=store.name,
         synthetic=store.index.synthetic,
         split=split,
         tokens=tokens,
+        metric=judge.name,
+        higher_is_better=judge.higher_is_better,
         clean=clean,
-        natural=scores["natural"],
+        natural=natural,
         patterns=patterns,
-        remarks=(*_remarks(scores), *_left_out(store)),
+        streams=tuple(artefact.streams),
+        remarks=(*undefined_figures({"clean": clean, "natural": natural, **patterns}), *unusable, *_left_out(store)),
     )
 
 
-def _judge_losses(
-    artefact: Artefact, data: _Labelled, tokens: Mapping[str, Array], resamples: int, progress: Progress
-) -> dict[str, Score]:
-    """The score of the whole split with only some streams left, for each set of them."""
-    patterns = {}
-    for number, pattern in enumerate(LOST_PATTERNS, 2):
-        predicted = predict_all(artefact, data.features, pattern, tokens)
-        patterns[pattern_name(pattern)] = score(predicted, data.labels, resamples)
-        progress.count(number, len(LOST_PATTERNS) + 1, "judging streams")
-    return patterns
-
-
-def _read_split(store: FeatureStore, ids: list[str]) -> _Labelled:
+def _read_split(artefact: Artefact, store: FeatureStore, ids: list[str]) -> tuple[_Labelled, list[str]]:
+    """The clips of a split, and a remark on those that lack a stream without which there is no prediction."""
     by_id = dict(store.features(ids))
-    return _Labelled([by_id[i] for i in ids], np.array([store.index.clips[i].labels for i in ids]))
+    required = [name for name, spec in artefact.streams.items() if spec.required]
+    usable = [i for i in ids if all(len(by_id[i][name]) >= artefact.streams[name].min_steps for name in required)]
+    flat = np.array([store.index.clips[i].labels for i in usable], np.float64)
+    size = sum(label_size(spec) for spec in artefact.outputs.values())
+    if usable and flat.shape[1] != size:
+        raise StoreError(f"{store.folder}: expected {size} labels for each clip, got {flat.shape[1]}: extract it again")
+    lacking = len(ids) - len(usable)
+    remarks = [f"{lacking} clips lack {' or '.join(required)}, without which there is no prediction"] if lacking else []
+    return _Labelled([by_id[i] for i in usable], split_labels(flat, artefact.outputs)), remarks
 
 
 @dataclass(frozen=True)
@@ -147,6 +126,7 @@ class EvaluateOptions:
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
         threads: for the fusion head; 0 leaves it to the backend.
         workers: processes for the extraction of features; 0 for as many as there are cores.
+        metric: the name of a metric, or a function of predicted and true values; by default the model's own.
     """
 
     tokens: Sequence[Tokens] = ("learned",)
@@ -154,6 +134,7 @@ class EvaluateOptions:
     device: Device | None = None
     threads: int = 1
     workers: int = 0
+    metric: str | UserMetric | None = None
 
 
 def evaluate_on(
@@ -168,7 +149,7 @@ def evaluate_on(
 
     Args:
         source: a bundle folder, a checkpoint folder or a recipe.
-        data: a corpus, or a feature store that the encoders of `source` made.
+        data: a corpus, a table of samples, or a feature store that the encoders of `source` made.
         split: train, valid, test or all; by default test where there is one, else valid.
         options: which tokens are bound, and how features are extracted.
         progress: receives every stage and how many passes over the split are done.
@@ -191,26 +172,26 @@ def evaluate_on(
     with ExitStack() as stack:
         if is_store(data):
             store = open_store(data)
-        elif is_corpus(data):
+        elif (corpus := find_corpus(data)) is not None:
             folder = options.store_folder or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
-            store = _extracted(source, data, split, folder, options, progress)
+            store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
-                f"--data {data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
+                f"--data {data}: expected a feature store (index.json) or a corpus ({FORMS}), found neither"
             )
         progress.stage(f"judging {source}")
         artefact = stack.enter_context(open_artefact(source, options.device, options.threads))
         return [
-            evaluate_artefact(artefact, store, split, tokens=tokens, progress=progress) for tokens in options.tokens
+            evaluate_artefact(artefact, store, split, tokens=tokens, metric=options.metric, progress=progress)
+            for tokens in options.tokens
         ]
 
 
 def _extracted(
-    source: str, data: Path, split: str | None, folder: Path, options: EvaluateOptions, progress: Progress
+    source: str, corpus: AnyCorpus, split: str | None, folder: Path, options: EvaluateOptions, progress: Progress
 ) -> FeatureStore:
     """The features of a corpus; of the wanted split alone where they are not kept."""
     progress.stage("extracting features")
-    corpus = open_corpus(data)
     splits = () if split == "all" else (split or _default_split(corpus),)
     extract = ExtractOptions(
         splits=splits if options.store_folder is None else (), workers=options.workers, device=options.device
@@ -219,33 +200,38 @@ def _extracted(
     return extract_features(corpus, source, folder, extract, progress=counts).store
 
 
-def _default_split(corpus: Corpus) -> str:
+def _default_split(corpus: AnyCorpus) -> str:
     return "test" if corpus.split("test") else "valid"
 
 
 def predict_all(
-    artefact: Artefact, clips: list[dict[str, Array]], left: frozenset[Modality], tokens: Mapping[str, Array]
-) -> Array:
-    """Run the fusion head on clips one by one, as the runtime does.
+    artefact: Artefact, clips: list[dict[str, Array]], left: Pattern, tokens: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Run the head on clips one by one, as the runtime does.
 
     Args:
         artefact: the model.
-        clips: the features of N clips, (T, D) for each modality.
+        clips: the features of N clips, (T, D) for each stream.
         left: the streams that are not taken away.
-        tokens: what is bound where a stream was taken away or is missing from the clip, (D,) for each modality.
+        tokens: what is bound where a stream was taken away or is missing from the clip, (D,) or (steps, D).
 
     Returns:
-        Intensities, float64 (N, 6).
+        What the head gives, float64 (N, n) by output.
     """
-    predicted = np.zeros((len(clips), len(EMOTIONS)))
+    predicted = {name: np.zeros((len(clips), spec.size)) for name, spec in artefact.outputs.items()}
     for row, features in enumerate(clips):
-        feeds: dict[str, Array] = {}
-        for m in MODALITIES:
-            here = m in left and len(features[m]) > 0
-            values = features[m] if here else tokens[m][None]
-            feeds[m] = np.ascontiguousarray(values[None], np.float32)
-            feeds[f"{m}_mask"] = np.ones(feeds[m].shape[:2], np.int32)
-        predicted[row] = artefact.run("fusion", feeds)["intensities"][0]
+        window = {
+            name: features[name][-spec.max_steps :]
+            for name, spec in artefact.streams.items()
+            if name in left and len(features[name]) >= max(1, spec.min_steps)
+        }
+        if artefact.specs.head.masks:
+            feeds = batch_with_stand_ins([window], tokens, artefact.streams)
+        else:
+            complete = {n: window[n] if n in window else np.atleast_2d(tokens[n]) for n in artefact.streams}
+            feeds = padded_batch([complete], masks=False)
+        for name, values in artefact.run(HEAD, feeds).items():
+            predicted[name][row] = values[0]
     return predicted
 
 
@@ -256,16 +242,3 @@ def _left_out(store: FeatureStore) -> list[str]:
         return []
     first = next(iter(problems))
     return [f"{len(problems)} clips could not be read and are left out, such as {first}: {problems[first]}"]
-
-
-def _remarks(scores: Mapping[str, Score]) -> list[str]:
-    """A remark for each set of streams in which a correlation is undefined, with the reason."""
-    remarks = []
-    for name, found in scores.items():
-        undefined = [emotion for emotion, value in found.pearson.items() if value is None]
-        if len(undefined) == len(EMOTIONS):
-            why = "there is no clip" if not found.clips else "every prediction is the same"
-            remarks.append(f"{'no signal' if name == 'none' else name}: Pearson is undefined, {why}")
-        elif undefined:
-            remarks.append(f"{name}: Pearson is undefined for {', '.join(undefined)}, which do not vary")
-    return remarks

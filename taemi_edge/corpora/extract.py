@@ -5,6 +5,7 @@ Clips are read as the runtime reads media, so that what is trained or evaluated 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.clip_reading import (
@@ -20,13 +22,19 @@ from taemi_edge.corpora.clip_reading import (
     Reading,
     read_clip,
 )
-from taemi_edge.corpora.feature_store import WORDS, FeatureStore, StoreWriter, write_pending
-from taemi_edge.corpora.labelled_clips import Clip, Corpus
+from taemi_edge.corpora.feature_store import WORDS as WORDS_FOLDER
+from taemi_edge.corpora.feature_store import FeatureStore, StoreWriter, write_pending
+from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
+from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
-from taemi_edge.media.inputs import encode_crops, encode_segments
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.artefact import Artefact, EncoderKey, open_artefact
+from taemi_edge.parity.judge import label_size
+from taemi_edge.parity.samples import WORDS, Row, calls_of, encoder_rows, tokenizers_of
+from taemi_edge.parity.windows import encode_calls
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import Device
 
@@ -70,7 +78,7 @@ class ExtractResult:
 
 
 def extract_features(
-    corpus: Corpus,
+    corpus: AnyCorpus,
     source: str,
     output: Path,
     options: ExtractOptions = ExtractOptions(),
@@ -93,27 +101,49 @@ def extract_features(
     """
     unlabelled = corpus.unlabelled()
     corpus = _of_splits(corpus, options.splits)
-    writer = StoreWriter(output, corpus, _encoder_keys(corpus, source, options), _reading_notes(options))
+    with open_artefact(source, options.device, 1) as artefact:
+        keys = artefact.encoder_keys()
+        labels = {clip.id: labels_of(clip, artefact.outputs) for clip in corpus.clips}
+        for clip in corpus.clips[:1]:
+            if isinstance(clip, SampleClip):
+                clip.require_names(artefact.streams, artefact.outputs)
+    for stream, folder in options.reading.features.items():
+        keys[stream] = _provided_key(corpus, keys, stream, folder)
+    writer = StoreWriter(output, corpus, labels, keys, _reading_notes(options))
     problems, encoded = _encode_missing(writer, corpus, source, options, progress)
     store = writer.finish(problems)
     remarks = {i: entry.remarks for i, entry in sorted(store.index.clips.items()) if entry.remarks}
     return ExtractResult(store, encoded, dict(sorted(problems.items())), remarks, unlabelled)
 
 
-def _of_splits(corpus: Corpus, splits: tuple[str, ...]) -> Corpus:
+def labels_of(clip: Clip | SampleClip, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
+    """The labels of a clip for the outputs of a model, side by side; NaN where nobody knows.
+
+    Raises:
+        CorpusError: the clip has labels of other outputs.
+    """
+    if isinstance(clip, SampleClip):
+        return clip.labels(outputs)
+    size = sum(label_size(spec) for spec in outputs.values())
+    if len(clip.labels) != size:
+        raise CorpusError(
+            f"clip {clip.id}: expected {size} numbers as labels of {', '.join(outputs)}, got {len(clip.labels)}: this "
+            f"corpus was made for another model"
+        )
+    return clip.labels
+
+
+def _of_splits(corpus: AnyCorpus, splits: tuple[str, ...]) -> AnyCorpus:
     """The corpus with the clips of these splits alone; with all clips where none are named."""
-    chosen = [clip for clip in corpus.clips if not splits or clip.split in splits]
-    if not chosen:
+    if isinstance(corpus, SampleCorpus):
+        samples = tuple(clip for clip in corpus.clips if not splits or clip.split in splits)
+        chosen: AnyCorpus = replace(corpus, clips=samples)
+    else:
+        clips = tuple(clip for clip in corpus.clips if not splits or clip.split in splits)
+        chosen = replace(corpus, clips=clips)
+    if not chosen.clips:
         raise CorpusError(f"{corpus.folder}: expected clips in {', '.join(splits)}, found none: it has other splits")
-    return replace(corpus, clips=tuple(chosen))
-
-
-def _encoder_keys(corpus: Corpus, source: str, options: ExtractOptions) -> dict[str, EncoderKey]:
-    with open_artefact(source, options.device, 1) as artefact:
-        keys = artefact.encoder_keys()
-    for modality, folder in options.reading.features.items():
-        keys[modality] = _provided_key(corpus, modality, folder)
-    return keys
+    return chosen
 
 
 def _reading_notes(options: ExtractOptions) -> dict[str, str]:
@@ -122,7 +152,7 @@ def _reading_notes(options: ExtractOptions) -> dict[str, str]:
 
 
 def _encode_missing(
-    writer: StoreWriter, corpus: Corpus, source: str, options: ExtractOptions, progress: Progress
+    writer: StoreWriter, corpus: AnyCorpus, source: str, options: ExtractOptions, progress: Progress
 ) -> tuple[dict[str, str], int]:
     """Encode the clips that the store lacks; gives why clips could not be read, by id, and how many were encoded."""
     by_id = {clip.id: clip for clip in corpus.clips}
@@ -145,27 +175,39 @@ def _encode_missing(
     return problems, len(missing) - len(problems)
 
 
-def encode_clip(artefact: Artefact, tokenizer: WordTokenizer, inputs: ClipInputs) -> dict[str, Array]:
-    """Encode one clip.
+def clip_rows(
+    inputs: ClipInputs, streams: Mapping[str, StreamSpec], tokenizers: Mapping[str, WordTokenizer]
+) -> dict[str, list[Row]]:
+    """The rows of each stream of a clip that `read_clip` read; none where the clip has nothing of it."""
+    rows: dict[str, list[Row]] = {name: [] for name in streams}
+    pictures = [crop.pixels for crop in inputs.crops if crop.pixels is not None]
+    for name, spec in streams.items():
+        if isinstance(spec, VideoSpec) and pictures:
+            rows[name] = encoder_rows(name, spec, {f"{name}/pixels": np.stack(pictures)}, None)
+        elif isinstance(spec, AudioSpec):
+            rows[name] = [{"samples": segment.samples} for segment in inputs.segments]
+        elif isinstance(spec, TextSpec) and inputs.words:
+            words = " ".join(word.text for word in inputs.words)
+            rows[name] = encoder_rows(name, spec, {f"{name}/{WORDS}": words}, tokenizers[name])
+    return rows
+
+
+def encode_rows(artefact: Artefact, rows: Mapping[str, list[Row]]) -> dict[str, Array]:
+    """Run the encoders of a model on the rows of one clip.
 
     Args:
         artefact: the model whose encoders are used.
-        tokenizer: of that model.
-        inputs: the clip as `read_clip` gives it.
+        rows: of each stream, in the order of time.
 
     Returns:
-        The features of each modality, float32 (T, D); T is 0 where the clip has nothing of it.
+        The features of each stream, float32 (T, D); T is 0 where the clip has nothing of it.
     """
-    features = {
-        "vision": encode_crops(artefact.part("vision"), inputs.crops)[1],
-        "audio": encode_segments(artefact.part("audio"), inputs.segments)[1],
-        "text": np.zeros((0, 0), np.float32),
+    return {
+        name: encode_calls(artefact.run, name, artefact.streams[name], calls_of(found))
+        if found
+        else np.zeros((0, artefact.streams[name].feature_dim), np.float32)
+        for name, found in rows.items()
     }
-    if inputs.words:
-        feeds = tokenizer.feeds([" ".join(word.text for word in inputs.words)])
-        features["text"] = artefact.run("text", feeds)["features"][0]
-    widths = {m: len(token) for m, token in artefact.tokens.items()}
-    return {m: values if len(values) else np.zeros((0, widths[m]), np.float32) for m, values in features.items()}
 
 
 # ----------------------------------------------------------------------------------------------------- in a worker
@@ -174,7 +216,7 @@ def encode_clip(artefact: Artefact, tokenizer: WordTokenizer, inputs: ClipInputs
 @dataclass(frozen=True, eq=False)
 class _Worker:
     artefact: Artefact
-    tokenizer: WordTokenizer
+    tokenizers: Mapping[str, WordTokenizer]
     output: Path
     corpus: Path
     reading: Reading
@@ -190,8 +232,7 @@ def _open_worker(source: str, device: Device, output: Path, corpus: Path, readin
     _single_thread_torch()
     _open.close()
     artefact = _open.enter_context(open_artefact(source, device, 1))
-    tokenizer = WordTokenizer(artefact.tokenizer_json, artefact.text.max_tokens)
-    _worker = _Worker(artefact, tokenizer, output, corpus, reading)
+    _worker = _Worker(artefact, tokenizers_of(artefact.streams, artefact.tokenizers), output, corpus, reading)
 
 
 def _single_thread_torch() -> None:
@@ -202,31 +243,47 @@ def _single_thread_torch() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _encode(clip: Clip) -> tuple[str, tuple[str, ...], str | None]:
+def _encode(clip: Clip | SampleClip) -> tuple[str, tuple[str, ...], str | None]:
     """Encode one clip into `pending`; gives its id, its remarks and, where it cannot be read, the reason."""
     if _worker is None:
         raise RuntimeError("_open_worker comes first")
-    artefact = _worker.artefact
     try:
-        inputs = read_clip(clip, artefact.vision, artefact.audio, _worker.reading, _worker.output / WORDS)
-        features = encode_clip(artefact, _worker.tokenizer, inputs)
-        for modality, folder in _worker.reading.features.items():
-            features[modality] = _provided_features(_worker.corpus / folder / f"{clip.id}.pkl", inputs)
-        if bad := [m for m in MODALITIES if not np.isfinite(features[m]).all()]:
+        rows, remarks = _read(_worker, clip)
+        features = encode_rows(_worker.artefact, rows)
+        for stream, folder in _worker.reading.features.items():
+            features[stream] = _provided_features(_worker.corpus / folder / f"{clip.id}.pkl", remarks)
+        if bad := [name for name, values in features.items() if not np.isfinite(values).all()]:
             raise MediaError(f"the {bad[0]} encoder gave NaN or infinity")
     except InputError as error:
         return clip.id, (), str(error)
-    write_pending(_worker.output, clip.id, features, tuple(inputs.remarks))
-    return clip.id, tuple(inputs.remarks), None
+    write_pending(_worker.output, clip.id, features, tuple(remarks))
+    return clip.id, tuple(remarks), None
+
+
+def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]], list[str]]:
+    """The rows of each stream of a clip, and what was noticed while it was read."""
+    streams, reading = worker.artefact.streams, worker.reading
+    if isinstance(clip, SampleClip):
+        rows = sample_rows(clip, streams, worker.tokenizers, reading.longest_s)
+        return rows, [f"no {name}" for name, found in rows.items() if not found]
+    videos = [spec for spec in streams.values() if isinstance(spec, VideoSpec)]
+    sounds = [spec for spec in streams.values() if isinstance(spec, AudioSpec)]
+    if len(videos) != 1 or len(sounds) != 1:
+        raise CorpusError(
+            f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
+            f"table of samples or .npz files"
+        )
+    inputs = read_clip(clip, videos[0], sounds[0], reading, worker.output / WORDS_FOLDER)
+    return clip_rows(inputs, streams, worker.tokenizers), inputs.remarks
 
 
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def _provided_features(file: Path, inputs: ClipInputs) -> Array:
+def _provided_features(file: Path, remarks: list[str]) -> Array:
     """Features (T, D) from the data set's own pickles; (0, 1) where there is no file."""
     if not file.is_file():
-        inputs.remarks.append(f"no {file.parent.name}/{file.name}")
+        remarks.append(f"no {file.parent.name}/{file.name}")
         return np.zeros((0, 1), np.float32)
     values = load_array(file)
     if values.ndim != 2:
@@ -234,12 +291,12 @@ def _provided_features(file: Path, inputs: ClipInputs) -> Array:
     return values.astype(np.float32)
 
 
-def _provided_key(corpus: Corpus, modality: str, folder: str) -> EncoderKey:
+def _provided_key(corpus: AnyCorpus, streams: Collection[str], stream: str, folder: str) -> EncoderKey:
     """The key of features that came with the data set: their folder, since nobody says how they were made."""
-    if modality not in MODALITIES:
-        raise UsageError(f"--features {modality}={folder}: expected one of {', '.join(MODALITIES)} before the =")
+    if stream not in streams:
+        raise UsageError(f"--features {stream}={folder}: expected one of {', '.join(streams)} before the =")
     files = sorted((corpus.folder / folder).glob("*.pkl"))
     if not files:
-        raise CorpusError(f"--features {modality}={folder}: expected pickles in {corpus.folder / folder}, found none")
+        raise CorpusError(f"--features {stream}={folder}: expected pickles in {corpus.folder / folder}, found none")
     width = load_array(files[0]).shape[-1]
     return EncoderKey(sha256=f"provided:{folder}", feature_dim=int(width), made_by=f"provided features {folder}")

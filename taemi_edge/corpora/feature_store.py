@@ -4,7 +4,8 @@ A store is written so that a killed run loses at most the clips that were being 
 
 store/
   index.json               StoreIndex: which encoders, which clips in which shard, the sha256 of each shard
-  shard-00000.safetensors  `ID.modality`, float16 (T, D); a modality that a clip lacks has no tensor
+  shard-00000.safetensors  `ID.STREAM`, float16 (T, D), or float32 where that overflows; a stream that a clip lacks has
+                           no tensor
   pending/ID.safetensors   clips that wait for their shard; gone once the store is complete
   words/ID.jsonl           words that `--asr` recognised, kept so that speech is recognised only once
 """
@@ -23,9 +24,8 @@ from safetensors.numpy import load_file, save_file
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.bundle.values import Array, Frozen
-from taemi_edge.corpora.labelled_clips import Corpus
+from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.errors import StoreError
 from taemi_edge.parity.artefact import EncoderKey
 
@@ -41,14 +41,14 @@ class ClipEntry(Frozen, frozen=True):
 
     Attributes:
         split: train, valid or test.
-        labels: intensities in [0, 1].
+        labels: what is true, the numbers of all outputs side by side; None where nobody knows.
         shard: the file that holds its features.
-        steps: the length T of each modality; 0 where the clip has nothing of it.
+        steps: the length T of each stream; 0 where the clip has nothing of it.
         remarks: what was noticed while the clip was read, such as "no face" or "cut at 60 s".
     """
 
     split: str
-    labels: tuple[float, ...]
+    labels: tuple[float | None, ...]
     shard: str
     steps: dict[str, int]
     remarks: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class FeatureStore:
         """Read clips shard by shard.
 
         Yields:
-            The id of a clip and the features of each modality, float16 (T, D); T is 0 where the clip lacks it.
+            The id of a clip and the features of each stream, float16 (T, D); T is 0 where the clip lacks it.
         """
         by_shard: dict[str, list[str]] = {}
         for clip_id in ids:
@@ -121,7 +121,7 @@ class FeatureStore:
                             m: stored.get_tensor(f"{clip_id}.{m}")
                             if steps[m]
                             else np.zeros((0, self.index.encoders[m].feature_dim), np.float16)
-                            for m in MODALITIES
+                            for m in self.index.encoders
                         },
                     )
 
@@ -176,9 +176,14 @@ def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: s
         artefact: what messages call the model.
 
     Raises:
-        StoreError: the keys differ; the message names the modalities and what each side was made by.
+        StoreError: the keys differ; the message names the streams and what each side was made by.
     """
-    other = [m for m in MODALITIES if index.encoders[m].sha256 != keys[m].sha256]
+    if set(index.encoders) != set(keys):
+        raise StoreError(
+            f"{where} holds features of {', '.join(index.encoders)}, {artefact} has {', '.join(keys)}: run "
+            f"`taemi-edge extract` with {artefact}"
+        )
+    other = [m for m in keys if index.encoders[m].sha256 != keys[m].sha256]
     if other:
         m = other[0]
         raise StoreError(
@@ -194,6 +199,7 @@ class StoreWriter:
     Args:
         folder: the store, which may be new.
         corpus: the labelled clips.
+        labels: of each clip by its id, the outputs' numbers side by side.
         keys: the key of each encoder.
         reading: how clips are read, as text by name.
 
@@ -202,10 +208,16 @@ class StoreWriter:
     """
 
     def __init__(
-        self, folder: Path, corpus: Corpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]
+        self,
+        folder: Path,
+        corpus: AnyCorpus,
+        labels: Mapping[str, tuple[float, ...]],
+        keys: Mapping[str, EncoderKey],
+        reading: Mapping[str, str],
     ) -> None:
         self.folder = folder
-        self._corpus = {clip.id: clip for clip in corpus.clips}
+        self._splits = {clip.id: clip.split for clip in corpus.clips}
+        self._labels = labels
         _refuse_foreign(folder)
         self.index = self._begin(corpus, keys, reading)
         (folder / PENDING).mkdir(exist_ok=True)
@@ -215,7 +227,7 @@ class StoreWriter:
 
     def missing(self) -> list[str]:
         """The ids of the clips that are not stored yet, including those that could not be read last time."""
-        return [i for i in self._corpus if i not in self.index.clips and i not in self._waiting]
+        return [i for i in self._splits if i not in self.index.clips and i not in self._waiting]
 
     def add(self, clip_id: str, remarks: tuple[str, ...]) -> None:
         """Accept a clip that was written with `write_pending`, and write a shard when enough clips wait for one."""
@@ -233,7 +245,7 @@ class StoreWriter:
             (self.folder / WORDS).rmdir()
         return FeatureStore(self.folder, self.index)
 
-    def _begin(self, corpus: Corpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]) -> StoreIndex:
+    def _begin(self, corpus: AnyCorpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]) -> StoreIndex:
         fresh = StoreIndex(
             schema=STORE_SCHEMA,
             corpus=corpus.name,
@@ -266,7 +278,7 @@ class StoreWriter:
         for draft in (*self.folder.glob(".draft-*"), *(self.folder / PENDING).glob(".draft-*")):
             draft.unlink()
         for file in sorted((self.folder / PENDING).glob("*.safetensors")):
-            if file.stem in self.index.clips or file.stem not in self._corpus:
+            if file.stem in self.index.clips or file.stem not in self._splits:
                 file.unlink()
                 continue
             try:
@@ -284,10 +296,10 @@ class StoreWriter:
             features = load_file(self.folder / PENDING / f"{clip_id}.safetensors")
             tensors |= {f"{clip_id}.{m}": values for m, values in features.items()}
             entries[clip_id] = ClipEntry(
-                split=self._corpus[clip_id].split,
-                labels=self._corpus[clip_id].labels,
+                split=self._splits[clip_id],
+                labels=tuple(None if value != value else value for value in self._labels[clip_id]),
                 shard=name,
-                steps={m: len(features[m]) if m in features else 0 for m in MODALITIES},
+                steps={m: len(features[m]) if m in features else 0 for m in self.index.encoders},
                 remarks=self._waiting[clip_id],
             )
         with new_file(self.folder / name) as draft:
@@ -320,9 +332,13 @@ def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], rem
     Args:
         folder: the store.
         clip_id: the id of the clip.
-        features: (T, D) for each modality; they are stored as float16.
+        features: (T, D) for each stream; they are stored as float16, or as float32 where they would not fit.
         remarks: what was noticed while the clip was read.
     """
-    kept = {m: np.ascontiguousarray(values, np.float16) for m, values in features.items() if len(values)}
+    kept = {m: np.ascontiguousarray(v, _dtype_for(v)) for m, v in features.items() if len(v)}
     with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
         save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})
+
+
+def _dtype_for(values: Array) -> type[np.float16] | type[np.float32]:
+    return np.float16 if np.abs(values).max() <= np.finfo(np.float16).max else np.float32

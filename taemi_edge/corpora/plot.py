@@ -8,42 +8,46 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import EMOTIONS
 from taemi_edge.bundle.streams import lost_name
-from taemi_edge.corpora.evaluate import Evaluation
+from taemi_edge.corpora.evaluation import Evaluation
 from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 
 def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
-    """Draw the mean Pearson of each set of streams with its interval, and the Pearson of each emotion.
+    """Draw the metric of each set of streams with its interval, and that of each number and class.
 
     Each evaluation has its own colour.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure = new_figure((11, 4.5))
-    by_pattern, by_emotion = figure.subplots(1, 2)
     first = evaluations[0]
-    names = ["clean", "natural", *map(lost_name, first.patterns)]
+    names = ["clean", "natural", *(lost_name(pattern, first.streams) for pattern in first.patterns)]
+    labels = [label.replace("_", " ") for output in first.clean.outputs.values() for label in output.by_name]
+    figure = new_figure((max(11.0, 4 + 0.16 * (len(names) + len(labels))), 4.5 if len(names) < 20 else 6.0))
+    shares = [max(len(names), 8), max(len(labels), 6)]
+    by_pattern, by_name = figure.subplots(1, 2, width_ratios=shares)
     width = 0.8 / len(evaluations)
     for number, (evaluation, colour) in enumerate(zip(evaluations, EMOTION_COLOURS, strict=False)):
         scores = [evaluation.clean, evaluation.natural, *evaluation.patterns.values()]
         offset = (number - (len(evaluations) - 1) / 2) * width
         label = f"{evaluation.artefact}, {evaluation.tokens} tokens".replace("zeros tokens", "zeros for tokens")
-        means = [found.mean_pearson or 0.0 for found in scores]
-        low = [m - (s.interval.low if s.interval else m) for m, s in zip(means, scores, strict=True)]
-        high = [(s.interval.high if s.interval else m) - m for m, s in zip(means, scores, strict=True)]
+        values = [found.value or 0.0 for found in scores]
+        low = [v - (s.interval.low if s.interval else v) for v, s in zip(values, scores, strict=True)]
+        high = [(s.interval.high if s.interval else v) - v for v, s in zip(values, scores, strict=True)]
         errors = np.clip([low, high], 0, None)
-        by_pattern.bar(np.arange(len(names)) + offset, means, width, yerr=errors, color=colour, label=label, capsize=2)
-        pearson = [evaluation.clean.pearson[emotion] or 0.0 for emotion in EMOTIONS]
-        by_emotion.bar(np.arange(len(EMOTIONS)) + offset, pearson, width, color=colour)
-    by_pattern.set(ylabel="mean Pearson (bars: 95 % interval)", title=f"{first.data}, split {first.split}")
-    by_pattern.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        at = np.arange(len(names)) + offset
+        by_pattern.bar(at, values, width, yerr=errors, color=colour, label=label, capsize=2)
+        found = [value or 0.0 for output in evaluation.clean.outputs.values() for value in output.by_name.values()]
+        by_name.bar(np.arange(len(labels)) + offset, found, width, color=colour)
+    metric = "mean Pearson" if first.metric == "pearson" else first.metric.replace("_", " ")
+    metrics = dict.fromkeys(output.metric.replace("_", " ") for output in first.clean.outputs.values())
+    by_pattern.set(ylabel=f"{metric} (bars: 95 % interval)", title=f"{first.data}, split {first.split}")
+    by_pattern.set_xticks(range(len(names)), names, rotation=35 if len(names) < 20 else 90, ha="right")
     by_pattern.legend(frameon=False, fontsize=8)
-    by_emotion.set(ylabel="Pearson, clean", title="by emotion")
-    by_emotion.set_xticks(range(len(EMOTIONS)), [e.replace("_", " ") for e in EMOTIONS], rotation=35, ha="right")
-    for axis in (by_pattern, by_emotion):
+    by_name.set(ylabel=f"{', '.join(metrics)}, clean".replace("pearson", "Pearson"), title="by output")
+    by_name.set_xticks(range(len(labels)), labels, rotation=35 if len(labels) < 20 else 90, ha="right")
+    for axis in (by_pattern, by_name):
         axis.axhline(0, color="0.3", linewidth=0.8)
         axis.grid(axis="y", alpha=0.25)
     with new_file(file) as draft:

@@ -20,7 +20,7 @@ from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import CHOICE, MANIFEST, TOKENS, Bundle, open_bundle, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
-from taemi_edge.bundle.spec import MODALITIES, Manifest, Part
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 from taemi_edge.engines.cache import EngineCache, copy_files
 from taemi_edge.engines.choose import PartChoice, choose_parts
@@ -184,13 +184,13 @@ def _manifest(bundle: Bundle, choice: PartChoice, plan: BuildPlan) -> Manifest:
         bundle,
         {part: _part_spec(bundle, part, built) for part, built in choice.kept.items()},
         {"python": platform.python_version(), "numpy": version("numpy"), "library": plan.library},
-        tolerances=tolerances_of_mix(bundle.manifest, {p: built.precision for p, built in choice.kept.items()}),
+        tolerances=tolerances_of_mix(bundle, {p: built.precision for p, built in choice.kept.items()}),
         tolerances_by={},
         graphs={},
     )
 
 
-def _part_spec(bundle: Bundle, part: Part, built: BuiltPart) -> PartSpec:
+def _part_spec(bundle: Bundle, part: str, built: BuiltPart) -> PartSpec:
     spec: PartSpec = msgspec.structs.replace(
         bundle.manifest.parts[part], file=f"{part}{built.file.suffix}", precision=built.precision
     )
@@ -202,7 +202,8 @@ def _just_written(folder: Path, manifest: Manifest) -> Bundle:
     from safetensors.numpy import load_file
 
     tokens = load_file(folder / TOKENS)
-    return Bundle(folder, manifest, {m: tokens[m] for m in MODALITIES})
+    stand_ins = {n: tokens[n].reshape(s.missing.steps, s.feature_dim) for n, s in manifest.streams.items()}
+    return Bundle(folder, manifest, stand_ins)
 
 
 def _draw_choice(plan: BuildPlan, candidates: list[Candidate], file: Path) -> None:

@@ -18,7 +18,6 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.bundle.spec import PARTS, Part
 from taemi_edge.bundle.values import Precision
 from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
@@ -26,11 +25,9 @@ from taemi_edge.engines.plan import PRECISIONS, BuildPlan
 from taemi_edge.engines.tolerances import tolerances_of
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_part
-from taemi_edge.parity.golden import WINDOW, Case, load_cases
+from taemi_edge.parity.golden import Case, load_cases, usual_case
 from taemi_edge.runtime.sessions import Session
 
-#: The golden case of each part that is timed: the shape that a hop of live video usually has.
-USUAL_CASES = {"vision": "one frame", "audio": "longest", "text": "typical length", "fusion": WINDOW}
 #: Runs of each candidate before timing starts; the first ones fill caches.
 _WARM_UP_RUNS = 3
 
@@ -44,7 +41,7 @@ class PartChoice:
         candidates: everything that was built or refused, with the reason why it was kept or not.
     """
 
-    kept: dict[Part, BuiltPart] = field(default_factory=dict)
+    kept: dict[str, BuiltPart] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
 
 
@@ -54,13 +51,14 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
     Raises:
         EngineError: a part has no graph of the precision, cannot be built, or keeps its tolerance in none.
     """
+    parts = bundle.manifest.part_names
     if plan.precision != "auto":
-        kept = {part: builder.build(part, plan.precision) for part in PARTS}
+        kept = {part: builder.build(part, plan.precision) for part in parts}
         reason = f"asked for by --precision {plan.precision}"
         return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
     cases = load_cases(bundle.golden_file)
     choice = PartChoice()
-    for part in PARTS:
+    for part in parts:
         candidates, choice.kept[part] = _choose_part(plan, bundle, builder, part, cases)
         choice.candidates.extend(candidates)
     return choice
@@ -89,13 +87,13 @@ def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precisi
 
 def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
     """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
-    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in PARTS)}
+    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in bundle.manifest.part_names)}
     castable: set[Precision] = {"fp16"} if find_spec("onnx") else set()
     return [p for p in plan.target.precisions if p in has | castable]
 
 
 def _choose_part(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part, cases: list[Case]
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str, cases: list[Case]
 ) -> tuple[list[Candidate], BuiltPart]:
     """Build one part in every offered precision and keep the fastest that is allowed."""
     built, refused = _build_all(plan, bundle, builder, part)
@@ -114,7 +112,7 @@ def _choose_part(
 
 
 def _build_all(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: Part
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str
 ) -> tuple[list[BuiltPart], list[Candidate]]:
     """Build one part in every offered precision; a precision that cannot be built is refused with the reason."""
     built: list[BuiltPart] = []
@@ -139,7 +137,7 @@ def _measure(
 ) -> tuple[dict[Precision, list[float]], dict[Precision, str]]:
     """Give each candidate's times in milliseconds, run in turn, and why it may not be kept (empty where it may)."""
     part = built[0].part
-    usual = next(case.feeds for case in cases if case.part == part and case.name == USUAL_CASES[part])
+    usual = usual_case(cases, part).feeds
     times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
     faults: dict[Precision, str] = {}
     with _opened(plan, bundle, built) as sessions:
@@ -155,17 +153,20 @@ def _measure(
     return times_ms, faults
 
 
-def _tolerance_fault(bundle: Bundle, part: Part, precision: Precision, session: Session, cases: list[Case]) -> str:
-    """Say in which golden case a candidate is outside its tolerance; empty where it is in none."""
-    tolerance = tolerances_of(bundle.manifest, precision)[part]
+def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
+    """Say how a candidate is outside its tolerance on the golden feeds; empty where it is not."""
+    tolerance = tolerances_of(bundle, precision)[part]
     result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
     if result.ok:
         return ""
-    worst = next((case for case in result.cases if not case.ok), result.cases[0])
+    worst = next((case for case in result.cases if not case.ok), None)
+    if worst is None:
+        flips = "" if result.most_flips is None else f", {result.most_flips:.4f} of the labels differ"
+        return f"outside its tolerance over all rows: Pearson {result.lowest_pearson or 0:.4f}{flips}"
     return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
 
 
-def _budget_fault(plan: BuildPlan, bundle: Bundle, part: Part, precision: Precision) -> str:
+def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:
     """Say how an INT8 candidate is outside the target's budget, as calibration measured it; empty where it is not."""
     record, budget = bundle.manifest.calibration, plan.target.budget
     if precision != "int8" or record is None or part not in record.closeness:

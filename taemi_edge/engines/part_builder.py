@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle, sha256_of
-from taemi_edge.bundle.spec import Part
 from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.plan import BuildPlan
+from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.errors import EngineError, MissingExtraError
+from taemi_edge.parity.golden import load_cases
 from taemi_edge.progress import PrefixedCounts, Progress
 
 
@@ -27,7 +28,7 @@ class BuiltPart:
         seconds: how long it took to build, now or when it was put into the cache.
     """
 
-    part: Part
+    part: str
     precision: Precision
     file: Path
     key: str
@@ -55,9 +56,10 @@ class PartBuilder:
     ) -> None:
         self._plan, self._bundle, self._scratch, self._cache = plan, bundle, scratch, cache
         self._progress = progress
+        self._profiles = part_profiles(bundle.manifest, plan.target, load_cases(bundle.golden_file))
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
 
-    def build(self, part: Part, precision: Precision) -> BuiltPart:
+    def build(self, part: str, precision: Precision) -> BuiltPart:
         """Build one part in one precision.
 
         Raises:
@@ -66,7 +68,7 @@ class PartBuilder:
         graph = self._graph(part, precision)
         suffix = ".engine" if self._compiler else ".onnx"
         target = self._scratch / f"{part}-{precision}{suffix}"
-        key = self._plan.part_key(part, precision, sha256_of(graph))
+        key = self._plan.part_key(self._profiles[part], precision, sha256_of(graph))
         started = time.perf_counter()
         if self._cache is not None and (cached := self._cache.read_part(key)) is not None:
             engine, seconds = cached
@@ -79,7 +81,7 @@ class PartBuilder:
             self._cache.write_part(key, target.read_bytes(), seconds)
         return BuiltPart(part, precision, target, key, seconds)
 
-    def _build(self, graph: Path, target: Path, part: Part, precision: Precision) -> None:
+    def _build(self, graph: Path, target: Path, part: str, precision: Precision) -> None:
         if self._compiler is not None:
             progress = PrefixedCounts(self._progress, f"{part} {precision}: ")
             target.write_bytes(self._compiler.compile(graph, precision, self._options(part), progress))
@@ -90,13 +92,13 @@ class PartBuilder:
         else:
             shutil.copyfile(graph, target)  # ONNX Runtime rewrites it for the GPU when it is opened
 
-    def _options(self, part: Part) -> BuildOptions:
+    def _options(self, part: str) -> BuildOptions:
         target = self._plan.target
         timing_cache = None
         if target.timing_cache and self._cache is not None:
             timing_cache = self._cache.timing_cache(self._plan.library, self._plan.machine.sm)
         return BuildOptions(
-            spans=target.spans(part),
+            spans=self._profiles[part],
             workspace_mib=target.workspace_mib,
             tactic_sources=target.tactic_sources,
             optimisation_level=target.optimisation_level,
@@ -106,7 +108,7 @@ class PartBuilder:
             timing_cache=timing_cache,
         )
 
-    def _graph(self, part: Part, precision: Precision) -> Path:
+    def _graph(self, part: str, precision: Precision) -> Path:
         """Find the graph that a precision is built from; FP16 can be cast from FP32."""
         flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
         name = self._bundle.manifest.graph_file(part, flavour)
@@ -119,7 +121,7 @@ class PartBuilder:
             f"{self._bundle.folder} --data CORPUS` and build from what it makes"
         )
 
-    def _cast_to_fp16(self, part: Part) -> Path:
+    def _cast_to_fp16(self, part: str) -> Path:
         """Cast a graph of a bundle that was never calibrated; the golden feeds show which nodes stay in FP32."""
         try:
             from taemi_edge.calibration.fp16_cast import cast_part_to_fp16

@@ -18,7 +18,8 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Precision
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
-from taemi_edge.engines.recipe import TargetRecipe
+from taemi_edge.engines.profiles import require_profiles
+from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.runtime.tensorrt.library import Machine, this_machine
 
@@ -63,12 +64,12 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, part: str, precision: Precision, graph_sha256: str) -> str:
-        """Give the cache key of one part's engine: of its graph and of all that its build depends on."""
+    def part_key(self, spans: Spans, precision: Precision, graph_sha256: str) -> str:
+        """Give the cache key of one part's engine: of its graph, its profile and all that its build depends on."""
         return key_of(
             graph=graph_sha256,
             precision=precision,
-            spans=self.target.spans(part),
+            spans=spans,
             backend=self.target.backend,
             library=self.library,
             machine=msgspec.to_builtins(self.machine),
@@ -102,7 +103,8 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
 
     Raises:
         EngineError: the bundle holds engines already.
-        UsageError: the target is not this device, or its library or its GPU is not here.
+        UsageError: the target is not this device, its library or its GPU is not here, or its profiles name what the
+            model does not have.
     """
     manifest = read_manifest(source)
     if manifest.engine is not None:
@@ -110,6 +112,7 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
             f"{source}: expected a bundle of graphs, got engines for {manifest.engine.target}: name the bundle that "
             f"`export` or `calibrate` made"
         )
+    require_profiles(manifest, target)
     _require_architecture(target)
     _require_timing(target, precision)
     library, machine = _tensorrt(target) if target.is_tensorrt else _onnxruntime(target)

@@ -15,24 +15,6 @@ Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-r
 Spans = dict[str, tuple[int, int, int]]
 
 
-def _default_profiles(sources: int = 1) -> dict[str, Spans]:
-    """Give the profile of each part for engines that serve so many sources: one hop of each, windows up to a minute.
-
-    The ring buffer of several sources has one more row for the missing-modality token: 64 text tokens and one.
-    """
-    return {
-        "vision": {"frames": (1, 5 * sources // 2, max(16, 4 * sources))},
-        "audio": {"batch": (1, sources, max(16, 2 * sources)), "samples": (8000, 16_000, 16_000)},
-        "text": {"batch": (1, sources, max(4, sources)), "tokens": (1, 32, 64)},
-        "fusion": {
-            "batch": (1, sources, max(4, sources)),
-            "vision_steps": (1, 20, 300),
-            "audio_steps": (1, 200, 3000),
-            "text_steps": (1, 32, 65),
-        },
-    }
-
-
 class TargetRecipe(Frozen, frozen=True):
     """`engines/NAME.toml`: a device, and how engines are built for it.
 
@@ -50,7 +32,8 @@ class TargetRecipe(Frozen, frozen=True):
         constrain_precision: for TensorRT 8.6 only: demand FP32 for LayerNorm and softmax layer by layer. On an H100
             this kept every part with a LayerNorm in FP32 as a whole (docs/engines.md), so it is off.
         sources: how many sources share the engines; a batch holds one hop of each.
-        profiles: (min, opt, max) of dynamic dimensions by part, where they differ from the default.
+        profiles: (min, opt, max) of dynamic dimensions by part, where they differ from what follows from the model
+            (`taemi_edge.engines.profiles`).
         runs: how often a candidate is timed.
         gain: the share of time that a lower precision must save to be kept, 0 to 1. A smaller gain may be noise, and is
             not worth the loss of accuracy.
@@ -92,13 +75,8 @@ class TargetRecipe(Frozen, frozen=True):
             raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
 
     def _check_profiles(self) -> None:
-        defaults = _default_profiles()
         for part, spans in self.profiles.items():
-            if part not in defaults:
-                raise ValueError(f"expected profiles of vision, audio, text or fusion, got {part!r}")
             for dimension, (low, usual, high) in spans.items():
-                if dimension not in defaults[part]:
-                    raise ValueError(f"expected {', '.join(defaults[part])} in profiles.{part}, got {dimension!r}")
                 if not 0 < low <= usual <= high:
                     raise ValueError(
                         f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
@@ -108,11 +86,3 @@ class TargetRecipe(Frozen, frozen=True):
     def is_tensorrt(self) -> bool:
         """Whether TensorRT or TensorRT-RTX builds the engines, and not ONNX Runtime."""
         return self.backend.startswith("tensorrt")
-
-    def spans(self, part: str) -> Spans:
-        """Give the optimization profile of a part.
-
-        >>> TargetRecipe(name="mine", backend="tensorrt", profiles={"text": {"tokens": (1, 16, 64)}}).spans("text")
-        {'batch': (1, 1, 4), 'tokens': (1, 16, 64)}
-        """
-        return {**_default_profiles(self.sources)[part], **self.profiles.get(part, {})}

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from taemi_edge.bundle.spec import Manifest, Part
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import END_TO_END, PartTolerances, Precision, end_to_end_tolerance
 from taemi_edge.calibration.recipe import load_recipe_of
+from taemi_edge.calibration.tolerances import tolerances_by_recipe
 from taemi_edge.engines.plan import PRECISIONS
 
 
-def tolerances_of(manifest: Manifest, precision: Precision) -> PartTolerances:
+def tolerances_of(bundle: Bundle, precision: Precision) -> PartTolerances:
     """Give the tolerances of every part in one precision.
 
     A bundle that was never calibrated has none for FP16. Its graphs are cast here, and their tolerances are those of
     the model's calibration recipe.
     """
-    if precision != "fp16" or "fp16" in manifest.tolerances_by:
-        return manifest.tolerances_of(precision)
-    return load_recipe_of(manifest.name).fp16
+    if precision != "fp16" or "fp16" in bundle.manifest.tolerances_by:
+        return bundle.manifest.tolerances_of(precision)
+    return tolerances_by_recipe(bundle, load_recipe_of(bundle.manifest.name), precision)
 
 
-def tolerances_of_mix(manifest: Manifest, precisions: Mapping[Part, Precision]) -> PartTolerances:
+def tolerances_of_mix(bundle: Bundle, precisions: Mapping[str, Precision]) -> PartTolerances:
     """Give the tolerances of a bundle whose parts compute in several precisions.
 
-    Each part has the tolerance of its own precision; the whole way from inputs to intensities has that of the lowest.
+    Each part has the tolerance of its own precision; the whole way from inputs to outputs has that of the lowest.
     """
-    by_part = {part: tolerances_of(manifest, precision)[part] for part, precision in precisions.items()}
-    lowest = tolerances_of(manifest, max(precisions.values(), key=PRECISIONS.index))
+    by_part = {part: tolerances_of(bundle, precision)[part] for part, precision in precisions.items()}
+    lowest = tolerances_of(bundle, max(precisions.values(), key=PRECISIONS.index))
     return {**by_part, END_TO_END: end_to_end_tolerance(lowest)}

@@ -59,6 +59,7 @@ def _verdicts(report: ParityReport) -> tuple[StageVerdict, ...]:
             max_abs=stage.max_abs,
             cosine=stage.cosine,
             pearson=stage.lowest_pearson,
+            flips=stage.most_flips,
         )
         for stage in report.stages
     )

@@ -13,10 +13,11 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class Cause:
     advice: str
 
 
+#: A pattern that nothing matches, not even an empty line.
+_NEVER = r"(?!)"
+
 CAUSES = (
     Cause(
         "pack_padded_sequence",
@@ -82,7 +86,7 @@ CAUSES = (
     Cause(
         "a length read from .data",
         r"\.data\.(shape|size)\b",
-        r"$^",
+        _NEVER,
         "write .shape without .data, which hides the length from the tracer",
     ),
     Cause(
@@ -106,12 +110,12 @@ CAUSES = (
     Cause(
         "a length as a Python number",
         r"\b(int|float|range)\s*\(.*(shape|size|len)\b|\blen\s*\(",
-        r"$^",
+        _NEVER,
         "use x.shape[1], x.new_zeros or x.reshape without int(): then the length stays dynamic",
     ),
     Cause(
         "an operator without ONNX",
-        r"$^",
+        _NEVER,
         r"UnsupportedOperator|No ONNX function found|DispatchError|Exporting the operator",
         "write it with operators that ONNX has (onnx.ai/onnx/operators)",
     ),
@@ -127,6 +131,23 @@ def places_of(error: BaseException) -> list[Place]:
         return error.places
     frames = traceback.extract_tb(error.__traceback__)
     return [Place(frame.filename, frame.lineno or 0) for frame in frames if _is_users(frame.filename)]
+
+
+@contextmanager
+def packing_refused() -> Iterator[None]:
+    """Raise at the line that packs a sequence: neither exporter has it, and what they say of it names no line."""
+    pack = torch._VF._pack_padded_sequence
+
+    def refuse(input: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:  # noqa: A002
+        frames = traceback.extract_stack()
+        places = [Place(frame.filename, frame.lineno or 0) for frame in frames if _is_users(frame.filename)]
+        raise TraceError("a packed sequence has no ONNX", places)
+
+    torch._VF._pack_padded_sequence = refuse
+    try:
+        yield
+    finally:
+        torch._VF._pack_padded_sequence = pack
 
 
 def explain(part: str, module: nn.Module, attempts: list[Attempt]) -> str:

@@ -26,7 +26,7 @@ from torch.export import Dim
 from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.bundle.workers import end_with_parent
 from taemi_edge.errors import ExportError, MissingExtraError
-from taemi_edge.export.causes import Place, TraceError, places_of
+from taemi_edge.export.causes import Place, TraceError, packing_refused, places_of
 from taemi_edge.export.modules import with_outputs_in_order
 from taemi_edge.export.reference_cases import Declared, first_line
 
@@ -144,7 +144,7 @@ def _export(declared: Declared, file: Path, lengths: Mapping[str, int], opset: i
     feeds = declared.examples.at(lengths)
     shapes = [{i: Dim.DYNAMIC for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in inputs]
     module = with_outputs_in_order(declared.module, feeds, outputs)
-    with torch.no_grad():
+    with torch.no_grad(), packing_refused():
         program = torch.onnx.export(
             module,
             tuple(feeds.values()),

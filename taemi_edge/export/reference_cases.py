@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.errors import ExportError
+from taemi_edge.export.causes import TraceError
 from taemi_edge.export.example_feeds import Examples, is_mask, with_garbage
 from taemi_edge.export.modules import in_evaluation, largest_ids, run_module
 
@@ -95,6 +96,8 @@ def reference_cases(declared: Declared, traced: Mapping[str, int]) -> list[Case]
 
 def first_line(error: BaseException) -> str:
     """An exception in one line, with its type."""
+    if type(error) is TraceError:  # it says already what was raised in the other process
+        return str(error)
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")
 

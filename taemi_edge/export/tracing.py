@@ -8,8 +8,11 @@ of its own (`taemi_edge.export.dynamo`). Whatever comes out is run beside PyTorc
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.attention import written_out_attention
-from taemi_edge.export.causes import Attempt, Place, explain, places_of
+from taemi_edge.export.causes import Attempt, Place, explain, packing_refused, places_of
 from taemi_edge.export.checks import check_graph
 from taemi_edge.export.dynamo import DYNAMO_OPSET, trace_in_child
 from taemi_edge.export.example_feeds import Examples
@@ -124,9 +127,7 @@ def trace_module(declared: Declared, file: Path, *, lengths: Mapping[str, int], 
         spec.name: {i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in (*inputs, *outputs)
     }
     module = with_outputs_in_order(declared.module, feeds, outputs)
-    with warnings.catch_warnings(record=True) as caught, torch.no_grad(), written_out_attention(module):
-        # the tracer warns of every Python branch on a shape: what it warns of counts if the graph is wrong
-        warnings.simplefilter("always")
+    with _told() as caught, torch.no_grad(), packing_refused(), written_out_attention(module):
         torch.onnx.export(
             module,
             tuple(feeds.values()),
@@ -141,3 +142,26 @@ def trace_module(declared: Declared, file: Path, *, lengths: Mapping[str, int], 
     return [
         Place(warning.filename, warning.lineno) for warning in caught if warning.category.__name__ == "TracerWarning"
     ]
+
+
+@contextmanager
+def _told() -> Iterator[list[warnings.WarningMessage]]:
+    """Catch what the exporter warns of, and silence what it prints from C++: the whole graph, where it fails.
+
+    A warning of a branch on a shape does no harm if the graph is right.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        for number, original in enumerate(kept, start=1):
+            os.dup2(original, number)
+            os.close(original)
+        os.close(silence)

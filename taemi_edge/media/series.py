@@ -12,19 +12,18 @@ An npz has an array (rows, channels) under each stream's name, or one that is ca
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.streams import SeriesSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MissingExtraError
 
-SUFFIXES = (".csv", ".npz", ".parquet")
+ENDINGS = (".csv", ".npz", ".parquet")
 _TIME_S, _TIMESTAMP_NS = "time_s", "timestamp_ns"
 
 
@@ -44,17 +43,21 @@ class Series:
 
 
 def is_series_file(place: Path | str) -> bool:
-    """Whether a file is one that this module reads, by its ending."""
-    return Path(place).suffix.lower() in SUFFIXES
+    """Whether the ending of a file's name says that it holds series.
+
+    >>> is_series_file("imu.csv"), is_series_file("talk.mp4")
+    (True, False)
+    """
+    return Path(place).suffix.lower() in ENDINGS
 
 
-def read_series(file: Path, name: str, spec: SeriesSpec) -> tuple[Array, Array]:
+def read_series(file: Path, stream: str, channels: int) -> tuple[Array, Array]:
     """Read one stream of a file.
 
     Args:
         file: a .csv, .npz or .parquet.
-        name: of the stream.
-        spec: how many channels it has.
+        stream: its name; only files with several streams need to have it in them.
+        channels: how many numbers a row has.
 
     Returns:
         The times, float64 (n,) in seconds, and the rows, float32 (n, channels); n > 0.
@@ -65,41 +68,39 @@ def read_series(file: Path, name: str, spec: SeriesSpec) -> tuple[Array, Array]:
 
     Example:
         >>> import tempfile
-        >>> from taemi_edge.bundle.streams import PresenceSpec
-        >>> presence = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "imu.csv"
         ...     _ = file.write_text("time_s,x,y\\n0.0,1,2\\n0.5,3,4\\n")
-        ...     times_s, rows = read_series(file, "imu", SeriesSpec(feature_dim=8, channels=2, presence=presence))
+        ...     times_s, rows = read_series(file, "imu", 2)
         >>> times_s.tolist(), rows.tolist()
         ([0.0, 0.5], [[1.0, 2.0], [3.0, 4.0]])
     """
-    series = read_streams(file, {name: spec}, alone=True)[name]
+    series = read_streams(file, {stream: channels}, alone=True)[stream]
     return series.times_s, series.rows
 
 
-def read_streams(file: Path, specs: Mapping[str, SeriesSpec], alone: bool = False) -> dict[str, Series]:
+def read_streams(file: Path, channels: Mapping[str, int], alone: bool = False) -> dict[str, Series]:
     """Read all streams that a file holds of some.
 
     Args:
-        specs: the streams to look for, by name.
+        channels: how many numbers a row has, by the name of each stream to look for.
         alone: the file belongs to a single stream: its columns may have any names.
 
     Raises:
         InputError, MissingExtraError: see `read_series`; without any of the streams as well.
     """
+    ending = file.suffix.lower()
+    if ending not in ENDINGS:
+        raise InputError(f"{file}: expected a series that ends in {', '.join(ENDINGS)}")
     if not file.is_file():
         raise InputError(f"{file}: expected a series, found {'a folder' if file.is_dir() else 'nothing'}")
-    ending = file.suffix.lower()
-    if ending not in SUFFIXES:
-        raise InputError(f"{file}: expected a series that ends in {', '.join(SUFFIXES)}")
-    alone = alone or len(specs) == 1
+    alone = alone or len(channels) == 1
     if ending == ".npz":
-        found = _streams_of_arrays(file, specs, alone)
+        found = _streams_of_arrays(file, channels, alone)
     else:
-        found = _streams_of_table(file, _read_csv(file) if ending == ".csv" else _read_parquet(file), specs, alone)
+        found = _streams_of_table(file, _read_csv(file) if ending == ".csv" else _read_parquet(file), channels, alone)
     if not found:
-        raise InputError(f"{file}: expected one of the streams {', '.join(specs)}, found none of them")
+        raise InputError(f"{file}: expected one of the streams {', '.join(channels)}, found none of them")
     return found
 
 
@@ -114,28 +115,38 @@ class _Table:
     row_name: Callable[[int], str]
 
 
-def _streams_of_table(file: Path, table: _Table, specs: Mapping[str, SeriesSpec], alone: bool) -> dict[str, Series]:
+def _streams_of_table(file: Path, table: _Table, wanted: Mapping[str, int], alone: bool) -> dict[str, Series]:
     clock = next((name for name in (_TIME_S, _TIMESTAMP_NS) if name in table.columns), None)
     if clock is None:
         named = ", ".join(table.columns) or "none"
         raise InputError(f"{file}: expected a column {_TIME_S} or {_TIMESTAMP_NS}, got the columns {named:.200}")
     channels = [name for name in table.columns if name not in (_TIME_S, _TIMESTAMP_NS)]
     found = {}
-    for name, spec in specs.items():
-        own = [column for column in channels if column.startswith((f"{name}.", f"{name}_")) or column == name]
+    for name, width in wanted.items():
+        own = [column for column in channels if _owner(column, wanted) == name]
         own = _in_order(own, name) if own else channels if alone else []
         if not own:
             continue
-        if len(own) != spec.channels:
+        if len(own) != width:
             raise InputError(
-                f"{file}: expected {spec.channels} columns for the stream {name}, got {len(own)}: {', '.join(own):.200}"
+                f"{file}: expected {width} columns for the stream {name}, got {len(own)}: {', '.join(own):.200}"
             )
         rows = np.stack([table.columns[column] for column in own], axis=1)
         there = ~np.isnan(rows).all(axis=1) if len(own) < len(channels) else np.ones(len(rows), np.bool_)
         chosen = np.flatnonzero(there)
         times = table.columns[clock][chosen]
-        found[name] = _series(file, name, times, rows[chosen], clock, lambda at, c=chosen: table.row_name(int(c[at])))
+        found[name] = _series(file, name, times, rows[chosen], clock, partial(_row_name, table, chosen))
     return found
+
+
+def _row_name(table: _Table, chosen: Array, at: int) -> str:
+    return table.row_name(int(chosen[at]))
+
+
+def _owner(column: str, streams: Mapping[str, int]) -> str | None:
+    """The stream that a column belongs to by its name: of `imu` and `imu_left`, the longer one that fits."""
+    fitting = [name for name in streams if column == name or column.startswith((f"{name}.", f"{name}_"))]
+    return max(fitting, key=len, default=None)
 
 
 def _in_order(columns: list[str], name: str) -> list[str]:
@@ -203,7 +214,7 @@ def _is_number(cell: str, whole: bool) -> bool:
 
 def _read_parquet(file: Path) -> _Table:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", f"reading {file}") from error
     try:
@@ -233,22 +244,22 @@ def _whole_nanoseconds(file: Path, values: Array) -> Array:
 # ------------------------------------------------------------------------------------------------------------- arrays
 
 
-def _streams_of_arrays(file: Path, specs: Mapping[str, SeriesSpec], alone: bool) -> dict[str, Series]:
+def _streams_of_arrays(file: Path, wanted: Mapping[str, int], alone: bool) -> dict[str, Series]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as content, np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise InputError(f"{file}: expected an npz of numbers, cannot read it: {error}") from error
+    except Exception as error:  # numpy, zipfile and zlib each raise their own
+        raise InputError(f"{file}: expected an npz file of arrays of numbers, cannot read it: {error}") from error
     found = {}
-    for name, spec in specs.items():
+    for name, width in wanted.items():
         rows = arrays.get(name, arrays.get("values") if alone else None)
         if rows is None:
             continue
-        rows = rows[:, None] if rows.ndim == 1 and spec.channels == 1 else rows
+        rows = rows[:, None] if rows.ndim == 1 and width == 1 else rows
         is_rows = rows.ndim == 2 and np.issubdtype(rows.dtype, np.number)
-        if not is_rows or rows.shape[1] != spec.channels:
+        if not is_rows or rows.shape[1] != width:
             raise InputError(
-                f"{file}: expected the stream {name} as numbers (rows, {spec.channels}), got {rows.dtype} {rows.shape}"
+                f"{file}: expected the stream {name} as numbers (rows, {width}), got {rows.dtype} {rows.shape}"
             )
         times, clock = _times_of_arrays(file, name, arrays, len(rows))
         found[name] = _series(file, name, times, rows, clock, lambda at: f"row {at + 1}")
@@ -288,7 +299,8 @@ def _series(file: Path, name: str, times: Array, rows: Array, clock: str, row_na
             f"{file}, {row_name(at)}: expected times in order, got {times_s[at]:g} s after {times_s[at - 1]:g} s: sort "
             f"the rows of {name} by time"
         )
-    return Series(times_s, np.ascontiguousarray(rows, np.float32), start_ns)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and the runtime refuses the row
+        return Series(times_s, np.ascontiguousarray(rows, np.float32), start_ns)
 
 
 def shifted_to_one_clock(series: Mapping[Any, Series]) -> dict[Any, Series]:

@@ -25,6 +25,7 @@ from taemi_edge.parity.samples import (
     require_known_names,
     row_shape,
     stacked,
+    tokenizers_of,
 )
 from taemi_edge.parity.windows import Features, batch_with_stand_ins, head_feeds, padded_batch, window_features
 
@@ -84,11 +85,7 @@ def _read(specs: ModelSpecs, tokenizers: Mapping[str, str], samples: Sequence[Sa
     """Cut every sample into the rows of its encoders."""
     if not len(samples):
         raise InputError("samples: expected at least one sample with the model's inputs, got none")
-    known = {
-        name: WordTokenizer(tokenizers[name], spec.max_tokens)
-        for name, spec in specs.streams.items()
-        if isinstance(spec, TextSpec) and name in tokenizers
-    }
+    known = tokenizers_of(specs.streams, tokenizers)
     rows: list[_Rows] = []
     for number, sample in enumerate(samples[:MOST_SAMPLES]):
         where = f"samples[{number}]"

@@ -111,6 +111,15 @@ def encoder_rows(
     return [{name: np.ascontiguousarray(value)} for value in values]
 
 
+def tokenizers_of(streams: Mapping[str, StreamSpec], tokenizers: Mapping[str, str]) -> dict[str, WordTokenizer]:
+    """The tokenizer of each stream of text that has one, from the text of its tokenizer.json."""
+    return {
+        name: WordTokenizer(tokenizers[name], spec.max_tokens)
+        for name, spec in streams.items()
+        if isinstance(spec, TextSpec) and name in tokenizers
+    }
+
+
 def calls_of(rows: Sequence[Row], max_rows: int = MAX_BATCH) -> list[dict[str, Array]]:
     """Put rows of equal shapes that follow each other into batches.
 
@@ -153,6 +162,8 @@ def _pictures(key: str, spec: VideoSpec, pixels: Array, where: str) -> list[Arra
     clip = (spec.clip_frames,) if spec.clip_frames > 1 else ()
     picture = (*spec.size_hw, 3)
     whole = (*clip, *picture)
+    if pixels.dtype.kind in "iu" and pixels.size and 0 <= pixels.min() <= pixels.max() <= 255:
+        pixels = pixels.astype(np.uint8)
     if pixels.dtype != np.uint8 or pixels.shape[-3:] != picture or not 0 <= pixels.ndim - 3 <= 1 + len(clip):
         raise _wrong(where, key, f"uint8 ([N, ]{', '.join(map(str, picture))})", pixels)
     if pixels.ndim == len(whole) + 1 and pixels.shape[1:] == whole:

@@ -24,9 +24,11 @@ def window_features(run: Runner, calls: WindowCalls, streams: Mapping[str, Strea
         streams: the model's streams.
 
     Returns:
-        The features of each stream, float32 (T, D).
+        The features of each stream, float32 (T, D); T is at most its `max_steps`: the newest.
     """
-    return {name: encode_calls(run, name, streams[name], feeds) for name, feeds in calls.items()}
+    return {
+        name: encode_calls(run, name, streams[name], feeds)[-streams[name].max_steps :] for name, feeds in calls.items()
+    }
 
 
 def encode_calls(run: Runner, stream: str, spec: StreamSpec, calls: Sequence[Mapping[str, Array]]) -> Array:
@@ -39,10 +41,10 @@ def encode_calls(run: Runner, stream: str, spec: StreamSpec, calls: Sequence[Map
         calls: the feeds of each call, in the order of time; at least one.
 
     Returns:
-        The features, float32 (T, D), without those of a chunk's context. T is at most `spec.max_steps`: the newest.
+        The features, float32 (T, D), without those of a chunk's context.
     """
     steps = [joined_steps(spec, feeds, run(stream, feeds)["features"]) for feeds in calls]
-    return np.concatenate(steps)[-spec.max_steps :]
+    return np.concatenate(steps)
 
 
 def joined_steps(spec: StreamSpec, feeds: Mapping[str, Array], features: Array) -> Array:

@@ -8,9 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
+from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.corpora.evaluate import LOST_PATTERNS, EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
+from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import open_artefact
@@ -18,16 +19,18 @@ from taemi_edge.parity.artefact import open_artefact
 
 def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_folder):
     found = evaluate_on(str(tiny_folder), store_folder, "all")[0]
-    assert list(found.patterns) == [pattern_name(p) for p in LOST_PATTERNS]
+    patterns = open_bundle(tiny_folder).manifest.patterns
+    assert list(found.patterns) == [pattern_name(p, MODALITIES) for p in patterns[1:]]
+    assert len(found.patterns) == 7
     assert found.natural.clips == 14
     assert found.clean.clips == sum(all(c.steps.values()) for c in open_store(store_folder).index.clips.values()) < 14
-    assert found.mean_pearson == found.clean.mean_pearson
+    assert found.value == found.clean.value
     assert found.synthetic
 
 
 def test_no_signal_is_undefined_and_said_to_be(tiny_folder, store_folder):
     found = evaluate_on(str(tiny_folder), store_folder, "all")[0]
-    assert found.patterns["none"].mean_pearson is None
+    assert found.patterns["none"].value is None
     assert "no signal: Pearson is undefined, every prediction is the same" in found.remarks
 
 
@@ -37,9 +40,11 @@ def test_a_lost_stream_is_the_token_and_zeros_can_stand_in_for_it(tiny_folder, s
         left = frozenset({"audio", "text"})
         without = predict_all(artefact, clips, left, artefact.tokens)
         emptied = [{**c, "vision": c["vision"][:0]} for c in clips]
-        assert np.array_equal(without, predict_all(artefact, emptied, frozenset(MODALITIES), artefact.tokens))
+        everything = frozenset(MODALITIES)
+        lacking = predict_all(artefact, emptied, everything, artefact.tokens)
+        assert np.array_equal(without["intensities"], lacking["intensities"])
         zeros = {m: np.zeros_like(t) for m, t in artefact.tokens.items()}
-        assert not np.array_equal(without, predict_all(artefact, clips, left, zeros))
+        assert not np.array_equal(without["intensities"], predict_all(artefact, clips, left, zeros)["intensities"])
 
 
 def test_a_bundle_on_a_corpus_runs_its_own_encoders(tiny_folder, corpus_folder, store_folder, tmp_path):
@@ -56,8 +61,9 @@ def test_a_bundle_on_a_corpus_runs_its_own_encoders(tiny_folder, corpus_folder, 
 def test_pytorch_and_its_bundle_agree_on_labels(tiny_folder, store_folder):
     pytest.importorskip("torch", reason="a checkpoint runs in PyTorch")
     ours, theirs = (evaluate_on(source, store_folder, "all")[0] for source in (str(tiny_folder), "taemi-tiny"))
-    assert ours.mean_pearson == pytest.approx(theirs.mean_pearson, abs=1e-4)
-    assert ours.natural.mse == pytest.approx(theirs.natural.mse, abs=1e-6)
+    assert ours.value == pytest.approx(theirs.value, abs=1e-4)
+    mse = [found.natural.outputs["intensities"].mse for found in (ours, theirs)]
+    assert mse[0] == pytest.approx(mse[1], abs=1e-6)
 
 
 def test_the_command_line_prints_writes_and_holds_a_bar(tiny_folder, store_folder, cli, tmp_path):
@@ -68,6 +74,8 @@ def test_the_command_line_prints_writes_and_holds_a_bar(tiny_folder, store_folde
     assert "synthetic" in done.stdout
     content = json.loads((tmp_path / "e.json").read_text())
     assert next(iter(content)) == "mean_pearson"
+    assert list(content["clean"]) == ["mean_pearson", "interval", "pearson", "mse", "slope", "clips"]
+    assert "metric" not in content
     assert (tmp_path / "e.png").stat().st_size > 10_000
     assert cli(*words, "--at-least", "0.99").returncode == 1
 

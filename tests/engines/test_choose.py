@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from taemi_edge.bundle.folder import CHOICE, replaceable_files
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.engines.choose import fastest_worth_it
 
 
@@ -13,7 +12,7 @@ def test_auto_times_every_precision_of_every_part_and_says_why(built):
     record = built.record
     assert built.bundle.manifest.verified
     assert {entry.name for entry in built.bundle.folder.iterdir()} <= replaceable_files(built.bundle.folder)
-    for part in PARTS:
+    for part in built.bundle.manifest.part_names:
         candidates = {c.precision: c for c in record.candidates if c.part == part}
         assert set(candidates) == {"fp32", "fp16", "int8"}
         (kept,) = [c for c in candidates.values() if c.kept]

@@ -16,7 +16,6 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import FLAVOURS
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
@@ -25,6 +24,7 @@ from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, quantise, 
 from taemi_edge.calibration.graphs.ranges import collect_statistics
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.engines.compiler import BuildOptions, Compiler
+from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.parity.golden import bind_tokens, load_cases
@@ -34,9 +34,10 @@ from tests.cli.checks import refused
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
 
 
-def orin_options(part: str, **changes: object) -> BuildOptions:
+def orin_options(bundle: Bundle, part: str, **changes: object) -> BuildOptions:
     """The Orin target's profile and workspace, for the nearest GPU that can be built for here."""
-    options = {"spans": ORIN.spans(part), "workspace_mib": ORIN.workspace_mib, "sm": "8.6"}
+    spans = part_profiles(bundle.manifest, ORIN, load_cases(bundle.golden_file))[part]
+    options = {"spans": spans, "workspace_mib": ORIN.workspace_mib, "sm": "8.6"}
     return BuildOptions(**{**options, **changes})
 
 
@@ -84,10 +85,10 @@ def flavours_of(bundle: Bundle, part: str, scratch: Path) -> dict[str, Path]:
 def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, int]:
     """The size of every engine by part and flavour."""
     sizes = {}
-    for part in PARTS:
+    for part in bundle.manifest.part_names:
         for flavour, file in flavours_of(bundle, part, scratch).items():
             precision = "int8" if flavour.startswith("int8") else flavour
-            sizes[f"{part}.{flavour}"] = len(compiler.compile(file, precision, orin_options(part)))
+            sizes[f"{part}.{flavour}"] = len(compiler.compile(file, precision, orin_options(bundle, part)))
             if flavour != "fp32":
                 file.unlink()
     return sizes
@@ -97,7 +98,7 @@ def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, 
 def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, tmp_path):
     bundle = open_bundle(request.getfixturevalue(f"{recipe}_folder"))
     sizes = compile_all(compiler, bundle, tmp_path)
-    assert len(sizes) == len(PARTS) * len(FLAVOURS)
+    assert len(sizes) == len(bundle.manifest.part_names) * len(FLAVOURS)
     if recipe == "mobile":  # the precision that was written is the one that was built
         assert sizes["text.fp16"] < 0.6 * sizes["text.fp32"]
         assert sizes["audio.int8-fp16"] < 0.8 * sizes["audio.fp16"]
@@ -112,7 +113,7 @@ def test_the_base_model_at_full_size_compiles_for_ampere(compiler, tmp_path):
 
     made, _ = export_checkpoint(open_checkpoint("taemi-base", random_weights=True), tmp_path / "b", source="taemi-base")
     sizes = compile_all(compiler, made, tmp_path)
-    assert len(sizes) == len(PARTS) * len(FLAVOURS)
+    assert len(sizes) == len(made.manifest.part_names) * len(FLAVOURS)
     assert sizes["vision.fp16"] < 0.6 * sizes["vision.fp32"]
 
 
@@ -123,7 +124,9 @@ def test_a_calibrated_bundle_builds_ahead_of_time_and_is_not_verified(cli, calib
     assert "not verified: they were built ahead of time for SM 8.6 and have not run yet" in done.stdout
     manifest = read_manifest(tmp_path / "o")
     assert manifest.verified is False
-    assert {manifest.parts[part].file for part in PARTS} == {f"{part}.engine" for part in PARTS}
+    assert {part: spec.file for part, spec in manifest.parts.items()} == {
+        part: f"{part}.engine" for part in manifest.part_names
+    }
     assert manifest.engine.library == "tensorrt-rtx 1.7.1.116"
     refused(cli("run", tmp_path / "o", demo_video), "expected verified engines, but they were built ahead of time")
     refused(cli("run", tmp_path / "o", demo_video, "--unverified"), "a GPU is needed")
@@ -146,7 +149,7 @@ def test_progress_comes_from_the_builder_itself(compiler, tiny, tmp_path):
         def count(self, done: float, total: float | None, what: str) -> None:
             told.append((done, total, what))
 
-    compiler.compile(tiny.part_file("fusion"), "fp32", orin_options("fusion"), Counts())
+    compiler.compile(tiny.part_file("fusion"), "fp32", orin_options(tiny, "fusion"), Counts())
     assert told
     assert all(done <= total for done, total, _ in told)
 
@@ -168,7 +171,7 @@ def test_a_file_that_is_no_graph_is_told_in_the_parsers_words(compiler, tmp_path
 )
 def test_options_that_this_library_does_not_know(compiler, tiny, changes, words):
     with pytest.raises(UsageError, match=words):
-        compiler.compile(tiny.part_file("fusion"), "fp32", orin_options("fusion", **changes))
+        compiler.compile(tiny.part_file("fusion"), "fp32", orin_options(tiny, "fusion", **changes))
 
 
 def test_tensorrt_itself_is_asked_for_by_name():

@@ -12,7 +12,7 @@ from tests.engines.targets import target
 def test_an_exported_bundle_is_cast_to_fp16_by_its_golden_feeds(tiny_folder, tmp_path):
     pytest.importorskip("onnx", reason="graphs are cast with onnx")
     made = build_engine(tiny_folder, target(), "fp16", tmp_path / "out", threads=1, cache=None)
-    assert made.bundle.manifest.parts.text.precision == "fp16"
+    assert made.bundle.manifest.parts["text"].precision == "fp16"
 
 
 def test_int8_of_a_bundle_that_was_never_calibrated(cli, tiny_folder, tmp_path):

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle, read_manifest, write_manifest
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.errors import EngineError
 from taemi_edge.runtime.sessions import require_verified
 from tests.cli.checks import refused
@@ -17,7 +16,7 @@ from tests.cli.checks import refused
 
 def test_verification_has_every_stage_and_all_presence_patterns(built):
     verdicts = {verdict.stage: verdict for verdict in built.record.verification}
-    assert list(verdicts) == [*PARTS, "end-to-end"]
+    assert list(verdicts) == [*built.bundle.manifest.part_names, "end-to-end"]
     assert all(verdict.ok for verdict in verdicts.values())
     assert (verdicts["fusion"].cases, verdicts["end-to-end"].cases) == (32, 8)
 

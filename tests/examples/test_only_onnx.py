@@ -41,3 +41,20 @@ def test_the_files_are_what_the_script_makes(tmp_path, monkeypatch):
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     again = onnxruntime.InferenceSession(str(tmp_path / "words.onnx"), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(_session("words").run(None, feeds)[0], again.run(None, feeds)[0], atol=1e-6)
+
+
+def test_the_toml_declares_what_the_function_does():
+    from taemi_edge.export.onnx_model import load_onnx_model
+
+    by_toml, by_code = load_onnx_model(FOLDER / "model.toml"), load_example("only-onnx").build()
+    assert by_toml.output_specs() == by_code.output_specs()
+    assert by_toml.head.outputs == by_code.head.outputs
+    for name, stream in by_code.streams.items():
+        other = by_toml.streams[name]
+        assert (other.encoder.inputs, other.missing, type(other.kind)) == (
+            stream.encoder.inputs,
+            stream.missing,
+            type(stream.kind),
+        )
+    for one, other in zip(by_toml.read_samples(), by_code.read_samples(), strict=True):
+        assert {key: value.tolist() for key, value in one.items()} == {k: v.tolist() for k, v in other.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, SoundPiece
 
 
 def frame(time_s: float, value: int = 128, noise: int = 3) -> Frame:
@@ -12,5 +12,5 @@ def frame(time_s: float, value: int = 128, noise: int = 3) -> Frame:
     return Frame(time_s, np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def sound(time_s: float, level: float) -> Samples:
-    return Samples(time_s, np.full(1600, level, np.float32))
+def sound(time_s: float, level: float) -> SoundPiece:
+    return SoundPiece(time_s, np.full(1600, level, np.float32))

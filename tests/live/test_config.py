@@ -19,6 +19,7 @@ def config(**values: object) -> LiveConfig:
         ({"source": [{"name": "a", "uri": "x"}] * 2}, "'a' twice"),
         ({"source": [{"name": "a"}]}, "not neither"),
         ({"source": [{"name": "a", "uri": "x", "video": "y"}]}, "not all of them"),
+        ({"source": [{"name": "a", "streams": {"imu": ""}}]}, "streams.imu to name a place"),
         ({"source": [{"name": "a", "uri": "x", "transcript": "-", "asr": True}]}, "either a transcript or asr"),
         ({"serve": {"address": "example.org:80"}}, "HOST:PORT"),
         ({"serve": {"address": "127.0.0.1:99999"}}, "HOST:PORT"),

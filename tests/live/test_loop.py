@@ -10,7 +10,7 @@ from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
-from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.loop import LiveLoop
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
@@ -34,9 +34,9 @@ class Times(BaseOutput):
 def run_for(tiny, duration_s: float | None, stopping: threading.Event | None = None) -> tuple[LiveLoop, Times]:
     """A loop over one source whose camera refuses all connections."""
     clock, settings, times = SessionClock(), WatchSettings(), Times()
-    mailbox = Mailbox(tiny.manifest.audio.sample_rate_hz, None, keep_s=2.0)
-    spec = CaptureSpec("door", parse_address("tcp://127.0.0.1:1"), frozenset({"vision", "audio"}))
-    source = LiveSource("door", [Capture(spec, mailbox, clock, settings)], mailbox, settings)
+    boxes = {"vision": FrameBox(None, keep_s=2.0), "audio": SoundBox(16_000, keep_s=2.0)}
+    spec = CaptureSpec("door", parse_address("tcp://127.0.0.1:1"), {"vision": "video", "audio": "audio"})
+    source = LiveSource("door", [Capture(spec, boxes, clock, settings)], boxes, settings)
     described = Source("door", absent={"text": "no transcript was given"})
     with Fleet(tiny, [described], threads=1, window_s=4.0, hop_s=HOP_S) as fleet:
         clock = SessionClock()

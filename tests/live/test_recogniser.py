@@ -9,7 +9,7 @@ import pytest
 
 from taemi_edge.live.words import WordInbox
 from taemi_edge.media.files import read_samples
-from taemi_edge.media.hops import Samples
+from taemi_edge.media.hops import SoundPiece
 from taemi_edge.media.recognition import PACKAGED_MODEL
 from taemi_edge.media.transcripts import Word
 from tests.live.running import LiveRun
@@ -39,16 +39,16 @@ def test_live_recognition_puts_words_where_they_were_said(real_clip):
     from taemi_edge.live.recogniser import LiveRecogniser
 
     inbox = WordInbox("nobody has begun")
-    recogniser = LiveRecogniser(inbox, PACKAGED_MODEL, 16_000)
+    recogniser = LiveRecogniser([inbox], PACKAGED_MODEL, 16_000)
     said: list[Word] = []
     try:
         assert inbox.loss is None
         sound = read_samples(real_clip, 16_000)[: 6 * 16_000]
-        recogniser.hear([Samples(100.0, sound)])
+        recogniser.hear([SoundPiece(100.0, sound)])
         until = time.monotonic() + 120
         while len(said) < 5:
             assert time.monotonic() < until, said
-            said += inbox.take(1e9)
+            said += inbox.take(1e9)[0]
             time.sleep(0.1)
     finally:
         recogniser.stop()

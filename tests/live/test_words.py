@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.clock import SessionClock
-from taemi_edge.live.words import MAX_LINE, LineListener, WordInbox, _bounded
+from taemi_edge.live.lines import MAX_LINE, LineListener
+from taemi_edge.live.words import TranscriptLines, WordInbox
 from tests.live.running import LiveRun
 
 
@@ -28,15 +28,16 @@ def clock(monkeypatch) -> SessionClock:
 
 def listener(clock: SessionClock, *names: str) -> tuple[LineListener, dict[str, WordInbox]]:
     inboxes = {name: WordInbox("nobody yet") for name in names or ("only",)}
-    return LineListener("-", inboxes, clock), inboxes
+    lines = TranscriptLines({name: [inbox] for name, inbox in inboxes.items()}, clock)
+    return LineListener("-", lines), inboxes
 
 
 def test_words_are_spread_over_their_time_and_given_when_they_are_due(clock):
     reader, inboxes = listener(clock)
     reader.take_line(b'{"text": "so it is", "start": 90.0, "end": 92.0, "speaker": "x"}')
-    assert [word.text for word in inboxes["only"].take(91.5)] == ["so", "it"]
-    assert [(word.text, word.end_s) for word in inboxes["only"].take(95.0)] == [("is", 92.0)]
-    assert inboxes["only"].take(99.0) == ()
+    assert [word.text for word in inboxes["only"].take(91.5)[0]] == ["so", "it"]
+    assert [(word.text, word.end_s) for word in inboxes["only"].take(95.0)[0]] == [("is", 92.0)]
+    assert inboxes["only"].take(99.0)[0] == []
 
 
 def test_times_may_be_of_the_wall_clock_or_left_out_but_never_in_the_future(clock):
@@ -45,7 +46,7 @@ def test_times_may_be_of_the_wall_clock_or_left_out_but_never_in_the_future(cloc
     reader.take_line(json.dumps({"text": "a", "start": now - 3, "end": now - 2}).encode())
     reader.take_line(b'{"text": "b"}')
     reader.take_line(b'{"text": "c", "start": 500, "end": 501}')
-    words = {word.text: word.end_s for word in inboxes["only"].take(1000.0)}
+    words = {word.text: word.end_s for word in inboxes["only"].take(1000.0)[0]}
     assert words["a"] == pytest.approx(98, abs=0.2)
     assert words["b"] == pytest.approx(100, abs=0.2)
     assert words["c"] == pytest.approx(100, abs=0.2)
@@ -76,26 +77,16 @@ def test_whatever_comes_is_counted_and_never_ends_the_reading(lines: list[bytes]
     good = b'{"text": "x"}\n'
     reader._read(io.BytesIO(b"\n".join(lines) + b"\n" + good))
     assert reader.good_lines >= 1
-    assert inboxes["only"].take(1e9)[-1].text == "x"
+    assert inboxes["only"].take(1e9)[0][-1].text == "x"
 
 
-def test_a_line_without_end_is_not_read_into_memory():
-    stream = io.BytesIO(b"x" * (MAX_LINE * 5) + b"\n" + b"next\n")
-    lines = list(_bounded(stream))
-    assert [len(line) for line in lines] == [MAX_LINE + 1, 5]
-
-
-def test_a_socket_that_is_taken_is_refused_and_a_dead_one_is_taken_over(clock, tmp_path):
-    path = tmp_path / "words.sock"
-    inboxes = {"only": WordInbox("nobody yet")}
-    first = LineListener(f"unix:{path}", inboxes, clock)
-    with pytest.raises(UsageError, match="cannot listen there: Address already in use"):
-        LineListener(f"unix:{path}", inboxes, clock)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert first._server is not None
-    first._server.close()  # as if its process had died
-    LineListener(f"unix:{path}", inboxes, clock).stop()
-    assert not path.exists()
+def test_words_go_to_every_text_stream_of_their_place():
+    inboxes = [WordInbox("nobody yet"), WordInbox("nobody yet")]
+    lines = TranscriptLines({"door": inboxes}, SessionClock())
+    lines.take_line(b'{"text": "so"}')
+    assert [[word.text for word in inbox.take(1e9)[0]] for inbox in inboxes] == [["so"], ["so"]]
+    lines.set_loss("gone")
+    assert [inbox.loss for inbox in inboxes] == ["gone", "gone"]
 
 
 @pytest.mark.once

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from taemi_edge.bundle.spec import MODALITIES, Modality
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs
+from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase
 from taemi_edge.runtime.tensorrt.engine import Binding, Engine
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
+
+#: How many contexts are kept: windows of many lengths would make one after another otherwise.
+MAX_CONTEXTS = 128
 
 
 class Bindings:
@@ -16,51 +21,80 @@ class Bindings:
 
     Args:
         engines: by part.
+        layout: the sizes of the buffers.
+        inputs, features, outputs: the buffers.
+        before_drop: called with a shape before its context is dropped, which graphs must not use from then on.
+        most: how many contexts are kept; beyond them the one that was used least recently is dropped.
     """
 
     def __init__(
         self,
         engines: Mapping[str, Engine],
         layout: DeviceLayout,
-        inputs: Inputs,
-        features: Features,
-        outputs: Outputs,
+        buffers: tuple[Inputs, Features, Outputs],
+        before_drop: Callable[[EncoderCase | HeadCase], None] = lambda _: None,
+        most: int = MAX_CONTEXTS,
     ) -> None:
         self._engines, self._layout = engines, layout
-        self._inputs, self._features, self._outputs = inputs, features, outputs
-        self._kept: dict[tuple[object, ...], Binding] = {}
+        self._inputs, self._features, self._outputs = buffers
+        self._before_drop, self._most = before_drop, most
+        self._kept: OrderedDict[EncoderCase | HeadCase, Binding] = OrderedDict()
 
-    def vision(self, frames: int) -> Binding:
-        """The vision encoder on so many frames."""
-        places = {"pixels": self._inputs.pixels.address, "features": self._features.encoded["vision"]}
-        return self._bound("vision", frames, {"pixels": (frames, *self._layout.manifest.vision.size_hw, 3)}, places)
+    def prepare(self, case: GraphCase) -> None:
+        """Make the contexts of a case that are not there, before anything is put on a stream or captured."""
+        for encoder in case.encoders:
+            self.encoder(encoder)
+        if case.head is not None:
+            self.head(case.head)
 
-    def audio(self, shape: tuple[int, int]) -> Binding:
-        """The audio encoder on (chunks, samples)."""
-        places = {"samples": self._inputs.samples[shape[1]].address, "features": self._features.encoded["audio"]}
-        return self._bound("audio", shape, {"samples": shape}, places)
+    def encoder(self, case: EncoderCase) -> Binding:
+        """The encoder of a stream on its inputs."""
 
-    def text(self, shape: tuple[int, int]) -> Binding:
-        """The text encoder on (texts, tokens)."""
-        control = self._inputs.control.address
-        places = {"ids": control["ids"], "mask": control["text input mask"], "features": self._features.encoded["text"]}
-        return self._bound("text", shape, {"ids": shape, "mask": shape}, places)
+        def places() -> dict[str, Any]:
+            [output] = self._layout.manifest.parts[case.stream].outputs
+            return {
+                **self._inputs.addresses(case.stream, case.length),
+                output.name: self._features.encoded[case.stream],
+            }
 
-    def fusion(self, live: frozenset[Modality]) -> Binding:
-        """The fusion head on the rings of live streams, and on the missing-stream tokens of the others."""
-        places: dict[str, Any] = {"intensities": self._outputs.intensities.address}
-        for m in MODALITIES:
-            places[m] = self._features.rings[m] if m in live else self._features.tokens[m]
-            places[f"{m}_mask"] = self._inputs.control.address[f"{m} mask"] if m in live else self._features.ones
-        return self._bound("fusion", live, self._layout.fusion_shapes(live), places)
+        shapes = self._layout.input_shapes(case.stream, case.batch, case.length)
+        return self._bound(case.stream, case, shapes, places)
+
+    def head(self, case: HeadCase) -> Binding:
+        """The head on the features of live streams, and on what stands for the others."""
+
+        def places() -> dict[str, Any]:
+            masks = self._layout.manifest.head.masks
+            found: dict[str, Any] = dict(self._outputs.groups.address)
+            for name in self._layout.streams:
+                live = name in case.live
+                found[name] = self._features.read_by_head[name] if live else self._features.stand_ins[name]
+                if masks:
+                    mask = self._inputs.control.address[f"{name} mask"]
+                    found[f"{name}_mask"] = mask if live else self._features.stand_in_masks[name]
+            return found
+
+        return self._bound(HEAD, case, self._layout.head_shapes(case), places)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def close(self) -> None:
         """Drop the contexts; graphs that use them must be closed before."""
         self._kept.clear()
 
     def _bound(
-        self, part: str, key: object, shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Any]
+        self,
+        part: str,
+        key: EncoderCase | HeadCase,
+        shapes: Mapping[str, tuple[int, ...]],
+        places: Callable[[], Mapping[str, Any]],
     ) -> Binding:
-        if (part, key) not in self._kept:
-            self._kept[part, key] = self._engines[part].bind(shapes).at(**places)
-        return self._kept[part, key]
+        if key not in self._kept:
+            while len(self._kept) >= self._most:
+                oldest = next(iter(self._kept))
+                self._before_drop(oldest)
+                del self._kept[oldest]
+            self._kept[key] = self._engines[part].bind(shapes).at(**places())
+        self._kept.move_to_end(key)
+        return self._kept[key]

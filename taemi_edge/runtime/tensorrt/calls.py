@@ -6,12 +6,11 @@ Every call is padded to one of a few sizes, so that a captured CUDA graph can be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from taemi_edge.bundle.spec import Manifest, Modality
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, VideoSpec
 from taemi_edge.runtime.work import Item, Layout, Work
 
 #: Batches are padded up to one of these, which bounds how many graphs there can be.
@@ -19,24 +18,54 @@ BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 #: Texts are padded up to a multiple of so many tokens.
 TOKENS_STEP = 16
 
-T = TypeVar("T")
+Element = TypeVar("Element")
+
+
+@dataclass(frozen=True)
+class EncoderCase:
+    """The shape of one call of an encoder.
+
+    Attributes:
+        stream: whose encoder it is.
+        batch: how many inputs it takes, with those that pad the batch.
+        length: of each input: samples, rows or tokens; 0 where all inputs have one shape.
+    """
+
+    stream: str
+    batch: int
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class HeadCase:
+    """The shape of one call of the head.
+
+    Attributes:
+        batch: how many windows it takes, with those that pad the batch.
+        steps: how many feature vectors of each stream a window has, in the model's order.
+        live: the streams that are read from the buffers that encoders fill; of the others, the stand-in is bound.
+    """
+
+    batch: int
+    steps: tuple[int, ...]
+    live: frozenset[str]
 
 
 @dataclass(frozen=True)
 class GraphCase:
-    """What decides the shapes and addresses of a call: padded batches, and the streams that at least one source has.
+    """What decides the shapes and addresses of a call.
 
     Attributes:
-        frames: how many frames; 0 where there are no new ones.
-        audio: (chunks, samples of each chunk); zeros where there is no new sound.
-        text: (texts, tokens of each text); zeros where no text changed.
-        live: the streams that at least one source has; None where only encoders run.
+        encoders: of the streams that have something new, in the model's order.
+        head: None where only encoders run.
     """
 
-    frames: int
-    audio: tuple[int, int]
-    text: tuple[int, int]
-    live: frozenset[Modality] | None
+    encoders: tuple[EncoderCase, ...]
+    head: HeadCase | None
+
+    def uses(self, shape: EncoderCase | HeadCase) -> bool:
+        """Whether a call of this shape is part of it."""
+        return shape == self.head or shape in self.encoders
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,41 +73,45 @@ class Call:
     """The inputs that go to the device together.
 
     Attributes:
-        frames: (source, face crop uint8 (H, W, 3), row of the source's ring) for each frame.
-        sounds: (source, chunk) for each chunk of sound; all chunks have one length.
-        texts: (source, token ids int32 (T,)) for each text.
+        inputs: (source, item) for each new input of a stream, by stream; those of one stream have one length, but for
+            texts, which are padded.
         windows: the works that want a prediction from this call.
     """
 
-    frames: Sequence[tuple[int, Array, int]] = ()
-    sounds: Sequence[tuple[int, Item]] = ()
-    texts: Sequence[tuple[int, Array]] = ()
+    inputs: Mapping[str, Sequence[tuple[int, Item]]] = field(default_factory=dict)
     windows: Sequence[Work] = ()
 
 
-def split_into_calls(works: Sequence[Work], most: Mapping[Modality, int]) -> Iterator[Call]:
-    """Divide works into calls of at most what the engines take; the last call also makes the predictions.
+def split_into_calls(
+    works: Sequence[Work],
+    most: Mapping[str, int],
+    length: Callable[[str, Item], int],
+    groups: Callable[[Sequence[Work]], Sequence[Sequence[Work]]],
+) -> Iterator[Call]:
+    """Divide works into calls of at most what the engines take.
+
+    Whatever is new is encoded before the first prediction is made: the predictions come with the last call of an
+    encoder, and with calls of their own where not all windows fit together.
 
     Args:
-        most: how many frames, chunks and texts the engines take in one call.
+        most: how many inputs the engine of a stream takes in one call.
+        length: gives the length of an input; only inputs of one length share a call.
+        groups: divides the works that want a prediction into those that may share a call of the head.
     """
-    frames = [(w.source, item.feeds["pixels"], int(item.rows[0])) for w in works for item in w.items.get("vision", ())]
-    sounds = [(work.source, item) for work in works for item in work.items.get("audio", ())]
-    texts = [(work.source, item.feeds["ids"]) for work in works for item in work.items.get("text", ())]
-    windows = [work for work in works if work.fuse]
-    lengths = sorted({len(sound.feeds["samples"]) for _, sound in sounds})
-    fits = len(frames) <= most["vision"] and len(sounds) <= most["audio"] and len(texts) <= most["text"]
-    if fits and len(lengths) <= 1:  # as every ordinary hop does
-        yield Call(frames, sounds, texts, windows)
-        return
-    by_length = [[pair for pair in sounds if len(pair[1].feeds["samples"]) == length] for length in lengths]
-    vision = list(_split(frames, most["vision"]))
-    audio = [piece for group in by_length for piece in _split(group, most["audio"])]
-    text = list(_split(texts, most["text"]))
-    count = max(len(vision), len(audio), len(text), 1 if windows else 0)
-    for index in range(count):
-        last = index == count - 1
-        yield Call(_at(vision, index), _at(audio, index), _at(text, index), windows if last else ())
+    pieces: dict[str, list[Sequence[tuple[int, Item]]]] = {}
+    for stream, largest in most.items():
+        new = [(work.source, item) for work in works for item in work.items.get(stream, ())]
+        by_length: dict[int, list[tuple[int, Item]]] = {}
+        for source, item in new:
+            by_length.setdefault(length(stream, item), []).append((source, item))
+        pieces[stream] = [piece for size in sorted(by_length) for piece in _split(by_length[size], largest)]
+    windows = groups([work for work in works if work.fuse])
+    encoding = max((len(queued) for queued in pieces.values()), default=0)
+    for index in range(encoding):
+        together = {stream: queued[index] for stream, queued in pieces.items() if index < len(queued)}
+        yield Call(together, windows[0] if windows and index == encoding - 1 else ())
+    for window in windows[1 if encoding else 0 :]:
+        yield Call(windows=window)
 
 
 def padded(count: int, most: int) -> int:
@@ -99,20 +132,24 @@ def padded_tokens(longest: int, most: int) -> int:
     return min(-(-longest // TOKENS_STEP) * TOKENS_STEP, most)
 
 
-def usual_frame_counts(manifest: Manifest, layout: Layout, most: int) -> list[int]:
-    """How many frames an ordinary hop of all sources brings, padded.
+def usual_batches(spec: StreamSpec, layout: Layout, most: int) -> list[int]:
+    """How many new inputs of a stream an ordinary hop of all sources brings, padded.
 
-    There are two counts where the frame rate is no multiple of the hop rate.
+    There are two counts of pictures where the frame rate is no multiple of the hop rate.
+
+    Args:
+        most: how many inputs the stream's engine takes in one call.
     """
-    each = manifest.vision.frames_per_second * layout.hop_s
-    counts = {math.floor(each) * layout.sources, math.ceil(each) * layout.sources}
-    return sorted({padded(min(count, most), most) for count in counts})
+    if isinstance(spec, VideoSpec):
+        each = spec.frames_per_second * layout.hop_s
+        counts = {math.floor(each), math.ceil(each)}
+    elif isinstance(spec, ChunkedSpec) and spec.chunk_s:
+        counts = {max(1, round(layout.hop_s / spec.chunk_s))}
+    else:
+        counts = {1}
+    return sorted({padded(min(count * layout.sources, most), most) for count in counts})
 
 
-def _split(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+def _split(items: Sequence[Element], most: int) -> Iterator[Sequence[Element]]:
     for at in range(0, len(items), most):
         yield items[at : at + most]
-
-
-def _at(pieces: Sequence[Sequence[T]], index: int) -> Sequence[T]:
-    return pieces[index] if index < len(pieces) else ()

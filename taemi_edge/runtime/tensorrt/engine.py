@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.sessions import Session, Sessions
@@ -30,7 +29,9 @@ def open_engines(bundle: Bundle) -> Sessions:
     """
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu(bundle))
-        parts: dict[str, Session] = {part: EngineSession(gpu, *_content(bundle, part)) for part in PARTS}
+        parts: dict[str, Session] = {
+            part: EngineSession(gpu, *_content(bundle, part)) for part in bundle.manifest.part_names
+        }
         return Sessions(parts, stack.pop_all().close)
 
 
@@ -74,18 +75,10 @@ class Engine:
         self._scratch = gpu.allocate(self._scratch_bytes)
         self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
 
-    def span(self, dimension: str) -> tuple[int, int]:
-        """The least and the largest length of a dynamic dimension that the engine was built for.
-
-        Raises:
-            KeyError: no input has a dimension of this name.
-        """
-        for tensor in self.spec.inputs:
-            if dimension in tensor.shape:
-                axis = tensor.shape.index(dimension)
-                low, _, high = self._profile[tensor.name]
-                return int(low[axis]), int(high[axis])
-        raise KeyError(dimension)
+    @property
+    def largest_batch(self) -> int:
+        """The largest batch that the engine was built for."""
+        return int(self.longest_shapes()[self.spec.inputs[0].name][0])
 
     def longest_shapes(self) -> dict[str, tuple[int, ...]]:
         """The largest inputs that the engine was built for."""

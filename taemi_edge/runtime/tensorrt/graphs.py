@@ -7,17 +7,20 @@ installed everything runs as well, call by call; `load_driver` says why it canno
 from __future__ import annotations
 
 import importlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.errors import DeviceLostError
-from taemi_edge.runtime.tensorrt.calls import GraphCase
+from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.gpu import Gpu
 
-#: How many graphs a cache keeps; a case beyond them runs uncaptured.
+#: How many graphs a cache keeps. The number of cases grows with that of streams; the usual ones are few.
 MAX_GRAPHS = 96
+#: How many cases that came up once are remembered.
+_MOST_NOTED = 4096
 
 
 def load_driver() -> tuple[Any, str]:
@@ -91,13 +94,13 @@ class GraphCache:
 
     Args:
         driver: cuda-bindings' driver module; None captures nothing.
-        most: how many graphs are kept; a case beyond them runs uncaptured.
+        most: how many graphs are kept; beyond them the one that was used least recently is destroyed.
     """
 
     def __init__(self, driver: Any, gpu: Gpu, most: int = MAX_GRAPHS) -> None:
         self._driver, self._gpu, self._most = driver, gpu, most
-        self._graphs: dict[GraphCase, CapturedGraph] = {}
-        self._noted: set[GraphCase] = set()
+        self._graphs: OrderedDict[GraphCase, CapturedGraph] = OrderedDict()
+        self._noted: OrderedDict[GraphCase, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._graphs)
@@ -112,14 +115,27 @@ class GraphCache:
             DeviceLostError: CUDA refuses.
         """
         graph = self._graphs.get(case)
-        if graph is None and case in self._noted and self._driver is not None and len(self._graphs) < self._most:
+        if graph is None and case in self._noted and self._driver is not None:
             with self._gpu.errors("capturing a graph"):
-                graph = self._graphs[case] = CapturedGraph(self._driver, self._gpu.stream, enqueue)
+                graph = CapturedGraph(self._driver, self._gpu.stream, enqueue)
+            while len(self._graphs) >= self._most:
+                self._graphs.popitem(last=False)[1].close()
+            self._graphs[case] = graph
+        if graph is not None:
+            self._graphs.move_to_end(case)
         return graph
 
     def note(self, case: GraphCase) -> None:
         """Remember that a case came up: a case that comes up once more is worth a graph."""
-        self._noted.add(case)
+        self._noted[case] = None
+        self._noted.move_to_end(case)
+        if len(self._noted) > _MOST_NOTED:
+            self._noted.popitem(last=False)
+
+    def forget(self, shape: EncoderCase | HeadCase) -> None:
+        """Destroy the graphs that use calls of a shape, whose execution context is about to go."""
+        for case in [case for case in self._graphs if case.uses(shape)]:
+            self._graphs.pop(case).close()
 
     def close(self) -> None:
         """Destroy all graphs."""

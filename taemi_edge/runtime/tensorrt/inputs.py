@@ -1,4 +1,4 @@
-"""Writes the inputs of a call into the memory that the GPU reads: pixels, samples, token ids, rows and masks."""
+"""Writes the inputs of a call into the memory that the GPU reads: what is encoded, and where rows go and come from."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES, Modality
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.runtime.tensorrt.buffers import Inputs
-from taemi_edge.runtime.tensorrt.calls import Call, GraphCase, padded, padded_tokens
+from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded, padded_tokens
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Item, Work
 
@@ -19,70 +18,97 @@ def write_inputs(inputs: Inputs, layout: DeviceLayout, call: Call) -> GraphCase:
 
     Rows that are -1 are dropped by the scatter kernel; so are the rows of padding.
     """
-    control = inputs.control.host
-    for m in MODALITIES:
-        control[f"{m} rows"].fill(-1)
-    frames = _write_frames(inputs, layout, call.frames)
-    audio = _write_sounds(inputs, layout, call.sounds)
-    text = _write_texts(inputs, layout, call.texts)
-    live = _write_masks(inputs, layout, call.windows) if call.windows else None
-    return GraphCase(frames, audio, text, live)
+    encoders = []
+    for name in layout.streams:
+        inputs.control.host[f"{name} rows"].fill(-1)
+        if new := call.inputs.get(name):
+            write = _write_texts if isinstance(layout.spec(name), TextSpec) else _write_items
+            encoders.append(write(inputs, layout, name, new))
+    head = None
+    if call.windows:
+        head = (_write_masks if layout.reads_rings else _write_windows)(inputs, layout, call.windows)
+    return GraphCase(tuple(encoders), head)
 
 
-def write_warm_up(inputs: Inputs) -> None:
+def write_warm_up(inputs: Inputs, layout: DeviceLayout) -> None:
     """Write inputs that any case may run on: no row is kept, and every mask lets one step count."""
-    control = inputs.control.host
-    for m in MODALITIES:
-        control[f"{m} rows"].fill(-1)
-        control[f"{m} mask"][:, 0] = 1
-    control["text input mask"].fill(1)
+    for what, values in inputs.control.host.items():
+        values.fill(-1 if what.endswith((" rows", " window")) else 0)
+        if what.endswith(" input mask"):
+            values.fill(1)
+        elif what.endswith(" mask"):
+            values.fill(1 if not layout.reads_rings else 0)
+            values[:, 0] = 1
 
 
-def _write_frames(inputs: Inputs, layout: DeviceLayout, frames: Sequence[tuple[int, Array, int]]) -> int:
-    rows = inputs.control.host["vision rows"]
-    for at, (source, pixels, row) in enumerate(frames):
-        inputs.pixels.host[at] = pixels
-        rows[at] = -1 if row < 0 else layout.row(source, "vision", row)
-    return padded(len(frames), layout.most["vision"])
-
-
-def _write_sounds(inputs: Inputs, layout: DeviceLayout, sounds: Sequence[tuple[int, Item]]) -> tuple[int, int]:
-    if not sounds:
-        return 0, 0
-    samples = len(sounds[0][1].feeds["samples"])
-    steps, rows = layout.steps.encoded(samples), inputs.control.host["audio rows"]
-    for at, (source, sound) in enumerate(sounds):
-        inputs.samples[samples].host[at] = sound.feeds["samples"]
+def _write_items(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
+    length = layout.length(stream, items[0][1])
+    batch = padded(len(items), layout.most[stream])
+    steps = layout.encoded_steps(stream, length)
+    rows = inputs.control.host[f"{stream} rows"]
+    staged = inputs.staged[stream, length]
+    for at, (source, item) in enumerate(items):
+        for name, value in item.feeds.items():
+            staged[name].host[at] = value
         placed = rows[at * steps : (at + 1) * steps]
-        kept = sound.rows >= 0
-        placed[kept] = layout.row(source, "audio", sound.rows[kept])
-    return padded(len(sounds), layout.most["audio"]), samples
+        kept = item.rows >= 0
+        placed[kept] = layout.row(source, stream, item.rows[kept])
+    return EncoderCase(stream, batch, length)
 
 
-def _write_texts(inputs: Inputs, layout: DeviceLayout, texts: Sequence[tuple[int, Array]]) -> tuple[int, int]:
-    if not texts:
-        return 0, 0
-    batch = padded(len(texts), layout.most["text"])
-    tokens = padded_tokens(max(len(ids) for _, ids in texts), layout.most_tokens)
-    control, size = inputs.control.host, batch * tokens
-    ids, mask = (control[name][:size].reshape(batch, tokens) for name in ("ids", "text input mask"))
-    rows = control["text rows"][:size].reshape(batch, tokens)
+def _write_texts(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
+    """Write token ids, padded to the longest text, and their masks."""
+    batch = padded(len(items), layout.most[stream])
+    tokens = padded_tokens(max(len(item.feeds["ids"]) for _, item in items), layout.lengths(stream)[-1])
+    control, size, steps = inputs.control.host, batch * tokens, layout.encoded_steps(stream, tokens)
+    ids, mask = (control[f"{stream} {name}"][:size].reshape(batch, tokens) for name in ("ids", "input mask"))
+    rows = control[f"{stream} rows"][: batch * steps].reshape(batch, steps)
     ids.fill(0)
     mask.fill(0)
     mask[:, 0] = 1  # a text of padding alone must still have one step that counts
-    for at, (source, words) in enumerate(texts):
+    for at, (source, item) in enumerate(items):
+        words = item.feeds["ids"]
         ids[at, : len(words)], mask[at, : len(words)] = words, 1
-        rows[at, : len(words)] = layout.row(source, "text", np.arange(len(words)))
-    return batch, tokens
+        placed, kept = rows[at, : len(item.rows)], item.rows >= 0
+        placed[kept] = layout.row(source, stream, item.rows[kept])
+    return EncoderCase(stream, batch, tokens)
 
 
-def _write_masks(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) -> frozenset[Modality]:
-    """Mark the rows that make up each source's window; return the streams that at least one source has."""
-    live: set[Modality] = {m for work in works for m in work.window}
-    for m in live:
-        mask = inputs.control.host[f"{m} mask"]
+def _write_masks(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) -> HeadCase:
+    """Mark the rows of the rings that make up each source's window.
+
+    Where a source alone has lost a stream, it reads the stand-in at the end of its ring.
+    """
+    live: set[str] = {name for work in works for name in work.window}
+    for name in live:
+        mask = inputs.control.host[f"{name} mask"]
         mask.fill(0)
         for work in works:
-            rows = work.window.get(m)
-            mask[work.source, layout.capacity[m] if rows is None else rows] = 1
-    return frozenset(live)
+            rows = work.window.get(name)
+            if rows is None:
+                mask[work.source, layout.capacity[name] :] = layout.spec(name).missing.mask
+            else:
+                mask[work.source, rows] = 1
+    return layout.ring_case(frozenset(live))
+
+
+def _write_windows(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) -> HeadCase:
+    """Write which rows make up each window, in order; the windows lie one after the other, padded to the longest."""
+    longest = {name: max(layout.window_steps(name, work) for work in works) for name in layout.streams}
+    case = layout.window_case(len(works), longest)
+    for name, steps in zip(layout.streams, case.steps, strict=True):
+        size, masks = case.batch * steps, inputs.control.host.get(f"{name} mask")
+        taken = inputs.control.host[f"{name} window"].reshape(-1)[:size].reshape(case.batch, steps)
+        taken.fill(-1)
+        stand_in = np.arange(layout.capacity[name], layout.ring_rows(name))
+        for at, work in enumerate(works):
+            rows = work.window.get(name, stand_in)
+            taken[at, : len(rows)] = layout.row(work.source, name, rows)
+        if masks is not None:
+            mask = masks.reshape(-1)[:size].reshape(case.batch, steps)
+            mask.fill(0)
+            mask[len(works) :, 0] = 1  # a window of padding alone must still have one step that counts
+            for at, work in enumerate(works):
+                lost = name not in work.window
+                mask[at, : layout.window_steps(name, work)] = layout.spec(name).missing.mask if lost else 1
+    return case

@@ -5,19 +5,19 @@ Nothing is allocated here; `buffers` does that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
-from taemi_edge.bundle.spec import MODALITIES, Manifest, Modality
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.kinds import count_steps, ring_capacity
+from taemi_edge.runtime.kinds import ring_capacity
 from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.runtime.tensorrt.calls import TOKENS_STEP, HeadCase, padded
 from taemi_edge.runtime.tensorrt.engine import Engine
-from taemi_edge.runtime.work import Layout
-
-#: The dimension of each encoder's inputs that grows with the batch.
-_BATCH_DIMENSIONS: dict[Modality, str] = {"vision": "frames", "audio": "batch", "text": "batch"}
+from taemi_edge.runtime.work import Item, Layout, Work
 
 Rows = TypeVar("Rows", int, Array)
 
@@ -29,52 +29,153 @@ class DeviceLayout:
     Attributes:
         manifest: of the bundle.
         sources: how many sources share the executor.
-        steps: how many feature vectors the audio encoder gives.
+        steps: how many feature vectors the encoders of streams that come in chunks give for a chunk.
+        steps_each: how many each other encoder gives for an input; for texts, for a token.
         capacity: how many rows of each stream's ring one source writes.
-        most: how many frames, chunks of sound and texts fit into one call.
+        most: how many inputs of each stream fit into one call.
     """
 
     manifest: Manifest
     sources: int
-    steps: StepCounts
-    capacity: Mapping[Modality, int]
-    most: Mapping[Modality, int]
+    steps: Mapping[str, StepCounts]
+    steps_each: Mapping[str, int]
+    capacity: Mapping[str, int]
+    most: Mapping[str, int]
 
-    def ring_rows(self, modality: Modality) -> int:
-        """How many rows of a ring one source has.
+    @cached_property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the streams, in the model's order."""
+        return tuple(self.manifest.streams)
 
-        Where several sources share a call, each has one row more at the end: it holds the missing-stream token.
+    @cached_property
+    def reads_rings(self) -> bool:
+        """Whether the head reads whole rings under masks; else each window is laid in order before it runs.
+
+        A ring has the features of a window in any order among others. So the head must take masks, be blind to the
+        order, and take as many steps as a ring has.
         """
-        return self.capacity[modality] + (self.sources > 1)
+        head = self.manifest.head
+        if not head.masks or head.order_matters:
+            return False
+        rows = {name: self.capacity[name] + self._shared_rows(name) for name in self.streams}
+        return all(spec.min_steps <= rows[name] <= spec.max_steps for name, spec in self.manifest.streams.items())
 
-    def row(self, source: int, modality: Modality, row: Rows) -> Rows:
+    def stand_in_rows(self, stream: str) -> int:
+        """How many rows at the end of each source's ring hold what stands for the stream when it is missing.
+
+        There are none where one source is alone and its head reads rings: what stands for the stream is bound then.
+        """
+        return self._shared_rows(stream) if self.reads_rings else self.spec(stream).missing.steps
+
+    def ring_rows(self, stream: str) -> int:
+        """How many rows of a ring one source has, with those of the stand-in."""
+        return self._ring_rows[stream]
+
+    def row(self, source: int, stream: str, row: Rows) -> Rows:
         """Turn a row of one source's ring into a row of all rings."""
-        return source * self.ring_rows(modality) + row
+        return source * self.ring_rows(stream) + row
 
-    def dim(self, modality: Modality) -> int:
+    def spec(self, stream: str) -> StreamSpec:
+        """What the manifest says of a stream."""
+        return self.manifest.streams[stream]
+
+    def dim(self, stream: str) -> int:
         """The length of one feature vector."""
-        return self.manifest.streams[modality].feature_dim
+        return self.spec(stream).feature_dim
 
-    def most_rows(self, modality: Modality) -> int:
+    def lengths(self, stream: str) -> list[int]:
+        """The lengths that inputs of a stream have, ascending; [0] where all have one shape."""
+        spec = self.spec(stream)
+        if isinstance(spec, TextSpec):
+            return [spec.max_tokens]
+        return list(self.steps[stream].lengths) if self._length_axis(stream) else [0]
+
+    def length(self, stream: str, item: Item) -> int:
+        """The length of an input; 0 where all have one shape, and for texts, which are padded."""
+        axis = self._length_axis(stream)
+        if axis is None or isinstance(self.spec(stream), TextSpec):
+            return 0
+        name = self.manifest.parts[stream].inputs[0].name
+        return int(item.feeds[name].shape[axis - 1])
+
+    def usual_length(self, stream: str) -> int:
+        """The length of an input of an ordinary hop."""
+        longest = self.lengths(stream)[-1]
+        return min(2 * TOKENS_STEP, longest) if isinstance(self.spec(stream), TextSpec) else longest
+
+    def input_shapes(self, stream: str, batch: int, length: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of an encoder's inputs, for a batch of inputs of one length."""
+        return {
+            tensor.name: (batch, *(length if isinstance(size, str) else size for size in tensor.shape[1:]))
+            for tensor in self.manifest.parts[stream].inputs
+        }
+
+    def encoded_steps(self, stream: str, length: int) -> int:
+        """How many feature vectors the encoder gives for an input of this length."""
+        if stream in self.steps:
+            return self.steps[stream].encoded(length)
+        shape = self.manifest.parts[stream].outputs[0].shape
+        of_tokens = isinstance(self.spec(stream), TextSpec) and len(shape) == 3 and isinstance(shape[1], str)
+        return self.steps_each[stream] * (length if of_tokens else 1)
+
+    def most_rows(self, stream: str) -> int:
         """How many feature vectors one call of an encoder gives at most."""
-        if modality == "audio":
-            return self.most["audio"] * max(self.steps.encoded(samples) for samples in self.steps.lengths)
-        return self.most[modality] * (self.most_tokens if modality == "text" else 1)
+        return self.most[stream] * max(self.encoded_steps(stream, length) for length in self.lengths(stream))
 
-    @property
-    def most_tokens(self) -> int:
-        """How many tokens a text has at most."""
-        return self.manifest.text.max_tokens
+    def most_steps(self, stream: str) -> int:
+        """How many feature vectors of a stream the head reads of one source at most."""
+        return max(self.ring_rows(stream), self.spec(stream).min_steps)
 
-    def fusion_shapes(self, live: frozenset[Modality]) -> dict[str, tuple[int, ...]]:
-        """The fusion head's input shapes: whole rings (sources, rows, D) of live streams, one token (sources, 1, D) of
-        the others, and their masks (sources, rows).
+    def window_steps(self, stream: str, work: Work) -> int:
+        """How many feature vectors of a stream a work's window has, or what stands for it."""
+        rows = work.window.get(stream)
+        return self.spec(stream).missing.steps if rows is None else len(rows)
+
+    def ring_case(self, live: frozenset[str]) -> HeadCase:
+        """The head on whole rings of live streams, and on what stands for the others."""
+        steps = (self.ring_rows(name) if name in live else self.spec(name).missing.steps for name in self.streams)
+        return HeadCase(self.sources, tuple(steps), live)
+
+    def window_case(self, windows: int, steps: Mapping[str, int]) -> HeadCase:
+        """The head on windows that are laid in order.
+
+        Args:
+            windows: how many there are.
+            steps: how many feature vectors of each stream the longest of them has.
         """
+        least = {name: self.spec(name).min_steps if self.manifest.head.masks else 1 for name in self.streams}
+        longest = tuple(max(steps[name], least[name]) for name in self.streams)
+        return HeadCase(padded(windows, self.sources), longest, frozenset(self.streams))
+
+    def head_shapes(self, case: HeadCase) -> dict[str, tuple[int, ...]]:
+        """The shapes of the head's inputs: features (batch, steps, D), and masks (batch, steps) where it takes them."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for m in MODALITIES:
-            shapes[m] = (self.sources, self.ring_rows(m) if m in live else 1, self.dim(m))
-            shapes[f"{m}_mask"] = shapes[m][:2]
+        for name, steps in zip(self.streams, case.steps, strict=True):
+            shapes[name] = (case.batch, steps, self.dim(name))
+            if self.manifest.head.masks:
+                shapes[f"{name}_mask"] = (case.batch, steps)
         return shapes
+
+    def groups(self, works: Sequence[Work]) -> list[Sequence[Work]]:
+        """Divide works into those that may share a call of the head: all, or without masks those of equal lengths."""
+        if self.manifest.head.masks:
+            return [works] if works else []
+        by_steps: dict[tuple[int, ...], list[Work]] = {}
+        for work in works:
+            by_steps.setdefault(tuple(self.window_steps(name, work) for name in self.streams), []).append(work)
+        return list(by_steps.values())
+
+    @cached_property
+    def _ring_rows(self) -> dict[str, int]:
+        return {name: self.capacity[name] + self.stand_in_rows(name) for name in self.streams}
+
+    def _shared_rows(self, stream: str) -> int:
+        return self.spec(stream).missing.steps if self.sources > 1 else 0
+
+    def _length_axis(self, stream: str) -> int | None:
+        """The axis of an encoder's first input that changes its length; None where all inputs have one shape."""
+        shape = self.manifest.parts[stream].inputs[0].shape
+        return next((axis for axis, size in enumerate(shape) if axis and isinstance(size, str)), None)
 
 
 def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, Engine]) -> DeviceLayout:
@@ -83,15 +184,24 @@ def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, E
     Args:
         engines: by part.
     """
-    counts = count_steps(manifest, lambda stream, samples: _step_counter(engines[stream])(samples))
-    steps, capacity = counts["audio"], ring_capacity(manifest, layout.window_s, counts)
-    most = {m: engines[m].span(dimension)[1] for m, dimension in _BATCH_DIMENSIONS.items()}
-    return DeviceLayout(manifest, layout.sources, steps, capacity, most)
+    count = {name: _step_counter(engines[name], manifest, name) for name in manifest.streams}
+    chunked = {name: spec for name, spec in manifest.streams.items() if isinstance(spec, ChunkedSpec) and spec.chunk_s}
+    steps = {name: StepCounts(spec.chunk_samples, spec.context_samples, count[name]) for name, spec in chunked.items()}
+    each = {name: count[name](1) for name in manifest.streams if name not in chunked}
+    capacity = ring_capacity(manifest, layout.window_s, steps)
+    most = {name: engines[name].largest_batch for name in manifest.streams}
+    return DeviceLayout(manifest, layout.sources, steps, each, capacity, most)
 
 
-def _step_counter(audio: Engine) -> Callable[[int], int]:
-    def count(samples: int) -> int:
-        shape: tuple[int, ...] = audio.bind({"samples": (1, samples)}).shapes["features"]
+def _step_counter(engine: Engine, manifest: Manifest, stream: str) -> Callable[[int], int]:
+    """How many feature vectors an encoder gives for an input of a length."""
+    if manifest.gives_vector(stream):
+        return lambda _: 1
+    part = manifest.parts[stream]
+
+    def count(length: int) -> int:
+        shapes = {t.name: (1, *(length if isinstance(n, str) else n for n in t.shape[1:])) for t in part.inputs}
+        shape: tuple[int, ...] = engine.bind(shapes).shapes[part.outputs[0].name]
         return shape[1]
 
     return count

@@ -5,11 +5,12 @@ Mapped memory costs nothing on a Jetson, whose processor and GPU share their mem
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taemi_edge.bundle.values import Array
+from taemi_edge.bundle.values import Array, TensorSpec
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.engine import Binding
@@ -57,25 +58,26 @@ class Staged:
 
 
 class Packed:
-    """Several int32 arrays in one `Staged`, so that one copy brings them all.
+    """Several arrays of one type, with elements of four bytes, in one `Staged`, so that one copy brings them all.
 
     Args:
         gpu: whose context the memory belongs to.
         shapes: of the arrays, by name.
         mapped: see `Staged`.
+        dtype: of the arrays.
 
     Attributes:
         host: the arrays, by name.
         address: where the GPU reads each of them.
     """
 
-    def __init__(self, gpu: Gpu, shapes: dict[str, tuple[int, ...]], mapped: bool) -> None:
+    def __init__(self, gpu: Gpu, shapes: Mapping[str, tuple[int, ...]], mapped: bool, dtype: Any = np.int32) -> None:
         starts, end = {}, 0
         step = ALIGNMENT // 4
         for name, shape in shapes.items():
             starts[name] = end
             end += -(-int(np.prod(shape)) // step) * step
-        self._all = Staged(gpu, (max(end, step),), np.int32, mapped)
+        self._all = Staged(gpu, (max(end, step),), dtype, mapped)
         self.host: dict[str, Array] = {
             name: self._all.host[start : start + int(np.prod(shapes[name]))].reshape(shapes[name])
             for name, start in starts.items()
@@ -86,30 +88,34 @@ class Packed:
         """Copy all arrays to the GPU; does nothing where the memory is mapped."""
         self._all.upload(stream)
 
+    def download(self, stream: Any) -> None:
+        """Copy what the GPU wrote back to the host; does nothing where the memory is mapped."""
+        self._all.download(stream)
+
     def close(self) -> None:
         """Free the pinned memory; the GPU's context must still be current."""
         self.host.clear()
         self._all.close()
 
 
-def is_faster_mapped(gpu: Gpu, binding: Binding, features_address: Any) -> bool:
-    """Whether the vision encoder runs faster on mapped frames than on frames that are copied to the GPU.
+def is_faster_mapped(gpu: Gpu, binding: Binding, tensor: TensorSpec) -> bool:
+    """Whether an encoder runs faster on inputs that are mapped than on inputs that are copied to the GPU.
 
     Args:
-        binding: the vision encoder on as many frames as a hop brings.
-        features_address: where its output may be written.
+        binding: the encoder on as many inputs as a hop brings, with the address of its output set.
+        tensor: the input.
     """
     if not gpu.device.get_attribute(gpu.cuda.device_attribute.CAN_MAP_HOST_MEMORY):
         return False
     with gpu.errors("measuring transfers"):
-        copied_ms, mapped_ms = (_median_ms(gpu, binding, features_address, mapped) for mapped in (False, True))
+        copied_ms, mapped_ms = (_median_ms(gpu, binding, tensor, mapped) for mapped in (False, True))
     return mapped_ms < copied_ms
 
 
-def _median_ms(gpu: Gpu, binding: Binding, features_address: Any, mapped: bool) -> float:
-    """Milliseconds of one upload and one run of the vision encoder."""
-    staged = Staged(gpu, binding.shapes["pixels"], np.uint8, mapped)
-    binding.at(pixels=staged.address, features=features_address)
+def _median_ms(gpu: Gpu, binding: Binding, tensor: TensorSpec, mapped: bool) -> float:
+    """Milliseconds of one upload and one run of the encoder."""
+    staged = Staged(gpu, binding.shapes[tensor.name], np.dtype(tensor.dtype), mapped)
+    binding.at(**{tensor.name: staged.address})
     runs = []
     for _ in range(_TIMED_RUNS):
         first, then = gpu.cuda.Event(), gpu.cuda.Event()

@@ -5,9 +5,9 @@ A mark is a CUDA event that is recorded under a name; the time between two marks
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.runtime.tensorrt.graphs import checked
 
 if TYPE_CHECKING:
@@ -82,6 +82,6 @@ def new_marks(gpu: Gpu, driver: Any, names: tuple[str, ...]) -> Marks:
     return PycudaMarks(gpu.cuda, names) if driver is None else DriverMarks(driver, names)
 
 
-def part_marks(gpu: Gpu, driver: Any) -> Marks:
-    """Marks for a whole call, "begin" and "end", and for each part of it, such as "vision begin"."""
-    return new_marks(gpu, driver, ("begin", "end", *(f"{part} {edge}" for part in PARTS for edge in ("begin", "end"))))
+def part_marks(gpu: Gpu, driver: Any, parts: Iterable[str]) -> Marks:
+    """Marks for a whole call, "begin" and "end", and for each part of it, such as "fusion begin"."""
+    return new_marks(gpu, driver, ("begin", "end", *(f"{part} {edge}" for part in parts for edge in ("begin", "end"))))

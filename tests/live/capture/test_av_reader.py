@@ -23,20 +23,20 @@ from tests.media import remux, tone, write_media
 
 def test_a_transport_stream_over_http(stream):
     with HttpServer({"/live.ts": stream}) as server, Captured(f"{server.url}/live.ts") as captured:
-        captured.until(lambda c: c.mailbox.newest is not None)
+        captured.until(lambda c: c.frames.newest is not None)
         captured.take(0.5)
         arrivals = captured.take(2.0)
         assert len(arrivals.frames) in (9, 10, 11)
         assert arrivals.frames[0].image.shape == (240, 320, 3)
         assert heard_s(arrivals) == pytest.approx(2.0, abs=0.15)
-        assert max(float(np.abs(piece.values).max()) for piece in arrivals.samples) > 0.05
+        assert max(float(np.abs(piece.values).max()) for piece in arrivals.sound) > 0.05
 
 
 @pytest.mark.once
 def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
     sender = UdpSender(stream, lost_share=0.03)
     with sender, Captured(f"udp://127.0.0.1:{sender.port}") as captured:
-        captured.until(lambda c: c.mailbox.newest is not None, 25)  # a whole key frame has to come through
+        captured.until(lambda c: c.frames.newest is not None, 25)  # a whole key frame has to come through
         arrivals = captured.take(4.0)
         assert len(arrivals.frames) >= 12
         assert heard_s(arrivals) > 2.5

@@ -18,8 +18,8 @@ def test_nan_in_the_sound_is_a_fault_and_no_sound(tmp_path):
     samples[16_000:32_000] = np.nan
     with Captured(str(write_float_wav(tmp_path / "nan.wav", samples))) as captured:
         captured.until(lambda c: c.capture.ended, 10)
-        arrivals = captured.mailbox.take(10.0)
-    assert arrivals.audio_fault == "NaN in the sound"
+        arrivals = captured.take_all(10.0)
+    assert arrivals.fault == "NaN in the sound"
     assert heard_s(arrivals) == pytest.approx(3.0, abs=0.2)
 
 

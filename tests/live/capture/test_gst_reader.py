@@ -24,7 +24,7 @@ def test_a_pipeline_gives_picture_and_sound(real_clip):
         "d. ! queue ! audioconvert ! audioresample ! audio/x-raw,rate=16000,channels=1 ! appsink"
     )
     with Captured(f"gst:{pipeline}") as captured:
-        captured.until(lambda c: c.mailbox.newest is not None)
+        captured.until(lambda c: c.frames.newest is not None)
         captured.take(0.5)
         arrivals = captured.take(2.0)
         assert len(arrivals.frames) in (9, 10, 11)
@@ -39,7 +39,7 @@ def test_a_pipeline_gives_picture_and_sound(real_clip):
 @needs_gst
 def test_a_pipeline_that_hangs_is_killed_and_started_anew(real_clip):
     pipeline = f'filesrc location="{real_clip}" ! decodebin ! videoconvert ! appsink'
-    with Captured(f"gst:{pipeline}", modalities=frozenset({"vision"})) as captured:
+    with Captured(f"gst:{pipeline}", tracks={"camera": "video"}) as captured:
         captured.until(lambda c: not c.losses())
         found = subprocess.run(["/usr/bin/pgrep", "-f", "gst_child.py"], capture_output=True, text=True, check=True)
         children = [int(pid) for pid in found.stdout.split() if _parent(int(pid)) == os.getpid()]
@@ -123,23 +123,22 @@ class SoundServer:
 def test_a_microphone_by_pulseaudio_comes_back_with_its_server(tmp_path, monkeypatch):
     server = SoundServer(tmp_path)
     monkeypatch.setenv("PULSE_SERVER", server.environment["PULSE_SERVER"])
-    only = frozenset({"audio"})
     try:
         server.start()
-        with Captured("pulse:quiet.monitor", modalities=only) as captured:
+        with Captured("pulse:quiet.monitor", tracks={"microphone": "audio"}) as captured:
             for round_number in (1, 2):
-                captured.until(lambda c: len(c.mailbox._samples) > 10, 20)
+                captured.until(lambda c: len(c.sound) > 10, 20)
                 captured.take(0.5)
                 arrivals = captured.take(2.0)
                 assert heard_s(arrivals) == pytest.approx(2.0, abs=0.3)
-                sound = np.concatenate([piece.values for piece in arrivals.samples])
+                sound = np.concatenate([piece.values for piece in arrivals.sound])
                 loudest_hz = np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound)
                 assert loudest_hz == pytest.approx(300, abs=5)
                 if round_number == 1:
                     server.kill()
                     captured.until(lambda c: c.losses(), 5)
                     captured.until(lambda c: c.capture.failures >= 2)
-                    captured.mailbox.take(1e9)
+                    captured.take_all(1e9)
                     server.start()
     finally:
         server.kill()

@@ -1,34 +1,84 @@
-"""The hand-over from a capture's thread to the loop."""
+"""The hand-over from the threads that receive data to the loop."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from taemi_edge.live.capture.mailbox import Mailbox
-from taemi_edge.media.hops import Samples
+from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
+from taemi_edge.media.hops import SoundPiece
 from tests.live.frames import frame, sound
 
 
-def test_a_mailbox_nobody_empties_keeps_the_newest_and_counts_the_rest():
-    mailbox = Mailbox(16_000, 5.0, keep_s=1.0)
+def test_boxes_that_nobody_empties_keep_the_newest_and_count_the_rest():
+    frames, sounds, rows = FrameBox(5.0, keep_s=1.0), SoundBox(16_000, keep_s=1.0), RowBox(1, 1.0, "nobody yet")
     for index in range(1000):
-        mailbox.put_frame(frame(index * 0.04))
-        mailbox.put_sound(sound(index * 0.1, 0.1))
-    arrivals = mailbox.take(200.0)
-    assert len(arrivals.frames) <= 6
-    assert arrivals.frames[-1].time_s == pytest.approx(39.8, abs=0.21)
-    assert len(arrivals.samples) <= 11
-    assert mailbox.dropped_frames == 200 - len(arrivals.frames)
-    assert mailbox.dropped_sounds == 1000 - len(arrivals.samples)
-    assert mailbox.newest is not None
-    assert mailbox.newest.time_s == pytest.approx(39.96)
+        frames.put(frame(index * 0.04))
+        sounds.put(sound(index * 0.1, 0.1))
+        rows.put(index * 0.1, [float(index)])
+    kept, _ = frames.take(200.0)
+    assert len(kept) <= 6
+    assert kept[-1].time_s == pytest.approx(39.8, abs=0.21)
+    assert frames.dropped == 200 - len(kept)
+    assert frames.newest is not None
+    assert frames.newest.time_s == pytest.approx(39.96)
+    heard, _ = sounds.take(200.0)
+    assert len(heard) <= 11
+    assert sounds.dropped == 1000 - len(heard)
+    [values], _ = rows.take(200.0)
+    assert values.rows[-1] == [999]
+    assert rows.dropped == 1000 - len(values.rows)
 
 
-def test_a_mailbox_cuts_sound_at_the_hop():
-    mailbox = Mailbox(16_000, None, keep_s=5.0)
-    mailbox.put_sound(Samples(0.9, np.arange(3200, dtype=np.float32)))
-    assert [len(piece.values) for piece in mailbox.take(1.0).samples] == [1600]
-    [rest] = mailbox.take(2.0).samples
+def test_rows_are_bounded_however_fast_they_come(monkeypatch):
+    monkeypatch.setattr(RowBox, "MOST_ROWS", 10)
+    rows = RowBox(1, 1e9, "nobody yet")
+    for index in range(25):
+        rows.put(index * 1e-6, [0.0])
+    assert len(rows.take(1.0)[0][0].rows) == 10
+    assert rows.dropped == 15
+
+
+def test_a_box_cuts_sound_at_the_hop():
+    box = SoundBox(16_000, keep_s=5.0)
+    box.put(SoundPiece(0.9, np.arange(3200, dtype=np.float32)))
+    assert [len(piece.values) for piece in box.take(1.0)[0]] == [1600]
+    [rest], _ = box.take(2.0)
     assert rest.time_s == pytest.approx(1.0)
     assert rest.values[0] == 1600
+
+
+@pytest.mark.parametrize(
+    ("time_s", "row", "words"),
+    [
+        (2.0, [1.0], "expected 2 values, got 1"),
+        (2.0, [1.0, float("nan")], "finite"),
+        (2.0, [1.0, float("inf")], "finite"),
+        (0.5, [1.0, 2.0], "expected no time before 1.000 s"),
+    ],
+)
+def test_a_row_that_is_wrong_is_refused_and_the_others_stay(time_s: float, row: list[float], words: str):
+    box = RowBox(2, 5.0, "nobody yet")
+    box.put(1.0, [0.0, 0.0])
+    with pytest.raises(ValueError, match=words):
+        box.put(time_s, row)
+    [values], fault = box.take(9.0)
+    assert values.times_s.tolist() == [1.0]
+    assert fault == ("NaN in its values" if "finite" in words else None)
+    assert box.take(9.0) == ([], None)  # a fault is told once
+
+
+@given(times_s=st.lists(st.floats(0, 100), max_size=40), end_s=st.floats(0, 100))
+def test_rows_come_out_once_in_the_order_of_time_and_when_they_are_due(times_s: list[float], end_s: float):
+    box, good = RowBox(1, 1e9, "nobody yet"), []
+    for time_s in times_s:
+        try:
+            box.put(time_s, [time_s])
+        except ValueError:
+            continue
+        good.append(time_s)
+    given = [time_s for end in (end_s, 100.0) for values in box.take(end)[0] for time_s in values.times_s.tolist()]
+    assert given == good == sorted(good)
+    assert all(time_s <= end_s for time_s in given[: sum(time_s <= end_s for time_s in good)])

@@ -10,7 +10,7 @@ from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
-from taemi_edge.live.capture.mailbox import Mailbox
+from taemi_edge.live.capture.mailbox import FrameBox
 from taemi_edge.live.capture.readers import DecodedPicture
 from taemi_edge.live.capture.settings import WatchSettings
 from tests.live.frames import frame
@@ -46,8 +46,8 @@ def test_one_late_picture_does_not_hide_a_loss():
     comes_back, settings = threading.Event(), WatchSettings(lost_after_s=0.3)
     reader, clock = LatePicture(comes_back), SessionClock()
     capture = Capture(
-        CaptureSpec("x", parse_address("rtsp://cam/1"), frozenset({"vision"})),
-        Mailbox(16_000, None, keep_s=60.0),
+        CaptureSpec("x", parse_address("rtsp://cam/1"), {"camera": "video"}),
+        {"camera": FrameBox(None, keep_s=60.0)},
         clock,
         settings,
         opener=lambda *_: reader,
@@ -56,7 +56,7 @@ def test_one_late_picture_does_not_hide_a_loss():
     try:
         assert reader.has_woken.wait(10)
         time.sleep(0.05)
-        assert capture.losses(clock.now_s()) == {"vision": "nothing came for more than 0.3 s"}
+        assert capture.losses(clock.now_s()) == {"camera": "nothing came for more than 0.3 s"}
         comes_back.set()
         time.sleep(0.2)
         assert capture.losses(clock.now_s()) == {}

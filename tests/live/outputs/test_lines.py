@@ -34,7 +34,7 @@ def test_a_run_that_is_started_again_keeps_earlier_lines(tmp_path, before, after
 def test_a_full_disk_costs_lines_and_the_log_says_how_many(caplog):
     full = JsonLines(Path("/dev/full"))
     events = EventLines(full, "events")
-    event = PresenceEvent(source="a", time_s=1.0, modality="audio", before="live", after="missing", reason="silence")
+    event = PresenceEvent(source="a", time_s=1.0, stream="audio", before="live", after="missing", reason="silence")
     with full:
         for _ in range(3):
             events.on_event(event)

@@ -9,7 +9,7 @@ from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.outputs.output import BaseOutput
 from taemi_edge.live.outputs.threaded import ThreadedOutput
 
-EVENT = PresenceEvent(source="a", time_s=1.0, modality="audio", before="live", after="missing", reason="silence")
+EVENT = PresenceEvent(source="a", time_s=1.0, stream="audio", before="live", after="missing", reason="silence")
 
 
 class SlowOutput(BaseOutput):

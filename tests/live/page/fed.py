@@ -1,4 +1,4 @@
-"""A page that is fed with predictions made of numbers, for models of any streams and outputs that nobody must export."""
+"""A page that is fed with predictions made of numbers, for models that nobody must export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
-from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.config import ServeConfig
 from taemi_edge.live.events import PresenceEvent
@@ -24,11 +24,6 @@ from taemi_edge.live.source import LiveSource
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.prediction import Prediction
 
-PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
-SERIES = SeriesSpec(feature_dim=4, channels=6, presence=PRESENCE)
-CAMERA = VideoSpec(feature_dim=4, presence=PRESENCE, size_hw=(8, 8), frames_per_second=5.0)
-MICROPHONE = AudioSpec(feature_dim=4, presence=PRESENCE, sample_rate_hz=16_000, chunk_s=1.0)
-WORDS = TextSpec(feature_dim=4, presence=PRESENCE, max_tokens=16)
 HOP_S = 0.5
 
 
@@ -37,7 +32,9 @@ class FedPage:
 
     def __init__(self, streams: dict[str, StreamSpec], outputs: dict[str, OutputSpec], source: LiveSource) -> None:
         manifest: Any = SimpleNamespace(streams=streams, outputs=outputs)
-        fleet: Any = SimpleNamespace(manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=())
+        fleet: Any = SimpleNamespace(
+            manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=()
+        )
         loop = LiveLoop(fleet, [source], SessionClock(), HOP_S, 0.1)
         self.state = LiveState(loop, manifest)
         self.metrics = Metrics(self.state)
@@ -66,7 +63,9 @@ class FedPage:
 
     def _prediction(self, missing: tuple[str, ...], no_prediction: bool) -> Prediction:
         time_s = self.made * HOP_S
-        described = {g: None if no_prediction else spec.described(swinging(spec, time_s)) for g, spec in self.outputs.items()}
+        described = {
+            g: None if no_prediction else spec.described(swinging(spec, time_s)) for g, spec in self.outputs.items()
+        }
         return Prediction(
             source="rig",
             time_s=time_s,

@@ -12,11 +12,11 @@ from tests.live.servers import RtspServer, free_port
 
 def check_curves_move(browser: Browser) -> None:
     """The curves of all intensities grow with each hop."""
-    newest = "plot.data[0].at(-1)"
+    newest = "groups[0].plot.data[0].at(-1)"
     first = browser.evaluate(newest)
     browser.wait_for(f"{newest} > {first + 0.9}")
-    assert browser.evaluate("plot.data.length") == 7
-    assert browser.evaluate("document.querySelectorAll('#values tbody tr').length") == 6
+    assert browser.evaluate("groups[0].plot.data.length") == 7
+    assert browser.evaluate("document.querySelectorAll('.values tbody tr').length") == 6
 
 
 def check_a_lost_stream_is_shown_at_once(browser: Browser, server: RtspServer) -> None:
@@ -35,9 +35,9 @@ def check_a_reload_resumes(browser: Browser) -> None:
     """A reload shows what was there before, and the keyboard's choice of a source survives it."""
     root = "document.documentElement.dataset"
     # the curves and what happened are there before the next hop
-    had = browser.evaluate("plot.data[0].length")
+    had = browser.evaluate("groups[0].plot.data[0].length")
     browser.call("Page.reload")
-    browser.wait_for(f"{root}.greetings >= 1 && plot && plot.data[0].length >= {had}")
+    browser.wait_for(f"{root}.greetings >= 1 && groups[0]?.plot?.data[0].length >= {had}")
     assert browser.evaluate("document.querySelectorAll('#events li.missing').length") >= 1
     # the keyboard switches sources, and the choice survives a reload
     browser.evaluate("document.querySelector('#sources [aria-checked=true]').focus()")

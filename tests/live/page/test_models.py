@@ -8,7 +8,8 @@ pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from taemi_edge.bundle.outputs import RegressionSpec
 from tests.live.browser import CHROMIUM, Browser
 from tests.live.page.client import get
-from tests.live.page.fed import CAMERA, MICROPHONE, SERIES, WORDS, FedPage, classes, fed_page, numbers
+from tests.live.page.fed import FedPage, classes, fed_page, numbers
+from tests.live.specs import CAMERA, MICROPHONE, SERIES, WORDS
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: tools/install_test_servers.sh")
 
@@ -49,7 +50,8 @@ def test_one_stream_and_one_output():
         assert browser.evaluate("byId('view').hidden")  # there is nothing to see and nothing is said
         assert browser.evaluate("document.querySelector('.curves h2').textContent") == "Speed"
         low, high = browser.evaluate("groups[0].span")
-        assert low < -1 and high > 30  # a number without bounds has an axis that follows it
+        assert low < -1
+        assert high > 30  # a number without bounds has an axis that follows it
         fits(browser)
         assert browser.problems == []
 
@@ -93,8 +95,12 @@ def test_several_groups_of_outputs_and_a_prediction_that_is_missing():
         bold = "[...document.querySelectorAll('[data-output=gesture] tr.best th')].map((e) => e.textContent)"
         assert browser.evaluate(bold) == [best.rpartition(" ")[0]]
         # a bar of a number below zero lies left of the middle
-        left = "[...document.querySelectorAll('[data-output=affect] .bar > i')].map((e) => parseFloat(e.style.marginLeft))"
-        values = "[...document.querySelectorAll('[data-output=affect] .number')].slice(1).map((e) => Number(e.textContent))"
+        left = (
+            "[...document.querySelectorAll('[data-output=affect] .bar > i')].map((e) => parseFloat(e.style.marginLeft))"
+        )
+        values = (
+            "[...document.querySelectorAll('[data-output=affect] .number')].slice(1).map((e) => Number(e.textContent))"
+        )
         assert [share < 49 for share in browser.evaluate(left)] == [value < -0.02 for value in browser.evaluate(values)]
         assert browser.evaluate("byId('transcript').textContent") == "said: so it is\ntyped: so it is"
         page.lose("microphone")
@@ -116,7 +122,11 @@ def test_a_hidden_curve_stays_hidden_when_the_page_connects_again():
         browser.evaluate("socket.close()")
         browser.wait_for("document.documentElement.dataset.greetings >= 2")
         assert browser.evaluate("groups[0].plot.series.map((s) => s.show)") == [True, True, False, True]
-        assert browser.evaluate("[...document.querySelectorAll('.values input')].map((e) => e.checked)") == [True, False, True]
+        assert browser.evaluate("[...document.querySelectorAll('.values input')].map((e) => e.checked)") == [
+            True,
+            False,
+            True,
+        ]
 
 
 def test_metrics_carry_every_number_of_every_output():

@@ -16,13 +16,13 @@ PAGE = Path(__file__).parents[3] / "taemi_edge" / "live" / "page"
 def test_the_page_is_small_and_needs_nothing_from_elsewhere(served):
     _, url = served
     total = 0
-    for path in ("/", "/page.js", "/page.css", "/uplot.js", "/uplot.css"):
+    for path in ("/", "/page.js", "/outputs.js", "/page.css", "/uplot.js", "/uplot.css"):
         status, body, headers = get(url + path)
         assert status == 200
         assert "default-src 'none'" in headers["content-security-policy"]
         total += len(body.encode())
     assert total < 100_000
-    own = "".join((PAGE / name).read_text() for name in ("index.html", "page.js", "page.css"))
+    own = "".join((PAGE / name).read_text() for name in ("index.html", "page.js", "outputs.js", "page.css"))
     assert "http://" not in own
     assert "https://" not in own
 

@@ -107,7 +107,7 @@ class Device:
             memcpy_dtoh=self.download,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
-            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Scatter(self, ptx, name)),
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
         )
 
     def bindings(self) -> Any:
@@ -310,6 +310,28 @@ class Scatter:
                 array_at(ring + 4 * int(target) * dim, (dim,), np.float32)[:] = value if good else 0
                 if not good:
                     array_at(faults + 4 * (int(target) // ring_rows), (1,), np.int32)[0] = 1
+
+
+class Gather:
+    """What kernels/gather.cu does."""
+
+    def __init__(self, device: Device, ptx: bytes, name: str) -> None:
+        assert f".entry {name}(".encode() in ptx
+        self._device = device
+
+    def prepare(self, types: str) -> None:
+        assert types == "PPPi"
+
+    def prepared_async_call(self, grid: Any, block: Any, stream: Any, *arguments: int) -> None:
+        self._device.do(lambda: self._run(grid[0], *arguments))
+
+    def _run(self, rows: int, ring: int, sources: int, dense: int, dim: int) -> None:
+        for at, source in enumerate(array_at(sources, (rows,), np.int32).tolist()):
+            place = array_at(dense + 4 * at * dim, (dim,), np.float32)
+            place[:] = 0 if source < 0 else array_at(ring + 4 * source * dim, (dim,), np.float32)
+
+
+KERNELS = {"scatter_rows": Scatter, "gather_rows": Gather}
 
 
 class Engine:

@@ -1,0 +1,40 @@
+"""Opening labelled data of any form: a table of samples, files of arrays, or the layout of a known data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from taemi_edge.bundle.guests import ask_guests
+from taemi_edge.corpora.labelled_clips import Corpus
+from taemi_edge.corpora.sample_corpus import SampleCorpus, open_samples
+from taemi_edge.errors import CorpusError
+
+AnyCorpus: TypeAlias = Corpus | SampleCorpus
+
+FORMS = "train_split.csv, samples.csv, samples.parquet or samples as .npz files"
+
+
+def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus | None:
+    """Open the corpus at a place; None where there is none. See `open_any_corpus`."""
+    place = Path(place)
+    found: AnyCorpus | None = ask_guests("corpus", place, transcripts=transcripts, needs_labels=needs_labels)
+    return found if found is not None else open_samples(place)
+
+
+def open_any_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus:
+    """Open the corpus at a place.
+
+    Args:
+        place: a folder, or the file of a table.
+        transcripts: the folder of the transcripts, where the layout has one; inside the corpus by default.
+        needs_labels: whether clips of a known layout must have labels.
+
+    Raises:
+        CorpusError: there is no corpus, or something in it is wrong.
+    """
+    corpus = find_corpus(place, transcripts, needs_labels)
+    if corpus is None:
+        found = "nothing" if not Path(place).exists() else "a file" if Path(place).is_file() else "a folder without"
+        raise CorpusError(f"{place}: expected a corpus with {FORMS}, found {found}")
+    return corpus

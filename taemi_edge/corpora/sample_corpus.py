@@ -1,0 +1,240 @@
+"""A corpus for any model: labelled samples, as a table or as files of arrays. Nothing is read that is not needed.
+
+A table is `samples.csv` or `samples.parquet` in a folder, or a file of any such name. Each row is a sample:
+
+| column | what it holds |
+|---|---|
+| `id`, `split` | the name of the sample, and train, valid or test; without them rows are numbered and in test |
+| `STREAM` | a file: video, sound, a transcript or a series, from the table's folder on; or the words of a text |
+| `STREAM.0`, `STREAM.1`, ... | one row of a series |
+| `label/OUTPUT` | the name or the number of a class; the number of an output of one |
+| `OUTPUT.NAME` | the number of that name; 0 or 1 for classes that may be together |
+
+Columns that begin with `_` are left out. Files of arrays are `*.npz` in a folder, or in its folders train, valid and
+test: "STREAM/INPUT" without a batch axis, and "label/OUTPUT" (see `taemi_edge.parity.samples`).
+
+An empty cell, NaN and an array that is left out are a stream that is missing, or a label that nobody knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
+from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.corpora.labelled_clips import SPLITS, SyntheticMark, read_mark
+from taemi_edge.corpora.tables import read_table, table_of
+from taemi_edge.errors import CorpusError
+from taemi_edge.parity.judge import label_size
+from taemi_edge.parity.samples import LABEL, Sample
+
+#: Samples without a split belong to this one: they are there to be judged on.
+USUAL_SPLIT = "test"
+_CLASS_WORDS = ("true", "false")
+
+
+@dataclass(frozen=True, eq=False)
+class SampleClip:
+    """One labelled sample.
+
+    Attributes:
+        id: unique within the corpus.
+        split: train, valid or test.
+        place: where messages say that it is: a file, or a row of a table.
+        file: the file of arrays that holds it; None for a row of a table.
+        cells: the columns of its row that are not empty.
+        folder: which paths in cells start from.
+    """
+
+    id: str
+    split: str
+    place: str
+    file: Path | None
+    cells: Mapping[str, Any]
+    folder: Path
+
+    def arrays(self) -> Sample:
+        """What the sample holds: arrays of its file, or the cells of its row.
+
+        Raises:
+            CorpusError: the file cannot be read.
+        """
+        if self.file is None:
+            return self.cells
+        try:
+            with np.load(self.file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise CorpusError(f"{self.file}: expected a file of arrays (.npz): {error}") from error
+
+    def labels(self, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
+        """The labels of all outputs side by side; NaN where there is none.
+
+        Args:
+            outputs: of the model.
+
+        Raises:
+            CorpusError: a label is no number or no name of a class.
+        """
+        arrays = self.arrays()
+        return tuple(number for name, spec in outputs.items() for number in _label(self.place, name, spec, arrays))
+
+    def require_names(self, streams: Mapping[str, StreamSpec], outputs: Mapping[str, OutputSpec]) -> None:
+        """Refuse a table with columns that belong to no stream and no output of a model.
+
+        Raises:
+            CorpusError: a column is unknown.
+        """
+        for column in self.cells:
+            name, _, rest = column.partition(".")
+            of_stream = name in streams and (not rest or rest.isdecimal())
+            of_output = name in outputs and rest in outputs[name].names
+            of_label = column.partition("/")[0] == LABEL and column.partition("/")[2] in outputs
+            if not (of_stream or of_output or of_label or name.partition("/")[0] in streams):
+                raise CorpusError(
+                    f"{self.place}: expected columns of {', '.join((*streams, *outputs))}, got {column!r}: a name that "
+                    f"begins with _ is left out"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class SampleCorpus:
+    """The samples of one folder or table.
+
+    Attributes:
+        folder: the folder, or the file of the table.
+        clips: the samples.
+        synthetic: how the corpus was made; None where it is real.
+        labels_sha256: the hash of the table, or of all files.
+    """
+
+    folder: Path
+    clips: tuple[SampleClip, ...]
+    synthetic: SyntheticMark | None
+    labels_sha256: str
+
+    @property
+    def name(self) -> str:
+        """What reports call the corpus."""
+        synthetic = (self.folder if self.folder.is_dir() else self.folder.parent) / "synthetic.json"
+        return f"{self.folder.name}, synthetic" if synthetic.is_file() else self.folder.name
+
+    def unlabelled(self) -> list[str]:
+        """Media without a sample: nobody can know any."""
+        return []
+
+    def split(self, name: str) -> list[SampleClip]:
+        """The samples of one split."""
+        return [clip for clip in self.clips if clip.split == name]
+
+
+def open_samples(place: Path | str) -> SampleCorpus | None:
+    """Open a table or a folder of samples; None where there is neither.
+
+    Args:
+        place: a folder, or the file of a table.
+
+    Raises:
+        CorpusError: a table cannot be read, an id occurs twice, or a split is unknown.
+        MissingExtraError: a Parquet file needs pyarrow, which is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "samples.csv").write_text("imu.0,imu.1,label/state,split\\n1,2,moving,valid\\n")
+        ...     [clip] = open_samples(folder).clips
+        >>> clip.id, clip.split, clip.labels({"state": ClassesSpec(names=("still", "moving"))})
+        ('1', 'valid', (1.0,))
+    """
+    place = Path(place)
+    table = table_of(place)
+    if table is not None:
+        clips = _rows(table)
+        digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    else:
+        files = {split: sorted((place / split).glob("*.npz")) for split in SPLITS}
+        files[USUAL_SPLIT] = [*files[USUAL_SPLIT], *sorted(place.glob("*.npz"))]
+        clips = [SampleClip(file.stem, split, str(file), file, {}, place) for split in files for file in files[split]]
+        digest = _sha256_of([clip.file for clip in clips if clip.file])
+    if not clips:
+        return None
+    _require_each_once(place, clips)
+    return SampleCorpus(place, tuple(clips), read_mark(place if place.is_dir() else place.parent), digest)
+
+
+def _rows(table: Path) -> list[SampleClip]:
+    clips = []
+    for number, row in enumerate(read_table(table), 1):
+        where = f"{table}, row {number}"
+        split = str(row.pop("split", USUAL_SPLIT) or USUAL_SPLIT)
+        if split not in SPLITS:
+            raise CorpusError(f"{where}: expected the split {', '.join(SPLITS)}, got {split!r}")
+        cells = {name: value for name, value in row.items() if name != "id" and not _is_empty(value)}
+        clips.append(SampleClip(str(row.get("id") or number), split, where, None, cells, table.parent))
+    return clips
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
+
+
+def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
+    seen: set[str] = set()
+    for clip in clips:
+        if clip.id in seen:
+            raise CorpusError(f"{place}: expected each sample once, got {clip.id!r} again: name every row differently")
+        if not clip.id or "/" in clip.id or clip.id.startswith("."):
+            raise CorpusError(f"{clip.place}: expected an id that can be a file's name, got {clip.id!r}")
+        seen.add(clip.id)
+
+
+def _sha256_of(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _label(where: str, output: str, spec: OutputSpec, arrays: Sample) -> list[float]:
+    """The label of one output as numbers; NaN where there is none."""
+    size = label_size(spec)
+    columns = [f"{output}.{name}" for name in spec.names]
+    if any(column in arrays for column in columns):
+        if size == 1 < spec.size:
+            raise CorpusError(f"{where}: expected label/{output} with the name of a class, got {columns[0]} and others")
+        return [_number(where, column, arrays.get(column, np.nan)) for column in columns]
+    key = f"{LABEL}/{output}"
+    if key not in arrays:
+        return [float("nan")] * size
+    given = np.asarray(arrays[key]).reshape(-1)
+    if len(given) != size:
+        raise CorpusError(f"{where}: {key}: expected {size} numbers, got {len(given)}")
+    if isinstance(spec, ClassesSpec) and spec.exclusive:
+        return [_class_number(where, key, spec, given[0])]
+    return [_number(where, key, value) for value in given]
+
+
+def _class_number(where: str, key: str, spec: ClassesSpec, value: Any) -> float:
+    """The number of a class by its name, or as it is."""
+    if str(value) in spec.names:
+        return float(spec.names.index(str(value)))
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if np.isnan(number) or (number in range(spec.size)):
+        return number
+    raise CorpusError(f"{where}: {key}: expected one of {', '.join(spec.names)}, or its number, got {str(value)!r}")
+
+
+def _number(where: str, key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise CorpusError(f"{where}: {key}: expected a number, got {str(value)!r}") from error

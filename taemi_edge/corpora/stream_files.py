@@ -1,0 +1,147 @@
+"""Reading what a sample holds of each stream into the rows that the stream's encoder takes.
+
+Files are read as the runtime reads media: pictures on the stream's grid of time, sound and series in chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.corpora.clip_reading import STEP_S
+from taemi_edge.corpora.sample_corpus import SampleClip
+from taemi_edge.corpora.series_files import read_series
+from taemi_edge.errors import CorpusError, MediaError
+from taemi_edge.media.chunks import Chunker
+from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.inputs import CropReader
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.media.transcripts import EmptyTranscriptError, read_transcript
+from taemi_edge.parity.samples import WORDS, Row, Sample, encoder_rows, has_stream, input_name, require_known_names
+
+#: The endings of a transcript; any other cell of a stream of text is the text itself.
+TRANSCRIPTS = (".vtt", ".srt", ".jsonl", ".txt")
+
+
+def sample_rows(
+    clip: SampleClip,
+    streams: Mapping[str, StreamSpec],
+    tokenizers: Mapping[str, WordTokenizer],
+    longest_s: float = 60.0,
+) -> dict[str, list[Row]]:
+    """Read a sample.
+
+    Args:
+        clip: the sample.
+        streams: of the model.
+        tokenizers: of its streams of text.
+        longest_s: how much of a file is read, in seconds.
+
+    Returns:
+        The rows of each stream in the order of time; none where the sample lacks the stream.
+
+    Raises:
+        InputError: a file or an array cannot be read, or does not fit its stream.
+    """
+    arrays = clip.arrays()
+    if clip.file is not None:
+        require_known_names(arrays, streams, None, clip.place)
+        return {n: encoder_rows(n, spec, arrays, tokenizers.get(n), clip.place) for n, spec in streams.items()}
+    rows: dict[str, list[Row]] = {}
+    for name, spec in streams.items():
+        rows[name] = _cell_rows(clip, name, spec, tokenizers.get(name), longest_s)
+        if spec.required and not rows[name]:
+            raise CorpusError(f"{clip.place}: expected the stream {name!r}, which is required, found nothing")
+    return rows
+
+
+def _cell_rows(
+    clip: SampleClip, stream: str, spec: StreamSpec, tokenizer: WordTokenizer | None, longest_s: float
+) -> list[Row]:
+    """The rows of one stream of a row of a table."""
+    cells = clip.cells
+    if isinstance(spec, SeriesSpec) and any(f"{stream}.{i}" in cells for i in range(spec.channels)):
+        sample: Sample = {f"{stream}/values": _channels(clip, stream, spec)}
+    elif has_stream(cells, stream):
+        sample = cells
+    elif stream not in cells:
+        return []
+    elif not isinstance(cells[stream], str):
+        sample = {f"{stream}/{input_name(spec)}": np.asarray(cells[stream])}
+    elif isinstance(spec, TextSpec):
+        sample = {f"{stream}/{WORDS}": _text(clip, cells[stream])}
+    else:
+        return _file_rows(_existing(clip, stream, cells[stream]), stream, spec, longest_s)
+    return encoder_rows(stream, spec, sample, tokenizer, clip.place)
+
+
+def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
+    """One row of a series from its columns."""
+    columns = [f"{stream}.{i}" for i in range(spec.channels)]
+    if lacking := [column for column in columns if column not in clip.cells]:
+        raise CorpusError(f"{clip.place}: expected {columns[0]} to {columns[-1]}, found nothing in {lacking[0]}")
+    try:
+        return np.array([float(clip.cells[column]) for column in columns], np.float32)
+    except ValueError as error:
+        raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
+
+
+def _text(clip: SampleClip, cell: str) -> str:
+    """The words of a cell: of a transcript where it names one, else the cell itself."""
+    if not cell.lower().endswith(TRANSCRIPTS):
+        return cell
+    try:
+        return " ".join(word.text for word in read_transcript(_existing(clip, "text", cell), None))
+    except EmptyTranscriptError:
+        return ""
+
+
+def _existing(clip: SampleClip, stream: str, cell: str) -> Path:
+    file = clip.folder / cell
+    if not file.is_file():
+        raise CorpusError(f"{clip.place}: {stream}: expected a file, found nothing at {file}")
+    return file
+
+
+def _file_rows(file: Path, stream: str, spec: StreamSpec, longest_s: float) -> list[Row]:
+    """The rows of a stream of pictures, sound or numbers in a file of its own."""
+    if isinstance(spec, VideoSpec):
+        pictures = _pictures(file, stream, spec, longest_s)
+        return encoder_rows(stream, spec, {f"{stream}/pixels": np.stack(pictures)}, None, str(file)) if pictures else []
+    if isinstance(spec, AudioSpec):
+        return _sound(file, stream, spec, longest_s)
+    if not isinstance(spec, SeriesSpec):
+        raise MediaError(f"{file}: expected a stream of video, audio or a series")
+    values = read_series(file, spec, longest_s)
+    short = not len(values) or len(values) < spec.chunk_samples
+    return [] if short else encoder_rows(stream, spec, {f"{stream}/values": values}, None, str(file))
+
+
+def _pictures(file: Path, stream: str, spec: VideoSpec, longest_s: float) -> list[Array]:
+    """The crops of a video, or its clips of several pictures."""
+    reader, pictures = CropReader(spec), list[Array]()
+    with MediaFile(file, streams={stream: spec}) as media:
+        for hop in _hops(media):
+            crops = reader.crops(frame for frame in hop.pieces[stream] if frame.time_s <= longest_s)
+            pictures += [crop.pixels for crop in crops if crop.pixels is not None]
+    return pictures
+
+
+def _sound(file: Path, stream: str, spec: AudioSpec, longest_s: float) -> list[Row]:
+    """The whole chunks of a sound."""
+    chunker, rows = Chunker(spec), list[Row]()
+    with MediaFile(file, streams={stream: spec}) as media:
+        for hop in _hops(media):
+            cut = chunker.cut(hop.pieces[stream], min(hop.end_s, longest_s))
+            rows += [{"samples": segment.samples} for segment in cut]
+    return rows
+
+
+def _hops(media: MediaFile) -> Iterator[Hop]:
+    yield from media.hops(STEP_S)
+    yield media.rest()

@@ -1,0 +1,73 @@
+"""Lines that other programs send, whatever they hold."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.errors import UsageError
+from taemi_edge.live.lines import MAX_LINE, LineListener, _bounded
+
+
+class Kept:
+    """A parser that keeps lines and refuses those that hold an x."""
+
+    name, what, option = "kept", "the keeper", "--keep "
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.losses: list[str | None] = []
+
+    def take_line(self, line: bytes) -> None:
+        if b"x" in line:
+            raise ValueError("an x")
+        self.lines.append(line)
+
+    def set_loss(self, reason: str | None) -> None:
+        self.losses.append(reason)
+
+    def end(self) -> None: ...
+
+
+def test_a_line_without_end_is_not_read_into_memory():
+    stream = io.BytesIO(b"x" * (MAX_LINE * 5) + b"\n" + b"next\n")
+    lines = list(_bounded(stream))
+    assert [len(line) for line in lines] == [MAX_LINE + 1, 5]
+
+
+def test_lines_that_are_refused_are_counted_and_logged_without_a_flood(caplog):
+    parser = Kept()
+    listener = LineListener("-", parser)
+    listener._read(io.BytesIO(b"good\n" + b"x\n" * 9 + b"\n" + b"y" * (MAX_LINE + 5) + b"\nlast\n"))
+    assert parser.lines == [b"good\n", b"last\n"]
+    assert (listener.good_lines, listener.bad_lines) == (2, 10)
+    assert listener.last_problem == f"expected at most {MAX_LINE} bytes a line"
+    assert [record.message for record in caplog.records][:2] == [
+        "kept: line 2 left out: an x",
+        "kept: line 3 left out: an x",
+    ]
+    assert len(caplog.records) == 4
+
+
+@given(content=st.binary(max_size=200))
+def test_every_line_is_taken_or_counted(content: bytes):
+    parser = Kept()
+    listener = LineListener("-", parser)
+    listener._read(io.BytesIO(content))
+    assert listener.good_lines == len(parser.lines)
+    assert listener.good_lines + listener.bad_lines == sum(bool(line.strip()) for line in content.split(b"\n"))
+
+
+def test_a_socket_that_is_taken_is_refused_and_a_dead_one_is_taken_over(tmp_path):
+    path = tmp_path / "kept.sock"
+    first = LineListener(f"unix:{path}", Kept())
+    with pytest.raises(UsageError, match=r"--keep unix:.*: cannot listen there: Address already in use"):
+        LineListener(f"unix:{path}", Kept())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert first._server is not None
+    first._server.close()  # as if its process had died
+    LineListener(f"unix:{path}", Kept()).stop()
+    assert not path.exists()

@@ -1,0 +1,93 @@
+"""What the streams of a source come from is decided before anything is opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.live.config import LiveConfig, SourceConfig
+from taemi_edge.live.source_plans import describe_source, plan_sources
+from tests.live.specs import CAMERA, MICROPHONE, SERIES, WORDS
+
+TAEMI: dict[str, StreamSpec] = {"vision": CAMERA, "audio": MICROPHONE, "text": WORDS}
+RIG: dict[str, StreamSpec] = {"left": CAMERA, "right": CAMERA, "mic": MICROPHONE, "imu": SERIES, "heart": SERIES}
+
+
+def test_each_source_has_its_addresses_its_words_and_what_it_will_never_have(demo_vtt):
+    sources = (
+        SourceConfig(name="door", uri="rtsp://door/1", transcript="unix:/run/door.sock"),
+        SourceConfig(name="hall", audio="alsa:default", transcript=str(demo_vtt)),
+        SourceConfig(name="yard", video="v4l2:/dev/video7", audio="rtsp://yard/1"),
+    )
+    config = LiveConfig(source=sources)
+    door, hall, yard = plan_sources(config, TAEMI)
+    assert [dict(tracks) for _, tracks in door.media] == [{"vision": "video", "audio": "audio"}]
+    assert [(address.kind, set(tracks)) for address, tracks in yard.media] == [("v4l2", {"vision"}), ("url", {"audio"})]
+    assert [plan.lines for plan in (door, hall, yard)] == [{"text": "unix:/run/door.sock"}, {}, {}]
+    assert hall.words["text"]
+    assert [set(describe_source(plan, config).absent) for plan in (door, hall, yard)] == [set(), {"vision"}, {"text"}]
+    assert yard.absent == {"text": "no transcript was given"}
+
+
+def test_a_picture_feeds_all_video_streams_but_those_with_a_place_of_their_own():
+    streams = {"right": "rtsp://right/1", "imu": "unix:/run/imu.sock"}
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("rig", uri="rtsp://rig/1", streams=streams),)), RIG)
+    assert [(address.target, set(tracks)) for address, tracks in plan.media] == [
+        ("rtsp://rig/1", {"left", "mic"}),
+        ("rtsp://right/1", {"right"}),
+    ]
+    assert plan.lines == {"imu": "unix:/run/imu.sock"}
+    assert plan.absent == {"heart": "no source of heart was given"}
+
+
+def test_one_camera_for_two_streams_is_connected_once():
+    streams = {"left": "rtsp://rig/1", "right": "rtsp://rig/1"}
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("rig", streams=streams),)), RIG)
+    assert [set(tracks) for _, tracks in plan.media] == [{"left", "right"}]
+
+
+def test_speech_is_recognised_for_the_text_streams_that_have_no_transcript():
+    streams: dict[str, StreamSpec] = {**TAEMI, "typed": WORDS}
+    source = SourceConfig("door", uri="rtsp://door/1", asr=True, streams={"typed": "-"})
+    [plan] = plan_sources(LiveConfig(source=(source,)), streams)
+    assert (plan.heard, plan.listens_to, plan.lines) == (("text",), "audio", {"typed": "-"})
+
+
+def test_a_file_is_announced_as_such(demo_video, caplog):
+    config = LiveConfig(source=(SourceConfig(name="demo", uri=str(demo_video)),))
+    describe_source(plan_sources(config, TAEMI)[0], config)
+    assert "is a file: it is played at its own pace, once: --loop plays it again and again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "streams", "words"),
+    [
+        (SourceConfig("a", uri="rtps://door/1"), TAEMI, "expected a file or one of"),
+        (SourceConfig("a", streams={"imo": "-"}), RIG, r"expected one of left \(video\).*imu \(series\).*, got 'imo'"),
+        (SourceConfig("a", streams={"left": "unix:/x"}), RIG, "since left is video"),
+        (
+            SourceConfig("a", uri="rtsp://me:secret@door/1"),
+            {"imu": SERIES},
+            r"rtsp://\*\*\*@door/1 to feed .* video or audio",
+        ),
+        (SourceConfig("a", audio="alsa:default"), {"left": CAMERA}, "kind audio, and none is left"),
+        (SourceConfig("a", uri="rtsp://door/1", transcript="-"), RIG, "kind text, and none is left"),
+        (SourceConfig("a", uri="rtsp://door/1", asr=True), RIG, "--asr feeds text streams"),
+        (
+            SourceConfig("a", video="rtsp://door/1", asr=True),
+            TAEMI,
+            "--asr expects an audio stream at 16000 Hz, got none",
+        ),
+    ],
+    ids=["scheme", "unknown stream", "lines of video", "no media", "no audio", "no text", "asr", "asr without sound"],
+)
+def test_what_cannot_be_is_one_sentence(source: SourceConfig, streams: dict[str, StreamSpec], words: str):
+    with pytest.raises(UsageError, match=words) as refused:
+        plan_sources(LiveConfig(source=(source,)), streams)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_found_at_once():
+    with pytest.raises(MediaError):
+        plan_sources(LiveConfig(source=(SourceConfig(name="a", uri="nothing.mp4"),)), TAEMI)

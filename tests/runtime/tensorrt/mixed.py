@@ -1,0 +1,204 @@
+"""Bundles of streams of every kind with heads of every sort, and one source of noise that any executor can be fed.
+
+Nothing here has a fixed number of streams: what an executor gives is held against ONNX Runtime on each part alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, write_manifest, write_tokens
+from taemi_edge.bundle.outputs import ClassesSpec, RegressionSpec
+from taemi_edge.bundle.records import EngineRecord, Provenance
+from taemi_edge.bundle.spec import SCHEMA, HeadSpec, Manifest, WindowSpec
+from taemi_edge.bundle.streams import (
+    AudioSpec,
+    MissingSpec,
+    PresenceSpec,
+    SeriesSpec,
+    StreamSpec,
+    TextSpec,
+    VideoSpec,
+)
+from taemi_edge.bundle.values import HEAD, Tolerance
+from taemi_edge.runtime.onnx_sessions import OrtSession
+from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.work import Item, Work
+
+_PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
+
+
+def streams_of_every_kind() -> dict[str, StreamSpec]:
+    """Two videos, sound, words, a series in chunks and one without a rate; stand-ins of one step and of several."""
+    learned, masked = MissingSpec(steps=3), MissingSpec(kind="mask")
+    return {
+        "front": VideoSpec(feature_dim=6, presence=_PRESENCE, size_hw=(4, 6), frames_per_second=4.0),
+        "gait": VideoSpec(feature_dim=5, presence=_PRESENCE, size_hw=(4, 4), frames_per_second=8.0, clip_frames=3),
+        "mic": AudioSpec(
+            feature_dim=5, presence=_PRESENCE, missing=learned, sample_rate_hz=100, chunk_s=0.5, context_s=0.25
+        ),
+        "words": TextSpec(feature_dim=4, presence=_PRESENCE, max_tokens=40),
+        "imu": SeriesSpec(
+            feature_dim=3, presence=_PRESENCE, missing=masked, channels=3, rate_hz=20.0, chunk_s=0.5, context_s=0.5
+        ),
+        "heart": SeriesSpec(feature_dim=2, presence=_PRESENCE, channels=2),
+    }
+
+
+def write_mixed_bundle(folder: Path, head: HeadSpec, names: tuple[str, ...] = ()) -> Bundle:
+    """Export networks with random weights: an encoder for each stream, and a head of this sort.
+
+    Args:
+        names: of the streams that the model has; all by default.
+    """
+    from tests.runtime.tensorrt.mixed_networks import export_encoder, export_head, seed
+
+    seed(len(names))
+    every = streams_of_every_kind()
+    streams = {name: every[name] for name in names or every}
+    if not head.masks:
+        streams = {n: msgspec.structs.replace(s, missing=MissingSpec(steps=2)) for n, s in streams.items()}
+    folder.mkdir(parents=True)
+    parts = {name: export_encoder(folder, name, spec) for name, spec in streams.items()}
+    parts[HEAD] = export_head(folder, streams, head)
+    rng = np.random.default_rng(7)
+    tokens = {n: rng.normal(size=(s.missing.steps, s.feature_dim)).astype(np.float32) for n, s in streams.items()}
+    write_tokens(folder, {n: t * streams[n].missing.mask for n, t in tokens.items()})
+    np.savez(folder / GOLDEN)
+    (folder / "tokenizer.json").write_text("{}")
+    manifest = Manifest(
+        schema=SCHEMA,
+        name="mixed",
+        trained=False,
+        parts=parts,
+        streams=streams,
+        outputs={"mood": RegressionSpec(names=("x", "y", "z")), "state": ClassesSpec(names=("open", "shut"))},
+        window=WindowSpec(length_s=2.0, hop_s=0.5),
+        tolerances=dict.fromkeys(parts, Tolerance(max_abs=1e-4, cosine=0.9999)),
+        provenance=Provenance(made_by="", made_at="", source="", recipe_sha256="", versions={}, weights={}),
+        sha256={},
+        head=head,
+    )
+    write_manifest(folder, manifest)
+    return open_bundle(folder)
+
+
+def as_engines(bundle: Bundle) -> Bundle:
+    """The bundle as one of engines for this machine: on the stand-in for a GPU a graph is its own engine."""
+    record = EngineRecord(
+        target="stand-in",
+        backend="tensorrt",
+        library="tensorrt 0.0.0",
+        machine=msgspec.to_builtins(this_machine()),
+        source=str(bundle.folder),
+        asked="fp32",
+        recipe={},
+        flags={},
+        build_key="",
+        part_keys={},
+        candidates=(),
+    )
+    manifest = msgspec.structs.replace(bundle.manifest, verified=True, engine=record)
+    return Bundle(bundle.folder, manifest, bundle.tokens)
+
+
+class NoisySource:
+    """One source whose streams bring noise: its works, and what the parts give for them one by one.
+
+    Args:
+        graphs: the bundle whose graphs are the reference.
+        executor: says how many rows each ring has, and how many steps a chunk gives.
+        index: the source's number.
+        seed: of the noise.
+    """
+
+    def __init__(self, graphs: Bundle, executor: Any, index: int = 0, seed: int = 0) -> None:
+        self._bundle, self._manifest, self._executor, self._index = graphs, graphs.manifest, executor, index
+        self._rng = np.random.default_rng(seed)
+        self._sessions = {
+            part: OrtSession.from_file(graphs.part_file(part), part, spec, "cpu", 1)
+            for part, spec in self._manifest.parts.items()
+        }
+        self._rings = {name: RingIndex(rows) for name, rows in executor.capacity.items()}
+        self._features = {
+            name: np.zeros((rows, self._manifest.streams[name].feature_dim), np.float32)
+            for name, rows in executor.capacity.items()
+        }
+        self._tick = dict.fromkeys(self._manifest.streams, 0)
+
+    def work(self, live: frozenset[str], new: int = 1, steps: int = 5) -> Work:
+        """A hop with so many new inputs of each live stream, and windows of so many steps.
+
+        Args:
+            live: the streams that are there.
+            new: how many inputs of each of them are new.
+            steps: how many of the newest feature vectors the window has, where the ring has as many.
+        """
+        items = {name: [self._item(name) for _ in range(1 if self._is_text(name) else new)] for name in live}
+        window = {}
+        for name in live:
+            if self._is_text(name):
+                window[name] = items[name][0].rows.astype(np.int64)
+            else:
+                tick = self._tick[name]
+                window[name] = self._rings[name].window(tick - steps, tick)
+        return Work(self._index, items, window)
+
+    def features(self, stream: str) -> np.ndarray:
+        """What the ring of a stream must hold, float32 (rows, D)."""
+        return self._features[stream]
+
+    def expected(self, work: Work) -> dict[str, np.ndarray]:
+        """What the head gives for a work's window alone, in order and without padding."""
+        feeds = {}
+        for name, spec in self._manifest.streams.items():
+            rows = work.window.get(name)
+            feeds[name] = (self._bundle.tokens[name] if rows is None else self._features[name][rows])[None]
+            if self._manifest.head.masks:
+                value = 1 if rows is not None else spec.missing.mask
+                feeds[f"{name}_mask"] = np.full(feeds[name].shape[:2], value, np.int32)
+        return {name: values[0] for name, values in self._sessions[HEAD].run(feeds).items()}
+
+    def _is_text(self, stream: str) -> bool:
+        return isinstance(self._manifest.streams[stream], TextSpec)
+
+    def _item(self, stream: str) -> Item:
+        """A new input, with its rows; what its encoder gives for it alone is kept."""
+        part = self._manifest.parts[stream]
+        if self._is_text(stream):
+            ids = self._rng.integers(1, 90, self._rng.integers(1, 41)).astype(np.int32)
+            feeds, alone = {"ids": ids}, {"ids": ids[None], "mask": np.ones((1, len(ids)), np.int32)}
+        else:
+            [tensor] = part.inputs
+            length = self._length(stream)
+            shape = tuple(length if isinstance(n, str) else n for n in tensor.shape[1:])
+            value = (
+                self._rng.normal(size=shape) if tensor.dtype == "float32" else self._rng.integers(0, 255, shape)
+            ).astype(tensor.dtype)
+            feeds = {tensor.name: value}
+            alone = {tensor.name: value[None]}
+        features = self._sessions[stream].run(alone)["features"].reshape(-1, self._manifest.streams[stream].feature_dim)
+        return Item(feeds, self._placed(stream, features, alone))
+
+    def _length(self, stream: str) -> int:
+        if stream not in self._executor.steps:
+            return 0
+        lengths = self._executor.steps[stream].lengths
+        return int(lengths[0] if self._tick[stream] == 0 else lengths[-1])
+
+    def _placed(self, stream: str, features: np.ndarray, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        rows = np.full(len(features), -1, np.int32)
+        if self._is_text(stream):
+            rows[:] = np.arange(len(features))
+        else:
+            counts = self._executor.steps.get(stream)
+            kept = counts.kept(next(iter(feeds.values())).shape[1]) if counts else len(features)
+            rows[-kept:] = self._rings[stream].push(self._tick[stream] + 1.0 + np.arange(kept))
+            self._tick[stream] += kept
+        self._features[stream][rows[rows >= 0]] = features[rows >= 0]
+        return rows
