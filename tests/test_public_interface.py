@@ -25,6 +25,7 @@ SIGNATURES = {
     "OnnxFile": "(file, inputs=..., output=None, outputs=...)",
     "PresenceSpec": "(stale_after_s, missing_after_s, recover_after_s)",
     "Regression": "(names, range=None, metrics=())",
+    "Samples": "(array, rate_hz=None, times_s=None)",
     "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0)",
     "Stream": (
         "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=1, "
