@@ -87,16 +87,7 @@ def adapt_graph(
         file.unlink(missing_ok=True)
         raise ExportError(f"{source}: {error}") from error
     parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer)
-    opset = _opset(model)
-    return PartSpec(
-        file=file.name,
-        inputs=inputs,
-        outputs=outputs,
-        precision="fp32",
-        opset=opset,
-        parameters=parameters,
-        exporter="onnx",
-    )
+    return PartSpec(file.name, inputs, outputs, "fp32", _opset(model), parameters, "onnx")
 
 
 def _read(source: Path) -> Any:
