@@ -17,7 +17,7 @@ from taemi_edge.errors import CheckpointError
 from taemi_edge.export.contract import Model, Stream
 from taemi_edge.export.declared_outputs import Regression
 from taemi_edge.export.export_model import Origin, write_bundle
-from taemi_edge.export.inspection import Inspected, inspect_model, torch_parts
+from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
 from taemi_edge.export.kinds import Audio, Text, Video
 from taemi_edge.parity.clip_cases import GoldenClip, make_clip_cases, read_clip
 from taemi_edge.parity.comparison import ParityReport
@@ -71,22 +71,25 @@ def export_checkpoint(
     progress.stage(f"reading {chosen[0].name}")
     read = read_clip(reference.specs, *chosen)
     model = model_of(checkpoint, read)
-    found = inspect_model(model, model.read_samples(), torch_parts(model))
+    found = inspect_model(model, model.read_samples(), parts_of(model))
     found.lengths["audio"]["samples"] += _BEYOND_SAMPLES
 
     def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
         tokenizers = {"text": checkpoint.tokenizer_json}
         return make_clip_cases(reference.specs, tokenizers, reference.run, reference.tokens, *chosen)
 
-    origin = Origin(
+    origin, opset = _origin(checkpoint, source), checkpoint.recipe.export.opset
+    return write_bundle(model, found, cases_of, output, origin=origin, opset=opset, progress=progress)
+
+
+def _origin(checkpoint: Checkpoint, source: str) -> Origin:
+    return Origin(
         source=source,
         trained=checkpoint.state.trained,
         trained_on=checkpoint.state.trained_on,
         recipe_sha256=recipe_hash(checkpoint.recipe),
         weights=checkpoint.state.weights,
     )
-    opset = checkpoint.recipe.export.opset
-    return write_bundle(model, found, cases_of, output, origin=origin, opset=opset, progress=progress)
 
 
 def model_of(checkpoint: Checkpoint, clip: GoldenClip) -> Model:

@@ -18,7 +18,7 @@ from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt import executor as trt_executor
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.tensorrt.graphs import load_driver
-from taemi_edge.runtime.work import Layout, SoundChunk, Work
+from taemi_edge.runtime.work import Item, Layout, Work
 
 COMPLETE = PRESENCE_PATTERNS[0]
 
@@ -109,7 +109,7 @@ def test_sources_of_different_patterns_share_a_call(engines: Bundle):
             done = executor.execute(alone)
         for pattern, result in zip(patterns, done, strict=True):
             expected = window.expected[pattern_name(pattern)]
-            assert_close(result.intensities, expected, atol=window.tolerance)
+            assert_close(result.outputs["intensities"], expected, atol=window.tolerance)
     finally:
         executor.close()
 
@@ -127,10 +127,11 @@ def test_mapped_and_copied_memory_give_the_same(engines: Bundle):
 def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, executor):
     prepared = repeated(engines, executor)
     good = prepared.works[0]
-    bad = SoundChunk(np.full_like(good.sounds[0].samples, np.nan), good.sounds[0].rows)
-    [done] = executor.execute([Work(0, sounds=[bad], window=good.window)])
+    sound = good.items["audio"][0]
+    bad = Item({"samples": np.full_like(sound.feeds["samples"], np.nan)}, sound.rows)
+    [done] = executor.execute([Work(0, {"audio": [bad]}, good.window)])
     assert done.faults == {"audio"}
-    assert done.intensities is None
+    assert done.outputs is None
     assert np.isfinite(executor.features(0, "audio", np.arange(executor.capacity["audio"]))).all()
     prepared.run()
     assert np.isfinite(prepared.output()).all()
@@ -139,11 +140,12 @@ def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, 
 def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, executor):
     window = Feeds(engines).window()
     most = executor._layout.most["vision"]
-    frames = [window.pixels[i % len(window.pixels)] for i in range(most + 3)]
-    rows = np.arange(len(frames), dtype=np.int32) % executor.capacity["vision"]
-    executor.execute([Work(0, frames, rows, fuse=False)])
+    rows = np.arange(most + 3, dtype=np.int32) % executor.capacity["vision"]
+    frames = [Item({"pixels": window.pixels[i % len(window.pixels)]}, rows[i : i + 1]) for i in range(most + 3)]
+    executor.execute([Work(0, {"vision": frames}, fuse=False)])
     last = executor.features(0, "vision", rows[-1:])
-    executor.execute([Work(0, frames[-1:], np.zeros(1, np.int32), fuse=False)])
+    again = Item(frames[-1].feeds, np.zeros(1, np.int32))
+    executor.execute([Work(0, {"vision": [again]}, fuse=False)])
     assert_close(last, executor.features(0, "vision", np.zeros(1, np.int64)), atol=0.05)
 
 
