@@ -8,6 +8,7 @@ from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.parity.comparison import label_flips
 from taemi_edge.parity.judge import Judge
+from taemi_edge.parity.metrics import METRICS
 
 _CORRELATIONS = ("pearson", "ccc")
 
@@ -21,8 +22,8 @@ def follows_pearson(judge: Judge) -> bool:
 
 
 def counts_labels(judge: Judge) -> bool:
-    """Whether the metric moves in steps of single clips, because it counts labels."""
-    return any(isinstance(spec, ClassesSpec) for spec in judge.outputs.values())
+    """Whether the metric moves in steps of single clips, because it counts labels; of a user's own nobody knows."""
+    return judge.name in METRICS and METRICS[judge.name].kind == "classes"
 
 
 def count_flips(outputs: Mapping[str, OutputSpec], want: Mapping[str, Array], got: Mapping[str, Array]) -> float | None:
