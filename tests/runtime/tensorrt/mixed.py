@@ -218,21 +218,19 @@ class NoisySource:
             feeds = {tensor.name: value}
             alone = {tensor.name: value[None]}
         features = self._run(stream, alone)["features"].reshape(-1, self._manifest.streams[stream].feature_dim)
-        return Item(feeds, self._placed(stream, features, alone))
+        return Item(feeds, self._placed(stream, features))
 
     def _length(self, stream: str) -> int:
-        if stream not in self._executor.steps:
-            return 0
         lengths = self._executor.steps[stream].lengths
         return int(lengths[0] if self._tick[stream] == 0 else lengths[-1])
 
-    def _placed(self, stream: str, features: np.ndarray, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    def _placed(self, stream: str, features: np.ndarray) -> np.ndarray:
         rows = np.full(len(features), -1, np.int32)
         if self._is_text(stream):
             rows[:] = np.arange(len(features))
         else:
-            counts = self._executor.steps.get(stream)
-            kept = counts.kept(next(iter(feeds.values())).shape[1]) if counts else len(features)
+            counts = self._executor.steps[stream]
+            kept = counts.kept(self._length(stream))
             rows[-kept:] = self._rings[stream].push(self._tick[stream] + 1.0 + np.arange(kept))
             self._tick[stream] += kept
         self._features[stream][rows[rows >= 0]] = features[rows >= 0]
