@@ -106,7 +106,7 @@ def require_device(bundle: Bundle, device: Device | None) -> Device:
     device = device or device_of(bundle)
     if device not in ("cpu", "cuda", "tensorrt"):
         raise UsageError(f"expected the device cpu, cuda or tensorrt, got {device!r}")
-    has_engines = any(part.file.endswith(".engine") for part in bundle.manifest.parts.values())
+    has_engines = any(bundle.manifest.parts[part].file.endswith(".engine") for part in bundle.manifest.part_names)
     if has_engines != (device == "tensorrt"):
         raise UsageError(
             f"{bundle.folder} holds TensorRT engines: leave --device {device} away, or name an ONNX bundle"
