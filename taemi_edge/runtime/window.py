@@ -127,7 +127,7 @@ class SourceWindow:
         return {name: state.face for name, state in self._streams.items() if state.face is not None}
 
     @property
-    def words_by_stream(self) -> dict[str, tuple[str, ...]]:
+    def words(self) -> dict[str, tuple[str, ...]]:
         """The words of the last window, by text stream."""
         return {n: state.words for n, state in self._streams.items() if isinstance(self.manifest.streams[n], TextSpec)}
 
