@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS
+from taemi_edge.bundle.values import end_to_end_tolerance
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
@@ -29,7 +28,7 @@ if _reason := why_not():
 
 
 def test_ten_thousand_hops_leave_memory_as_it_was(engines: Bundle, executor):
-    prepared = [repeated(engines, executor, pattern) for pattern in PRESENCE_PATTERNS]
+    prepared = [repeated(engines, executor, pattern) for pattern in engines.manifest.patterns]
     for _ in range(20):
         for p in prepared:
             p.run()
@@ -58,7 +57,7 @@ from taemi_edge.media.transcripts import read_transcript
 
 video, words = demo_clip()
 def predictions(pipeline, hops=12, at_hop=lambda index: None):
-    with MediaFile(video, 16_000, 5.0) as media:
+    with MediaFile(video, streams=pipeline.fleet.manifest.streams) as media:
         for index, hop in zip(range(hops), media.hops(0.5)):
             at_hop(index)
             yield pipeline.predict(hop)
@@ -98,7 +97,7 @@ def test_predictions_are_those_of_the_cpu(smallest: Path, graphs: Path):
         [msgspec.json.decode(line) for line in finish(start(script, folder)).splitlines()]
         for folder in (smallest, graphs)
     )
-    tolerance = Feeds(open_bundle(smallest)).window().tolerance
+    tolerance = end_to_end_tolerance(open_bundle(smallest).manifest.tolerances).max_abs
     assert {line["backend"] for line in on_cpu} == {"cpu"}
     assert "tensorrt+graph" in {line["backend"] for line in on_gpu} or load_driver()[0] is None
     for a, b in zip(on_gpu, on_cpu, strict=True):

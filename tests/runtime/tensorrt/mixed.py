@@ -5,6 +5,7 @@ Nothing here has a fixed number of streams: what an executor gives is held again
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,19 @@ from taemi_edge.runtime.tensorrt.library import this_machine
 from taemi_edge.runtime.work import Item, Work
 
 _PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
+
+#: A head that reads rings, one that reads windows in order, and one that is never padded.
+HEADS = {
+    "rings": HeadSpec(),
+    "in order": HeadSpec(order_matters=True),
+    "without masks": HeadSpec(masks=False, order_matters=True),
+}
+
+
+def mixed_profiles() -> dict[str, tuple[int, int, int]]:
+    """What the stand-ins for engines take: (min, opt, max) of each dimension."""
+    profiles = {"batch": (1, 1, 4), "samples": (50, 75, 75), "tokens": (1, 20, 40), "rows": (10, 20, 20)}
+    return profiles | {f"{name}_steps": (1, 10, 120) for name in streams_of_every_kind()}
 
 
 def streams_of_every_kind() -> dict[str, StreamSpec]:
@@ -127,7 +141,17 @@ def _manifest(streams: dict[str, StreamSpec], parts: dict[str, PartSpec], head: 
 
 
 def as_engines(bundle: Bundle) -> Bundle:
-    """The bundle as one of engines for this machine: on the stand-in for a GPU a graph is its own engine."""
+    """The bundle as one of engines for this machine: on the stand-in for a GPU a graph is its own engine.
+
+    It lies beside the bundle of graphs, and is made once.
+    """
+    folder = bundle.folder.with_name(f"{bundle.folder.name}-engines")
+    if folder.is_dir():
+        return open_bundle(folder)
+    folder.mkdir()
+    for file in bundle.folder.iterdir():
+        shutil.copyfile(file, folder / (f"{file.stem}.engine" if file.suffix == ".onnx" else file.name))
+    parts = {n: msgspec.structs.replace(s, file=f"{n}.engine") for n, s in bundle.manifest.parts.items()}
     record = EngineRecord(
         target="stand-in",
         backend="tensorrt",
@@ -141,8 +165,8 @@ def as_engines(bundle: Bundle) -> Bundle:
         part_keys={},
         candidates=(),
     )
-    manifest = msgspec.structs.replace(bundle.manifest, verified=True, engine=record)
-    return Bundle(bundle.folder, manifest, bundle.tokens)
+    write_manifest(folder, msgspec.structs.replace(bundle.manifest, parts=parts, verified=True, engine=record))
+    return open_bundle(folder)
 
 
 class NoisySource:

@@ -12,18 +12,19 @@ pytest.importorskip("torch", reason="the models of these tests are exported with
 pytest.importorskip("onnx", reason="torch exports through onnx")
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import HeadSpec
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.work import Item, Layout, Work
 from tests.runtime.tensorrt import stand_in_gpu
-from tests.runtime.tensorrt.mixed import NoisySource, as_engines, streams_of_every_kind, write_mixed_bundle
+from tests.runtime.tensorrt.mixed import (
+    HEADS,
+    NoisySource,
+    as_engines,
+    mixed_profiles,
+    streams_of_every_kind,
+    write_mixed_bundle,
+)
 
-HEADS = {
-    "rings": HeadSpec(),
-    "in order": HeadSpec(order_matters=True),
-    "without masks": HeadSpec(masks=False, order_matters=True),
-}
 NAMES = tuple(streams_of_every_kind())
 EVERY = frozenset(NAMES)
 PATTERNS = [EVERY, *(EVERY - {name} for name in NAMES), frozenset({"words"}), frozenset()]
@@ -32,9 +33,7 @@ PATTERNS = [EVERY, *(EVERY - {name} for name in NAMES), frozenset({"words"}), fr
 @pytest.fixture(scope="module")
 def device():
     patch = pytest.MonkeyPatch()
-    profiles = {"batch": (1, 1, 4), "samples": (50, 75, 75), "tokens": (1, 20, 40), "rows": (10, 20, 20)}
-    profiles |= {f"{name}_steps": (1, 10, 120) for name in NAMES}
-    yield stand_in_gpu.install(patch, profiles)
+    yield stand_in_gpu.install(patch, mixed_profiles())
     patch.undo()
 
 
