@@ -22,7 +22,7 @@ from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store,
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
-from taemi_edge.parity.judge import Judge, UserMetric, label_size, split_labels
+from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
 from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.runtime.sessions import Device
@@ -73,16 +73,9 @@ def evaluate_artefact(
     split = split or ("test" if store.ids("test") else "valid")
     data, unusable = _read_split(artefact, store, store.known_ids(split))
     bound = {name: np.zeros_like(t) if tokens == "zeros" else t for name, t in artefact.tokens.items()}
-    complete, *lost = artefact.specs.patterns
-    raw = predict_all(artefact, data.features, complete, bound)
-    progress.count(1, len(lost) + 1, "judging streams")
+    raw = predict_all(artefact, data.features, artefact.specs.patterns[0], bound)
     whole = np.array([all(len(clip[name]) for name in artefact.streams) for clip in data.features], bool)
-    drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
-    patterns = {}
-    for number, pattern in enumerate(lost, 2):
-        without = predict_all(artefact, data.features, pattern, bound)
-        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, drawn)
-        progress.count(number, len(lost) + 1, "judging streams")
+    patterns = _judge_losses(judge, artefact, data, bound, resamples, progress)
     clean = judge.score({name: values[whole] for name, values in raw.items()}, data.of(whole), resamples)
     natural = judge.score(raw, data.labels, resamples)
     return Evaluation(
@@ -100,6 +93,26 @@ def evaluate_artefact(
         streams=tuple(artefact.streams),
         remarks=(*undefined_figures({"clean": clean, "natural": natural, **patterns}), *unusable, *_left_out(store)),
     )
+
+
+def _judge_losses(
+    judge: Judge,
+    artefact: Artefact,
+    data: _Labelled,
+    tokens: Mapping[str, Array],
+    resamples: int,
+    progress: Progress,
+) -> dict[str, Score]:
+    """The score of the whole split with only some streams left, for each set of them."""
+    lost = artefact.specs.patterns[1:]
+    progress.count(1, len(lost) + 1, "judging streams")
+    drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
+    patterns = {}
+    for number, pattern in enumerate(lost, 2):
+        without = predict_all(artefact, data.features, pattern, tokens)
+        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, drawn)
+        progress.count(number, len(lost) + 1, "judging streams")
+    return patterns
 
 
 def _read_split(artefact: Artefact, store: FeatureStore, ids: list[str]) -> tuple[_Labelled, list[str]]:

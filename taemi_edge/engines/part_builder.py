@@ -95,7 +95,7 @@ class PartBuilder:
     def _options(self, part: str) -> BuildOptions:
         target = self._plan.target
         timing_cache = None
-        if target.timing_cache and self._cache is not None:
+        if target.timing_cache and self._cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
             timing_cache = self._cache.timing_cache(self._plan.library, self._plan.machine.sm)
         return BuildOptions(
             spans=self._profiles[part],

@@ -44,9 +44,15 @@ def test_a_row_of_a_table_is_a_sample(tmp_path: Path):
 def test_files_of_arrays_are_samples_with_the_split_of_their_folder(tmp_path: Path):
     (tmp_path / "train").mkdir()
     np.savez(tmp_path / "train" / "one.npz", **sample(0), **{"label/door": np.array("ajar"), "label/mood": [0.1, 0.2]})
+    (tmp_path / "valid").mkdir()
+    np.savez(tmp_path / "valid" / "one.npz", **{"label/door": 0})  # the same name in another split
     np.savez(tmp_path / "two.npz", **{"label/door": 0})
     corpus = find_corpus(tmp_path)
-    assert [(clip.id, clip.split) for clip in corpus.clips] == [("one", "train"), ("two", "test")]
+    assert [(clip.id, clip.split) for clip in corpus.clips] == [
+        ("train-one", "train"),
+        ("valid-one", "valid"),
+        ("two", "test"),
+    ]
     assert corpus.clips[0].labels(OUTPUTS) == pytest.approx((0.1, 0.2, 2.0))
     before = corpus.labels_sha256
     np.savez(tmp_path / "two.npz", **{"label/door": 1})

@@ -10,8 +10,9 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, write_manifest
 from taemi_edge.bundle.records import EngineRecord
-from taemi_edge.bundle.spec import PARTS
+from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.engines.recipe import TargetRecipe
+from taemi_edge.parity.golden import load_cases
 from taemi_edge.runtime.tensorrt.library import this_machine
 from tests.runtime.tensorrt import stand_in_gpu
 
@@ -19,10 +20,11 @@ _TARGET = TargetRecipe(name="stand-in", backend="tensorrt")
 
 
 @pytest.fixture(scope="module")
-def device():
+def device(tiny: Bundle):
     """One GPU for the whole file."""
     patch = pytest.MonkeyPatch()
-    profiles = {name: span for part in PARTS for name, span in _TARGET.spans(part).items()}
+    by_part = part_profiles(tiny.manifest, _TARGET, load_cases(tiny.golden_file))
+    profiles = {name: span for spans in by_part.values() for name, span in spans.items()}
     profiles |= {"batch": (1, 1, 4)}
     yield stand_in_gpu.install(patch, profiles)
     patch.undo()
@@ -35,8 +37,7 @@ def engines(device: stand_in_gpu.Device, tiny_folder: Path, tmp_path_factory: py
     folder.mkdir()
     manifest = read_manifest(tiny_folder)
     parts = {}
-    for part in PARTS:
-        spec = manifest.parts[part]
+    for part, spec in manifest.parts.items():
         parts[part] = msgspec.structs.replace(spec, file=f"{part}.engine")
         shutil.copyfile(tiny_folder / spec.file, folder / f"{part}.engine")
     for name in ("tokens.safetensors", "tokenizer.json", "golden.npz"):

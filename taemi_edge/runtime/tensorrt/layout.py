@@ -5,15 +5,15 @@ Nothing is allocated here; `buffers` does that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.kinds import ring_capacity
+from taemi_edge.runtime.kinds import count_steps, fixed_steps, ring_capacity
 from taemi_edge.runtime.rings import StepCounts
 from taemi_edge.runtime.tensorrt.calls import TOKENS_STEP, HeadCase, padded
 from taemi_edge.runtime.tensorrt.engine import Engine
@@ -29,8 +29,7 @@ class DeviceLayout:
     Attributes:
         manifest: of the bundle.
         sources: how many sources share the executor.
-        steps: how many feature vectors the encoders of streams that come in chunks give for a chunk.
-        steps_each: how many each other encoder gives for an input; for texts, for a token.
+        steps: how many feature vectors the encoders give for an input; texts are not among them.
         capacity: how many rows of each stream's ring one source writes.
         most: how many inputs of each stream fit into one call.
     """
@@ -38,7 +37,6 @@ class DeviceLayout:
     manifest: Manifest
     sources: int
     steps: Mapping[str, StepCounts]
-    steps_each: Mapping[str, int]
     capacity: Mapping[str, int]
     most: Mapping[str, int]
 
@@ -84,7 +82,7 @@ class DeviceLayout:
         return self.spec(stream).feature_dim
 
     def lengths(self, stream: str) -> list[int]:
-        """The lengths that inputs of a stream have, ascending; [0] where all have one shape."""
+        """The lengths that inputs of a stream have, ascending; [0] where all have one shape; of texts, the longest."""
         spec = self.spec(stream)
         if isinstance(spec, TextSpec):
             return [spec.max_tokens]
@@ -112,11 +110,10 @@ class DeviceLayout:
 
     def encoded_steps(self, stream: str, length: int) -> int:
         """How many feature vectors the encoder gives for an input of this length."""
-        if stream in self.steps:
-            return self.steps[stream].encoded(length)
-        shape = self.manifest.parts[stream].outputs[0].shape
-        of_tokens = isinstance(self.spec(stream), TextSpec) and len(shape) == 3 and isinstance(shape[1], str)
-        return self.steps_each[stream] * (length if of_tokens else 1)
+        if stream not in self.steps:
+            return fixed_steps(self.manifest, stream) or length
+        counts = self.steps[stream]
+        return counts.encoded(length or counts.lengths[-1])
 
     def most_rows(self, stream: str) -> int:
         """How many feature vectors one call of an encoder gives at most."""
@@ -184,24 +181,14 @@ def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, E
     Args:
         engines: by part.
     """
-    count = {name: _step_counter(engines[name], manifest, name) for name in manifest.streams}
-    chunked = {name: spec for name, spec in manifest.streams.items() if isinstance(spec, ChunkedSpec) and spec.chunk_s}
-    steps = {name: StepCounts(spec.chunk_samples, spec.context_samples, count[name]) for name, spec in chunked.items()}
-    each = {name: count[name](1) for name in manifest.streams if name not in chunked}
-    capacity = ring_capacity(manifest, layout.window_s, steps)
-    most = {name: engines[name].largest_batch for name in manifest.streams}
-    return DeviceLayout(manifest, layout.sources, steps, each, capacity, most)
 
-
-def _step_counter(engine: Engine, manifest: Manifest, stream: str) -> Callable[[int], int]:
-    """How many feature vectors an encoder gives for an input of a length."""
-    if manifest.gives_vector(stream):
-        return lambda _: 1
-    part = manifest.parts[stream]
-
-    def count(length: int) -> int:
+    def count(stream: str, length: int) -> int:
+        part = manifest.parts[stream]
         shapes = {t.name: (1, *(length if isinstance(n, str) else n for n in t.shape[1:])) for t in part.inputs}
-        shape: tuple[int, ...] = engine.bind(shapes).shapes[part.outputs[0].name]
+        shape: tuple[int, ...] = engines[stream].bind(shapes).shapes[part.outputs[0].name]
         return shape[1]
 
-    return count
+    steps = count_steps(manifest, count)
+    capacity = ring_capacity(manifest, layout.window_s, steps)
+    most = {name: engines[name].largest_batch for name in manifest.streams}
+    return DeviceLayout(manifest, layout.sources, steps, capacity, most)

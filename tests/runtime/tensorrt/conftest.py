@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.runtime.tensorrt.engine import open_engine
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
 from taemi_edge.runtime.tensorrt.layout import layout_on_device
@@ -21,5 +20,5 @@ def gpu(engines: Bundle):
 @pytest.fixture(scope="module")
 def opened(gpu, engines: Bundle):
     """The engines by part, and the sizes for two sources."""
-    by_part = {part: open_engine(gpu, engines, part) for part in PARTS}
+    by_part = {part: open_engine(gpu, engines, part) for part in engines.manifest.part_names}
     return by_part, layout_on_device(engines.manifest, Layout(2, 4.0, 0.5), by_part)

@@ -8,35 +8,48 @@ import msgspec
 import numpy as np
 import pytest
 
-from taemi_edge.bench.feeds import Feeds
-from taemi_edge.bench.runtime_model import RepeatedWindow
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.streams import VideoSpec
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt import executor as trt_executor
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.tensorrt.graphs import load_driver
-from taemi_edge.runtime.work import Layout, SoundChunk, Work
-
-COMPLETE = PRESENCE_PATTERNS[0]
+from taemi_edge.runtime.work import Item, Layout, Work
+from tests.runtime.tensorrt.golden_window import GoldenWindow, Repeated
 
 
 def assert_same(found, expected) -> None:
-    assert np.array_equal(found, expected), np.abs(np.asarray(found) - expected).max()
+    """Bit for bit, by output."""
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert np.array_equal(found[name], values), (name, np.abs(found[name] - values).max())
 
 
 def assert_close(found, expected, atol: float) -> None:
     assert np.abs(np.asarray(found) - np.asarray(expected)).max() <= atol
 
 
+def assert_all_close(found, expected, atol: float) -> None:
+    """Each output within a tolerance."""
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert_close(found[name], values, atol)
+
+
 def layout_of(bundle: Bundle, sources: int = 1) -> Layout:
     return Layout(sources, bundle.manifest.window.length_s, bundle.manifest.window.hop_s)
 
 
-def repeated(bundle: Bundle, executor, pattern=COMPLETE, kind="hop", sources: int = 1) -> RepeatedWindow:
-    return RepeatedWindow(executor, bundle.manifest, kind, Feeds(bundle).window(), pattern, sources)
+def repeated(bundle: Bundle, executor, pattern=None, kind="hop", sources: int = 1) -> Repeated:
+    return Repeated(bundle, executor, pattern, kind, sources)
+
+
+def a_chunked_stream(bundle: Bundle) -> str:
+    """The name of a stream whose inputs are numbers, so that they may hold a NaN."""
+    parts = bundle.manifest.parts
+    return next(n for n in bundle.manifest.streams if parts[n].inputs[0].dtype == "float32")
 
 
 @pytest.fixture(scope="module")
@@ -54,52 +67,59 @@ def uncaptured(engines: Bundle):
 
 
 @pytest.mark.parametrize("kind", ["hop", "window"])
-@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=pattern_name)
-def test_every_pattern_gives_what_pytorch_gave(engines: Bundle, executor, uncaptured, pattern, kind):
-    window = Feeds(engines).window()
-    replayed, launched = (repeated(engines, e, pattern, kind) for e in (executor, uncaptured))
-    for prepared in (replayed, launched):
-        for _ in range(3):  # the second run of a new case captures it
-            prepared.run()
-        found = prepared.output()[0]
-        assert_close(found, window.expected[pattern_name(pattern)], atol=window.tolerance)
-    assert_same(replayed.output(), launched.output())
-    assert launched.executor.backend == "tensorrt"
-    assert replayed.executor.backend == ("tensorrt+graph" if load_driver()[0] else "tensorrt")
+def test_every_pattern_gives_what_pytorch_gave(engines: Bundle, executor, uncaptured, kind):
+    window = GoldenWindow(engines)
+    for pattern in engines.manifest.patterns:
+        replayed, launched = (repeated(engines, e, pattern, kind) for e in (executor, uncaptured))
+        for prepared in (replayed, launched):
+            for _ in range(3):  # the second run of a new case captures it
+                prepared.run()
+            assert_all_close(prepared.output(), window.expected[pattern], atol=window.tolerance)
+        assert_same(replayed.output(), launched.output())
+        assert launched.executor.backend == "tensorrt"
+        assert replayed.executor.backend == ("tensorrt+graph" if load_driver()[0] else "tensorrt")
 
 
-@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=pattern_name)
-def test_a_bound_token_is_the_token_fed(engines: Bundle, executor, pattern):
+def test_a_bound_token_is_the_token_fed(engines: Bundle, executor):
     """The head on the rings by address, and the same engine on the same values copied in: bit for bit."""
-    prepared = repeated(engines, executor, pattern)
-    prepared.run()
-    feeds = {}
-    for m in MODALITIES:
-        if m in pattern:
-            rows = executor.capacity[m]
-            feeds[m] = executor.features(0, m, np.arange(rows))[None]
-            mask = np.zeros((1, rows), np.int32)
-            mask[0, prepared.works[0].window[m]] = 1
-        else:
-            feeds[m], mask = engines.tokens[m][None, None].astype(np.float32), np.ones((1, 1), np.int32)
-        feeds[f"{m}_mask"] = mask
+    manifest = engines.manifest
     with open_sessions(engines) as sessions:
-        fed = sessions["fusion"].run(feeds)["intensities"]
-    assert_same(prepared.output(), fed)
+        for pattern in manifest.patterns:
+            prepared = repeated(engines, executor, pattern)
+            prepared.run()
+            feeds = {}
+            for m, spec in manifest.streams.items():
+                window = prepared.works[0].window.get(m)
+                if window is None:
+                    feeds[m] = engines.tokens[m][None].astype(np.float32)
+                    mask = np.full((1, spec.missing.steps), spec.missing.mask, np.int32)
+                elif executor._layout.reads_rings:
+                    rows = executor.capacity[m]
+                    feeds[m] = executor.features(0, m, np.arange(rows))[None]
+                    mask = np.zeros((1, rows), np.int32)
+                    mask[0, window] = 1
+                else:
+                    feeds[m] = executor.features(0, m, window)[None]
+                    mask = np.ones((1, len(window)), np.int32)
+                if manifest.head.masks:
+                    feeds[f"{m}_mask"] = mask
+            assert_same(prepared.output(), {n: values[0] for n, values in sessions[HEAD].run(feeds).items()})
 
 
 def test_a_lost_stream_runs_no_encoder(engines: Bundle, executor):
-    for m in MODALITIES:
-        prepared = repeated(engines, executor, COMPLETE - {m})
+    every = frozenset(engines.manifest.streams)
+    for m in every:
+        prepared = repeated(engines, executor, every - {m})
         prepared.run()
         assert m not in prepared.parts_ms()
-        assert prepared.parts_ms()["fusion"] > 0
+        assert prepared.parts_ms()[HEAD] > 0
 
 
 def test_sources_of_different_patterns_share_a_call(engines: Bundle):
     """Three sources, each with other streams: the same as each alone."""
-    patterns = [COMPLETE, frozenset({"audio"}), frozenset({"vision", "text"})]
-    window = Feeds(engines).window()
+    names = tuple(engines.manifest.streams)
+    patterns = [frozenset(names), frozenset(names[1:2]), frozenset({names[0], names[-1]})]
+    window = GoldenWindow(engines)
     executor = TrtExecutor(engines, layout_of(engines, 3))
     try:
         alone = [
@@ -108,8 +128,7 @@ def test_sources_of_different_patterns_share_a_call(engines: Bundle):
         for _ in range(3):
             done = executor.execute(alone)
         for pattern, result in zip(patterns, done, strict=True):
-            expected = window.expected[pattern_name(pattern)]
-            assert_close(result.intensities, expected, atol=window.tolerance)
+            assert_all_close(result.outputs, window.expected[pattern], atol=window.tolerance)
     finally:
         executor.close()
 
@@ -124,27 +143,30 @@ def test_mapped_and_copied_memory_give_the_same(engines: Bundle):
     assert_same(*found)
 
 
-def test_a_nan_in_the_sound_is_told_and_leaves_the_rings_clean(engines: Bundle, executor):
+def test_a_nan_in_an_input_is_told_and_leaves_the_rings_clean(engines: Bundle, executor):
+    stream = a_chunked_stream(engines)
     prepared = repeated(engines, executor)
     good = prepared.works[0]
-    bad = SoundChunk(np.full_like(good.sounds[0].samples, np.nan), good.sounds[0].rows)
-    [done] = executor.execute([Work(0, sounds=[bad], window=good.window)])
-    assert done.faults == {"audio"}
-    assert done.intensities is None
-    assert np.isfinite(executor.features(0, "audio", np.arange(executor.capacity["audio"]))).all()
+    [item] = good.items[stream]
+    bad = Item({name: np.full_like(value, np.nan) for name, value in item.feeds.items()}, item.rows)
+    [done] = executor.execute([Work(0, {stream: [bad]}, good.window)])
+    assert done.faults == {stream}
+    assert done.outputs is None
+    assert np.isfinite(executor.features(0, stream, np.arange(executor.capacity[stream]))).all()
     prepared.run()
-    assert np.isfinite(prepared.output()).all()
+    assert all(np.isfinite(values).all() for values in prepared.output().values())
 
 
 def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, executor):
-    window = Feeds(engines).window()
-    most = executor._layout.most["vision"]
-    frames = [window.pixels[i % len(window.pixels)] for i in range(most + 3)]
-    rows = np.arange(len(frames), dtype=np.int32) % executor.capacity["vision"]
-    executor.execute([Work(0, frames, rows, fuse=False)])
-    last = executor.features(0, "vision", rows[-1:])
-    executor.execute([Work(0, frames[-1:], np.zeros(1, np.int32), fuse=False)])
-    assert_close(last, executor.features(0, "vision", np.zeros(1, np.int64)), atol=0.05)
+    stream = next(n for n, spec in engines.manifest.streams.items() if isinstance(spec, VideoSpec))
+    found = GoldenWindow(engines).items(executor, stream)
+    count, capacity = executor._layout.most[stream] + 3, executor.capacity[stream]
+    rows = np.arange(count, dtype=np.int32) % capacity
+    items = [Item(found[i % len(found)].feeds, rows[i : i + 1]) for i in range(count)]
+    executor.execute([Work(0, {stream: items}, fuse=False)])
+    last = executor.features(0, stream, rows[-1:])
+    executor.execute([Work(0, {stream: [Item(items[-1].feeds, np.zeros(1, np.int32))]}, fuse=False)])
+    assert_close(last, executor.features(0, stream, np.zeros(1, np.int64)), atol=0.05)
 
 
 def test_more_sources_than_the_engines_take_say_how_to_build(engines: Bundle):
@@ -174,22 +196,22 @@ def test_too_little_memory_is_one_sentence(executor):
 
 
 def test_an_engine_that_disagrees_with_the_manifest_is_refused(engines: Bundle):
-    parts = engines.manifest.parts
-    [pixels] = parts.vision.inputs
-    wrong = msgspec.structs.replace(pixels, dtype="float32", shape=("frames", 32, 32, 3))
-    vision = msgspec.structs.replace(parts.vision, inputs=(wrong,))
-    manifest = msgspec.structs.replace(engines.manifest, parts=msgspec.structs.replace(parts, vision=vision))
-    with pytest.raises(EngineError, match=r"engine and the manifest disagree: pixels: expected float32 .*, got uint8"):
+    parts, stream = engines.manifest.parts, next(iter(engines.manifest.streams))
+    [tensor] = parts[stream].inputs
+    wrong = msgspec.structs.replace(parts[stream], inputs=(msgspec.structs.replace(tensor, dtype="float16"),))
+    manifest = msgspec.structs.replace(engines.manifest, parts={**parts, stream: wrong})
+    words = rf"engine and the manifest disagree: {tensor.name}: expected float16 .*, got {tensor.dtype}"
+    with pytest.raises(EngineError, match=words):
         open_sessions(Bundle(engines.folder, manifest, engines.tokens))
 
 
 def test_wrong_feeds_are_named(engines: Bundle):
+    stream, spec = next((n, s) for n, s in engines.manifest.streams.items() if isinstance(s, VideoSpec))
     with open_sessions(engines) as sessions:
         with pytest.raises(BackendError, match=r"pixels: expected uint8 .*, got float32"):
-            sessions["vision"].run({"pixels": np.zeros((1, 2, 2), np.float32)})
-        height, width = engines.manifest.vision.size_hw
+            sessions[stream].run({"pixels": np.zeros((1, 2, 2), np.float32)})
         with pytest.raises(BackendError, match="widen the target's profiles"):
-            sessions["vision"].run({"pixels": np.zeros((999, height, width, 3), np.uint8)})
+            sessions[stream].run({"pixels": np.zeros((999, *spec.size_hw, 3), np.uint8)})
 
 
 def test_ctrl_c_while_capturing_leaves_nothing_broken(engines: Bundle, monkeypatch):

@@ -5,6 +5,7 @@ Nothing here has a fixed number of streams: what an executor gives is held again
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from taemi_edge.bundle.streams import (
     TextSpec,
     VideoSpec,
 )
-from taemi_edge.bundle.values import HEAD, Tolerance
+from taemi_edge.bundle.values import HEAD, PartSpec, Tolerance
+from taemi_edge.parity.golden import ModelSpecs, Runner, save_cases
+from taemi_edge.parity.sample_cases import make_cases
 from taemi_edge.runtime.onnx_sessions import OrtSession
 from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.sessions import Sessions
 from taemi_edge.runtime.tensorrt.library import this_machine
 from taemi_edge.runtime.work import Item, Work
 
@@ -67,11 +71,47 @@ def write_mixed_bundle(folder: Path, head: HeadSpec, names: tuple[str, ...] = ()
     parts = {name: export_encoder(folder, name, spec) for name, spec in streams.items()}
     parts[HEAD] = export_head(folder, streams, head)
     rng = np.random.default_rng(7)
-    tokens = {n: rng.normal(size=(s.missing.steps, s.feature_dim)).astype(np.float32) for n, s in streams.items()}
-    write_tokens(folder, {n: t * streams[n].missing.mask for n, t in tokens.items()})
-    np.savez(folder / GOLDEN)
+    tokens = {
+        n: (rng.normal(size=(s.missing.steps, s.feature_dim)) * s.missing.mask).astype(np.float32)
+        for n, s in streams.items()
+    }
+    write_tokens(folder, tokens)
     (folder / "tokenizer.json").write_text("{}")
-    manifest = Manifest(
+    manifest = _manifest(streams, parts, head)
+    run, close = runner_of(folder, manifest)
+    save_cases(make_cases(ModelSpecs.of(manifest), {}, run, tokens, noisy_samples(manifest)), folder / GOLDEN)
+    close()
+    write_manifest(folder, manifest)
+    return open_bundle(folder)
+
+
+def runner_of(folder: Path, manifest: Manifest) -> tuple[Runner, Callable[[], None]]:
+    """Run the graphs of a folder with ONNX Runtime, and close them."""
+    sessions = Sessions({p: OrtSession.from_file(folder / s.file, p, s, "cpu", 1) for p, s in manifest.parts.items()})
+    return lambda part, feeds: sessions[part].run(feeds), sessions.close
+
+
+def noisy_samples(manifest: Manifest, count: int = 4) -> list[dict[str, np.ndarray]]:
+    """Samples of a window of noise, of which each is longer than the one before."""
+    rng = np.random.default_rng(3)
+    samples = []
+    for number in range(count):
+        steps, sample = 5 + 2 * number, {}
+        for name, spec in manifest.streams.items():
+            if isinstance(spec, VideoSpec):
+                sample[f"{name}/pixels"] = rng.integers(0, 255, (steps, *spec.size_hw, 3)).astype(np.uint8)
+            elif isinstance(spec, AudioSpec):
+                sample[f"{name}/samples"] = rng.normal(size=50 * steps).astype(np.float32)
+            elif isinstance(spec, TextSpec):
+                sample[f"{name}/ids"] = rng.integers(1, 90, steps).astype(np.int32)
+            else:
+                sample[f"{name}/values"] = rng.normal(size=(10 * steps, spec.channels)).astype(np.float32)
+        samples.append(sample)
+    return samples
+
+
+def _manifest(streams: dict[str, StreamSpec], parts: dict[str, PartSpec], head: HeadSpec) -> Manifest:
+    return Manifest(
         schema=SCHEMA,
         name="mixed",
         trained=False,
@@ -84,8 +124,6 @@ def write_mixed_bundle(folder: Path, head: HeadSpec, names: tuple[str, ...] = ()
         sha256={},
         head=head,
     )
-    write_manifest(folder, manifest)
-    return open_bundle(folder)
 
 
 def as_engines(bundle: Bundle) -> Bundle:
@@ -120,10 +158,7 @@ class NoisySource:
     def __init__(self, graphs: Bundle, executor: Any, index: int = 0, seed: int = 0) -> None:
         self._bundle, self._manifest, self._executor, self._index = graphs, graphs.manifest, executor, index
         self._rng = np.random.default_rng(seed)
-        self._sessions = {
-            part: OrtSession.from_file(graphs.part_file(part), part, spec, "cpu", 1)
-            for part, spec in self._manifest.parts.items()
-        }
+        self._run, _ = runner_of(graphs.folder, graphs.manifest)
         self._rings = {name: RingIndex(rows) for name, rows in executor.capacity.items()}
         self._features = {
             name: np.zeros((rows, self._manifest.streams[name].feature_dim), np.float32)
@@ -162,7 +197,7 @@ class NoisySource:
             if self._manifest.head.masks:
                 value = 1 if rows is not None else spec.missing.mask
                 feeds[f"{name}_mask"] = np.full(feeds[name].shape[:2], value, np.int32)
-        return {name: values[0] for name, values in self._sessions[HEAD].run(feeds).items()}
+        return {name: values[0] for name, values in self._run(HEAD, feeds).items()}
 
     def _is_text(self, stream: str) -> bool:
         return isinstance(self._manifest.streams[stream], TextSpec)
@@ -182,22 +217,20 @@ class NoisySource:
             ).astype(tensor.dtype)
             feeds = {tensor.name: value}
             alone = {tensor.name: value[None]}
-        features = self._sessions[stream].run(alone)["features"].reshape(-1, self._manifest.streams[stream].feature_dim)
-        return Item(feeds, self._placed(stream, features, alone))
+        features = self._run(stream, alone)["features"].reshape(-1, self._manifest.streams[stream].feature_dim)
+        return Item(feeds, self._placed(stream, features))
 
     def _length(self, stream: str) -> int:
-        if stream not in self._executor.steps:
-            return 0
         lengths = self._executor.steps[stream].lengths
         return int(lengths[0] if self._tick[stream] == 0 else lengths[-1])
 
-    def _placed(self, stream: str, features: np.ndarray, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    def _placed(self, stream: str, features: np.ndarray) -> np.ndarray:
         rows = np.full(len(features), -1, np.int32)
         if self._is_text(stream):
             rows[:] = np.arange(len(features))
         else:
-            counts = self._executor.steps.get(stream)
-            kept = counts.kept(next(iter(feeds.values())).shape[1]) if counts else len(features)
+            counts = self._executor.steps[stream]
+            kept = counts.kept(self._length(stream))
             rows[-kept:] = self._rings[stream].push(self._tick[stream] + 1.0 + np.arange(kept))
             self._tick[stream] += kept
         self._features[stream][rows[rows >= 0]] = features[rows >= 0]

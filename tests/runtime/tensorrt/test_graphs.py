@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from taemi_edge.runtime.tensorrt.calls import GraphCase
+from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase
 from taemi_edge.runtime.tensorrt.graphs import GraphCache, load_driver
 
-CASES = [GraphCase(frames, (0, 0), (0, 0), None) for frames in range(3)]
+CASES = [GraphCase((EncoderCase("front", frames),), None) for frames in (1, 2, 3)]
 
 
 def test_a_case_is_captured_when_it_comes_up_again(gpu, device):
@@ -25,11 +25,30 @@ def test_a_case_is_captured_when_it_comes_up_again(gpu, device):
     assert len(cache) == 0
 
 
-def test_a_full_cache_and_one_without_a_driver_capture_nothing(gpu):
-    full, without = GraphCache(load_driver()[0], gpu, most=1), GraphCache(None, gpu)
+def test_a_full_cache_gives_up_the_graph_that_was_used_least_recently(gpu):
+    cache = GraphCache(load_driver()[0], gpu, most=2)
     for case in CASES:
-        full.note(case)
-        without.note(case)
-    found = [full.find(case, lambda: None) is not None for case in CASES]
-    assert found == [True, False, False]
+        cache.note(case)
+    first, second = (cache.find(case, lambda: None) for case in CASES[:2])
+    assert cache.find(CASES[0], lambda: None) is first
+    cache.find(CASES[2], lambda: None)
+    assert len(cache) == 2
+    assert cache.find(CASES[0], lambda: None) is first
+    assert cache.find(CASES[1], lambda: None) is not second
+
+
+def test_graphs_go_with_the_contexts_that_they_use(gpu):
+    cache = GraphCache(load_driver()[0], gpu)
+    for case in CASES:
+        cache.note(case)
+        cache.find(case, lambda: None)
+    cache.forget(EncoderCase("front", 2))
+    assert len(cache) == 2
+    cache.forget(EncoderCase("front", 99))
+    assert len(cache) == 2
+
+
+def test_without_a_driver_nothing_is_captured(gpu):
+    without = GraphCache(None, gpu)
+    without.note(CASES[0])
     assert without.find(CASES[0], lambda: None) is None
