@@ -51,6 +51,7 @@ __version__ = "0.1.0"
 # A library says nothing on its own: without a handler of the program's, Python would write warnings to standard error.
 logging.getLogger("taemi_edge").addHandler(logging.NullHandler())
 
+register_guest("model", "taemi_edge.export.opening:open_model")
 register_guest("model", "taemi_edge.taemi.opening:open_model")
 register_guest("corpus", "taemi_edge.taemi.opening:open_clips")
 

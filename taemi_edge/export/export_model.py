@@ -183,7 +183,7 @@ def _manifest(
         streams=streams,
         outputs=found.outputs,
         window=WindowSpec(length_s=float(model.window_s), hop_s=float(model.hop_s)),
-        tolerances=_tolerances(model, found, cases),
+        tolerances=model_tolerances(model, found, cases),
         provenance=Provenance(
             made_by=f"taemi-edge {__version__}",
             made_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -213,7 +213,7 @@ def metric_name(model: Model) -> str:
     return "accuracy" if isinstance(next(iter(model.output_specs().values())), ClassesSpec) else "pearson"
 
 
-def _tolerances(model: Model, found: Inspected, cases: Sequence[Case]) -> PartTolerances:
+def model_tolerances(model: Model, found: Inspected, cases: Sequence[Case]) -> PartTolerances:
     """The tolerances that the model declares; those of other parts follow from how large its outputs are."""
     given = model.given_tolerances()
     chosen: PartTolerances = {}

@@ -22,6 +22,7 @@ from taemi_edge.bundle.values import Array, Frozen, PartTolerances
 from taemi_edge.errors import InputError
 from taemi_edge.media.inputs import Run
 from taemi_edge.parity.golden import Case, ModelSpecs, Runner, load_cases
+from taemi_edge.parity.judge import UserMetric
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.sessions import Device
 
@@ -53,7 +54,7 @@ class Artefact:
         run: runs one part: takes the name of the part and its feeds, gives its outputs by name.
         specs: the streams, and how the head reads them.
         outputs: what the head gives, by name.
-        metric: the name of the metric that judges the model.
+        metric: the name of the metric that judges the model, or the function itself.
         tokens: what stands for each missing stream, float32 (D,) or (steps, D).
         tokenizers: the text of tokenizer.json of each stream of text.
         tolerances: how far each part may be from the reference.
@@ -67,7 +68,7 @@ class Artefact:
     run: Runner
     specs: ModelSpecs
     outputs: Mapping[str, OutputSpec]
-    metric: str
+    metric: str | UserMetric
     tokens: Mapping[str, Array]
     tokenizers: Mapping[str, str]
     tolerances: PartTolerances
@@ -99,7 +100,7 @@ class Artefact:
 
 @contextmanager
 def open_artefact(source: str, device: Device | None = None, threads: int = 0) -> Iterator[Artefact]:
-    """Open a bundle folder, a checkpoint folder or a recipe (its name or TOML file).
+    """Open a bundle folder, or what a guest knows: a declared model, a checkpoint folder or a recipe.
 
     Args:
         source: what to open; the artefact keeps it as its name.
@@ -118,7 +119,10 @@ def open_artefact(source: str, device: Device | None = None, threads: int = 0) -
         yield artefact
         return
     if not folder.exists():
-        raise InputError(f"{source}: expected a bundle folder, a checkpoint folder or a recipe, found nothing there")
+        raise InputError(
+            f"{source}: expected a bundle folder, a checkpoint folder or a recipe, or file.py:function of a model of "
+            f"your own, found nothing there"
+        )
     bundle = open_bundle(folder)
     with open_sessions(bundle, device, threads) as sessions:
         yield _bundle_artefact(bundle, lambda part, feeds: sessions[part].run(feeds))

@@ -26,7 +26,9 @@ def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
         colour = STATE_COLOURS["live" if stage.ok else "missing"]
         scatter.plot(x[::step], y[::step], ".", markersize=2, color=colour, rasterized=True)
         scatter.axline((float(x.mean()), float(x.mean())), slope=1, color="0.6", linewidth=0.8, zorder=0)
-        scatter.set(xlabel="A", ylabel="B", title=f"{stage.stage}: {'ok' if stage.ok else 'outside its tolerance'}")
+        flips = "" if stage.most_flips is None else f", {stage.most_flips:.2%} of labels differ"
+        verdict = "ok" if stage.ok else "outside its tolerance"
+        scatter.set(xlabel="A", ylabel="B", title=f"{stage.stage}: {verdict}{flips}")
         error = np.abs(x.astype(np.float64) - y)
         floor = max(float(error[error > 0].min()) if (error > 0).any() else 1e-12, 1e-12)
         top = max(float(error.max()), stage.tolerance.max_abs) * 2

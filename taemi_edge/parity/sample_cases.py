@@ -29,8 +29,10 @@ from taemi_edge.parity.samples import (
 )
 from taemi_edge.parity.windows import Features, batch_with_stand_ins, head_feeds, padded_batch, window_features
 
-#: So many samples become windows, as long as their inputs take no more room than this.
+#: So many samples become windows, as long as the head runs no more often on them, in all patterns, and as long as their
+#: inputs take no more room.
 MOST_WINDOWS = 32
+MOST_HEAD_RUNS = 1024
 MOST_BYTES = 4e6
 #: So many samples are looked at for the corners.
 MOST_SAMPLES = 256
@@ -103,7 +105,8 @@ def _windows(specs: ModelSpecs, rows: Sequence[_Rows]) -> dict[str, _Rows]:
         complete = [{name: next(row[name] for row in rows if row[name]) for name in specs.streams}]
     windows: dict[str, _Rows] = {}
     room = MOST_BYTES
-    for number, row in enumerate(complete[:MOST_WINDOWS], 1):
+    most = min(MOST_WINDOWS, max(4, MOST_HEAD_RUNS // len(specs.patterns)))
+    for number, row in enumerate(complete[:most], 1):
         room -= sum(value.nbytes for found in row.values() for each in found for value in each.values())
         if windows and room < 0:
             break

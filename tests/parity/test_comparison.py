@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle, write_manifest
+from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.spec import PRESENCE_PATTERNS
 from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.values import Tolerance
 from taemi_edge.errors import UsageError
-from taemi_edge.parity.comparison import check_parity, cosine_of
+from taemi_edge.parity.comparison import check_parity, cosine_of, label_flips
 from taemi_edge.parity.metrics import pearson_of
 
 
@@ -130,3 +133,43 @@ def test_the_command_exits_1_outside_and_2_on_wrong_use(cli, tiny_folder: Path, 
     nothing = cli("parity", tmp_path / "nothing")
     assert nothing.returncode == 2
     assert nothing.stderr.splitlines()[-1].endswith("found nothing there")
+
+
+def test_label_flips_count_rows_whose_best_class_differs():
+    doors = ClassesSpec(names=("open", "shut"))
+    ours, theirs = np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([[2.0, 1.9], [3.0, 0.0]])
+    assert label_flips(ours, theirs, doors) == 0.5
+    tags = ClassesSpec(names=("wind", "rain"), exclusive=False)  # present from a logit of 0 on
+    assert label_flips(np.array([[1.0, 1.0]]), np.array([[1.0, -1.0]]), tags) == 1.0
+    assert label_flips(np.array([[1.0, 1.0]]), np.array([[2.0, 0.1]]), tags) == 0.0
+
+
+def test_every_output_of_a_model_is_compared_and_flips_have_a_tolerance(monkeypatch: pytest.MonkeyPatch):
+    from dataclasses import replace
+
+    from taemi_edge.parity import comparison
+    from tests.parity.toy_model import toy_artefact
+
+    honest = toy_artefact("toy")
+
+    def other(part, feeds):
+        outputs = honest.run(part, feeds)
+        if part == "fusion":
+            outputs = {**outputs, "door": outputs["door"][:, ::-1].copy()}
+        return outputs
+
+    strict = {name: Tolerance(max_abs=9, cosine=-1, flips=0.0) for name in honest.tolerances}
+    sides = {
+        "same": replace(honest, name="same", tolerances=strict),
+        "turned": replace(honest, name="turned", run=other, tolerances=strict),
+    }
+    monkeypatch.setattr(comparison, "open_artefact", lambda source, *_: contextlib.nullcontext(sides[source]))
+    same, _ = check_parity("same", "same")
+    assert same.ok
+    assert [stage.stage for stage in same.stages][-2:] == ["fusion", "end-to-end"]
+    assert same.stages[-1].flips == {"door": 0.0}
+    assert set(same.stages[-1].pearson) == {"mood.valence", "mood.arousal"}
+    assert {case.case.rpartition(": ")[2] for case in same.stages[-1].cases} == {"mood", "door"}
+    turned, _ = check_parity("same", "turned")
+    assert turned.first_failure == "fusion"
+    assert turned.stages[-1].most_flips > 0.4  # where "shut", in the middle, is best, it stays so
