@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from taemi_edge.export.kinds import Audio, Series, Text, Video
     from taemi_edge.live.background import LiveRun
     from taemi_edge.loaded_model import LoadedModel, load
-    from taemi_edge.media.arrays import Frames, Sound
+    from taemi_edge.media.arrays import Frames, Samples, Sound
     from taemi_edge.media.files import MediaFile
     from taemi_edge.media.transcripts import Word
     from taemi_edge.parity.comparison import check_parity
@@ -71,6 +71,7 @@ _PLACES = {
     "PresenceSpec": ("bundle.streams", "PresenceSpec"),
     "Progress": ("progress", "Progress"),
     "Regression": ("export.declared_outputs", "Regression"),
+    "Samples": ("media.arrays", "Samples"),
     "Series": ("export.kinds", "Series"),
     "Sound": ("media.arrays", "Sound"),
     "Source": ("runtime.window", "Source"),
@@ -106,6 +107,7 @@ __all__ = [
     "PresenceSpec",
     "Progress",
     "Regression",
+    "Samples",
     "Series",
     "Sound",
     "Source",

@@ -51,7 +51,7 @@ def test_pushing_a_clip_gives_what_the_file_gives(
         for hop in media.hops(0.5):
             for frame in hop.frames:
                 model.push("vision", frame.image, time_s=start_s + frame.time_s)
-            for piece in hop.samples:
+            for piece in hop.sound:
                 sound = te.Sound(piece.values, model.manifest.audio.sample_rate_hz, time_s=start_s + piece.time_s)
                 model.push("audio", sound, time_s=start_s + hop.end_s)
             said = [w for w in words if hop.end_s - 0.5 < w.end_s <= hop.end_s]
@@ -72,7 +72,7 @@ def test_one_window_of_arrays_is_what_the_file_gives_there(
     with te.MediaFile(demo_video, rate_hz, model.manifest.vision.frames_per_second) as media:
         for hop in media.hops(1.0):
             frames += [f for f in hop.frames if end_s - window_s < f.time_s <= end_s]
-            for piece in hop.samples:
+            for piece in hop.sound:
                 at = round(piece.time_s * rate_hz)
                 kept = piece.values[: max(0, len(samples) - at)]
                 samples[at : at + len(kept)] = kept
@@ -274,7 +274,7 @@ def test_a_buffer_may_be_used_again_after_a_push(model: te.LoadedModel, demo_vid
         model.reset()
         with te.MediaFile(demo_video) as media:
             hop = next(media.hops(1.0))
-        image, sound = hop.frames[0].image.copy(), np.concatenate([piece.values for piece in hop.samples])[:16_000]
+        image, sound = hop.frames[0].image.copy(), np.concatenate([piece.values for piece in hop.sound])[:16_000]
         model.push("vision", image, time_s=1.0)
         model.push("audio", sound, time_s=1.0)
         after_push(image, sound)
@@ -296,7 +296,7 @@ def test_a_buffer_may_be_used_again_after_a_push(model: te.LoadedModel, demo_vid
         (lambda model, clip: model.run(clip, window_s="4"), "expected options of the types"),
         (lambda model, clip: model.run(clip, drops=[3]), "expected drops such as 'vision@2-4', got 3"),
         (lambda model, clip: model.stream(clip, device="cuda"), "got 'device'"),
-        (lambda model, clip: model.run(clip, drops="vision"), "--drop vision: expected MODALITY@START-END"),
+        (lambda model, clip: model.run(clip, drops="vision"), "--drop vision: expected STREAM@START-END"),
     ],
 )
 def test_options_that_make_no_sense(model: te.LoadedModel, demo_video: Path, call, message: str):

@@ -25,6 +25,7 @@ SIGNATURES = {
     "OnnxFile": "(file, inputs=..., output=None, outputs=...)",
     "PresenceSpec": "(stale_after_s, missing_after_s, recover_after_s)",
     "Regression": "(names, range=None, metrics=())",
+    "Samples": "(array, rate_hz=None, times_s=None)",
     "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0)",
     "Stream": (
         "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=1, "
@@ -38,10 +39,10 @@ SIGNATURES = {
     "Frames": "(array, times_s)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=0)",
-    "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None)",
+    "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
     "Prediction": (
-        "(*, source, time_s, window_s, intensities, presence, age_ms, latency_ms, reason, status, backend='cpu')"
+        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu')"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",

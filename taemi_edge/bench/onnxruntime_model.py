@@ -77,7 +77,7 @@ class OnnxRuntimeModel:
             for m, before in old.items():
                 feeds[m] = np.concatenate([before, feeds[m]], axis=1)
             for m in lost_in(pattern):
-                feeds[m] = self._bundle.tokens[m][None, None].astype(np.float32)
+                feeds[m] = self._bundle.tokens[m][None].astype(np.float32)
             feeds |= {f"{m}_mask": np.ones(feeds[m].shape[:2], np.int32) for m in ("vision", "audio", "text")}
             return self._sessions["fusion"].run(feeds)["intensities"]
 

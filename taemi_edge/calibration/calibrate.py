@@ -19,9 +19,9 @@ from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replace
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.budget import describe_misses
+from taemi_edge.calibration.clip_inputs import require_corpus
 from taemi_edge.calibration.clip_selection import read_clips
-from taemi_edge.calibration.clip_sources import ClipSource, Sample, require_source
-from taemi_edge.calibration.judging import Judge, Judgement
+from taemi_edge.calibration.judging import GraphJudge, Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile, find_plan, read_ranges
 from taemi_edge.calibration.recipe import CalibrationRecipe, recipe_name_of
 from taemi_edge.calibration.record import (
@@ -30,11 +30,12 @@ from taemi_edge.calibration.record import (
     write_ranges,
     write_sensitivity,
 )
-from taemi_edge.calibration.scoring import Scorer, UserMetric, scorer_of
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.calibration.writing import PartQuantiser, WrittenGraphs, modelopt_quantiser, own_quantiser, write_graphs
-from taemi_edge.corpora.labelled_clips import Corpus
+from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.errors import CalibrationError
+from taemi_edge.parity.judge import Judge, UserMetric
+from taemi_edge.parity.samples import Sample
 from taemi_edge.progress import SILENT, Progress
 
 #: Which code puts Q/DQ pairs into a graph: this package, or NVIDIA ModelOpt with the same clips and exclusions.
@@ -78,7 +79,7 @@ class CalibrationResult:
 
 def calibrate_bundle(
     source: Path | str,
-    corpus: Corpus | ClipSource | Sequence[Sample] | None,
+    corpus: AnyCorpus | Sequence[Sample] | None,
     recipe: CalibrationRecipe | str,
     output: Path | str,
     *,
@@ -119,13 +120,13 @@ def calibrate_bundle(
         ['fp16', 'fp32', 'int8', 'int8-fp16']
     """
     chosen = load_recipe("calibration", recipe, CalibrationRecipe) if isinstance(recipe, str) else recipe
-    clips = None if corpus is None else require_source(corpus)
-    return _calibrate(Path(source), clips, chosen, Path(output), options, workers, progress)
+    found = None if corpus is None else require_corpus(corpus)
+    return _calibrate(Path(source), found, chosen, Path(output), options, workers, progress)
 
 
 def _calibrate(
     source: Path,
-    clips: ClipSource | None,
+    corpus: AnyCorpus | None,
     recipe: CalibrationRecipe,
     output: Path,
     options: CalibrationOptions,
@@ -137,22 +138,22 @@ def _calibrate(
     bundle = open_bundle(source)
     _require_exported(bundle)
     recipe.require_parts(bundle.manifest.part_names)
-    scorer = _scorer(bundle, options, judges=clips is not None)
+    judge = None if corpus is None else Judge(bundle.manifest.outputs, options.metric or bundle.manifest.metric)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
-    foreign_quantiser = _require_quantiser(options.quantiser, clips)
+    foreign_quantiser = _require_quantiser(options.quantiser, corpus)
     with (
         new_folder(output, replaceable_files(output)) as draft,
         tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
     ):
-        work = _Work(bundle, recipe, scorer, draft, Path(scratch), workers, progress)
-        if clips is not None:
-            plan, written, judgement = work.calibrate_on(clips, reused, options.quantiser)
+        work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
+        if corpus is not None and judge is not None:
+            plan, written, judgement = work.calibrate_on(corpus, judge, reused, options.quantiser)
         elif reused is not None:
             plan, written, judgement = work.apply_ranges(reused)
         else:
             raise CalibrationError("expected clips to find ranges on, or a ranges.json to reuse, got neither")
         seconds = time.perf_counter() - started
-        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, scorer, seconds)
+        record = make_record(draft, plan.ranges, recipe, foreign_quantiser, judgement, judge, seconds)
         if plan.sensitivities:
             write_sensitivity(draft, plan, recipe)
         write_manifest_and_shared_files(draft, bundle, recipe, written, record)
@@ -175,20 +176,19 @@ class _Work:
 
     bundle: Bundle
     recipe: CalibrationRecipe
-    scorer: Scorer
     draft: Path
     scratch: Path
     workers: int
     progress: Progress
 
     def calibrate_on(
-        self, source: ClipSource, reused: RangesFile | None, quantiser: Quantiser
+        self, corpus: AnyCorpus, judge: Judge, reused: RangesFile | None, quantiser: Quantiser
     ) -> tuple[CalibrationPlan, WrittenGraphs, Judgement]:
         """Plan and judge on clips; reused ranges take the place of planning."""
-        clips = read_clips(source, self.recipe, self.bundle, self.scratch, self.workers, self.progress)
+        clips = read_clips(corpus, self.recipe, self.bundle, self.scratch, self.workers, self.progress)
         if reused is None:
             self.progress.stage("collecting ranges")
-            plan = find_plan(self.bundle, clips, self.recipe, self.scorer, self.workers, self.progress)
+            plan = find_plan(self.bundle, clips, self.recipe, judge, self.workers, self.progress)
         else:
             plan = CalibrationPlan(reused)
         self.progress.stage("writing graphs")
@@ -197,8 +197,8 @@ class _Work:
             quantise_part = modelopt_quantiser(self.bundle, clips.calibrating, self.recipe, self.scratch)
         written = write_graphs(self.bundle, plan.ranges.parts, quantise_part, self.draft)
         write_ranges(self.draft, plan.ranges)
-        judge = Judge(self.bundle, clips, self.recipe, self.scorer, self.workers)
-        return plan, written, judge.judge(self.draft, written.files, self.progress)
+        graph_judge = GraphJudge(self.bundle, clips, self.recipe, judge, self.workers)
+        return plan, written, graph_judge.judge(self.draft, written.files, self.progress)
 
     def apply_ranges(self, ranges: RangesFile) -> tuple[CalibrationPlan, WrittenGraphs, Judgement]:
         """Make the graphs by ranges that were found elsewhere; without clips nothing is judged."""
@@ -218,19 +218,13 @@ def _require_exported(bundle: Bundle) -> None:
             )
 
 
-def _scorer(bundle: Bundle, options: CalibrationOptions, *, judges: bool) -> Scorer:
-    """The metric that was asked for, else the one that the bundle names; without clips nothing is scored."""
-    outputs, metric = bundle.manifest.outputs, options.metric or bundle.manifest.metric
-    return scorer_of(outputs, metric) if judges else Scorer(str(metric), outputs)
-
-
-def _require_quantiser(quantiser: Quantiser, clips: ClipSource | None) -> str | None:
+def _require_quantiser(quantiser: Quantiser, corpus: AnyCorpus | None) -> str | None:
     """Give the name and version of a foreign quantiser; None for this package's own."""
     if quantiser == "own":
         return None
     from taemi_edge.calibration.modelopt import require_modelopt
 
     name_and_version = require_modelopt()
-    if clips is None:
+    if corpus is None:
         raise CalibrationError("--quantiser modelopt finds its own ranges: expected --data CORPUS, got none")
     return name_and_version

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.calibration.clip_sources import ClipEntry, ClipSource
+from taemi_edge.calibration.clip_inputs import AnyClip
 from taemi_edge.calibration.clip_spool import ClipSpool, patterns_of, spool_clips
 from taemi_edge.calibration.head_feeds import fed_patterns
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.corpora.labelled_clips import SPLITS, Clip
+from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.errors import CalibrationError
 from taemi_edge.progress import Progress, RenamedCounts
 
@@ -40,12 +42,12 @@ class CalibrationClips:
 
 
 def read_clips(
-    source: ClipSource, recipe: CalibrationRecipe, bundle: Bundle, scratch: Path, workers: int, progress: Progress
+    corpus: AnyCorpus, recipe: CalibrationRecipe, bundle: Bundle, scratch: Path, workers: int, progress: Progress
 ) -> CalibrationClips:
     """Choose the clips, read them and encode them with the FP32 encoders.
 
     Args:
-        source: clips with labels or without.
+        corpus: clips with labels or without.
         recipe: says how many clips to take.
         bundle: in FP32.
         scratch: a folder for the clips; it must stay as long as the result is used.
@@ -56,7 +58,7 @@ def read_clips(
         CalibrationError: there are too few clips that can be read, or one stream is in none of them.
     """
     spools = {}
-    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(source, recipe), strict=True):
+    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(corpus, recipe), strict=True):
         spools[purpose] = spool_clips(
             clips,
             bundle,
@@ -66,31 +68,35 @@ def read_clips(
             progress=RenamedCounts(progress, f"reading clips to {purpose} on"),
         )
     patterns = _require_variety(spools["calibrate"], recipe, bundle)
-    return CalibrationClips(source.name, source.synthetic, spools["calibrate"], spools["judge"], patterns)
+    return CalibrationClips(corpus.name, corpus.synthetic is not None, spools["calibrate"], spools["judge"], patterns)
 
 
-def _choose_clips(source: ClipSource, recipe: CalibrationRecipe) -> tuple[list[ClipEntry], list[ClipEntry]]:
+def _choose_clips(corpus: AnyCorpus, recipe: CalibrationRecipe) -> tuple[list[AnyClip], list[AnyClip]]:
     """Draw clips to calibrate on and clips to judge on by the recipe's seed; no clip is both."""
-    usable = {split: list(source.splits[split]) for split in ("train", "valid", "test")}
+    usable = {split: [clip for clip in corpus.split(split) if _has_media(clip)] for split in SPLITS}
     for clips in usable.values():
         random.Random(recipe.seed).shuffle(clips)  # noqa: S311  (a draw of clips, not a secret)
-    train = usable["train"] or usable["valid"]
-    others = usable["test"] + (usable["valid"] if usable["train"] else [])
+    train = usable["train"] or usable["valid"] or usable["test"]
+    others = [clip for split in ("test", "valid") if usable[split] is not train for clip in usable[split]]
     if not others:
         kept_back = min(recipe.held_out, max(len(train) // 4, min(recipe.min_clips, len(train) - recipe.min_clips)))
         train, others = train[kept_back:], train[:kept_back]
     calibrating, judging = train[: recipe.clips], others[: recipe.held_out]
-    _require_clips(source, calibrating, recipe.min_clips, "calibrate on (split train)")
-    _require_clips(source, judging, min(recipe.min_clips, recipe.held_out), "judge on (split test or valid)")
+    _require_clips(corpus, calibrating, recipe.min_clips, "calibrate on (split train)")
+    _require_clips(corpus, judging, min(recipe.min_clips, recipe.held_out), "judge on (split test or valid)")
     return calibrating, judging
 
 
-def _require_clips(source: ClipSource, clips: list[ClipEntry], least: int, purpose: str) -> None:
+def _require_clips(corpus: AnyCorpus, clips: list[AnyClip], least: int, purpose: str) -> None:
     if len(clips) < least:
         raise CalibrationError(
-            f"{source.place}: expected at least {least} clips to {purpose}, got {len(clips)}: "
+            f"{corpus.folder}: expected at least {least} clips to {purpose}, got {len(clips)}: "
             f"ranges of a few clips do not hold on others"
         )
+
+
+def _has_media(clip: AnyClip) -> bool:
+    return clip.has_media if isinstance(clip, Clip) else True
 
 
 def _require_variety(spool: ClipSpool, recipe: CalibrationRecipe, bundle: Bundle) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.streams import Pattern, TextSpec
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.bundle.workers import run_parallel
-from taemi_edge.calibration.clip_sources import ClipEntry, ReadClip
+from taemi_edge.calibration.clip_inputs import AnyClip, ReadClip, read_inputs
 from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
 from taemi_edge.calibration.head_feeds import fed_patterns, head_feeds, streams_in
 from taemi_edge.calibration.stream_inputs import (
@@ -28,6 +28,8 @@ from taemi_edge.calibration.stream_inputs import (
     thin_items,
 )
 from taemi_edge.errors import CalibrationError, InputError
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.parity.samples import tokenizers_of
 from taemi_edge.progress import SILENT, Progress
 
 
@@ -36,13 +38,13 @@ class SpooledClip:
     """The inputs of one clip, and the features that the FP32 encoders make of them.
 
     Attributes:
-        labels: by output; NaN where there are none.
+        labels: float32, those of all outputs side by side; NaN where there are none.
         inputs: by stream.
         features: by stream, float32 (T, D); T is 0 where the clip lacks the stream.
         further_features: by stream, the features of its further feeds, one after the other, float32 (T, D).
     """
 
-    labels: dict[str, Array]
+    labels: Array
     inputs: dict[str, StreamInputs]
     features: dict[str, Array]
     further_features: dict[str, Array]
@@ -72,7 +74,7 @@ class ClipSpool:
 
 
 def spool_clips(
-    clips: Sequence[ClipEntry],
+    clips: Sequence[AnyClip],
     bundle: Bundle,
     folder: Path,
     *,
@@ -153,6 +155,7 @@ def thin_clip(clip: SpooledClip, bundle: Bundle, items: int) -> SpooledClip:
 class _Worker:
     bundle: Bundle
     longest_s: float
+    tokenizers: Mapping[str, WordTokenizer]
     encoders: Mapping[str, GraphRunner]
 
 
@@ -163,16 +166,20 @@ def _open_worker(folder: str, longest_s: float) -> None:
     global _worker
     cv2.setNumThreads(1)
     bundle = open_bundle(folder)
-    _worker = _Worker(bundle, longest_s, {n: runner_of(str(bundle.part_file(n))) for n in bundle.manifest.streams})
+    streams = bundle.manifest.streams
+    texts = [name for name, spec in streams.items() if isinstance(spec, TextSpec)]
+    words = {name: bundle.tokenizer_file(name).read_text(encoding="utf-8") for name in texts}
+    encoders = {name: runner_of(str(bundle.part_file(name))) for name in streams}
+    _worker = _Worker(bundle, longest_s, tokenizers_of(streams, words), encoders)
 
 
-def _spool(task: tuple[ClipEntry, Path]) -> tuple[str, str | None]:
+def _spool(task: tuple[AnyClip, Path]) -> tuple[str, str | None]:
     """Read, encode and write one clip; give its id and, where it cannot be read, the reason."""
     if _worker is None:
         raise RuntimeError("_open_worker comes first")
     clip, file = task
     try:
-        read = clip.read(_worker.bundle, _worker.longest_s)
+        read = read_inputs(clip, _worker.bundle, _worker.tokenizers, _worker.longest_s)
         spooled = _encoded(read, _worker)
     except InputError as error:
         return clip.id, str(error)
@@ -198,7 +205,7 @@ def _encoded(read: ReadClip, worker: _Worker) -> SpooledClip:
 
 
 def _save(clip: SpooledClip, file: Path) -> None:
-    arrays: dict[str, Array] = {f"labels|{name}": value for name, value in clip.labels.items()}
+    arrays: dict[str, Array] = {"labels|": clip.labels}
     arrays |= {f"features|{name}": value for name, value in clip.features.items()}
     arrays |= {f"further_features|{name}": value for name, value in clip.further_features.items()}
     for stream, inputs in clip.inputs.items():
@@ -224,7 +231,7 @@ def _load(file: Path) -> SpooledClip:
         name: StreamInputs(*(list(batches.get((name, kind), {}).values()) for kind in ("feeds", "further")))
         for name in by_kind["features"]
     }
-    return SpooledClip(by_kind["labels"], inputs, by_kind["features"], by_kind["further_features"])
+    return SpooledClip(by_kind["labels"][""], inputs, by_kind["features"], by_kind["further_features"])
 
 
 def patterns_of(spool: ClipSpool, bundle: Bundle) -> list[Pattern]:

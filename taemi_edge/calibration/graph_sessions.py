@@ -12,6 +12,7 @@ import onnxruntime
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
+from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -30,7 +31,9 @@ def open_graph(model: bytes | str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(FATAL_OPTIMISERS)
+    )
 
 
 def runner_of(model: bytes | str) -> GraphRunner:

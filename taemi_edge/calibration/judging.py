@@ -19,8 +19,9 @@ from taemi_edge.calibration.clip_spool import thin_clip
 from taemi_edge.calibration.graph_comparison import ComparisonResult, compare_graph, predict, with_features
 from taemi_edge.calibration.graph_sessions import runner_of
 from taemi_edge.calibration.recipe import CalibrationRecipe
-from taemi_edge.calibration.scoring import Scorer, count_flips
+from taemi_edge.calibration.scoring import count_flips
 from taemi_edge.calibration.sensitivity import ComparisonSetup
+from taemi_edge.parity.judge import Judge
 from taemi_edge.progress import Progress
 
 #: The graphs that are compared with FP32.
@@ -52,20 +53,20 @@ class Judgement:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class GraphJudge:
     """Compares the graphs of a calibrated bundle with FP32.
 
     Attributes:
         bundle: in FP32.
         clips: of which only `clips.judging` is compared on.
-        scorer: the metric that is counted on labels.
+        metric: what is counted on labels.
         workers: how many processes compare; 0 for as many as there are cores.
     """
 
     bundle: Bundle
     clips: CalibrationClips
     recipe: CalibrationRecipe
-    scorer: Scorer
+    metric: Judge
     workers: int
 
     def judge(self, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress) -> Judgement:
@@ -76,7 +77,7 @@ class Judge:
             files: their names by part and flavour.
             progress: receives how many graphs are compared.
         """
-        setup = ComparisonSetup(self.bundle, self.clips.judging, self.recipe, self.scorer, self.workers)
+        setup = ComparisonSetup(self.bundle, self.clips.judging, self.recipe, self.metric, self.workers)
         results = self._compare(setup, draft, files, progress)
         predicted = {p: self._predict(draft / files[HEAD][p], p, results) for p in _PRECISIONS}
         complete = self.bundle.manifest.patterns[0]
@@ -88,7 +89,7 @@ class Judge:
                 part: {flavour: self._closeness(setup, results[part, flavour], fp32[complete]) for flavour in _JUDGED}
                 for part in setup.parts
             },
-            scores={p: self.scorer.score(predicted[p][complete], labels) for p in _PRECISIONS},
+            scores={p: self.metric.value(predicted[p][complete], labels) for p in _PRECISIONS},
             pattern_scores={p: self._over_patterns(predicted[p], fp32, labels) for p in _PRECISIONS},
             problems=self.clips.problems,
         )
@@ -110,7 +111,7 @@ class Judge:
         found = setup.scored(result)
         if result.part == HEAD:
             return found
-        return msgspec.structs.replace(found, flips=count_flips(self.scorer.outputs, fp32, result.outputs))
+        return msgspec.structs.replace(found, flips=count_flips(self.metric.outputs, fp32, result.outputs))
 
     def _predict(self, head: Path, precision: Precision, results: _Results) -> _Predictions:
         """Run a whole precision, every encoder and the head in it, on the clips in every presence pattern."""
@@ -120,17 +121,15 @@ class Judge:
         run, swapped = runner_of(str(head)), with_features(clips, features)
         return {pattern: predict(run, self.bundle, swapped, pattern) for pattern in manifest.patterns}
 
-    def _over_patterns(
-        self, predicted: _Predictions, fp32: _Predictions, labels: list[dict[str, Array]]
-    ) -> PatternScores:
+    def _over_patterns(self, predicted: _Predictions, fp32: _Predictions, labels: dict[str, Array]) -> PatternScores:
         """Sum up all presence patterns but the one without streams, where a near-tied prior may flip for nothing."""
         scores, losses, flips = [], {}, []
         for pattern in filter(None, predicted):
-            before, after = (self.scorer.score(found[pattern], labels) for found in (fp32, predicted))
+            before, after = (self.metric.value(found[pattern], labels) for found in (fp32, predicted))
             scores += [] if after is None else [after]
-            if (loss := self.scorer.loss(before, after)) is not None:
+            if (loss := self.metric.loss(before, after)) is not None:
                 losses[self.bundle.manifest.pattern_name(pattern)] = loss
-            share = count_flips(self.scorer.outputs, fp32[pattern], predicted[pattern])
+            share = count_flips(self.metric.outputs, fp32[pattern], predicted[pattern])
             flips += [] if share is None else [share]
         worst = max(losses, key=lambda name: losses[name], default=None)
         return PatternScores(

@@ -127,8 +127,9 @@ def _readers(graph: Graph, layers: list[Layer], recipe: CalibrationRecipe) -> It
         for source in node.input:
             others.setdefault(source, []).append(node.name)
     for source, group in groups.items():
-        linears = group if group[0].is_linear else []
-        yield source, _Readers(group[0].feature_axis, linears, [layer.node for layer in group])
+        axes = {layer.feature_axis for layer in group}
+        linears = group if all(layer.is_linear for layer in group) else []
+        yield source, _Readers(axes.pop() if len(axes) == 1 else None, linears, [layer.node for layer in group])
     for source, nodes in others.items():
         if source not in groups:
             yield source, _Readers(None, [], nodes)
@@ -142,6 +143,7 @@ def _collect_statistics(task: PartPlanTask, graph: Graph, readers: Mapping[str, 
         {source: found.feature_axis for source, found in readers.items()},
         recipe.rows,
         recipe.seed,
+        graph.outputs,
     )
     if not statistics.feeds:
         raise CalibrationError("no clip has anything to feed it: calibrate on clips that have this stream")

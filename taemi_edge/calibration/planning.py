@@ -14,9 +14,9 @@ from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.part_plan import PartPlanDraft, PartPlanTask, draft_part_plan
 from taemi_edge.calibration.recipe import CalibrationRecipe
-from taemi_edge.calibration.scoring import Scorer
 from taemi_edge.calibration.sensitivity import ComparisonSetup, PartSensitivity, settle_plans
 from taemi_edge.errors import CalibrationError
+from taemi_edge.parity.judge import Judge
 from taemi_edge.progress import Progress
 
 
@@ -55,7 +55,7 @@ def find_plan(
     bundle: Bundle,
     clips: CalibrationClips,
     recipe: CalibrationRecipe,
-    scorer: Scorer,
+    judge: Judge,
     workers: int,
     progress: Progress,
 ) -> CalibrationPlan:
@@ -65,7 +65,7 @@ def find_plan(
         bundle: in FP32, as `export` makes it.
         clips: of which only `clips.calibrating` is used.
         recipe: says how ranges are found and what INT8 may cost.
-        scorer: the metric that is counted on labels.
+        judge: the metric that is counted on labels.
         workers: how many processes work; 0 for as many as there are cores.
         progress: receives the stages and how much of each is done.
 
@@ -78,7 +78,7 @@ def find_plan(
     for draft in run_parallel(draft_part_plan, tasks, workers):
         drafts[draft.part] = draft
         progress.count(len(drafts), len(parts), "collecting ranges")
-    setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, scorer, workers)
+    setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, judge, workers)
     plans, sensitivities = settle_plans(drafts, setup, progress)
     ranges = RangesFile(
         schema=1,

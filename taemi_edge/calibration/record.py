@@ -17,10 +17,10 @@ from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile
 from taemi_edge.calibration.recipe import CalibrationRecipe
-from taemi_edge.calibration.scoring import Scorer
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.calibration.tolerances import tolerances_by_recipe
 from taemi_edge.calibration.writing import WrittenGraphs
+from taemi_edge.parity.judge import Judge
 
 
 class SensitivityFile(Frozen, frozen=True):
@@ -43,7 +43,7 @@ def make_record(
     recipe: CalibrationRecipe,
     quantiser: str | None,
     judgement: Judgement,
-    scorer: Scorer,
+    judge: Judge | None,
     seconds: float,
 ) -> CalibrationRecord:
     """Collect what the manifest says about a calibration.
@@ -54,10 +54,11 @@ def make_record(
         recipe: what was asked for.
         quantiser: the name and version of a foreign quantiser, which finds its own ranges; None for this package's.
         judgement: what was measured on held-out clips.
-        scorer: the metric that was counted on labels.
+        judge: the metric that was counted on labels; None where nothing was judged.
         seconds: how long the calibration took.
     """
     plans, own = ranges.parts, quantiser is None
+    metric = "pearson" if judge is None else judge.name
     return CalibrationRecord(
         data=ranges.data,
         synthetic=ranges.synthetic,
@@ -74,11 +75,11 @@ def make_record(
         excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
         islands={part: len(plan.islands) for part, plan in plans.items()},
         closeness=judgement.closeness,
-        metric=scorer.name,
-        higher_is_better=scorer.higher_is_better,
+        metric=metric,
+        higher_is_better=judge is None or judge.higher_is_better,
         scores=judgement.scores,
         pattern_scores=judgement.pattern_scores,
-        mean_pearson=judgement.scores if scorer.name == "pearson" else {},
+        mean_pearson=judgement.scores if metric == "pearson" else {},
         seconds=round(seconds, 1),
     )
 

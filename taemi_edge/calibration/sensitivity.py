@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Closeness
@@ -24,7 +25,8 @@ from taemi_edge.calibration.graph_sessions import runner_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded
 from taemi_edge.calibration.part_plan import BlockSize, PartPlanDraft
 from taemi_edge.calibration.recipe import CalibrationRecipe
-from taemi_edge.calibration.scoring import Scorer
+from taemi_edge.calibration.scoring import counts_labels, follows_pearson
+from taemi_edge.parity.judge import Judge, split_labels
 from taemi_edge.progress import Progress
 
 #: The share of the allowed error that may be used up on the clips of calibration: on other clips the error is larger.
@@ -75,14 +77,14 @@ class ComparisonSetup:
     Attributes:
         bundle: in FP32.
         spool: the clips.
-        scorer: the metric that is counted on labels.
+        judge: the metric that is counted on labels.
         workers: how many processes compare; 0 for as many as there are cores.
     """
 
     bundle: Bundle
     spool: ClipSpool
     recipe: CalibrationRecipe
-    scorer: Scorer
+    judge: Judge
     workers: int
 
     @property
@@ -100,11 +102,11 @@ class ComparisonSetup:
         """The metric on labels with every part in FP32."""
         clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.spool]
         outputs = predict(runner_of(str(self.bundle.part_file(HEAD))), self.bundle, clips)
-        return self.scorer.score(outputs, self.labels)
+        return self.judge.value(outputs, self.labels)
 
     def loss(self, closeness: Closeness) -> float | None:
         """How much worse than FP32 a graph is on labels, in the metric's unit."""
-        return self.scorer.loss(self.fp32_score, closeness.score)
+        return self.judge.loss(self.fp32_score, closeness.score)
 
     def total_cost(self, cost: float, loss: float | None) -> float:
         """Count a cost on labels beside 1 - Pearson with FP32: as much of it as the budget's limits say is alike.
@@ -112,16 +114,16 @@ class ComparisonSetup:
         Where the metric is a correlation itself, the first one bounds it, and labels would only add their noise. One
         label that flips among a few clips tells nothing yet.
         """
-        if loss is None or self.fp32_score is None or self.scorer.follows_pearson:
+        if loss is None or self.fp32_score is None or follows_pearson(self.judge):
             return cost
-        of_metric = self.recipe.budget.allowed_loss(self.fp32_score, self.scorer.higher_is_better) * HEADROOM
-        sure = loss - (1 / len(self.spool) if self.scorer.counts_rows else 0.0)
+        of_metric = self.recipe.budget.allowed_loss(self.fp32_score, self.judge.higher_is_better) * HEADROOM
+        sure = loss - (1 / len(self.spool) if counts_labels(self.judge) else 0.0)
         return max(cost, sure / max(of_metric, 1e-9) * self.allowed)
 
     @cached_property
-    def labels(self) -> list[dict[str, Array]]:
-        """The labels of each clip, by output."""
-        return [clip.labels for clip in self.spool]
+    def labels(self) -> dict[str, Array]:
+        """The labels of all clips, by output."""
+        return split_labels(np.stack([clip.labels for clip in self.spool]), self.judge.outputs)
 
     def task(
         self,
@@ -146,9 +148,9 @@ class ComparisonSetup:
 
     def scored(self, result: ComparisonResult) -> Closeness:
         """Give how near a graph came to FP32, with its score on labels."""
-        score = self.scorer.score(result.outputs, self.labels)
+        score = self.judge.value(result.outputs, self.labels)
         return msgspec.structs.replace(
-            result.closeness, score=score, mean_pearson=score if self.scorer.name == "pearson" else None
+            result.closeness, score=score, mean_pearson=score if self.judge.name == "pearson" else None
         )
 
 
@@ -208,20 +210,20 @@ def _measure_blocks(
     found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
     for result in _compare_all(tasks, setup, "measuring blocks", progress):
         found[result.part][result.name] = setup.scored(result)
-    return {part: _block_costs(plans[part], drafts[part].sizes, found[part], setup.scorer) for part in setup.parts}
+    return {part: _block_costs(plans[part], drafts[part].sizes, found[part], setup.judge) for part in setup.parts}
 
 
 def _block_costs(
-    plan: PartPlan, sizes: Mapping[str, BlockSize], found: Mapping[str, Closeness], scorer: Scorer
+    plan: PartPlan, sizes: Mapping[str, BlockSize], found: Mapping[str, Closeness], judge: Judge
 ) -> list[BlockCost]:
     total = sum(size.macs for size in sizes.values())
-    losses = {block: scorer.loss(found[_UNCHANGED].score, found[block].score) for block in sizes}
+    losses = {block: judge.loss(found[_UNCHANGED].score, found[block].score) for block in sizes}
     return [
         BlockCost(
             block=block,
             cost=cost_of(found[block]),
             loss=losses[block],
-            mean_pearson_drop=losses[block] if scorer.name == "pearson" else None,
+            mean_pearson_drop=losses[block] if judge.name == "pearson" else None,
             weights=size.weights,
             macs_share=size.macs / total,
             excluded=next((why for entry, why in plan.excluded.items() if is_excluded(block, [entry])), None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,17 +21,12 @@ from taemi_edge.cli.tables import print_calibration
 from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError, UsageError
 
-if TYPE_CHECKING:
-    from taemi_edge.calibration.clip_sources import ClipSource
-    from taemi_edge.corpora.labelled_clips import Corpus
-
 _DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Samples (.npz, in train/ and test/ or all in one folder), or a corpus in the layout of Hume-Vidmimic2; "
-        "--ranges alone does without.",
+        help="A corpus, a table or .npz files of samples; --ranges alone does without.",
     ),
 ]
 _RecipeOption = Annotated[
@@ -86,6 +81,7 @@ def calibrate(
     from taemi_edge.bundle.folder import read_manifest
     from taemi_edge.bundle.recipe import load_recipe
     from taemi_edge.calibration.recipe import CalibrationRecipe
+    from taemi_edge.corpora.opening import open_any_corpus
 
     _check_inputs(data, ranges)
     counted = metric if metric is None or ":" not in metric else load_function(metric)
@@ -95,7 +91,7 @@ def calibrate(
     with shown_progress() as progress:
         result = calibrate_bundle(
             bundle,
-            None if data is None else _open_data(data, transcripts),
+            None if data is None else open_any_corpus(data, transcripts, needs_labels=False),
             loaded,
             folder,
             options=CalibrationOptions(ranges, quantiser.value, counted),
@@ -107,14 +103,6 @@ def calibrate(
     typer.echo(f"wrote {folder}")
     if result.misses:
         raise CheckFailedError("; ".join(result.misses))
-
-
-def _open_data(folder: Path, transcripts: Path | None) -> Corpus | ClipSource:
-    """Samples where there are any; else a corpus of clips."""
-    from taemi_edge.calibration.clip_sources import sample_files_source
-    from taemi_edge.taemi.vidmimic2 import open_corpus
-
-    return sample_files_source(folder) or open_corpus(folder, transcripts, needs_labels=False)
 
 
 def _check_inputs(data: Path | None, ranges: Path | None) -> None:

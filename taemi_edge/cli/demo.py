@@ -16,7 +16,8 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_hash
 from taemi_edge.bundle.spec import Modality
 from taemi_edge.cli.options import extra_needed
-from taemi_edge.corpora.evaluate import EvaluateOptions, Evaluation, evaluate_on, evaluation_json
+from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
+from taemi_edge.corpora.evaluation import Evaluation, evaluation_json
 from taemi_edge.corpora.labelled_clips import read_mark
 from taemi_edge.corpora.plot import plot_evaluation
 from taemi_edge.errors import BundleError, CheckFailedError, StoreError

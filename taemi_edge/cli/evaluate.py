@@ -21,7 +21,7 @@ from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from taemi_edge.corpora.evaluate import Evaluation
+    from taemi_edge.corpora.evaluation import Evaluation
 
 _DataOption = Annotated[
     Path,
@@ -65,7 +65,8 @@ def evaluate(
     workers: WorkersOption = 0,
 ) -> None:
     """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with streams lost."""
-    from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on, evaluation_json
+    from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
+    from taemi_edge.corpora.evaluation import evaluation_json
 
     if plot is not None:
         from taemi_edge.corpora.plot import plot_evaluation

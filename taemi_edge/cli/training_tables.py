@@ -15,7 +15,7 @@ import typer
 from taemi_edge.cli.tables import make_console, new_table, number
 
 if TYPE_CHECKING:
-    from taemi_edge.corpora.evaluate import Evaluation
+    from taemi_edge.corpora.evaluation import Evaluation
     from taemi_edge.corpora.extract import ExtractResult
     from taemi_edge.parity.judge import Score
     from taemi_edge.taemi.ablation import Ablation

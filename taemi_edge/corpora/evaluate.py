@@ -11,108 +11,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from taemi_edge.bundle.streams import Pattern, pattern_name
-from taemi_edge.bundle.values import HEAD, Array, Frozen
+from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
-from taemi_edge.parity.metrics import mean_of
 from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.runtime.sessions import Device
 
-Tokens = Literal["learned", "zeros"]
-
-
-class Evaluation(Frozen, frozen=True):
-    """The result of evaluating one model on one split.
-
-    A figure is None where it is undefined, because predictions or labels are constant; `remarks` say so.
-
-    Attributes:
-        artefact: what was evaluated.
-        trained_on: what its head was trained on; empty where it was not trained.
-        data: the name of the corpus.
-        synthetic: whether the corpus is synthetic.
-        split: train, valid, test or all.
-        tokens: what was bound for missing streams.
-        metric: by which metric `value` judges; `outputs` of each score say which metric each output has.
-        higher_is_better: whether a higher value is a better one.
-        clean: the score of the clips that have every stream.
-        natural: the score of the whole split as it is.
-        patterns: the score of the whole split with only the named streams left, by the name of the pattern.
-        streams: of the model, in its order.
-        remarks: what is undefined and why, and which clips were left out.
-    """
-
-    artefact: str
-    trained_on: str
-    data: str
-    synthetic: bool
-    split: str
-    tokens: Tokens
-    metric: str
-    higher_is_better: bool
-    clean: Score
-    natural: Score
-    patterns: dict[str, Score]
-    streams: tuple[str, ...]
-    remarks: tuple[str, ...]
-
-    @property
-    def value(self) -> float | None:
-        """The metric on clean data: on the clips that have every stream."""
-        return self.clean.value
-
-    @property
-    def mean_over_patterns(self) -> float | None:
-        """The mean of the metric over all sets of streams but the empty one."""
-        return mean_of(list(self._by_pattern().values()))
-
-    @property
-    def worst_pattern(self) -> str | None:
-        """The set of streams, but for the empty one, in which the metric is worst; None where it is undefined."""
-        known = {name: value for name, value in self._by_pattern().items() if value is not None}
-        if not known:
-            return None
-        return (min if self.higher_is_better else max)(known, key=lambda name: known[name])
-
-    def _by_pattern(self) -> dict[str, float | None]:
-        lost = {name: score.value for name, score in self.patterns.items() if name != "none"}
-        return {"natural": self.natural.value, **lost}
-
-
-def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """What `evaluate --json` writes.
-
-    A model whose only output is numbers judged by Pearson's correlation has `mean_pearson` first, and scores of
-    `mean_pearson`, `pearson`, `mse` and `slope`. Any other model has `metric` and `value` first.
-    """
-    described = msgspec.to_builtins(evaluation)
-    scores = {"clean": evaluation.clean, "natural": evaluation.natural}
-    if evaluation.metric == "pearson" and len(evaluation.clean.outputs) == 1:
-        del described["metric"], described["higher_is_better"], described["streams"]
-        described |= {name: _pearson_json(score) for name, score in scores.items()}
-        described["patterns"] = {name: _pearson_json(score) for name, score in evaluation.patterns.items()}
-        return {"mean_pearson": evaluation.value, **described}
-    summary = {"metric": evaluation.metric, "value": evaluation.value}
-    summary |= {"mean_over_patterns": evaluation.mean_over_patterns, "worst_pattern": evaluation.worst_pattern}
-    return {**summary, **described}
-
-
-def _pearson_json(score: Score) -> dict[str, Any]:
-    [output] = score.outputs.values()
-    interval = msgspec.to_builtins(score.interval)
-    figures = {"mean_pearson": score.value, "interval": interval, "pearson": output.by_name}
-    return {**figures, "mse": output.mse, "slope": output.slope, "clips": score.clips}
+#: From so many sets of streams on, the interval of each is drawn from fewer samples: nobody reads 63 to the last digit.
+_MANY_PATTERNS, _FEW_RESAMPLES = 16, 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +61,7 @@ def evaluate_artefact(
         split: train, valid, test or all; by default test where the store has one, else valid.
         tokens: "zeros" binds zeros instead of the learned tokens, which shows what the tokens contribute.
         metric: the name of a metric or a function; by default the model's own.
-        resamples: bootstrap samples for each interval.
+        resamples: bootstrap samples for each interval; of many sets of streams, each has a fifth of them.
         progress: counts the passes over the split.
 
     Raises:
@@ -157,15 +73,9 @@ def evaluate_artefact(
     split = split or ("test" if store.ids("test") else "valid")
     data, unusable = _read_split(artefact, store, store.known_ids(split))
     bound = {name: np.zeros_like(t) if tokens == "zeros" else t for name, t in artefact.tokens.items()}
-    complete, *lost = artefact.specs.patterns
-    raw = predict_all(artefact, data.features, complete, bound)
-    progress.count(1, len(lost) + 1, "judging streams")
+    raw = predict_all(artefact, data.features, artefact.specs.patterns[0], bound)
     whole = np.array([all(len(clip[name]) for name in artefact.streams) for clip in data.features], bool)
-    patterns = {}
-    for number, pattern in enumerate(lost, 2):
-        without = predict_all(artefact, data.features, pattern, bound)
-        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, resamples)
-        progress.count(number, len(lost) + 1, "judging streams")
+    patterns = _judge_losses(judge, artefact, data, bound, resamples, progress)
     clean = judge.score({name: values[whole] for name, values in raw.items()}, data.of(whole), resamples)
     natural = judge.score(raw, data.labels, resamples)
     return Evaluation(
@@ -181,8 +91,28 @@ def evaluate_artefact(
         natural=natural,
         patterns=patterns,
         streams=tuple(artefact.streams),
-        remarks=(*_remarks({"clean": clean, "natural": natural, **patterns}), *unusable, *_left_out(store)),
+        remarks=(*undefined_figures({"clean": clean, "natural": natural, **patterns}), *unusable, *_left_out(store)),
     )
+
+
+def _judge_losses(
+    judge: Judge,
+    artefact: Artefact,
+    data: _Labelled,
+    tokens: Mapping[str, Array],
+    resamples: int,
+    progress: Progress,
+) -> dict[str, Score]:
+    """The score of the whole split with only some streams left, for each set of them."""
+    lost = artefact.specs.patterns[1:]
+    progress.count(1, len(lost) + 1, "judging streams")
+    drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
+    patterns = {}
+    for number, pattern in enumerate(lost, 2):
+        without = predict_all(artefact, data.features, pattern, tokens)
+        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, drawn)
+        progress.count(number, len(lost) + 1, "judging streams")
+    return patterns
 
 
 def _read_split(artefact: Artefact, store: FeatureStore, ids: list[str]) -> tuple[_Labelled, list[str]]:
@@ -325,26 +255,3 @@ def _left_out(store: FeatureStore) -> list[str]:
         return []
     first = next(iter(problems))
     return [f"{len(problems)} clips could not be read and are left out, such as {first}: {problems[first]}"]
-
-
-def _remarks(scores: Mapping[str, Score]) -> list[str]:
-    """A remark for each set of streams in which a figure is undefined, with the reason."""
-    remarks = []
-    for name, score in scores.items():
-        for output, found in score.outputs.items():
-            undefined = [label for label, value in found.by_name.items() if value is None]
-            of_output = "" if len(score.outputs) == 1 else f" of {output}"
-            figure = f"{_FIGURES.get(found.metric, found.metric)}{of_output}"
-            if len(undefined) == len(found.by_name):
-                why = "every prediction is the same" if found.rows else "there is no clip"
-                why = "no clip has a label" if score.clips and not found.rows else why
-                remarks.append(f"{'no signal' if name == 'none' else name}: {figure} is undefined, {why}")
-            elif undefined and found.metric in _OF_CONSTANTS:
-                remarks.append(f"{name}: {figure} is undefined for {', '.join(undefined)}, which do not vary")
-    return remarks
-
-
-#: How remarks call metrics.
-_FIGURES = {"pearson": "Pearson"}
-#: Metrics that are undefined where predictions or labels are constant; others are where a class has no row.
-_OF_CONSTANTS = ("pearson", "ccc")

@@ -182,7 +182,7 @@ def clip_rows(
     rows: dict[str, list[Row]] = {name: [] for name in streams}
     pictures = [crop.pixels for crop in inputs.crops if crop.pixels is not None]
     for name, spec in streams.items():
-        if isinstance(spec, VideoSpec) and len(pictures) >= spec.clip_frames:
+        if isinstance(spec, VideoSpec) and pictures:
             rows[name] = encoder_rows(name, spec, {f"{name}/pixels": np.stack(pictures)}, None)
         elif isinstance(spec, AudioSpec):
             rows[name] = [{"samples": segment.samples} for segment in inputs.segments]

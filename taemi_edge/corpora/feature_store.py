@@ -4,7 +4,8 @@ A store is written so that a killed run loses at most the clips that were being 
 
 store/
   index.json               StoreIndex: which encoders, which clips in which shard, the sha256 of each shard
-  shard-00000.safetensors  `ID.STREAM`, float16 (T, D); a stream that a clip lacks has no tensor
+  shard-00000.safetensors  `ID.STREAM`, float16 (T, D), or float32 where that overflows; a stream that a clip lacks has
+                           no tensor
   pending/ID.safetensors   clips that wait for their shard; gone once the store is complete
   words/ID.jsonl           words that `--asr` recognised, kept so that speech is recognised only once
 """
@@ -331,9 +332,13 @@ def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], rem
     Args:
         folder: the store.
         clip_id: the id of the clip.
-        features: (T, D) for each stream; they are stored as float16.
+        features: (T, D) for each stream; they are stored as float16, or as float32 where they would not fit.
         remarks: what was noticed while the clip was read.
     """
-    kept = {m: np.ascontiguousarray(values, np.float16) for m, values in features.items() if len(values)}
+    kept = {m: np.ascontiguousarray(v, _dtype_for(v)) for m, v in features.items() if len(v)}
     with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
         save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})
+
+
+def _dtype_for(values: Array) -> type[np.float16] | type[np.float32]:
+    return np.float16 if np.abs(values).max() <= np.finfo(np.float16).max else np.float32

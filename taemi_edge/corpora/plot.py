@@ -9,7 +9,7 @@ import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
-from taemi_edge.corpora.evaluate import Evaluation
+from taemi_edge.corpora.evaluation import Evaluation
 from taemi_edge.pictures import EMOTION_COLOURS, new_figure
 
 

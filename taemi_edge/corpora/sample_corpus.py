@@ -158,14 +158,21 @@ def open_samples(place: Path | str) -> SampleCorpus | None:
         clips = _rows(table)
         digest = hashlib.sha256(table.read_bytes()).hexdigest()
     else:
-        files = {split: sorted((place / split).glob("*.npz")) for split in SPLITS}
-        files[USUAL_SPLIT] = [*files[USUAL_SPLIT], *sorted(place.glob("*.npz"))]
-        clips = [SampleClip(file.stem, split, str(file), file, {}, place) for split in files for file in files[split]]
+        clips = [_file_clip(file, split, f"{split}-{file.stem}") for split in SPLITS for file in _arrays(place / split)]
+        clips += [_file_clip(file, USUAL_SPLIT, file.stem) for file in _arrays(place)]
         digest = _sha256_of([clip.file for clip in clips if clip.file])
     if not clips:
         return None
     _require_each_once(place, clips)
     return SampleCorpus(place, tuple(clips), read_mark(place if place.is_dir() else place.parent), digest)
+
+
+def _arrays(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npz"))
+
+
+def _file_clip(file: Path, split: str, clip_id: str) -> SampleClip:
+    return SampleClip(clip_id, split, str(file), file, {}, file.parent)
 
 
 def _rows(table: Path) -> list[SampleClip]:

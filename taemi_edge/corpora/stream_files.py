@@ -5,9 +5,8 @@ Files are read as the runtime reads media: pictures on the stream's grid of time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,9 @@ from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.sample_corpus import SampleClip
 from taemi_edge.corpora.series_files import read_series
 from taemi_edge.errors import CorpusError, MediaError
-from taemi_edge.media.chunks import AudioChunker
+from taemi_edge.media.chunks import Chunker
 from taemi_edge.media.files import MediaFile
+from taemi_edge.media.hops import Hop
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import EmptyTranscriptError, read_transcript
@@ -111,11 +111,10 @@ def _existing(clip: SampleClip, stream: str, cell: str) -> Path:
 def _file_rows(file: Path, stream: str, spec: StreamSpec, longest_s: float) -> list[Row]:
     """The rows of a stream of pictures, sound or numbers in a file of its own."""
     if isinstance(spec, VideoSpec):
-        pictures = _pictures(file, spec, longest_s)
-        few = len(pictures) < spec.clip_frames
-        return [] if few else encoder_rows(stream, spec, {f"{stream}/pixels": np.stack(pictures)}, None, str(file))
+        pictures = _pictures(file, stream, spec, longest_s)
+        return encoder_rows(stream, spec, {f"{stream}/pixels": np.stack(pictures)}, None, str(file)) if pictures else []
     if isinstance(spec, AudioSpec):
-        return _sound(file, spec, longest_s)
+        return _sound(file, stream, spec, longest_s)
     if not isinstance(spec, SeriesSpec):
         raise MediaError(f"{file}: expected a stream of video, audio or a series")
     values = read_series(file, spec, longest_s)
@@ -123,18 +122,26 @@ def _file_rows(file: Path, stream: str, spec: StreamSpec, longest_s: float) -> l
     return [] if short else encoder_rows(stream, spec, {f"{stream}/values": values}, None, str(file))
 
 
-def _pictures(file: Path, spec: VideoSpec, longest_s: float) -> list[Array]:
-    reader, pictures = CropReader(spec), list[Any]()
-    with MediaFile(file, frames_per_second=spec.frames_per_second) as media:
-        for hop in (*media.hops(STEP_S), media.rest()):
-            crops = reader.crops(frame for frame in hop.frames if frame.time_s <= longest_s)
+def _pictures(file: Path, stream: str, spec: VideoSpec, longest_s: float) -> list[Array]:
+    """The crops of a video, or its clips of several pictures."""
+    reader, pictures = CropReader(spec), list[Array]()
+    with MediaFile(file, streams={stream: spec}) as media:
+        for hop in _hops(media):
+            crops = reader.crops(frame for frame in hop.pieces[stream] if frame.time_s <= longest_s)
             pictures += [crop.pixels for crop in crops if crop.pixels is not None]
     return pictures
 
 
-def _sound(file: Path, spec: AudioSpec, longest_s: float) -> list[Row]:
-    chunker, rows = AudioChunker(spec), list[Row]()
-    with MediaFile(file, spec.sample_rate_hz) as media:
-        for hop in (*media.hops(STEP_S), media.rest()):
-            rows += [{"samples": s.samples} for s in chunker.cut(hop.samples, min(hop.end_s, longest_s))]
+def _sound(file: Path, stream: str, spec: AudioSpec, longest_s: float) -> list[Row]:
+    """The whole chunks of a sound."""
+    chunker, rows = Chunker(spec), list[Row]()
+    with MediaFile(file, streams={stream: spec}) as media:
+        for hop in _hops(media):
+            cut = chunker.cut(hop.pieces[stream], min(hop.end_s, longest_s))
+            rows += [{"samples": segment.samples} for segment in cut]
     return rows
+
+
+def _hops(media: MediaFile) -> Iterator[Hop]:
+    yield from media.hops(STEP_S)
+    yield media.rest()

@@ -29,7 +29,7 @@ from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances,
 from taemi_edge.errors import ContractError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.contract import Model
-from taemi_edge.export.inspection import Inspected, inspect_model, torch_parts
+from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
 from taemi_edge.parity.comparison import ParityReport
 from taemi_edge.parity.golden import Case, ModelSpecs, save_cases
 from taemi_edge.parity.head_probe import length_errors, order_matters
@@ -102,7 +102,7 @@ def export_model(
     samples = model.read_samples()
     origin = Origin(source=source, trained_on=model.trained_on)
     progress.stage("looking at the model")
-    found = inspect_model(model, samples, torch_parts(model))
+    found = inspect_model(model, samples, parts_of(model))
 
     def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
         return make_cases(specs, inspected.tokenizers, inspected.run, inspected.tokens, samples)

@@ -28,9 +28,9 @@ from taemi_edge.bundle.streams import (
 )
 from taemi_edge.bundle.values import HEAD, Array, TensorSpec
 from taemi_edge.errors import ContractError, TaemiError
-from taemi_edge.export.contract import Model, Stream
+from taemi_edge.export.contract import Model, OnnxFile, Stream
 from taemi_edge.export.kinds import Audio, Text, Video
-from taemi_edge.export.parts import Part, Tensors, TorchPart
+from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.samples import Row, calls_of, encoder_rows
 
@@ -114,16 +114,13 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
     return found
 
 
-def torch_parts(model: Model) -> dict[str, Part]:
-    """The encoders and the head of a model as parts; those that are ONNX files are left out."""
-    from torch import nn
-
+def parts_of(model: Model) -> dict[str, Part]:
+    """The encoders of a model by stream, and its head under "fusion", as parts that run and are exported."""
     parts: dict[str, Part] = {}
     for name, stream in model.streams.items():
-        if isinstance(stream.encoder, nn.Module):
-            parts[name] = TorchPart(stream.encoder, stream.take)
-    if isinstance(model.head, nn.Module):
-        parts[HEAD] = TorchPart(model.head)
+        given = stream.encoder
+        parts[name] = OnnxPart(given) if isinstance(given, OnnxFile) else TorchPart(given, stream.take)
+    parts[HEAD] = OnnxPart(model.head) if isinstance(model.head, OnnxFile) else TorchPart(model.head)
     return parts
 
 
@@ -155,8 +152,9 @@ def head_inputs(model: Model, streams: Mapping[str, StreamSpec], masks: bool) ->
         specs[name] = TensorSpec(name=name, dtype="float32", shape=("batch", steps, spec.feature_dim))
         if masks:
             specs[f"{name}_mask"] = TensorSpec(name=f"{name}_mask", dtype="int32", shape=("batch", steps))
-    forward = getattr(model.head, "forward", None)
-    order = [name for name in inspect.signature(forward).parameters if name in specs] if forward else list(specs)
+    if isinstance(model.head, OnnxFile):
+        return tuple(specs[name] for name in model.head.input_names()), lengths
+    order = [name for name in inspect.signature(model.head.forward).parameters if name in specs]
     return tuple(specs[name] for name in order), lengths
 
 

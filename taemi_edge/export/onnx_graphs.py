@@ -33,9 +33,16 @@ def onnx_reference(file: Path) -> Any:
         ExportError: the file cannot be opened.
     """
     try:
+        return _opened(file)
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+
+
+def _opened(file: Path) -> Any:
+    try:
         return open_session(file, optimised=False)
     except Exception as error:
-        raise ExportError(f"{file}: expected an ONNX graph that ONNX Runtime opens, got {first_line(error)}") from error
+        raise ExportError(f"expected an ONNX graph that ONNX Runtime opens, got {first_line(error)}") from error
 
 
 def adapt_graph(
@@ -80,16 +87,7 @@ def adapt_graph(
         file.unlink(missing_ok=True)
         raise ExportError(f"{source}: {error}") from error
     parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer)
-    opset = _opset(model)
-    return PartSpec(
-        file=file.name,
-        inputs=inputs,
-        outputs=outputs,
-        precision="fp32",
-        opset=opset,
-        parameters=parameters,
-        exporter="onnx",
-    )
+    return PartSpec(file.name, inputs, outputs, "fp32", _opset(model), parameters, "onnx")
 
 
 def _read(source: Path) -> Any:
@@ -249,7 +247,7 @@ def _prove(
     """Run the adapted graph beside the given one at several lengths."""
     if unread := unread_inputs(onnx.load(file), [spec.name for spec in inputs]):
         raise ExportError(f"expected a graph that reads all of its inputs, it does not read {', '.join(unread)}")
-    reference, adapted = onnx_reference(source), onnx_reference(file)
+    reference, adapted = _opened(source), _opened(file)
     theirs = {new: old for old, new in renames.items()}
     takes = {value.name: _NUMPY[value.type] for value in reference.get_inputs() if value.type in _NUMPY}
     gives = [value.name for value in reference.get_outputs()]
@@ -260,7 +258,7 @@ def _prove(
         got = run_session(adapted, feeds)
         if want is None or got is None:
             raise ExportError(
-                f"expected a graph that runs at other lengths, it fails {label}: export it with them dynamic"
+                f"expected a graph that runs at any length, it fails {label}: export it with dynamic axes"
             )
         for spec, value in zip(outputs, got, strict=True):
             expected = want[gives.index(theirs.get(spec.name, spec.name))].astype(value.dtype)

@@ -6,6 +6,7 @@ A part is a PyTorch module (`TorchPart`) or an ONNX file that exists already (`O
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,12 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ContractError
+from taemi_edge.export.contract import OnnxFile
 from taemi_edge.export.modules import run_module
+from taemi_edge.export.onnx_graphs import adapt_graph, onnx_reference
 from taemi_edge.export.tracing import export_module
 
 Tensors = tuple[TensorSpec, ...]
+#: NumPy's type of an input by ONNX Runtime's word for it.
+_NUMPY: dict[str, Any] = {
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
 
 
 class Part(Protocol):
@@ -77,6 +89,48 @@ class TorchPart:
             except (RuntimeError, IndexError, TypeError):
                 self._whole = _Wide(self._whole).eval()
         return self._whole
+
+
+class OnnxPart:
+    """An ONNX file as a part: its own graph, in FP32 and without optimisations, is the reference."""
+
+    def __init__(self, given: OnnxFile) -> None:
+        self._given = given
+        self._file = Path(given.file)
+
+    def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
+        """Run the file's graph; inputs are cast to the types that it takes, and outputs to float32."""
+        own = self._session.get_inputs()
+        cast = {
+            i.name: feeds[self._given.inputs.get(i.name, i.name)].astype(_NUMPY.get(i.type, np.float32)) for i in own
+        }
+        names = self._output_names(outputs)
+        values = self._session.run(list(names), cast)
+        return {names[name]: value.astype(np.float32) for name, value in zip(names, values, strict=True)}
+
+    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+        """Write the graph with the names and types of the contract."""
+        renames = {**self._given.inputs, **self._output_names(outputs)}
+        return adapt_graph(self._file, file, inputs, outputs, lengths=lengths, renames=renames)
+
+    def sha256(self) -> str:
+        """The sha256 of the file."""
+        return sha256_of(self._file)
+
+    @cached_property
+    def _session(self) -> Any:
+        return onnx_reference(self._file)
+
+    def _output_names(self, outputs: Tensors) -> dict[str, str]:
+        """The contract's name of each output that is read, by the file's own name."""
+        own = [output.name for output in self._session.get_outputs()]
+        wanted = [spec.name for spec in outputs]
+        names = {self._given.output: wanted[0]} if self._given.output else dict(self._given.outputs)
+        if not names:
+            names = {own[0]: wanted[0]} if len(wanted) == 1 and wanted[0] not in own else {n: n for n in wanted}
+        if lacking := [name for name in names if name not in own]:
+            raise ContractError(f"{self._file}: expected an output {lacking[0]!r}, got {', '.join(own)}")
+        return {name: names[name] for name in sorted(names, key=lambda n: wanted.index(names[n]))}
 
 
 class _Taken(nn.Module):

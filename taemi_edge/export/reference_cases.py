@@ -94,6 +94,18 @@ def reference_cases(declared: Declared, traced: Mapping[str, int]) -> list[Case]
         return cases
 
 
+def live_steps(
+    inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], feeds: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The steps that count, as booleans (batch, steps), of every output that has the batch and steps of a mask."""
+    return {
+        output.name: feeds[mask.name].bool()
+        for output in outputs
+        for mask in inputs
+        if is_mask(mask) and mask.shape == output.shape[:2]
+    }
+
+
 def first_line(error: BaseException) -> str:
     """An exception in one line, with its type."""
     if type(error) is TraceError:  # it says already what was raised in the other process
@@ -146,7 +158,7 @@ def _case(
 ) -> Case:
     """Run PyTorch, and hold what it gave against the declared outputs."""
     want = run_module(declared.module, feeds, declared.outputs)
-    live = {}
+    live = live_steps(declared.examples.inputs, declared.outputs, feeds)
     for spec in declared.outputs:
         value = want[spec.name]
         expected = [lengths.get(d) if isinstance(d, str) else d for d in spec.shape]
@@ -159,9 +171,6 @@ def _case(
                 f"expected {spec.name} as {spec.dtype} ({', '.join(map(str, spec.shape))}), the module gives {dtype} "
                 f"({', '.join(map(str, value.shape))}) {label}: declare what it gives, or change the module"
             )
-        for mask in declared.examples.inputs:
-            if is_mask(mask) and mask.shape == spec.shape[:2]:
-                live[spec.name] = feeds[mask.name].bool()
         if not value[live.get(spec.name, ...)].isfinite().all():
             raise ExportError(f"expected finite numbers in {spec.name}, PyTorch itself gives NaN or infinity {label}")
     return Case(label, feeds, want, live, dimension)

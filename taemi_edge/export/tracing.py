@@ -80,15 +80,8 @@ def export_module(
         except ExportError as error:
             raise ExportError(f"{file.stem}: {error}") from error
         exporter, used_opset = _first_that_holds(declared, file, cases, lengths, opset)
-    return PartSpec(
-        file=file.name,
-        inputs=inputs,
-        outputs=outputs,
-        precision="fp32",
-        opset=used_opset,
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        exporter=exporter,
-    )
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return PartSpec(file.name, inputs, outputs, "fp32", used_opset, parameters, exporter)
 
 
 def _first_that_holds(

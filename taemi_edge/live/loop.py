@@ -134,7 +134,7 @@ class LiveLoop:
         made_s = self.clock.now_s()
         self._count(end_s, made_s)
         for source, hop, window, prediction in zip(self.sources, hops, self.fleet.windows, predictions, strict=True):
-            result = HopResult(hop, prediction, window.faces, window.words_by_stream)
+            result = HopResult(hop, prediction, window.faces, window.words)
             for output in self.outputs:
                 output.on_hop(result)
             self._send_events(partial(self.states.after_hop, prediction, source.losses(made_s)))

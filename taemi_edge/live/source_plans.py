@@ -108,7 +108,7 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
         elif isinstance(spec, TextSpec):
             words[name] = tuple(read_transcript(Path(place), None))
         else:
-            series[name] = read_series(Path(place), name, spec)
+            series[name] = read_series(Path(place), name, spec.channels)
     addresses = tuple((_address(place, tracks), tracks) for place, tracks in media.items())
     listens_to = _recognised_stream(source, streams, places) if heard else None
     return SourcePlan(source.name, addresses, words, series, lines, heard, listens_to, absent)

@@ -133,6 +133,57 @@ class Sound:
         return values.mean(axis=1, dtype=np.float32) if values.ndim == 2 else values
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Rows of a series: an IMU, a heart rate, a radar, or features of your own.
+
+    Args:
+        array: numbers, (n, channels), or (n,) for one channel.
+        rate_hz: how many rows a second it has; the last one ends at the moment for which it is read.
+        times_s: the time of each row in seconds, (n,), in order; in place of `rate_hz`.
+
+    Raises:
+        UsageError: an array of another type or shape, neither a rate nor times, or both, or times that do not fit.
+
+    Example:
+        >>> imu = Samples(np.zeros((100, 6), np.float32), rate_hz=50)
+        >>> imu.timed(end_s=4.0)[0][[0, -1]].tolist()
+        [2.0, 3.98]
+    """
+
+    array: Array
+    rate_hz: float | None = None
+    times_s: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        array = as_array(self.array, "samples")
+        if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
+            raise UsageError(f"expected samples as numbers, (n, channels), got {array.dtype} {array.shape}")
+        if (self.rate_hz is None) == (self.times_s is None):
+            raise UsageError("expected samples with either rate_hz or times_s, got both or neither")
+        object.__setattr__(self, "array", array[:, None] if array.ndim == 1 else array)
+        if self.rate_hz is not None:
+            is_number = isinstance(self.rate_hz, (int, float, np.number)) and not isinstance(self.rate_hz, bool)
+            if not is_number or not 0 < self.rate_hz < math.inf:
+                raise UsageError(f"expected a rate in Hz above 0, got {self.rate_hz!r}")
+            return
+        times_s = as_array(self.times_s, "the samples' times", np.float64)
+        if times_s.shape != array.shape[:1] or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
+            raise UsageError(f"expected a time in seconds for each of {len(array)} rows, in order, got something else")
+        object.__setattr__(self, "times_s", times_s)
+
+    def timed(self, end_s: float = 0.0) -> tuple[Array, Array]:
+        """The time of each row, float64 (n,), and the rows, float32 (n, channels).
+
+        Args:
+            end_s: where rows that only have a rate end; the last one lies 1 / `rate_hz` before it.
+        """
+        rows: Array = self.array.astype(np.float32)
+        if self.rate_hz is None:
+            return np.asarray(self.times_s, np.float64), rows
+        return end_s - np.arange(len(rows), 0, -1) / self.rate_hz, rows
+
+
 def is_picture(array: Array) -> bool:
     """Whether an array is one picture, (H, W), (H, W, 1) or (H, W, 3), and not several of them."""
     return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))

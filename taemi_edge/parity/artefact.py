@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.guests import ask_guests
 from taemi_edge.bundle.outputs import OutputSpec
-from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec
 from taemi_edge.bundle.values import Array, Frozen, PartTolerances
 from taemi_edge.errors import InputError
 from taemi_edge.media.inputs import Run
@@ -96,23 +95,6 @@ class Artefact:
             made_by = ", ".join(f"{k} {v}" for k, v in chunking.items() if k not in ("feature_dim", "kind"))
             keys[name] = EncoderKey(sha256=sha256(content).hexdigest(), feature_dim=spec.feature_dim, made_by=made_by)
         return keys
-
-    # ---- until calibration and corpora read streams by name
-    @property
-    def vision(self) -> VideoSpec:
-        return cast("VideoSpec", self.streams["vision"])
-
-    @property
-    def audio(self) -> AudioSpec:
-        return cast("AudioSpec", self.streams["audio"])
-
-    @property
-    def text(self) -> TextSpec:
-        return cast("TextSpec", self.streams["text"])
-
-    @property
-    def tokenizer_json(self) -> str:
-        return self.tokenizers["text"]
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def make_clip_cases(
             streams that no clip gives.
     """
     _require_clip_streams(specs.streams)
-    clip = _read_clip(specs, video, transcript)
+    clip = read_clip(specs, video, transcript)
     cases: list[Case] = []
     for stream, spec in specs.streams.items():
         for name, feeds in _encoder_feeds(specs, spec, clip, tokenizers.get(stream, "")):
@@ -80,7 +80,7 @@ def _require_clip_streams(streams: Mapping[str, StreamSpec]) -> None:
         )
 
 
-def _read_clip(specs: ModelSpecs, file: Path, transcript: Path | None) -> GoldenClip:
+def read_clip(specs: ModelSpecs, file: Path, transcript: Path | None) -> GoldenClip:
     """Read what the model takes of a clip; the rest stays empty."""
     of_kind = {type(spec): spec for spec in specs.streams.values()}
     video, audio = of_kind.get(VideoSpec), of_kind.get(AudioSpec)

@@ -31,7 +31,7 @@ from taemi_edge.parity.windows import Features, batch_with_stand_ins, head_feeds
 
 #: So many samples become windows, as long as their inputs take no more room than this.
 MOST_WINDOWS = 32
-MOST_BYTES = 16e6
+MOST_BYTES = 4e6
 #: So many samples are looked at for the corners.
 MOST_SAMPLES = 256
 

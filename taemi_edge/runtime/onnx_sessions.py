@@ -21,6 +21,9 @@ _PROVIDER_OPTIONS = {
     "cpu": ("CPUExecutionProvider", {}),
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
 }
+#: Optimisers that may not run. ONNX Runtime 1.32 dies (SIGSEGV) in this one where it opens some graphs in FP16 on a
+#: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
+FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
 
 
 class OrtSession:
@@ -58,7 +61,12 @@ class OrtSession:
         options = session_options(threads)
         _require_provider(device)
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=[_PROVIDER_OPTIONS[device]])
+            self._session = onnxruntime.InferenceSession(
+                str(file),
+                options,
+                providers=[_PROVIDER_OPTIONS[device]],
+                disabled_optimizers=list(FATAL_OPTIMISERS) if device == "cpu" else None,
+            )
         except Exception as error:
             raise BackendError(f"{file}: ONNX Runtime cannot open it: {_first_line(error)}") from error
         used = self._session.get_providers()[0]

@@ -238,7 +238,7 @@ class Pipeline:
     @property
     def face(self) -> Face | None:
         """The face that was last seen; None while the picture is missing."""
-        return self.fleet.windows[0].face
+        return next(iter(self.fleet.windows[0].faces.values()), None)
 
     def close(self) -> None:
         """Free the device."""

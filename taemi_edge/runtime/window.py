@@ -122,24 +122,14 @@ class SourceWindow:
         self._gone: set[str] = set()
 
     @property
-    def face(self) -> Face | None:
-        """The face that was last seen; None while the picture is missing."""
-        return next((state.face for state in self._streams.values() if state.face is not None), None)
-
-    @property
     def faces(self) -> dict[str, Face]:
-        """The face that was last seen, by the video stream that shows one."""
+        """The face that was last seen, by video stream; only where there is one."""
         return {name: state.face for name, state in self._streams.items() if state.face is not None}
 
     @property
-    def words_by_stream(self) -> dict[str, tuple[str, ...]]:
+    def words(self) -> dict[str, tuple[str, ...]]:
         """The words of the last window, by text stream."""
-        return {name: state.words for name, state in self._streams.items() if state.words}
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words of the last window."""
-        return next((state.words for state in self._streams.values() if state.words), ())
+        return {n: state.words for n, state in self._streams.items() if isinstance(self.manifest.streams[n], TextSpec)}
 
     def prepare(self, hop: Hop, lazily: bool = False) -> PreparedHop:
         """Find the faces of a hop and cut its sound.

@@ -43,15 +43,21 @@ def test_all_problems_are_named_at_once(copy: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema=99), "expected schema 1, got 99: update taemi-edge"),
-        (lambda m: m.update(schema=0), "expected schema 1, got 0: export the bundle again"),
-        (lambda m: m.pop("schema"), "expected schema 1, got None"),
+        (lambda m: m.update(schema=99), "expected schema 2, got 99: update taemi-edge"),
+        (lambda m: m.update(schema=1), "expected schema 2, got 1: export the model again with `taemi-edge export"),
+        (lambda m: m.pop("schema"), "expected schema 2, got None"),
         (lambda m: m.update(colour="red"), "unknown field `colour`"),
-        (lambda m: m["audio"].update(chunk_s="long"), r"Expected `float`, got `str` - at `\$.audio.chunk_s`"),
-        (lambda m: m["audio"].update(chunk_s=0), "expected chunk_s > 0"),
+        (lambda m: m["streams"]["audio"].update(chunk_s="long"), "Expected `float`, got `str`"),
+        (lambda m: m["streams"]["audio"].update(chunk_s=0), "expected chunk_s > 0"),
+        (lambda m: m["streams"]["audio"].update(kind="smell"), "Invalid value 'smell'"),
+        (lambda m: m["streams"].pop("audio"), "expected a part for each of vision, text, fusion"),
+        (lambda m: m["streams"].update({"2nd": m["streams"]["audio"]}), "Python identifier, got '2nd'"),
+        (lambda m: m["outputs"]["intensities"]["names"].pop(), "expected a head that gives"),
+        (lambda m: m["outputs"].update(time_s=m["outputs"].pop("intensities")), "another name than 'time_s'"),
+        (lambda m: m["head"].update(masks=False), "expected a head that takes audio, text, vision"),
         (lambda m: m["sha256"].pop("vision.onnx"), "vision.onnx has no hash in the manifest"),
         (lambda m: m["sha256"].update({"../secret": "0"}), "expected plain file names, got '../secret'"),
-        (lambda m: m["text"].update(feature_dim=7), r"expected the token 'text' of shape \(7,\), got \(16,\)"),
+        (lambda m: m["streams"]["text"].update(feature_dim=7), r"token 'text' of shape \(1, 7\), got \(16,\)"),
     ],
 )
 def test_a_manifest_that_is_wrong_is_explained(copy: Path, change, message: str):
@@ -70,5 +76,5 @@ def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
         with pytest.raises(BundleError, match=f"expected a bundle .*found {found}"):
             open_bundle(path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(BundleError, match="expected a manifest of schema 1"):
+    with pytest.raises(BundleError, match="expected a manifest of schema 2"):
         open_bundle(tmp_path)

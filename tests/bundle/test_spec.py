@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS, Manifest, WindowSpec
-from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, pattern_name
+from taemi_edge.bundle.spec import Manifest, WindowSpec
+from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
 from taemi_edge.bundle.values import TensorSpec
 
 PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=("frames", 2, 2, 3))
@@ -33,8 +33,8 @@ def test_a_tensor_says_what_does_not_fit(shape, dtype, fits):
     assert fits or problem.startswith("pixels: expected uint8 (frames, 2, 2, 3), got ")
 
 
-def test_there_are_eight_patterns_the_complete_one_first():
-    assert [pattern_name(p) for p in PRESENCE_PATTERNS] == [
+def test_three_streams_have_eight_patterns_the_complete_one_first(tiny: Bundle):
+    assert [tiny.manifest.pattern_name(p) for p in tiny.manifest.patterns] == [
         "vision+audio+text",
         "vision+audio",
         "vision+text",
@@ -92,7 +92,8 @@ Audios = st.builds(
 
 @given(Audios, st.text(max_size=20), st.dictionaries(st.text(), st.text(), max_size=3), st.booleans())
 def test_any_manifest_survives_its_file(base_manifest, audio, name, hashes, trained):
-    changed = msgspec.structs.replace(base_manifest, audio=audio, name=name, sha256=hashes, trained=trained)
+    streams = {**base_manifest.streams, "audio": audio}
+    changed = msgspec.structs.replace(base_manifest, streams=streams, name=name, sha256=hashes, trained=trained)
     assert msgspec.json.decode(msgspec.json.encode(changed), type=Manifest) == changed
 
 

@@ -9,23 +9,22 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Flavour
-from taemi_edge.calibration.clip_sources import corpus_source
 from taemi_edge.calibration.clip_spool import ClipSpool, spool_clips, thin_clip
 from taemi_edge.calibration.graph_comparison import compare_graph
-from taemi_edge.calibration.scoring import scorer_of
 from taemi_edge.calibration.sensitivity import ComparisonSetup
+from taemi_edge.parity.judge import Judge
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.calibration.recipes import few
 
 
 @pytest.fixture(scope="module")
 def spool(corpus_folder, tiny: Bundle, tmp_path_factory) -> ClipSpool:
-    clips = corpus_source(open_corpus(corpus_folder)).splits["train"][:3]
+    clips = open_corpus(corpus_folder).split("train")[:3]
     return spool_clips(clips, tiny, tmp_path_factory.mktemp("spool"), longest_s=5.0, workers=1)
 
 
 def _compare(part: str, flavour: Flavour, tiny: Bundle, calibrated: Bundle, spool: ClipSpool):
-    setup = ComparisonSetup(tiny, spool, few(), scorer_of(tiny.manifest.outputs, "pearson"), 1)
+    setup = ComparisonSetup(tiny, spool, few(), Judge(tiny.manifest.outputs, "pearson"), 1)
     file = calibrated.folder / calibrated.manifest.graphs[part][flavour]
     return compare_graph(setup.task(part, flavour, file=file))
 

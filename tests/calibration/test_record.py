@@ -13,7 +13,6 @@ from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import RangesFile
 from taemi_edge.calibration.record import SensitivityFile, make_record, write_ranges
-from taemi_edge.calibration.scoring import scorer_of
 from tests.calibration.recipes import few
 
 
@@ -34,8 +33,7 @@ def test_ranges_are_one_line_and_the_sensitivity_is_read_by_people(calibrated: B
 def test_a_foreign_quantiser_has_no_alphas_and_no_layer_errors(calibrated: Bundle, tmp_path):
     ranges = msgspec.json.decode((calibrated.folder / RANGES).read_bytes(), type=RangesFile)
     write_ranges(tmp_path, ranges)
-    scorer = scorer_of(calibrated.manifest.outputs, "pearson")
-    record = make_record(tmp_path, ranges, few(), "nvidia-modelopt 0.47", Judgement(), scorer, 1.26)
+    record = make_record(tmp_path, ranges, few(), "nvidia-modelopt 0.47", Judgement(), None, 1.26)
     assert (record.quantiser, record.alphas, record.layer_error) == ("nvidia-modelopt 0.47", {}, {})
     assert record.methods == dict.fromkeys(PARTS, "max")
     assert (record.held_out, record.closeness, record.seconds) == (0, {}, 1.3)

@@ -16,4 +16,4 @@ def test_a_folder_that_holds_something_is_no_place_for_a_corpus(cli, tmp_path: P
 
 def test_features_name_a_modality_and_a_folder(cli, tiny_folder: Path, tmp_path: Path):
     words = ["--data", tmp_path, "--output", tmp_path / "store", "--features", "vit"]
-    refused(cli("extract", tiny_folder, *words), "--features vit: expected MODALITY=FOLDER")
+    refused(cli("extract", tiny_folder, *words), "--features vit: expected STREAM=FOLDER")

@@ -35,7 +35,7 @@ def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, 
     clip = next(c for c in open_corpus(corpus_folder).clips if not store.index.clips[c.id].remarks)
     stored = dict(store.features([clip.id]))[clip.id]
     with (
-        MediaFile(clip.video, 16_000, tiny.manifest.vision.frames_per_second) as media,
+        MediaFile(clip.video, streams=tiny.manifest.streams) as media,
         Pipeline(tiny, Source(words=read_transcript(clip.transcript, None)), window_s=60.0) as pipeline,
     ):
         for hop in media.hops(0.5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
@@ -81,3 +82,13 @@ def test_files_that_are_no_stores_are_left_alone(corpus_folder, tiny_folder, tmp
     with pytest.raises(StoreError, match="got a file"):
         extracted(corpus_folder, tiny_folder, mine / "chapter.txt")
     assert [entry.name for entry in mine.iterdir()] == ["chapter.txt"]
+
+
+def test_features_that_half_precision_cannot_hold_are_kept_whole(tmp_path):
+    from safetensors.numpy import load_file
+
+    (tmp_path / PENDING).mkdir()
+    write_pending(tmp_path, "a", {"small": np.full((1, 2), 0.5), "large": np.full((1, 2), 1e5)}, ())
+    kept = load_file(tmp_path / PENDING / "a.safetensors")
+    assert {name: value.dtype for name, value in kept.items()} == {"small": np.float16, "large": np.float32}
+    assert kept["large"].tolist() == [[1e5, 1e5]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
@@ -101,7 +102,7 @@ def damage_middle(source: Path, target: Path, share: float = 0.1) -> Path:
     return target
 
 
-def first_hops(video: Path, count: int = 12) -> list[Hop]:
-    """The first hops of half a second of a clip."""
-    with MediaFile(video, 16_000, 5.0) as media:
+def first_hops(video: Path, count: int = 12, streams: Mapping[str, StreamSpec] | None = None) -> list[Hop]:
+    """The first hops of half a second of a clip, for the streams of a model."""
+    with MediaFile(video, 16_000, 5.0, streams=streams) as media:
         return list(islice(media.hops(0.5), count))

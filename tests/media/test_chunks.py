@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
-from taemi_edge.media.chunks import AudioChunker
+from taemi_edge.media.chunks import Chunker
 
 PRESENCE = PresenceSpec(stale_after_s=1, missing_after_s=2, recover_after_s=0)
 
@@ -16,7 +16,7 @@ SPEC = AudioSpec(feature_dim=1, sample_rate_hz=1000, chunk_s=0.5, context_s=0.25
 
 
 def test_chunks_come_with_their_context_and_exact_samples():
-    chunker, values = AudioChunker(SPEC), np.arange(2000, dtype=np.float32)
+    chunker, values = Chunker(SPEC), np.arange(2000, dtype=np.float32)
     chunker.push(0.0, values[:700])
     first = chunker.take(0.7)
     chunker.push(0.7, values[700:])
@@ -31,7 +31,7 @@ def test_chunks_come_with_their_context_and_exact_samples():
 
 
 def test_a_gap_loses_its_chunk_and_the_context_of_the_next():
-    chunker, values = AudioChunker(SPEC), np.ones(500, np.float32)
+    chunker, values = Chunker(SPEC), np.ones(500, np.float32)
     chunker.push(0.0, values)
     chunker.push(1.0, values)
     chunker.push(1.5, values)
@@ -39,7 +39,7 @@ def test_a_gap_loses_its_chunk_and_the_context_of_the_next():
 
 
 def test_a_long_gap_costs_no_memory():
-    chunker = AudioChunker(SPEC)
+    chunker = Chunker(SPEC)
     for hop in range(1, 10_000):
         assert chunker.take(hop * 0.5) == []
     chunker.push(4999.5, np.ones(500, np.float32))
@@ -50,7 +50,7 @@ def test_a_long_gap_costs_no_memory():
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=12))
 def test_chunks_do_not_depend_on_how_the_sound_was_cut(cuts: list[int]):
     values = np.random.default_rng(0).standard_normal(sum(cuts)).astype(np.float32)
-    whole, pieces = AudioChunker(SPEC), AudioChunker(SPEC)
+    whole, pieces = Chunker(SPEC), Chunker(SPEC)
     whole.push(0.0, values)
     at, streamed = 0, []
     for cut in cuts:

@@ -23,7 +23,7 @@ def hops_of(path: Path, hop_s: float = 0.5, frames_per_second: float | None = No
 
 def sound_of(hops: list[Hop]) -> np.ndarray:
     """All samples laid where their times say."""
-    pieces = [piece for hop in hops for piece in hop.samples]
+    pieces = [piece for hop in hops for piece in hop.sound]
     sound = np.zeros(max(round(p.time_s * 16_000) + len(p.values) for p in pieces), np.float32)
     for piece in pieces:
         start = round(piece.time_s * 16_000)
@@ -144,7 +144,7 @@ def test_damage_in_the_middle_is_counted_and_the_clock_goes_on(tmp_path: Path, d
     assert damaged > 0
     assert hops[-1].end_s == pytest.approx(16.5)
     assert hops[-1].frames
-    assert hops[-1].samples
+    assert hops[-1].sound
 
 
 @pytest.mark.parametrize("ending", ["ts", "mkv"])
@@ -165,7 +165,7 @@ def test_sound_that_pauses_leaves_a_gap_and_does_not_move(tmp_path: Path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     hops = hops_of(path)
-    heard = [sum(len(p.values) for p in hop.samples) for hop in hops]
+    heard = [sum(len(p.values) for p in hop.sound) for hop in hops]
     assert heard == pytest.approx([8000, 8000, 0, 0, 8000, 8000], abs=80)
 
 
@@ -180,11 +180,11 @@ def test_nan_in_the_sound_is_a_gap_with_its_reason(tmp_path: Path):
     samples = tone(3.0)
     samples[16_000:24_000] = np.nan
     hops = hops_of(write_float_wav(tmp_path / "a.wav", samples))
-    assert all(np.isfinite(piece.values).all() for hop in hops for piece in hop.samples)
+    assert all(np.isfinite(piece.values).all() for hop in hops for piece in hop.sound)
     # FFmpeg reads 1,024 samples at a time, so the fault begins up to 64 ms before the first NaN
-    assert [hop.audio_fault for hop in hops] == [None, "NaN in the sound", "NaN in the sound", None, None, None]
-    assert sum(len(p.values) for p in hops[2].samples) == 0
-    assert sum(len(p.values) for p in hops[4].samples) == 8000
+    assert [hop.faults.get("audio") for hop in hops] == [None, "NaN in the sound", "NaN in the sound", None, None, None]
+    assert sum(len(p.values) for p in hops[2].sound) == 0
+    assert sum(len(p.values) for p in hops[4].sound) == 8000
 
 
 def test_a_stream_that_ends_early_does_not_hold_the_other_back(tmp_path: Path):
@@ -192,7 +192,7 @@ def test_a_stream_that_ends_early_does_not_hold_the_other_back(tmp_path: Path):
     with MediaFile(path) as media:
         longest_queue = 0
         for _ in media.hops(0.5):
-            longest_queue = max(longest_queue, sum(len(p.values) for p in media._samples))
+            longest_queue = max(longest_queue, sum(len(p.values) for p in media._tracks[0].waiting))
     assert longest_queue < 7 * 16_000
 
 

@@ -24,7 +24,7 @@ def test_a_clip_gives_faces_on_the_grid_and_whole_chunks(tiny: Bundle, demo_vide
     crops, segments = [], []
     for hop in first_hops(demo_video, 4):
         crops += reader.crops(hop.frames)
-        segments += reader.segments(hop.samples, hop.end_s)
+        segments += reader.segments(hop.sound, hop.end_s)
     assert len(crops) == 11
     assert all(crop.pixels.shape == (*tiny.manifest.vision.size_hw, 3) for crop in crops)
     assert segments[-1].end_s == 2.0

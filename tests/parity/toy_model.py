@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
 from taemi_edge.bundle.spec import HeadSpec
 from taemi_edge.bundle.streams import (
     AudioSpec,
@@ -18,7 +19,10 @@ from taemi_edge.bundle.streams import (
     TextSpec,
     VideoSpec,
 )
+from taemi_edge.bundle.values import Tolerance
+from taemi_edge.parity.artefact import Artefact
 from taemi_edge.parity.golden import ModelSpecs
+from taemi_edge.parity.sample_cases import make_cases
 from taemi_edge.parity.windows import Features
 
 DIM = 4
@@ -55,7 +59,7 @@ class ToyModel:
     def run(self, part: str, feeds: Mapping[str, Any]) -> dict[str, Any]:
         self.calls += 1
         if part != "fusion":
-            values = next(iter(feeds.values())).astype(np.float32)
+            values = next(iter(feeds.values())).astype(np.float32) / (255 if part == "front" else 1)
             flat = values.reshape(*values.shape[:2], -1).mean(-1) if values.ndim > 2 else values
             if part in ("front", "pulse"):  # one vector for each clip or row
                 return {"features": np.repeat(flat.mean(1)[:, None], DIM, 1).astype(np.float32)}
@@ -87,6 +91,33 @@ def sample(seed: int, *, steps: int = 3, without: tuple[str, ...] = ()) -> dict[
         "pulse/values": rng.standard_normal((steps, 1)),
     }
     return {name: value for name, value in arrays.items() if name.partition("/")[0] not in without}
+
+
+OUTPUTS: dict[str, OutputSpec] = {
+    "mood": RegressionSpec(names=("valence", "arousal")),
+    "door": ClassesSpec(names=("open", "shut", "ajar")),
+}
+
+
+def toy_artefact(source: str) -> Artefact | None:
+    """What a guest gives for the source "toy"."""
+    if source != "toy":
+        return None
+    model = ToyModel()
+    return Artefact(
+        name="toy",
+        is_bundle=False,
+        run=model.run,
+        specs=SPECS,
+        outputs=OUTPUTS,
+        metric="macro_f1",
+        tokens=TOKENS,
+        tokenizers={},
+        tolerances={part: Tolerance(max_abs=1e-5, cosine=0.99) for part in (*STREAMS, "fusion")},
+        trained_on="nothing",
+        cases=lambda: make_cases(SPECS, {}, model.run, TOKENS, [sample(0), sample(1, steps=5)]),
+        weights_sha256=lambda: dict.fromkeys(STREAMS, "0"),
+    )
 
 
 def features_of(steps: int) -> Features:

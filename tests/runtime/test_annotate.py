@@ -11,7 +11,7 @@ import pytest
 
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.media.crops import Face
-from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, SoundPiece
 from taemi_edge.runtime.annotate import CAPTION_HEIGHT, PANEL_WIDTH, PICTURE_HEIGHT, AnnotatedVideo, compose
 from taemi_edge.runtime.prediction import Prediction
 
@@ -19,7 +19,7 @@ PREDICTION = Prediction(
     source="talk.mp4",
     time_s=0.5,
     window_s=(0.0, 0.5),
-    intensities=dict.fromkeys(EMOTIONS, 0.5),
+    outputs={"intensities": dict.fromkeys(EMOTIONS, 0.5)},
     presence=dict.fromkeys(MODALITIES, "live"),
     age_ms=dict.fromkeys(MODALITIES, 0.0),
     latency_ms={},
@@ -41,7 +41,7 @@ def test_a_video_appears_once_it_is_complete(tmp_path: Path):
     file = tmp_path / "a.mp4"
     with AnnotatedVideo(file, 16_000, Fraction(10)) as video:
         frames = [Frame(i / 10, GREY) for i in range(10)]
-        video.add(frames, [Samples(0.0, np.zeros(16_000, np.float32))], PREDICTION, None)
+        video.add(frames, [SoundPiece(0.0, np.zeros(16_000, np.float32))], PREDICTION, None)
         assert not file.exists()
     with av.open(str(file)) as container:
         assert container.streams.video[0].frames == 10

@@ -20,7 +20,7 @@ def test_a_lost_device_is_replaced_by_the_cpu(engines: Bundle, device, demo_vide
     words, before = read_transcript(demo_vtt, None), device.contexts
     backends = []
     with Pipeline(engines, Source(words=words), threads=1) as pipeline:
-        for index, hop in enumerate(first_hops(demo_video)):
+        for index, hop in enumerate(first_hops(demo_video, streams=engines.manifest.streams)):
             device.broken = index == 6
             prediction = pipeline.predict(hop)
             backends.append(prediction.backend)
@@ -40,7 +40,7 @@ def test_a_source_that_had_no_hop_when_the_device_was_lost_gets_its_words_back(
     engines: Bundle, tiny: Bundle, device, demo_video: Path, demo_vtt: Path
 ):
     words = tuple(read_transcript(demo_vtt, None))
-    hops = first_hops(demo_video, 8)
+    hops = first_hops(demo_video, 8, engines.manifest.streams)
     with Fleet(engines, [Source("a", words), Source("b", words)]) as fleet:
         for hop in hops[:4]:
             fleet.predict({i: fleet.prepare(i, hop) for i in range(2)})
@@ -65,7 +65,7 @@ def test_a_lost_device_without_a_cpu_bundle_stops_with_the_reason(engines: Bundl
             pytest.raises(DeviceLostError, match=r"the GPU was lost .*; there is no bundle of graphs to go on with"),
             Pipeline(bundle, threads=1) as pipeline,
         ):
-            for hop in first_hops(demo_video):
+            for hop in first_hops(demo_video, streams=engines.manifest.streams):
                 device.broken = hop.end_s > 1.0
                 pipeline.predict(hop)
     finally:

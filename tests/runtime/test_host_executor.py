@@ -13,7 +13,7 @@ from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_executor
-from taemi_edge.runtime.work import Layout, SoundChunk, Work
+from taemi_edge.runtime.work import Item, Layout, Work
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,21 @@ def test_eight_sources_of_eight_patterns_share_a_call(tiny: Bundle, executor):
     works = [repeated(tiny, executor, pattern, "window").works[i] for i, pattern in enumerate(PRESENCE_PATTERNS)]
     for pattern, done in zip(PRESENCE_PATTERNS, executor.execute(works), strict=True):
         expected = window.expected[pattern_name(pattern)]
-        np.testing.assert_allclose(done.intensities, expected, atol=window.tolerance, rtol=0)
+        np.testing.assert_allclose(done.outputs["intensities"], expected, atol=window.tolerance, rtol=0)
 
 
 def test_a_source_with_a_nan_does_not_touch_the_others(tiny: Bundle, executor):
     prepared = repeated(tiny, executor, PRESENCE_PATTERNS[0])
     good = prepared.output()
     works = list(prepared.works)
-    bad = SoundChunk(np.full_like(works[3].sounds[0].samples, np.nan), works[3].sounds[0].rows)
-    works[3] = Work(3, sounds=[bad], window=works[3].window)
+    [sound] = works[3].items["audio"]
+    bad = Item({"samples": np.full_like(sound.feeds["samples"], np.nan)}, sound.rows)
+    works[3] = Work(3, {"audio": [bad]}, works[3].window)
     done = executor.execute(works)
     assert [bool(d.faults) for d in done] == [i == 3 for i in range(8)]
     assert done[3].faults == {"audio"}
-    assert done[3].intensities is None
-    np.testing.assert_allclose(done[0].intensities, good[0], atol=1e-6)
+    assert done[3].outputs is None
+    np.testing.assert_allclose(done[0].outputs["intensities"], good[0], atol=1e-6)
 
 
 def test_intensities_that_are_no_numbers_stop_the_run(tiny: Bundle, executor):

@@ -13,7 +13,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality
 from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.media.files import MediaFile
-from taemi_edge.media.hops import Hop, Samples
+from taemi_edge.media.hops import Hop, SoundPiece
 from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.host_executor import HostExecutor
@@ -45,14 +45,14 @@ def spied(pipeline: Pipeline) -> dict[str, CountingSession]:
     return spies
 
 
-def demo_hops(video: Path, hop_s: float = 0.5) -> Iterator[Hop]:
-    with MediaFile(video, 16_000, 5.0) as media:
+def demo_hops(bundle: Bundle, video: Path, hop_s: float = 0.5) -> Iterator[Hop]:
+    with MediaFile(video, streams=bundle.manifest.streams) as media:
         yield from media.hops(hop_s)
 
 
 def run_demo_clip(tiny: Bundle, video: Path, vtt: Path, drops: list[Drop], hop_s: float = 0.5) -> list[Prediction]:
     with Pipeline(tiny, Source("demo", read_transcript(vtt, None), drops), threads=1) as pipeline:
-        return [pipeline.predict(hop) for hop in demo_hops(video, hop_s)]
+        return [pipeline.predict(hop) for hop in demo_hops(tiny, video, hop_s)]
 
 
 def test_a_prediction_has_the_contract_of_its_json(tiny: Bundle, demo_video: Path, demo_vtt: Path):
@@ -76,7 +76,7 @@ def test_a_missing_stream_is_not_encoded_and_its_token_is_bound(
     drops = [Drop(m, 0.0, 100.0) for m in MODALITIES if m not in pattern]
     with Pipeline(tiny, Source("", read_transcript(demo_vtt, None), drops), threads=1) as pipeline:
         spies = spied(pipeline)
-        predictions = [pipeline.predict(hop) for hop in demo_hops(demo_video)]
+        predictions = [pipeline.predict(hop) for hop in demo_hops(tiny, demo_video)]
     last = predictions[-1]
     fed = spies["fusion"].calls[-1]
     for m in MODALITIES:
@@ -85,7 +85,7 @@ def test_a_missing_stream_is_not_encoded_and_its_token_is_bound(
         assert bool(spies[m].calls) == live
         assert (last.latency_ms[m] == 0) or live
         if not live:
-            np.testing.assert_array_equal(fed[m], tiny.tokens[m][None, None])
+            np.testing.assert_array_equal(fed[m], tiny.tokens[m][None])
             assert last.age_ms[m] is None
             assert last.reason[m].startswith("dropped by --drop")
         else:
@@ -110,9 +110,9 @@ def test_hop_by_hop_gives_the_features_of_one_pass(
     """The whole file in one hop and one window, against many hops: same times, same features."""
     bundle = tiny if model == "tiny" else open_bundle(mobile_folder)
     with Pipeline(bundle, window_s=60.0, threads=1) as whole, Pipeline(bundle, window_s=60.0, threads=1) as streamed:
-        hops = list(demo_hops(demo_video, hop_s))
+        hops = list(demo_hops(bundle, demo_video, hop_s))
         end_s = hops[-1].end_s
-        together = Hop(end_s, [f for h in hops for f in h.frames], [s for h in hops for s in h.samples])
+        together = Hop(end_s, {m: [p for h in hops for p in h.pieces[m]] for m in ("vision", "audio")})
         whole.encode(together)
         for hop in hops:
             streamed.encode(hop)
@@ -126,7 +126,7 @@ def test_hop_by_hop_gives_the_features_of_one_pass(
 def test_a_hop_encodes_only_what_is_new(tiny: Bundle, demo_video: Path, demo_vtt: Path):
     with Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline:
         spies = spied(pipeline)
-        for hop in demo_hops(demo_video):
+        for hop in demo_hops(tiny, demo_video):
             pipeline.predict(hop)
     frames = sum(len(call["pixels"]) for call in spies["vision"].calls)
     chunks = sum(len(call["samples"]) for call in spies["audio"].calls)
@@ -158,7 +158,7 @@ def test_a_lost_camera_recovers_after_it_is_steady(tiny: Bundle, demo_video: Pat
 
 def test_features_from_before_a_loss_are_used_again_while_the_window_holds_them(tiny: Bundle, demo_video: Path):
     with Pipeline(tiny, Source(drops=[Drop("vision", 2.0, 3.0)]), threads=1) as pipeline:
-        for hop in demo_hops(demo_video):
+        for hop in demo_hops(tiny, demo_video):
             pipeline.predict(hop)
             if hop.end_s == 4.5:
                 break
@@ -170,7 +170,7 @@ def test_no_face_in_view_makes_vision_missing_with_the_reason(tiny: Bundle, tmp_
 
     path = write_media(tmp_path / "wall.mp4", frame_times_s=[i / 25 for i in range(75)], samples=tone(3.0))
     with Pipeline(tiny, threads=1) as pipeline:
-        predictions = [pipeline.predict(hop) for hop in demo_hops(path)]
+        predictions = [pipeline.predict(hop) for hop in demo_hops(tiny, path)]
     assert {p.presence["vision"] for p in predictions} == {"missing"}
     assert {p.reason["vision"] for p in predictions} == {"no face in view"}
     assert predictions[-1].presence["audio"] == "live"
@@ -185,7 +185,7 @@ def test_silence_is_data_and_nan_is_a_loss(tiny: Bundle, tmp_path: Path):
     states = []
     for path in (silence, write_float_wav(tmp_path / "nan.wav", broken)):
         with Pipeline(tiny, threads=1) as pipeline:
-            predictions = [pipeline.predict(hop) for hop in demo_hops(path)]
+            predictions = [pipeline.predict(hop) for hop in demo_hops(tiny, path)]
         states.append(predictions[-1])
     assert states[0].presence["audio"] == "live"
     assert (states[1].presence["audio"], states[1].reason["audio"]) == ("missing", "NaN in the sound")
@@ -196,13 +196,13 @@ def test_sound_that_overflows_is_a_loss_with_its_own_reason(tiny: Bundle, demo_v
     """Finite samples whose features are not: the stream is lost, its token bound, and the next good chunk is taken."""
     states = []
     with (
-        MediaFile(demo_video, 16_000, 5.0) as media,
+        MediaFile(demo_video, streams=tiny.manifest.streams) as media,
         Pipeline(tiny, Source(words=read_transcript(demo_vtt, None)), threads=1) as pipeline,
     ):
         for index, hop in zip(range(10), media.hops(0.5), strict=False):
             if index == 4:
-                huge = [Samples(s.time_s, np.full_like(s.values, 3e38)) for s in hop.samples]
-                hop = Hop(hop.end_s, hop.frames, huge)
+                huge = [SoundPiece(s.time_s, np.full_like(s.values, 3e38)) for s in hop.sound]
+                hop = Hop(hop.end_s, {**hop.pieces, "audio": huge})
             prediction = pipeline.predict(hop)
             states.append((prediction.presence["audio"], prediction.reason.get("audio")))
             assert np.isfinite(list(prediction.intensities.values())).all()
@@ -214,7 +214,7 @@ def test_sound_that_overflows_is_a_loss_with_its_own_reason(tiny: Bundle, demo_v
 def test_a_fleet_gives_what_its_sources_give_alone(tiny: Bundle, demo_video, demo_vtt):
     words = tuple(read_transcript(demo_vtt, None))
     described = [Source("whole", words), Source("deaf", words, (Drop("audio", 1.0, 3.0),)), Source("silent")]
-    with MediaFile(demo_video, 16_000, 5.0) as media:
+    with MediaFile(demo_video, streams=tiny.manifest.streams) as media:
         hops = [hop for _, hop in zip(range(9), media.hops(0.5), strict=False)]
     with Fleet(tiny, described, threads=1) as fleet:
         together = [fleet.predict({i: fleet.prepare(i, hop) for i in range(3)}) for hop in hops]

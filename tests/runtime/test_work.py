@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from taemi_edge.runtime.work import pad_texts
+from taemi_edge.errors import BackendError
+from taemi_edge.runtime.work import Item, Work, as_slice, require_finite
 
 
-def test_texts_are_padded_to_the_longest():
-    feeds = pad_texts([np.array([5, 6, 7], np.int32), np.array([8], np.int32)])
-    assert feeds["ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert feeds["mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+def test_the_parts_of_a_work_are_those_that_run():
+    item = Item({"values": np.zeros(3, np.float32)}, np.zeros(1, np.int32))
+    assert Work(0, {"imu": [item], "mic": []}).parts == {"imu", "fusion"}
+    assert Work(0, {"imu": [item]}, fuse=False).parts == {"imu"}
+
+
+def test_rows_that_wrap_around_a_ring_are_no_slice():
+    assert as_slice(np.array([3, 4, 5])) == slice(3, 6)
+    assert as_slice(np.array([4, 5, 0])).tolist() == [4, 5, 0]
+
+
+def test_outputs_that_are_no_numbers_are_refused():
+    require_finite({"mood": np.zeros(2), "doors": np.ones(3)})
+    with pytest.raises(BackendError, match="fusion gave NaN"):
+        require_finite({"mood": np.zeros(2), "doors": np.array([0.0, np.nan])})

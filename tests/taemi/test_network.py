@@ -127,7 +127,7 @@ def test_a_recipe_gives_the_same_model_twice():
 
 def speech(video, seconds: float) -> np.ndarray:
     with MediaFile(video) as media:
-        pieces = [piece.values for hop in media.hops(0.5) for piece in hop.samples]
+        pieces = [piece.values for hop in media.hops(0.5) for piece in hop.sound]
     return np.concatenate(pieces)[16_000 : 16_000 + round(seconds * 16_000)]
 
 

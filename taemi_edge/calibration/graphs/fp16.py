@@ -20,8 +20,13 @@ from taemi_edge.calibration.graphs.graph import Graph
 FP16_MAX, FP16_TINY = 65504.0, 2.0**-24
 #: QuantizeLinear takes FP16 from this opset on.
 _FP16_QDQ_OPSET = 19
-#: Sums of squares and exponentials: FP16 loses them long before their results overflow.
-KEPT_OPS = ("InstanceNormalization", "LayerNormalization", "Softmax")
+#: Sums of squares and exponentials: FP16 loses them long before their results overflow. Recurrences carry their
+#: rounding from step to step.
+KEPT_OPS = (
+    *("GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization"),
+    *("LogSoftmax", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare", "Softmax"),
+    *("GRU", "LSTM", "RNN"),
+)
 
 
 def find_islands(
@@ -40,10 +45,12 @@ def find_islands(
         anyway.
     """
     islands: dict[str, str] = {}
+    squares = _mean_squares(graph)
     for node in graph.nodes:
         if node.op_type in KEPT_OPS:
             continue  # kept by their kind
-        reason = _overflow(node, amax, margin) or _lost_constant(graph, node)
+        reason = "it is of a mean of squares" if node.name in squares else None
+        reason = reason or _overflow(node, amax, margin) or _lost_constant(graph, node)
         if scope := next((scope for scope in kept_scopes if node.name.startswith(scope)), None):
             reason = f"the recipe keeps {scope}"
         if reason:
@@ -115,6 +122,23 @@ def _overflow(node: Any, amax: Mapping[str, float], margin: float) -> str | None
         if amax.get(name, 0.0) * margin > FP16_MAX:
             return f"{name} reaches {amax[name]:.3g}"
     return None
+
+
+def _mean_squares(graph: Graph) -> set[str]:
+    """The nodes that square a tensor and take its mean: a LayerNorm or RMSNorm that is written out."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        producer = graph.producers.get(node.input[0]) if node.op_type == "ReduceMean" else None
+        if producer is not None and _squares(graph, producer):
+            found |= {producer.name, node.name}
+    return found
+
+
+def _squares(graph: Graph, node: Any) -> bool:
+    if node.op_type == "Mul":
+        return bool(node.input[0] == node.input[1])
+    exponent = graph.initialisers.get(node.input[1]) if node.op_type == "Pow" else None
+    return exponent is not None and graph.value(node.input[1]).tolist() in (2, [2])
 
 
 def _lost_constant(graph: Graph, node: Any) -> str | None:

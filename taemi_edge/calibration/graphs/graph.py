@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,19 +54,22 @@ class Layer:
 
 
 class Graph:
-    """An ONNX model with its nodes and constants indexed by name. `Constant` nodes become initialisers.
+    """An ONNX model with its nodes and constants indexed by name.
+
+    `Constant` nodes become initialisers, and a node without a name, or with one that another node has, gets its own.
 
     Attributes:
         model: the ONNX model; `nodes`, `replace_nodes` and the methods for values change it.
         initialisers: the constants by name.
         producers: the node that makes each tensor.
-        readers: the nodes that read each tensor.
+        readers: the nodes that read each tensor; a node reads what its branches and loop bodies read, too.
         outputs: the names of the graph's outputs.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self._lift_constants()
+        self._name_nodes()
         self.initialisers: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.reindex()
 
@@ -118,7 +122,7 @@ class Graph:
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in dict.fromkeys(node.input):
+            for name in dict.fromkeys(_names_read(node)):
                 self.readers.setdefault(name, []).append(node)
         self.outputs = [value.name for value in self.model.graph.output]
 
@@ -146,11 +150,15 @@ class Graph:
         self.reindex()
 
     def layers(self) -> list[Layer]:
-        """Find every MatMul, Gemm and Conv whose weight is a constant that nothing else reads, in topological order."""
+        """Find every MatMul, Gemm and Conv whose weight is a constant that nothing else reads, in topological order.
+
+        Those that read a tensor which the graph's inputs do not change are left out: it needs no range.
+        """
         found = []
+        changing = self._changing()
         for node in self.nodes:
             axis = self._channel_axis(node)
-            if axis is not None and len(self.readers[node.input[1]]) == 1:
+            if axis is not None and len(self.readers[node.input[1]]) == 1 and node.input[0] in changing:
                 found.append(Layer(node.name, node.op_type, node.input[0], node.input[1], axis, block_of(node)))
         return found
 
@@ -161,14 +169,33 @@ class Graph:
     def _channel_axis(self, node: Any) -> int | None:
         if node.op_type not in _FEATURE_AXIS or node.input[1] not in self.initialisers:
             return None
-        if node.input[0] in self.initialisers:
+        weight = self.initialisers[node.input[1]]
+        if node.input[0] in self.initialisers or weight.data_type != onnx.TensorProto.FLOAT:
             return None
         if node.op_type == "Conv":
             return 0
         if node.op_type == "Gemm":
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            if attributes.get("transA", 0):
+                return None  # its rows are the features
             return 0 if attributes.get("transB", 0) else 1
-        return 1 if len(self.initialisers[node.input[1]].dims) == 2 else None
+        return 1 if len(weight.dims) == 2 else None
+
+    def _changing(self) -> set[str]:
+        """The tensors that depend on an input of the graph."""
+        found = {value.name for value in self.model.graph.input if value.name not in self.initialisers}
+        for node in self.nodes:
+            if found.intersection(_names_read(node)):
+                found.update(node.output)
+        return found
+
+    def _name_nodes(self) -> None:
+        """Name every node as no other is called: graphs of other tools may leave names out."""
+        taken: set[str] = set()
+        for number, node in enumerate(self.model.graph.node):
+            while not node.name or node.name in taken:
+                node.name = f"{node.name or node.op_type}_{number}"
+            taken.add(node.name)
 
     def _lift_constants(self) -> None:
         """Turn `Constant` nodes, and `Identity` nodes of constants, into initialisers: one kind is enough."""
@@ -193,18 +220,42 @@ def block_of(node: Any) -> str:
     """Give the block of a node, from the scopes in its name.
 
     A block is a numbered layer with the scope below it, of a convolution the numbered layer alone. A node in no
-    numbered layer belongs to its first scope.
+    numbered layer belongs to its first scope. Where the exporter wrote scopes beside the node (PyTorch's dynamo does),
+    these count.
 
     Example:
         >>> block_of(helper.make_node("MatMul", ["x", "w"], ["y"], name="/encoder/layer.0/attention/query/MatMul"))
         'layer.0/attention'
     """
-    scopes = [scope for scope in node.name.split("/")[1:-1] if scope not in _WRAPPERS]
+    scopes = [scope for scope in _scopes(node) if scope not in _WRAPPERS]
     numbered = next((i for i, scope in enumerate(scopes) if re.search(r"\.\d+$", scope)), None)
     if numbered is None:
         return scopes[0] if scopes else str(node.name).strip("/")
     with_child = numbered + 1 < len(scopes) and node.op_type != "Conv"
     return "/".join(scopes[numbered : numbered + (2 if with_child else 1)])
+
+
+def _scopes(node: Any) -> list[str]:
+    """The modules that a node lies in, the outermost first: of its name, or of what dynamo wrote beside it."""
+    if "/" in node.name:
+        return str(node.name).split("/")[1:-1]
+    written = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    try:
+        paths = [path for path in ast.literal_eval(written)[:-1] if path]
+    except (ValueError, SyntaxError, TypeError):
+        return []
+    starts = ["", *(f"{path}." for path in paths)]  # each path begins with the one before
+    return [path.removeprefix(start) for start, path in zip(starts, paths, strict=False)]
+
+
+def _names_read(node: Any) -> list[str]:
+    """The tensors that a node reads, those that its branches and loop bodies take from outside among them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names += [name for inner in graph.node for name in _names_read(inner)]
+            names += [value.name for value in graph.output]
+    return [name for name in names if name]
 
 
 def blocks_of(layers: Sequence[Layer]) -> dict[str, list[Layer]]:

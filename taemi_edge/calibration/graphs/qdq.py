@@ -126,14 +126,9 @@ def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict
     for layer in layers:
         weight = graph.value(layer.weight)
         graph.set_value(layer.weight, weight * (smoothing[:, None] if layer.channel_axis == 1 else smoothing))
-    producer = graph.producers.get(scaled.tensor)
+    producer: Any = graph.producers.get(scaled.tensor)
     alone = {node.name for node in graph.readers[scaled.tensor]} == {layer.node for layer in layers}
-    if (
-        alone
-        and producer is not None
-        and producer.op_type == "LayerNormalization"
-        and scaled.tensor not in graph.outputs
-    ):
+    if alone and _scales_features(graph, producer) and scaled.tensor not in graph.outputs:
         for place in range(1, len(producer.input)):
             name = f"{producer.input[place]}/smoothed/{producer.name}"
             producer.input[place] = graph.add_value(name, graph.value(producer.input[place]) / smoothing)
@@ -144,6 +139,13 @@ def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict
         helper.make_node("Mul", [scaled.tensor, inverse], [smoothed], name=f"{scaled.tensor}/Smooth")
     )
     return smoothed
+
+
+def _scales_features(graph: Graph, producer: Any) -> bool:
+    """Whether a node is a LayerNorm with constants of its own for each feature."""
+    if producer is None or producer.op_type != "LayerNormalization":
+        return False
+    return all(name in graph.initialisers for name in producer.input[1:])
 
 
 def _quantise_weight(graph: Graph, node: Any, layer: Layer) -> list[Any]:

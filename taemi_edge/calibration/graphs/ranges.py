@@ -5,7 +5,7 @@ Memory does not grow with the number of clips: of each tensor, extremes and a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,6 +55,7 @@ class TensorStatistics:
         """Add one activation; a reservoir keeps an even sample of all rows (Vitter 1985, by random priorities)."""
         axis = self.feature_axis
         moved = values.reshape(-1, 1) if axis is None else np.moveaxis(values, axis, -1)
+        moved = np.atleast_2d(moved)  # one feature vector alone has no other axis
         others = tuple(range(moved.ndim - 1))
         low, high = moved.min(axis=others), moved.max(axis=others)
         channels = np.maximum(high, -low)
@@ -94,6 +95,7 @@ def collect_statistics(
     watched: Mapping[str, int | None],
     rows: int,
     seed: int = 0,
+    outputs: Collection[str] = (),
 ) -> PartStatistics:
     """Run a part over its feeds and keep ranges and a sample of rows.
 
@@ -103,9 +105,12 @@ def collect_statistics(
         watched: the feature axis of each tensor that becomes INT8; None where no axis has a fixed length.
         rows: how many feature vectors (without an axis: values) of each watched tensor are kept.
         seed: draws the rows.
+        outputs: the names of the part's outputs, which must be finite as well.
 
     Raises:
-        CalibrationError: a tensor held NaN, or a watched one held infinity or is constant; the message names it.
+        CalibrationError: an output or a watched tensor held NaN or infinity, or a watched one is constant; the message
+            names the first tensor that is not finite. What nothing reads in the end may be NaN, such as a softmax over
+            masked steps alone.
 
     Example:
         >>> feeds = [{"x": np.array([[1.0, -3.0], [2.0, 0.5]], np.float32)}]
@@ -117,11 +122,12 @@ def collect_statistics(
         {name: TensorStatistics(axis, rows, rng) for (name, axis), rng in zip(watched.items(), streams, strict=True)}
     )
     for fed in feeds:
-        outputs = {**fed, **run(fed)}
+        made = {**fed, **run(fed)}
         statistics.feeds += 1
-        for name, value in outputs.items():
-            if value.dtype == np.float32 and value.size:
-                _add_values(statistics, name, value)
+        floats = {n: v for n, v in made.items() if isinstance(v, np.ndarray) and v.dtype == np.float32 and v.size}
+        _require_finite(floats, {*watched, *outputs})
+        for name, value in floats.items():
+            _add_values(statistics, name, value)
     for name, seen in statistics.watched.items():
         if seen.is_constant:
             raise CalibrationError(
@@ -131,16 +137,28 @@ def collect_statistics(
     return statistics
 
 
+def _require_finite(values: Mapping[str, Array], wanted: Collection[str]) -> None:
+    """Refuse values of one feed where a wanted tensor is not finite; the message names the first that is NaN."""
+    largest = {name: _largest(value) for name, value in values.items()}
+    bad = [name for name, amax in largest.items() if not np.isfinite(amax)]
+    if not any(name in wanted for name in bad):
+        return
+    name = next((name for name in bad if np.isnan(largest[name]) or name in wanted), bad[0])
+    raise CalibrationError(
+        f"{name}: expected finite activations, got {'NaN' if np.isnan(largest[name]) else 'infinity'}: the weights or "
+        f"the clips are damaged; `taemi-edge parity` tells which part"
+    )
+
+
+def _largest(value: Array) -> float:
+    return max(float(value.max()), -float(value.min()))  # NaN comes through both
+
+
 def _add_values(statistics: PartStatistics, name: str, value: Array) -> None:
-    amax = max(float(value.max()), -float(value.min()))  # NaN comes through both
-    if np.isinf(amax) and name not in statistics.watched:
+    amax = _largest(value)
+    if not np.isfinite(amax):
         finite = value[np.isfinite(value)]  # a mask may add minus infinity in front of a softmax
         amax = float(np.abs(finite).max(initial=0.0))
-    if not np.isfinite(amax):
-        raise CalibrationError(
-            f"{name}: expected finite activations, got {'NaN' if np.isnan(amax) else 'infinity'}: the weights or the "
-            f"clips are damaged; `taemi-edge parity` tells which part"
-        )
     statistics.amax[name] = max(statistics.amax.get(name, 0.0), amax)
     statistics.elements[name] = statistics.elements.get(name, 0) + value.size
     if name in statistics.watched:

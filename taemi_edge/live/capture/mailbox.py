@@ -153,7 +153,7 @@ class RowBox:
         """Add a row.
 
         Raises:
-            ValueError: it has another number of values, one of them is no number, or it is not newer than the last.
+            ValueError: it has another number of values, one of them is no number, or it is older than the last.
         """
         if len(row) != self.channels:
             raise ValueError(f"expected {self.channels} values, got {len(row)}")
@@ -162,9 +162,9 @@ class RowBox:
                 self._fault = "NaN in its values"
             raise ValueError("expected finite numbers, got NaN or infinity")
         with self._lock:
-            if time_s <= self._newest_s:
+            if time_s < self._newest_s:
                 raise ValueError(
-                    f"expected a time after {self._newest_s:.3f} s, that of the line before, got {time_s:.3f} s"
+                    f"expected no time before {self._newest_s:.3f} s, that of the line before, got {time_s:.3f} s"
                 )
             self._newest_s = time_s
             self._rows.append((time_s, row))

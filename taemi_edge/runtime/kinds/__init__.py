@@ -1,9 +1,9 @@
 """The kinds of streams, one module each, and the table that finds the kind of a stream.
 
 A kind turns new data of a source into inputs for an encoder: `video` makes crops and clips of frames, `audio` makes
-chunks of sound, `text` makes token ids of words. Each keeps the state of one stream of one source: its presence, and
-where its features lie. None of them runs an encoder. `kind` says what a kind must offer: adding one is adding a module
-and a line of `KINDS`.
+chunks of sound, `text` makes token ids of words, `series` makes chunks or rows of numbers. Each keeps the state of one
+stream of one source: its presence, and where its features lie. None of them runs an encoder. `kind` says what a kind
+must offer: adding one is adding a module and a line of `KINDS`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
-from taemi_edge.runtime.kinds import audio, text, video
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.runtime.kinds import audio, series, text, video
 from taemi_edge.runtime.kinds.kind import Kind
 from taemi_edge.runtime.rings import StepCounts
 
-KINDS: Mapping[type, Kind] = {VideoSpec: video, AudioSpec: audio, TextSpec: text}
+KINDS: Mapping[type, Kind] = {VideoSpec: video, AudioSpec: audio, TextSpec: text, SeriesSpec: series}
 
 
 def kind_of(spec: StreamSpec) -> Kind:

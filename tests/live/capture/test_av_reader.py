@@ -108,10 +108,10 @@ def test_a_stream_without_sound_or_without_picture_says_so(tmp_path):
     with HttpServer(contents) as server:
         with Captured(f"{server.url}/s") as captured:
             captured.until(lambda c: c.capture.link.state == "connected")
-            assert captured.losses()["audio"] == "the source has no sound"
+            assert captured.losses()["microphone"] == "the source has no sound"
         with Captured(f"{server.url}/b") as captured:
             captured.until(lambda c: c.capture.link.state == "connected")
-            assert captured.losses()["vision"] == "the source has no picture"
+            assert captured.losses()["camera"] == "the source has no picture"
 
 
 def test_a_microphone_by_alsa(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_microphone_by_alsa(tmp_path, monkeypatch):
     try:
         item = next(iter(reader.items()))
         assert np.abs(item.sound.to_ndarray()).max() > 0
-        assert reader.absent == {"vision": "the source has no picture"}
+        assert reader.absent == {"video": "the source has no picture"}
     finally:
         reader.close()
 

@@ -56,8 +56,7 @@ def test_a_box_cuts_sound_at_the_hop():
         (2.0, [1.0], "expected 2 values, got 1"),
         (2.0, [1.0, float("nan")], "finite"),
         (2.0, [1.0, float("inf")], "finite"),
-        (1.0, [1.0, 2.0], "expected a time after 1.000 s"),
-        (0.5, [1.0, 2.0], "expected a time after 1.000 s"),
+        (0.5, [1.0, 2.0], "expected no time before 1.000 s"),
     ],
 )
 def test_a_row_that_is_wrong_is_refused_and_the_others_stay(time_s: float, row: list[float], words: str):
@@ -81,5 +80,5 @@ def test_rows_come_out_once_in_the_order_of_time_and_when_they_are_due(times_s: 
             continue
         good.append(time_s)
     given = [time_s for end in (end_s, 100.0) for values in box.take(end)[0] for time_s in values.times_s.tolist()]
-    assert given == good == sorted(set(good))
+    assert given == good == sorted(good)
     assert all(time_s <= end_s for time_s in given[: sum(time_s <= end_s for time_s in good)])

@@ -1,59 +1,94 @@
-"""Video: faces become rows of the ring, and their absence is noted."""
+"""Video: crops and clips become rows of the ring, and the absence of a face is noted."""
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
-from taemi_edge.runtime.kinds.video import VideoStream
-from taemi_edge.runtime.prepared_hop import PreparedHop
+from taemi_edge.runtime.kinds import video
+from taemi_edge.runtime.kinds.kind import Opening
+from taemi_edge.runtime.kinds.video import VideoState
 from taemi_edge.runtime.presence import StreamPresence
-from taemi_edge.runtime.work import Stopwatch, Work
+from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.runtime.work import Stopwatch
 from tests.media import first_hops
 
 
+def opened(tiny: Bundle, steps: int = 1, **changes) -> VideoState:
+    spec = msgspec.structs.replace(tiny.manifest.streams["vision"], **changes)
+    detector = FaceDetector() if spec.crop == "face" else None
+    counts = StepCounts(spec.clip_frames, 0, lambda _: steps)
+    return video.open_stream(Opening(spec, StreamPresence(spec.presence), 20, counts, detector=detector))
+
+
 @pytest.fixture
-def stream(tiny: Bundle) -> VideoStream:
-    presence = StreamPresence(tiny.manifest.streams["vision"].presence)
-    return VideoStream(tiny.manifest.vision, presence, capacity=20, detector=FaceDetector())
+def stream(tiny: Bundle) -> VideoState:
+    return opened(tiny)
 
 
-def prepared(stream: VideoStream, end_s: float, frames, **losses: str) -> PreparedHop:
-    watch = Stopwatch()
-    return PreparedHop(end_s, stream.prepare(frames, watch, lazily=False), [], None, watch, 0.0, losses)
+def batches(stream: VideoState, frames, watch: Stopwatch | None = None, lost: bool = False):
+    return list(stream.batches(stream.prepare(frames, 0.5, watch or Stopwatch(), False), lost))
 
 
-def test_faces_get_rows_and_count_as_arrived(stream: VideoStream, demo_video):
-    hop = first_hops(demo_video, 1)[0]
-    ready = prepared(stream, 0.5, hop.frames)
-    [faces] = stream.batches(ready)
-    fields = stream.place(faces)
-    assert fields["pixel_rows"].tolist() == [0, 1, 2]
+def grey_frames(count: int, first: int = 0) -> list[Frame]:
+    return [Frame(0.2 * i, np.full((48, 64, 3), i, np.uint8)) for i in range(first, first + count)]
+
+
+def test_faces_get_rows_and_count_as_arrived(stream: VideoState, demo_video):
+    hop, watch = first_hops(demo_video, 1)[0], Stopwatch()
+    [faces] = batches(stream, hop.frames, watch)
+    assert [item.rows.tolist() for item in stream.place(faces)] == [[0], [1], [2]]
     assert stream.rows(0.1, 0.5).tolist() == [1, 2]
     assert stream.presence.at(0.5).state == "live"
     assert stream.face is not None
-    assert ready.watch.total_ms["face"] > 0
+    assert watch.total_ms["face"] > 0
+    stream.forget_face()
+    assert stream.face is None
 
 
-def test_a_picture_without_a_face_is_no_arrival(stream: VideoStream):
+def test_a_picture_without_a_face_is_no_arrival(stream: VideoState):
     wall = Frame(0.0, np.full((120, 160, 3), 128, np.uint8))
-    assert list(stream.batches(prepared(stream, 0.5, [wall]))) == []
+    assert batches(stream, [wall]) == []
     assert stream.presence.at(0.5).reason == "no face in view"
 
 
-def test_a_picture_that_is_known_to_be_gone_is_not_looked_at(stream: VideoStream, demo_video):
+def test_a_picture_without_a_face_will_do_for_a_stream_that_looks_for_none(tiny: Bundle):
+    stream, watch = opened(tiny, crop="whole"), Stopwatch()
+    [crops] = batches(stream, grey_frames(2), watch)
+    assert [item.feeds["pixels"].shape for item in stream.place(crops)] == [(*tiny.manifest.vision.size_hw, 3)] * 2
+    assert stream.presence.at(0.5).state == "live"
+    assert watch.total_ms == {}
+
+
+def test_a_picture_that_is_known_to_be_gone_is_not_looked_at(stream: VideoState, demo_video):
     hop = first_hops(demo_video, 1)[0]
-    assert list(stream.batches(prepared(stream, 0.5, hop.frames, vision="connection refused"))) == []
+    assert batches(stream, hop.frames, lost=True) == []
 
 
-def test_after_a_loss_only_the_new_rows_are_left(stream: VideoStream):
+def test_a_clip_of_frames_is_one_input_that_ends_with_the_newest(tiny: Bundle):
+    stream = opened(tiny, crop="whole", clip_frames=3)
+    assert batches(stream, grey_frames(2)) == []
+    [clips] = batches(stream, grey_frames(2, first=2))
+    items = stream.place(clips)
+    assert [item.feeds["pixels"][:, 0, 0, 0].tolist() for item in items] == [[0, 1, 2], [1, 2, 3]]
+    assert stream.rows(0.5, 1.0).tolist() == [1]
+
+
+def test_an_encoder_of_several_steps_a_frame_gets_a_row_for_each(tiny: Bundle):
+    stream = opened(tiny, steps=4, crop="centre")
+    [crops] = batches(stream, grey_frames(2))
+    assert [item.rows.tolist() for item in stream.place(crops)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_after_a_loss_only_the_new_rows_are_left(stream: VideoState):
     face = np.zeros((8, 8, 3), np.uint8)
     stream.place([(0.1, face), (0.2, face)])
     new = stream.place([(0.3, face)])
-    stream.keep_only(Work(**new))
-    assert stream.rows(0.0, 1.0).tolist() == new["pixel_rows"].tolist() == [2]
+    stream.repeated(new)
+    assert stream.rows(0.0, 1.0).tolist() == new[0].rows.tolist() == [2]
     stream.forget()
     assert not len(stream.rows(0.0, 1.0))

@@ -1,0 +1,186 @@
+"""Series: rows of numbers become chunks of a fixed grid, or are encoded one by one as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from taemi_edge.bundle.streams import SeriesSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.errors import UsageError
+from taemi_edge.media.arrays import Samples
+from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment
+from taemi_edge.media.hops import Values
+from taemi_edge.media.resampling import GridInterpolator
+from taemi_edge.runtime.kinds import audio
+from taemi_edge.runtime.kinds.audio import ChunkedState
+from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
+from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.work import Item, Stopwatch
+
+#: So many rows without a rate are kept of a window, the newest; a series that is faster has a rate to declare.
+MOST_ROWS = 64
+_NAN = "NaN in its values"
+_EPSILON_S = 1e-6
+
+
+class ResampledState(ChunkedState):
+    """A series with a rate: its rows are brought to one grid, and cut in chunks as sound is."""
+
+    def __init__(self, opening: Opening) -> None:
+        spec: SeriesSpec = opening.spec
+        chunker = Chunker(spec, opening.patience_s, spec.channels)
+        super().__init__(opening, chunker, "values")
+        self._grid = GridInterpolator(spec.rate_hz)
+        self._told = 0
+
+    def prepare(self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool) -> list[Segment]:
+        for index, values in self._grid.convert(pieces):
+            self._chunker.push_at(index, values)
+        return self._chunker.take(end_s)
+
+    def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
+        if self._grid.left_out > self._told:
+            self._told = self._grid.left_out
+            self.presence.suspect("rows with NaN, or that go backwards in time")
+        return super().batches(prepared, lost)
+
+
+class RowState(RingState):
+    """A series without a rate: each row is an input of its own, at the time at which it came."""
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening.presence, RingIndex(opening.capacity))
+        self._newest_s = -np.inf
+
+    def prepare(
+        self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool
+    ) -> list[tuple[float, Array]]:
+        """The rows one by one, each with its time."""
+        return [(float(t), row) for piece in pieces for t, row in zip(piece.times_s, piece.rows, strict=True)]
+
+    def batches(self, prepared: Sequence[tuple[float, Array]], lost: bool) -> Iterator[Sequence[tuple[float, Array]]]:
+        if lost:
+            return
+        usable = []
+        for time_s, row in prepared:
+            if not np.isfinite(row).all():
+                self.presence.suspect(_NAN)
+            elif time_s >= self._newest_s:
+                self._newest_s = time_s
+                self.presence.arrive(time_s)
+                usable.append((time_s, row))
+        for at in range(0, len(usable), MAX_BATCH):
+            yield usable[at : at + MAX_BATCH]
+
+    def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
+        rows = self.ring.push(np.array([time_s for time_s, _ in batch]))
+        return [Item({"values": row}, rows[i : i + 1]) for i, (_, row) in enumerate(batch)]
+
+
+class SeriesIntake:
+    """Collects rows of a program's own.
+
+    Args:
+        name: of the stream, for messages.
+        spec: has the rate and the channels of the stream.
+    """
+
+    def __init__(self, name: str, spec: SeriesSpec) -> None:
+        self._name, self._spec = name, spec
+        self._waiting: list[Values] = []
+
+    def add(self, data: Any, end_s: float) -> None:
+        given = self._samples(data)
+        if given is None:  # rows without a rate: one row, at this moment
+            rows = np.asarray(data, np.float32).reshape(1, -1)
+            times_s = np.array([end_s])
+        else:
+            times_s, rows = given.timed(end_s)
+        if rows.shape[1] != self._spec.channels:
+            raise UsageError(f"{self._name}: expected rows of {self._spec.channels} channels, got {rows.shape[1]}")
+        self._waiting.append(Values(np.array(times_s, np.float64), np.array(rows, np.float32)))
+
+    def first_s(self) -> float | None:
+        return earliest(float(values.times_s[0]) for values in self._waiting)
+
+    def take(self, end_s: float, inside: Callable[[float], float]) -> list[Values]:
+        """The rows up to `end_s`, in the order of time; later ones wait."""
+        if not self._waiting:
+            return []
+        times_s = np.concatenate([values.times_s for values in self._waiting])
+        rows = np.concatenate([values.rows for values in self._waiting])
+        order = np.argsort(times_s, kind="stable")
+        times_s, rows = times_s[order], rows[order]
+        due = int(np.searchsorted(times_s, end_s + _EPSILON_S, side="right"))
+        self._waiting = [Values(times_s[due:], rows[due:])] if due < len(times_s) else []
+        return [Values(np.array([inside(float(t)) for t in times_s[:due]]), rows[:due])] if due else []
+
+    def _samples(self, data: Any) -> Samples | None:
+        """The data with times of its own or a rate; None for a single row of a stream without a rate."""
+        if isinstance(data, Samples):
+            return data
+        if isinstance(data, Values):
+            return Samples(data.rows, times_s=data.times_s)
+        array = data if isinstance(data, np.ndarray) else None
+        if array is None or array.dtype.kind not in "biuf":
+            raise UsageError(
+                f"{self._name}: expected Samples or an array of numbers (n, {self._spec.channels}), got "
+                f"{described(data)}"
+            )
+        if self._spec.rate_hz:
+            single = array.ndim == 1 and self._spec.channels > 1
+            return Samples(array[None] if single else array, rate_hz=self._spec.rate_hz)
+        if array.size != self._spec.channels:
+            raise UsageError(
+                f"{self._name}: expected one row of {self._spec.channels} numbers, or Samples with times_s for "
+                f"several, got {described(data)}"
+            )
+        return None
+
+
+def open_stream(opening: Opening) -> ResampledState | RowState:
+    """Open the state of a series."""
+    return ResampledState(opening) if opening.spec.rate_hz else RowState(opening)
+
+
+def open_intake(name: str, spec: SeriesSpec, window_s: float) -> SeriesIntake:
+    """Open the intake of a series."""
+    return SeriesIntake(name, spec)
+
+
+def newest_s(data: Any) -> float | None:
+    """The newest time of `Samples` with times; None of all else."""
+    if isinstance(data, Samples) and data.times_s is not None:
+        return float(np.asarray(data.times_s)[-1])
+    return None
+
+
+def input_lengths(spec: SeriesSpec) -> tuple[int, int]:
+    """The rows of a chunk, and of its context; one row where each is encoded by itself."""
+    return (spec.chunk_samples, spec.context_samples) if spec.rate_hz else (1, 0)
+
+
+def example(spec: SeriesSpec, length: int) -> dict[str, Array]:
+    """Zeros."""
+    shape = (length, spec.channels) if spec.rate_hz else (spec.channels,)
+    return {"values": np.zeros(shape, np.float32)}
+
+
+def capacity(spec: SeriesSpec, window_s: float, steps: int) -> int:
+    """Room for the chunks or rows of a window."""
+    if spec.rate_hz:
+        return audio.capacity(spec, window_s, steps)
+    return max(MAX_BATCH, min(spec.max_steps, MOST_ROWS))
+
+
+def share_key(item: Item) -> Hashable:
+    """Inputs of one length share a call."""
+    return shapes_of(item)
+
+
+def batch_feeds(items: Sequence[Item]) -> dict[str, Array]:
+    """The values (B, [rows,] channels)."""
+    return stacked(items)

@@ -1,0 +1,125 @@
+"""A graph that others exported gets a bundle's inputs and outputs, and computes what it computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="graphs are adapted where bundles are made")
+pytest.importorskip("torch", reason="example feeds are PyTorch tensors")
+
+from onnx import TensorProto, helper, numpy_helper
+
+from taemi_edge.bundle.values import TensorSpec
+from taemi_edge.errors import ExportError
+from taemi_edge.export.onnx_graphs import adapt_graph, onnx_reference
+
+IDS, MASK = (TensorSpec(name=name, dtype="int32", shape=("batch", "tokens")) for name in ("ids", "mask"))
+FEATURES = TensorSpec(name="features", dtype="float32", shape=("batch", "tokens", 4))
+RENAMES = {"input_ids": "ids", "attention_mask": "mask", "last_hidden_state": "features"}
+LENGTHS = {"batch": 2, "tokens": 6}
+TABLE = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float16)
+
+
+def text_graph(
+    *, opset: int = 17, tokens: str | int = "seq", reads_mask: bool = True, frozen: int = 0
+) -> onnx.ModelProto:
+    """Embeddings times the mask, in float16 with int64 inputs, as exporters of language models write them.
+
+    A value in it has the name `ids` already.
+    """
+    inputs = ("input_ids", "attention_mask")
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["ids"])]
+    nodes += [helper.make_node("Cast", [inputs[reads_mask]], ["m"], to=TensorProto.FLOAT16)]
+    nodes += [helper.make_node("Unsqueeze", ["m", "axis"], ["live"]), helper.make_node("Mul", ["ids", "live"], ["out"])]
+    nodes += [helper.make_node("Reshape", ["out", "shape"], ["last_hidden_state"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", tokens]) for name in inputs]
+    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT16, ["b", tokens, 4])
+    weights = [
+        numpy_helper.from_array(TABLE, "table"),
+        numpy_helper.from_array(np.array([2]), "axis"),
+        numpy_helper.from_array(np.array([0, frozen, 4]), "shape"),
+    ]
+    graph = helper.make_graph(nodes, "text", values, [out], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def test_names_dtypes_and_dimensions_become_those_of_the_description(tmp_path: Path):
+    source, file = tmp_path / "given.onnx", tmp_path / "text.onnx"
+    onnx.save(text_graph(), source, save_as_external_data=True, location="given.data", size_threshold=70)
+    part = adapt_graph(source, file, (IDS, MASK), (FEATURES,), lengths=LENGTHS, renames=RENAMES)
+    assert (part.exporter, part.opset, part.file) == ("onnx", 17, "text.onnx")
+    (tmp_path / "given.data").unlink()
+    session = onnx_reference(file)
+    assert [(v.name, v.type, v.shape) for v in (*session.get_inputs(), *session.get_outputs())] == [
+        ("ids", "tensor(int32)", ["batch", "tokens"]),
+        ("mask", "tensor(int32)", ["batch", "tokens"]),
+        ("features", "tensor(float)", ["batch", "tokens", 4]),
+    ]
+    ids, mask = np.array([[3, 1, 4]], np.int32), np.array([[1, 1, 0]], np.int32)
+    (features,) = session.run(None, {"ids": ids, "mask": mask})
+    np.testing.assert_array_equal(features, (TABLE[ids] * mask[..., None]).astype(np.float32))
+
+
+def test_an_older_opset_is_converted(tmp_path: Path):
+    source = tmp_path / "given.onnx"
+    onnx.save(text_graph(opset=14), source)
+    part = adapt_graph(source, tmp_path / "text.onnx", (IDS, MASK), (FEATURES,), lengths=LENGTHS, renames=RENAMES)
+    assert part.opset == 17
+    assert onnx.load(tmp_path / "text.onnx").opset_import[0].version == 17
+
+
+def unknown_operator() -> onnx.ModelProto:
+    model = text_graph(opset=8)
+    model.graph.node[0].op_type = "Upsample"
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "renames", "message"),
+    [
+        (
+            text_graph(),
+            {},
+            "inputs ids, mask, the graph has input_ids, attention_mask: name which is which",
+        ),
+        (text_graph(), {"nothing": "ids"}, "the graph has input_ids, attention_mask, last_hidden_state, not nothing"),
+        (
+            text_graph(),
+            {"input_ids": "ids", "attention_mask": "mask"},
+            "expected the output features, the graph has last_hidden_state",
+        ),
+        (
+            text_graph(tokens=6),
+            RENAMES,
+            r"ids \(batch, tokens\), the graph has \(b, 6\): export it again with tokens as a dynamic axis",
+        ),
+        (text_graph(reads_mask=False), RENAMES, "reads all of its inputs, it does not read mask"),
+        (text_graph(frozen=6), RENAMES, "runs at any length, it fails at tokens = 9: export it with dynamic axes"),
+        (unknown_operator(), RENAMES, "expected opset 17 or later, got 8, which onnx cannot convert"),
+    ],
+)
+def test_a_graph_that_does_not_fit_is_refused_in_one_sentence(
+    tmp_path: Path, model: onnx.ModelProto, renames: dict[str, str], message: str
+):
+    source = tmp_path / "given.onnx"
+    onnx.save(model, source)
+    with pytest.raises(ExportError, match=message) as refused:
+        adapt_graph(source, tmp_path / "text.onnx", (IDS, MASK), (FEATURES,), lengths=LENGTHS, renames=renames)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_is_no_onnx_or_lacks_its_weights_is_refused(tmp_path: Path):
+    source = tmp_path / "given.onnx"
+    source.write_bytes(b"no graph at all")
+    with pytest.raises(ExportError, match="expected an ONNX graph, got DecodeError"):
+        adapt_graph(source, tmp_path / "x.onnx", (IDS,), (FEATURES,), lengths=LENGTHS)
+    with pytest.raises(ExportError, match="expected an ONNX graph that ONNX Runtime opens"):
+        onnx_reference(source)
+    onnx.save(text_graph(), source, save_as_external_data=True, location="given.data", size_threshold=70)
+    (tmp_path / "given.data").unlink()
+    with pytest.raises(ExportError, match=r"given.onnx: expected .*given\.data"):
+        adapt_graph(source, tmp_path / "x.onnx", (IDS,), (FEATURES,), lengths=LENGTHS)
