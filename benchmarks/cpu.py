@@ -32,7 +32,8 @@ from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.media.transcripts import read_transcript
-from taemi_edge.parity.golden import demo_clip, load_cases, window_features
+from taemi_edge.parity.golden import demo_clip, load_cases
+from taemi_edge.parity.windows import head_feeds
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.prediction import Prediction
@@ -175,7 +176,9 @@ def time_whole_windows(bundle: Bundle, reference: Reference) -> tuple[float, flo
 
     def whole_window(run: Callable[[str, Any], dict[str, Any]]) -> None:
         encoded: dict[str, Any] = {m: run(m, feeds[m])["features"] for m in MODALITIES}
-        run("fusion", window_features(bundle.manifest.audio, encoded, 8_000))
+        audio = encoded["audio"].reshape(-1, encoded["audio"].shape[-1])
+        features = {"vision": encoded["vision"], "audio": audio, "text": encoded["text"][0]}
+        run("fusion", head_feeds(features, masks=True))
 
     with open_sessions(bundle, threads=1) as sessions:
         ort, eager = in_turn(

@@ -69,7 +69,7 @@ def write_samples(folder: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         for row, digit in enumerate(digits):
             sample = {f"{view}/values": values[row] for view, values in views.items()}
-            np.savez(place / f"{row:03}.npz", **sample, **{"label/digit": digit})
+            np.savez(place / f"{place.name}-{row:03}.npz", **sample, **{"label/digit": digit})
 
 
 def _read_view(wheel: zipfile.ZipFile, view: str) -> npt.NDArray[np.float32]:

@@ -203,6 +203,7 @@ class Given:
             device=device_name(self.device),
             threads=self.threads,
             deadline_s=self.deadline / 1e3,
+            streams={name: Path(place) for name, place in self.streams().items()},
         )
 
     def live_settings(self) -> LiveConfig:

@@ -18,6 +18,7 @@ from taemi_edge.errors import MediaError, UsageError
 from taemi_edge.media.files import MediaFile, read_samples
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
+from taemi_edge.media.series import Series
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
@@ -26,6 +27,7 @@ from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
+from taemi_edge.runtime.series_tracks import open_tracks, with_tracks
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.runtime.window import Source
 
@@ -45,6 +47,7 @@ class RunOptions:
         device: where to run; by default what the bundle was built for.
         threads: for ONNX Runtime, 0 for as many as there are cores.
         deadline_s: how long the first of several sources waits for the others' hops.
+        streams: the file of each series that lies beside the media file, by stream.
 
     Raises:
         UsageError: a value that is out of range, or two options that exclude each other.
@@ -60,6 +63,7 @@ class RunOptions:
     device: Device | None = None
     threads: int = 0
     deadline_s: float = 0.05
+    streams: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.deadline_s <= 60:
@@ -230,12 +234,13 @@ class _FileRun:
     media: MediaFile
     pipeline: Pipeline
     hop_s: float
+    tracks: Mapping[str, Series]
     video: AnnotatedVideo | None
 
     def predictions(self) -> Iterator[Prediction]:
         """The file's predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
         last: Prediction | None = None
-        for hop in self.media.hops(self.hop_s):
+        for hop in with_tracks(self.media.hops(self.hop_s), self.tracks):
             face = self.pipeline.face
             prediction = self.pipeline.predict(hop)
             yield prediction
@@ -254,6 +259,7 @@ def _open_file_run(bundle: Bundle, source: Path, options: RunOptions, progress: 
     window_s, hop_s = _window_and_hop(bundle, options)
     streams = bundle.manifest.streams
     require_known(options.drops, streams)
+    tracks = open_tracks(options.streams, streams)
     with ExitStack() as stack:
         media = stack.enter_context(MediaFile(source, streams=streams, every_frame=options.annotate is not None))
         described = _described(bundle.manifest, media, options, progress)
@@ -261,7 +267,7 @@ def _open_file_run(bundle: Bundle, source: Path, options: RunOptions, progress: 
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         video = _annotated_video(stack, bundle.manifest, media, described, options)
-        yield _FileRun(source, media, pipeline, hop_s, video)
+        yield _FileRun(source, media, pipeline, hop_s, tracks, video)
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +297,8 @@ class _FilesRun:
 def _open_files_run(
     bundle: Bundle, sources: Sequence[Path], options: RunOptions, progress: Progress
 ) -> Iterator[_FilesRun]:
+    if options.streams:
+        raise UsageError("expected --stream with one file, got several: run them one after the other")
     if len(set(sources)) < len(sources):
         raise UsageError("expected different sources, got one of them twice")
     window_s, hop_s = _window_and_hop(bundle, options)
