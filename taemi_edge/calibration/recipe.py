@@ -52,7 +52,7 @@ class RelativeTolerance(Frozen, frozen=True):
 
         >>> of_fp32 = Tolerance(max_abs=1e-4, cosine=0.99999)
         >>> RelativeTolerance(max_share=0.01, cosine=0.999).of(24.0, of_fp32)
-        Tolerance(max_abs=0.24, cosine=0.999, pearson=None)
+        Tolerance(max_abs=0.24, cosine=0.999, pearson=None, flips=None)
         """
         return Tolerance(max_abs=max(own.max_abs, self.max_share * magnitude), cosine=min(own.cosine, self.cosine))
 

@@ -29,7 +29,7 @@ class GridInterpolator:
         >>> grid = GridInterpolator(10.0)
         >>> rows = Values(np.array([0.0, 0.2]), np.array([[0.0], [2.0]], np.float32))
         >>> [(index, values[:, 0].tolist()) for index, values in grid.convert([rows])]
-        [(0, [0.0, 1.0, 2.0])]
+        [(0, [0.0]), (1, [1.0, 2.0])]
     """
 
     def __init__(self, rate_hz: float) -> None:
