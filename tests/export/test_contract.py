@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="a declared model is made of PyTorch modules")
+
 from torch import Tensor, nn
 
 import taemi_edge as te

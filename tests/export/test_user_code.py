@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="a declared model is made of PyTorch modules")
+
 from taemi_edge.errors import ContractError
 from taemi_edge.export.user_code import load_model, names_a_function
 
