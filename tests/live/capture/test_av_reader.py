@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -48,7 +49,8 @@ def test_a_transport_stream_over_udp_of_which_packets_are_lost(stream):
 def test_who_is_behind_and_relieved_goes_on_at_the_newest_key_frame(stream, level):
     """A consumer that stops for a while is a machine that is too slow for a while."""
     with HttpServer({"/live.ts": stream}) as server:
-        reader = open_reader(parse_address(f"{server.url}/live.ts"), SETTINGS)
+        patient = msgspec.structs.replace(SETTINGS, read_timeout_s=10.0)  # a busy machine may serve with pauses
+        reader = open_reader(parse_address(f"{server.url}/live.ts"), patient)
         try:
             reader.set_decode_level(level)
             pictures = (item for item in reader.items() if isinstance(item, DecodedPicture))
