@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.streams import (
     AudioSpec,
     ChunkedSpec,
@@ -38,6 +38,8 @@ from taemi_edge.parity.samples import Row, calls_of, encoder_rows
 _TRACED_STEPS = (5, 11, 8, 13, 6, 10, 7, 12, 9, 14, 4, 15)
 #: How many rows of an encoder's batch are looked at.
 _LOOKED_AT = 4
+#: How far probabilities may lie outside of 0 to 1, or add up to something else than 1.
+_ROUNDING = 1e-3
 TOKENIZER = "tokenizer.json"
 
 
@@ -327,6 +329,24 @@ def _require_head(found: Inspected, features: Mapping[str, Array]) -> None:
             )
         if not np.isfinite(value).all():
             raise ContractError(f"head: {name} is NaN or infinite for the features of a sample")
+        if isinstance(output, ClassesSpec) and output.gives == "probabilities":
+            _require_probabilities(name, output, value)
+
+
+def _require_probabilities(name: str, output: ClassesSpec, value: Array) -> None:
+    """Logits under the name of probabilities would be shown, counted and compared as if they were some."""
+    sums = value.sum(axis=-1)
+    if value.min() < -_ROUNDING or value.max() > 1 + _ROUNDING:
+        came = f"values from {value.min():.4g} to {value.max():.4g}"
+    elif output.exclusive and np.abs(sums - 1).max() > _ROUNDING:
+        came = f"classes that add up to {sums[0]:.4g}"
+    else:
+        return
+    end = "softmax" if output.exclusive else "sigmoid"
+    raise ContractError(
+        f"head: expected {name} as probabilities, as it is declared, got {came}: declare gives='logits', or end the "
+        f"head with a {end}"
+    )
 
 
 def _require_labels(outputs: Mapping[str, OutputSpec], samples: Sequence[Mapping[str, Any]]) -> None:
