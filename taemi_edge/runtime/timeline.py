@@ -8,7 +8,7 @@ from pathlib import Path
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.pictures import (
-    EMOTION_COLOURS,
+    SERIES_COLOURS,
     STATE_COLOURS,
     new_figure,
 )
@@ -29,7 +29,7 @@ def plot_timeline(predictions: Sequence[Prediction], file: Path, title: str = ""
     figure = new_figure((10, 5))
     curves, bands = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     times = [p.time_s for p in predictions]
-    for emotion, colour in zip(EMOTIONS, EMOTION_COLOURS, strict=True):
+    for emotion, colour in zip(EMOTIONS, SERIES_COLOURS, strict=True):
         label = emotion.replace("_", " ")
         curves.plot(times, [p.intensities[emotion] for p in predictions], color=colour, label=label, linewidth=1.8)
     curves.set(ylabel="intensity", title=title)
