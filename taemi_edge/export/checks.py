@@ -34,6 +34,11 @@ def require_parity(folder: Path) -> ParityReport:
 def _failure(report: ParityReport) -> str:
     stage = next(stage for stage in report.stages if not stage.ok)
     case = next((case for case in stage.cases if not case.ok), stage.cases[0])
+    if not case.max_abs < float("inf"):
+        return (
+            f"{stage.stage}, {case.case}: expected the finite numbers of the model, the graph gives NaN or infinity; a "
+            f"softmax whose keys are all masked is the usual cause: nothing was written"
+        )
     return (
         f"{stage.stage}, {case.case}: expected at most {stage.tolerance.max_abs:g} from PyTorch and a cosine of at "
         f"least {stage.tolerance.cosine:g}, got {case.max_abs:.3g} and {case.cosine:.6f}: nothing was written"

@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, version_converter
 
-from taemi_edge.bundle.values import PartSpec, TensorSpec
+from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.checks import check_graph
 from taemi_edge.export.dynamo import name_dimensions
-from taemi_edge.export.example_feeds import Examples
+from taemi_edge.export.example_feeds import Examples, as_tensors
 from taemi_edge.export.graph_problems import ROUNDING, open_session, run_session, unread_inputs
 from taemi_edge.export.reference_cases import first_line
 
@@ -53,6 +53,7 @@ def adapt_graph(
     *,
     lengths: Mapping[str, int],
     renames: Mapping[str, str] | None = None,
+    examples: Mapping[str, Array] | None = None,
 ) -> PartSpec:
     """Write a graph that others exported with the inputs and outputs of a bundle, and prove it by running it.
 
@@ -64,6 +65,7 @@ def adapt_graph(
         outputs: its output tensors; others of the graph are left out.
         lengths: one length for every dynamic dimension of the inputs; others are probed around it.
         renames: our name of an input or output by the name in the graph; those that agree may be left out.
+        examples: real values for some inputs, with the batch first.
 
     Returns:
         The part's entry for the manifest of a bundle.
@@ -82,7 +84,7 @@ def adapt_graph(
             check_graph(file)
         except Exception as error:
             raise ExportError(f"expected a valid graph, the ONNX checker says {first_line(error)}") from error
-        _prove(source, file, inputs, outputs, lengths, renames or {})
+        _prove(source, file, Examples(inputs, as_tensors(examples or {})), outputs, lengths, renames or {})
     except ExportError as error:
         file.unlink(missing_ok=True)
         raise ExportError(f"{source}: {error}") from error
@@ -239,12 +241,13 @@ def _require_shape(value: Any, spec: TensorSpec) -> None:
 def _prove(
     source: Path,
     file: Path,
-    inputs: tuple[TensorSpec, ...],
+    examples: Examples,
     outputs: tuple[TensorSpec, ...],
     lengths: Mapping[str, int],
     renames: Mapping[str, str],
 ) -> None:
     """Run the adapted graph beside the given one at several lengths."""
+    inputs = examples.inputs
     if unread := unread_inputs(onnx.load(file), [spec.name for spec in inputs]):
         raise ExportError(f"expected a graph that reads all of its inputs, it does not read {', '.join(unread)}")
     reference, adapted = _opened(source), _opened(file)
@@ -252,7 +255,7 @@ def _prove(
     takes = {value.name: _NUMPY[value.type] for value in reference.get_inputs() if value.type in _NUMPY}
     gives = [value.name for value in reference.get_outputs()]
     for label, at in _probes({d for spec in inputs for d in spec.shape if isinstance(d, str)}, lengths):
-        feeds = {name: value.numpy() for name, value in Examples(inputs).at(at).items()}
+        feeds = {name: value.numpy() for name, value in examples.at(at).items()}
         given = {theirs.get(name, name): value for name, value in feeds.items()}
         want = run_session(reference, {name: value.astype(takes[name]) for name, value in given.items()})
         got = run_session(adapted, feeds)

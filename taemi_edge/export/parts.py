@@ -19,6 +19,7 @@ from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ContractError
 from taemi_edge.export.contract import OnnxFile
+from taemi_edge.export.example_feeds import as_tensors
 from taemi_edge.export.modules import run_module
 from taemi_edge.export.onnx_graphs import adapt_graph, onnx_reference
 from taemi_edge.export.tracing import export_module
@@ -41,7 +42,15 @@ class Part(Protocol):
         """Run the reference: takes the inputs by name, gives the outputs by name."""
         ...
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Write the part's graph; see `taemi_edge.export.tracing.export_module`."""
         ...
 
@@ -73,9 +82,18 @@ class TorchPart:
         given = run_module(self._fitting(inputs), inputs, outputs)
         return {name: value.detach().numpy() for name, value in given.items()}
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Export the module."""
-        return export_module(self._whole, file, inputs, outputs, lengths=lengths, opset=opset)
+        given = as_tensors(examples)
+        return export_module(self._whole, file, inputs, outputs, lengths=lengths, opset=opset, examples=given)
 
     def sha256(self) -> str:
         """The sha256 of the weights: names, dtypes, shapes and bytes."""
@@ -108,10 +126,18 @@ class OnnxPart:
         values = self._session.run(list(names), cast)
         return {names[name]: value.astype(np.float32) for name, value in zip(names, values, strict=True)}
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Write the graph with the names and types of the contract."""
         renames = {**self._given.inputs, **self._output_names(outputs)}
-        return adapt_graph(self._file, file, inputs, outputs, lengths=lengths, renames=renames)
+        return adapt_graph(self._file, file, inputs, outputs, lengths=lengths, renames=renames, examples=examples)
 
     def sha256(self) -> str:
         """The sha256 of the file."""
