@@ -29,8 +29,9 @@ from taemi_edge.bundle.streams import (
 from taemi_edge.bundle.values import HEAD, Array, TensorSpec
 from taemi_edge.errors import ContractError, TaemiError
 from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
+from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
-from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart
+from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
 from taemi_edge.export.purity import require_repeatable
 from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
 from taemi_edge.media.tokens import WordTokenizer
@@ -87,7 +88,8 @@ class Inspected:
             raise ContractError(f"{_called(part)}: {error}") from error
         except Exception as error:  # a part of the user's may raise anything
             raise ContractError(
-                f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{_LENGTHS if part == HEAD else ''}"
+                f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{weights_hint(self.parts[part])}"
+                f"{_LENGTHS if part == HEAD else ''}"
             ) from error
 
 
@@ -281,7 +283,9 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
         except TaemiError as error:
             raise ContractError(f"{name}: {error}") from error
         except Exception as error:  # an encoder of the user's may raise anything
-            raise ContractError(f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}") from error
+            raise ContractError(
+                f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}{weights_hint(part)}"
+            ) from error
         batch = len(next(iter(feeds.values())))
         if given.ndim not in (2, 3) or len(given) != batch or given.dtype != np.float32:
             raise ContractError(
@@ -341,6 +345,8 @@ def _require_head(found: Inspected, features: Mapping[str, Array]) -> None:
             )
         if not np.isfinite(value).all():
             raise ContractError(f"head: {name} is NaN or infinite for the features of a sample")
+        if problem := value_problem(output, value):
+            raise ContractError(f"head: {name}: {problem}")
     require_repeatable("head", lambda given: found.run(HEAD, given), feeds)
 
 

@@ -57,8 +57,8 @@ def require_rows_apart(part: str, run: Run, feeds: Mapping[str, Array]) -> None:
         if (difference := _difference(together, alone)) > ROUNDING:
             raise ContractError(
                 f"{part}: expected a row of a batch to give what it gives alone, the outputs differ by "
-                f"{difference:.2g} of the largest: make the batch the first axis (batch_first=True), and keep every "
-                f"BatchNorm in evaluation mode with running statistics"
+                f"{difference:.2g} of the largest: make the batch the first axis (batch_first=True), keep every "
+                f"BatchNorm in evaluation mode with running statistics, and branch on no value"
             )
 
 

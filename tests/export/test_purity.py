@@ -122,3 +122,36 @@ def test_a_text_encoder_is_traced_with_the_ids_of_its_samples(tmp_path: Path):
     said = te.Stream(te.Text(tokenizer, max_tokens=8), Strict())
     samples = [{"imu/words": words} for words in ("no go", "stop", "go no stop no")]
     assert export_model(replace(model, streams={"imu": said}, samples=samples), tmp_path / "x")[1].ok
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Linear(6, 5).double(), "its weights are float64 on cpu: call .float"),
+        (nn.Linear(6, 5).bfloat16(), "its weights are bfloat16 on cpu"),
+        (nn.Linear(6, 5, device="meta"), "on the meta device: load them"),
+    ],
+)
+def test_weights_that_are_not_float32_on_the_processor_are_named(tmp_path: Path, module: nn.Module, words: str):
+    with pytest.raises(ContractError, match=f"imu: the encoder fails on values.*{words}"):
+        export_model(declared(module), tmp_path / "x")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile imports what warns
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_wrappers_are_taken_off(tmp_path: Path, wrap):
+    bundle, _ = export_model(replace(declared(wrap(nn.Linear(6, 5))), head=wrap(Mean())), tmp_path / "x")
+    assert {part.exporter for part in bundle.manifest.parts.values()} == {"torchscript"}
+
+
+class KeywordOnly(Mean):
+    """Its option is a keyword: the TorchScript exporter would pass it by position."""
+
+    def forward(self, imu: Tensor, imu_mask: Tensor, *, scale: float = 2.0) -> Tensor:
+        return super().forward(imu, imu_mask) * scale
+
+
+def test_a_keyword_only_option_keeps_its_default(tmp_path: Path):
+    bundle, report = export_model(replace(declared(nn.Linear(6, 5)), head=KeywordOnly()), tmp_path / "x")
+    assert report.ok
+    assert bundle.manifest.parts["fusion"].exporter == "torchscript"
