@@ -32,7 +32,7 @@ from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
 from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
 from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
-from taemi_edge.export.purity import require_repeatable
+from taemi_edge.export.purity import require_padding_hidden, require_repeatable
 from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.samples import Row, calls_of, encoder_rows
@@ -300,6 +300,8 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
         raise ContractError(f"{name}: expected one rank and width at all lengths, got {sorted(shapes)}")
     [(rank, _)] = shapes
     require_repeatable(name, lambda given: part.run(given, wanted), {t.name: feeds[t.name] for t in inputs})
+    if isinstance(spec, TextSpec):
+        require_padding_hidden(name, lambda given: part.run(given, wanted), {t.name: feeds[t.name] for t in inputs})
     by_itself = isinstance(spec, VideoSpec) or (isinstance(spec, SeriesSpec) and not spec.rate_hz)
     if rank == 3 and by_itself:
         raise ContractError(f"{name}: expected one vector (batch, D) for an input, got steps: pool them in the encoder")

@@ -62,6 +62,33 @@ def require_rows_apart(part: str, run: Run, feeds: Mapping[str, Array]) -> None:
             )
 
 
+def require_padding_hidden(part: str, run: Run, texts: Mapping[str, Array]) -> None:
+    """Run an encoder of texts on a text alone, and with padding behind it that the mask hides.
+
+    Texts of several sources are padded to the longest one.
+
+    Args:
+        part: its name, for messages.
+        run: runs it; it gives one output.
+        texts: ids and their mask (batch, tokens).
+
+    Raises:
+        ContractError: it gives other features for the same tokens.
+    """
+    tokens = texts["ids"].shape[1]
+    kept = (tokens + 1) // 2
+    alone = {name: value[:1, :kept] for name, value in texts.items()}
+    padded = {name: np.pad(value, ((0, 0), (0, tokens - kept))) for name, value in alone.items()}
+    [want], [got] = run(alone).values(), run(padded).values()
+    got = got[:, :kept] if got.ndim == 3 else got
+    if (difference := _difference({"features": want}, {"features": got})) > ROUNDING:
+        raise ContractError(
+            f"{part}: expected a text to give the same features with padding behind it, which the mask hides, they "
+            f"differ by {difference:.2g} of the largest: pass the mask to every attention, let recurrences run forward "
+            f"only, and leave masked tokens out of means and maxima"
+        )
+
+
 def _two_rows(feeds: Mapping[str, Array]) -> dict[str, Array]:
     if all(len(value) > 1 for value in feeds.values()):
         return {name: value[:2] for name, value in feeds.items()}

@@ -115,11 +115,15 @@ class Strict(nn.Module):
         return self.words(ids) * mask[..., None]
 
 
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.WordLevel({"no": 7, "go": 8, "stop": 9, "?": 10}, "?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return made
+
+
 def test_a_text_encoder_is_traced_with_the_ids_of_its_samples(tmp_path: Path):
     model = declared(nn.Identity())
-    tokenizer = Tokenizer(models.WordLevel({"no": 7, "go": 8, "stop": 9, "?": 10}, "?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    said = te.Stream(te.Text(tokenizer, max_tokens=8), Strict())
+    said = te.Stream(te.Text(tokenizer(), max_tokens=8), Strict())
     samples = [{"imu/words": words} for words in ("no go", "stop", "go no stop no")]
     assert export_model(replace(model, streams={"imu": said}, samples=samples), tmp_path / "x")[1].ok
 
@@ -142,6 +146,24 @@ def test_weights_that_are_not_float32_on_the_processor_are_named(tmp_path: Path,
 def test_wrappers_are_taken_off(tmp_path: Path, wrap):
     bundle, _ = export_model(replace(declared(wrap(nn.Linear(6, 5))), head=wrap(Mean())), tmp_path / "x")
     assert {part.exporter for part in bundle.manifest.parts.values()} == {"torchscript"}
+
+
+class FromTheEnd(nn.Module):
+    """A recurrence from the end meets the padding first; it hides the steps of padding, and not what they did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.gru = nn.Embedding(1000, 5), nn.GRU(5, 5, batch_first=True, bidirectional=True)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.gru(self.words(ids))[0][..., 5:] * mask[..., None]
+
+
+def test_a_text_encoder_that_reads_padding_is_refused(tmp_path: Path):
+    said = te.Stream(te.Text(tokenizer(), max_tokens=8), FromTheEnd())
+    model = replace(declared(nn.Identity()), streams={"imu": said}, samples=[{"imu/words": "go no stop no"}])
+    with pytest.raises(ContractError, match="imu: expected a text to give the same features with padding behind it"):
+        export_model(model, tmp_path / "x")
 
 
 class KeywordOnly(Mean):
