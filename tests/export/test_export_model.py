@@ -207,6 +207,6 @@ def test_logits_are_not_taken_for_probabilities(tmp_path, exclusive):
         "state": te.Classes(["a", "b", "c"], gives="probabilities", exclusive=exclusive),
         "mood": te.Regression(["v", "w"]),
     }
-    with pytest.raises(ContractError, match="expected state as probabilities.* got .*: declare gives='logits'"):
+    with pytest.raises(ContractError, match="state: expected probabilities from 0 to 1, got .*: use gives='logits'"):
         export_model(declared(outputs=outputs), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
