@@ -81,7 +81,7 @@ class TorchPart:
     def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
         """Run the module on the CPU in FP32."""
         inputs = {name: torch.from_numpy(np.array(feeds[name])) for name in self._names or feeds}
-        given = run_module(self._fitting(inputs), inputs, outputs)
+        given = run_module(self.fitting(inputs), inputs, outputs)
         return {name: value.detach().numpy() for name, value in given.items()}
 
     def export(
@@ -101,8 +101,12 @@ class TorchPart:
         """The sha256 of the weights: names, dtypes, shapes and bytes."""
         return module_sha256(self.module)
 
-    def _fitting(self, inputs: Mapping[str, Tensor]) -> nn.Module:
-        """The module itself, or, where it does not take ids and masks as int32, one that widens them first."""
+    def fitting(self, inputs: Mapping[str, Tensor]) -> nn.Module:
+        """The module that is run: where it does not take ids and masks as int32, one that widens them first.
+
+        Args:
+            inputs: an example of them in their order.
+        """
         if not isinstance(self._whole, _Wide) and any(value.dtype == torch.int32 for value in inputs.values()):
             try:
                 self._whole(*(value.clone() for value in inputs.values()))
