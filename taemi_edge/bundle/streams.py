@@ -240,7 +240,7 @@ def pattern_of(name: str) -> Pattern:
     return frozenset() if name == "none" else frozenset(name.split("+"))
 
 
-def lost_name(pattern: str, streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+def lost_name(pattern: str, streams: Iterable[str]) -> str:
     """Say in words which streams a `pattern_name` lacks: `no audio`, `text only`, `no a, b` or `no signal`.
 
     >>> lost_name("vision+text", ("vision", "audio", "text"))
