@@ -258,7 +258,7 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
             given = part.run({tensor.name: feeds[tensor.name] for tensor in inputs}, wanted)["features"]
         except TaemiError as error:
             raise ContractError(f"{name}: {error}") from error
-        except Exception as error:  # an encoder of the user's may raise anything
+        except (Exception, SystemExit) as error:  # an encoder of the user's may raise anything
             shown = ", ".join(f"{key} {value.dtype} {value.shape}" for key, value in feeds.items())
             raise ContractError(
                 f"{name}: the encoder fails on {shown}: {type(error).__name__}: {_first_line(error)}"
@@ -315,7 +315,7 @@ def _require_head(found: Inspected, features: Mapping[str, Array]) -> None:
         given = found.run(HEAD, feeds)
     except TaemiError as error:
         raise ContractError(f"head: {error}") from error
-    except Exception as error:  # a head of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a head of the user's may raise anything
         shown = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
         raise ContractError(f"head: it fails on {shown}: {type(error).__name__}: {_first_line(error)}") from error
     for name, output in found.outputs.items():

@@ -101,6 +101,11 @@ class OnnxPart:
     def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
         """Run the file's graph; inputs are cast to the types that it takes, and outputs to float32."""
         own = self._session.get_inputs()
+        takes = [self._given.inputs.get(i.name, i.name) for i in own]
+        if unknown := [name for name in takes if name not in feeds]:
+            raise ContractError(
+                f"{self._file}: expected the inputs {', '.join(feeds)}, got {unknown[0]!r}: rename it with `inputs`"
+            )
         cast = {
             i.name: feeds[self._given.inputs.get(i.name, i.name)].astype(_NUMPY.get(i.type, np.float32)) for i in own
         }
