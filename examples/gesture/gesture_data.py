@@ -27,7 +27,8 @@ FINE_HZ = 200
 
 Floats = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
-Path = npt.NDArray[np.float64]
+#: Values along a path.
+Line = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def draw_gesture(random: np.random.Generator, name: str | None = None) -> Gestur
     return Gesture(name, np.stack(pictures), feel(path, roll, worn, random))
 
 
-def move(name: str, random: np.random.Generator) -> tuple[Path, Path]:
+def move(name: str, random: np.random.Generator) -> tuple[Line, Line]:
     """The path of the hand in metres, (steps, 3): right, up, towards the camera; and the roll of the wrist, radians."""
     steps = int(WINDOW_S * FINE_HZ)
     lasts, begins = random.uniform(0.6, 1.1), random.uniform(0.1, 0.7)
@@ -75,7 +76,7 @@ def move(name: str, random: np.random.Generator) -> tuple[Path, Path]:
     return (np.stack(move) + tremor + random.normal(size=(3, 1)) * 0.02).T, roll + random.normal() * 0.15
 
 
-def feel(path: Path, roll: Path, worn: float, random: np.random.Generator) -> Floats:
+def feel(path: Line, roll: Line, worn: float, random: np.random.Generator) -> Floats:
     """What a watch measures on a path: acceleration in g and turning in radians a second, (steps at 50 Hz, 6).
 
     The forearm turns about the elbow: a hand that moves aside or up also turns the watch.
@@ -109,7 +110,7 @@ def look_of(random: np.random.Generator, brightness: float) -> Look:
     return Look(tuple(np.minimum(hand, 255).tolist()), tuple(wall.tolist()), brightness)
 
 
-def draw_hand(at: Path, roll: float, look: Look, size: int, random: np.random.Generator) -> Pictures:
+def draw_hand(at: Line, roll: float, look: Look, size: int, random: np.random.Generator) -> Pictures:
     """A picture, uint8 (size, size, 3) in RGB: a palm with four fingers, half a metre of the world across."""
     picture = np.full((size, size, 3), look.wall, dtype=np.float32)
     picture += np.linspace(-15, 15, size, dtype=np.float32)[None, :, None]
@@ -124,7 +125,7 @@ def draw_hand(at: Path, roll: float, look: Look, size: int, random: np.random.Ge
     return np.clip(picture * look.brightness + noise, 0, 255).astype(np.uint8)
 
 
-def _pixel(at: Path) -> tuple[int, int]:
+def _pixel(at: Line) -> tuple[int, int]:
     return round(float(at[0]) * 16), round(float(at[1]) * 16)  # sixteenths of a pixel
 
 
