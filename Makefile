@@ -21,6 +21,7 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	tools/check_example_types.sh
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 	$(EXAMPLES)
 
@@ -29,6 +30,7 @@ check-fast: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	tools/check_example_types.sh
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network"
 
 device-pythons: .venv/.dev-ready

@@ -95,8 +95,9 @@ def voice(cues: Cues, length_s: float, random: np.random.Generator) -> Floats:
     turns = np.cumsum(pitch) / SAMPLE_RATE_HZ
     tone = sum(np.sin(2 * np.pi * k * turns) / k ** (1.4 - 0.7 * valence) for k in range(1, 13))
     loud = 0.05 * 2 ** (1.2 * arousal)
-    sound = loud * syllable * tone + random.normal(size=time.size) * 0.004
-    return np.clip(sound, -1, 1).astype(np.float32)
+    noisy = loud * syllable * tone + random.normal(size=time.size) * 0.004
+    sound: Floats = np.clip(noisy, -1, 1).astype(np.float32)
+    return sound
 
 
 def _whole(at: Cues) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,8 @@ def write_samples(clips: list[Path], folder: Path) -> int:
         for start in range(0, len(crops) - length + 1, length // 2):
             place = folder / ("test" if count % 4 == 3 else "train")
             place.mkdir(parents=True, exist_ok=True)
-            np.savez(place / f"{count:04}.npz", **{"camera/pixels": crops[start : start + length]})
+            sample: dict[str, Any] = {"camera/pixels": crops[start : start + length]}
+            np.savez(place / f"{count:04}.npz", **sample)
             count += 1
     return count
 

@@ -65,12 +65,14 @@ class Block(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         deep = self.second(functional.relu(self.first(states)))
-        pooled: Tensor = self.pool(deep)
-        return pooled + self.shortcut(states)
+        pooled: Tensor = self.pool(deep) + self.shortcut(states)
+        return pooled
 
 
 class FaceEncoder(nn.Module):
     """Encodes a face, uint8 (B, 64, 64, 3) in RGB, as the logits of seven expressions, (B, 7)."""
+
+    grey: Tensor
 
     def __init__(self) -> None:
         super().__init__()

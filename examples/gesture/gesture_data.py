@@ -9,7 +9,6 @@ grows little in the picture, and one scene in five is nearly dark.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -121,8 +120,9 @@ def draw_hand(at: Line, roll: float, look: Look, size: int, random: np.random.Ge
         tip = centre + turn @ (np.array([np.sin(finger), -np.cos(finger)]) * 0.085) * scale
         cv2.line(picture, _pixel(centre), _pixel(tip), look.hand, max(1, round(0.02 * scale)), cv2.LINE_AA, 4)
     cv2.circle(picture, _pixel(centre), round(0.04 * scale * 16), look.hand, -1, cv2.LINE_AA, 4)
-    noise: Any = random.normal(size=picture.shape) * 5
-    return np.clip(picture * look.brightness + noise, 0, 255).astype(np.uint8)
+    noise = random.normal(size=picture.shape) * 5
+    drawn: Pictures = np.clip(picture * look.brightness + noise, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _pixel(at: Line) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import csv
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def write_table(folder: Path, rows: int = 96) -> None:
     """Write `samples.csv` and the pictures that it names: one sample in four is held out to judge on."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    photo = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    photo: Any = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     words = sentences()
     with (folder / "samples.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
