@@ -114,9 +114,33 @@ CAUSES = (
         "use x.shape[1], x.new_zeros or x.reshape without int(): then the length stays dynamic",
     ),
     Cause(
+        "a module that is quantised already",
+        r"\bquantize_dynamic\s*\(",
+        r"quantized::|LinearPackedParams|torch\.int8|_weight_int8pack_mm",
+        "export the module in FP32: `taemi-edge calibrate` makes INT8 of it",
+    ),
+    Cause(
+        "a parametrization",
+        _NEVER,
+        r"linalg_matrix_exp|aten::mH|linalg_householder",
+        "fold it into the weight with torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
+    ),
+    Cause(
+        "a recurrence with proj_size",
+        r"\bproj_size\s*=\s*[1-9]",
+        r"LSTMs with projections",
+        "leave proj_size out, and put a Linear behind the recurrence",
+    ),
+    Cause(
+        "a pooling to a size that does not divide the length",
+        _NEVER,
+        r"adaptive_(avg|max)_pool",
+        "pool to 1, or with a kernel and stride of your own: ONNX has no pooling to a size",
+    ),
+    Cause(
         "an operator without ONNX",
         _NEVER,
-        r"UnsupportedOperator|No ONNX function found|DispatchError|Exporting the operator",
+        r"UnsupportedOperator|No ONNX function found|DispatchError|Exporting the operator|ONNX export of operator",
         "write it with operators that ONNX has (onnx.ai/onnx/operators)",
     ),
 )
