@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import (
@@ -17,7 +18,6 @@ from taemi_edge.bundle.streams import (
     StreamSpec,
     TextSpec,
     VideoSpec,
-    name_problem,
     pattern_name,
     presence_patterns,
 )
@@ -32,11 +32,6 @@ from taemi_edge.bundle.values import (
 )
 
 SCHEMA = 2
-#: What predictions say beside their outputs: no output can have one of these names.
-PREDICTION_FIELDS = (
-    *("source", "time_s", "window_s", "presence", "age_ms", "latency_ms", "reason", "status", "backend"),
-    *("outputs", "to_json"),
-)
 
 
 class WindowSpec(Frozen, frozen=True):
@@ -116,8 +111,7 @@ class Manifest(Frozen, frozen=True):
     engine: EngineRecord | None = None
 
     def __post_init__(self) -> None:
-        problems = [problem for name in (*self.streams, *self.outputs) if (problem := name_problem(name))]
-        problems += [f"expected an output with another name than {n!r}" for n in self.outputs if n in PREDICTION_FIELDS]
+        problems = [problem] if (problem := names_problem(self.streams, self.outputs)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):
@@ -175,7 +169,7 @@ class Manifest(Frozen, frozen=True):
     def _head_problems(self) -> list[str]:
         """What the head takes and gives must be the streams and outputs that are declared."""
         head = self.parts[HEAD]
-        masks = {f"{name}_mask" for name in self.streams} if self.head.masks else set()
+        masks = {name + MASK_SUFFIX for name in self.streams} if self.head.masks else set()
         takes, wanted = {spec.name for spec in head.inputs}, set(self.streams) | masks
         problems = []
         if takes != wanted:

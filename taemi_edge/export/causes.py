@@ -111,7 +111,13 @@ CAUSES = (
         "a length as a Python number",
         r"\b(int|float|range)\s*\(.*(shape|size|len)\b|\blen\s*\(",
         _NEVER,
-        "use x.shape[1], x.new_zeros or x.reshape without int(): then the length stays dynamic",
+        "use x.shape[1], x.new_zeros and x.reshape without int(), and nn.LSTM or tensors in place of a loop over steps",
+    ),
+    Cause(
+        "autocast",
+        r"\bautocast\s*\(",
+        _NEVER,
+        "leave it out: FP16 and INT8 are made of the FP32 graph by `taemi-edge calibrate`",
     ),
     Cause(
         "a module that is quantised already",
@@ -144,6 +150,9 @@ CAUSES = (
         "write it with operators that ONNX has (onnx.ai/onnx/operators)",
     ),
 )
+
+#: What freezes a length, where the exporter does not say so.
+_LENGTH = next(cause for cause in CAUSES if cause.name == "a length as a Python number")
 
 #: These lines are said to be at fault only where an exporter complained of them: they are harmless in most places.
 _COMMON = frozenset({"a branch on values", "a value taken out of the graph", "a length as a Python number"})
@@ -201,6 +210,10 @@ def _cause(module: nn.Module, attempts: list[Attempt]) -> str:
         for cause in CAUSES:
             if cause.name not in _COMMON and re.search(cause.line, place.source):
                 return _described(cause, place)
+    if any(problem.startswith("froze") for attempt in attempts for problem in attempt.problems):
+        for place in _lines_of(module):
+            if re.search(_LENGTH.line, place.source):
+                return _described(_LENGTH, place)
     words = " ".join(problem for attempt in attempts for problem in attempt.problems)
     for cause in CAUSES:
         if re.search(cause.message, words):

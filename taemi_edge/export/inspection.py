@@ -86,7 +86,7 @@ class Inspected:
             return self.parts[part].run(ordered, self.outputs_of[part])
         except TaemiError as error:
             raise ContractError(f"{_called(part)}: {error}") from error
-        except Exception as error:  # a part of the user's may raise anything
+        except (Exception, SystemExit) as error:  # a part of the user's may raise anything
             raise ContractError(
                 f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{weights_hint(self.parts[part])}"
                 f"{_LENGTHS if part == HEAD else ''}"
@@ -282,7 +282,7 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
             given = part.run({tensor.name: feeds[tensor.name] for tensor in inputs}, wanted)["features"]
         except TaemiError as error:
             raise ContractError(f"{name}: {error}") from error
-        except Exception as error:  # an encoder of the user's may raise anything
+        except (Exception, SystemExit) as error:  # an encoder of the user's may raise anything
             raise ContractError(
                 f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}{weights_hint(part)}"
             ) from error
@@ -292,6 +292,8 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
                 f"{name}: expected an encoder that gives float32 ({batch}, D) or ({batch}, steps, D), got "
                 f"{given.dtype} {given.shape}"
             )
+        if not given.size:
+            raise ContractError(f"{name}: expected at least one step and one number of an encoder, got {given.shape}")
         if not np.isfinite(given).all():
             raise ContractError(f"{name}: the encoder gives NaN or infinity for a sample")
         shapes.add((given.ndim, given.shape[-1]))
@@ -376,5 +378,5 @@ def _shown(feeds: Mapping[str, Array]) -> str:
     return ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feeds.items())
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
