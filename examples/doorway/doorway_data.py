@@ -110,14 +110,14 @@ def visits(count: int, seed: int) -> list[Visit]:
     return [draw_visit(random) for _ in range(count)]
 
 
-def write_clip(file: Path, seed: int, length_s: float = 8.0) -> Visit:
+def write_clip(file: Path, seed: int, length_s: float = 8.0, size: int = 240) -> Visit:
     """Write a visit as a video with sound, to be read by `taemi-edge run`."""
     import av
 
-    visit = draw_visit(np.random.default_rng(seed), size=240, frames_per_second=10, length_s=length_s)
+    visit = draw_visit(np.random.default_rng(seed), size=size, frames_per_second=10, length_s=length_s)
     with av.open(str(file), "w") as container:
         video = container.add_stream("libx264", rate=10, options={"crf": "20"})
-        video.width = video.height = 240
+        video.width = video.height = size
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
         for picture in visit.pictures:
@@ -136,7 +136,7 @@ def write_corpus(folder: Path, clips: int, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [",".join(("id", "split", "camera", "microphone", *(f"feeling.{name}" for name in NAMES)))]
     for at in range(clips):
-        labels = write_clip(folder / f"{at:03}.mp4", seed + at, length_s=WINDOW_S).labels
+        labels = write_clip(folder / f"{at:03}.mp4", seed + at, length_s=WINDOW_S, size=120).labels
         split = "test" if at % 4 == 3 else "train"
         rows.append(",".join((f"{at:03}", split, *[f"{at:03}.mp4"] * 2, *(f"{label:.4f}" for label in labels))))
     (folder / "samples.csv").write_text("\n".join(rows) + "\n", encoding="ascii")

@@ -33,22 +33,23 @@ class TestDigits(WholeWay):
 
     def test_a_digit_is_read_though_views_are_lost(self, built):
         views, digits = load_example("digits", "digits_data.py").load_few()
+        kept = ("fac", "pix")
         with te.load(built.bundle.folder, threads=1) as model:
-            whole = [model.predict(**{v: views[v][row] for v in self.streams}) for row in range(60)]
-            lost = [model.predict(**{v: views[v][row] for v in ("fac", "pix")}) for row in range(60)]
-        right = [int(p.digit["best"]) == digit for p, digit in zip(whole, digits, strict=True)]
-        assert np.mean(right) > 0.9
-        assert np.mean([int(p.digit["best"]) == digit for p, digit in zip(lost, digits, strict=True)]) > 0.85
-        assert lost[0].presence == {v: "live" if v in ("fac", "pix") else "missing" for v in self.streams}
+            whole = [model.predict(**{view: views[view][row] for view in self.streams}) for row in range(60)]
+            lost = [model.predict(**{view: views[view][row] for view in kept}) for row in range(60)]
+        for found, at_least in ((whole, 0.9), (lost, 0.85)):
+            best = [[*p.digit["probabilities"]].index(p.digit["best"]) for p in found]
+            assert np.mean(np.equal(best, digits)) > at_least
+        assert lost[0].presence == {view: "live" if view in kept else "missing" for view in self.streams}
 
 
 class TestDoorway(WholeWay):
     example, streams, patterns = "doorway", ("camera", "microphone"), 4
-    at_least = 0.7
+    at_least = 0.6
 
     @staticmethod
     def write_corpus(folder: Path) -> None:
-        load_example("doorway", "doorway_data.py").write_corpus(folder, clips=8, seed=4)
+        load_example("doorway", "doorway_data.py").write_corpus(folder, clips=12, seed=4)
 
     def test_a_doorway_is_seen_and_heard(self, built, cli, tmp_path):
         data = load_example("doorway", "doorway_data.py")
