@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import (
@@ -17,7 +18,6 @@ from taemi_edge.bundle.streams import (
     StreamSpec,
     TextSpec,
     VideoSpec,
-    name_problem,
     pattern_name,
     presence_patterns,
 )
@@ -32,11 +32,6 @@ from taemi_edge.bundle.values import (
 )
 
 SCHEMA = 2
-#: What predictions say beside their outputs: no output can have one of these names.
-PREDICTION_FIELDS = (
-    *("source", "time_s", "window_s", "presence", "age_ms", "latency_ms", "reason", "status", "backend"),
-    *("outputs", "to_json"),
-)
 
 
 class WindowSpec(Frozen, frozen=True):
@@ -50,18 +45,33 @@ class WindowSpec(Frozen, frozen=True):
             raise ValueError(f"expected 0 < hop_s <= length_s, got {self.hop_s} and {self.length_s}")
 
 
+#: Outputs that move by no more than this, as a part of the largest or of 1, do not depend on padding.
+MOST_PADDING_ERROR = 1e-4
+
+
 class HeadSpec(Frozen, frozen=True):
     """How the head reads the features of the streams.
 
     Attributes:
-        masks: whether it takes a mask for every stream. A head without masks is never padded: only windows of equal
-            lengths share a call.
+        masks: whether it takes a mask for every stream.
         order_matters: whether its outputs change when the steps of a stream change places. Where they do not, a window
             may be read from a ring in any order.
+        padding_error: how far the outputs of a head with masks move with the number and the values of the steps that a
+            mask hides: 0 for a head that is blind to padding. None where it was not measured.
     """
 
     masks: bool = True
     order_matters: bool = False
+    padding_error: float | None = None
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether windows of several lengths may share a call, the shorter ones padded.
+
+        A head without masks is never padded, and neither is one whose outputs depend on what the masks hide: a source
+        would get other predictions in company than alone.
+        """
+        return self.masks and (self.padding_error or 0.0) <= MOST_PADDING_ERROR
 
 
 class Manifest(Frozen, frozen=True):
@@ -101,8 +111,7 @@ class Manifest(Frozen, frozen=True):
     engine: EngineRecord | None = None
 
     def __post_init__(self) -> None:
-        problems = [problem for name in (*self.streams, *self.outputs) if (problem := name_problem(name))]
-        problems += [f"expected an output with another name than {n!r}" for n in self.outputs if n in PREDICTION_FIELDS]
+        problems = [problem] if (problem := names_problem(self.streams, self.outputs)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):
@@ -160,7 +169,7 @@ class Manifest(Frozen, frozen=True):
     def _head_problems(self) -> list[str]:
         """What the head takes and gives must be the streams and outputs that are declared."""
         head = self.parts[HEAD]
-        masks = {f"{name}_mask" for name in self.streams} if self.head.masks else set()
+        masks = {name + MASK_SUFFIX for name in self.streams} if self.head.masks else set()
         takes, wanted = {spec.name for spec in head.inputs}, set(self.streams) | masks
         problems = []
         if takes != wanted:

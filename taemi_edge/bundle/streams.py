@@ -6,15 +6,12 @@ says by "kind" which one it is. Nothing here depends on the names of streams.
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Literal, TypeAlias
 
-from taemi_edge.bundle.values import END_TO_END, HEAD, Frozen
+from taemi_edge.bundle.values import Frozen
 
-#: Names that predictions and tolerances use for something else.
-RESERVED_NAMES = (HEAD, END_TO_END, "face", "total", "none")
 #: Up to so many streams, every set of live streams is a pattern of its own.
 MOST_STREAMS_IN_FULL = 6
 
@@ -178,19 +175,6 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="
 StreamSpec: TypeAlias = VideoSpec | AudioSpec | TextSpec | SeriesSpec
 
 
-def name_problem(name: object) -> str | None:
-    """Say in words why a stream or an output cannot have a name; None where it can.
-
-    >>> name_problem("2nd camera")
-    "expected a name that is a Python identifier, got '2nd camera'"
-    """
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        return f"expected a name that is a Python identifier, got {name!r}"
-    if name in RESERVED_NAMES:
-        return f"expected a name other than {', '.join(RESERVED_NAMES)}, got {name!r}"
-    return None
-
-
 def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iterable[str]] = ()) -> tuple[Pattern, ...]:
     """List the sets of live streams that a model is checked and calibrated in, the complete one first.
 
@@ -240,7 +224,7 @@ def pattern_of(name: str) -> Pattern:
     return frozenset() if name == "none" else frozenset(name.split("+"))
 
 
-def lost_name(pattern: str, streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+def lost_name(pattern: str, streams: Iterable[str]) -> str:
     """Say in words which streams a `pattern_name` lacks: `no audio`, `text only`, `no a, b` or `no signal`.
 
     >>> lost_name("vision+text", ("vision", "audio", "text"))

@@ -12,7 +12,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.cli.tables import make_console, new_table
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
 
 #: A presence pattern with a longer name is shown by what it lacks.
 _LONGEST_PATTERN = 24
@@ -140,7 +140,7 @@ def _draw_contenders(report: BenchReport, axis: Any) -> None:
     hop = next(w for w in report.windows if w.kind == "hop")
     rows = [(t.contender, t.wall) for t in hop.timings if t.wall is not None]
     for row, (name, wall) in enumerate(rows):
-        axis.barh(row, wall.median, color=EMOTION_COLOURS[2] if name.startswith(OURS) else "0.7")
+        axis.barh(row, wall.median, color=SERIES_COLOURS[2] if name.startswith(OURS) else "0.7")
         axis.annotate(f" {wall.median:.3g} ms", (wall.median, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [name for name, _ in rows])
     axis.invert_yaxis()
@@ -154,7 +154,7 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
         found = [find(w.timings, name) for w in hops]
         values = [t.wall.median if t is not None and t.wall is not None else 0.0 for t in found]
         places = [row + 0.35 * index for row in range(len(hops))]
-        axis.barh(places, values, 0.34, color=EMOTION_COLOURS[2 + 3 * index], label=name)
+        axis.barh(places, values, 0.34, color=SERIES_COLOURS[2 + 3 * index], label=name)
     axis.set_yticks(range(len(hops)), [_shown(w.pattern, report) for w in hops])
     axis.invert_yaxis()
     axis.set(xlabel="ms, by the wall", title="a hop by the streams that are there")
@@ -164,7 +164,7 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 def _draw_limits(report: BenchReport, axis: Any) -> None:
     rows = [p for p in report.parts if p.share is not None]
     shares = [100 * (p.share or 0.0) for p in rows]
-    axis.barh(range(len(rows)), shares, color=EMOTION_COLOURS[0])
+    axis.barh(range(len(rows)), shares, color=SERIES_COLOURS[0])
     for row, share in enumerate(shares):
         axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
@@ -182,10 +182,10 @@ def _draw_sources(report: BenchReport, axis: Any) -> None:
     if not known:
         return
     counts, latencies, rates = zip(*known, strict=True)
-    axis.plot(counts, rates, "o-", color=EMOTION_COLOURS[0])
+    axis.plot(counts, rates, "o-", color=SERIES_COLOURS[0])
     axis.set(xlabel="sources in one call", title="several sources", ylim=(0, None))
-    axis.set_ylabel("predictions a second", color=EMOTION_COLOURS[0])
+    axis.set_ylabel("predictions a second", color=SERIES_COLOURS[0])
     other = axis.twinx()
-    other.plot(counts, latencies, "s--", color=EMOTION_COLOURS[4])
-    other.set_ylabel("latency, ms", color=EMOTION_COLOURS[4])
+    other.plot(counts, latencies, "s--", color=SERIES_COLOURS[4])
+    other.set_ylabel("latency, ms", color=SERIES_COLOURS[4])
     other.set_ylim(0, None)

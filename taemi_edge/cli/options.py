@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -160,6 +160,19 @@ def note_training(bundle: Bundle) -> None:
 def note(text: str) -> None:
     """Write a remark on standard error."""
     typer.echo(f"note: {text}", err=True)
+
+
+def named_metric(metric: str | None) -> str | Callable[..., Any] | None:
+    """The metric of `--metric`: a name as it is; of `file.py:function` or `package.module:function` the function.
+
+    Raises:
+        ContractError: there is no such function, or the code raises while it is imported.
+    """
+    if metric is None or ":" not in metric:
+        return metric
+    from taemi_edge.export.user_code import load_function
+
+    return load_function(metric)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import VisionSpec
-from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import MediaError
@@ -64,7 +63,7 @@ class ClipInputs:
 
 def read_clip(
     clip: Clip,
-    vision: VisionSpec,
+    vision: VideoSpec,
     audio: AudioSpec,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
     words_folder: Path | None = None,
@@ -101,7 +100,7 @@ def read_clip(
     return inputs
 
 
-def _read_media(place: Path, vision: VisionSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float) -> float:
+def _read_media(place: Path, vision: VideoSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float) -> float:
     """Add a file's faces and sound to `inputs`; gives how long the file is, in seconds."""
     reader = InputReader(vision, audio)
     with MediaFile(place, audio.sample_rate_hz, vision.frames_per_second) as media:
@@ -130,7 +129,7 @@ def _note_what_is_missing(clip: Clip, inputs: ClipInputs) -> None:
         inputs.remarks.append("no sound, or less than a chunk of it")
 
 
-def _provided_faces(folder: Path, vision: VisionSpec, duration_s: float, remarks: list[str]) -> Iterator[FaceCrop]:
+def _provided_faces(folder: Path, vision: VideoSpec, duration_s: float, remarks: list[str]) -> Iterator[FaceCrop]:
     """Faces that the data set has cut out already, spread evenly over the clip and thinned to its frame rate.
 
     Where the duration is unknown (0), every picture counts as one frame.

@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.names import names_problem
 from taemi_edge.bundle.outputs import OutputSpec
-from taemi_edge.bundle.spec import PREDICTION_FIELDS
-from taemi_edge.bundle.streams import MissingSpec, PresenceSpec, name_problem
+from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
-from taemi_edge.errors import ContractError
+from taemi_edge.errors import ContractError, UsageError
 from taemi_edge.export.declared_numbers import require_count, require_positive
 from taemi_edge.export.declared_outputs import Classes, Regression
+from taemi_edge.export.guarded import run_guarded
 from taemi_edge.export.kinds import Audio, Kind, Series, Text, Video
 from taemi_edge.export.samples import Sample, checked_sample
+from taemi_edge.parity.judge import Judge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,8 +97,9 @@ class Stream:
         take: which part of the encoder's output holds the features, where it gives more than a tensor: a name such as
             "last_hidden_state", an index, or a function of the output.
         min_steps, max_steps: the fewest and most steps that the head takes of this stream.
-        tile: how often a `missing` of one step is repeated when it is bound, for heads that are not blind to the
-            length: the length that training showed.
+        tile: how often a `missing` of one step is repeated when it is bound: the length that training showed. Where
+            it is left out, export measures whether the head is blind to the length: one step if it is, else as many
+            as an ordinary window of the samples has.
         presence: when the stream is stale, missing, and back; by default what suits the rate of the kind.
 
     Example:
@@ -112,7 +115,7 @@ class Stream:
     take: str | int | Callable[[Any], Any] | None = None
     min_steps: int = 1
     max_steps: int = 4096
-    tile: int = 1
+    tile: int | None = None
     presence: PresenceSpec | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +124,14 @@ class Stream:
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
         require_count("min_steps", self.min_steps)
-        require_count("tile", self.tile)
+        if self.tile is not None:
+            require_count("tile", self.tile)
+        steps = self.repeats if self.stand_in is None else len(self.stand_in)
+        if steps < self.min_steps:
+            raise ContractError(
+                f"expected missing of at least min_steps = {self.min_steps} steps, got {steps}: a vector is repeated "
+                f"with tile={self.min_steps}"
+            )
         if self.max_steps < self.min_steps:
             raise ContractError(f"expected max_steps >= min_steps, got {self.max_steps!r} and {self.min_steps!r}")
         if isinstance(self.missing, str):
@@ -135,7 +145,20 @@ class Stream:
 
     @property
     def stand_in(self) -> Array | None:
-        """The given numbers, float32 (T, D); None where `missing` is a word."""
+        """What is bound at first, float32 (T, D): the given numbers, repeated; None where `missing` is a word."""
+        given = self._given
+        if given is None or len(given) > 1:
+            return given
+        return np.repeat(given, self.repeats, axis=0)
+
+    @property
+    def length_is_open(self) -> bool:
+        """Whether export chooses the length of the stand-in: it has one step, and no `tile` is declared."""
+        return self.tile is None and (self._given is None or len(self._given) == 1)
+
+    @property
+    def _given(self) -> Array | None:
+        """The given numbers, float32 (T, D); None where `missing` is a word, or no numbers of that shape."""
         if isinstance(self.missing, str):
             return None
         detach = getattr(self.missing, "detach", None)
@@ -146,7 +169,12 @@ class Stream:
         if given.ndim not in (1, 2) or not given.size:
             return None
         steps: Array = given[None] if given.ndim == 1 else given
-        return np.repeat(steps, self.tile, axis=0) if len(steps) == 1 else steps
+        return steps
+
+    @property
+    def repeats(self) -> int:
+        """How often a stand-in of one step is repeated before anything is measured."""
+        return self.tile or self.min_steps
 
     def missing_kind(self) -> Literal["learned", "zeros", "mean", "mask"]:
         """How a manifest calls what stands for the stream."""
@@ -158,7 +186,7 @@ class Model:
     """A trained model, as everything behind the export needs to know it.
 
     Args:
-        streams: by name. A name is a Python identifier other than fusion, face, total, none and end_to_end.
+        streams: by name. A name is a Python identifier; `taemi_edge.bundle.names` tells which are taken.
         head: a module whose `forward` takes the streams by name, and a mask for each or for none; or an `OnnxFile`.
             It gives a tensor (batch, n), or several by name or in the order of `outputs`.
         outputs: by name.
@@ -203,15 +231,15 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
-        if taken := [name for name in self.outputs if name in PREDICTION_FIELDS]:
-            raise ContractError(f"expected another name than {taken[0]!r} for an output: predictions use it themselves")
+        if problem := names_problem(self.streams, self.outputs):
+            raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
         for pattern in self.patterns:
             if unknown := sorted(set(pattern) - set(self.streams)):
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")
-        self.output_specs()
+        self._require_metrics()
         self.given_tolerances()
         self._require_signature()
 
@@ -249,7 +277,8 @@ class Model:
         Raises:
             ContractError: there is none, or one is wrong.
         """
-        given = list(self.samples() if callable(self.samples) else self.samples)
+        source = self.samples
+        given = run_guarded(lambda: list(source() if callable(source) else source), "samples", "reading them raised")
         if not given:
             raise ContractError("expected at least one sample to make golden feeds of, got none")
         samples = [checked_sample(index, sample, self.streams, self.outputs) for index, sample in enumerate(given)]
@@ -257,6 +286,15 @@ class Model:
             if not any(key.startswith(f"{name}/") for sample in samples for key in sample):
                 raise ContractError(f"expected at least one sample with the stream {name!r}, got none")
         return samples
+
+    def _require_metrics(self) -> None:
+        """The model's metric, and those of its outputs, must be known and fit."""
+        if not (self.metric is None or isinstance(self.metric, str) or callable(self.metric)):
+            raise ContractError(f"expected metric as a name or a function of predicted and true, got {self.metric!r}")
+        try:
+            Judge(self.output_specs(), self.metric or _unjudged)
+        except UsageError as error:
+            raise ContractError(f"metric: {error}") from error
 
     def _require_signature(self) -> None:
         """The head's arguments must be the streams, and a mask for each of them or for none."""
@@ -268,29 +306,33 @@ class Model:
                 f"{unknown[0]!r}, which is no stream"
             )
         if lacking := [name for name in self.streams if name not in takes]:
-            raise ContractError(f"head: expected forward to take the stream {lacking[0]!r}, got {', '.join(takes)}")
+            raise ContractError(
+                f"head: expected forward to take the stream {lacking[0]!r}, "
+                f"got {', '.join(takes) or 'no named arguments'}"
+            )
         if masks and (unmasked := [name for name in self.streams if f"{name}_mask" not in masks]):
             raise ContractError(f"head: expected a mask for every stream or for none, got none for {unmasked[0]!r}")
         if not masks and (hidden := [n for n, s in self.streams.items() if s.missing_kind() == "mask"]):
             raise ContractError(f"stream {hidden[0]!r}: expected a head with masks for missing='mask', got one without")
 
 
-def missing_spec(stream: Stream, steps: int, length_error: float | None) -> MissingSpec:
-    """What a manifest says of a stream's stand-in.
+def unwrapped(module: Any) -> Any:
+    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`: it computes the same."""
+    inner = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+    while name := inner.get(type(module).__name__):
+        module = getattr(module, name)
+    return module
 
-    Args:
-        stream: as it was declared.
-        steps: how many steps the stand-in has.
-        length_error: see `MissingSpec`.
-    """
-    return MissingSpec(kind=stream.missing_kind(), steps=steps, length_error=length_error)
+
+def _unjudged(predicted: Any, true: Any) -> None:
+    """Stands for a metric where only those of the outputs are looked at."""
 
 
 def _head_arguments(head: Any, streams: Iterable[str]) -> list[str]:
     """The names that the head's `forward`, or its graph, takes."""
     if isinstance(head, OnnxFile):
         return list(head.input_names())
-    forward = getattr(head, "forward", None)
+    forward = getattr(unwrapped(head), "forward", None)
     if not callable(forward):
         raise ContractError(f"expected an nn.Module or an OnnxFile as head, got a {type(head).__name__}")
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -304,10 +346,6 @@ def _require_named(given: Any, of: type | tuple[type, ...], what: str) -> None:
     if not isinstance(given, Mapping) or not given:
         raise ContractError(f"expected at least one {what} by name, got {given!r:.60}")
     for name, value in given.items():
-        if problem := name_problem(name):
-            raise ContractError(f"{what}: {problem}")
-        if name.endswith("_mask"):
-            raise ContractError(f"{what}: expected a name that does not end in _mask, got {name!r}")
         if not isinstance(value, of):
             kinds = " or ".join(k.__name__ for k in (of if isinstance(of, tuple) else (of,)))
             raise ContractError(f"{what} {name!r}: expected a {kinds}, got a {type(value).__name__}")

@@ -117,7 +117,7 @@ def read_sample_files(place: Path) -> list[dict[str, Array]]:
     samples = []
     for file in files:
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
                 samples.append({key: stored[key] for key in stored.files})
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ContractError(f"{file}: expected arrays of numbers in an .npz file: {error}") from error
