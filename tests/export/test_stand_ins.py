@@ -148,9 +148,10 @@ def test_a_head_without_numbers_where_a_mask_hides_all_is_refused_and_the_advice
     assert export_model(declared(Attends(), "mask"), tmp_path / "attends")[1].ok
 
 
-def test_a_stream_that_the_head_does_not_read_is_refused(tmp_path: Path):
-    with pytest.raises(ContractError, match="outputs that depend on heart, they are the same"):
-        export_model(declared(Deaf(), "zeros"), tmp_path / "x")
+def test_a_stream_that_the_head_does_not_read_is_told(tmp_path: Path):
+    bundle, _ = export_model(declared(Deaf(), "zeros"), tmp_path / "x")
+    assert bundle.manifest.head.unread == ("heart",)
+    assert export_model(declared(Mean(), "zeros"), tmp_path / "y")[0].manifest.head.unread == ()
 
 
 def test_a_stand_in_is_as_long_as_the_head_needs():
