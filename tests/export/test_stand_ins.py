@@ -16,6 +16,8 @@ import taemi_edge as te
 from taemi_edge.errors import ContractError
 from taemi_edge.export.export_model import export_model
 from taemi_edge.export.opening import _opened
+from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.work import Layout, Work
 from tests.export.test_export_model import mean
 
 STEPS = 10
@@ -135,6 +137,22 @@ def test_windows_of_several_lengths_share_a_call_only_where_padding_is_not_read(
     bundle, _ = export_model(declared(head(), "zeros"), tmp_path / "x")
     assert bundle.manifest.head.takes_padding == takes_padding
     assert (bundle.manifest.head.padding_error < 1e-6) == takes_padding
+
+
+@pytest.mark.parametrize("head", [Mean, ReadsPadding])
+def test_a_source_gets_the_same_prediction_in_company_as_alone(tmp_path: Path, head: type[nn.Module]):
+    bundle, _ = export_model(declared(head(), "zeros"), tmp_path / "x")
+    executor = open_executor(bundle, Layout(2, 1.0, 0.5), "cpu", 1)
+    try:
+        rng = np.random.default_rng(1)
+        for ring in executor._rings["imu"]:
+            ring[:] = rng.normal(size=ring.shape)
+        works = [Work(source, window={"imu": np.arange(steps)}) for source, steps in enumerate((4, 9))]
+        for together, work in zip(executor.execute(works), works, strict=True):
+            [alone] = executor.execute([work])
+            np.testing.assert_allclose(together.outputs["state"], alone.outputs["state"], atol=1e-6)
+    finally:
+        executor.close()
 
 
 def test_a_head_without_numbers_where_a_mask_hides_all_is_refused_and_the_advice_works(tmp_path: Path):
