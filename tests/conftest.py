@@ -60,7 +60,7 @@ SLOW = (
     "engines/test_compiler.py",
     "engines/test_recipe.py",
     "engines/test_verify.py",
-    "examples/test_whole_way.py",
+    "examples/test_whole_way",
     "export/test_dynamo.py",
     "export/test_encoders.py",
     "export/test_heads.py",
