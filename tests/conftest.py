@@ -50,6 +50,7 @@ SLOW = (
     "cli/test_bench.py",
     "cli/test_demo.py",
     "cli/test_run.py",
+    "cli/test_starter.py",
     "cli/test_train.py",
     "corpora/test_evaluate.py",
     "corpora/test_extract.py",

@@ -115,6 +115,7 @@ def init_model(
     written = write_starter(folder)
     typer.echo(f"wrote {written}")
     typer.echo(f"next: taemi-edge export {written}:build --output export/mine")
+    typer.echo("its first lines say how it is run, calibrated and built from there")
 
 
 def init(
