@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast bench soak device-pythons gpu-evidence second-opinion clean
+.PHONY: demo test check check-fast nightly bench soak device-pythons gpu-evidence second-opinion clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -21,7 +21,7 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not nightly"
 	$(EXAMPLES)
 
 # For the loop of editing: without the tests that are marked slow, most of them by their folder (tests/conftest.py).
@@ -29,7 +29,12 @@ check-fast: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network"
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network and not nightly"
+
+# What takes minutes each: TAEMI at full size through exporter and compiler, the ablations of Table 2, half an hour of soak.
+nightly: .venv/.dev-ready .stubs/.ready
+	.venv/bin/python -m pytest -m nightly
+	$(MAKE) --no-print-directory soak
 
 device-pythons: .venv/.dev-ready
 	nice -n 10 tools/test_on_device_pythons.sh

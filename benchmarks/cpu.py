@@ -27,7 +27,6 @@ import numpy as np
 import torch
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop
@@ -111,7 +110,7 @@ def time_parts(bundle: Bundle, reference: Reference) -> dict[str, Any]:
     chosen = {c.part: c for c in reversed(load_cases(bundle.golden_file)) if c.name == names[c.part]}
     timed: dict[str, Any] = {}
     with open_sessions(bundle, threads=1) as sessions:
-        for part in PARTS:
+        for part in bundle.manifest.part_names:
             feeds = chosen[part].feeds
             eager, ort = in_turn(
                 partial(reference.run, part, feeds),
@@ -133,27 +132,28 @@ def time_hops(bundle: Bundle, reference: Reference, clip: Path, transcript: Path
         hops = list(media.hops(bundle.manifest.window.hop_s))
     with Pipeline(bundle, Source(words=words), threads=1) as pipeline:
         predictions = [pipeline.predict(hop) for hop in hops]
+    parts = bundle.manifest.part_names
     full = [p for p in predictions if p.time_s >= bundle.manifest.window.length_s]
     encode_ms = median(p.latency_ms["total"] - p.latency_ms["face"] for p in full)
     ort_ms, eager_ms = time_whole_windows(bundle, reference)
     return {
         "hops": len(full),
         "total_ms": round(median(p.latency_ms["total"] for p in full), 2),
-        "parts_ms": {part: round(float(np.mean([p.latency_ms[part] for p in full])), 2) for part in (*PARTS, "face")},
+        "parts_ms": {part: round(float(np.mean([p.latency_ms[part] for p in full])), 2) for part in (*parts, "face")},
         "without_face_ms": round(encode_ms, 2),
         "whole_window_onnxruntime_ms": round(ort_ms, 1),
         "whole_window_pytorch_eager_ms": round(eager_ms, 1),
         "times_faster_than_whole_window_onnxruntime": round(ort_ms / encode_ms, 2),
         "times_faster_than_whole_window_pytorch_eager": round(eager_ms / encode_ms, 2),
-        "own_time_share": round(own_time_share(full), 4),
+        "own_time_share": round(own_time_share(full, parts), 4),
         "vision_ms_with_camera_dropped": camera_dropped_ms(bundle, hops),
     }
 
 
-def own_time_share(predictions: list[Prediction]) -> float:
+def own_time_share(predictions: list[Prediction], parts: tuple[str, ...]) -> float:
     """What of a hop is neither a part nor the face detector: rings, tokens, tokenizer, presence."""
     total = sum(p.latency_ms["total"] for p in predictions)
-    ran = sum(p.latency_ms[name] for p in predictions for name in (*PARTS, "face"))
+    ran = sum(p.latency_ms[name] for p in predictions for name in (*parts, "face"))
     return (total - ran) / total
 
 
@@ -175,7 +175,7 @@ def time_whole_windows(bundle: Bundle, reference: Reference) -> tuple[float, flo
     }
 
     def whole_window(run: Callable[[str, Any], dict[str, Any]]) -> None:
-        encoded: dict[str, Any] = {m: run(m, feeds[m])["features"] for m in MODALITIES}
+        encoded: dict[str, Any] = {m: run(m, of_one)["features"] for m, of_one in feeds.items()}
         audio = encoded["audio"].reshape(-1, encoded["audio"].shape[-1])
         features = {"vision": encoded["vision"], "audio": audio, "text": encoded["text"][0]}
         run("fusion", head_feeds(features, masks=True))

@@ -7,10 +7,33 @@ from typing import Any
 
 from taemi_edge.errors import MissingExtraError, UsageError
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart.
-EMOTION_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+#: Okabe and Ito's colours, which colour-blind readers tell apart. A seventh would be too near to one of the six, so
+#: further series have the same colours with another line (`LINE_STYLES`) or other stripes. The live page has the same.
+SERIES_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+#: Of matplotlib, for the first six series, the next six, and so on.
+LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)))
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
+
+
+def series_line(index: int) -> dict[str, Any]:
+    """The colour and the line of the series with this number, as keywords of matplotlib's `plot`.
+
+    >>> series_line(0), series_line(7)["color"] == series_line(1)["color"]
+    ({'color': '#0072B2', 'linestyle': '-'}, True)
+    """
+    again, colour = divmod(index, len(SERIES_COLOURS))
+    return {"color": SERIES_COLOURS[colour], "linestyle": LINE_STYLES[again % len(LINE_STYLES)]}
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue from 0 to 255 of a colour that is written as #rrggbb.
+
+    >>> rgb("#0072B2")
+    (0, 114, 178)
+    """
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
 
 
 def check_plot_file(file: Path | None, option: str = "--plot") -> None:

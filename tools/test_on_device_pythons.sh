@@ -33,7 +33,7 @@ test_on() { # test_on VERSION PYTHON: make its environment where that is needed,
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"
-  TAEMI_EDGE_TEST_BUNDLES=$bundles "$venv/bin/python" -m pytest -q -p no:cacheprovider -m "not once"
+  TAEMI_EDGE_TEST_BUNDLES=$bundles "$venv/bin/python" -m pytest -q -p no:cacheprovider -m "not once and not nightly"
 }
 
 # Side by side: one interpreter leaves half of two cores idle. Their lines are printed one after the other.

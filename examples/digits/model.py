@@ -3,10 +3,13 @@
 This file is all that `taemi-edge export` needs:
 
     taemi-edge export examples/digits/model.py:build --output export/digits
+
+The weights lie beside it. The environment variable DIGITS_WEIGHTS names others, which `train.py --output` has written.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 import taemi_edge as te
 
-WEIGHTS = Path(__file__).with_name("weights.safetensors")
+WEIGHTS = Path(os.environ.get("DIGITS_WEIGHTS") or Path(__file__).with_name("weights.safetensors"))
 #: How many features each encoder gives. They differ on purpose: the head aligns them.
 WIDTHS = {"fac": 32, "fou": 24, "kar": 32, "mor": 8, "pix": 32, "zer": 24}
 ALIGNED = 48
@@ -102,7 +105,7 @@ class DigitsModel(nn.Module):
 
 
 def trained() -> DigitsModel:
-    """The model with the weights that lie beside this file (`train.py`, seed 0)."""
+    """The model with its trained weights: those of seed 0, unless DIGITS_WEIGHTS names others."""
     model = DigitsModel()
     model.load_state_dict(load_file(WEIGHTS))
     return model.eval()

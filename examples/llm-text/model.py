@@ -25,7 +25,9 @@ from taemi_edge.taemi.recipe import ModelRecipe
 
 RECIPE = Path(__file__).with_name("taemi-llm-tiny.toml")
 EMOTIONS = ("admiration", "amusement", "determination", "empathic_pain", "excitement", "joy")
-#: The sizes of a layer of Qwen2-0.5B. It has 24 of them; two are enough to see whether the width exports.
+#: What Qwen2-0.5B has beside the width: 24 layers and a large vocabulary, 494 million parameters.
+FULL_SIZE = {"num_hidden_layers": 24, "vocab_size": 151_936}
+#: The sizes of a layer of Qwen2-0.5B. Two of them are enough to see whether the width exports.
 FULL_WIDTH = {
     "hidden_size": 896,
     "num_hidden_layers": 2,
@@ -52,6 +54,11 @@ def build() -> te.Model:
 def build_full_width() -> te.Model:
     """The same with a language model of the width of Qwen2-0.5B: two layers, 30 million parameters."""
     return _declare(checkpoint(**FULL_WIDTH))
+
+
+def build_full_size() -> te.Model:
+    """The same with a language model of the size of Qwen2-0.5B: 494 million parameters, 2.0 GB of weights."""
+    return _declare(checkpoint(**FULL_WIDTH, **FULL_SIZE))
 
 
 def _declare(made: Checkpoint) -> te.Model:

@@ -18,13 +18,11 @@ import msgspec
 
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.options import BenchOptions
-from taemi_edge.bench.plan import BenchPlan
+from taemi_edge.bench.plan import BenchPlan, timed_patterns
 from taemi_edge.bench.power import PowerMeter
 from taemi_edge.bench.report import OURS, BenchReport, PartTimes, WindowTimes, find
 from taemi_edge.bench.rivals import graphs_of, open_contenders
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
@@ -46,7 +44,8 @@ def run_bench(
 
     Raises:
         BundleError, EngineError: the bundle cannot be opened, or parity has not passed it.
-        UsageError: the bundle itself cannot be run here. A rival that cannot is named in `not_run`.
+        UsageError: the bundle itself cannot be run here, or `options` name parts that it lacks, or a model that cannot
+            be loaded. Any other rival that cannot run is named in `not_run`.
 
     Example:
         >>> import taemi_edge as te
@@ -62,6 +61,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
     started = time.perf_counter()
     bundle = open_bundle(folder)
     require_verified(bundle, options.unverified)
+    options.require_parts(bundle.manifest.part_names)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taemi-edge-bench-")))
         meter = stack.enter_context(PowerMeter())
@@ -72,14 +72,14 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         windows = tuple(plan.windows())
         sources = tuple(plan.sources())
         power = meter.report()
-    hop = next(w for w in windows if w.kind == "hop" and w.pattern == pattern_name(PRESENCE_PATTERNS[0]))
+    hop = windows[0]  # a hop with all streams
     return BenchReport(
         bundle=str(folder),
         model=bundle.manifest.name,
         command=command,
         machine=_machine(bundle, options),
         contenders={name: contender.described for name, contender in contenders.items()},
-        not_run=not_run,
+        not_run={**not_run, **_patterns_left_out(bundle, options)},
         parts=parts,
         windows=windows,
         sources=sources,
@@ -90,6 +90,13 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         power=power,
         seconds=round(time.perf_counter() - started, 1),
     )
+
+
+def _patterns_left_out(bundle: Bundle, options: BenchOptions) -> dict[str, str]:
+    every, timed = bundle.manifest.patterns, timed_patterns(bundle.manifest, options.all_patterns)
+    if len(timed) == len(every):
+        return {}
+    return {f"{len(every) - len(timed)} of {len(every)} presence patterns": "pass --all-patterns to time them as well"}
 
 
 def _with_limit(times: PartTimes, bundle: Bundle, options: BenchOptions, ceilings: Mapping[str, float]) -> PartTimes:

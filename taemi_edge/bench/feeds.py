@@ -1,115 +1,174 @@
 """The inputs of the benchmark, taken from a bundle's golden feeds.
 
-They are the feeds of each part at any batch, and one whole window of a clip, each with the output that PyTorch gave.
+They are the feeds of each part at any batch, and one whole window, each with the output that the reference gave.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, Modality
-from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.bundle.values import Array, end_to_end_tolerance
-from taemi_edge.media.chunks import kept_steps
-from taemi_edge.parity.golden import WINDOW, Case, load_cases, window_calls
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import HEAD, Array, end_to_end_tolerance
+from taemi_edge.errors import BundleError
+from taemi_edge.parity.golden import WINDOW, Case, load_cases, usual_case, window_calls
+from taemi_edge.parity.samples import Row, calls_of
+from taemi_edge.runtime.kinds import kind_of
 
 #: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
 #: keeps no features.
 WindowKind = Literal["hop", "window"]
-#: The golden case of each part that is tiled to a batch.
-_TILED = {"vision": "largest batch", "audio": "largest batch", "text": "typical length", "fusion": WINDOW}
+#: What an encoder is fed: batches of rows, in the order of time.
+Calls = Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True, eq=False)
 class BenchWindow:
-    """One window of a clip.
+    """One window of a model's streams.
 
     Attributes:
-        pixels: face crops, uint8 (frames, H, W, 3).
-        samples: chunks of sound with their context, float32 (chunks, samples).
-        ids: tokens of the text, int32 (T,).
-        new_frames, new_chunks: how many frames and chunks came with the last hop.
-        expected: the intensities (6,) that PyTorch gave in FP32, by the name of the presence pattern.
-        tolerance: the largest error of an intensity that parity allows.
+        rows: what the encoder of each stream is fed, row by row without a batch axis, in the order of time: pictures or
+            clips, chunks with their context, rows of numbers, or one text.
+        new: how many of a stream's rows came with the last hop.
+        length_s: how many seconds the longest stream lasts, at least the model's window.
+        expected: the outputs that the reference gave, one after the other, by the name of the presence pattern; empty
+            where the rows are fewer than those that it was given.
+        tolerance: the largest error of an output that parity allows.
     """
 
-    pixels: Array
-    samples: Array
-    ids: Array
-    new_frames: int
-    new_chunks: int
+    rows: Mapping[str, Sequence[Row]]
+    new: Mapping[str, int]
+    length_s: float
     expected: Mapping[str, Array]
     tolerance: float
 
-    def kept(self, encoded_steps: int, chunk_samples: int) -> int:
-        """How many of a chunk's encoded steps are its own; its context comes before them.
+    def before(self, kind: WindowKind, stream: str) -> Sequence[Row]:
+        """The rows that a run of this kind finds encoded already."""
+        return self.rows[stream][: self._first_new(kind, stream)]
 
-        Args:
-            encoded_steps: how many steps the encoder gave for a chunk with its context.
-            chunk_samples: samples of a chunk without its context.
-        """
-        return kept_steps(chunk_samples, self.samples.shape[1], encoded_steps)
+    def due(self, kind: WindowKind, stream: str) -> Sequence[Row]:
+        """The rows that a run of this kind encodes."""
+        return self.rows[stream][self._first_new(kind, stream) :]
 
-    def encoded_before(self, kind: WindowKind) -> tuple[int, int]:
-        """How many frames and chunks a run of this kind finds encoded already."""
-        if kind == "window":
-            return 0, 0
-        return len(self.pixels) - self.new_frames, len(self.samples) - self.new_chunks
+    def _first_new(self, kind: WindowKind, stream: str) -> int:
+        return len(self.rows[stream]) - self.new[stream] if kind == "hop" else 0
 
 
 class Feeds:
-    """The golden feeds of a bundle: the frames, sound and words of a clip."""
+    """The golden feeds of a bundle.
+
+    Raises:
+        BundleError: it has no golden feeds, or they are not those of its streams.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._cases = load_cases(bundle.golden_file)
         self._manifest = bundle.manifest
 
     def part(self, part: str, batch: int) -> tuple[dict[str, Array], Array]:
-        """A part's feeds at a batch, and the output that PyTorch gave for them."""
-        case = self._case(part, _TILED[part])
-        [expected] = (case.expected or {}).values()
+        """A part's feeds at a batch, and the outputs that the reference gave for them, one after the other."""
+        case = self._tiled_case(part)
+        expected = joined_outputs(case.expected or {})
         return {name: _tiled(value, batch) for name, value in case.feeds.items()}, _tiled(expected, batch)
 
     def window(self) -> BenchWindow:
-        """The window of the golden feeds; its last frames and its last chunk came with the last hop."""
-        calls = window_calls(self._cases, WINDOW, self._manifest.streams)
-        inputs = {name: feeds[0] for name, feeds in calls.items()}
-        manifest, hop_s = self._manifest, self._manifest.window.hop_s
-        expected = {
-            pattern_name(case.pattern): (case.expected or {})["intensities"][0]
-            for case in self._cases
-            if case.part == "fusion" and case.name == WINDOW and case.pattern is not None
-        }
-        tolerances = manifest.tolerances
+        """The first window of the golden feeds; its last rows came with the last hop."""
+        manifest = self._manifest
+        calls = window_calls(self._cases, WINDOW, manifest.streams)
+        rows = {name: _rows_of(of_one) for name, of_one in calls.items()}
+        kept = {name: of_one[-_most_rows(manifest, name) :] for name, of_one in rows.items()}
+        cut = [name for name in rows if len(kept[name]) < min(len(rows[name]), manifest.streams[name].max_steps)]
+        lengths_s = [len(of_one) * _seconds_a_row(manifest.streams[name]) for name, of_one in kept.items()]
         return BenchWindow(
-            pixels=inputs["vision"]["pixels"],
-            samples=inputs["audio"]["samples"],
-            ids=inputs["text"]["ids"][0],
-            new_frames=math.ceil(hop_s * manifest.vision.frames_per_second),
-            new_chunks=max(1, round(hop_s / manifest.audio.chunk_s)),
-            expected=expected,
-            tolerance=end_to_end_tolerance(tolerances).max_abs,
+            rows=kept,
+            new={name: min(len(of_one), _new_rows(manifest, name, len(of_one))) for name, of_one in kept.items()},
+            length_s=max(manifest.window.length_s, *lengths_s),
+            expected={} if cut else self._expected(),
+            tolerance=end_to_end_tolerance(manifest.tolerances).max_abs,
         )
 
-    def _case(self, part: str, name: str) -> Case:
-        return next(
-            case
+    def _expected(self) -> dict[str, Array]:
+        return {
+            self._manifest.pattern_name(case.pattern): joined_outputs(case.expected or {})[0]
             for case in self._cases
-            if case.part == part
-            and case.name == name
-            and (case.pattern is None or len(case.pattern) == len(MODALITIES))
-        )
+            if case.part == HEAD and case.name == WINDOW and case.pattern is not None
+        }
+
+    def _tiled_case(self, part: str) -> Case:
+        """The case that is tiled to a batch: of the head one window with all streams, of a text one row, else the
+        largest batch.
+        """
+        cases = [c for c in self._cases if c.part == part and (c.pattern is None or len(c.pattern) == self._streams)]
+        if part == HEAD or isinstance(self._manifest.streams[part], TextSpec):
+            return usual_case(cases, part)
+        if not cases:
+            raise BundleError(f"golden feeds: expected a case of {part!r}, found none: export the model again")
+        return max(cases, key=lambda case: _size(case.feeds))
+
+    @property
+    def _streams(self) -> int:
+        return len(self._manifest.streams)
 
 
-def lost_in(pattern: frozenset[Modality]) -> list[Modality]:
-    """The streams that a pattern lacks."""
-    return [m for m in MODALITIES if m not in pattern]
+def joined_outputs(outputs: Mapping[str, Array]) -> Array:
+    """The outputs of a part, one after the other along their last axis, in the order of their names.
+
+    >>> joined_outputs({"state": np.ones((1, 1)), "mood": np.zeros((1, 3))}).tolist()
+    [[0.0, 0.0, 0.0, 1.0]]
+    """
+    values = [outputs[name] for name in sorted(outputs)]
+    return values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
+
+
+def batched(rows: Sequence[Row]) -> Calls:
+    """Rows as a script feeds them to an encoder: all that follow each other and have equal shapes in one batch."""
+    return calls_of(rows, max(1, len(rows)))
+
+
+def _rows_of(calls: Calls) -> list[Row]:
+    """The rows of some calls one by one; of texts, without padding."""
+    rows = [{n: v[i] for n, v in call.items()} for call in calls for i in range(len(next(iter(call.values()))))]
+    return [{n: v[row["mask"] > 0] for n, v in row.items()} if "mask" in row else row for row in rows]
+
+
+def _most_rows(manifest: Manifest, stream: str) -> int:
+    """So many rows of a stream are timed: all of them, but of rows without a rate only those that a ring holds."""
+    spec = manifest.streams[stream]
+    if _seconds_a_row(spec) or isinstance(spec, TextSpec):
+        return 1 << 30
+    return kind_of(spec).capacity(spec, manifest.window.length_s, 1)
+
+
+def _new_rows(manifest: Manifest, stream: str, rows: int) -> int:
+    """How many rows of a stream come with a hop; of chunks that are longer than a hop, one.
+
+    A text is encoded as a whole whenever a word comes. Rows without a rate are spread evenly over the window.
+    """
+    spec, window = manifest.streams[stream], manifest.window
+    if isinstance(spec, TextSpec):
+        return rows
+    if period_s := _seconds_a_row(spec):
+        in_hop = window.hop_s / period_s
+        return max(1, round(in_hop) if isinstance(spec, ChunkedSpec) else math.ceil(in_hop - 1e-9))
+    return math.ceil(rows * window.hop_s / window.length_s)
+
+
+def _seconds_a_row(spec: StreamSpec) -> float:
+    """How many seconds of a stream are one row of its encoder; 0 of texts and of rows without a rate."""
+    if isinstance(spec, VideoSpec):
+        return 1 / spec.frames_per_second
+    return spec.chunk_s if isinstance(spec, ChunkedSpec) else 0.0
+
+
+def _size(feeds: Mapping[str, Array]) -> tuple[int, int]:
+    """The rows of a batch, and then the values in it."""
+    return len(next(iter(feeds.values()))), sum(value.size for value in feeds.values())
 
 
 def _tiled(values: Array, batch: int) -> Array:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
+from taemi_edge.bench.feeds import BenchWindow, Calls, WindowKind, batched, joined_outputs
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS, Modality
-from taemi_edge.bundle.values import Array, Flavour
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD, Array, Flavour
 from taemi_edge.errors import UsageError
+from taemi_edge.parity.windows import encode_calls
 from taemi_edge.runtime.onnx_sessions import OrtSession
 
 
@@ -31,7 +32,7 @@ class OnnxRuntimeModel:
     def __init__(self, bundle: Bundle, device: str, flavour: Flavour, threads: int) -> None:
         self._bundle, self._device, self._flavour, self._threads = bundle, device, flavour, threads
         self._sessions: dict[str, OrtSession] = {}
-        for part in PARTS:
+        for part in bundle.manifest.part_names:
             name = bundle.manifest.graph_file(part, flavour)
             if name is None:
                 raise UsageError(f"{bundle.folder} has no {flavour} graph of {part}")
@@ -50,36 +51,27 @@ class OnnxRuntimeModel:
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
         session = self._sessions[part]
-        [name] = (spec.name for spec in self._bundle.manifest.parts[part].outputs)
         if self._device == "cuda":
-            return _BoundPartRun(session.native, feeds, name)
-        return HostRun(lambda: session.run(feeds)[name])
+            names = [spec.name for spec in self._bundle.manifest.parts[part].outputs]
+            return _BoundPartRun(session.native, feeds, names)
+        return HostRun(lambda: session.run(feeds))
 
-    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
-        first_frame, first_chunk = window.encoded_before(kind)
-        old: dict[str, Array] = {}
-        if first_frame and "vision" in pattern:
-            old["vision"] = self._encode("vision", {"pixels": window.pixels[:first_frame]})[None]
-        if first_chunk and "audio" in pattern:
-            old["audio"] = self._sound(window, window.samples[:first_chunk])
+        streams = self._bundle.manifest.streams
+        live = [name for name in streams if name in pattern]
+        due = {name: batched(window.due(kind, name)) for name in live}
+        before = {name: batched(rows) for name in live if (rows := window.before(kind, name))}
+        old = {name: self._encode(name, calls) for name, calls in before.items()}
 
-        def run() -> Array:
-            feeds: dict[str, Array] = {}
-            if "vision" in pattern:
-                feeds["vision"] = self._encode("vision", {"pixels": window.pixels[first_frame:]})[None]
-            if "audio" in pattern:
-                feeds["audio"] = self._sound(window, window.samples[first_chunk:])
-            if "text" in pattern:
-                ids = window.ids[None]
-                feeds["text"] = self._encode("text", {"ids": ids, "mask": np.ones_like(ids)})
-            for m, before in old.items():
-                feeds[m] = np.concatenate([before, feeds[m]], axis=1)
-            for m in lost_in(pattern):
-                feeds[m] = self._bundle.tokens[m][None].astype(np.float32)
-            feeds |= {f"{m}_mask": np.ones(feeds[m].shape[:2], np.int32) for m in ("vision", "audio", "text")}
-            return self._sessions["fusion"].run(feeds)["intensities"]
+        def run() -> Mapping[str, Array]:
+            features: dict[str, Array] = {}
+            for name, calls in due.items():
+                new = self._encode(name, calls)
+                steps = np.concatenate([old[name], new]) if name in old else new
+                features[name] = steps[-streams[name].max_steps :]
+            return self._sessions[HEAD].run(self._head_feeds(features))
 
         return HostRun(run)
 
@@ -90,35 +82,43 @@ class OnnxRuntimeModel:
         for session in self._sessions.values():
             session.close()
 
-    def _encode(self, part: str, feeds: Mapping[str, Array]) -> Array:
-        return self._sessions[part].run(feeds)["features"]
+    def _encode(self, stream: str, calls: Calls) -> Array:
+        """The features of some rows, (T, D); the steps of a chunk's context are cut away."""
+        spec = self._bundle.manifest.streams[stream]
+        return encode_calls(lambda part, feeds: self._sessions[part].run(feeds), stream, spec, calls)
 
-    def _sound(self, window: BenchWindow, samples: Array) -> Array:
-        """Chunks (n, samples) as features (1, T, D), their context cut away."""
-        encoded = self._encode("audio", {"samples": samples})
-        kept = window.kept(encoded.shape[1], self._bundle.manifest.audio.chunk_samples)
-        return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
+    def _head_feeds(self, features: Mapping[str, Array]) -> dict[str, Array]:
+        """The features (T, D) of the live streams, and what stands for the others."""
+        manifest = self._bundle.manifest
+        feeds: dict[str, Array] = {}
+        for name, spec in manifest.streams.items():
+            live = name in features
+            values = features[name] if live else self._bundle.tokens[name].astype(np.float32)
+            feeds[name] = values[None]
+            if manifest.head.masks:
+                feeds[f"{name}_mask"] = np.full((1, len(values)), 1 if live else spec.missing.mask, np.int32)
+        return feeds
 
 
 class _BoundPartRun(WithoutDeviceTimes):
     """A `TimedRun` of a part whose inputs and outputs stay on the GPU."""
 
-    def __init__(self, session: Any, feeds: Mapping[str, Array], output: str) -> None:
+    def __init__(self, session: Any, feeds: Mapping[str, Array], outputs: list[str]) -> None:
         import onnxruntime
 
-        self._session, self._binding = session, session.io_binding()
+        self._session, self._binding, self._names = session, session.io_binding(), outputs
         for name, value in feeds.items():
             self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
-        self._binding.bind_output(output, "cuda", 0)
+        for name in outputs:
+            self._binding.bind_output(name, "cuda", 0)
 
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()
 
     def output(self) -> Array:
-        [values] = self._binding.copy_outputs_to_cpu()
-        found: Array = values
-        return found
+        values: list[Array] = self._binding.copy_outputs_to_cpu()
+        return joined_outputs(dict(zip(self._names, values, strict=True)))
 
     def close(self) -> None:
         self._binding = None

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taemi_edge.bench.worker import ContenderName
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.sessions import Device
 
@@ -24,8 +23,10 @@ class BenchOptions:
     Attributes:
         against: the rivals; None takes those that can run here.
         python: the interpreter that runs the rivals.
-        checkpoint: what PyTorch runs; by default what the bundle was exported from.
+        checkpoint: what PyTorch runs, where it is TAEMI; by default what the bundle was exported from.
+        model: what PyTorch runs, where the model is declared: `file.py:function`, whose code is run.
         batches: batches beside 1 at which a part is timed, by part.
+        all_patterns: time every presence pattern, and not only the complete one, those without one stream, and none.
         sources: how many sources share a call, one count after another.
         runs: how often each contender runs each thing.
         threads: threads for each part; 0 takes all cores.
@@ -33,7 +34,7 @@ class BenchOptions:
         unverified: also time engines that parity has not passed.
 
     Raises:
-        UsageError: a number is too small, or a part is not known.
+        UsageError: a number is too small, or both a model and a checkpoint are given.
 
     Example:
         >>> BenchOptions(runs=10, batches={"vision": (4, 8)}).sources
@@ -43,7 +44,9 @@ class BenchOptions:
     against: tuple[ContenderName, ...] | None = None
     python: str = sys.executable
     checkpoint: str | None = None
+    model: str | None = None
     batches: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    all_patterns: bool = False
     sources: tuple[int, ...] = (1, 2, 4)
     runs: int = 50
     threads: int = 1
@@ -55,8 +58,20 @@ class BenchOptions:
             raise UsageError(f"--runs {self.runs}: expected at least {TURNS}")
         if bad := [n for n in self.sources if n < 1]:
             raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
-        if unknown := sorted(set(self.batches) - set(PARTS)):
-            raise UsageError(f"--batch {unknown[0]}=N: expected one of {', '.join(PARTS)}")
+        if self.model is not None and self.checkpoint is not None:
+            raise UsageError("--model and --checkpoint: expected one of the two, got both")
+
+    def require_parts(self, parts: Sequence[str]) -> None:
+        """Refuse batches of parts that the model does not have.
+
+        Args:
+            parts: the names of the model's parts.
+
+        Raises:
+            UsageError: a part is not known.
+        """
+        if unknown := sorted(set(self.batches) - set(parts)):
+            raise UsageError(f"--batch {unknown[0]}=N: expected one of {', '.join(parts)}")
 
 
 def rivals_from(names: Sequence[str]) -> tuple[ContenderName, ...] | None:

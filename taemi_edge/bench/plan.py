@@ -14,9 +14,27 @@ from taemi_edge.bench.options import TURNS, BenchOptions
 from taemi_edge.bench.report import OURS, PartTimes, SourcesTimes, Stats, Timing, WindowTimes, stats_of
 from taemi_edge.bench.worker import Answer, Request
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS, PRESENCE_PATTERNS, Modality, Part
-from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.progress import SILENT, Progress
+
+#: Models with so many streams or fewer are timed in all presence patterns.
+MOST_STREAMS_IN_FULL = 3
+
+
+def timed_patterns(manifest: Manifest, every: bool = False) -> tuple[Pattern, ...]:
+    """The presence patterns that are timed, the complete one first.
+
+    Args:
+        manifest: of the bundle; it lists the patterns that the model is checked in.
+        every: take all of these. Else models with many streams have the complete pattern, those without one stream, and
+            the empty one.
+    """
+    count = len(manifest.streams)
+    if every or count <= MOST_STREAMS_IN_FULL:
+        return manifest.patterns
+    return tuple(pattern for pattern in manifest.patterns if len(pattern) in (count, count - 1, 0))
 
 
 class BenchPlan:
@@ -29,12 +47,16 @@ class BenchPlan:
     def __init__(
         self, bundle: Bundle, options: BenchOptions, contenders: Mapping[str, Contender], progress: Progress = SILENT
     ) -> None:
-        self._bundle, self._options, self._contenders, self._progress = bundle, options, contenders, progress
-        self._batches: list[tuple[Part, int]] = [
-            (part, batch) for part in PARTS for batch in dict.fromkeys((1, *options.batches.get(part, ())))
+        self._options, self._contenders, self._progress = options, contenders, progress
+        self._manifest = bundle.manifest
+        self._patterns = timed_patterns(bundle.manifest, options.all_patterns)
+        self._batches = [
+            (part, batch)
+            for part in bundle.manifest.part_names
+            for batch in dict.fromkeys((1, *options.batches.get(part, ())))
         ]
         self._kinds: tuple[WindowKind, ...] = ("hop", "window")
-        self._total = len(self._batches) + len(self._kinds) * len(PRESENCE_PATTERNS) + len(options.sources)
+        self._total = len(self._batches) + len(self._kinds) * len(self._patterns) + len(options.sources)
         self._done = 0
         #: Milliseconds of each encoder in each turn of the bundle's own hops, by pattern.
         self._encoders_ms: dict[str, dict[str, list[float]]] = {}
@@ -55,21 +77,22 @@ class BenchPlan:
             self._advance(f"{part}, batch {batch}")
 
     def windows(self) -> Iterator[WindowTimes]:
-        """Time whole predictions, in every presence pattern."""
+        """Time whole predictions, in the patterns of `timed_patterns`."""
         for kind in self._kinds:
-            for pattern in PRESENCE_PATTERNS:
-                modalities = tuple(m for m in MODALITIES if m in pattern)
-                request = Request(do="prepare", kind=kind, pattern=modalities)
+            for pattern in self._patterns:
+                name = self._manifest.pattern_name(pattern)
+                request = Request(do="prepare", kind=kind, pattern=self._live(pattern))
                 timings = self._time(request, self._contenders_for(pattern))
-                yield WindowTimes(kind=kind, pattern=pattern_name(pattern), timings=timings)
-                self._advance(f"{kind}, {pattern_name(pattern)}")
+                yield WindowTimes(kind=kind, pattern=name, timings=timings)
+                self._advance(f"{kind}, {name}")
 
     def sources(self) -> Iterator[SourcesTimes]:
         """Time hops of several sources in one call; the bundle itself alone can do that."""
         ours = {OURS: self._contenders[OURS]}
         first: Stats | None = None
         for count in self._options.sources:
-            [timing] = self._time(Request(do="prepare", sources=count), ours)
+            request = Request(do="prepare", pattern=self._live(self._patterns[0]), sources=count)
+            [timing] = self._time(request, ours)
             wall = timing.wall
             if count == 1:
                 first = wall
@@ -91,20 +114,24 @@ class BenchPlan:
             pattern: {part: median(turns) for part, turns in encoders.items()}
             for pattern, encoders in self._encoders_ms.items()
         }
-        complete = times.get(pattern_name(PRESENCE_PATTERNS[0]), {})
+        every = self._patterns[0]
+        complete = times.get(self._manifest.pattern_name(every), {})
         saved: dict[str, float] = {}
-        for m in MODALITIES:
-            without = times.get(pattern_name(frozenset(MODALITIES) - {m}))
-            if without is not None and complete.get(m):
-                saved[m] = round((sum(complete.values()) - sum(without.values())) / complete[m], 4)
+        for stream in self._manifest.streams:
+            without = times.get(self._manifest.pattern_name(every - {stream}))
+            if without is not None and complete.get(stream):
+                saved[stream] = round((sum(complete.values()) - sum(without.values())) / complete[stream], 4)
         return saved
 
-    def _contenders_for(self, pattern: frozenset[Modality]) -> dict[str, Contender]:
+    def _live(self, pattern: Pattern) -> tuple[str, ...]:
+        return tuple(name for name in self._manifest.streams if name in pattern)
+
+    def _contenders_for(self, pattern: Pattern) -> dict[str, Contender]:
         """The contenders that are timed on a pattern.
 
         PyTorch compiles for each set of shapes, which takes minutes, so it has the complete pattern alone.
         """
-        complete = len(pattern) == len(MODALITIES)
+        complete = pattern == self._patterns[0]
         return {n: c for n, c in self._contenders.items() if complete or not n.startswith("torch-compile")}
 
     def _time(self, request: Request, contenders: Mapping[str, Contender]) -> tuple[Timing, ...]:
@@ -140,9 +167,9 @@ class BenchPlan:
         )
 
     def _keep_encoder_times(self, request: Request, answer: Answer) -> None:
-        encoders = self._encoders_ms.setdefault(pattern_name(frozenset(request.pattern)), {})
+        encoders = self._encoders_ms.setdefault(self._manifest.pattern_name(frozenset(request.pattern)), {})
         for part, ms in answer.parts_ms.items():
-            if part != "fusion":
+            if part != HEAD:
                 encoders.setdefault(part, []).append(ms)
 
     def _advance(self, what: str) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from taemi_edge.bench.power import PowerReport
-from taemi_edge.bundle.spec import Part
 from taemi_edge.bundle.values import Frozen
 
 #: The name of the bundle itself. Every ratio compares a contender with it.
@@ -46,7 +45,7 @@ class Timing(Frozen, frozen=True):
     Attributes:
         wall: by the host's clock, from call to result.
         device: by the device's own clock, without what the host adds; None where the device does not measure.
-        max_abs, cosine: of its output with the one of PyTorch in FP32, recorded at export.
+        max_abs, cosine: of its outputs with those of the model in FP32, recorded at export; None where none are.
         failure: why there are no times.
     """
 
@@ -72,7 +71,7 @@ class PartTimes(Frozen, frozen=True):
         share: `limit_ms` divided by the bundle's own time.
     """
 
-    part: Part
+    part: str
     batch: int
     timings: tuple[Timing, ...]
     operations: float | None = None
@@ -82,7 +81,7 @@ class PartTimes(Frozen, frozen=True):
 
 
 class WindowTimes(Frozen, frozen=True):
-    """The times of a whole prediction, from arrays on the host to intensities on the host.
+    """The times of a whole prediction, from arrays on the host to outputs on the host.
 
     Attributes:
         kind: "hop" encodes what a hop brings, "window" everything in the window.
@@ -112,6 +111,7 @@ class BenchReport(Frozen, frozen=True):
     """Everything that `taemi-edge bench` found.
 
     Attributes:
+        not_run: what was not timed, each with the reason: contenders, and presence patterns.
         overhead_ms: the median time of a hop less the median time of the device.
         ratios: the times of the contenders divided by the bundle's own, for a hop with all streams.
         saved: for each stream, how much less time the encoders take without it, divided by the time of its own

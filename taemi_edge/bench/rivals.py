@@ -14,7 +14,7 @@ from taemi_edge.bench.options import BenchOptions
 from taemi_edge.bench.report import OURS
 from taemi_edge.bench.worker import ContenderName, Opening
 from taemi_edge.bundle.folder import MANIFEST, Bundle, read_manifest
-from taemi_edge.bundle.spec import PARTS
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import UsageError
 from taemi_edge.runtime.sessions import Device, device_of
 
@@ -32,7 +32,7 @@ def open_contenders(
         The contenders by name, the bundle first; and why each of the others cannot run.
 
     Raises:
-        UsageError: the bundle itself cannot run here.
+        UsageError: the bundle itself cannot run here, or the model that the options name cannot be loaded.
     """
     device = options.device or device_of(bundle)
     folder = str(bundle.folder.resolve())
@@ -43,9 +43,15 @@ def open_contenders(
         opened[UNCAPTURED] = Uncaptured(opened[OURS])
     not_run: dict[str, str] = {}
     for index, (name, opening) in enumerate(_rivals(bundle, options, device)):
+        is_torch = opening.contender.startswith("torch")
+        if is_torch and not (opening.model or opening.checkpoint):
+            not_run[name] = _without_torch(bundle)
+            continue
         try:
             contender = Contender(name, opening, options.python, scratch / f"rival-{index}.log")
         except (UsageError, OSError) as error:
+            if is_torch and opening.model:
+                raise UsageError(str(error)) from error
             not_run[name] = str(error)
             continue
         opened[name] = stack.enter_context(contender)
@@ -54,8 +60,8 @@ def open_contenders(
 
 def _rivals(bundle: Bundle, options: BenchOptions, device: Device) -> Iterator[tuple[str, Opening]]:
     graphs = graphs_of(bundle)
-    checkpoint, is_random = _checkpoint_of(bundle, options.checkpoint)
-    low = any(bundle.manifest.parts[part].precision != "fp32" for part in PARTS)
+    checkpoint, is_random = _checkpoint_of(bundle, options)
+    low = any(bundle.manifest.parts[part].precision != "fp32" for part in bundle.manifest.part_names)
     on_gpu = device != "cpu"
     for rival in options.against if options.against is not None else _usual_rivals(options, on_gpu):
         common: dict[str, Any] = {
@@ -63,6 +69,7 @@ def _rivals(bundle: Bundle, options: BenchOptions, device: Device) -> Iterator[t
             "bundle": str(bundle.folder.resolve()),
             "graphs": str(graphs.resolve()),
             "checkpoint": checkpoint,
+            "model": options.model or "",
             "random_weights": is_random,
             "threads": options.threads,
             "device": "cuda" if on_gpu else "cpu",
@@ -95,14 +102,32 @@ def graphs_of(bundle: Bundle) -> Path:
     return Path(engine.source) if engine is not None and Path(engine.source, MANIFEST).is_file() else bundle.folder
 
 
-def _checkpoint_of(bundle: Bundle, named: str | None) -> tuple[str, bool]:
-    """The checkpoint that a bundle was exported from, and whether its weights are random.
+def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
+    """The checkpoint or recipe that a bundle was exported from, and whether its weights are random.
 
-    A bundle that was made from another bundle leads back to that one.
+    A bundle that was made from another bundle leads back to that one. Empty for a declared model: its code runs only
+    where the user names it.
     """
-    manifest = bundle.manifest
-    while Path(manifest.provenance.source, MANIFEST).is_file():
-        manifest = read_manifest(Path(manifest.provenance.source))
-    checkpoint = named or manifest.provenance.source
+    manifest = _first_manifest(bundle)
+    if options.model is not None or (options.checkpoint is None and manifest.provenance.was_declared):
+        return "", False
+    checkpoint = options.checkpoint or manifest.provenance.source
     is_random = "random" in " ".join(manifest.provenance.weights.values())
     return checkpoint, is_random and not Path(checkpoint).is_dir()
+
+
+def _without_torch(bundle: Bundle) -> str:
+    """Why a bundle is not timed in PyTorch, and what to type."""
+    source = _first_manifest(bundle).provenance.source
+    if source.endswith(".toml"):
+        return f"{source} declares ONNX files, which have no PyTorch module"
+    return f"it needs the model's code: pass --model {source if ':' in source else 'FILE.py:FUNCTION'} to run it"
+
+
+def _first_manifest(bundle: Bundle) -> Manifest:
+    """The manifest of the first bundle that a bundle was made from, as far as these lie here."""
+    manifest, seen = bundle.manifest, {""}
+    while (source := manifest.provenance.source) not in seen and Path(source, MANIFEST).is_file():
+        manifest = read_manifest(Path(source))
+        seen.add(source)
+    return manifest

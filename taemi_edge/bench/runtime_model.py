@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from taemi_edge.bench.ceilings import host_ceilings, tensorrt_ceilings
-from taemi_edge.bench.feeds import BenchWindow, WindowKind
+from taemi_edge.bench.feeds import BenchWindow, WindowKind, joined_outputs
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Manifest, Modality
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import ChunkedSpec, Pattern, TextSpec
 from taemi_edge.bundle.values import Array
+from taemi_edge.parity.samples import Row
+from taemi_edge.runtime.kinds import fixed_steps
 from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
@@ -44,7 +47,7 @@ class RuntimeModel:
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
-        precisions = ", ".join(f"{p} {manifest.parts[p].precision}" for p in ("vision", "audio", "text", "fusion"))
+        precisions = ", ".join(f"{part} {manifest.parts[part].precision}" for part in manifest.part_names)
         described = {"device": self._device, "precision": precisions}
         if self._device == "tensorrt" and manifest.engine is not None:
             return {**described, "library": manifest.engine.library, "graphs": load_driver()[1] or "captured"}
@@ -56,14 +59,13 @@ class RuntimeModel:
         if self._device == "tensorrt":
             return _CapturedPartRun(self._bundle, part, feeds)
         sessions = open_sessions(self._bundle, self._device, self._threads)
-        [name] = (spec.name for spec in self._bundle.manifest.parts[part].outputs)
-        return HostRun(lambda: sessions[part].run(feeds)[name], sessions.close)
+        return HostRun(lambda: sessions[part].run(feeds), sessions.close)
 
-    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
         manifest = self._bundle.manifest
         if self._executor is None or self._sources != sources:
             self.close()
-            layout = Layout(sources, manifest.window.length_s, manifest.window.hop_s)
+            layout = Layout(sources, window.length_s, manifest.window.hop_s)
             self._executor = open_executor(self._bundle, layout, self._device, self._threads)
             self._sources = sources
         return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
@@ -97,16 +99,17 @@ class RepeatedWindow:
         manifest: Manifest,
         kind: WindowKind,
         window: BenchWindow,
-        pattern: frozenset[Modality],
+        pattern: Pattern,
         sources: int,
     ) -> None:
         self.executor = executor
-        every = {m: items for m, items in _items(executor, window).items() if m in pattern}
-        before = dict(zip(("vision", "audio"), window.encoded_before(kind), strict=True))
+        items = {name: _items(executor, manifest, name, rows) for name, rows in window.rows.items() if name in pattern}
+        first = {name: len(window.before(kind, name)) for name in items}
+        old = {name: of_one[: first[name]] for name, of_one in items.items()}
+        new = {name: of_one[first[name] :] for name, of_one in items.items()}
+        rows = {name: _kept_rows(of_one)[-manifest.streams[name].max_steps :] for name, of_one in items.items()}
         for source in range(sources):
-            old = {m: items[: before[m]] for m, items in every.items() if m in before}
             executor.execute([Work(source, old, fuse=False)])
-        new, rows = {m: items[before.get(m, 0) :] for m, items in every.items()}, _rows_of_window(every)
         self.works = [Work(source, new, rows) for source in range(sources)]
         self._done = executor.execute(self.works)
 
@@ -114,8 +117,8 @@ class RepeatedWindow:
         self._done = self.executor.execute(self.works)
 
     def output(self) -> Array:
-        """Intensities (sources, 6)."""
-        return np.stack([done.outputs["intensities"] for done in self._done if done.outputs is not None])
+        """The outputs of each source, one after the other, (sources, n)."""
+        return np.stack([joined_outputs(done.outputs) for done in self._done if done.outputs is not None])
 
     def device_ms(self) -> float | None:
         """Milliseconds of the parts; on a GPU with everything between them."""
@@ -134,24 +137,26 @@ class RepeatedWindow:
         """Do nothing: the executor runs the next window."""
 
 
-def _items(executor: Executor, window: BenchWindow) -> dict[str, list[Item]]:
-    """All inputs of a window, each with its own rows of the ring; the rows of a chunk's context are -1."""
-    steps = executor.steps["audio"]
-    samples = window.samples.shape[1]
-    kept = steps.kept(samples)
-    sounds = []
-    for index, chunk in enumerate(window.samples):
-        rows = np.full(steps.encoded(samples), -1, np.int32)
-        rows[-kept:] = np.arange(index * kept, (index + 1) * kept)
-        sounds.append(Item({"samples": chunk}, rows))
-    frames = [Item({"pixels": crop}, np.array([row], np.int32)) for row, crop in enumerate(window.pixels)]
-    text = Item({"ids": window.ids}, np.arange(len(window.ids), dtype=np.int32))
-    return {"vision": frames, "audio": sounds, "text": [text]}
+def _items(executor: Executor, manifest: Manifest, stream: str, rows: Sequence[Row]) -> list[Item]:
+    """All inputs of a stream, each with its own rows of the ring; the rows of a chunk's context are -1."""
+    spec = manifest.streams[stream]
+    if isinstance(spec, TextSpec):  # whoever runs the encoder makes the mask
+        fixed = fixed_steps(manifest, stream)
+        return [Item({"ids": row["ids"]}, np.arange(fixed or len(row["ids"]), dtype=np.int32)) for row in rows]
+    steps, items, at = executor.steps[stream], [], 0
+    for row in rows:
+        is_chunk = isinstance(spec, ChunkedSpec) and spec.chunk_samples
+        length = len(next(iter(row.values()))) if is_chunk else steps.lengths[0]
+        places, kept = np.full(steps.encoded(length), -1, np.int32), steps.kept(length)
+        places[len(places) - kept :] = np.arange(at, at + kept)
+        items.append(Item(row, places))
+        at += kept
+    return items
 
 
-def _rows_of_window(items: Mapping[str, list[Item]]) -> dict[str, Array]:
-    """The rows of the rings that hold the window's features, for each stream that is present."""
-    return {m: np.concatenate([item.rows[item.rows >= 0] for item in of_one]) for m, of_one in items.items()}
+def _kept_rows(items: Sequence[Item]) -> Array:
+    """The rows of a ring that hold the features of some inputs, in the order of time."""
+    return np.concatenate([item.rows[item.rows >= 0] for item in items])
 
 
 class _CapturedPartRun(WithoutDeviceTimes):
@@ -165,17 +170,17 @@ class _CapturedPartRun(WithoutDeviceTimes):
         self._graph: CapturedGraph | None = None
         self._marks: DriverMarks | PycudaMarks | None = None
         try:
-            [spec] = bundle.manifest.parts[part].outputs
+            names = [spec.name for spec in bundle.manifest.parts[part].outputs]
             engine = open_engine(self._gpu, bundle, part)
             self._binding = engine.bind({name: value.shape for name, value in feeds.items()})
-            self._output = np.empty(self._binding.shapes[spec.name], np.float32)
-            self._address = self._gpu.allocate(self._output.nbytes)
+            self._outputs = {name: np.empty(self._binding.shapes[name], np.float32) for name in names}
+            self._addresses = {name: self._gpu.allocate(value.nbytes) for name, value in self._outputs.items()}
             places = {name: self._gpu.allocate_like(value) for name, value in feeds.items()}
-            self._binding.at(**places, **{spec.name: self._address})
+            self._binding.at(**places, **self._addresses)
             self._replaying = True
             driver, _ = load_driver()
-            names = ("begin", "end")
-            self._marks = PycudaMarks(self._gpu.cuda, names) if driver is None else DriverMarks(driver, names)
+            marks = ("begin", "end")
+            self._marks = PycudaMarks(self._gpu.cuda, marks) if driver is None else DriverMarks(driver, marks)
             self._enqueue(False)
             self._gpu.stream.synchronize()
             if driver is not None:
@@ -194,8 +199,9 @@ class _CapturedPartRun(WithoutDeviceTimes):
 
     def output(self) -> Array:
         with self._gpu.errors("reading an output"):
-            self._gpu.cuda.memcpy_dtoh(self._output, self._address)
-        return self._output
+            for name, values in self._outputs.items():
+                self._gpu.cuda.memcpy_dtoh(values, self._addresses[name])
+        return joined_outputs(self._outputs)
 
     def device_ms(self) -> float | None:
         return None if self._marks is None else self._marks.ms("begin", "end")

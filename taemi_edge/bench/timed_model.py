@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Protocol
 
-from taemi_edge.bench.feeds import BenchWindow, WindowKind
-from taemi_edge.bundle.spec import Modality
+from taemi_edge.bench.feeds import BenchWindow, WindowKind, joined_outputs
+from taemi_edge.bundle.streams import Pattern
 from taemi_edge.bundle.values import Array, Frozen
 
 
@@ -24,7 +24,7 @@ class TimedRun(Protocol):
         ...
 
     def output(self) -> Array:
-        """The output of the last run."""
+        """The outputs of the last run, one after the other along their last axis."""
         ...
 
     def device_ms(self) -> float | None:
@@ -55,17 +55,17 @@ class TimedModel(Protocol):
         """Prepare one part.
 
         Args:
-            part: "vision", "audio", "text" or "fusion".
+            part: the name of a stream, whose encoder it is, or "fusion" for the head.
             feeds: arrays by input name. They are copied to the device before the first run.
         """
         ...
 
-    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
-        """Prepare encoders and fusion, from arrays on the host to intensities on the host.
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
+        """Prepare encoders and head, from arrays on the host to outputs on the host.
 
         Args:
             kind: "hop" encodes what the last hop brought, "window" everything.
-            window: the frames, sound and words.
+            window: what came of each stream.
             pattern: the streams that are present.
             sources: how many sources share a call.
 
@@ -107,7 +107,7 @@ def time_runs(prepared: TimedRun, runs: int, warm_up: int) -> RunTimes:
 
     Example:
         >>> import numpy as np
-        >>> len(time_runs(HostRun(lambda: np.zeros(6)), runs=3, warm_up=1).wall)
+        >>> len(time_runs(HostRun(lambda: {"y": np.zeros(6)}), runs=3, warm_up=1).wall)
         3
     """
     for _ in range(warm_up):
@@ -141,19 +141,19 @@ class WithoutDeviceTimes:
 
 
 class HostRun(WithoutDeviceTimes):
-    """A `TimedRun` of a function that returns an array on the host."""
+    """A `TimedRun` of a function that returns arrays on the host, by name."""
 
-    def __init__(self, call: Callable[[], Array], close: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, call: Callable[[], Mapping[str, Array]], close: Callable[[], None] = lambda: None) -> None:
         self._call, self._close = call, close
-        self._output: Array | None = None
+        self._outputs: Mapping[str, Array] = {}
 
     def run(self) -> None:
         """Call the function."""
-        self._output = self._call()
+        self._outputs = self._call()
 
     def output(self) -> Array:
         """What the function returned last."""
-        return self._call() if self._output is None else self._output
+        return joined_outputs(self._outputs or self._call())
 
     def close(self) -> None:
         """Release what the function uses."""

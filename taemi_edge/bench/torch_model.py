@@ -2,88 +2,80 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from taemi_edge.bench.ceilings import torch_ceilings
-from taemi_edge.bench.feeds import BenchWindow, WindowKind, lost_in
+from taemi_edge.bench.feeds import BenchWindow, Calls, WindowKind, batched
 from taemi_edge.bench.timed_model import TimedRun, WithoutDeviceTimes
-from taemi_edge.bundle.spec import MODALITIES, PARTS, Modality
-from taemi_edge.bundle.values import Array
+from taemi_edge.bench.torch_parts import TorchParts
+from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.streams import Pattern
+from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import UsageError
-from taemi_edge.taemi.checkpoint import Checkpoint
-from taemi_edge.taemi.network import TaemiModel
-from taemi_edge.taemi.reference import part_of
-
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+from taemi_edge.parity.windows import joined_steps
 
 
 class TorchModel:
-    """A `taemi_edge.bench.timed_model.TimedModel` of a checkpoint.
+    """A `taemi_edge.bench.timed_model.TimedModel` of PyTorch modules.
 
     On a GPU, compiled parts use `torch.compile(mode="reduce-overhead")`, which replays CUDA graphs.
 
     Args:
+        parts: the modules in the precision that they run in.
+        bundle: says what the parts take and give, and what stands for missing streams.
         device: "cpu" or "cuda".
-        precision: "fp32" or "fp16". In FP16 the frontend of the audio encoder stays in FP32.
         compiled: whether parts go through `torch.compile`.
         threads: threads on the CPU; 0 keeps what PyTorch takes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str, precision: str, compiled: bool, threads: int) -> None:
+    def __init__(self, parts: TorchParts, bundle: Bundle, device: str, compiled: bool, threads: int) -> None:
         torch.set_num_threads(threads or torch.get_num_threads())
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        self._device, self._dtype = torch.device(device), _DTYPES[precision]
-        self._precision, self._compiled = precision, compiled
-        self._chunk_samples = round(checkpoint.recipe.audio.chunk_s * checkpoint.recipe.audio.sample_rate_hz)
-        model = _in_precision(checkpoint.model.eval(), self._dtype).to(self._device)
-        self._tokens = {m: model.tokens.of(m).detach().to(self._dtype)[None, None] for m in MODALITIES}
-        self._mode = "reduce-overhead" if device == "cuda" else "default"
-        self._eager: dict[str, Callable[..., Tensor]] = {part: part_of(model, part) for part in PARTS}
-        self._parts = {part: self._compile(module) for part, module in self._eager.items()} if compiled else self._eager
+        self._device, self._given, self._manifest = torch.device(device), parts, bundle.manifest
+        self._compiled, self._mode = compiled, "reduce-overhead" if device == "cuda" else "default"
+        modules = {name: module.eval().to(self._device) for name, module in parts.modules.items()}
+        self._eager = {name: self._named(name, module) for name, module in modules.items()}
+        self._parts = self._eager
+        if compiled:
+            self._parts = {name: self._named(name, self._compile(module)) for name, module in modules.items()}
+        self._stand_ins = {name: self._features(torch.from_numpy(v)[None]) for name, v in bundle.tokens.items()}
 
     def describe(self) -> dict[str, str]:
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else f"{torch.get_num_threads()} threads"
         how = f"torch.compile, {self._mode}" if self._compiled else "eager"
-        return {"library": f"torch {torch.__version__}", "how": how, "precision": self._precision, "device": name}
+        how = f"{how}, autocast" if self._given.autocast else how
+        return {"library": f"torch {torch.__version__}", "how": how, "precision": self._given.precision, "device": name}
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:
         on_device = {name: self._to_device(value) for name, value in feeds.items()}
-        module = self._parts[part]
-        return _TorchRun(self._device, lambda: module(**on_device), to_host=False)
+        if part == HEAD:
+            on_device = {n: v if v.dtype == torch.int32 else self._features(v) for n, v in on_device.items()}
+        return self._timed(lambda: self._parts[part](on_device), to_host=False)
 
-    def window(self, kind: WindowKind, window: BenchWindow, pattern: frozenset[Modality], sources: int) -> TimedRun:
+    def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
         if sources > 1:
             raise UsageError("a script runs its sources one by one")
-        first_frame, first_chunk = window.encoded_before(kind)
-        old: dict[str, Tensor] = {}
-        with torch.inference_mode():
-            if first_frame and "vision" in pattern:
-                old["vision"] = self._eager["vision"](self._to_device(window.pixels[:first_frame]))[None]
-            if first_chunk and "audio" in pattern:
-                old["audio"] = self._sound(self._eager["audio"], window, window.samples[:first_chunk])
+        live = [name for name in self._manifest.streams if name in pattern]
+        due = {name: batched(window.due(kind, name)) for name in live}
+        before = {name: batched(rows) for name in live if (rows := window.before(kind, name))}
+        with torch.inference_mode(), self._casting():
+            old = {name: self._encode(self._eager, name, calls) for name, calls in before.items()}
 
         def run() -> Tensor:
             features: dict[str, Tensor] = {}
-            if "vision" in pattern:
-                features["vision"] = self._parts["vision"](self._to_device(window.pixels[first_frame:]))[None]
-            if "audio" in pattern:
-                features["audio"] = self._sound(self._parts["audio"], window, window.samples[first_chunk:])
-            if "text" in pattern:
-                ids = self._to_device(window.ids[None])
-                features["text"] = self._parts["text"](ids, torch.ones_like(ids))
-            for m, before in old.items():
-                features[m] = torch.cat([before, features[m]], dim=1)
-            features |= {m: self._tokens[m] for m in lost_in(pattern)}
-            masks = {f"{m}_mask": torch.ones_like(x[..., 0], dtype=torch.int32) for m, x in features.items()}
-            return self._parts["fusion"](**features, **masks)
+            for name, calls in due.items():
+                new = self._encode(self._parts, name, calls)
+                steps = torch.cat([old[name], new]) if name in old else new
+                features[name] = steps[-self._manifest.streams[name].max_steps :][None]
+            return self._parts[HEAD](self._head_feeds(features))
 
-        return _TorchRun(self._device, run, to_host=True)
+        return self._timed(run, to_host=True)
 
     def ceilings(self) -> dict[str, float]:
         return torch_ceilings(self._device)
@@ -91,17 +83,54 @@ class TorchModel:
     def close(self) -> None:
         self._parts = self._eager = {}
 
-    def _sound(self, encode: Callable[..., Tensor], window: BenchWindow, samples: Array) -> Tensor:
-        encoded = encode(self._to_device(samples))
-        kept = window.kept(encoded.shape[1], self._chunk_samples)
-        return encoded[:, -kept:].reshape(1, -1, encoded.shape[2])
+    def _timed(self, call: Callable[[], Tensor], to_host: bool) -> TimedRun:
+        return _TorchRun(self._device, call, self._casting, to_host)
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device.type, torch.float16) if self._given.autocast else nullcontext()
+
+    def _encode(self, parts: Mapping[str, Callable[..., Tensor]], stream: str, calls: Calls) -> Tensor:
+        """The features of some rows, (T, D); the steps of a chunk's context are cut away."""
+        spec = self._manifest.streams[stream]
+        steps: list[Tensor] = []
+        for feeds in calls:
+            given: Any = parts[stream]({name: self._to_device(value) for name, value in feeds.items()})
+            kept: Any = joined_steps(spec, feeds, given)
+            steps.append(kept.to(self._given.feature_dtype))
+        return torch.cat(steps) if len(steps) > 1 else steps[0]
+
+    def _head_feeds(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The features (1, T, D) of the live streams, and what stands for the others."""
+        feeds: dict[str, Tensor] = {}
+        for name, spec in self._manifest.streams.items():
+            feeds[name] = features[name] if name in features else self._stand_ins[name]
+            if self._manifest.head.masks:
+                seen = 1 if name in features else spec.missing.mask
+                feeds[f"{name}_mask"] = torch.full_like(feeds[name][..., 0], seen, dtype=torch.int32)
+        return feeds
 
     def _to_device(self, values: Array) -> Tensor:
-        tensor = torch.from_numpy(values).to(self._device, non_blocking=True)
-        is_feature = tensor.dtype == torch.float32 and tensor.dim() == 3
-        return tensor.to(self._dtype) if is_feature else tensor
+        return torch.from_numpy(values).to(self._device, non_blocking=True)
 
-    def _compile(self, module: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _features(self, values: Tensor) -> Tensor:
+        return values.to(self._device, self._given.feature_dtype)
+
+    def _named(self, part: str, module: Callable[..., Any]) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """A part as a function of its inputs by name; it gives its outputs one after the other."""
+        spec = self._manifest.parts[part]
+        order, names = [tensor.name for tensor in spec.inputs], [tensor.name for tensor in spec.outputs]
+
+        def run(feeds: Mapping[str, Tensor]) -> Tensor:
+            given = module(*(feeds[name] for name in order))
+            if isinstance(given, Tensor):
+                return given
+            by_name = given if isinstance(given, Mapping) else dict(zip(names, given, strict=True))
+            values = [by_name[name] for name in sorted(names)]
+            return values[0] if len(values) == 1 else torch.cat(values, dim=-1)
+
+        return run
+
+    def _compile(self, module: nn.Module) -> Callable[..., Any]:
         torch._dynamo.config.recompile_limit = 64  # each batch is compiled for itself, as its user would
         run = torch.compile(module, mode=self._mode, dynamic=False)
         if self._mode != "reduce-overhead":
@@ -109,19 +138,30 @@ class TorchModel:
 
         next_step: Any = torch.compiler.cudagraph_mark_step_begin
 
-        def cloned(*inputs: Tensor, **named: Tensor) -> Tensor:
+        def cloned(*inputs: Tensor) -> Any:
             next_step()
-            output: Tensor = run(*inputs, **named)
-            return output.clone()  # the graph's own buffer is written again by the next call
+            return _cloned(run(*inputs))  # the graph's own buffers are written again by the next call
 
         return cloned
+
+
+def _cloned(given: Any) -> Any:
+    if isinstance(given, Tensor):
+        return given.clone()
+    return {n: v.clone() for n, v in given.items()} if isinstance(given, Mapping) else [v.clone() for v in given]
 
 
 class _TorchRun(WithoutDeviceTimes):
     """A `TimedRun` of a function that returns a tensor; on a GPU it is timed by CUDA events."""
 
-    def __init__(self, device: torch.device, call: Callable[[], Tensor], to_host: bool) -> None:
-        self._cuda, self._call, self._to_host = device.type == "cuda", call, to_host
+    def __init__(
+        self,
+        device: torch.device,
+        call: Callable[[], Tensor],
+        casting: Callable[[], AbstractContextManager[Any]],
+        to_host: bool,
+    ) -> None:
+        self._cuda, self._call, self._casting, self._to_host = device.type == "cuda", call, casting, to_host
         make: Any = torch.cuda.Event
         self._marks: list[Any] = [make(enable_timing=True) for _ in range(2)] if self._cuda else []
         self._output: Tensor | None = None
@@ -130,7 +170,8 @@ class _TorchRun(WithoutDeviceTimes):
     def run(self) -> None:
         if self._cuda:
             self._marks[0].record()
-        output = self._call()
+        with self._casting():
+            output = self._call()
         if self._cuda:
             self._marks[1].record()
         self._output = output.cpu() if self._to_host else output
@@ -148,23 +189,3 @@ class _TorchRun(WithoutDeviceTimes):
 
     def close(self) -> None:
         self._output = None
-
-
-class _Cast(nn.Module):
-    """Casts the output of a frontend that stays in FP32."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values.to(self.dtype)
-
-
-def _in_precision(model: TaemiModel, dtype: torch.dtype) -> TaemiModel:
-    if dtype == torch.float32:
-        return model
-    frontend = copy.deepcopy(model.audio.frontend)
-    model.to(dtype)
-    model.audio.add_module("frontend", nn.Sequential(frontend, _Cast(dtype)))
-    return model

@@ -19,9 +19,7 @@ import numpy as np
 
 from taemi_edge.bench.feeds import Feeds, WindowKind
 from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
-from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import MODALITIES, Modality, Part
-from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.values import Array, Flavour, Frozen
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of
@@ -35,7 +33,8 @@ class Opening(Frozen, frozen=True):
     Attributes:
         bundle: the bundle that "runtime" runs.
         graphs: the bundle of ONNX graphs that ONNX Runtime runs.
-        checkpoint: what PyTorch runs, a checkpoint folder or a recipe.
+        checkpoint: what PyTorch runs, a checkpoint folder or a recipe of TAEMI.
+        model: what PyTorch runs, `file.py:function` of a declared model; its code is run.
         precision: the precision of ONNX Runtime's graphs or of PyTorch's weights.
     """
 
@@ -43,6 +42,7 @@ class Opening(Frozen, frozen=True):
     bundle: str
     graphs: str = ""
     checkpoint: str = ""
+    model: str = ""
     random_weights: bool = False
     precision: str = "fp32"
     device: str | None = None
@@ -54,13 +54,16 @@ class Request(Frozen, frozen=True):
 
     "prepare" opens a part or a window and answers with the error of one run. "run" answers with the times of what is
     prepared. "ceilings" measures the machine. "close" releases what is prepared.
+
+    Attributes:
+        pattern: the streams that a window has.
     """
 
     do: Literal["prepare", "run", "ceilings", "close"]
-    part: Part | None = None
+    part: str | None = None
     batch: int = 1
     kind: WindowKind = "hop"
-    pattern: tuple[Modality, ...] = MODALITIES
+    pattern: tuple[str, ...] = ()
     sources: int = 1
     runs: int = 1
     warm_up: int = 0
@@ -116,15 +119,15 @@ def _guarded(act: Callable[[str], Answer], line: str) -> Answer:
 def _open(opened: list[_Server], line: str) -> Answer:
     opening = msgspec.json.decode(line, type=Opening)
     model = open_model(opening)
-    opened.append(_Server(model, Feeds(open_bundle(Path(opening.bundle)))))
+    opened.append(_Server(model, open_bundle(Path(opening.bundle))))
     return Answer(described=model.describe())
 
 
 class _Server:
     """Answers the requests to one contender."""
 
-    def __init__(self, model: TimedModel, feeds: Feeds) -> None:
-        self._model, self._feeds = model, feeds
+    def __init__(self, model: TimedModel, bundle: Bundle) -> None:
+        self._model, self._manifest, self._feeds = model, bundle.manifest, Feeds(bundle)
         self._prepared: TimedRun | None = None
 
     def answer(self, line: str) -> Answer:
@@ -155,16 +158,18 @@ class _Server:
     def _prepare(self, request: Request) -> Answer:
         """Run once and compare the output with PyTorch's."""
         self._release()
+        expected: Array | None
         if request.part is not None:
             feeds, expected = self._feeds.part(request.part, request.batch)
             prepared = self._model.part(request.part, feeds)
         else:
             window, pattern = self._feeds.window(), frozenset(request.pattern)
             prepared = self._model.window(request.kind, window, pattern, request.sources)
-            expected = np.tile(window.expected[pattern_name(pattern)], (request.sources, 1))
+            own = window.expected.get(self._manifest.pattern_name(pattern))
+            expected = None if own is None else np.tile(own, (request.sources, 1))
         self._prepared = prepared
         prepared.run()
-        return _compared(prepared.output(), expected)
+        return Answer() if expected is None else _compared(prepared.output(), expected)
 
     def _release(self) -> None:
         if self._prepared is not None:
@@ -190,11 +195,14 @@ def open_model(opening: Opening) -> TimedModel:
         device = opening.contender.partition("-")[2]
         return OnnxRuntimeModel(open_bundle(Path(opening.graphs)), device, flavour, opening.threads)
     from taemi_edge.bench.torch_model import TorchModel
-    from taemi_edge.taemi.checkpoint import open_checkpoint
+    from taemi_edge.bench.torch_parts import checkpoint_parts, declared_parts
 
-    checkpoint = open_checkpoint(opening.checkpoint, opening.random_weights)
-    device = opening.device or "cpu"
-    return TorchModel(checkpoint, device, opening.precision, opening.contender == "torch-compile", opening.threads)
+    bundle, device = open_bundle(Path(opening.bundle)), opening.device or "cpu"
+    if opening.model:
+        parts = declared_parts(opening.model, bundle, opening.precision)
+    else:
+        parts = checkpoint_parts(opening.checkpoint, opening.random_weights, bundle.manifest, opening.precision)
+    return TorchModel(parts, bundle, device, opening.contender == "torch-compile", opening.threads)
 
 
 def _compared(output: Array, expected: Array) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -162,6 +163,7 @@ class Provenance(Frozen, frozen=True):
     Attributes:
         made_by, made_at: the package and its version, and the time in UTC.
         source: what it was made from.
+        recipe_sha256: of the recipe that the model was made with; of nothing where it has none, but was declared.
         versions: of libraries, by name.
         weights: where each weight comes from, in words.
         encoder_sha256: of each encoder's weights in PyTorch; a feature store is recognised by it.
@@ -174,3 +176,8 @@ class Provenance(Frozen, frozen=True):
     versions: dict[str, str]
     weights: dict[str, str]
     encoder_sha256: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def was_declared(self) -> bool:
+        """Whether the model was declared by its user, and not made with a recipe of this toolkit."""
+        return self.recipe_sha256 == sha256(b"").hexdigest()

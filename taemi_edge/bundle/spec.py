@@ -45,18 +45,33 @@ class WindowSpec(Frozen, frozen=True):
             raise ValueError(f"expected 0 < hop_s <= length_s, got {self.hop_s} and {self.length_s}")
 
 
+#: Outputs that move by no more than this, as a part of the largest or of 1, do not depend on padding.
+MOST_PADDING_ERROR = 1e-4
+
+
 class HeadSpec(Frozen, frozen=True):
     """How the head reads the features of the streams.
 
     Attributes:
-        masks: whether it takes a mask for every stream. A head without masks is never padded: only windows of equal
-            lengths share a call.
+        masks: whether it takes a mask for every stream.
         order_matters: whether its outputs change when the steps of a stream change places. Where they do not, a window
             may be read from a ring in any order.
+        padding_error: how far the outputs of a head with masks move with the number and the values of the steps that a
+            mask hides: 0 for a head that is blind to padding. None where it was not measured.
     """
 
     masks: bool = True
     order_matters: bool = False
+    padding_error: float | None = None
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether windows of several lengths may share a call, the shorter ones padded.
+
+        A head without masks is never padded, and neither is one whose outputs depend on what the masks hide: a source
+        would get other predictions in company than alone.
+        """
+        return self.masks and (self.padding_error or 0.0) <= MOST_PADDING_ERROR
 
 
 class Manifest(Frozen, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from taemi_edge.calibration.clip_inputs import AnyClip
 from taemi_edge.calibration.clip_spool import ClipSpool, patterns_of, spool_clips
 from taemi_edge.calibration.head_feeds import fed_patterns
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.calibration.stream_inputs import is_thinned
 from taemi_edge.corpora.labelled_clips import SPLITS, Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.errors import CalibrationError
@@ -57,22 +59,35 @@ def read_clips(
     Raises:
         CalibrationError: there are too few clips that can be read, or one stream is in none of them.
     """
-    spools = {}
-    for purpose, clips in zip(("calibrate", "judge"), _choose_clips(corpus, recipe), strict=True):
-        spools[purpose] = spool_clips(
-            clips,
-            bundle,
-            scratch / purpose,
-            longest_s=recipe.longest_s,
-            workers=workers,
-            progress=RenamedCounts(progress, f"reading clips to {purpose} on"),
+
+    def spooled(clips: list[AnyClip], folder: str, purpose: str) -> ClipSpool:
+        counts = RenamedCounts(progress, f"reading clips to {purpose} on")
+        return spool_clips(
+            clips, bundle, scratch / folder, longest_s=recipe.longest_s, workers=workers, progress=counts
         )
-    patterns = _require_variety(spools["calibrate"], recipe, bundle)
-    return CalibrationClips(corpus.name, corpus.synthetic is not None, spools["calibrate"], spools["judge"], patterns)
+
+    usable, judging = _choose_clips(corpus, recipe)
+    calibrating = spooled(usable[: recipe.clips], "calibrate", "calibrate")
+    if more := usable[recipe.clips : _clips_wanted(calibrating, recipe, bundle)]:
+        calibrating = calibrating.with_more(spooled(more, "calibrate-more", "calibrate"))
+    patterns = _require_variety(calibrating, recipe, bundle)
+    judges = spooled(judging, "judge", "judge")
+    return CalibrationClips(corpus.name, corpus.synthetic is not None, calibrating, judges, patterns)
+
+
+def _clips_wanted(first: ClipSpool, recipe: CalibrationRecipe, bundle: Bundle) -> int:
+    """How many clips it takes until every stream has `least_rows` rows, by what the first clips hold."""
+    rows = dict.fromkeys(bundle.manifest.streams, 0)
+    for clip in first:
+        for name, spec in bundle.manifest.streams.items():
+            steps = len(clip.features[name])
+            rows[name] += min(steps, recipe.frames_per_clip) if is_thinned(spec) else steps
+    fewest = max(1, min(rows.values())) / max(1, len(first))
+    return min(math.ceil(recipe.least_rows / fewest), max(recipe.clips, recipe.least_rows))
 
 
 def _choose_clips(corpus: AnyCorpus, recipe: CalibrationRecipe) -> tuple[list[AnyClip], list[AnyClip]]:
-    """Draw clips to calibrate on and clips to judge on by the recipe's seed; no clip is both."""
+    """Draw clips to calibrate on, all that there are, and clips to judge on by the recipe's seed; no clip is both."""
     usable = {split: [clip for clip in corpus.split(split) if _has_media(clip)] for split in SPLITS}
     for clips in usable.values():
         random.Random(recipe.seed).shuffle(clips)  # noqa: S311  (a draw of clips, not a secret)
@@ -81,10 +96,10 @@ def _choose_clips(corpus: AnyCorpus, recipe: CalibrationRecipe) -> tuple[list[An
     if not others:
         kept_back = min(recipe.held_out, max(len(train) // 4, min(recipe.min_clips, len(train) - recipe.min_clips)))
         train, others = train[kept_back:], train[:kept_back]
-    calibrating, judging = train[: recipe.clips], others[: recipe.held_out]
-    _require_clips(corpus, calibrating, recipe.min_clips, "calibrate on (split train)")
+    judging = others[: recipe.held_out]
+    _require_clips(corpus, train, recipe.min_clips, "calibrate on (split train)")
     _require_clips(corpus, judging, min(recipe.min_clips, recipe.held_out), "judge on (split test or valid)")
-    return calibrating, judging
+    return train, judging
 
 
 def _require_clips(corpus: AnyCorpus, clips: list[AnyClip], least: int, purpose: str) -> None:

@@ -72,6 +72,10 @@ class ClipSpool:
         """Give a spool of the first `count` clips."""
         return ClipSpool(self.files[:count], self.problems)
 
+    def with_more(self, more: ClipSpool) -> ClipSpool:
+        """Give a spool of these clips and others behind them."""
+        return ClipSpool((*self.files, *more.files), {**self.problems, **more.problems})
+
 
 def spool_clips(
     clips: Sequence[AnyClip],

@@ -8,7 +8,7 @@ from pathlib import Path
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.pictures import (
-    EMOTION_COLOURS,
+    SERIES_COLOURS,
     new_figure,
 )
 
@@ -32,7 +32,7 @@ def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, f
     for axis in axes[len(sensitivities) :]:
         axis.set_axis_off()
     for axis, (part, found) in zip(axes, sensitivities.items(), strict=False):
-        for kept, colour, label in ((True, EMOTION_COLOURS[0], "INT8"), (False, EMOTION_COLOURS[1], "left out")):
+        for kept, colour, label in ((True, SERIES_COLOURS[0], "INT8"), (False, SERIES_COLOURS[1], "left out")):
             blocks = [b for b in found.blocks if (b.excluded is None) == kept]
             shares = [100 * b.macs_share for b in blocks]
             costs = [max(b.cost, 1e-7) for b in blocks]

@@ -72,6 +72,8 @@ class CalibrationRecipe(Frozen, frozen=True):
         others: the tolerances of the parts that `fp16` and `int8` do not name, which follow from the magnitude of their
             outputs; without them every part must be named.
         clips, held_out: how many clips give ranges, and how many others judge the result.
+        least_rows: where short clips hold fewer feature vectors of a stream than this, more clips give ranges, at most
+            this many: one row of numbers a clip needs more clips than twenty seconds of sound.
         min_clips: a calibration with fewer clips is refused.
         frames_per_clip: how many pictures of a clip count, evenly over it, since neighbouring frames are nearly the
             same; and how many rows of a series whose rows are encoded one by one.
@@ -97,6 +99,7 @@ class CalibrationRecipe(Frozen, frozen=True):
     others: OtherParts | None = None
     clips: int = 64
     held_out: int = 60
+    least_rows: int = 0
     min_clips: int = 8
     frames_per_clip: int = 8
     trial_clips: int = 12
@@ -121,6 +124,8 @@ class CalibrationRecipe(Frozen, frozen=True):
         counts = ("held_out", "frames_per_clip", "trial_clips", "batch")
         if low := [name for name in counts if getattr(self, name) < 1]:
             raise ValueError(f"expected {low[0]} >= 1, got {getattr(self, low[0])}")
+        if self.least_rows < 0:
+            raise ValueError(f"expected least_rows >= 0, got {self.least_rows}")
         if self.rows < 2:
             raise ValueError(f"expected rows >= 2, half of them to choose and half to check, got {self.rows}")
         if not 0 < self.percentile <= 100:

@@ -37,13 +37,21 @@ _RivalsPythonOption = Annotated[
 ]
 _CheckpointOption = Annotated[
     str | None,
-    typer.Option("--checkpoint", metavar="C", help="What PyTorch runs  [default: what the bundle was made of]"),
+    typer.Option("--checkpoint", metavar="C", help="TAEMI in PyTorch  [default: what the bundle was made of]"),
+]
+_ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="F.py:FUNCTION", help="A declared model in PyTorch; its code is run."),
 ]
 _BatchOption = Annotated[
     list[str] | None, typer.Option("--batch", metavar="PART=N", help="Time a part at this batch too; repeatable.")
 ]
 _SourcesOption = Annotated[
     str, typer.Option("--sources", metavar="N,N", help="How many sources share a call, one after another.")
+]
+_AllPatternsOption = Annotated[
+    bool,
+    typer.Option("--all-patterns", help="Time all presence patterns, also of models with more than three streams."),
 ]
 _UnverifiedOption = Annotated[
     bool, typer.Option("--unverified", help="Time engines that parity has not passed all the same.")
@@ -58,7 +66,9 @@ def bench(
     against: _AgainstOption = None,
     rivals_python: _RivalsPythonOption = None,
     checkpoint: _CheckpointOption = None,
+    model: _ModelOption = None,
     batch: _BatchOption = None,
+    all_patterns: _AllPatternsOption = False,
     sources: _SourcesOption = "1,2,4",
     runs: Annotated[int, typer.Option("--runs", min=5, help="Runs of each thing, in five turns.")] = 50,
     device: DeviceOption = None,
@@ -79,7 +89,9 @@ def bench(
         against=rivals_from(against or ()),
         python=rivals_python or sys.executable,
         checkpoint=checkpoint,
+        model=model,
         batches=batches,
+        all_patterns=all_patterns,
         sources=tuple(whole_number(number, "--sources") for number in sources.split(",")),
         runs=runs,
         threads=threads,

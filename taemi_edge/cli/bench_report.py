@@ -9,8 +9,13 @@ import typer
 
 from taemi_edge.bench.report import OURS, BenchReport, Timing, find
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.streams import lost_name
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.cli.tables import make_console, new_table
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
+
+#: A presence pattern with a longer name is shown by what it lacks.
+_LONGEST_PATTERN = 24
 
 
 def print_bench(report: BenchReport) -> None:
@@ -22,8 +27,8 @@ def print_bench(report: BenchReport) -> None:
         typer.echo(f"a hop with all streams takes {name} {ratio:.2f} x as long")
     if report.overhead_ms is not None:
         typer.echo(f"the runtime adds {1e3 * report.overhead_ms:.0f} microseconds to a hop beyond its parts")
-    for modality, share in report.saved.items():
-        typer.echo(f"without {modality} the encoders take {share:.0%} of its encoder's time less")
+    for stream, share in report.saved.items():
+        typer.echo(f"without {stream} the encoders take {share:.0%} of its encoder's time less")
     if report.ceilings:
         ceilings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in report.ceilings.items())
         typer.echo(f"measured ceilings: {ceilings}")
@@ -46,7 +51,8 @@ def plot_bench(report: BenchReport, file: Path) -> None:
     Args:
         file: the picture to write; its ending names the format.
     """
-    figure = new_figure((13, 9), "taemi-edge bench")
+    rows = max(len(report.parts), sum(window.kind == "hop" for window in report.windows))
+    figure = new_figure((13, max(9.0, 0.5 * rows)), "taemi-edge bench")
     gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
     figure.suptitle(f"{report.model} on {gpu}")
     (hops, patterns), (limits, sources) = figure.subplots(2, 2)
@@ -73,7 +79,7 @@ def _print_parts(report: BenchReport) -> None:
 
 def _print_windows(report: BenchReport) -> None:
     titles = {
-        "hop": "a hop, from arrays on the host to intensities: wall ms",
+        "hop": "a hop, from arrays on the host to outputs: wall ms",
         "window": "the same with the whole window encoded anew: wall ms",
     }
     for kind, title in titles.items():
@@ -84,7 +90,7 @@ def _print_windows(report: BenchReport) -> None:
             ours = find(window.timings, OURS)
             error = "" if ours is None or ours.max_abs is None else f"{ours.max_abs:.1e}"
             cells = [_cell(find(window.timings, name), wall=True) for name in report.contenders]
-            table.add_row(window.pattern, *cells, error)
+            table.add_row(_shown(window.pattern, report), *cells, error)
         make_console().print(table)
         _print_failures([(f"{kind}, {w.pattern}", t) for w in rows for t in w.timings])
 
@@ -113,6 +119,13 @@ def _print_failures(timings: list[tuple[str, Timing]]) -> None:
             typer.echo(f"{what}, {timing.contender}: {timing.failure}", err=True)
 
 
+def _shown(pattern: str, report: BenchReport) -> str:
+    """A presence pattern in a table: its name, or, where that is long, which streams it lacks."""
+    if len(pattern) <= _LONGEST_PATTERN:
+        return pattern
+    return lost_name(pattern, dict.fromkeys(part.part for part in report.parts if part.part != HEAD))
+
+
 def _cell(timing: Timing | None, wall: bool = False) -> str:
     """A timing in a table: by the device's own clock where it has one, unless the wall is asked for."""
     stats = None if timing is None else timing.wall if wall else timing.best
@@ -127,7 +140,7 @@ def _draw_contenders(report: BenchReport, axis: Any) -> None:
     hop = next(w for w in report.windows if w.kind == "hop")
     rows = [(t.contender, t.wall) for t in hop.timings if t.wall is not None]
     for row, (name, wall) in enumerate(rows):
-        axis.barh(row, wall.median, color=EMOTION_COLOURS[2] if name.startswith(OURS) else "0.7")
+        axis.barh(row, wall.median, color=SERIES_COLOURS[2] if name.startswith(OURS) else "0.7")
         axis.annotate(f" {wall.median:.3g} ms", (wall.median, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [name for name, _ in rows])
     axis.invert_yaxis()
@@ -141,8 +154,8 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
         found = [find(w.timings, name) for w in hops]
         values = [t.wall.median if t is not None and t.wall is not None else 0.0 for t in found]
         places = [row + 0.35 * index for row in range(len(hops))]
-        axis.barh(places, values, 0.34, color=EMOTION_COLOURS[2 + 3 * index], label=name)
-    axis.set_yticks(range(len(hops)), [w.pattern for w in hops])
+        axis.barh(places, values, 0.34, color=SERIES_COLOURS[2 + 3 * index], label=name)
+    axis.set_yticks(range(len(hops)), [_shown(w.pattern, report) for w in hops])
     axis.invert_yaxis()
     axis.set(xlabel="ms, by the wall", title="a hop by the streams that are there")
     axis.legend(frameon=False, fontsize=8)
@@ -151,7 +164,7 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 def _draw_limits(report: BenchReport, axis: Any) -> None:
     rows = [p for p in report.parts if p.share is not None]
     shares = [100 * (p.share or 0.0) for p in rows]
-    axis.barh(range(len(rows)), shares, color=EMOTION_COLOURS[0])
+    axis.barh(range(len(rows)), shares, color=SERIES_COLOURS[0])
     for row, share in enumerate(shares):
         axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
@@ -169,10 +182,10 @@ def _draw_sources(report: BenchReport, axis: Any) -> None:
     if not known:
         return
     counts, latencies, rates = zip(*known, strict=True)
-    axis.plot(counts, rates, "o-", color=EMOTION_COLOURS[0])
+    axis.plot(counts, rates, "o-", color=SERIES_COLOURS[0])
     axis.set(xlabel="sources in one call", title="several sources", ylim=(0, None))
-    axis.set_ylabel("predictions a second", color=EMOTION_COLOURS[0])
+    axis.set_ylabel("predictions a second", color=SERIES_COLOURS[0])
     other = axis.twinx()
-    other.plot(counts, latencies, "s--", color=EMOTION_COLOURS[4])
-    other.set_ylabel("latency, ms", color=EMOTION_COLOURS[4])
+    other.plot(counts, latencies, "s--", color=SERIES_COLOURS[4])
+    other.set_ylabel("latency, ms", color=SERIES_COLOURS[4])
     other.set_ylim(0, None)

@@ -66,7 +66,7 @@ def calibrate(
     data: _DataOption = None,
     recipe: _RecipeOption = None,
     output: _OutputOption = None,
-    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Short for --set clips=N.")] = None,
+    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Ranges from N clips, no more.")] = None,
     override: _SetOption = None,
     ranges: _RangesOption = None,
     quantiser: _QuantiserOption = QuantiserChoice.own,
@@ -85,7 +85,7 @@ def calibrate(
 
     _check_inputs(data, ranges)
     counted = named_metric(metric)
-    changes = recipe_changes(override, {"clips": clips})
+    changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with shown_progress() as progress:

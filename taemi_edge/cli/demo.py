@@ -138,7 +138,7 @@ def _run_clip(
     with JsonLines(output / "predictions.jsonl") as lines:
         summary = run_file(bundle, video, options, lines, progress)
     timeline = output / "timeline.png"
-    plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}")
+    plot_timeline(summary.predictions, timeline, f"{bundle.manifest.name} on {video.name}", bundle.manifest.outputs)
     return summary, [file for file in (lines.file, options.annotate, timeline) if file is not None]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_needed, note_training
 from taemi_edge.cli.progress import shown_progress
-from taemi_edge.cli.tables import print_parity
+from taemi_edge.cli.tables import print_head, print_parity
 from taemi_edge.errors import UsageError
 
 
@@ -72,8 +72,9 @@ def _export_declared(argument: str, output: Path | None) -> None:
         model = load_model(argument) if is_code else load_onnx_model(Path(argument))
         stem = Path(argument.rpartition(":")[0] if is_code else argument).stem.rpartition(".")[2]
         folder = output or Path("export") / (model.name or stem)
-        _, report = export_model(model, folder, source=argument, progress=progress)
+        bundle, report = export_model(model, folder, source=argument, progress=progress)
     print_parity(report)
+    print_head(bundle.manifest)
     typer.echo(f"wrote {folder}")
 
 
@@ -95,6 +96,7 @@ def _export_checkpoint(
             loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, progress=progress
         )
     print_parity(report)
+    print_head(bundle.manifest)
     note_training(bundle)
     typer.echo(f"wrote {folder}")
 

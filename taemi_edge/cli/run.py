@@ -89,7 +89,8 @@ def _run_files(given: Given) -> None:
         summary = run_file(bundle, sources[0], run_options, lines, progress)
     print_summary(sources[0], summary)
     if given.plot is not None:
-        plot_timeline(summary.predictions, given.plot, f"{bundle.manifest.name} on {sources[0].name}")
+        shown = f"{bundle.manifest.name} on {sources[0].name}"
+        plot_timeline(summary.predictions, given.plot, shown, bundle.manifest.outputs)
 
 
 def _run_live(given: Given) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from taemi_edge.bundle.describe import BundleDescription
     from taemi_edge.bundle.records import PatternScores
+    from taemi_edge.bundle.spec import Manifest
     from taemi_edge.calibration.calibrate import CalibrationResult
     from taemi_edge.engines.build import BuildResult
     from taemi_edge.parity.comparison import ParityReport
@@ -90,6 +91,19 @@ def print_parity(report: ParityReport) -> None:
                 f"{stage.stage}: {stage.most_flips:.2%} of labels differ, expected at most {stage.tolerance.flips:.2%}",
                 err=True,
             )
+
+
+def print_head(manifest: Manifest) -> None:
+    """Print what was measured of a head: how it reads stand-ins of another length, and steps that its masks hide."""
+    for name, spec in manifest.streams.items():
+        missing = spec.missing
+        if missing.length_error is not None:
+            steps = f"{missing.kind}, {missing.steps} step{'s' if missing.steps > 1 else ''}"
+            typer.echo(f"missing       {name}: {steps}; another length moves the outputs by {missing.length_error:.1e}")
+    head = manifest.head
+    if head.masks and head.padding_error is not None:
+        then = "share a call" if head.takes_padding else "never share a call"
+        typer.echo(f"padding       moves the outputs by {head.padding_error:.1e}: windows of several lengths {then}")
 
 
 def print_build(result: BuildResult) -> None:
@@ -207,6 +221,7 @@ def print_description(description: BundleDescription) -> None:
         state = "verified" if manifest.verified else f"NOT verified: {engine.failure}"
         typer.echo(f"engines       for {engine.target}, {engine.library} on {device}: {state}")
     typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
+    print_head(manifest)
     typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
     typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))
     typer.echo(f"made          {source.made_at} by {source.made_by} from {source.source}")

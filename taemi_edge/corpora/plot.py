@@ -10,7 +10,7 @@ import numpy as np
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
 from taemi_edge.corpora.evaluation import Evaluation
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
 
 
 def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
@@ -28,7 +28,7 @@ def plot_evaluation(evaluations: Sequence[Evaluation], file: Path) -> None:
     shares = [max(len(names), 8), max(len(labels), 6)]
     by_pattern, by_name = figure.subplots(1, 2, width_ratios=shares)
     width = 0.8 / len(evaluations)
-    for number, (evaluation, colour) in enumerate(zip(evaluations, EMOTION_COLOURS, strict=False)):
+    for number, (evaluation, colour) in enumerate(zip(evaluations, SERIES_COLOURS, strict=False)):
         scores = [evaluation.clean, evaluation.natural, *evaluation.patterns.values()]
         offset = (number - (len(evaluations) - 1) / 2) * width
         label = f"{evaluation.artefact}, {evaluation.tokens} tokens".replace("zeros tokens", "zeros for tokens")

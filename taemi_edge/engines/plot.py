@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
 
 
 def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None:
@@ -27,7 +27,7 @@ def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None
     axis = figure.subplots()
     for row, found in enumerate(timed):
         median = found.median_ms or 0.0
-        colour = EMOTION_COLOURS[2] if found.kept else "0.75"
+        colour = SERIES_COLOURS[2] if found.kept else "0.75"
         axis.barh(row, median, color=colour)
         axis.plot([median, found.p95_ms or median], [row, row], color="0.3", linewidth=1)
         axis.annotate(f"  {median:.3g} ms: {found.reason}", (found.p95_ms or median, row), va="center", fontsize=8)

@@ -67,11 +67,25 @@ def _attend(given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         if mask is not None:
             scores = scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     weights = scores.softmax(-1)
-    joined = torch.matmul(weights, v).permute(2, 0, 1, 3).flatten(2)  # (T, B, D)
+    values = torch.matmul(weights, v)
+    if not given.get("need_weights", True):
+        values = _without_hidden_rows(values, _key_mask(given.get("key_padding_mask")))
+    joined = values.permute(2, 0, 1, 3).flatten(2)  # (T, B, D)
     out = functional.linear(joined, given["out_proj_weight"], given["out_proj_bias"])
     if not given.get("need_weights", True):
         return out, None
     return out, weights.mean(1) if given.get("average_attn_weights", True) else weights
+
+
+def _without_hidden_rows(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Zeros where a mask hides all keys of a row, as `scaled_dot_product_attention` has it; a softmax gives NaN there.
+
+    Where the weights are asked for, PyTorch itself gives NaN.
+    """
+    if mask is None:
+        return values
+    shown = ~mask if mask.dtype == torch.bool else mask > -math.inf
+    return values.masked_fill(shown.to(values.dtype).amax(-1, keepdim=True) == 0, 0.0)
 
 
 def _projections(given: dict[str, Any], width: int) -> list[Tensor]:

@@ -111,15 +111,48 @@ CAUSES = (
         "a length as a Python number",
         r"\b(int|float|range)\s*\(.*(shape|size|len)\b|\blen\s*\(",
         _NEVER,
-        "use x.shape[1], x.new_zeros or x.reshape without int(): then the length stays dynamic",
+        "use x.shape[1], x.new_zeros and x.reshape without int(), and nn.LSTM or tensors in place of a loop over steps",
+    ),
+    Cause(
+        "autocast",
+        r"\bautocast\s*\(",
+        _NEVER,
+        "leave it out: FP16 and INT8 are made of the FP32 graph by `taemi-edge calibrate`",
+    ),
+    Cause(
+        "a module that is quantised already",
+        r"\bquantize_dynamic\s*\(",
+        r"quantized::|LinearPackedParams|torch\.int8|_weight_int8pack_mm",
+        "export the module in FP32: `taemi-edge calibrate` makes INT8 of it",
+    ),
+    Cause(
+        "a parametrization",
+        _NEVER,
+        r"linalg_matrix_exp|aten::mH|linalg_householder",
+        "fold it into the weight with torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
+    ),
+    Cause(
+        "a recurrence with proj_size",
+        r"\bproj_size\s*=\s*[1-9]",
+        r"LSTMs with projections",
+        "leave proj_size out, and put a Linear behind the recurrence",
+    ),
+    Cause(
+        "a pooling to a size that does not divide the length",
+        _NEVER,
+        r"adaptive_(avg|max)_pool",
+        "pool to 1, or with a kernel and stride of your own: ONNX has no pooling to a size",
     ),
     Cause(
         "an operator without ONNX",
         _NEVER,
-        r"UnsupportedOperator|No ONNX function found|DispatchError|Exporting the operator",
+        r"UnsupportedOperator|No ONNX function found|DispatchError|Exporting the operator|ONNX export of operator",
         "write it with operators that ONNX has (onnx.ai/onnx/operators)",
     ),
 )
+
+#: What freezes a length, where the exporter does not say so.
+_LENGTH = next(cause for cause in CAUSES if cause.name == "a length as a Python number")
 
 #: These lines are said to be at fault only where an exporter complained of them: they are harmless in most places.
 _COMMON = frozenset({"a branch on values", "a value taken out of the graph", "a length as a Python number"})
@@ -177,6 +210,10 @@ def _cause(module: nn.Module, attempts: list[Attempt]) -> str:
         for cause in CAUSES:
             if cause.name not in _COMMON and re.search(cause.line, place.source):
                 return _described(cause, place)
+    if any(problem.startswith("froze") for attempt in attempts for problem in attempt.problems):
+        for place in _lines_of(module):
+            if re.search(_LENGTH.line, place.source):
+                return _described(_LENGTH, place)
     words = " ".join(problem for attempt in attempts for problem in attempt.problems)
     for cause in CAUSES:
         if re.search(cause.message, words):

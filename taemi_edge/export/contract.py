@@ -22,7 +22,7 @@ import numpy as np
 
 from taemi_edge.bundle.names import names_problem
 from taemi_edge.bundle.outputs import OutputSpec
-from taemi_edge.bundle.streams import MissingSpec, PresenceSpec
+from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
 from taemi_edge.errors import ContractError, UsageError
 from taemi_edge.export.declared_numbers import require_count, require_positive
@@ -97,8 +97,9 @@ class Stream:
         take: which part of the encoder's output holds the features, where it gives more than a tensor: a name such as
             "last_hidden_state", an index, or a function of the output.
         min_steps, max_steps: the fewest and most steps that the head takes of this stream.
-        tile: how often a `missing` of one step is repeated when it is bound, for heads that are not blind to the
-            length: the length that training showed.
+        tile: how often a `missing` of one step is repeated when it is bound: the length that training showed. Where
+            it is left out, export measures whether the head is blind to the length: one step if it is, else as many
+            as an ordinary window of the samples has.
         presence: when the stream is stale, missing, and back; by default what suits the rate of the kind.
 
     Example:
@@ -114,7 +115,7 @@ class Stream:
     take: str | int | Callable[[Any], Any] | None = None
     min_steps: int = 1
     max_steps: int = 4096
-    tile: int = 1
+    tile: int | None = None
     presence: PresenceSpec | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +124,14 @@ class Stream:
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
         require_count("min_steps", self.min_steps)
-        require_count("tile", self.tile)
+        if self.tile is not None:
+            require_count("tile", self.tile)
+        steps = self.repeats if self.stand_in is None else len(self.stand_in)
+        if steps < self.min_steps:
+            raise ContractError(
+                f"expected missing of at least min_steps = {self.min_steps} steps, got {steps}: a vector is repeated "
+                f"with tile={self.min_steps}"
+            )
         if self.max_steps < self.min_steps:
             raise ContractError(f"expected max_steps >= min_steps, got {self.max_steps!r} and {self.min_steps!r}")
         if isinstance(self.missing, str):
@@ -137,7 +145,20 @@ class Stream:
 
     @property
     def stand_in(self) -> Array | None:
-        """The given numbers, float32 (T, D); None where `missing` is a word."""
+        """What is bound at first, float32 (T, D): the given numbers, repeated; None where `missing` is a word."""
+        given = self._given
+        if given is None or len(given) > 1:
+            return given
+        return np.repeat(given, self.repeats, axis=0)
+
+    @property
+    def length_is_open(self) -> bool:
+        """Whether export chooses the length of the stand-in: it has one step, and no `tile` is declared."""
+        return self.tile is None and (self._given is None or len(self._given) == 1)
+
+    @property
+    def _given(self) -> Array | None:
+        """The given numbers, float32 (T, D); None where `missing` is a word, or no numbers of that shape."""
         if isinstance(self.missing, str):
             return None
         detach = getattr(self.missing, "detach", None)
@@ -148,7 +169,12 @@ class Stream:
         if given.ndim not in (1, 2) or not given.size:
             return None
         steps: Array = given[None] if given.ndim == 1 else given
-        return np.repeat(steps, self.tile, axis=0) if len(steps) == 1 else steps
+        return steps
+
+    @property
+    def repeats(self) -> int:
+        """How often a stand-in of one step is repeated before anything is measured."""
+        return self.tile or self.min_steps
 
     def missing_kind(self) -> Literal["learned", "zeros", "mean", "mask"]:
         """How a manifest calls what stands for the stream."""
@@ -280,33 +306,33 @@ class Model:
                 f"{unknown[0]!r}, which is no stream"
             )
         if lacking := [name for name in self.streams if name not in takes]:
-            raise ContractError(f"head: expected forward to take the stream {lacking[0]!r}, got {', '.join(takes)}")
+            raise ContractError(
+                f"head: expected forward to take the stream {lacking[0]!r}, "
+                f"got {', '.join(takes) or 'no named arguments'}"
+            )
         if masks and (unmasked := [name for name in self.streams if f"{name}_mask" not in masks]):
             raise ContractError(f"head: expected a mask for every stream or for none, got none for {unmasked[0]!r}")
         if not masks and (hidden := [n for n, s in self.streams.items() if s.missing_kind() == "mask"]):
             raise ContractError(f"stream {hidden[0]!r}: expected a head with masks for missing='mask', got one without")
 
 
+def unwrapped(module: Any) -> Any:
+    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`: it computes the same."""
+    inner = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+    while name := inner.get(type(module).__name__):
+        module = getattr(module, name)
+    return module
+
+
 def _unjudged(predicted: Any, true: Any) -> None:
     """Stands for a metric where only those of the outputs are looked at."""
-
-
-def missing_spec(stream: Stream, steps: int, length_error: float | None) -> MissingSpec:
-    """What a manifest says of a stream's stand-in.
-
-    Args:
-        stream: as it was declared.
-        steps: how many steps the stand-in has.
-        length_error: see `MissingSpec`.
-    """
-    return MissingSpec(kind=stream.missing_kind(), steps=steps, length_error=length_error)
 
 
 def _head_arguments(head: Any, streams: Iterable[str]) -> list[str]:
     """The names that the head's `forward`, or its graph, takes."""
     if isinstance(head, OnnxFile):
         return list(head.input_names())
-    forward = getattr(head, "forward", None)
+    forward = getattr(unwrapped(head), "forward", None)
     if not callable(forward):
         raise ContractError(f"expected an nn.Module or an OnnxFile as head, got a {type(head).__name__}")
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

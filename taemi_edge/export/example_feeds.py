@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from taemi_edge.bundle.values import TensorSpec
+from taemi_edge.bundle.values import Array, TensorSpec
 
 #: What stands at masked positions where a check asks whether they are read.
 GARBAGE = 100.0
@@ -65,6 +66,11 @@ def example_feeds(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) ->
         [[1, 1, 1], [1, 1, 0]]
     """
     return Examples(inputs).at(lengths)
+
+
+def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Arrays as tensors of their own memory."""
+    return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
 
 
 def is_mask(spec: TensorSpec) -> bool:

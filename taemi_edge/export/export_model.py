@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime
 import hashlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from taemi_edge import __version__
@@ -23,16 +23,17 @@ from taemi_edge.bundle.atomic import new_folder
 from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, replaceable_files, write_manifest, write_tokens
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.records import Provenance
-from taemi_edge.bundle.spec import SCHEMA, HeadSpec, Manifest, WindowSpec
+from taemi_edge.bundle.spec import SCHEMA, Manifest, WindowSpec
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, Tolerance
 from taemi_edge.errors import ContractError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.contract import Model
 from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
+from taemi_edge.export.purity import require_rows_apart
+from taemi_edge.export.stand_ins import CaseMaker, Probed, probe_head
 from taemi_edge.parity.comparison import ParityReport
 from taemi_edge.parity.golden import Case, ModelSpecs, save_cases
-from taemi_edge.parity.head_probe import length_errors, order_matters
 from taemi_edge.parity.sample_cases import make_cases
 from taemi_edge.progress import SILENT, Progress
 
@@ -40,9 +41,6 @@ OPSET = 17
 #: FP32 against FP32, other kernels and another order of sums: errors grow with the values themselves.
 _RELATIVE_ERROR = {"encoder": 1e-3, "head": 1e-4}
 _COSINE = 0.9999
-
-#: Makes golden cases for a model whose shapes are known.
-CaseMaker = Callable[[Inspected, ModelSpecs], list[Case]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,19 +133,20 @@ def write_bundle(
     if opset < OPSET:
         raise ContractError(f"expected an opset from {OPSET}, got {opset}: older ones lack LayerNormalization")
     with new_folder(folder, replaceable_files(folder)) as draft:
+        progress.stage("recording golden outputs")
+        probed = probe_head(model, found, cases_of)
+        found = probed.found
         parts: dict[str, PartSpec] = {}
         for name, part in found.parts.items():
             progress.stage(f"exporting {name}")
-            inputs, outputs = found.inputs[name], found.outputs_of[name]
-            parts[name] = part.export(draft / f"{name}.onnx", inputs, outputs, found.lengths[name], opset)
-        progress.stage("recording golden outputs")
+            inputs, outputs, lengths = found.inputs[name], found.outputs_of[name], found.lengths[name]
+            parts[name] = part.export(draft / f"{name}.onnx", inputs, outputs, lengths, opset, found.examples[name])
+            feeds = next(case.feeds for case in probed.cases if case.part == name)
+            require_rows_apart(name, partial(found.run, name), feeds)
         write_tokens(draft, {name: value[0] if len(value) == 1 else value for name, value in found.tokens.items()})
         _write_tokenizers(found, draft)
-        patterns = tuple(tuple(pattern) for pattern in model.patterns)
-        specs = ModelSpecs(found.streams, model.window_s, HeadSpec(masks=found.masks), patterns)
-        cases = cases_of(found, specs)
-        save_cases(cases, draft / GOLDEN)
-        manifest = _manifest(model, found, parts, cases, folder.name, origin)
+        save_cases(probed.cases, draft / GOLDEN)
+        manifest = _manifest(model, probed, parts, folder.name, origin)
         write_manifest(draft, manifest)
         progress.stage("checking parity")
         report = require_parity(draft)
@@ -161,29 +160,18 @@ def _write_tokenizers(found: Inspected, draft: Path) -> None:
 
 
 def _manifest(
-    model: Model,
-    found: Inspected,
-    parts: Mapping[str, PartSpec],
-    cases: Sequence[Case],
-    folder_name: str,
-    origin: Origin,
+    model: Model, probed: Probed, parts: Mapping[str, PartSpec], folder_name: str, origin: Origin
 ) -> Manifest:
-    errors = length_errors(found.run, cases, found.tokens, found.streams)
-    streams = {
-        name: msgspec.structs.replace(
-            spec, missing=msgspec.structs.replace(spec.missing, length_error=round(errors[name], 9))
-        )
-        for name, spec in found.streams.items()
-    }
+    found = probed.found
     return Manifest(
         schema=SCHEMA,
         name=model.name or folder_name,
         trained=origin.trained,
         parts=dict(parts),
-        streams=streams,
+        streams=probed.streams,
         outputs=found.outputs,
         window=WindowSpec(length_s=float(model.window_s), hop_s=float(model.hop_s)),
-        tolerances=model_tolerances(model, found, cases),
+        tolerances=model_tolerances(model, found, probed.cases),
         provenance=Provenance(
             made_by=f"taemi-edge {__version__}",
             made_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -197,7 +185,7 @@ def _manifest(
             encoder_sha256={name: found.parts[name].sha256() for name in found.streams},
         ),
         sha256={},
-        head=HeadSpec(masks=found.masks, order_matters=order_matters(found.run, cases)),
+        head=probed.head,
         metric=metric_name(model),
         declared_patterns=tuple(tuple(pattern) for pattern in model.patterns),
         trained_on=origin.trained_on,

@@ -28,9 +28,12 @@ from taemi_edge.bundle.streams import (
 )
 from taemi_edge.bundle.values import HEAD, Array, TensorSpec
 from taemi_edge.errors import ContractError, TaemiError
-from taemi_edge.export.contract import Model, OnnxFile, Stream
+from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
+from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
-from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart
+from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
+from taemi_edge.export.purity import require_padding_hidden, require_repeatable
+from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.samples import Row, calls_of, encoder_rows
 
@@ -39,6 +42,10 @@ _TRACED_STEPS = (5, 11, 8, 13, 6, 10, 7, 12, 9, 14, 4, 15)
 #: How many rows of an encoder's batch are looked at.
 _LOOKED_AT = 4
 TOKENIZER = "tokenizer.json"
+_LENGTHS = (
+    ": each stream has a number of steps of its own, and one step where it is missing, so pool each stream for itself, "
+    "and declare min_steps and max_steps where the head takes no others"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +58,7 @@ class Inspected:
         parts: the encoders by stream, and the head under "fusion".
         inputs, outputs_of: the tensors of each part.
         lengths: the length of every dynamic dimension while a part is traced, by part.
+        examples: real inputs of each part, the batch first, by part; see `taemi_edge.export.real_feeds`.
         tokens: what stands for each missing stream, float32 (steps, D).
         tokenizers: the text of tokenizer.json of each stream of text.
         masks: whether the head takes masks.
@@ -62,14 +70,27 @@ class Inspected:
     inputs: dict[str, Tensors]
     outputs_of: dict[str, Tensors]
     lengths: dict[str, dict[str, int]]
+    examples: dict[str, dict[str, Array]]
     tokens: dict[str, Array]
     tokenizers: dict[str, str]
     masks: bool
 
     def run(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run a part of the reference: takes its feeds and gives its outputs, both by name."""
+        """Run a part of the reference: takes its feeds and gives its outputs, both by name.
+
+        Raises:
+            ContractError: it fails.
+        """
         ordered = {spec.name: feeds[spec.name] for spec in self.inputs[part]}
-        return self.parts[part].run(ordered, self.outputs_of[part])
+        try:
+            return self.parts[part].run(ordered, self.outputs_of[part])
+        except TaemiError as error:
+            raise ContractError(f"{_called(part)}: {error}") from error
+        except (Exception, SystemExit) as error:  # a part of the user's may raise anything
+            raise ContractError(
+                f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{weights_hint(self.parts[part])}"
+                f"{_LENGTHS if part == HEAD else ''}"
+            ) from error
 
 
 def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Mapping[str, Part]) -> Inspected:
@@ -89,6 +110,7 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
     inputs: dict[str, Tensors] = {}
     outputs_of: dict[str, Tensors] = {}
     lengths: dict[str, dict[str, int]] = {}
+    examples: dict[str, dict[str, Array]] = {}
     tokens: dict[str, Array] = {}
     features: dict[str, Array] = {}
     for name, stream in model.streams.items():
@@ -96,6 +118,7 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
         draft = _spec(stream, model.hop_s, file)
         rows = _rows(name, draft, samples, tokenizers)
         inputs[name], lengths[name] = encoder_inputs(draft), _traced(draft)
+        examples[name] = feeds_of_rows(rows)
         features[name], vector = _features(name, draft, parts[name], inputs[name], rows)
         width = features[name].shape[-1]
         outputs_of[name] = (_encoder_output(inputs[name], vector, width),)
@@ -104,11 +127,12 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
         streams[name] = msgspec.structs.replace(draft, feature_dim=width, missing=missing)
     masks = model.head_takes_masks
     inputs[HEAD], lengths[HEAD] = head_inputs(model, streams, masks)
+    examples[HEAD] = feeds_of_features(features)
     outputs = model.output_specs()
     outputs_of[HEAD] = tuple(
         TensorSpec(name=name, dtype="float32", shape=("batch", spec.size)) for name, spec in outputs.items()
     )
-    found = Inspected(streams, outputs, dict(parts), inputs, outputs_of, lengths, tokens, tokenizers, masks)
+    found = Inspected(streams, outputs, dict(parts), inputs, outputs_of, lengths, examples, tokens, tokenizers, masks)
     _require_head(found, features)
     _require_labels(outputs, samples)
     return found
@@ -119,8 +143,8 @@ def parts_of(model: Model) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for name, stream in model.streams.items():
         given = stream.encoder
-        parts[name] = OnnxPart(given) if isinstance(given, OnnxFile) else TorchPart(given, stream.take)
-    parts[HEAD] = OnnxPart(model.head) if isinstance(model.head, OnnxFile) else TorchPart(model.head)
+        parts[name] = OnnxPart(given) if isinstance(given, OnnxFile) else TorchPart(unwrapped(given), stream.take)
+    parts[HEAD] = OnnxPart(model.head) if isinstance(model.head, OnnxFile) else TorchPart(unwrapped(model.head))
     return parts
 
 
@@ -154,7 +178,7 @@ def head_inputs(model: Model, streams: Mapping[str, StreamSpec], masks: bool) ->
             specs[f"{name}_mask"] = TensorSpec(name=f"{name}_mask", dtype="int32", shape=("batch", steps))
     if isinstance(model.head, OnnxFile):
         return tuple(specs[name] for name in model.head.input_names()), lengths
-    order = [name for name in inspect.signature(model.head.forward).parameters if name in specs]
+    order = [name for name in inspect.signature(unwrapped(model.head).forward).parameters if name in specs]
     return tuple(specs[name] for name in order), lengths
 
 
@@ -259,9 +283,8 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
         except TaemiError as error:
             raise ContractError(f"{name}: {error}") from error
         except (Exception, SystemExit) as error:  # an encoder of the user's may raise anything
-            shown = ", ".join(f"{key} {value.dtype} {value.shape}" for key, value in feeds.items())
             raise ContractError(
-                f"{name}: the encoder fails on {shown}: {type(error).__name__}: {_first_line(error)}"
+                f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}{weights_hint(part)}"
             ) from error
         batch = len(next(iter(feeds.values())))
         if given.ndim not in (2, 3) or len(given) != batch or given.dtype != np.float32:
@@ -269,6 +292,8 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
                 f"{name}: expected an encoder that gives float32 ({batch}, D) or ({batch}, steps, D), got "
                 f"{given.dtype} {given.shape}"
             )
+        if not given.size:
+            raise ContractError(f"{name}: expected at least one step and one number of an encoder, got {given.shape}")
         if not np.isfinite(given).all():
             raise ContractError(f"{name}: the encoder gives NaN or infinity for a sample")
         shapes.add((given.ndim, given.shape[-1]))
@@ -276,6 +301,9 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
     if len(shapes) > 1:
         raise ContractError(f"{name}: expected one rank and width at all lengths, got {sorted(shapes)}")
     [(rank, _)] = shapes
+    require_repeatable(name, lambda given: part.run(given, wanted), {t.name: feeds[t.name] for t in inputs})
+    if isinstance(spec, TextSpec):
+        require_padding_hidden(name, lambda given: part.run(given, wanted), {t.name: feeds[t.name] for t in inputs})
     by_itself = isinstance(spec, VideoSpec) or (isinstance(spec, SeriesSpec) and not spec.rate_hz)
     if rank == 3 and by_itself:
         raise ContractError(f"{name}: expected one vector (batch, D) for an input, got steps: pool them in the encoder")
@@ -295,7 +323,7 @@ def _stand_in(name: str, stream: Stream, features: Array) -> Array:
     given = stream.stand_in
     if given is None:
         vector = features.mean(axis=0) if stream.missing == "mean" else np.zeros(width)
-        return np.repeat(vector[None].astype(np.float32), stream.tile, axis=0)
+        return np.repeat(vector[None].astype(np.float32), stream.repeats, axis=0)
     if given.shape[1] != width:
         raise ContractError(
             f"{name}: expected `missing` as wide as the encoder's features, {width}, got {given.shape[1]}"
@@ -311,13 +339,7 @@ def _require_head(found: Inspected, features: Mapping[str, Array]) -> None:
         feeds[name] = np.resize(features[name], (2, steps, spec.feature_dim)).astype(np.float32)
         if found.masks:
             feeds[f"{name}_mask"] = np.ones((2, steps), np.int32)
-    try:
-        given = found.run(HEAD, feeds)
-    except TaemiError as error:
-        raise ContractError(f"head: {error}") from error
-    except (Exception, SystemExit) as error:  # a head of the user's may raise anything
-        shown = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
-        raise ContractError(f"head: it fails on {shown}: {type(error).__name__}: {_first_line(error)}") from error
+    given = found.run(HEAD, feeds)
     for name, output in found.outputs.items():
         value = given[name]
         if value.shape != (2, output.size) or value.dtype != np.float32:
@@ -327,6 +349,9 @@ def _require_head(found: Inspected, features: Mapping[str, Array]) -> None:
             )
         if not np.isfinite(value).all():
             raise ContractError(f"head: {name} is NaN or infinite for the features of a sample")
+        if problem := value_problem(output, value):
+            raise ContractError(f"head: {name}: {problem}")
+    require_repeatable("head", lambda given: found.run(HEAD, given), feeds)
 
 
 def _require_labels(outputs: Mapping[str, OutputSpec], samples: Sequence[Mapping[str, Any]]) -> None:
@@ -345,5 +370,13 @@ def _require_labels(outputs: Mapping[str, OutputSpec], samples: Sequence[Mapping
                 )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+def _called(part: str) -> str:
+    return "head" if part == HEAD else part
+
+
+def _shown(feeds: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feeds.items())
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

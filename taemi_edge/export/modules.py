@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,17 @@ from torch import Tensor, nn
 
 from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.errors import ExportError
+
+
+class _Positional(nn.Module):
+    """Hides the keyword-only arguments of a `forward`: the TorchScript exporter passes their defaults by position."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(*inputs)
 
 
 class _InOrder(nn.Module):
@@ -27,10 +39,23 @@ class _InOrder(nn.Module):
 
 
 def with_outputs_in_order(module: nn.Module, feeds: Mapping[str, Tensor], outputs: tuple[TensorSpec, ...]) -> nn.Module:
-    """The module itself, or, where it returns its outputs by name, one that returns them in the declared order."""
+    """The module itself, or one around it that an exporter takes.
+
+    It returns in the declared order what the module returns by name, and has no keyword-only arguments.
+    """
     with torch.no_grad():
         by_name = isinstance(module(*feeds.values()), Mapping)
-    return _InOrder(module, tuple(spec.name for spec in outputs)).eval() if by_name else module
+    if by_name:
+        return _InOrder(module, tuple(spec.name for spec in outputs)).eval()
+    return _Positional(module).eval() if _has_keyword_only(module) else module
+
+
+def _has_keyword_only(module: nn.Module) -> bool:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # a scripted module
+        return False
+    return any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters)
 
 
 @torch.no_grad()

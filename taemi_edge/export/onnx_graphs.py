@@ -6,6 +6,7 @@ second file. `adapt_graph` gives a graph the seam of a bundle (see `TensorSpec`)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,19 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, version_converter
 
-from taemi_edge.bundle.values import PartSpec, TensorSpec
+from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
-from taemi_edge.export.checks import check_graph
+from taemi_edge.export.checks import check_graph, require_one_file
 from taemi_edge.export.dynamo import name_dimensions
-from taemi_edge.export.example_feeds import Examples
+from taemi_edge.export.example_feeds import Examples, as_tensors
 from taemi_edge.export.graph_problems import ROUNDING, open_session, run_session, unread_inputs
 from taemi_edge.export.reference_cases import first_line
 
 #: The lowest opset of a bundle: LayerNormalization is one node from here on, and TensorRT 8.6 reads it.
 LOWEST_OPSET = 17
+_AGAIN = f"export it again at opset {LOWEST_OPSET} with the onnx of this installation, {onnx.__version__}"
+#: The IR version that belongs to it. Older ones list every weight among the inputs.
+_IR_VERSION = 8
 
 
 def onnx_reference(file: Path) -> Any:
@@ -39,10 +43,34 @@ def onnx_reference(file: Path) -> Any:
 
 
 def _opened(file: Path) -> Any:
+    if problem := _too_new(file):
+        raise ExportError(problem)
     try:
         return open_session(file, optimised=False)
     except Exception as error:
-        raise ExportError(f"expected an ONNX graph that ONNX Runtime opens, got {first_line(error)}") from error
+        raise ExportError(f"expected an ONNX graph that ONNX Runtime opens, got {in_short(error)}") from error
+
+
+def _too_new(file: Path) -> str:
+    """What is wrong with the versions that a file declares; nothing where they are known, or where it is no graph."""
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except Exception:  # noqa: BLE001  (ONNX Runtime says better what a file is that protobuf cannot read)
+        return ""
+    opset, newest = _opset(model), onnx.defs.onnx_opset_version()
+    if not 0 < model.ir_version <= onnx.IR_VERSION:
+        return f"expected an ONNX file of IR version 1 to {onnx.IR_VERSION}, got {model.ir_version or 'none'}: {_AGAIN}"
+    if not 0 < opset <= newest:
+        return f"expected an ONNX file of opset 1 to {newest}, got {opset or 'none'}: {_AGAIN}"
+    return ""
+
+
+def in_short(error: BaseException) -> str:
+    """What ONNX Runtime says of a file or a call, without its codes, its own source lines and signatures."""
+    said = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed: ?", "", str(error).strip())
+    said = re.sub(r"\S*onnxruntime_src/\S+ (?:[^()]*\([^()]*\)(?: const)?\s?)?|\b\w+\.cc:\d+ \w+ ", "", said)
+    lines = said.splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:240]}".rstrip(": ")
 
 
 def adapt_graph(
@@ -53,6 +81,7 @@ def adapt_graph(
     *,
     lengths: Mapping[str, int],
     renames: Mapping[str, str] | None = None,
+    examples: Mapping[str, Array] | None = None,
 ) -> PartSpec:
     """Write a graph that others exported with the inputs and outputs of a bundle, and prove it by running it.
 
@@ -64,6 +93,7 @@ def adapt_graph(
         outputs: its output tensors; others of the graph are left out.
         lengths: one length for every dynamic dimension of the inputs; others are probed around it.
         renames: our name of an input or output by the name in the graph; those that agree may be left out.
+        examples: real values for some inputs, with the batch first.
 
     Returns:
         The part's entry for the manifest of a bundle.
@@ -74,6 +104,9 @@ def adapt_graph(
     """
     try:
         model = _at_opset(_read(source))
+        model.ir_version = max(model.ir_version, _IR_VERSION)
+        _sort(model.graph)
+        require_one_file(sum(len(weight.raw_data) for weight in model.graph.initializer))
         _rename(model.graph, renames or {})
         _adapt_inputs(model.graph, inputs)
         _adapt_outputs(model.graph, outputs)
@@ -82,7 +115,7 @@ def adapt_graph(
             check_graph(file)
         except Exception as error:
             raise ExportError(f"expected a valid graph, the ONNX checker says {first_line(error)}") from error
-        _prove(source, file, inputs, outputs, lengths, renames or {})
+        _prove(source, file, Examples(inputs, as_tensors(examples or {})), outputs, lengths, renames or {})
     except ExportError as error:
         file.unlink(missing_ok=True)
         raise ExportError(f"{source}: {error}") from error
@@ -117,6 +150,31 @@ def _at_opset(model: Any) -> Any:
         ) from error
 
 
+def _sort(graph: Any) -> None:
+    """Put every node behind the nodes that make its inputs: some converters append theirs, and ONNX asks for order."""
+    nodes = list(graph.node)
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    needs = [{maker[name] for name in _reads(node) if name in maker} for node in nodes]
+    if all(all(other < index for other in wanted) for index, wanted in enumerate(needs)):
+        return
+    ordered: list[int] = []
+    done: set[int] = set()
+    while len(ordered) < len(nodes):
+        ready = [index for index in range(len(nodes)) if index not in done and needs[index] <= done]
+        if not ready:
+            return  # a circle: the checker says so
+        ordered += ready
+        done.update(ready)
+    kept = [onnx.NodeProto.FromString(nodes[index].SerializeToString()) for index in ordered]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _reads(node: Any) -> set[str]:
+    """What a node reads, with what the graphs inside of it read of the graph around them."""
+    return set(node.input).union(*(_reads(inner) for body in _bodies(node) for inner in body.node))
+
+
 def _bodies(node: Any) -> list[Any]:
     """The graphs inside an If, Loop or Scan."""
     return [
@@ -133,7 +191,8 @@ def _rename(graph: Any, renames: Mapping[str, str]) -> None:
     if unknown:
         raise ExportError(f"expected inputs or outputs to rename, the graph has {', '.join(seam)}, not {unknown[0]}")
     inner = {name for node in graph.node for name in node.output} | {weight.name for weight in graph.initializer}
-    room = {new: f"{new}__inner" for new in renames.values() if new in inner and new not in renames and new not in seam}
+    taken = inner - {value.name for value in graph.input}
+    room = {new: f"{new}__inner" for new in renames.values() if new in taken and new not in renames}
     _rename_values(graph, {**room, **renames})
 
 
@@ -239,12 +298,13 @@ def _require_shape(value: Any, spec: TensorSpec) -> None:
 def _prove(
     source: Path,
     file: Path,
-    inputs: tuple[TensorSpec, ...],
+    examples: Examples,
     outputs: tuple[TensorSpec, ...],
     lengths: Mapping[str, int],
     renames: Mapping[str, str],
 ) -> None:
     """Run the adapted graph beside the given one at several lengths."""
+    inputs = examples.inputs
     if unread := unread_inputs(onnx.load(file), [spec.name for spec in inputs]):
         raise ExportError(f"expected a graph that reads all of its inputs, it does not read {', '.join(unread)}")
     reference, adapted = _opened(source), _opened(file)
@@ -252,7 +312,7 @@ def _prove(
     takes = {value.name: _NUMPY[value.type] for value in reference.get_inputs() if value.type in _NUMPY}
     gives = [value.name for value in reference.get_outputs()]
     for label, at in _probes({d for spec in inputs for d in spec.shape if isinstance(d, str)}, lengths):
-        feeds = {name: value.numpy() for name, value in Examples(inputs).at(at).items()}
+        feeds = {name: value.numpy() for name, value in examples.at(at).items()}
         given = {theirs.get(name, name): value for name, value in feeds.items()}
         want = run_session(reference, {name: value.astype(takes[name]) for name, value in given.items()})
         got = run_session(adapted, feeds)

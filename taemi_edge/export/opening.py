@@ -6,10 +6,8 @@ no PyTorch, and asks too.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-from taemi_edge.bundle.spec import HeadSpec
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.parity.artefact import Artefact
 from taemi_edge.parity.golden import Case, ModelSpecs
@@ -41,32 +39,32 @@ def open_model(source: str) -> Artefact | None:
 
 def _opened(source: str, is_toml: bool) -> Artefact:
     from taemi_edge.export.export_model import metric_name, model_tolerances
-    from taemi_edge.export.inspection import inspect_model, parts_of
+    from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
     from taemi_edge.export.onnx_model import load_onnx_model
+    from taemi_edge.export.stand_ins import model_specs, probe_head
     from taemi_edge.export.user_code import load_model
     from taemi_edge.parity.sample_cases import make_cases
 
     model = load_onnx_model(Path(source)) if is_toml else load_model(source)
     samples = model.read_samples()
     found = inspect_model(model, samples, parts_of(model))
-    patterns = tuple(tuple(pattern) for pattern in model.patterns)
-    specs = ModelSpecs(found.streams, model.window_s, HeadSpec(masks=found.masks), patterns)
 
-    @cache
-    def cases() -> list[Case]:
-        return make_cases(specs, found.tokenizers, found.run, found.tokens, samples)
+    def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
+        return make_cases(specs, inspected.tokenizers, inspected.run, inspected.tokens, samples)
 
+    probed = probe_head(model, found, cases_of)
+    found = probed.found
     return Artefact(
         name=source,
         is_bundle=False,
         run=found.run,
-        specs=specs,
+        specs=model_specs(model, found),
         outputs=found.outputs,
         metric=model.metric if callable(model.metric) else metric_name(model),
         tokens=found.tokens,
         tokenizers=found.tokenizers,
-        tolerances=model_tolerances(model, found, cases()),
+        tolerances=model_tolerances(model, found, probed.cases),
         trained_on=model.trained_on,
-        cases=cases,
+        cases=lambda: probed.cases,
         weights_sha256=lambda: {name: found.parts[name].sha256() for name in found.streams},
     )

@@ -19,13 +19,16 @@ from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ContractError
 from taemi_edge.export.contract import OnnxFile
+from taemi_edge.export.example_feeds import as_tensors
 from taemi_edge.export.modules import run_module
-from taemi_edge.export.onnx_graphs import adapt_graph, onnx_reference
+from taemi_edge.export.onnx_graphs import adapt_graph, in_short, onnx_reference
 from taemi_edge.export.tracing import export_module
 
 Tensors = tuple[TensorSpec, ...]
 #: NumPy's type of an input by ONNX Runtime's word for it.
 _NUMPY: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
@@ -41,7 +44,15 @@ class Part(Protocol):
         """Run the reference: takes the inputs by name, gives the outputs by name."""
         ...
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Write the part's graph; see `taemi_edge.export.tracing.export_module`."""
         ...
 
@@ -70,19 +81,32 @@ class TorchPart:
     def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
         """Run the module on the CPU in FP32."""
         inputs = {name: torch.from_numpy(np.array(feeds[name])) for name in self._names or feeds}
-        given = run_module(self._fitting(inputs), inputs, outputs)
+        given = run_module(self.fitting(inputs), inputs, outputs)
         return {name: value.detach().numpy() for name, value in given.items()}
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Export the module."""
-        return export_module(self._whole, file, inputs, outputs, lengths=lengths, opset=opset)
+        given = as_tensors(examples)
+        return export_module(self._whole, file, inputs, outputs, lengths=lengths, opset=opset, examples=given)
 
     def sha256(self) -> str:
         """The sha256 of the weights: names, dtypes, shapes and bytes."""
         return module_sha256(self.module)
 
-    def _fitting(self, inputs: Mapping[str, Tensor]) -> nn.Module:
-        """The module itself, or, where it does not take ids and masks as int32, one that widens them first."""
+    def fitting(self, inputs: Mapping[str, Tensor]) -> nn.Module:
+        """The module that is run: where it does not take ids and masks as int32, one that widens them first.
+
+        Args:
+            inputs: an example of them in their order.
+        """
         if not isinstance(self._whole, _Wide) and any(value.dtype == torch.int32 for value in inputs.values()):
             try:
                 self._whole(*(value.clone() for value in inputs.values()))
@@ -100,27 +124,56 @@ class OnnxPart:
 
     def run(self, feeds: Mapping[str, Array], outputs: Tensors) -> dict[str, Array]:
         """Run the file's graph; inputs are cast to the types that it takes, and outputs to float32."""
-        own = self._session.get_inputs()
-        takes = [self._given.inputs.get(i.name, i.name) for i in own]
-        if unknown := [name for name in takes if name not in feeds]:
+        own = {self._given.inputs.get(i.name, i.name): i for i in self._session.get_inputs()}
+        if set(own) != set(feeds):
             raise ContractError(
-                f"{self._file}: expected the inputs {', '.join(feeds)}, got {unknown[0]!r}: rename it with `inputs`"
+                f"{self._file}: expected the inputs {', '.join(feeds)}, the graph has "
+                f"{', '.join(i.name for i in own.values())}: name which is which with `inputs`"
             )
-        cast = {
-            i.name: feeds[self._given.inputs.get(i.name, i.name)].astype(_NUMPY.get(i.type, np.float32)) for i in own
-        }
+        for name, value in feeds.items():
+            self._require_room(own[name], name, value)
         names = self._output_names(outputs)
-        values = self._session.run(list(names), cast)
-        return {names[name]: value.astype(np.float32) for name, value in zip(names, values, strict=True)}
+        cast = {own[name].name: value.astype(_NUMPY[own[name].type]) for name, value in feeds.items()}
+        try:
+            values = dict(zip(names, self._session.run(list(names), cast), strict=True))
+        except Exception as error:  # ONNX Runtime's errors share no public base
+            shown = ", ".join(f"{name} {value.shape}" for name, value in feeds.items())
+            raise ContractError(
+                f"{self._file}: expected a graph that runs on {shown}, got {in_short(error)}: export it again with its "
+                f"batch and lengths as dynamic axes, and without sizes that were traced"
+            ) from error
+        if wrong := [name for name, value in values.items() if not isinstance(value, np.ndarray)]:
+            raise ContractError(f"{self._file}: expected {wrong[0]} to be a tensor, it is a {type(values[wrong[0]])}")
+        return {names[name]: value.astype(np.float32) for name, value in values.items()}
 
-    def export(self, file: Path, inputs: Tensors, outputs: Tensors, lengths: Mapping[str, int], opset: int) -> PartSpec:
+    def export(
+        self,
+        file: Path,
+        inputs: Tensors,
+        outputs: Tensors,
+        lengths: Mapping[str, int],
+        opset: int,
+        examples: Mapping[str, Array],
+    ) -> PartSpec:
         """Write the graph with the names and types of the contract."""
         renames = {**self._given.inputs, **self._output_names(outputs)}
-        return adapt_graph(self._file, file, inputs, outputs, lengths=lengths, renames=renames)
+        return adapt_graph(self._file, file, inputs, outputs, lengths=lengths, renames=renames, examples=examples)
 
     def sha256(self) -> str:
         """The sha256 of the file."""
         return sha256_of(self._file)
+
+    def _require_room(self, own: Any, name: str, value: Array) -> None:
+        """Refuse an input of the graph that has a fixed size, rank or type which the runtime does not feed."""
+        where = f"{self._file}: expected {name} {value.shape}, the graph has ({', '.join(map(str, own.shape))})"
+        if own.type not in _NUMPY:
+            raise ContractError(f"{self._file}: expected numbers as {name}, the graph takes {own.type}")
+        if own.shape and len(own.shape) != value.ndim:
+            raise ContractError(where)
+        for axis, (size, given) in enumerate(zip(own.shape, value.shape, strict=False)):
+            if isinstance(size, int) and size != given:
+                what = "the batch" if axis == 0 else f"axis {axis}"
+                raise ContractError(f"{where}: export it again with {what} as a dynamic axis, or declare its size")
 
     @cached_property
     def _session(self) -> Any:
@@ -171,6 +224,18 @@ class _Wide(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.module(*(value.long() if value.dtype == torch.int32 else value for value in inputs))
+
+
+def weights_hint(part: Part) -> str:
+    """What to do before anything else where a module fails whose weights are not float32 on the CPU."""
+    weights = list(part.module.parameters()) if isinstance(part, TorchPart) else []
+    found = {(str(w.dtype).removeprefix("torch."), w.device.type) for w in weights if w.is_floating_point()}
+    for dtype, device in sorted(found):
+        if device == "meta":
+            return ": its weights have no values, they are on the meta device: load them"
+        if (dtype, device) != ("float32", "cpu"):
+            return f": its weights are {dtype} on {device}: call .float().cpu() first, `calibrate` makes FP16 and INT8"
+    return ""
 
 
 def module_sha256(module: nn.Module) -> str:

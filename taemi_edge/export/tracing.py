@@ -23,7 +23,7 @@ from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.attention import written_out_attention
 from taemi_edge.export.causes import Attempt, Place, explain, packing_refused, places_of
-from taemi_edge.export.checks import check_graph
+from taemi_edge.export.checks import check_graph, require_one_file
 from taemi_edge.export.dynamo import DYNAMO_OPSET, trace_in_child
 from taemi_edge.export.example_feeds import Examples
 from taemi_edge.export.graph_problems import graph_problems
@@ -74,6 +74,7 @@ def export_module(
     lengths = {d: lengths[d] for spec in inputs for d in spec.shape if isinstance(d, str)}
     with in_evaluation(module):
         try:
+            require_one_file(sum(weight.numel() * weight.element_size() for weight in module.parameters()))
             feeds = fitting_ids(module, Examples(inputs, examples or {}), lengths)
             declared = Declared(module, feeds, outputs)
             cases = reference_cases(declared, lengths)

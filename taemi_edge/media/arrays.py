@@ -21,6 +21,9 @@ from taemi_edge.media.hops import Frame, SoundPiece
 #: An array with more columns than this is not (samples, channels): its axes were swapped.
 _MOST_CHANNELS = 32
 _INT16_FULL_SCALE = 32_768.0
+_UINT16_HIGHEST = 65_535
+#: How many channels a picture may have: grey, RGB, RGBA.
+_CHANNELS = (1, 3, 4)
 #: The sample rates that the resampler is used with.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 
@@ -29,27 +32,36 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 class Frames:
     """Pictures of a video, and when each of them was taken.
 
+    Encoders read RGB, uint8. Grey pictures become RGB with three equal channels, the alpha of RGBA is left out, and
+    other numbers are scaled: uint16 so that `highest` is 255 (by default 65,535, which keeps the upper eight bits),
+    floats so that 1 is. Values above the highest are 255.
+
     Args:
-        array: RGB pictures, uint8 (N, H, W, 3).
+        array: pictures, (N, H, W) or (N, H, W, 1) grey, (N, H, W, 3) RGB or (N, H, W, 4) RGBA; uint8, uint16, or floats
+            in [0, 1]. Afterwards it is RGB uint8 (N, H, W, 3).
         times_s: the time of each picture in seconds, (N,), in order.
+        highest: the value of uint16 pictures that is shown as white, such as 4095 for a camera of 12 bits or 5000 for a
+            depth in mm that matters up to 5 m.
 
     Raises:
-        UsageError: an array of another type or shape, or times that do not fit it.
+        UsageError: an array of another type, shape or range, or times that do not fit it.
 
     Example:
         >>> frames = Frames(np.zeros((2, 48, 64, 3), np.uint8), [0.0, 0.2])
         >>> [(frame.time_s, frame.image.shape) for frame in frames.as_frames()]
         [(0.0, (48, 64, 3)), (0.2, (48, 64, 3))]
+        >>> depth_mm = np.full((1, 48, 64), 2500, np.uint16)
+        >>> Frames(depth_mm, [0.0], highest=5000).as_frames()[0].image[0, 0].tolist()
+        [128, 128, 128]
     """
 
     array: Array
     times_s: ArrayLike
+    highest: int | None = None
 
     def __post_init__(self) -> None:
-        array = as_array(self.array, "frames")
+        array = _as_rgb(as_array(self.array, "frames"), self.highest)
         times_s = as_array(self.times_s, "the frames' times", np.float64)
-        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape[1:]:
-            raise UsageError(f"expected frames as RGB uint8 (N, H, W, 3), got {array.dtype} {array.shape}")
         if times_s.shape != array.shape[:1]:
             raise UsageError(f"expected a time for each of {len(array)} frames, got times of shape {times_s.shape}")
         if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
@@ -185,8 +197,11 @@ class Samples:
 
 
 def is_picture(array: Array) -> bool:
-    """Whether an array is one picture, (H, W), (H, W, 1) or (H, W, 3), and not several of them."""
-    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    """Whether an array is one picture, (H, W) or (H, W, channels), and not several of them, (N, H, W).
+
+    Of three axes, the last one decides: 1, 3 or 4 are channels.
+    """
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
 
 
 def as_array(value: Any, what: str, dtype: Any = None) -> Array:
@@ -214,6 +229,42 @@ def require_time(time_s: Any) -> float:
     except OverflowError:  # a whole number beyond float64
         pass
     raise UsageError(f"expected a time in seconds, got {time_s!r:.40}")
+
+
+def _as_rgb(array: Array, highest: int | None) -> Array:
+    """Pictures as RGB, uint8 (N, H, W, 3); RGB and grey ones of uint8 without a copy.
+
+    Raises:
+        UsageError: an array of another type, shape or range.
+    """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    pictures = array[..., None] if array.ndim == 3 else array
+    is_known = array.dtype in (np.uint8, np.uint16) or array.dtype.kind == "f"
+    if not is_known or pictures.ndim != 4 or pictures.shape[3] not in _CHANNELS or 0 in pictures.shape[1:]:
+        first = pictures.ndim == 4 and pictures.shape[1] in _CHANNELS
+        hint = ": are its channels first? np.moveaxis(array, 1, -1) puts them last" if first and is_known else ""
+        raise UsageError(
+            f"expected frames as RGB uint8 (N, H, W, 3), or grey, RGBA, uint16, or floats in [0, 1], got {array.dtype} "
+            f"{array.shape}{hint}"
+        )
+    if highest is not None and (array.dtype != np.uint16 or not 0 < highest <= _UINT16_HIGHEST):
+        raise UsageError(f"expected highest from 1 to 65535, of uint16 frames, got {highest!r} of {array.dtype}")
+    eight_bits = _as_uint8(pictures[..., :3], highest or _UINT16_HIGHEST)
+    return eight_bits if eight_bits.shape[3] == 3 else np.broadcast_to(eight_bits, (*pictures.shape[:3], 3))
+
+
+def _as_uint8(pictures: Array, highest: int) -> Array:
+    if pictures.dtype == np.uint8:
+        return pictures
+    if pictures.dtype == np.uint16:
+        whole = pictures.astype(np.uint32)
+        return np.minimum((whole * 255 + highest // 2) // highest, 255).astype(np.uint8)
+    if pictures.size and not (pictures.min() >= 0 and pictures.max() <= 1):  # NaN fails as well
+        raise UsageError(
+            f"expected frames of floats in [0, 1], got {pictures.min():g} to {pictures.max():g}: give uint8, or divide "
+            f"by the highest value"
+        )
+    return (pictures.astype(np.float32) * 255 + 0.5).astype(np.uint8)
 
 
 def _resampled(values: Array, from_hz: int, to_hz: int) -> Array:

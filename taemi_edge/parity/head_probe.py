@@ -1,7 +1,8 @@
-"""Measures two properties of a head that decide how the runtime may feed it.
+"""Measures what a head does with its inputs, which decides how the runtime may feed it.
 
-Whether a stand-in of one step gives the same as one that is repeated to an ordinary length, and whether the steps of a
-stream may change places. Both are measured on the reference, on the windows of the golden cases.
+Whether a stand-in of one step gives the same as one that is repeated to an ordinary length, whether the steps of a
+stream may change places, whether steps that a mask hides are hidden, and whether every stream is read. All is measured
+on the reference, on the windows of the golden cases.
 """
 
 from __future__ import annotations
@@ -67,6 +68,57 @@ def order_matters(run: Runner, cases: Sequence[Case]) -> bool:
     return False
 
 
+def padding_error(run: Runner, cases: Sequence[Case], streams: Mapping[str, StreamSpec]) -> float:
+    """How far the outputs of a head with masks move where steps that the masks hide follow the live ones.
+
+    The runtime pads a window with zeros to the length of another one, or leaves older features there; both are tried,
+    on the first steps of each window.
+
+    Args:
+        run: runs the head of the reference.
+        cases: golden cases.
+        streams: the model's streams.
+
+    Returns:
+        The largest difference over all outputs, as a part of the largest output or of 1; infinity where the outputs
+        become no numbers. It is 0 for a head without masks, which is never padded.
+    """
+    largest = 0.0
+    for feeds in _live_feeds(cases):
+        for name in streams_in(feeds):
+            values, mask = feeds[name], feeds.get(f"{name}_mask")
+            kept = max(streams[name].min_steps, (values.shape[1] + 1) // 2)
+            hidden = max(values.shape[1], min(2, streams[name].max_steps)) - kept
+            if mask is None or hidden < 1:
+                continue
+            live, shown = values[:, :kept], np.ones_like(mask[:, :kept])
+            straight = run(HEAD, {**feeds, name: live, f"{name}_mask": shown})
+            scale = max(1.0, *(float(np.abs(value).max()) for value in straight.values()))
+            longer = np.pad(shown, ((0, 0), (0, hidden)))
+            older = np.resize(live[:, ::-1], (len(live), hidden, live.shape[2]))
+            for behind in (np.zeros_like(older), older):
+                padded = {name: np.concatenate([live, behind], axis=1), f"{name}_mask": longer}
+                difference = _difference(straight, run(HEAD, {**feeds, **padded})) / scale
+                largest = max(largest, difference if np.isfinite(difference) else float("inf"))
+    return largest
+
+
+def unread_streams(run: Runner, cases: Sequence[Case]) -> list[str]:
+    """The streams whose features never change an output of the head, where other streams do.
+
+    Args:
+        run: runs the head of the reference.
+        cases: golden cases.
+    """
+    moved: dict[str, bool] = {}
+    for feeds in _live_feeds(cases):
+        straight = run(HEAD, feeds)
+        for name in streams_in(feeds):
+            changed = {**feeds, name: (feeds[name][:, ::-1] * -0.5 + 0.25).astype(np.float32)}
+            moved[name] = moved.get(name, False) or _difference(straight, run(HEAD, changed)) != 0
+    return [name for name, does in moved.items() if not does] if any(moved.values()) else []
+
+
 def _reversed(feeds: Mapping[str, Array], name: str) -> dict[str, Array]:
     """The same feeds with the steps of one stream turned round: a permutation of few steps may be none."""
     turned = (name, f"{name}_mask")
@@ -81,4 +133,4 @@ def _live_feeds(cases: Sequence[Case]) -> list[Mapping[str, Array]]:
 
 
 def _difference(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
-    return max(float(np.abs(a[name].astype(np.float64) - b[name]).max()) for name in a)
+    return max(float(np.abs(a[name].astype(np.float64) - b[name]).max(initial=0)) for name in a)

@@ -168,9 +168,8 @@ def _head_feeds(
     if masks:
         feeds["padded batch"] = padded_batch(_ragged(specs, batch), masks=True)
         incomplete = [row for row in rows if not all(row.values())][: specs.max_batch]
-        if incomplete:
-            found = [_features(specs, run, row) for row in incomplete]
-            feeds["streams missing by row"] = batch_with_stand_ins(found, tokens, specs.streams)
+        found = [_features(specs, run, row) for row in incomplete] or _each_lost(specs, _ragged(specs, batch))
+        feeds["streams missing by row"] = batch_with_stand_ins(found, tokens, specs.streams)
     else:
         feeds["batch"] = padded_batch(_of_equal_lengths(batch), masks=False)
     return feeds
@@ -198,6 +197,13 @@ def _ragged(specs: ModelSpecs, batch: Sequence[Features]) -> list[dict[str, Arra
                 kept = max(spec.min_steps, -(-len(row[name]) * number // len(rows)))
                 row[name] = row[name][-kept:]
     return rows
+
+
+def _each_lost(specs: ModelSpecs, batch: Sequence[Features]) -> list[Features]:
+    """The same windows: one is complete, each of the next lacks one stream, and one all: as sources in a batch do."""
+    names = [name for name, spec in specs.streams.items() if not spec.required]
+    lost = [set[str](), *({name} for name in names), set(names)]
+    return [{n: v for n, v in row.items() if n not in lost[i % len(lost)]} for i, row in enumerate(batch)]
 
 
 def _of_equal_lengths(batch: Sequence[Features]) -> list[dict[str, Array]]:

@@ -1,6 +1,9 @@
-"""Draws predictions on a video: a bar for each intensity, a lamp for each stream, the face's box and the transcript.
+"""Writes the video of a run with its panel beside the picture, the face's box in it and the transcript below.
 
-`compose` draws one picture. `AnnotatedVideo` writes a file; `AnnotatedStream` writes into any open container.
+`compose` puts one picture together. `AnnotatedVideo` writes a file; `AnnotatedStream` writes into any open container.
+
+Of several video streams the first is shown, by the order of the model, that has a picture in a hop. A model without a
+video stream gets a video of its panel alone, with one picture for each prediction.
 """
 
 from __future__ import annotations
@@ -16,63 +19,104 @@ import cv2
 import numpy as np
 
 from taemi_edge.bundle.atomic import write_error
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import Face
-from taemi_edge.media.hops import Frame, Samples
+from taemi_edge.media.hops import Frame, Hop, SoundPiece
 from taemi_edge.media.transcripts import Word
+from taemi_edge.runtime.lettering import ending, write
+from taemi_edge.runtime.panel import BACKGROUND, PANEL_HEIGHT, PANEL_WIDTH, TEXT, Panel
 from taemi_edge.runtime.prediction import Prediction
 
-PICTURE_HEIGHT, PANEL_WIDTH, CAPTION_HEIGHT = 480, 360, 60
+PICTURE_HEIGHT, CAPTION_HEIGHT = PANEL_HEIGHT, 60
 CAPTION_S = 4.0
-_BACKGROUND, _TRACK, _TEXT, _DIM = (24, 26, 30), (52, 56, 64), (236, 238, 240), (150, 156, 164)
-_BARS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
-_LAMPS = {"live": (46, 158, 91), "stale": (217, 164, 0), "missing": (200, 69, 59), "recovering": (63, 127, 208)}
+#: Pictures are scaled to the panel's height, and are never shown wider or narrower than this.
+_WIDEST, _NARROWEST = 1280, 120
 _TIME_BASE = Fraction(1, 90_000)
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 
 
-def compose(image: Array, prediction: Prediction | None, face: Face | None, caption: str) -> Array:
-    """Draw one annotated picture: the frame with the face's box, a panel beside it, a caption below.
+def picture_size_wh(image: Array) -> tuple[int, int]:
+    """The size that a picture, (H, W, ...), is shown at: it keeps its shape, and its width is even.
+
+    >>> picture_size_wh(np.zeros((1080, 1920, 3))), picture_size_wh(np.zeros((1920, 1080, 3)))
+    ((854, 480), (270, 480))
+    """
+    scale = min(PICTURE_HEIGHT / image.shape[0], _WIDEST / image.shape[1])
+    return max(2, round(image.shape[1] * scale / 2) * 2), max(1, round(image.shape[0] * scale))
+
+
+def compose(
+    image: Array | None, panel: Array, face: Face | None = None, caption: str = "", width: int | None = None
+) -> Array:
+    """Put one annotated picture together: the frame with the face's box, the panel beside it, the caption below.
 
     Args:
-        image: the frame, RGB uint8 (H, W, 3).
-        prediction: what the panel shows; None before the first one.
+        image: the frame, RGB uint8 (H, W, 3) of any size; None shows the panel alone.
+        panel: what `Panel.draw` gave.
         face: in pixels of the frame; None draws no box.
         caption: as much of its end as fits is shown.
+        width: how wide the place for the frame is, an even number; by default it follows from the frame.
 
     Returns:
         RGB, uint8 (H, W, 3), `PICTURE_HEIGHT` + `CAPTION_HEIGHT` high.
+
+    Example:
+        >>> panel = np.zeros((480, 360, 3), np.uint8)
+        >>> compose(np.zeros((240, 320, 3), np.uint8), panel, caption="so it is").shape
+        (540, 1000, 3)
     """
-    scale = PICTURE_HEIGHT / image.shape[0]
-    width = round(image.shape[1] * scale / 2) * 2
-    canvas = np.full((PICTURE_HEIGHT + CAPTION_HEIGHT, width + PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
-    canvas[:PICTURE_HEIGHT, :width] = cv2.resize(image, (width, PICTURE_HEIGHT), interpolation=cv2.INTER_LINEAR)
-    if face is not None:
-        x1, y1, x2, y2 = (round(edge * scale) for edge in face.box_xyxy)
-        cv2.rectangle(canvas[:PICTURE_HEIGHT, :width], (x1, y1), (x2, y2), (255, 255, 255), 1, cv2.LINE_AA)
-    if prediction is None:
-        _write(canvas, "waiting for the first hop", (width + 24, 40), _DIM, 15)
+    if image is None:
+        field = np.zeros((PICTURE_HEIGHT, 0, 3), np.uint8)
     else:
-        _draw_panel(canvas, prediction, width)
-    _write(canvas, _ending(caption, width + PANEL_WIDTH - 40, 18), (20, PICTURE_HEIGHT + 37), _TEXT, 18)
+        field = _picture(image, face, max(_NARROWEST, picture_size_wh(image)[0]) if width is None else width)
+    canvas = np.full((PICTURE_HEIGHT + CAPTION_HEIGHT, field.shape[1] + PANEL_WIDTH, 3), BACKGROUND, np.uint8)
+    canvas[:PICTURE_HEIGHT, : field.shape[1]] = field
+    canvas[:PICTURE_HEIGHT, field.shape[1] :] = panel
+    write(canvas, ending(caption, canvas.shape[1] - 40, 18), (20, PICTURE_HEIGHT + 37), TEXT, 18)
     return canvas
+
+
+def _picture(image: Array, face: Face | None, width: int) -> Array:
+    """The frame with the face's box, in the middle of a place of this width."""
+    size_wh = picture_size_wh(image)
+    if size_wh[0] > width:
+        size_wh = (width, max(1, round(size_wh[1] * width / size_wh[0])))
+    picture: Array = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
+    if face is not None:
+        scale_x, scale_y = size_wh[0] / image.shape[1], size_wh[1] / image.shape[0]
+        x1, y1, x2, y2 = face.box_xyxy
+        corners = (round(x1 * scale_x), round(y1 * scale_y)), (round(x2 * scale_x), round(y2 * scale_y))
+        cv2.rectangle(picture, *corners, (255, 255, 255), 1, cv2.LINE_AA)
+    if size_wh == (width, PICTURE_HEIGHT):
+        return picture
+    field = np.full((PICTURE_HEIGHT, width, 3), BACKGROUND, np.uint8)
+    left, top = (width - size_wh[0]) // 2, (PICTURE_HEIGHT - size_wh[1]) // 2
+    field[top : top + size_wh[1], left : left + size_wh[0]] = picture
+    return field
 
 
 class AnnotatedStream:
     """Draws, encodes and muxes into an open container; call `end` before the container is closed.
 
     Args:
-        sample_rate_hz: of the sound.
+        manifest: of the model whose predictions are drawn.
         frame_rate: of the video.
         words: for the caption, in the order of time.
         live: encode without delay, and let time begin with the first frame, for viewers who watch while it is made.
     """
 
     def __init__(
-        self, sample_rate_hz: int, frame_rate: Fraction, words: Sequence[Word] = (), *, live: bool = False
+        self, manifest: Manifest, frame_rate: Fraction, words: Sequence[Word] = (), *, live: bool = False
     ) -> None:
-        self._rate_hz, self._frame_rate, self._live = sample_rate_hz, frame_rate, live
+        specs = manifest.streams.values()
+        self._panel = Panel(manifest.outputs, manifest.streams)
+        self._has_picture = any(isinstance(spec, VideoSpec) for spec in specs)
+        self._rate_hz = next((spec.sample_rate_hz for spec in specs if isinstance(spec, AudioSpec)), 0)
+        self._frame_rate, self._live = frame_rate, live
+        #: How wide the place for the picture is: the first picture decides it.
+        self._width = 0
         self._words = list(words)
         self._video: Any = None
         self._audio: Any = None
@@ -86,22 +130,25 @@ class AnnotatedStream:
             shown_s = words[-1].end_s - 60.0
             self._words = [word for word in self._words if word.end_s > shown_s] + list(words)
 
-    def add(
-        self,
-        container: Any,
-        frames: Sequence[Frame],
-        samples: Sequence[Samples],
-        prediction: Prediction | None,
-        face: Face | None,
-    ) -> None:
+    def begins_with(self, hop: Hop) -> bool:
+        """Whether there is anything to draw of a hop: a video of pictures begins with the first one."""
+        return bool(hop.frames) or not self._has_picture
+
+    def add(self, container: Any, hop: Hop, prediction: Prediction | None, face: Face | None) -> None:
         """Append a hop's frames and sound, drawn with the prediction that was known before it.
 
         Args:
             container: PyAV's, open for writing.
+            hop: with the frames and the sound; of a model without a video stream, the sound alone.
+            prediction: None before the first one.
+            face: in the newest of the frames, where there is one.
         """
-        for frame in frames:
-            self._add_frame(container, frame, prediction, face)
-        for piece in samples if self._video is not None else ():
+        panel = self._panel.draw(prediction)
+        for frame in hop.frames if self._has_picture else ():
+            self._add_picture(container, frame.time_s, panel, frame, face)
+        if not self._has_picture:
+            self._add_picture(container, 0.0 if prediction is None else prediction.time_s, panel)
+        for piece in hop.sound if self._audio is not None else ():
             self._add_sound(container, piece)
 
     def end(self, container: Any) -> None:
@@ -119,23 +166,24 @@ class AnnotatedStream:
             self._video.options = {"preset": "veryfast", "crf": "23"}
             if self._live:
                 self._video.options |= {"tune": "zerolatency", "g": "50"}
-        self._audio = container.add_stream("aac", rate=self._rate_hz, layout="mono")
+        if self._rate_hz:
+            self._audio = container.add_stream("aac", rate=self._rate_hz, layout="mono")
 
-    def _add_frame(self, container: Any, frame: Frame, prediction: Prediction | None, face: Face | None) -> None:
-        picture = compose(frame.image, prediction, face, self._caption(frame.time_s))
+    def _add_picture(
+        self, container: Any, time_s: float, panel: Array, frame: Frame | None = None, face: Face | None = None
+    ) -> None:
+        picture = compose(frame.image if frame else None, panel, face, self._caption(time_s), self._width or None)
         if self._video is None:
-            self._zero_s = frame.time_s if self._live else 0.0
+            self._width = picture.shape[1] - PANEL_WIDTH
+            self._zero_s = time_s if self._live else 0.0
             self._start(container, (picture.shape[1], picture.shape[0]))
-        size_wh = (self._video.width, self._video.height)
-        if picture.shape[1::-1] != size_wh:  # the resolution changed on the way
-            picture = cv2.resize(picture, size_wh)
-        pts = max(round((frame.time_s - self._zero_s) / _TIME_BASE), self._last_pts + 1)
+        pts = max(round((time_s - self._zero_s) / _TIME_BASE), self._last_pts + 1)
         encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
         encoded.pts, encoded.time_base = pts, _TIME_BASE
         self._last_pts = pts
         container.mux(self._video.encode(encoded))
 
-    def _add_sound(self, container: Any, piece: Samples) -> None:
+    def _add_sound(self, container: Any, piece: SoundPiece) -> None:
         start = round((piece.time_s - self._zero_s) * self._rate_hz)
         if start > self._sound_until:
             self._encode_silence(container, start - self._sound_until)
@@ -166,7 +214,7 @@ class AnnotatedVideo:
 
     Args:
         file: where to write it.
-        sample_rate_hz: of the sound.
+        manifest: of the model whose predictions are drawn.
         frame_rate: of the video.
         words: for the caption, in the order of time.
 
@@ -174,26 +222,24 @@ class AnnotatedVideo:
         OutputError: it cannot be written.
     """
 
-    def __init__(self, file: Path, sample_rate_hz: int, frame_rate: Fraction, words: Sequence[Word] = ()) -> None:
+    def __init__(self, file: Path, manifest: Manifest, frame_rate: Fraction, words: Sequence[Word] = ()) -> None:
         self._file = file
         self._draft = file.with_name(f".draft-{file.name}")
-        self._stream = AnnotatedStream(sample_rate_hz, frame_rate, words)
+        self._stream = AnnotatedStream(manifest, frame_rate, words)
         self._container: Any = None
 
     def say(self, words: Sequence[Word]) -> None:
         """Add words that were recognised on the way."""
         self._stream.say(words)
 
-    def add(
-        self, frames: Sequence[Frame], samples: Sequence[Samples], prediction: Prediction | None, face: Face | None
-    ) -> None:
+    def add(self, hop: Hop, prediction: Prediction | None, face: Face | None) -> None:
         """Append a hop's frames and sound, drawn with the prediction that was known before it."""
         try:
             if self._container is None:
-                if not frames:
+                if not self._stream.begins_with(hop):
                     return
                 self._open()
-            self._stream.add(self._container, frames, samples, prediction, face)
+            self._stream.add(self._container, hop, prediction, face)
         except OSError as error:
             raise write_error(self._file, error) from error
 
@@ -218,43 +264,3 @@ class AnnotatedVideo:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         format_name = "matroska" if self._file.suffix.lower() == ".mkv" else "mp4"
         self._container = av.open(str(self._draft), "w", format=format_name)
-
-
-def _draw_panel(canvas: Array, prediction: Prediction, left: int) -> None:
-    x, right = left + 24, left + PANEL_WIDTH - 24
-    _write(canvas, f"{prediction.time_s:.1f} s", (x, 36), _DIM, 15)
-    if prediction.status != "ok":
-        _write(canvas, prediction.status, (x + 80, 36), _LAMPS["missing"], 15)
-    for row, (emotion, colour) in enumerate(zip(EMOTIONS, _BARS, strict=True)):
-        y = 66 + row * 46
-        value = prediction.intensities[emotion]
-        _write(canvas, emotion.replace("_", " "), (x, y), _TEXT, 15)
-        _write(canvas, f"{value:.2f}", (right - 34, y), _DIM, 15)
-        cv2.rectangle(canvas, (x, y + 8), (right, y + 20), _TRACK, -1)
-        cv2.rectangle(canvas, (x, y + 8), (x + round((right - x) * float(np.clip(value, 0, 1))), y + 20), colour, -1)
-    for row, modality in enumerate(MODALITIES):
-        y = 362 + row * 40
-        state = prediction.presence[modality]
-        cv2.circle(canvas, (x + 8, y - 5), 8, _LAMPS[state], -1, cv2.LINE_AA)
-        _write(canvas, modality, (x + 28, y), _TEXT, 15)
-        _write(canvas, _beginning(prediction.reason.get(modality, state), right - x - 92, 13), (x + 92, y), _DIM, 13)
-
-
-def _write(canvas: Array, text: str, origin_xy: tuple[int, int], colour: tuple[int, int, int], size: int) -> None:
-    cv2.putText(canvas, text, origin_xy, colour, cv2.FontFace("sans"), size, 400)
-
-
-def _beginning(text: str, width: int, size: int) -> str:
-    """As much of a text's beginning as fits."""
-    most = _characters(width, size)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _ending(text: str, width: int, size: int) -> str:
-    """As much of a text's end as fits, as captions roll."""
-    most = _characters(width, size)
-    return text if len(text) <= most else "…" + text[1 - most :]
-
-
-def _characters(width: int, size: int) -> int:
-    return int(width / (size * 0.56))

@@ -245,13 +245,13 @@ class _FileRun:
             prediction = self.pipeline.predict(hop)
             yield prediction
             if self.video:
-                self.video.add(hop.frames, hop.sound, last, face)
+                self.video.add(hop, last, face)
             last = prediction
         rest = self.media.rest()
         if last is None:
             raise MediaError(_too_short(self.source, self.media, self.hop_s))
         if self.video:
-            self.video.add(rest.frames, rest.sound, last, self.pipeline.face)
+            self.video.add(rest, last, self.pipeline.face)
 
 
 @contextmanager
@@ -366,11 +366,11 @@ def _annotated_video(
 ) -> AnnotatedVideo | None:
     if options.annotate is None:
         return None
-    if not media.has_video:
+    if not media.has_video and any(isinstance(spec, VideoSpec) for spec in manifest.streams.values()):
         raise UsageError(f"--annotate: {media.path} has no video stream to draw on: leave --annotate away")
     texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec)]
     shown = words_after_drops(source.words_of(texts[0]), options.drops, texts[0]) if texts else []
-    return stack.enter_context(AnnotatedVideo(options.annotate, media.sample_rate_hz, media.frame_rate, shown))
+    return stack.enter_context(AnnotatedVideo(options.annotate, manifest, media.frame_rate, shown))
 
 
 def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -> None:

@@ -133,10 +133,10 @@ class HostExecutor:
     def _fuse(self, works: Sequence[Work], watch: Stopwatch) -> dict[int, dict[str, Array]]:
         """The outputs of windows of different patterns, by source; those that may share a call do.
 
-        A head with masks takes windows of all lengths together; one without takes those of equal lengths.
+        A head that takes padding gets windows of all lengths together, any other those of equal lengths.
         """
         outputs: dict[int, dict[str, Array]] = {}
-        lengths = [() if self._manifest.head.masks else self._lengths(work) for work in works]
+        lengths = [() if self._manifest.head.takes_padding else self._lengths(work) for work in works]
         for length in dict.fromkeys(lengths):
             together = [work for work, own in zip(works, lengths, strict=True) if own == length]
             feeds = self._head_feeds(together)

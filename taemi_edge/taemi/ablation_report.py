@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
 from taemi_edge.taemi.ablation import COMPARED, PUBLISHED, Ablation, Claim, Row
 
 #: Stands below the rows of Table 2: what they are, and what others found on the same data.
@@ -105,7 +105,7 @@ def plot_ablation(ablation: Ablation, file: Path) -> None:
     figure = new_figure((10, 0.42 * len(ablation.rows) + 1.4))
     axis = figure.subplots()
     for row, found in enumerate(ablation.rows):
-        for measure, shift, colour in (("natural", -0.18, EMOTION_COLOURS[0]), ("lost", 0.18, EMOTION_COLOURS[1])):
+        for measure, shift, colour in (("natural", -0.18, SERIES_COLOURS[0]), ("lost", 0.18, SERIES_COLOURS[1])):
             label = {"natural": "natural losses", "lost": "streams lost"}[measure] if row == 0 else None
             axis.barh(row + shift, found.mean(measure) or 0.0, 0.34, color=colour, alpha=0.55, label=label)
             axis.plot(found.paired(measure), [row + shift] * ablation.seeds, ".", color=colour, markersize=5)

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from taemi_edge.bench.report import OURS, BenchReport
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
+from taemi_edge.bundle.folder import Bundle
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def test_every_contender_is_timed_and_held_against_pytorch(report):
             assert timing.max_abs < 1e-4
 
 
-def test_parts_batches_patterns_and_sources_are_all_there(report):
+def test_parts_batches_patterns_and_sources_are_all_there(report, tiny: Bundle):
     found, _, _ = report
     assert [(p.part, p.batch) for p in found.parts] == [
         ("vision", 1),
@@ -44,7 +43,8 @@ def test_parts_batches_patterns_and_sources_are_all_there(report):
         ("text", 1),
         ("fusion", 1),
     ]
-    patterns = [pattern_name(p) for p in PRESENCE_PATTERNS]
+    patterns = [tiny.manifest.pattern_name(p) for p in tiny.manifest.patterns]
+    assert len(patterns) == 8
     assert [(w.kind, w.pattern) for w in found.windows] == [(k, p) for k in ("hop", "window") for p in patterns]
     assert [s.sources for s in found.sources] == [1, 3]
     assert found.sources[0].throughput_ratio == 1.0

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taemi_edge.bench.feeds import Feeds, lost_in
+from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -21,17 +19,14 @@ def test_a_part_has_feeds_at_any_batch(tiny: Bundle, batch: int):
 
 def test_the_window_has_an_expected_output_for_every_pattern(tiny: Bundle):
     window = Feeds(tiny).window()
-    assert set(window.expected) == {pattern_name(pattern) for pattern in PRESENCE_PATTERNS}
-    assert all(intensities.shape == (6,) for intensities in window.expected.values())
-    assert window.ids.ndim == 1
+    assert set(window.expected) == {tiny.manifest.pattern_name(pattern) for pattern in tiny.manifest.patterns}
+    assert all(outputs.shape == (6,) for outputs in window.expected.values())
+    assert window.rows["text"][0]["ids"].ndim == 1
 
 
-def test_a_hop_finds_all_but_its_own_frames_and_chunks_encoded(tiny: Bundle):
+def test_a_hop_finds_all_but_its_own_rows_encoded(tiny: Bundle):
     window = Feeds(tiny).window()
-    frames, chunks = window.encoded_before("hop")
-    assert (frames + window.new_frames, chunks + window.new_chunks) == (len(window.pixels), len(window.samples))
-    assert window.encoded_before("window") == (0, 0)
-
-
-def test_what_a_pattern_lacks():
-    assert lost_in(frozenset({"audio"})) == ["vision", "text"]
+    assert window.new == {"vision": 3, "audio": 1, "text": 1}
+    for stream, rows in window.rows.items():
+        assert len(window.before("hop", stream)) == len(rows) - window.new[stream]
+        assert len(window.due("window", stream)) == len(rows)

@@ -17,10 +17,10 @@ def test_a_bundle_of_graphs_is_its_own_source(tiny: Bundle):
 
 
 def test_a_bundle_leads_back_to_its_checkpoint(tiny: Bundle, calibrated_folder: Path):
-    exported, _ = _checkpoint_of(tiny, None)
+    exported, _ = _checkpoint_of(tiny, BenchOptions())
     if (Path(open_bundle(calibrated_folder).manifest.provenance.source) / "manifest.json").is_file():
-        assert _checkpoint_of(open_bundle(calibrated_folder), None)[0] == exported
-    assert _checkpoint_of(tiny, "my/checkpoint")[0] == "my/checkpoint"
+        assert _checkpoint_of(open_bundle(calibrated_folder), BenchOptions())[0] == exported
+    assert _checkpoint_of(tiny, BenchOptions(checkpoint="my/checkpoint"))[0] == "my/checkpoint"
 
 
 def test_rivals_are_asked_for_in_fp32_where_the_bundle_is(tiny: Bundle):

@@ -10,9 +10,9 @@ from taemi_edge.bench.timed_model import HostRun, WithoutDeviceTimes, time_runs
 def test_warm_up_runs_are_not_timed():
     calls: list[int] = []
 
-    def call() -> np.ndarray:
+    def call() -> dict[str, np.ndarray]:
         calls.append(1)
-        return np.zeros(6)
+        return {"y": np.zeros(6)}
 
     times = time_runs(HostRun(call), runs=4, warm_up=3)
     assert (len(calls), len(times.wall), times.device, times.parts) == (7, 4, [], {})
@@ -41,10 +41,10 @@ def test_times_of_the_device_and_of_parts_are_kept():
     assert times.parts == {"vision": 30.0}
 
 
-def test_a_host_run_closes_what_it_uses_and_gives_its_last_output():
+def test_a_host_run_closes_what_it_uses_and_gives_its_last_outputs():
     closed: list[bool] = []
-    run = HostRun(lambda: np.ones(2), lambda: closed.append(True))
+    run = HostRun(lambda: {"b": np.ones(2), "a": np.zeros(1)}, lambda: closed.append(True))
     run.run()
-    assert run.output().tolist() == [1, 1]
+    assert run.output().tolist() == [0, 1, 1]
     run.close()
     assert closed == [True]

@@ -16,11 +16,11 @@ def ask(server: _Server, **request: object) -> Answer:
 
 
 def test_a_window_is_prepared_then_timed_then_closed(tiny: Bundle):
-    server = _Server(open_model(Opening(contender="runtime", bundle=str(tiny.folder), device="cpu")), Feeds(tiny))
-    assert ask(server, do="prepare", kind="hop").max_abs < 1e-4
+    server = _Server(open_model(Opening(contender="runtime", bundle=str(tiny.folder), device="cpu")), tiny)
+    assert ask(server, do="prepare", kind="hop", pattern=list(tiny.manifest.streams)).max_abs < 1e-4
     timed = ask(server, do="run", runs=3, warm_up=1)
     assert len(timed.wall_ms) == 3
-    assert timed.parts_ms.keys() == {"vision", "audio", "text", "fusion"}
+    assert timed.parts_ms.keys() == set(tiny.manifest.part_names)
     assert ask(server, do="close") == Answer()
     assert ask(server, do="run").failure == "nothing is prepared"
     server.close()

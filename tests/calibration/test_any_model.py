@@ -14,10 +14,12 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.calibration.calibrate import CalibrationOptions, CalibrationResult, calibrate_bundle
 from taemi_edge.calibration.clip_inputs import samples_corpus
+from taemi_edge.calibration.clip_selection import read_clips
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError, UsageError
 from taemi_edge.parity.comparison import check_parity
+from taemi_edge.progress import SILENT
 from tests.calibration import mixed_model
 from tests.cli.checks import refused
 
@@ -39,6 +41,17 @@ def result(mixed: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Calibrati
     folder = tmp_path_factory.mktemp("calibration") / "mixed"
     corpus = samples_corpus(mixed_model.samples(12), "bench", held_out=mixed_model.samples(9, 500))
     return calibrate_bundle(mixed.folder, corpus, few(), folder, workers=1)
+
+
+@pytest.mark.parametrize(("least_rows", "clips"), [("0", 4), ("20", 4), ("40", 8), ("1000", 12)])
+def test_short_clips_give_ranges_together_with_more(mixed: Bundle, tmp_path: Path, least_rows: str, clips: int):
+    # each sample has five rows of `pulse`, fewer than of any other stream
+    complete = [mixed_model.sample(number) for number in range(12)]
+    corpus = samples_corpus(complete, "bench", held_out=mixed_model.samples(4, 500))
+    recipe = few(clips="4", held_out="4", least_rows=least_rows)
+    found = read_clips(corpus, recipe, mixed, tmp_path, 1, SILENT)
+    assert (len(found.calibrating), len(found.judging)) == (clips, 4)
+    assert len(set(found.calibrating.files)) == clips
 
 
 def test_every_part_is_near_to_fp32(result: CalibrationResult):

@@ -104,6 +104,7 @@ def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, 
         assert sizes["audio.int8-fp16"] < 0.8 * sizes["audio.fp16"]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_the_base_model_at_full_size_compiles_for_ampere(compiler, tmp_path):
     """ViT-B/16, wav2vec2-base and BERT-base with random weights: shapes and operators are what is compiled."""

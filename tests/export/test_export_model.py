@@ -199,3 +199,14 @@ def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path):
     with pytest.raises(OutputError, match="precious.onnx"):
         export_model(declared(), tmp_path)
     assert (tmp_path / "precious.onnx").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_logits_are_not_taken_for_probabilities(tmp_path, exclusive):
+    outputs = {
+        "state": te.Classes(["a", "b", "c"], gives="probabilities", exclusive=exclusive),
+        "mood": te.Regression(["v", "w"]),
+    }
+    with pytest.raises(ContractError, match="state: expected probabilities from 0 to 1, got .*: use gives='logits'"):
+        export_model(declared(outputs=outputs), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,11 @@ pytest.importorskip("torch", reason="example feeds are PyTorch tensors")
 from onnx import TensorProto, helper, numpy_helper
 
 from taemi_edge.bundle.values import TensorSpec
-from taemi_edge.errors import ExportError
+from taemi_edge.errors import ContractError, ExportError
+from taemi_edge.export.checks import require_one_file
+from taemi_edge.export.contract import OnnxFile
 from taemi_edge.export.onnx_graphs import adapt_graph, onnx_reference
+from taemi_edge.export.parts import OnnxPart
 
 IDS, MASK = (TensorSpec(name=name, dtype="int32", shape=("batch", "tokens")) for name in ("ids", "mask"))
 FEATURES = TensorSpec(name="features", dtype="float32", shape=("batch", "tokens", 4))
@@ -69,6 +72,91 @@ def test_an_older_opset_is_converted(tmp_path: Path):
     part = adapt_graph(source, tmp_path / "text.onnx", (IDS, MASK), (FEATURES,), lengths=LENGTHS, renames=RENAMES)
     assert part.opset == 17
     assert onnx.load(tmp_path / "text.onnx").opset_import[0].version == 17
+
+
+def unsorted_graph() -> onnx.ModelProto:
+    """A graph as converters to float16 leave it: the first node stands last."""
+    model = text_graph()
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[1:], nodes[0]])
+    return model
+
+
+def graph_of_old_times() -> onnx.ModelProto:
+    model = text_graph()
+    model.ir_version = 3
+    return model
+
+
+def graph_with_another_output() -> onnx.ModelProto:
+    """It has an output `features` already, which is not the one that is asked for."""
+    model = text_graph()
+    model.graph.node.append(helper.make_node("Neg", ["last_hidden_state"], ["features"]))
+    model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT16, ["b", "seq", 4]))
+    return model
+
+
+@pytest.mark.parametrize("make", [unsorted_graph, graph_of_old_times, graph_with_another_output])
+def test_graphs_of_other_converters_are_brought_into_order(tmp_path: Path, make):
+    onnx.save(make(), tmp_path / "given.onnx")
+    file = tmp_path / "text.onnx"
+    adapt_graph(tmp_path / "given.onnx", file, (IDS, MASK), (FEATURES,), lengths=LENGTHS, renames=RENAMES)
+    ids, mask = np.array([[3, 1, 4]], np.int32), np.array([[1, 1, 0]], np.int32)
+    (features,) = onnx_reference(file).run(None, {"ids": ids, "mask": mask})
+    np.testing.assert_array_equal(features, (TABLE[ids] * mask[..., None]).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [("ir_version", "IR version 1 to .*, got 99: export it again at opset 17"), ("opset", "opset 1 to .*, got 99")],
+)
+def test_a_graph_newer_than_the_installation_is_refused_by_its_version(tmp_path: Path, field: str, words: str):
+    model = text_graph(opset=99 if field == "opset" else 17)
+    model.ir_version = 99 if field == "ir_version" else 8
+    onnx.save(model, tmp_path / "given.onnx")
+    with pytest.raises(ExportError, match=words):
+        onnx_reference(tmp_path / "given.onnx")
+
+
+def part(tmp_path: Path, model: onnx.ModelProto, **names: str) -> OnnxPart:
+    onnx.save(model, tmp_path / "given.onnx")
+    return OnnxPart(OnnxFile(tmp_path / "given.onnx", inputs=names))
+
+
+def test_a_part_refuses_what_the_runtime_does_not_feed_by_name_and_size(tmp_path: Path):
+    feeds = {name: np.ones((2, 3), np.int32) for name in ("ids", "mask")}
+    names = {"input_ids": "ids", "attention_mask": "mask"}
+    with pytest.raises(ContractError, match="expected the inputs ids, mask, the graph has input_ids, attention_mask"):
+        part(tmp_path, text_graph()).run(feeds, (FEATURES,))
+    with pytest.raises(ContractError, match=r"ids \(2, 3\), the graph has \(b, 6\): export it again with axis 1"):
+        part(tmp_path, text_graph(tokens=6), **names).run(feeds, (FEATURES,))
+    with pytest.raises(ContractError, match=r"runs on ids \(2, 3\), mask \(2, 3\), .*without sizes that were traced"):
+        part(tmp_path, text_graph(frozen=6), **names).run(feeds, (FEATURES,))
+    assert part(tmp_path, text_graph(), **names).run(feeds, (FEATURES,))["features"].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("place", ["../outside.bin", "/etc/passwd", "linked.bin"])
+def test_external_data_outside_of_the_folder_is_not_read(tmp_path: Path, place: str):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(TABLE.tobytes() * 4)
+    (folder / "linked.bin").symlink_to(tmp_path / "outside.bin")
+    onnx.save(text_graph(), folder / "given.onnx", save_as_external_data=True, location="own.bin", size_threshold=70)
+    model = onnx.load(folder / "given.onnx", load_external_data=False)
+    next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location").value = place
+    onnx.save(model, folder / "given.onnx")
+    with pytest.raises(ExportError, match="expected an ONNX graph that ONNX Runtime opens"):
+        onnx_reference(folder / "given.onnx")
+    with pytest.raises(ExportError):
+        adapt_graph(folder / "given.onnx", tmp_path / "x.onnx", (IDS,), (FEATURES,), lengths=LENGTHS)
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_weights_that_no_file_holds_are_refused_before_they_are_exported():
+    require_one_file(2_000_000_000)
+    with pytest.raises(ExportError, match=r"at most 2.13 GB, which an ONNX file holds, got 4.00 GB in float32"):
+        require_one_file(4_000_000_000)
 
 
 def unknown_operator() -> onnx.ModelProto:

@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from taemi_edge.live.config import LiveConfig, SourceConfig
@@ -55,7 +56,8 @@ def test_setting_the_machines_clock_moves_nothing(tiny_folder, real_clip, tmp_pa
             run.wait_until(lambda: len(run.predictions) >= made + 4)  # noqa: B023
             assert all(p["presence"]["vision"] == "live" for p in run.predictions[made:])
         times_s = [p["time_s"] for p in run.predictions]
-        assert times_s == pytest.approx([times_s[0] + 0.5 * i for i in range(len(times_s))])
+        # a busy machine leaves out a hop now and then
+        assert set(np.round(np.diff(times_s) / 0.5, 6)) <= {1.0, 2.0, 3.0}
         assert len({line.split("-")[0] for line in run.log if line[:2] == "20"}) >= 1
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import UsageError
-from taemi_edge.media.arrays import Frames, Sound
+from taemi_edge.media.arrays import Frames, Sound, is_picture
 from tests.media import tone
 
 
@@ -20,9 +20,14 @@ def test_frames_come_one_by_one_with_their_times():
 @pytest.mark.parametrize(
     ("array", "times_s", "message"),
     [
-        (np.zeros((2, 4, 6, 3), np.float32), [0, 1], r"expected frames as RGB uint8 \(N, H, W, 3\), got float32"),
-        (np.zeros((4, 6, 3), np.uint8), [0], r"got uint8 \(4, 6, 3\)"),
-        (np.zeros((1, 4, 6, 4), np.uint8), [0], r"got uint8 \(1, 4, 6, 4\)"),
+        (np.zeros((2, 4, 6, 3), np.int32), [0, 1], r"expected frames as RGB uint8 \(N, H, W, 3\), .* got int32"),
+        (np.zeros((2, 4, 6, 3), bool), [0, 1], "got bool"),
+        (np.zeros((4, 6), np.uint8), [0], r"got uint8 \(4, 6\)"),
+        (np.zeros((1, 5, 6, 2), np.uint8), [0], r"got uint8 \(1, 5, 6, 2\)$"),
+        (np.zeros((1, 3, 24, 32), np.uint8), [0], "are its channels first"),
+        (np.zeros((1, 0, 6, 3), np.uint8), [0], r"got uint8 \(1, 0, 6, 3\)"),
+        (np.full((1, 4, 6, 3), 255.0), [0], r"floats in \[0, 1\], got 255 to 255"),
+        (np.full((1, 4, 6, 3), np.nan, np.float32), [0], r"floats in \[0, 1\], got nan"),
         (np.zeros((2, 4, 6, 3), np.uint8), [0.0], "expected a time for each of 2 frames"),
         (np.zeros((2, 4, 6, 3), np.uint8), [1.0, 0.5], "in seconds and in order"),
         (np.zeros((1, 4, 6, 3), np.uint8), [np.nan], "in seconds and in order"),
@@ -31,6 +36,54 @@ def test_frames_come_one_by_one_with_their_times():
 def test_frames_that_do_not_fit_are_one_sentence(array, times_s, message: str):
     with pytest.raises(UsageError, match=message):
         Frames(array, times_s)
+
+
+GREYS = np.array([0, 1, 127, 128, 254, 255], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "highest"),
+    [
+        (GREYS[None, None], None),
+        (GREYS[None, None, :, None], None),
+        (np.stack([GREYS] * 3 + [GREYS[::-1]], axis=-1)[None, None], None),  # alpha is left out
+        (GREYS[None, None].astype(np.uint16) * 257, None),
+        ((GREYS[None, None].astype(np.uint16) * 257).astype(">u2"), None),
+        (GREYS[None, None].astype(np.uint16) * 16, 255 * 16),
+        (GREYS[None, None] / 255, None),
+        ((GREYS[None, None] / 255).astype(np.float16), None),
+    ],
+    ids=["grey", "one channel", "RGBA", "uint16", "other byte order", "highest", "float64", "float16"],
+)
+def test_pictures_of_other_kinds_become_rgb(array, highest: int | None):
+    (frame,) = Frames(array, [0.0], highest=highest).as_frames()
+    assert frame.image.dtype == np.uint8
+    np.testing.assert_array_equal(frame.image, np.stack([GREYS] * 3, axis=-1)[None])
+
+
+def test_what_is_above_the_highest_is_white():
+    assert Frames(np.full((1, 2, 2), 9_000, np.uint16), [0.0], highest=5_000).as_frames()[0].image.min() == 255
+
+
+@pytest.mark.parametrize("highest", [0, -1, 70_000])
+def test_a_highest_that_cannot_be_is_refused(highest: int):
+    with pytest.raises(UsageError, match="expected highest from 1 to 65535"):
+        Frames(np.zeros((1, 2, 2), np.uint16), [0.0], highest=highest)
+
+
+@pytest.mark.parametrize(
+    ("shape", "one"),
+    [
+        ((4, 6), True),
+        ((4, 6, 1), True),
+        ((4, 6, 3), True),
+        ((4, 6, 4), True),
+        ((4, 6, 5), False),
+        ((1, 4, 6, 3), False),
+    ],
+)
+def test_one_picture_is_told_from_several(shape: tuple[int, ...], one: bool):
+    assert is_picture(np.zeros(shape, np.uint8)) == one
 
 
 def test_sound_without_a_time_ends_now():

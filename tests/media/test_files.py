@@ -228,3 +228,21 @@ def test_closing_frees_the_file(plain: Path):
     for _ in range(20):
         hops_of(plain, 1.0)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray10le", "gray16le", "rgb48le", "yuv420p", "yuv420p10le", "bgra"])
+@pytest.mark.parametrize("size_wh", [(64, 48), (33, 17)])
+def test_every_kind_of_pixels_becomes_rgb(tmp_path: Path, pixels: str, size_wh: tuple[int, int]):
+    width, height = size_wh
+    ramp = np.repeat(np.linspace(0, 255, width)[None, :, None].astype(np.uint8), height, axis=0).repeat(3, axis=2)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        for index in range(6):
+            frame = av.VideoFrame.from_ndarray(ramp, format="rgb24").reformat(format=pixels)
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    image = hops_of(tmp_path / "a.mkv")[0].frames[0].image
+    assert (image.dtype, image.shape) == (np.uint8, ramp.shape)
+    np.testing.assert_allclose(image, ramp, atol=3)

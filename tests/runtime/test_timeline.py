@@ -3,12 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+
+pytest.importorskip("matplotlib")
+from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
+from taemi_edge.pictures import SERIES_COLOURS, series_line
+from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.timeline import _merged, _outputs_of, _plots, plot_timeline
+
+ARM = RegressionSpec(tuple(f"joint_{i}" for i in range(40)), (-3.0, 3.0))
+DIGIT = ClassesSpec(tuple("0123456789"))
+TAGS = ClassesSpec(("speech", "music"), exclusive=False)
+
+
+def a_run(outputs: dict[str, OutputSpec], streams: int, hops: int = 6) -> list[Prediction]:
+    """Predictions of which the third has no outputs; each stream is lost once."""
+    random, names = np.random.default_rng(0), [f"stream_{i}" for i in range(streams)]
+    made = []
+    for hop in range(hops):
+        described: Any = {n: spec.described(random.normal(size=spec.size)) for n, spec in outputs.items()}
+        presence: Any = {name: "missing" if hop == i % hops else "live" for i, name in enumerate(names)}
+        made.append(
+            Prediction(
+                source="x",
+                time_s=0.5 * (hop + 1),
+                window_s=(0.0, 0.5 * (hop + 1)),
+                outputs=dict.fromkeys(outputs) if hop == 2 else described,
+                presence=presence,
+                age_ms={},
+                latency_ms={},
+                reason={},
+                status="ok",
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outputs", "streams", "hops", "least_height"),
+    [
+        ({"one": RegressionSpec(("one",))}, 1, 1, 300),
+        ({"arm": ARM}, 12, 6, 1200),
+        ({"digit": DIGIT, "tags": TAGS, "speed": RegressionSpec(("speed",))}, 6, 6, 1000),
+    ],
+)
+def test_the_picture_grows_with_what_it_shows(outputs: Any, streams: int, hops: int, least_height: int, tmp_path: Path):
+    plot_timeline(a_run(outputs, streams, hops), tmp_path / "t.png", "a run", outputs)
+    picture = cv2.imread(str(tmp_path / "t.png"))
+    assert picture.shape[1] == 1200
+    assert picture.shape[0] >= least_height
+    assert (picture[:, :600] != 255).any(axis=-1).mean() > 0.02
+
+
+def test_the_groups_follow_from_the_predictions():
+    outputs: dict[str, OutputSpec] = {"digit": DIGIT, "tags": TAGS, "speed": RegressionSpec(("mps", "turns"))}
+    assert _outputs_of(a_run(outputs, 1)) == outputs
+
+
+def test_classes_are_probabilities_and_a_gap_is_no_number():
+    (plot,) = _plots(a_run({"digit": DIGIT}, 1), {"digit": DIGIT})
+    assert plot.is_map
+    assert np.isnan(plot.values).all(axis=0).tolist() == [False, False, True, False, False, False]
+    np.testing.assert_allclose(np.nansum(plot.values, axis=0)[[0, 1, 3]], 1.0, atol=1e-4)
+
+
+def test_lone_numbers_of_one_range_share_a_plot():
+    spec = RegressionSpec(("value",), (0.0, 1.0))
+    outputs: dict[str, OutputSpec] = {"a": spec, "b": spec, "far": RegressionSpec(("value",), (0.0, 9.0))}
+    assert [plot.names for plot in _merged(_plots(a_run(outputs, 1), outputs))] == [("a", "b"), ("value",)]
+
+
+def test_beyond_six_series_the_line_differs():
+    lines = [series_line(i) for i in range(30)]
+    assert len({(line["color"], line["linestyle"]) for line in lines}) == 30
+    assert lines[6]["color"] == SERIES_COLOURS[0]
 
 
 def test_the_timeline_is_drawn(cli, tiny_folder, demo_video, tmp_path: Path):
-    pytest.importorskip("matplotlib")
     drop = ["--drop", "vision@2-4", "--plot", tmp_path / "t.png", "--output", tmp_path / "p.jsonl"]
     assert cli("run", tiny_folder, demo_video, *drop).returncode == 0
     assert (tmp_path / "t.png").stat().st_size > 20_000

@@ -55,6 +55,7 @@ def test_table_2_has_every_published_head_beside_the_full_model_and_concatenatio
     assert {v.fusion["kind"] for v in chosen[2:]} == set(PUBLISHED_HEADS)
 
 
+@pytest.mark.nightly
 def test_table_2_is_trained_and_written_as_the_others_are(cli, tmp_path):
     words = ("ablate", "--quick", "--seeds", "2", "--table", "2")
     done = cli(*words, "--output", tmp_path / "page.md", "--json", tmp_path / "a.json")

@@ -73,6 +73,8 @@ def test_a_recipe_exports_and_runs_at_any_length(recipe: str, tiny_folder: Path,
     assert bundle.manifest.provenance.versions["torch"] == torch.__version__
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_taemi_base_exports_at_full_size_with_random_weights(tmp_path: Path):
     """ViT-B/16, wav2vec2-base and BERT-base."""
     checkpoint = open_checkpoint("taemi-base", random_weights=True)

@@ -6,6 +6,7 @@ import logging
 from fractions import Fraction
 from pathlib import Path
 
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import OutputError
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult, face_of
@@ -21,14 +22,14 @@ class AnnotatedFile(BaseOutput):
 
     Args:
         file: where the video goes; its suffix chooses the container.
-        sample_rate_hz: the rate of the sound.
+        manifest: of the model whose predictions are drawn.
 
     Raises:
         OutputError: the file cannot be written.
     """
 
-    def __init__(self, file: Path, sample_rate_hz: int) -> None:
-        self._video = AnnotatedVideo(file, sample_rate_hz, _FRAMES_PER_SECOND)
+    def __init__(self, file: Path, manifest: Manifest) -> None:
+        self._video = AnnotatedVideo(file, manifest, _FRAMES_PER_SECOND)
         self._failed = False
 
     def on_hop(self, result: HopResult) -> None:
@@ -36,7 +37,7 @@ class AnnotatedFile(BaseOutput):
             return
         self._video.say(result.hop.words)
         try:
-            self._video.add(result.hop.frames, result.hop.sound, result.prediction, face_of(result))
+            self._video.add(result.hop, result.prediction, face_of(result))
         except OutputError as error:
             self._failed = True
             log.error("the annotated video ends here: %s", error)
@@ -48,6 +49,5 @@ class AnnotatedFile(BaseOutput):
 def open_annotated_file(context: OutputContext) -> None:
     """Write the annotated video where `annotate` names a file."""
     if context.config.annotate:
-        context.require_picture("--annotate")
-        output = AnnotatedFile(Path(context.config.annotate), context.sample_rate_hz)
+        output = AnnotatedFile(Path(context.config.annotate), context.state.manifest)
         context.add_in_thread(output, "annotated video")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from taemi_edge.bundle.streams import AudioSpec, VideoSpec
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
@@ -29,12 +29,6 @@ class OutputContext:
     config: LiveConfig
     state: LiveState
     on_serving: Callable[[str], None]
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """The rate of `HopResult.hop.sound`, that of the first audio stream; of a model without any it is not used."""
-        streams = self.state.manifest.streams.values()
-        return next((spec.sample_rate_hz for spec in streams if isinstance(spec, AudioSpec)), 16_000)
 
     def require_picture(self, option: str) -> None:
         """Refuse an output that draws into the picture where the model reads no video.

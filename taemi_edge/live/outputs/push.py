@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.backoff import Backoff
@@ -30,18 +31,18 @@ class PushOutput(BaseOutput):
 
     Args:
         target: the address, such as rtmp://host/app/key; it may hold a password, which is never logged.
-        sample_rate_hz: the rate of the sound.
+        manifest: of the model whose predictions are drawn.
 
     Raises:
         UsageError: nothing can be pushed to an address of this kind.
     """
 
-    def __init__(self, target: str, sample_rate_hz: int) -> None:
+    def __init__(self, target: str, manifest: Manifest) -> None:
         scheme = target.partition(":")[0].lower()
         if scheme not in _FORMATS or parse_address(target).kind != "url":
             raise UsageError(f"--push {parse_address(target).shown}: expected one of {', '.join(_FORMATS)}")
         self._target, self._shown, self._format = target, parse_address(target).shown, _FORMATS[scheme]
-        self._rate_hz = sample_rate_hz
+        self._manifest = manifest
         self._backoff = Backoff(0.5)
         self._next_try_s = 0.0
         self._container: Any = None
@@ -57,7 +58,7 @@ class PushOutput(BaseOutput):
             return
         try:
             stream.say(result.hop.words)
-            stream.add(self._container, result.hop.frames, result.hop.sound, result.prediction, face_of(result))
+            stream.add(self._container, result.hop, result.prediction, face_of(result))
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
         else:
@@ -86,7 +87,7 @@ class PushOutput(BaseOutput):
         except (av.FFmpegError, OSError) as error:
             self._lose(error)
             return None
-        self._stream = AnnotatedStream(self._rate_hz, Fraction(25), live=True)
+        self._stream = AnnotatedStream(self._manifest, Fraction(25), live=True)
         self.connections += 1
         return self._stream
 
@@ -106,6 +107,6 @@ def open_push(context: OutputContext) -> None:
     """Push the annotated stream where `push` names an address."""
     if context.config.push:
         context.require_picture("--push")
-        push = PushOutput(context.config.push, context.sample_rate_hz)
+        push = PushOutput(context.config.push, context.state.manifest)
         context.add_in_thread(push, "push")
         context.count("push connections", lambda: push.connections)

@@ -115,7 +115,7 @@ class FrameIntake:
         if isinstance(data, Frames):
             return data.as_frames()
         if not isinstance(data, np.ndarray):
-            raise UsageError(f"{self._name}: expected Frames or an array uint8 (N, H, W, 3), got {described(data)}")
+            raise UsageError(f"{self._name}: expected Frames or an array of pictures, got {described(data)}")
         pictures = np.array(data[None] if is_picture(data) else data)  # a copy: cameras write into the same buffer
         times_s = end_s - np.arange(len(pictures))[::-1] / self._spec.frames_per_second
         return Frames(pictures, times_s).as_frames()

@@ -49,11 +49,11 @@ class DeviceLayout:
     def reads_rings(self) -> bool:
         """Whether the head reads whole rings under masks; else each window is laid in order before it runs.
 
-        A ring has the features of a window in any order among others. So the head must take masks, be blind to the
-        order, and take as many steps as a ring has.
+        A ring has the features of a window in any order among others. So the head must take padding, be blind to
+        the order, and take as many steps as a ring has.
         """
         head = self.manifest.head
-        if not head.masks or head.order_matters:
+        if not head.takes_padding or head.order_matters:
             return False
         rows = {name: self.capacity[name] + self._shared_rows(name) for name in self.streams}
         return all(spec.min_steps <= rows[name] <= spec.max_steps for name, spec in self.manifest.streams.items())
@@ -140,7 +140,7 @@ class DeviceLayout:
             windows: how many there are.
             steps: how many feature vectors of each stream the longest of them has.
         """
-        least = {name: self.spec(name).min_steps if self.manifest.head.masks else 1 for name in self.streams}
+        least = {name: self.spec(name).min_steps if self.manifest.head.takes_padding else 1 for name in self.streams}
         longest = tuple(max(steps[name], least[name]) for name in self.streams)
         return HeadCase(padded(windows, self.sources), longest, frozenset(self.streams))
 
@@ -154,8 +154,8 @@ class DeviceLayout:
         return shapes
 
     def groups(self, works: Sequence[Work]) -> list[Sequence[Work]]:
-        """Divide works into those that may share a call of the head: all, or without masks those of equal lengths."""
-        if self.manifest.head.masks:
+        """Divide works into those that may share a call of the head: all, or those of equal lengths without padding."""
+        if self.manifest.head.takes_padding:
             return [works] if works else []
         by_steps: dict[tuple[int, ...], list[Work]] = {}
         for work in works:

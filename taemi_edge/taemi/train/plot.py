@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.pictures import EMOTION_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, new_figure
 from taemi_edge.taemi.train.trainer import EpochMetrics
 
 
@@ -19,16 +19,16 @@ def plot_training(history: Sequence[EpochMetrics], file: Path) -> None:
     figure = new_figure((7, 4))
     losses = figure.subplots()
     epochs = [line.epoch for line in history]
-    losses.plot(epochs, [line.loss for line in history], color=EMOTION_COLOURS[0], label="training loss")
+    losses.plot(epochs, [line.loss for line in history], color=SERIES_COLOURS[0], label="training loss")
     losses.set(xlabel="epoch", ylabel="loss")
     losses.grid(alpha=0.25)
     handles, _ = losses.get_legend_handles_labels()
     scored = [(line.epoch, line.valid_mean_pearson) for line in history if line.valid_mean_pearson is not None]
     if scored:
         right = losses.twinx()
-        right.plot(*zip(*scored, strict=True), color=EMOTION_COLOURS[1], label="valid mean Pearson")
+        right.plot(*zip(*scored, strict=True), color=SERIES_COLOURS[1], label="valid mean Pearson")
         best = max(scored, key=lambda pair: pair[1])
-        right.plot(*best, "o", color=EMOTION_COLOURS[1], label=f"best: {best[1]:.3f} in epoch {best[0]}")
+        right.plot(*best, "o", color=SERIES_COLOURS[1], label=f"best: {best[1]:.3f} in epoch {best[0]}")
         right.set(ylabel="mean Pearson")
         handles += right.get_legend_handles_labels()[0]
     losses.legend(handles=handles, loc="center right", frameon=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
 from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
 from taemi_edge.runtime.kinds import video
@@ -16,6 +17,8 @@ from taemi_edge.runtime.presence import StreamPresence
 from taemi_edge.runtime.rings import StepCounts
 from taemi_edge.runtime.work import Stopwatch
 from tests.media import first_hops
+
+PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 
 
 def opened(tiny: Bundle, steps: int = 1, **changes) -> VideoState:
@@ -93,3 +96,22 @@ def test_after_a_loss_only_the_new_rows_are_left(stream: VideoState):
     assert stream.rows(0.0, 1.0).tolist() == new[0].rows.tolist() == [2]
     stream.forget()
     assert not len(stream.rows(0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "count"),
+    [
+        ((48, 64), np.uint8, 1),
+        ((48, 64, 1), np.uint16, 1),
+        ((48, 64, 4), np.uint8, 1),
+        ((5, 48, 64), np.uint16, 5),
+        ((2, 48, 64, 3), np.float32, 2),
+    ],
+)
+def test_an_intake_takes_pictures_of_any_kind(shape: tuple[int, ...], dtype: type, count: int):
+    spec = VideoSpec(feature_dim=4, presence=PRESENCE, size_hw=(8, 8), frames_per_second=10.0)
+    intake = video.open_intake("thermal", spec, 4.0)
+    intake.add(np.zeros(shape, dtype), 3.0)
+    frames = intake.take(3.0, lambda time_s: time_s)
+    assert [frame.time_s for frame in frames] == pytest.approx([3.0 - 0.1 * i for i in range(count)][::-1])
+    assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
