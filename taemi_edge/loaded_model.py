@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, overload
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
-from taemi_edge.bundle.spec import MODALITIES, Manifest
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
@@ -103,7 +103,7 @@ class LoadedModel:
     @property
     def streams(self) -> tuple[str, ...]:
         """The names of the streams that the model reads."""
-        return MODALITIES
+        return tuple(self.manifest.streams)
 
     def predict(self, *, end_s: float | None = None, **streams: StreamInput | None) -> Prediction:
         """Predict from arrays: one window that ends now. Calls do not depend on each other.
@@ -129,7 +129,7 @@ class LoadedModel:
         """
         builder = HopBuilder(self.manifest)
         hop = builder.window(streams, end_s)
-        absent: dict[str, str] = {m: "not given" for m in MODALITIES if streams.get(m) is None}
+        absent: dict[str, str] = {name: "not given" for name in self.streams if streams.get(name) is None}
         with self._lock:
             fleet = self._opened_fleet("predict")
             fleet.restart(0, Source(absent=absent))

@@ -47,12 +47,13 @@ def test_pushing_a_clip_gives_what_the_file_gives(
     model.reset()
     words = read_transcript(demo_vtt, None)
     pushed = []
-    with te.MediaFile(demo_video, model.manifest.audio.sample_rate_hz, 5.0) as media:
+    rate_hz = model.manifest.streams["audio"].sample_rate_hz
+    with te.MediaFile(demo_video, rate_hz, 5.0) as media:
         for hop in media.hops(0.5):
             for frame in hop.frames:
                 model.push("vision", frame.image, time_s=start_s + frame.time_s)
             for piece in hop.sound:
-                sound = te.Sound(piece.values, model.manifest.audio.sample_rate_hz, time_s=start_s + piece.time_s)
+                sound = te.Sound(piece.values, rate_hz, time_s=start_s + piece.time_s)
                 model.push("audio", sound, time_s=start_s + hop.end_s)
             said = [w for w in words if hop.end_s - 0.5 < w.end_s <= hop.end_s]
             shifted = [te.Word(start_s + w.start_s, start_s + w.end_s, w.text) for w in said]
@@ -67,9 +68,9 @@ def test_one_window_of_arrays_is_what_the_file_gives_there(
     model: te.LoadedModel, from_file: list[te.Prediction], demo_video: Path, demo_vtt: Path
 ):
     end_s, window_s = 8.0, model.manifest.window.length_s
-    rate_hz = model.manifest.audio.sample_rate_hz
+    rate_hz = model.manifest.streams["audio"].sample_rate_hz
     frames, samples = [], np.zeros(round(end_s * rate_hz), np.float32)
-    with te.MediaFile(demo_video, rate_hz, model.manifest.vision.frames_per_second) as media:
+    with te.MediaFile(demo_video, rate_hz, model.manifest.streams["vision"].frames_per_second) as media:
         for hop in media.hops(1.0):
             frames += [f for f in hop.frames if end_s - window_s < f.time_s <= end_s]
             for piece in hop.sound:

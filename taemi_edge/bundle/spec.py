@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import (
@@ -17,7 +18,6 @@ from taemi_edge.bundle.streams import (
     StreamSpec,
     TextSpec,
     VideoSpec,
-    name_problem,
     pattern_name,
     presence_patterns,
 )
@@ -32,11 +32,6 @@ from taemi_edge.bundle.values import (
 )
 
 SCHEMA = 2
-#: What predictions say beside their outputs: no output can have one of these names.
-PREDICTION_FIELDS = (
-    *("source", "time_s", "window_s", "presence", "age_ms", "latency_ms", "reason", "status", "backend"),
-    *("outputs", "to_json"),
-)
 
 
 class WindowSpec(Frozen, frozen=True):
@@ -63,11 +58,13 @@ class HeadSpec(Frozen, frozen=True):
             may be read from a ring in any order.
         padding_error: how far the outputs of a head with masks move with the number and the values of the steps that a
             mask hides: 0 for a head that is blind to padding. None where it was not measured.
+        unread: the streams whose features change no output; their encoders run for nothing.
     """
 
     masks: bool = True
     order_matters: bool = False
     padding_error: float | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def takes_padding(self) -> bool:
@@ -116,8 +113,7 @@ class Manifest(Frozen, frozen=True):
     engine: EngineRecord | None = None
 
     def __post_init__(self) -> None:
-        problems = [problem for name in (*self.streams, *self.outputs) if (problem := name_problem(name))]
-        problems += [f"expected an output with another name than {n!r}" for n in self.outputs if n in PREDICTION_FIELDS]
+        problems = [problem] if (problem := names_problem(self.streams, self.outputs)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):
@@ -175,7 +171,7 @@ class Manifest(Frozen, frozen=True):
     def _head_problems(self) -> list[str]:
         """What the head takes and gives must be the streams and outputs that are declared."""
         head = self.parts[HEAD]
-        masks = {f"{name}_mask" for name in self.streams} if self.head.masks else set()
+        masks = {name + MASK_SUFFIX for name in self.streams} if self.head.masks else set()
         takes, wanted = {spec.name for spec in head.inputs}, set(self.streams) | masks
         problems = []
         if takes != wanted:

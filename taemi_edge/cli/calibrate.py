@@ -13,12 +13,12 @@ from taemi_edge.cli.options import (
     QuantiserChoice,
     WorkersOption,
     extra_needed,
+    named_metric,
     recipe_changes,
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_calibration
-from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError, UsageError
 
 _DataOption = Annotated[
@@ -84,7 +84,7 @@ def calibrate(
     from taemi_edge.corpora.opening import open_any_corpus
 
     _check_inputs(data, ranges)
-    counted = metric if metric is None or ":" not in metric else load_function(metric)
+    counted = named_metric(metric)
     changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name

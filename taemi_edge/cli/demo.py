@@ -14,7 +14,7 @@ from pathlib import Path
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_hash
-from taemi_edge.bundle.spec import Modality
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.cli.options import extra_needed
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 from taemi_edge.corpora.evaluation import Evaluation, evaluation_json
@@ -30,6 +30,7 @@ from taemi_edge.progress import SILENT, PrefixedCounts, Progress
 from taemi_edge.runtime.files import RunOptions, RunSummary, run_file
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.timeline import plot_timeline
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.packaged_weights import head_name
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.synthetic.corpus import MADE_BY, write_corpus
@@ -38,15 +39,10 @@ MODEL = "taemi-mobile"
 #: Clips that no weights were trained on: another seed than the training corpus's 0.
 HELD_OUT_CLIPS, HELD_OUT_SEED = 40, 1
 
-#: What is taken away and when, as shares of the clip: each stream alone, then all three at once.
-_LOSSES: tuple[tuple[Modality, float, float], ...] = (
-    ("vision", 0.12, 0.30),
-    ("audio", 0.38, 0.56),
-    ("text", 0.62, 0.76),
-    ("vision", 0.84, 0.92),
-    ("audio", 0.84, 0.92),
-    ("text", 0.84, 0.92),
-)
+#: When streams are taken away, as shares of the clip: each alone, in the order of the model, then all at once.
+_LOST_ALONE = ((0.12, 0.30), (0.38, 0.56), (0.62, 0.76))
+_LOST_TOGETHER = (0.84, 0.92)
+_LOSSES = (*zip(MODALITIES, _LOST_ALONE, strict=True), *((m, _LOST_TOGETHER) for m in MODALITIES))
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def _run_options(video: Path, transcript: Path | None, own: bool, output: Path, 
     return RunOptions(
         transcript=transcript,
         asr=recognise,
-        drops=tuple(Drop(m, round(first * length_s, 1), round(last * length_s, 1)) for m, first, last in _LOSSES),
+        drops=tuple(Drop(m, round(first * length_s, 1), round(last * length_s, 1)) for m, (first, last) in _LOSSES),
         annotate=output / "annotated.mp4" if has_picture else None,
         threads=threads,
     )
@@ -185,7 +181,7 @@ def _is_current(folder: Path) -> bool:
         return False
     recipe = load_recipe("export", MODEL, ModelRecipe)
     head = head_name(recipe.fusion.weights) if recipe.fusion.weights else None
-    found = (provenance.made_by, provenance.recipe_sha256, provenance.weights.get("fusion"))
+    found = (provenance.made_by, provenance.recipe_sha256, provenance.weights.get(HEAD))
     return found == (MADE_BY, recipe_hash(recipe), head)
 
 

@@ -13,11 +13,11 @@ from taemi_edge.cli.options import (
     ThreadsOption,
     WorkersOption,
     device_name,
+    named_metric,
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.training_tables import print_evaluations
-from taemi_edge.cli.user_code import load_function
 from taemi_edge.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def evaluate(
                 device=device_name(device),
                 threads=threads,
                 workers=workers,
-                metric=load_function(metric) if metric is not None and ":" in metric else metric,
+                metric=named_metric(metric),
             ),
             progress=progress,
         )

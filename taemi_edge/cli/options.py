@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -149,17 +149,30 @@ def save_json(file: Path | None, value: Any) -> None:
 
 
 def note_training(bundle: Bundle) -> None:
-    """Warn where a bundle's intensities do not come from a model that was trained on people."""
+    """Warn where a bundle's outputs do not come from a model that was trained on real data."""
     manifest = bundle.manifest
     if not manifest.trained:
-        note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
+        note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
     elif "synthetic" in manifest.trained_on:
-        note(f"the fusion head was trained on {manifest.trained_on}: its intensities are not people's feelings")
+        note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 
 
 def note(text: str) -> None:
     """Write a remark on standard error."""
     typer.echo(f"note: {text}", err=True)
+
+
+def named_metric(metric: str | None) -> str | Callable[..., Any] | None:
+    """The metric of `--metric`: a name as it is; of `file.py:function` or `package.module:function` the function.
+
+    Raises:
+        ContractError: there is no such function, or the code raises while it is imported.
+    """
+    if metric is None or ":" not in metric:
+        return metric
+    from taemi_edge.export.user_code import load_function
+
+    return load_function(metric)
 
 
 @contextmanager

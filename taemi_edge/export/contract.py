@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.names import names_problem
 from taemi_edge.bundle.outputs import OutputSpec
-from taemi_edge.bundle.spec import PREDICTION_FIELDS
-from taemi_edge.bundle.streams import PresenceSpec, name_problem
+from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
-from taemi_edge.errors import ContractError
+from taemi_edge.errors import ContractError, UsageError
 from taemi_edge.export.declared_numbers import require_count, require_positive
 from taemi_edge.export.declared_outputs import Classes, Regression
+from taemi_edge.export.guarded import run_guarded
 from taemi_edge.export.kinds import Audio, Kind, Series, Text, Video
 from taemi_edge.export.samples import Sample, checked_sample
+from taemi_edge.parity.judge import Judge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -184,7 +186,7 @@ class Model:
     """A trained model, as everything behind the export needs to know it.
 
     Args:
-        streams: by name. A name is a Python identifier other than fusion, face, total, none and end_to_end.
+        streams: by name. A name is a Python identifier; `taemi_edge.bundle.names` tells which are taken.
         head: a module whose `forward` takes the streams by name, and a mask for each or for none; or an `OnnxFile`.
             It gives a tensor (batch, n), or several by name or in the order of `outputs`.
         outputs: by name.
@@ -229,15 +231,15 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
-        if taken := [name for name in self.outputs if name in PREDICTION_FIELDS]:
-            raise ContractError(f"expected another name than {taken[0]!r} for an output: predictions use it themselves")
+        if problem := names_problem(self.streams, self.outputs):
+            raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
         for pattern in self.patterns:
             if unknown := sorted(set(pattern) - set(self.streams)):
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")
-        self.output_specs()
+        self._require_metrics()
         self.given_tolerances()
         self._require_signature()
 
@@ -275,7 +277,8 @@ class Model:
         Raises:
             ContractError: there is none, or one is wrong.
         """
-        given = list(self.samples() if callable(self.samples) else self.samples)
+        source = self.samples
+        given = run_guarded(lambda: list(source() if callable(source) else source), "samples", "reading them raised")
         if not given:
             raise ContractError("expected at least one sample to make golden feeds of, got none")
         samples = [checked_sample(index, sample, self.streams, self.outputs) for index, sample in enumerate(given)]
@@ -283,6 +286,15 @@ class Model:
             if not any(key.startswith(f"{name}/") for sample in samples for key in sample):
                 raise ContractError(f"expected at least one sample with the stream {name!r}, got none")
         return samples
+
+    def _require_metrics(self) -> None:
+        """The model's metric, and those of its outputs, must be known and fit."""
+        if not (self.metric is None or isinstance(self.metric, str) or callable(self.metric)):
+            raise ContractError(f"expected metric as a name or a function of predicted and true, got {self.metric!r}")
+        try:
+            Judge(self.output_specs(), self.metric or _unjudged)
+        except UsageError as error:
+            raise ContractError(f"metric: {error}") from error
 
     def _require_signature(self) -> None:
         """The head's arguments must be the streams, and a mask for each of them or for none."""
@@ -312,6 +324,10 @@ def unwrapped(module: Any) -> Any:
     return module
 
 
+def _unjudged(predicted: Any, true: Any) -> None:
+    """Stands for a metric where only those of the outputs are looked at."""
+
+
 def _head_arguments(head: Any, streams: Iterable[str]) -> list[str]:
     """The names that the head's `forward`, or its graph, takes."""
     if isinstance(head, OnnxFile):
@@ -330,10 +346,6 @@ def _require_named(given: Any, of: type | tuple[type, ...], what: str) -> None:
     if not isinstance(given, Mapping) or not given:
         raise ContractError(f"expected at least one {what} by name, got {given!r:.60}")
     for name, value in given.items():
-        if problem := name_problem(name):
-            raise ContractError(f"{what}: {problem}")
-        if name.endswith("_mask"):
-            raise ContractError(f"{what}: expected a name that does not end in _mask, got {name!r}")
         if not isinstance(value, of):
             kinds = " or ".join(k.__name__ for k in (of if isinstance(of, tuple) else (of,)))
             raise ContractError(f"{what} {name!r}: expected a {kinds}, got a {type(value).__name__}")

@@ -10,6 +10,7 @@ import numpy as np
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import ContractError
 from taemi_edge.export.kinds import Kind, Text
+from taemi_edge.media.arrays import Samples, Sound
 
 #: One recorded input of a model: arrays by "STREAM/INPUT" without a batch axis, and by "label/OUTPUT".
 Sample: TypeAlias = Mapping[str, Any]
@@ -36,7 +37,8 @@ def checked_sample(
 
     Args:
         index: its number, for messages.
-        sample: arrays, tensors or lists of numbers, and words as a string; None is the same as left out.
+        sample: arrays, tensors or lists of numbers, a `Sound` or `Samples` at the stream's rate, and words as a string;
+            None is the same as left out.
         streams, outputs: those of the model.
 
     Raises:
@@ -54,7 +56,9 @@ def checked_sample(
     for key, value in sample.items():
         if value is not None:
             is_words = key.endswith(f"/{_WORDS}") and isinstance(value, str)
-            arrays[key] = value if is_words else _numbers(f"sample {index}, {key}", value)
+            what, stream = f"sample {index}, {key}", streams.get(key.partition("/")[0])
+            plain = _at_the_rate(what, value, stream.kind) if stream is not None else value
+            arrays[key] = plain if is_words else _numbers(what, plain)
     for name, stream in streams.items():
         here = [key for key in stream.kind.inputs if f"{name}/{key}" in arrays]
         if stream.required and not any(key.startswith(f"{name}/") for key in arrays):
@@ -64,6 +68,19 @@ def checked_sample(
         if here and stream.kind.inputs[0] not in here:
             raise ContractError(f"sample {index}: expected {name}/{stream.kind.inputs[0]}, got {name}/{here[0]}")
     return arrays
+
+
+def _at_the_rate(what: str, value: Any, kind: Kind) -> Any:
+    """The numbers of a `Sound` or of `Samples`, whose rate must be that of the stream; anything else as it is."""
+    if not isinstance(value, (Sound, Samples)):
+        return value
+    wanted = getattr(kind, "sample_rate_hz" if isinstance(value, Sound) else "rate_hz", None)
+    if wanted is None:
+        raise ContractError(f"{what}: expected an array, got a {type(value).__name__} for a {type(kind).__name__}")
+    if wanted and value.rate_hz != wanted:
+        got = f"{value.rate_hz:g} Hz" if value.rate_hz else "rows with times of their own"
+        raise ContractError(f"{what}: expected the stream's rate, {wanted:g} Hz, got {got}: resample it as in training")
+    return value.mono() if isinstance(value, Sound) else value.array
 
 
 def _numbers(what: str, value: Any) -> Array:

@@ -1,20 +1,22 @@
-"""Imports the function of a user's own that declares a model: `file.py:function` or `package.module:function`.
+"""Imports a function of the user's own: `file.py:function` or `package.module:function`.
 
-This is the only place that runs code of the user's, and only because the command names it.
+This is the only place that imports code of the user's, and only because the command names it.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from taemi_edge.errors import ContractError, TaemiError
+from taemi_edge.errors import ContractError
 from taemi_edge.export.contract import Model
+from taemi_edge.export.guarded import run_guarded
 
 
 def names_a_function(argument: str) -> bool:
@@ -28,15 +30,21 @@ def names_a_function(argument: str) -> bool:
     return bool(colon) and function.isidentifier() and (place.endswith(".py") or is_module)
 
 
-def load_model(argument: str) -> Model:
-    """Import a function, call it without arguments, and return the model that it declares.
+def load_function(argument: str) -> Callable[..., Any]:
+    """Import a file or a module, and give one of its functions.
 
     Args:
         argument: `file.py:function`, whose folder is put on the path, or `package.module:function`.
 
     Raises:
-        ContractError: there is no such file, module or function, the code raises, or what it gives is no `Model`.
+        ContractError: there is no such file, module or function, or the code raises while it is imported.
+
+    Example:
+        >>> load_function("statistics:median")([1, 2, 9])
+        2
     """
+    if not names_a_function(argument):
+        raise ContractError(f"expected FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION, got {argument!r}")
     place, _, name = argument.rpartition(":")
     module = _imported(place, argument)
     function = getattr(module, name, None)
@@ -47,45 +55,63 @@ def load_model(argument: str) -> Model:
             if callable(value) and getattr(value, "__module__", "") == module.__name__
         ]
         raise ContractError(f"{argument}: expected a function {name!r} in {place}, found {', '.join(known) or 'none'}")
-    model = _run(function, argument, f"{name}() raised")
+    found: Callable[..., Any] = function
+    return found
+
+
+def load_model(argument: str) -> Model:
+    """Import a function, call it without arguments, and return the model that it declares.
+
+    Args:
+        argument: see `load_function`.
+
+    Raises:
+        ContractError: there is no such function, it wants arguments or raises, or what it gives is no `Model`.
+    """
+    function, name = load_function(argument), argument.rpartition(":")[2]
+    if wanted := _arguments_of(function):
+        raise ContractError(f"{argument}: expected a function without arguments, {name} wants {', '.join(wanted)}")
+    model = run_guarded(function, argument, f"{name}() raised")
     if not isinstance(model, Model):
-        raise ContractError(f"{argument}: expected {name}() to return a taemi_edge.Model, got a {type(model).__name__}")
+        what = "nothing" if model is None else f"a {type(model).__name__}"
+        raise ContractError(f"{argument}: expected {name}() to return a taemi_edge.Model, got {what}")
     return model
 
 
+def _arguments_of(function: Callable[..., Any]) -> list[str]:
+    """The arguments that a function cannot be called without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # functions of C
+        return []
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in many]
+
+
 def _imported(place: str, argument: str) -> ModuleType:
+    what = "importing it raised"
     if not place.endswith(".py"):
         _put_on_path(Path.cwd())
-        module: ModuleType = _run(lambda: importlib.import_module(place), argument, "importing it raised")
-        return module
+        return run_guarded(lambda: importlib.import_module(place), argument, what)
     file = Path(place).resolve()
     if not file.is_file():
         raise ContractError(f"{argument}: expected a Python file at {place}, found nothing there")
     _put_on_path(file.parent)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"taemi_edge_user_{file.stem}"  # so that a file called `metrics.py` hides no module of that name
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ContractError(f"{argument}: expected a Python file at {place}")
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = found  # dataclasses and pickle look their module up by name
-    _run(lambda: spec.loader.exec_module(found), argument, "importing it raised")
-    return found
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up by name
+    try:
+        run_guarded(lambda: loader.exec_module(module), argument, what)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _put_on_path(folder: Path) -> None:
+    """What lies beside the user's code can be imported by it, also while it runs."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-
-
-def _run(call: Any, argument: str, what: str) -> Any:
-    """Run code of the user's; whatever it raises becomes one sentence that names the line."""
-    try:
-        return call()
-    except TaemiError as error:
-        raise ContractError(f"{argument}: {error}") from error
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "unknown place"
-        if isinstance(error, SyntaxError) and error.filename:
-            where = f"{Path(error.filename).name}, line {error.lineno}"
-        said = (str(error).splitlines() or [""])[0][:200]
-        raise ContractError(f"{argument}: {what} {type(error).__name__}: {said} ({where})") from error

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import Modality
 from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
 from taemi_edge.progress import SILENT, Progress
+from taemi_edge.taemi.names import Modality
 from taemi_edge.taemi.network import FusionHead
 from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe, TrainingRecipe
 from taemi_edge.taemi.synthetic.features import FeatureTask, draw_splits

@@ -12,7 +12,6 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.bundle.spec import EMOTIONS
 from taemi_edge.errors import CheckpointError
 from taemi_edge.export.contract import Model, Stream
 from taemi_edge.export.declared_outputs import Regression
@@ -24,6 +23,7 @@ from taemi_edge.parity.comparison import ParityReport
 from taemi_edge.parity.golden import Case, ModelSpecs, demo_clip
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.checkpoint import Checkpoint
+from taemi_edge.taemi.names import EMOTIONS, INTENSITIES
 from taemi_edge.taemi.reference import Reference, tokens_of
 
 #: The audio encoder is traced at a length that it is never fed with, so that no length of the runtime is baked in.
@@ -113,7 +113,7 @@ def model_of(checkpoint: Checkpoint, clip: GoldenClip) -> Model:
             "text": Stream(text, network.text, tokens["text"], tile=steps["text"], presence=recipe.text.presence),
         },
         head=network.fusion,
-        outputs={"intensities": Regression(EMOTIONS, range=(0.0, 1.0))},
+        outputs={INTENSITIES: Regression(EMOTIONS, range=(0.0, 1.0))},
         samples=[_sample(clip)],
         window_s=recipe.window.length_s,
         hop_s=recipe.window.hop_s,

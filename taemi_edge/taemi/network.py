@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, Modality
 from taemi_edge.taemi.attention import Attention
+from taemi_edge.taemi.names import EMOTIONS, MODALITIES, Modality
 from taemi_edge.taemi.pooling import masked_mean
 from taemi_edge.taemi.published_heads import TOKEN_STEPS, PublishedHead, make_published_head
 from taemi_edge.taemi.recipe import AudioRecipe, FusionRecipe, ModelRecipe, VisionRecipe

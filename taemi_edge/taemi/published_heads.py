@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from taemi_edge.bundle.spec import MODALITIES, Modality
 from taemi_edge.taemi.attention import Attention
+from taemi_edge.taemi.names import MODALITIES, Modality
 from taemi_edge.taemi.pooling import last_step, masked_mean, masked_statistics, reverse_steps
 from taemi_edge.taemi.recipe import FusionRecipe
 

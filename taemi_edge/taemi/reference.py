@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
-from taemi_edge.bundle.values import Array, PartTolerances
+from taemi_edge.bundle.values import HEAD, Array, PartTolerances
 from taemi_edge.parity.artefact import Artefact
 from taemi_edge.parity.clip_cases import make_clip_cases
 from taemi_edge.parity.golden import ModelSpecs, demo_clip
 from taemi_edge.taemi.checkpoint import Checkpoint
+from taemi_edge.taemi.names import EMOTIONS, INTENSITIES, MODALITIES
 from taemi_edge.taemi.network import TaemiModel
 
 #: What TAEMI gives.
-OUTPUTS: dict[str, OutputSpec] = {"intensities": RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))}
+OUTPUTS: dict[str, OutputSpec] = {INTENSITIES: RegressionSpec(names=EMOTIONS, range=(0.0, 1.0))}
 
 
 class TaemiSpecs(ModelSpecs):
@@ -74,7 +74,7 @@ class Reference:
         """Run a part: takes its feeds and gives its outputs, both by name."""
         module = part_of(self.checkpoint.model, part)
         output: Tensor = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
-        return {"intensities" if part == "fusion" else "features": output.numpy()}
+        return {INTENSITIES if part == HEAD else "features": output.numpy()}
 
 
 def part_of(model: TaemiModel, part: str) -> nn.Module:

@@ -9,7 +9,7 @@ import msgspec
 from taemi_edge import __version__
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import GOLDEN, TOKENIZER, TOKENS, Bundle, sha256_of
-from taemi_edge.bundle.spec import PARTS
+from taemi_edge.taemi.names import PARTS
 
 
 def test_tokens_tokenizer_and_golden_feeds_are_copied_as_they_are(tiny: Bundle, tmp_path: Path):
@@ -29,7 +29,7 @@ def test_a_derived_manifest_has_new_parts_and_says_where_it_comes_from(tiny: Bun
     assert derived.provenance.weights == tiny.manifest.provenance.weights
     assert derived.verified is False
     assert (derived.audio, derived.window, derived.tolerances) == (
-        tiny.manifest.audio,
+        tiny.manifest.streams["audio"],
         tiny.manifest.window,
         tiny.manifest.tolerances,
     )

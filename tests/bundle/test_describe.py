@@ -9,8 +9,8 @@ import pytest
 
 from taemi_edge.bundle.describe import describe_bundle
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PARTS
 from taemi_edge.errors import BundleError
+from taemi_edge.taemi.names import MODALITIES, PARTS
 
 
 def test_every_part_is_described(tiny: Bundle):

@@ -7,12 +7,12 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Flavour
 from taemi_edge.calibration.clip_spool import ClipSpool, spool_clips, thin_clip
 from taemi_edge.calibration.graph_comparison import compare_graph
 from taemi_edge.calibration.sensitivity import ComparisonSetup
 from taemi_edge.parity.judge import Judge
+from taemi_edge.taemi.names import PARTS
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.calibration.recipes import few
 

@@ -11,7 +11,7 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.spec import PARTS
+from taemi_edge.taemi.names import PARTS
 from tests.cli.checks import refused
 
 

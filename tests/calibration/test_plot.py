@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("matplotlib", reason="pictures need the extra `plot`")
 pytest.importorskip("onnx", reason="sensitivity is measured with onnx")
 
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.plot import plot_sensitivity
 from taemi_edge.calibration.sensitivity import BlockCost, PartSensitivity
+from taemi_edge.taemi.names import PARTS
 
 
 def test_a_picture_has_blocks_that_stay_and_blocks_that_are_left_out(tmp_path: Path):

@@ -9,10 +9,10 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import RANGES, Bundle, sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import RangesFile
 from taemi_edge.calibration.record import SensitivityFile, make_record, write_ranges
+from taemi_edge.taemi.names import PARTS
 from tests.calibration.recipes import few
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
+from taemi_edge.taemi.names import PARTS
 
 
 def test_sensitivity_names_every_block_with_its_cost_and_its_saving(calibrated: Bundle):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.vidmimic2 import open_corpus
 
 

@@ -16,11 +16,11 @@ NOTHING = Clip("00001", "train", (0.0,) * 6, video=None, audio=None, faces=None,
 
 def test_a_clip_becomes_crops_segments_and_words(tiny: Bundle, demo_video: Path, demo_vtt: Path):
     clip = Clip("00001", "train", (0.0,) * 6, video=demo_video, audio=None, faces=None, transcript=demo_vtt)
-    whole = read_clip(clip, tiny.manifest.vision, tiny.manifest.audio)
+    whole = read_clip(clip, tiny.manifest.streams["vision"], tiny.manifest.streams["audio"])
     assert any(crop.pixels is not None for crop in whole.crops)
     assert whole.words
     assert whole.remarks == []
-    cut = read_clip(clip, tiny.manifest.vision, tiny.manifest.audio, Reading(longest_s=2.0))
+    cut = read_clip(clip, tiny.manifest.streams["vision"], tiny.manifest.streams["audio"], Reading(longest_s=2.0))
     assert "cut at 2 s" in cut.remarks
     assert 0 < len(cut.segments) < len(whole.segments)
     assert max(crop.time_s for crop in cut.crops) <= 2.0
@@ -28,7 +28,7 @@ def test_a_clip_becomes_crops_segments_and_words(tiny: Bundle, demo_video: Path,
 
 def test_a_clip_without_media_is_an_error(tiny: Bundle):
     with pytest.raises(MediaError, match="found none of them"):
-        read_clip(NOTHING, tiny.manifest.vision, tiny.manifest.audio)
+        read_clip(NOTHING, tiny.manifest.streams["vision"], tiny.manifest.streams["audio"])
 
 
 def test_the_notes_say_how_clips_are_read():

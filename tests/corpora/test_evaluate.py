@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import open_artefact
+from taemi_edge.taemi.names import MODALITIES
 
 
 def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_folder):

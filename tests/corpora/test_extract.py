@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import PENDING, open_store
@@ -24,6 +23,7 @@ from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.pipeline import Pipeline
 from taemi_edge.runtime.window import Source
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.corpora.label_files import ROW, write_labels
 from tests.corpora.stores import extracted, same_features

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.feature_store import INDEX, PENDING, open_store, write_pending
 from taemi_edge.errors import InputError, StoreError
+from taemi_edge.taemi.names import MODALITIES
 from tests.corpora.label_files import ROW, write_labels
 from tests.corpora.stores import extracted, same_features
 

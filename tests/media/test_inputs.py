@@ -20,18 +20,18 @@ def mean_of_quarters(feeds):
 
 
 def test_a_clip_gives_faces_on_the_grid_and_whole_chunks(tiny: Bundle, demo_video):
-    reader = InputReader(tiny.manifest.vision, tiny.manifest.audio)
+    reader = InputReader(tiny.manifest.streams["vision"], tiny.manifest.streams["audio"])
     crops, segments = [], []
     for hop in first_hops(demo_video, 4):
         crops += reader.crops(hop.frames)
         segments += reader.segments(hop.sound, hop.end_s)
     assert len(crops) == 11
-    assert all(crop.pixels.shape == (*tiny.manifest.vision.size_hw, 3) for crop in crops)
+    assert all(crop.pixels.shape == (*tiny.manifest.streams["vision"].size_hw, 3) for crop in crops)
     assert segments[-1].end_s == 2.0
 
 
 def test_a_face_is_searched_when_its_crop_is_taken(tiny: Bundle, demo_video):
-    reader = CropReader(tiny.manifest.vision)
+    reader = CropReader(tiny.manifest.streams["vision"])
     crops = reader.crops(first_hops(demo_video, 1)[0].frames)
     assert reader.face is None
     next(crops)

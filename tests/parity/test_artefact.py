@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.errors import InputError
 from taemi_edge.parity.artefact import open_artefact
+from taemi_edge.taemi.names import MODALITIES
 
 
 def test_a_bundle_runs_part_by_part(tiny: Bundle):
     with open_artefact(str(tiny.folder), threads=1) as artefact:
         assert artefact.is_bundle
-        pixels = np.zeros((2, *tiny.manifest.vision.size_hw, 3), np.uint8)
-        assert artefact.part("vision")({"pixels": pixels})["features"].shape == (2, tiny.manifest.vision.feature_dim)
+        spec = tiny.manifest.streams["vision"]
+        pixels = np.zeros((2, *spec.size_hw, 3), np.uint8)
+        assert artefact.part("vision")({"pixels": pixels})["features"].shape == (2, spec.feature_dim)
         assert {token.shape for token in artefact.tokens.values()} == {(1, 16)}
         assert {case.part for case in artefact.cases()} == {"vision", "audio", "text", "fusion"}
 

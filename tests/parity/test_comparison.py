@@ -13,12 +13,11 @@ import pytest
 
 from taemi_edge.bundle.folder import open_bundle, write_manifest
 from taemi_edge.bundle.outputs import ClassesSpec
-from taemi_edge.bundle.spec import PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.bundle.values import Tolerance
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.comparison import check_parity, check_part, cosine_of, label_flips
 from taemi_edge.parity.metrics import pearson_of
+from taemi_edge.taemi.names import PATTERN_NAMES
 
 
 def test_a_bundle_alone_is_held_against_its_golden_outputs(tiny_folder: Path):
@@ -29,7 +28,7 @@ def test_a_bundle_alone_is_held_against_its_golden_outputs(tiny_folder: Path):
     fusion = report.stages[3]
     assert len(fusion.cases) == 4 * 8
     patterns = {case.case.rsplit(", ", 1)[1] for case in fusion.cases}
-    assert patterns == {pattern_name(pattern) for pattern in PRESENCE_PATTERNS}
+    assert patterns == set(PATTERN_NAMES)
     assert fusion.lowest_pearson is not None
     assert fusion.lowest_pearson > 0.9999
     assert len(pairs.by_stage["fusion"][0]) == 6 * 8 * (1 + 1 + 1 + 4)

@@ -8,12 +8,11 @@ import pytest
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.runtime_model import RepeatedWindow
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import MODALITIES, PRESENCE_PATTERNS
-from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.work import Item, Layout, Work
+from taemi_edge.taemi.names import MODALITIES, PATTERN_NAMES, PRESENCE_PATTERNS
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +27,12 @@ def repeated(bundle: Bundle, executor: HostExecutor, pattern, kind="hop") -> Rep
 
 
 @pytest.mark.parametrize("kind", ["hop", "window"])
-@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=pattern_name)
+@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=PATTERN_NAMES)
 def test_every_pattern_gives_what_pytorch_gave(tiny: Bundle, executor, pattern, kind):
     window = Feeds(tiny).window()
     prepared = repeated(tiny, executor, pattern, kind)
     prepared.run()
-    expected = np.tile(window.expected[pattern_name(pattern)], (8, 1))
+    expected = np.tile(window.expected[tiny.manifest.pattern_name(pattern)], (8, 1))
     np.testing.assert_allclose(prepared.output(), expected, atol=window.tolerance, rtol=0)
 
 
@@ -41,7 +40,7 @@ def test_eight_sources_of_eight_patterns_share_a_call(tiny: Bundle, executor):
     window = Feeds(tiny).window()
     works = [repeated(tiny, executor, pattern, "window").works[i] for i, pattern in enumerate(PRESENCE_PATTERNS)]
     for pattern, done in zip(PRESENCE_PATTERNS, executor.execute(works), strict=True):
-        expected = window.expected[pattern_name(pattern)]
+        expected = window.expected[tiny.manifest.pattern_name(pattern)]
         np.testing.assert_allclose(done.outputs["intensities"], expected, atol=window.tolerance, rtol=0)
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES, PRESENCE_PATTERNS, Modality
-from taemi_edge.bundle.streams import pattern_name
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop, SoundPiece
 from taemi_edge.media.rehearsed_losses import Drop
@@ -21,6 +19,7 @@ from taemi_edge.runtime.onnx_sessions import OrtSession
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.window import Source
+from taemi_edge.taemi.names import EMOTIONS, MODALITIES, PATTERN_NAMES, PRESENCE_PATTERNS, Modality
 
 
 class CountingSession:
@@ -69,7 +68,7 @@ def test_a_prediction_has_the_contract_of_its_json(tiny: Bundle, demo_video: Pat
     assert line["status"] == "ok"
 
 
-@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=pattern_name)
+@pytest.mark.parametrize("pattern", PRESENCE_PATTERNS, ids=PATTERN_NAMES)
 def test_a_missing_stream_is_not_encoded_and_its_token_is_bound(
     tiny: Bundle, demo_video: Path, demo_vtt: Path, pattern: frozenset[Modality]
 ):

@@ -16,7 +16,6 @@ import onnx
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.bundle.values import Tolerance
 from taemi_edge.errors import CheckFailedError, ExportError, InputError, OutputError
 from taemi_edge.export import tracing
@@ -24,6 +23,7 @@ from taemi_edge.progress import SilentProgress
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.taemi.checkpoint import Checkpoint, load_checkpoint, new_checkpoint, open_checkpoint, save_checkpoint
 from taemi_edge.taemi.exporting import export_checkpoint
+from taemi_edge.taemi.names import PARTS
 from taemi_edge.taemi.published_heads import PUBLISHED_HEADS
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 
@@ -47,13 +47,13 @@ def check_other_lengths(bundle: Bundle) -> None:
     with open_sessions(bundle, threads=2) as sessions:
         manifest = bundle.manifest
         for frames in (1, 3):
-            pixels = rng.integers(0, 256, (frames, *manifest.vision.size_hw, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 256, (frames, *manifest.streams["vision"].size_hw, 3), dtype=np.uint8)
             assert sessions["vision"].run({"pixels": pixels})["features"].shape[0] == frames
         for batch, seconds in ((1, 0.31), (3, 0.87)):
             samples = rng.standard_normal((batch, round(seconds * 16_000))).astype(np.float32) * 0.1
             features = sessions["audio"].run({"samples": samples})["features"]
             assert features.shape[0] == batch
-            assert features.shape[2] == manifest.audio.feature_dim
+            assert features.shape[2] == manifest.streams["audio"].feature_dim
         for batch, length in ((1, 3), (3, 19)):
             ids = np.ones((batch, length), np.int32)
             assert sessions["text"].run({"ids": ids, "mask": ids})["features"].shape[:2] == (batch, length)

@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the model is PyTorch")
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.media.files import MediaFile
 from taemi_edge.taemi.attention import Attention
 from taemi_edge.taemi.checkpoint import new_checkpoint, open_checkpoint
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import Fusion, LogMel, MissingTokens, TaemiModel, ZScore
 from taemi_edge.taemi.recipe import FusionRecipe, ModelRecipe
 

@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the heads are PyTorch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.export.tracing import export_module
+from taemi_edge.taemi.names import EMOTIONS, MODALITIES
 from taemi_edge.taemi.network import Fusion, FusionHead
 from taemi_edge.taemi.published_heads import PUBLISHED_HEADS
 from taemi_edge.taemi.recipe import FusionRecipe, TrainingRecipe

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, Modality
 from taemi_edge.bundle.values import Array
+from taemi_edge.taemi.names import EMOTIONS, Modality
 from taemi_edge.taemi.synthetic.face import Look
 from taemi_edge.taemi.synthetic.labels import draw_labels, standardise
 

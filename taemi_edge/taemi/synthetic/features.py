@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
 from taemi_edge.bundle.values import Array
+from taemi_edge.taemi.names import EMOTIONS, MODALITIES
 from taemi_edge.taemi.synthetic.labels import draw_labels, standardise
 from taemi_edge.taemi.train.feature_examples import FeatureSet, features_from_arrays
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from taemi_edge.bundle.spec import EMOTIONS
 from taemi_edge.bundle.values import Array
+from taemi_edge.taemi.names import EMOTIONS
 
 #: How often an emotion is active; it then has one of three levels.
 ACTIVE_SHARE, LEVELS = 0.35, 3

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from taemi_edge.bundle.spec import MODALITIES, VisionSpec
-from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
 from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import FusionHead, TaemiModel
 from taemi_edge.taemi.train.feature_examples import Batch
 
@@ -30,7 +30,7 @@ class ClipExamples:
     """
 
     def __init__(
-        self, clips: Sequence[Clip], vision: VisionSpec, audio: AudioSpec, tokenizer: WordTokenizer, reading: Reading
+        self, clips: Sequence[Clip], vision: VideoSpec, audio: AudioSpec, tokenizer: WordTokenizer, reading: Reading
     ) -> None:
         self._clips = list(clips)
         self._vision, self._audio, self._tokenizer, self._reading = vision, audio, tokenizer, reading

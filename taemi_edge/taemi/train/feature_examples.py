@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.feature_store import FeatureStore
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import FusionHead
 
 

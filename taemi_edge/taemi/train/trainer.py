@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.errors import TrainingError, UsageError
 from taemi_edge.parity.metrics import mean_pearson
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import Align, FusionHead
 from taemi_edge.taemi.recipe import TrainingRecipe
 from taemi_edge.taemi.train.feature_examples import Batch, Examples

@@ -10,12 +10,12 @@ onnx = pytest.importorskip("onnx", reason="graphs are written with onnx")
 from onnx import TensorProto
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import PARTS
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.qdq import ScaledTensor, quantise
 from taemi_edge.parity.golden import load_cases
+from taemi_edge.taemi.names import PARTS
 from tests.calibration.graphs.small_graph import BOTH, linear_model, plan_of, run
 
 

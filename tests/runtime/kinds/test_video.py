@@ -62,7 +62,8 @@ def test_a_picture_without_a_face_is_no_arrival(stream: VideoState):
 def test_a_picture_without_a_face_will_do_for_a_stream_that_looks_for_none(tiny: Bundle):
     stream, watch = opened(tiny, crop="whole"), Stopwatch()
     [crops] = batches(stream, grey_frames(2), watch)
-    assert [item.feeds["pixels"].shape for item in stream.place(crops)] == [(*tiny.manifest.vision.size_hw, 3)] * 2
+    size_hw = tiny.manifest.streams["vision"].size_hw
+    assert [item.feeds["pixels"].shape for item in stream.place(crops)] == [(*size_hw, 3)] * 2
     assert stream.presence.at(0.5).state == "live"
     assert watch.total_ms == {}
 

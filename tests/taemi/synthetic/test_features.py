@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from taemi_edge.bundle.spec import EMOTIONS, MODALITIES
+from taemi_edge.taemi.names import EMOTIONS, MODALITIES
 from taemi_edge.taemi.synthetic.features import FeatureTask, draw_splits
 
 

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.recipe import ModelRecipe
 
 

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="batches are PyTorch tensors")
 
-from taemi_edge.bundle.spec import MODALITIES
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.train.feature_examples import FeatureSet, Ragged, features_from_arrays
 
 

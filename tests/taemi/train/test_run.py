@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.errors import CheckpointError, StoreError, TrainingError, UsageError
 from taemi_edge.taemi.checkpoint import load_checkpoint
 from taemi_edge.taemi.exporting import export_checkpoint
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.train.run import METRICS, STATE, TrainOptions, train_recipe
 

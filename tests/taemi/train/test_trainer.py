@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.bundle.spec import MODALITIES
 from taemi_edge.errors import TrainingError, UsageError
+from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import FusionHead
 from taemi_edge.taemi.recipe import FusionRecipe, TrainingRecipe
 from taemi_edge.taemi.synthetic.features import FEATURE_DIMS, FeatureTask, draw_splits
