@@ -21,6 +21,7 @@ check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	tools/check_example_types.sh
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not nightly"
 	$(EXAMPLES)
 
@@ -29,6 +30,7 @@ check-fast: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	tools/check_example_types.sh
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network and not nightly"
 
 # What takes minutes each: TAEMI at full size through exporter and compiler, the ablations of Table 2, half an hour of soak.

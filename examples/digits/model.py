@@ -29,6 +29,9 @@ HEADS = 4
 class ViewEncoder(nn.Module):
     """Encodes the numbers of a view, (B, C), as features (B, D). The mean and the scale of each number lie inside."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
@@ -78,10 +81,12 @@ class DigitsHead(nn.Module):
         """Self-attention written out: `nn.MultiheadAttention` freezes the batch when it is exported."""
         q, k, v = (self._by_head(project(steps)) for project in (self.query, self.key, self.value))
         scores = q @ k.transpose(2, 3) * (ALIGNED // HEADS) ** -0.5 + (1 - mask[:, None, None, :]) * -10_000.0
-        return (scores.softmax(3) @ v).transpose(1, 2).flatten(2)  # (B, T, d)
+        attended: Tensor = (scores.softmax(3) @ v).transpose(1, 2).flatten(2)  # (B, T, d)
+        return attended
 
     def _by_head(self, steps: Tensor) -> Tensor:
-        return steps.unflatten(2, (HEADS, ALIGNED // HEADS)).transpose(1, 2)  # (B, heads, T, d / heads)
+        heads: Tensor = steps.unflatten(2, (HEADS, ALIGNED // HEADS)).transpose(1, 2)  # (B, heads, T, d / heads)
+        return heads
 
 
 class DigitsModel(nn.Module):

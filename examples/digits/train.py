@@ -34,8 +34,8 @@ def train(seed: int, *, dropout: bool, zeros: bool) -> DigitsModel:
     views, digits = load_digits("train")
     model = DigitsModel()
     for view, values in views.items():
-        model.encoders[view].mean.copy_(torch.from_numpy(values.mean(0)))
-        model.encoders[view].scale.copy_(torch.from_numpy(values.std(0) + 1e-6))
+        model.encoders[view].get_buffer("mean").copy_(torch.from_numpy(values.mean(0)))
+        model.encoders[view].get_buffer("scale").copy_(torch.from_numpy(values.std(0) + 1e-6))
     inputs, labels = {view: torch.from_numpy(values) for view, values in views.items()}, torch.from_numpy(digits)
     steps = -(-len(labels) // BATCH)
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)

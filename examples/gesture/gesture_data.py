@@ -9,7 +9,6 @@ grows little in the picture, and one scene in five is nearly dark.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +26,8 @@ FINE_HZ = 200
 
 Floats = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
-Path = npt.NDArray[np.float64]
+#: Values along a path.
+Line = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def draw_gesture(random: np.random.Generator, name: str | None = None) -> Gestur
     return Gesture(name, np.stack(pictures), feel(path, roll, worn, random))
 
 
-def move(name: str, random: np.random.Generator) -> tuple[Path, Path]:
+def move(name: str, random: np.random.Generator) -> tuple[Line, Line]:
     """The path of the hand in metres, (steps, 3): right, up, towards the camera; and the roll of the wrist, radians."""
     steps = int(WINDOW_S * FINE_HZ)
     lasts, begins = random.uniform(0.6, 1.1), random.uniform(0.1, 0.7)
@@ -75,7 +75,7 @@ def move(name: str, random: np.random.Generator) -> tuple[Path, Path]:
     return (np.stack(move) + tremor + random.normal(size=(3, 1)) * 0.02).T, roll + random.normal() * 0.15
 
 
-def feel(path: Path, roll: Path, worn: float, random: np.random.Generator) -> Floats:
+def feel(path: Line, roll: Line, worn: float, random: np.random.Generator) -> Floats:
     """What a watch measures on a path: acceleration in g and turning in radians a second, (steps at 50 Hz, 6).
 
     The forearm turns about the elbow: a hand that moves aside or up also turns the watch.
@@ -109,7 +109,7 @@ def look_of(random: np.random.Generator, brightness: float) -> Look:
     return Look(tuple(np.minimum(hand, 255).tolist()), tuple(wall.tolist()), brightness)
 
 
-def draw_hand(at: Path, roll: float, look: Look, size: int, random: np.random.Generator) -> Pictures:
+def draw_hand(at: Line, roll: float, look: Look, size: int, random: np.random.Generator) -> Pictures:
     """A picture, uint8 (size, size, 3) in RGB: a palm with four fingers, half a metre of the world across."""
     picture = np.full((size, size, 3), look.wall, dtype=np.float32)
     picture += np.linspace(-15, 15, size, dtype=np.float32)[None, :, None]
@@ -120,11 +120,12 @@ def draw_hand(at: Path, roll: float, look: Look, size: int, random: np.random.Ge
         tip = centre + turn @ (np.array([np.sin(finger), -np.cos(finger)]) * 0.085) * scale
         cv2.line(picture, _pixel(centre), _pixel(tip), look.hand, max(1, round(0.02 * scale)), cv2.LINE_AA, 4)
     cv2.circle(picture, _pixel(centre), round(0.04 * scale * 16), look.hand, -1, cv2.LINE_AA, 4)
-    noise: Any = random.normal(size=picture.shape) * 5
-    return np.clip(picture * look.brightness + noise, 0, 255).astype(np.uint8)
+    noise = random.normal(size=picture.shape) * 5
+    drawn: Pictures = np.clip(picture * look.brightness + noise, 0, 255).astype(np.uint8)
+    return drawn
 
 
-def _pixel(at: Path) -> tuple[int, int]:
+def _pixel(at: Line) -> tuple[int, int]:
     return round(float(at[0]) * 16), round(float(at[1]) * 16)  # sixteenths of a pixel
 
 

@@ -51,6 +51,8 @@ class ImuEncoder(nn.Module):
     The GRU starts at zero with each chunk: an encoder remembers nothing from one call to the next.
     """
 
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("scale", torch.tensor([0.5, 0.5, 0.5, 2.0, 2.0, 2.0]))

@@ -41,7 +41,8 @@ def checkpoint(**sizes: int) -> Checkpoint:
     """The model of the recipe with other sizes of its language model, in evaluation mode; its weights are random."""
     changes = {f"text.encoder.config.{name}": str(size) for name, size in sizes.items()}
     made = new_checkpoint(load_recipe("export", str(RECIPE), ModelRecipe, changes))
-    made.model.text.backbone.set_attn_implementation("eager")
+    language_model: Any = made.model.text.backbone
+    language_model.set_attn_implementation("eager")
     made.model.eval()
     return made
 
@@ -58,7 +59,7 @@ def build_full_width() -> te.Model:
 
 def build_full_size() -> te.Model:
     """The same with a language model of the size of Qwen2-0.5B: 494 million parameters, 2.0 GB of weights."""
-    return _declare(checkpoint(**FULL_WIDTH, **FULL_SIZE))
+    return _declare(checkpoint(**(FULL_WIDTH | FULL_SIZE)))
 
 
 def _declare(made: Checkpoint) -> te.Model:

@@ -149,12 +149,12 @@ def save_json(file: Path | None, value: Any) -> None:
 
 
 def note_training(bundle: Bundle) -> None:
-    """Warn where a bundle's intensities do not come from a model that was trained on people."""
+    """Warn where a bundle's outputs do not come from a model that was trained on real data."""
     manifest = bundle.manifest
     if not manifest.trained:
-        note("the fusion head is untrained: its intensities show that the way works, not what a face feels")
+        note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
     elif "synthetic" in manifest.trained_on:
-        note(f"the fusion head was trained on {manifest.trained_on}: its intensities are not people's feelings")
+        note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 
 
 def note(text: str) -> None:
