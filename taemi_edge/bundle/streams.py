@@ -224,7 +224,7 @@ def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iter
     return tuple(pattern for pattern in dict.fromkeys(found) if required <= pattern)
 
 
-def pattern_name(pattern: Iterable[str], streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+def pattern_name(pattern: Iterable[str], streams: Iterable[str]) -> str:
     """Give the name of a set of live streams, in the order of `streams`; the empty set is `none`.
 
     >>> pattern_name(frozenset({"imu", "camera"}), ("camera", "radar", "imu"))
