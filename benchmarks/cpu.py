@@ -128,7 +128,7 @@ def time_parts(bundle: Bundle, reference: Reference) -> dict[str, Any]:
 def time_hops(bundle: Bundle, reference: Reference, clip: Path, transcript: Path | None) -> dict[str, Any]:
     """A hop of the runtime against scripts that encode their whole window of 4 s again."""
     words = read_transcript(transcript, None) if transcript else []
-    with MediaFile(clip, 16_000, 5.0) as media:
+    with MediaFile(clip, streams=bundle.manifest.streams) as media:
         hops = list(media.hops(bundle.manifest.window.hop_s))
     with Pipeline(bundle, Source(words=words), threads=1) as pipeline:
         predictions = [pipeline.predict(hop) for hop in hops]

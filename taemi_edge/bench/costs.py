@@ -12,14 +12,16 @@ from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 
-_PRODUCTS = ("MatMul", "Gemm", "Conv")
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose", *_RECURRENT)
 
 
 class Cost(Frozen, frozen=True):
     """The least that one run needs.
 
     Attributes:
-        operations: of matrix products and convolutions, two for each multiply-accumulate; all others are few.
+        operations: of matrix products, convolutions and recurrences, two for each multiply-accumulate; all others are
+            few. Those inside of loops and branches are not counted.
         weight_bytes: the constants as the graph holds them, each read once.
         seam_bytes: the inputs, read once, and the outputs, written once.
     """
@@ -46,7 +48,7 @@ def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
     session = open_graph(model)
     wanted = {name for node in graph.nodes if node.op_type in _PRODUCTS for name in (*node.input, *node.output)}
     known = {name: tuple(tensor.dims) for name, tensor in graph.initialisers.items()}
-    made = sorted(name for name in wanted if name in graph.producers)
+    made = sorted(name for name in wanted if name and name in graph.producers)  # "" is an input that is left out
     outputs = session.run([*made, *graph.outputs], dict(feeds))
     shapes = {**known, **{n: v.shape for n, v in feeds.items()}}
     shapes |= {name: value.shape for name, value in zip(made, outputs, strict=False)}
@@ -62,6 +64,11 @@ def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
 def _accumulations(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> float:
     """Multiply-accumulates of one product: elements of its output times how many each adds up."""
     op, inputs, outputs = node.op_type, list(node.input), list(node.output)
+    if op in _RECURRENT:  # at each step of each row, both matrices of weights
+        steps, rows = shapes[inputs[0]][:2]
+        return float(steps * rows) * sum(float(np.prod(shapes[name])) for name in inputs[1:3])
+    if op == "ConvTranspose":
+        return float(np.prod(shapes[inputs[0]])) * float(np.prod(shapes[inputs[1]][1:]))
     output, weight = shapes[outputs[0]], shapes[inputs[1]]
     if op == "Conv":
         return float(np.prod(output)) * float(np.prod(weight[1:]))

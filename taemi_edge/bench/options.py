@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from taemi_edge.bench.worker import ContenderName
 from taemi_edge.errors import UsageError
+from taemi_edge.export.user_code import names_a_function
 from taemi_edge.runtime.sessions import Device
 
 #: What a bundle can be compared with.
@@ -34,7 +35,7 @@ class BenchOptions:
         unverified: also time engines that parity has not passed.
 
     Raises:
-        UsageError: a number is too small, or both a model and a checkpoint are given.
+        UsageError: a number is too small, both a model and a checkpoint are given, or the model names no function.
 
     Example:
         >>> BenchOptions(runs=10, batches={"vision": (4, 8)}).sources
@@ -60,6 +61,8 @@ class BenchOptions:
             raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
         if self.model is not None and self.checkpoint is not None:
             raise UsageError("--model and --checkpoint: expected one of the two, got both")
+        if self.model is not None and not names_a_function(self.model):
+            raise UsageError(f"--model {self.model}: expected FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION")
 
     def require_parts(self, parts: Sequence[str]) -> None:
         """Refuse batches of parts that the model does not have.

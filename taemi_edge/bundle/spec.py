@@ -58,11 +58,13 @@ class HeadSpec(Frozen, frozen=True):
             may be read from a ring in any order.
         padding_error: how far the outputs of a head with masks move with the number and the values of the steps that a
             mask hides: 0 for a head that is blind to padding. None where it was not measured.
+        unread: the streams whose features change no output; their encoders run for nothing.
     """
 
     masks: bool = True
     order_matters: bool = False
     padding_error: float | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def takes_padding(self) -> bool:

@@ -101,6 +101,8 @@ def print_head(manifest: Manifest) -> None:
             steps = f"{missing.kind}, {missing.steps} step{'s' if missing.steps > 1 else ''}"
             typer.echo(f"missing       {name}: {steps}; another length moves the outputs by {missing.length_error:.1e}")
     head = manifest.head
+    for name in head.unread:
+        typer.echo(f"unread        {name}: no output depends on its features; leave the stream out to save its encoder")
     if head.masks and head.padding_error is not None:
         then = "share a call" if head.takes_padding else "never share a call"
         typer.echo(f"padding       moves the outputs by {head.padding_error:.1e}: windows of several lengths {then}")
@@ -189,8 +191,10 @@ def print_pattern_scores(scores: Mapping[str, PatternScores]) -> None:
 
 
 def print_description(description: BundleDescription) -> None:
-    """Print a row for each part of a bundle, and where the bundle comes from."""
+    """Print a row for each part of a bundle, its streams and outputs, and where the bundle comes from."""
     from rich.table import Table
+
+    from taemi_edge.bundle.describe import output_in_words, stream_in_words
 
     manifest = description.manifest
     table = Table(title=f"{description.name}  ({description.folder})", title_justify="left")
@@ -203,11 +207,15 @@ def print_description(description: BundleDescription) -> None:
             f"{part.bytes / 1e6:.1f} MB",
             part.precision,
             str(part.opset),
-            f"{part.parameters / 1e6:.2f} M",
+            f"{part.parameters / 1e6:.2f} M" if part.parameters >= 1e5 else str(part.parameters),
             "\n".join(part.inputs),
             "\n".join(part.outputs),
         )
     make_console().print(table)
+    for name, stream in manifest.streams.items():
+        typer.echo(f"stream        {name}: {stream_in_words(stream)}")
+    for name, output in manifest.outputs.items():
+        typer.echo(f"output        {name}: {output_in_words(output)}")
     source = manifest.provenance
     trained_on = f"trained on {manifest.trained_on}" if manifest.trained_on else "trained"
     typer.echo(f"fusion head   {trained_on if description.trained else 'untrained'}")
@@ -223,7 +231,8 @@ def print_description(description: BundleDescription) -> None:
     typer.echo("token lengths " + ", ".join(f"{m} {norm:.3f}" for m, norm in description.token_norms.items()))
     print_head(manifest)
     typer.echo(f"window        {manifest.window.length_s:g} s every {manifest.window.hop_s:g} s")
-    typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))
+    if source.weights:
+        typer.echo("weights       " + ", ".join(f"{m}: {w}" for m, w in source.weights.items()))
     typer.echo(f"made          {source.made_at} by {source.made_by} from {source.source}")
     typer.echo("versions      " + ", ".join(f"{name} {v}" for name, v in source.versions.items()))
     typer.echo(f"integrity     {description.hashes_verified} hashes verified, {description.total_bytes / 1e6:.1f} MB")

@@ -52,6 +52,14 @@ def test_a_convolution_counts_its_groups(tmp_path: Path):
     assert count_cost(file, {"x": np.zeros((2, 4, 16), np.float32)}).operations == 2 * (2 * 4 * 16) * 3
 
 
+def test_a_recurrence_counts_both_matrices_at_every_step(tmp_path: Path):
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=5)
+    weights = {"w": np.zeros((1, 4 * 5, 8), np.float32), "r": np.zeros((1, 4 * 5, 5), np.float32)}
+    file = graph_of([node], weights, ["steps", "rows", 8], "y", tmp_path / "l.onnx")
+    cost = count_cost(file, {"x": np.zeros((7, 2, 8), np.float32)})
+    assert cost.operations == 2 * 7 * 2 * 4 * 5 * (8 + 5)
+
+
 def test_half_precision_weights_are_half_the_bytes(tiny: Bundle, tmp_path: Path):
     feeds, _ = Feeds(tiny).part("text", 1)
     cast_part_to_fp16(tiny, "text", tmp_path / "half.onnx")

@@ -21,6 +21,9 @@ import pytest
         (["--batch", "vision=0"], "--batch: expected a number of at least 1, got '0'"),
         (["--device", "tensorrt"], "holds ONNX graphs: run `taemi-edge build-engine"),
         (["--device", "cuda"], "--device cuda needs ONNX Runtime with CUDAExecutionProvider"),
+        (["--model", "model.toml"], "--model model.toml: expected FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION"),
+        (["--model", "m.py:build", "--checkpoint", "c"], "expected one of the two, got both"),
+        (["--model", "m.py:build", "--runs", "5"], "m.py:build: expected a Python file at m.py, found nothing there"),
         (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
     ],
 )
@@ -30,8 +33,9 @@ def test_wrong_words_are_refused(cli, tiny_folder: Path, words, problem):
     assert problem in done.stderr
 
 
-def test_ctrl_c_leaves_no_contender_behind(tiny_folder: Path):
+def test_ctrl_c_leaves_no_contender_and_no_file_behind(tiny_folder: Path, tmp_path: Path):
     command = [sys.executable, "-m", "taemi_edge", "bench", str(tiny_folder), "--runs", "5000", "--against", "none"]
+    command += ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     for _ in range(400):
@@ -43,6 +47,7 @@ def test_ctrl_c_leaves_no_contender_behind(tiny_folder: Path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in err
+    assert list(tmp_path.iterdir()) == []
     deadline_s = time.monotonic() + 5  # a contender that was still importing ends a moment after its parent
     while [pid for pid in pids if os.path.exists(f"/proc/{pid}")] and time.monotonic() < deadline_s:
         time.sleep(0.1)
