@@ -75,7 +75,7 @@ def _cell_rows(
     elif not isinstance(cells[stream], str):
         sample = {f"{stream}/{input_name(spec)}": np.asarray(cells[stream])}
     elif isinstance(spec, TextSpec):
-        sample = {f"{stream}/{WORDS}": _text(clip, cells[stream])}
+        sample = {f"{stream}/{WORDS}": _text(clip, stream, cells[stream])}
     else:
         return _file_rows(_existing(clip, stream, cells[stream]), stream, spec, longest_s)
     return encoder_rows(stream, spec, sample, tokenizer, clip.place)
@@ -92,12 +92,12 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
         raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
 
 
-def _text(clip: SampleClip, cell: str) -> str:
+def _text(clip: SampleClip, stream: str, cell: str) -> str:
     """The words of a cell: of a transcript where it names one, else the cell itself."""
     if not cell.lower().endswith(TRANSCRIPTS):
         return cell
     try:
-        return " ".join(word.text for word in read_transcript(_existing(clip, "text", cell), None))
+        return " ".join(word.text for word in read_transcript(_existing(clip, stream, cell), None))
     except EmptyTranscriptError:
         return ""
 
