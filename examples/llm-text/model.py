@@ -59,7 +59,7 @@ def build_full_width() -> te.Model:
 
 def build_full_size() -> te.Model:
     """The same with a language model of the size of Qwen2-0.5B: 494 million parameters, 2.0 GB of weights."""
-    return _declare(checkpoint(**FULL_WIDTH, **FULL_SIZE))
+    return _declare(checkpoint(**(FULL_WIDTH | FULL_SIZE)))
 
 
 def _declare(made: Checkpoint) -> te.Model:

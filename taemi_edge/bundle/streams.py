@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from taemi_edge.bundle.values import Frozen
 
+#: The kinds of streams, as manifests, TOML files and the page call them. They say what a stream carries, whatever its
+#: name is.
+VIDEO: Final = "video"
+AUDIO: Final = "audio"
+TEXT: Final = "text"
+SERIES: Final = "series"
 #: Up to so many streams, every set of live streams is a pattern of its own.
 MOST_STREAMS_IN_FULL = 6
 
@@ -103,7 +109,7 @@ class ChunkedSpec(StreamBase, frozen=True, kw_only=True):
         return round(self.context_s * self.values_per_second)
 
 
-class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag="video"):
+class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=VIDEO):
     """Pictures of `size_hw` pixels at `frames_per_second`; the encoder makes one feature vector of each.
 
     Attributes:
@@ -124,7 +130,7 @@ class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag="vi
             raise ValueError(f"expected clip_frames and size_hw from 1, got {self.clip_frames} and {self.size_hw}")
 
 
-class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="audio"):
+class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=AUDIO):
     """Mono PCM at `sample_rate_hz`, encoded chunk by chunk."""
 
     sample_rate_hz: int
@@ -138,29 +144,31 @@ class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="a
         return float(self.sample_rate_hz)
 
 
-class TextSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag="text"):
+class TextSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=TEXT):
     """The words of the window, as at most `max_tokens` token ids of the tokenizer in the file `tokenizer`."""
 
     max_tokens: int
     tokenizer: str = "tokenizer.json"
 
 
-class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="series"):
+class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=SERIES):
     """Rows of `channels` numbers: an IMU, a heart rate, a radar, or features of the user's own.
 
     Attributes:
         rate_hz: rows are resampled to this rate and encoded in chunks of `chunk_s` seconds. 0: every row is encoded by
             itself, when it comes, and `chunk_s` is 0 as well.
+        max_rows: how many rows of a window are read where `rate_hz` is 0: the newest.
     """
 
     channels: int
     rate_hz: float = 0.0
+    max_rows: int = 64
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.rate_hz < 0 or self.context_s < 0:
+        if min(self.channels, self.max_rows) < 1 or self.rate_hz < 0 or self.context_s < 0:
             raise ValueError(
-                f"expected channels >= 1, rate_hz >= 0 and context_s >= 0, got {self.channels}, {self.rate_hz} and "
-                f"{self.context_s}"
+                f"expected channels and max_rows >= 1, rate_hz and context_s >= 0, got {self.channels}, "
+                f"{self.max_rows}, {self.rate_hz} and {self.context_s}"
             )
         if (self.rate_hz > 0) != (self.chunk_s > 0):
             raise ValueError(
@@ -173,6 +181,17 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 StreamSpec: TypeAlias = VideoSpec | AudioSpec | TextSpec | SeriesSpec
+
+
+def kind_name(spec: StreamSpec | type[StreamSpec]) -> str:
+    """The kind of a stream, or of a class of them, in a word: `VIDEO`, `AUDIO`, `TEXT` or `SERIES`.
+
+    >>> kind_name(TextSpec(feature_dim=4, max_tokens=64, presence=PresenceSpec(
+    ...     stale_after_s=2.0, missing_after_s=4.0, recover_after_s=0.0)))
+    'text'
+    """
+    of = spec if isinstance(spec, type) else type(spec)
+    return str(of.__struct_config__.tag)
 
 
 def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iterable[str]] = ()) -> tuple[Pattern, ...]:
@@ -205,11 +224,11 @@ def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iter
     return tuple(pattern for pattern in dict.fromkeys(found) if required <= pattern)
 
 
-def pattern_name(pattern: Iterable[str], streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+def pattern_name(pattern: Iterable[str], streams: Iterable[str]) -> str:
     """Give the name of a set of live streams, in the order of `streams`; the empty set is `none`.
 
-    >>> pattern_name(frozenset({"text", "vision"}), ("vision", "audio", "text"))
-    'vision+text'
+    >>> pattern_name(frozenset({"imu", "camera"}), ("camera", "radar", "imu"))
+    'camera+imu'
     """
     live = frozenset(pattern)
     return "+".join(name for name in streams if name in live) or "none"
@@ -218,17 +237,17 @@ def pattern_name(pattern: Iterable[str], streams: Iterable[str] = ("vision", "au
 def pattern_of(name: str) -> Pattern:
     """The set of live streams that `pattern_name` gave a name to.
 
-    >>> sorted(pattern_of("vision+text")), pattern_of("none")
-    (['text', 'vision'], frozenset())
+    >>> sorted(pattern_of("camera+imu")), pattern_of("none")
+    (['camera', 'imu'], frozenset())
     """
     return frozenset() if name == "none" else frozenset(name.split("+"))
 
 
 def lost_name(pattern: str, streams: Iterable[str]) -> str:
-    """Say in words which streams a `pattern_name` lacks: `no audio`, `text only`, `no a, b` or `no signal`.
+    """Say in words which streams a `pattern_name` lacks: `no radar`, `imu only`, `no a, b` or `no signal`.
 
-    >>> lost_name("vision+text", ("vision", "audio", "text"))
-    'no audio'
+    >>> lost_name("camera+imu", ("camera", "radar", "imu"))
+    'no radar'
     """
     names = tuple(streams)
     left = pattern_of(pattern)

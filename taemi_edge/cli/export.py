@@ -63,6 +63,7 @@ def export(
 
 def _export_declared(argument: str, output: Path | None) -> None:
     with extra_needed("export", "taemi-edge export"):
+        from taemi_edge.export.checks import spectral_operators
         from taemi_edge.export.export_model import export_model
         from taemi_edge.export.onnx_model import load_onnx_model
         from taemi_edge.export.user_code import load_model, names_a_function
@@ -75,6 +76,10 @@ def _export_declared(argument: str, output: Path | None) -> None:
         bundle, report = export_model(model, folder, source=argument, progress=progress)
     print_parity(report)
     print_head(bundle.manifest)
+    for name in bundle.manifest.parts:
+        if operators := spectral_operators(bundle.part_file(name)):
+            what = f"{name} has {' and '.join(operators)}, which TensorRT does not compile"
+            typer.echo(f"note: {what}: a convolution with fixed DFT filters does the same")
     typer.echo(f"wrote {folder}")
 
 
@@ -110,6 +115,7 @@ def init_model(
     written = write_starter(folder)
     typer.echo(f"wrote {written}")
     typer.echo(f"next: taemi-edge export {written}:build --output export/mine")
+    typer.echo("its first lines say how it is run, calibrated and built from there")
 
 
 def init(

@@ -101,6 +101,8 @@ def print_head(manifest: Manifest) -> None:
             steps = f"{missing.kind}, {missing.steps} step{'s' if missing.steps > 1 else ''}"
             typer.echo(f"missing       {name}: {steps}; another length moves the outputs by {missing.length_error:.1e}")
     head = manifest.head
+    for name in head.unread:
+        typer.echo(f"unread        {name}: no output depends on its features; leave the stream out to save its encoder")
     if head.masks and head.padding_error is not None:
         then = "share a call" if head.takes_padding else "never share a call"
         typer.echo(f"padding       moves the outputs by {head.padding_error:.1e}: windows of several lengths {then}")

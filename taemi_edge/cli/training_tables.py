@@ -83,7 +83,7 @@ def print_evaluations(evaluations: Sequence[Evaluation]) -> None:
     for name, output in first.clean.outputs.items():
         what = "clean" if len(outputs) == 1 else f"clean, {name} ({output.metric})"
         by_name = ", ".join(f"{label} {number(value)}" for label, value in output.by_name.items())
-        typer.echo(f"{what}, by {'emotion' if _is_numbers(first.clean) else 'name'}: {by_name}")
+        typer.echo(f"{what}, by name: {by_name}")
     if len(first.patterns) > 7:
         worst = "" if first.worst_pattern is None else f"; worst with {_shown(first, first.worst_pattern)}"
         typer.echo(f"mean over {len(first.patterns)} sets of streams: {number(first.mean_over_patterns)}{worst}")

@@ -63,7 +63,7 @@ class ClipInputs:
 
 def read_clip(
     clip: Clip,
-    vision: VideoSpec,
+    video: VideoSpec,
     audio: AudioSpec,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
     words_folder: Path | None = None,
@@ -72,7 +72,7 @@ def read_clip(
 
     Args:
         clip: the clip.
-        vision: how faces are cropped: size and frames per second.
+        video: how faces are cropped: size and frames per second.
         audio: how sound is cut: sample rate, chunk and context.
         reading: how the clip is read.
         words_folder: where recognised words are kept, so that speech is recognised only once.
@@ -88,11 +88,11 @@ def read_clip(
     inputs = ClipInputs()
     duration_s = 0.0
     if clip.video is not None:
-        duration_s = _read_media(clip.video, vision, audio, inputs, reading.longest_s)
+        duration_s = _read_media(clip.video, video, audio, inputs, reading.longest_s)
     if clip.audio is not None and not inputs.segments:
-        duration_s = max(duration_s, _read_media(clip.audio, vision, audio, inputs, reading.longest_s))
+        duration_s = max(duration_s, _read_media(clip.audio, video, audio, inputs, reading.longest_s))
     if clip.faces is not None and (reading.faces == "provided" or clip.video is None):
-        inputs.crops = list(_provided_faces(clip.faces, vision, duration_s, inputs.remarks))
+        inputs.crops = list(_provided_faces(clip.faces, video, duration_s, inputs.remarks))
     _note_what_is_missing(clip, inputs)
     inputs.words = [w for w in _words(clip, inputs, reading, duration_s, words_folder) if w.end_s <= reading.longest_s]
     if not inputs.words:
@@ -100,10 +100,10 @@ def read_clip(
     return inputs
 
 
-def _read_media(place: Path, vision: VideoSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float) -> float:
+def _read_media(place: Path, video: VideoSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float) -> float:
     """Add a file's faces and sound to `inputs`; gives how long the file is, in seconds."""
-    reader = InputReader(vision, audio)
-    with MediaFile(place, audio.sample_rate_hz, vision.frames_per_second) as media:
+    reader = InputReader(video, audio)
+    with MediaFile(place, audio.sample_rate_hz, video.frames_per_second) as media:
         for hop in media.hops(STEP_S):
             inputs.crops += reader.crops(f for f in hop.frames if f.time_s <= longest_s)
             inputs.segments += reader.segments(hop.sound, min(hop.end_s, longest_s))
@@ -129,14 +129,14 @@ def _note_what_is_missing(clip: Clip, inputs: ClipInputs) -> None:
         inputs.remarks.append("no sound, or less than a chunk of it")
 
 
-def _provided_faces(folder: Path, vision: VideoSpec, duration_s: float, remarks: list[str]) -> Iterator[FaceCrop]:
+def _provided_faces(folder: Path, video: VideoSpec, duration_s: float, remarks: list[str]) -> Iterator[FaceCrop]:
     """Faces that the data set has cut out already, spread evenly over the clip and thinned to its frame rate.
 
     Where the duration is unknown (0), every picture counts as one frame.
     """
     pictures = sorted(folder.glob("*.jpg"))
-    step_s = duration_s / len(pictures) if duration_s else 1 / vision.frames_per_second
-    grid = FrameGrid(vision.frames_per_second)
+    step_s = duration_s / len(pictures) if duration_s else 1 / video.frames_per_second
+    grid = FrameGrid(video.frames_per_second)
     for index, picture in enumerate(pictures):
         time_s = index * step_s
         if not grid.wants(time_s):
@@ -145,7 +145,7 @@ def _provided_faces(folder: Path, vision: VideoSpec, duration_s: float, remarks:
         if image is None:
             remarks.append(f"{picture.name} cannot be read")
             continue
-        pixels = cv2.resize(image, vision.size_hw[::-1], interpolation=cv2.INTER_AREA)
+        pixels = cv2.resize(image, video.size_hw[::-1], interpolation=cv2.INTER_AREA)
         yield FaceCrop(time_s, np.ascontiguousarray(pixels[..., ::-1]))
 
 

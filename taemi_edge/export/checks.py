@@ -22,6 +22,11 @@ def check_graph(file: Path) -> None:
     onnx.checker.check_model(onnx.load(file), full_check=True)
 
 
+def spectral_operators(file: Path) -> list[str]:
+    """The Fourier transforms of a graph: ONNX Runtime has them, and TensorRT does not compile them."""
+    return sorted({node.op_type for node in onnx.load(file, load_external_data=False).graph.node} & {"DFT", "STFT"})
+
+
 def require_one_file(weight_bytes: int) -> None:
     """Refuse weights that do not fit into an ONNX file in one piece, before an exporter fails on them late.
 

@@ -31,6 +31,7 @@ from taemi_edge.errors import ContractError, TaemiError
 from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
 from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
+from taemi_edge.export.mean_features import mean_feature
 from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
 from taemi_edge.export.purity import require_padding_hidden, require_repeatable
 from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
@@ -122,7 +123,10 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
         features[name], vector = _features(name, draft, parts[name], inputs[name], rows)
         width = features[name].shape[-1]
         outputs_of[name] = (_encoder_output(inputs[name], vector, width),)
-        tokens[name] = _stand_in(name, stream, features[name])
+        mean = np.zeros(width, np.float32)
+        if stream.missing_kind() == "mean":
+            mean = mean_feature(name, draft, parts[name], inputs[name], samples, tokenizers.get(name))
+        tokens[name] = _stand_in(name, stream, mean)
         missing = MissingSpec(kind=stream.missing_kind(), steps=len(tokens[name]))
         streams[name] = msgspec.structs.replace(draft, feature_dim=width, missing=missing)
     masks = model.head_takes_masks
@@ -229,7 +233,7 @@ def _spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
     chunks: dict[str, Any] = {"chunk_s": float(kind.chunk_s), "context_s": float(kind.context_s)}
     if isinstance(kind, Audio):
         return AudioSpec(**common, **chunks, sample_rate_hz=kind.sample_rate_hz)
-    return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz))
+    return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz), max_rows=kind.max_rows)
 
 
 def _presence(kind: Any, hop_s: float) -> PresenceSpec:
@@ -317,16 +321,14 @@ def _encoder_output(inputs: Tensors, vector: bool, width: int) -> TensorSpec:
     return TensorSpec(name="features", dtype="float32", shape=shape)
 
 
-def _stand_in(name: str, stream: Stream, features: Array) -> Array:
-    """What is bound where the stream is missing, float32 (steps, D)."""
-    width = features.shape[-1]
+def _stand_in(name: str, stream: Stream, otherwise: Array) -> Array:
+    """What is bound where the stream is missing, float32 (steps, D): what was declared, or else a vector (D,)."""
     given = stream.stand_in
     if given is None:
-        vector = features.mean(axis=0) if stream.missing == "mean" else np.zeros(width)
-        return np.repeat(vector[None].astype(np.float32), stream.repeats, axis=0)
-    if given.shape[1] != width:
+        return np.repeat(otherwise[None], stream.repeats, axis=0)
+    if given.shape[1] != len(otherwise):
         raise ContractError(
-            f"{name}: expected `missing` as wide as the encoder's features, {width}, got {given.shape[1]}"
+            f"{name}: expected `missing` as wide as the encoder's features, {len(otherwise)}, got {given.shape[1]}"
         )
     return given
 

@@ -33,13 +33,14 @@ import numpy as np
 
 from taemi_edge.bundle.recipe import read_toml, recipe_from_mapping
 from taemi_edge.bundle.spec import WindowSpec
+from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO
 from taemi_edge.bundle.values import Array, Frozen, Tolerance
 from taemi_edge.errors import ContractError, RecipeError
 from taemi_edge.export.contract import Model, OnnxFile, Stream
 from taemi_edge.export.declared_outputs import Classes, Regression
 from taemi_edge.export.kinds import Audio, Kind, Series, Text, Video
 
-_KINDS: dict[str, type[Any]] = {"video": Video, "audio": Audio, "text": Text, "series": Series}
+_KINDS: dict[str, type[Any]] = {VIDEO: Video, AUDIO: Audio, TEXT: Text, SERIES: Series}
 
 
 class HeadFile(Frozen, frozen=True):

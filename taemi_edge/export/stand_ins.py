@@ -63,11 +63,6 @@ def probe_head(model: Model, found: Inspected, cases_of: CaseMaker) -> Probed:
     """
     cases = cases_of(found, model_specs(model, found))
     _require_finite(found, cases)
-    if unread := unread_streams(found.run, cases):
-        raise ContractError(
-            f"head: expected outputs that depend on {unread[0]}, they are the same whatever its features are: let "
-            f"forward read it, or leave the stream out of the model"
-        )
     errors = length_errors(found.run, cases, found.tokens, found.streams)
     repeats = _repeats(model, found, cases, errors)
     if repeats:
@@ -83,6 +78,7 @@ def probe_head(model: Model, found: Inspected, cases_of: CaseMaker) -> Probed:
     head = HeadSpec(
         masks=found.masks,
         order_matters=order_matters(found.run, cases),
+        unread=tuple(unread_streams(found.run, cases)),
         padding_error=_stored(padding_error(found.run, cases, found.streams)),
     )
     return Probed(found, cases, streams, head)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address, parse_address
@@ -29,17 +29,6 @@ log = logging.getLogger("taemi_edge.live")
 
 #: How long sound that arrives late is waited for.
 _LATE_SOUND_S = 1.0
-_KINDS: tuple[tuple[type[Any], str], ...] = (
-    (VideoSpec, "video"),
-    (AudioSpec, "audio"),
-    (TextSpec, "text"),
-    (SeriesSpec, "series"),
-)
-
-
-def kind_of(spec: StreamSpec) -> str:
-    """The kind of a stream in a word: video, audio, text or series."""
-    return next(kind for of, kind in _KINDS if isinstance(spec, of))
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
             if name not in heard:
                 absent[name] = "no transcript was given" if text else f"no source of {name} was given"
         elif isinstance(spec, VideoSpec | AudioSpec):
-            media.setdefault(place, {})[name] = "video" if isinstance(spec, VideoSpec) else "audio"
+            media.setdefault(place, {})[name] = VIDEO if isinstance(spec, VideoSpec) else AUDIO
         elif is_line_place(place):
             lines[name] = place
         elif isinstance(spec, TextSpec):
@@ -117,7 +106,7 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
 def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str, str]:
     """Where each stream comes from; a stream that comes from nowhere is left out."""
     if unknown := [name for name in source.streams if name not in streams]:
-        named = ", ".join(f"{name} ({kind_of(spec)})" for name, spec in streams.items())
+        named = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items())
         raise UsageError(f"--stream {unknown[0]}=...: expected one of {named}, got {unknown[0]!r}")
     places = dict(source.streams)
     shared = (
@@ -139,9 +128,9 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
 def _feeds_nothing(
     source: SourceConfig, place: str, kinds: tuple[type[Any], ...], streams: Mapping[str, StreamSpec]
 ) -> str:
-    wanted = " or ".join(kind for of, kind in _KINDS if of in kinds)
+    wanted = " or ".join(map(kind_name, kinds))
     shown = place if TextSpec in kinds or is_line_place(place) else parse_address(place).shown
-    has = ", ".join(f"{name} ({kind_of(spec)})" for name, spec in streams.items())
+    has = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items())
     return (
         f"source {source.name}: expected {shown} to feed a stream of the kind {wanted}, and none is left for it among "
         f"{has}: bind a stream with --stream NAME=PLACE"

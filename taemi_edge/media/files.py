@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec, StreamSpec, VideoSpec
+from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, StreamSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
 from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, SoundPiece, is_finite, take_frames, take_sound
@@ -84,7 +84,7 @@ class MediaFile:
         path = Path(path)
         self.path = path
         self.damaged_packets = 0
-        wanted = _Wanted({"video": frames_per_second}, {"audio": sample_rate_hz})
+        wanted = _Wanted({VIDEO: frames_per_second}, {AUDIO: sample_rate_hz})
         wanted = self._wanted = wanted if streams is None else _Wanted.of(streams, every_frame)
         self._container = _open(path)
         pictures = next((s for s in self._container.streams.video if not is_cover(s)), None)
@@ -212,7 +212,8 @@ class MediaFile:
 
     @property
     def _sound_until_s(self) -> float:
-        return self._tracks[0].placer.until_s if self._tracks else 0.0
+        """Up to when the sound has come at every rate: resamplers hold back different amounts."""
+        return min((track.placer.until_s for track in self._tracks), default=0.0)
 
     def _reached_s(self) -> float:
         """Up to when everything has come; a stream that lags by more than MAX_SKEW_S is not waited for."""
@@ -251,12 +252,12 @@ class _Track:
 
 
 def _named(wanted: _Wanted) -> str:
-    kinds = [name for name, of in (("video", wanted.frames_per_second), ("audio", wanted.sample_rates_hz)) if of]
+    kinds = [name for name, of in ((VIDEO, wanted.frames_per_second), (AUDIO, wanted.sample_rates_hz)) if of]
     return f"a {' or '.join(kinds)} stream" if kinds else "no media file, since the model reads neither video nor audio"
 
 
 def _found(pictures: Any, sound: Any) -> str:
-    found = [name for name, stream in (("video", pictures), ("audio", sound)) if stream is not None]
+    found = [name for name, stream in ((VIDEO, pictures), (AUDIO, sound)) if stream is not None]
     return f"{' and '.join(found)} alone" if found else "neither"
 
 
@@ -302,8 +303,8 @@ def read_samples(source: Path, sample_rate_hz: int) -> Array:
     pieces: list[SoundPiece] = []
     with MediaFile(source, sample_rate_hz, 0.001) as media:
         for hop in media.hops(1.0):
-            pieces += hop.pieces["audio"]
-        pieces += media.rest().pieces["audio"]
+            pieces += hop.pieces[AUDIO]
+        pieces += media.rest().pieces[AUDIO]
     ends = [round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces]
     samples = np.zeros(max(ends, default=0), np.float32)
     for piece in pieces:

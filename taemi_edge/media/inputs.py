@@ -84,12 +84,12 @@ class InputReader:
     """Makes face crops and chunks of sound from one clip.
 
     Args:
-        vision: what the vision encoder takes.
-        audio: what the audio encoder takes.
+        video: what the encoder of pictures takes.
+        audio: what the encoder of sound takes.
     """
 
-    def __init__(self, vision: VideoSpec, audio: AudioSpec) -> None:
-        self._reader = CropReader(vision)
+    def __init__(self, video: VideoSpec, audio: AudioSpec) -> None:
+        self._reader = CropReader(video)
         self._chunker = Chunker(audio)
 
     def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
@@ -105,7 +105,7 @@ def encode_crops(run: Run, crops: Iterable[FaceCrop]) -> tuple[Array, Array]:
     """Encode the crops that hold a face.
 
     Args:
-        run: runs the vision encoder.
+        run: runs the encoder of pictures.
         crops: in the order of time.
 
     Returns:

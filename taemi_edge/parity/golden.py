@@ -20,7 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.spec import HeadSpec, Manifest
-from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, pattern_of, presence_patterns
+from taemi_edge.bundle.streams import (
+    AUDIO,
+    TEXT,
+    VIDEO,
+    Pattern,
+    StreamSpec,
+    kind_name,
+    pattern_name,
+    pattern_of,
+    presence_patterns,
+)
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BundleError
 from taemi_edge.media.chunks import MAX_BATCH
@@ -35,7 +45,7 @@ WindowCalls = Mapping[str, Sequence[Mapping[str, Array]]]
 WINDOW = "window"
 _WINDOW_NAME = re.compile(rf"{WINDOW}( \d+)?")
 #: In cases that were made of a clip, the cases of an encoder that make the window.
-_CLIP_WINDOW = {"video": "largest batch", "audio": "largest batch", "text": "typical length"}
+_CLIP_WINDOW = {VIDEO: "largest batch", AUDIO: "largest batch", TEXT: "typical length"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +177,7 @@ def window_calls(cases: Sequence[Case], name: str, streams: Mapping[str, StreamS
     for stream, spec in streams.items():
         names = {case.name: case.feeds for case in cases if case.part == stream}
         found = [feeds for case, feeds in names.items() if case == name or case.startswith(f"{name}, call ")]
-        if not found and name == WINDOW and (usual := _CLIP_WINDOW.get(_kind(spec))) in names:
+        if not found and name == WINDOW and (usual := _CLIP_WINDOW.get(kind_name(spec))) in names:
             found = [names[usual]]
         if not found:
             raise BundleError(f"golden feeds: expected the inputs of {stream!r} for {name!r}, found none: export again")
@@ -184,7 +194,7 @@ def usual_case(cases: Sequence[Case], part: str) -> Case:
     single = [case for case in cases if case.part == part and len(next(iter(case.feeds.values()))) == 1]
     if not single:
         raise BundleError(f"golden feeds: expected a case of {part!r} with one row, found none: export the model again")
-    usual = (WINDOW, _CLIP_WINDOW["text"])
+    usual = (WINDOW, _CLIP_WINDOW[TEXT])
     named = next((case for case in single if case.name in usual), None)
     return named or max(single, key=lambda case: sum(value.size for value in case.feeds.values()))
 
@@ -227,7 +237,3 @@ def load_cases(file: Path) -> list[Case]:
 
 def _named(pattern: Pattern, feeds: Mapping[str, Array]) -> str:
     return pattern_name(pattern, streams_in(feeds))
-
-
-def _kind(spec: StreamSpec) -> str:
-    return str(type(spec).__struct_config__.tag)

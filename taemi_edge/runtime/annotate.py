@@ -2,8 +2,9 @@
 
 `compose` puts one picture together. `AnnotatedVideo` writes a file; `AnnotatedStream` writes into any open container.
 
-Of several video streams the first is shown, by the order of the model, that has a picture in a hop. A model without a
-video stream gets a video of its panel alone, with one picture for each prediction.
+Of several video streams the first is shown, by the order of the model, that has a picture in a hop; of several audio
+streams the first is heard that has sound when the video begins. A model without a video stream gets a video of its
+panel alone, with one picture for each prediction.
 """
 
 from __future__ import annotations
@@ -113,8 +114,10 @@ class AnnotatedStream:
         specs = manifest.streams.values()
         self._panel = Panel(manifest.outputs, manifest.streams)
         self._has_picture = any(isinstance(spec, VideoSpec) for spec in specs)
-        self._rate_hz = next((spec.sample_rate_hz for spec in specs if isinstance(spec, AudioSpec)), 0)
-        self._frame_rate, self._live = frame_rate, live
+        self._rates_hz = {n: spec.sample_rate_hz for n, spec in manifest.streams.items() if isinstance(spec, AudioSpec)}
+        #: The stream whose sound is heard: the first that has any when the video begins.
+        self._heard = ""
+        self._rate_hz, self._frame_rate, self._live = 0, frame_rate, live
         #: How wide the place for the picture is: the first picture decides it.
         self._width = 0
         self._words = list(words)
@@ -143,12 +146,16 @@ class AnnotatedStream:
             prediction: None before the first one.
             face: in the newest of the frames, where there is one.
         """
+        if self._video is None:
+            with_sound = [name for name in self._rates_hz if hop.pieces.get(name)]
+            self._heard = next(iter([*with_sound, *self._rates_hz]), "")
+            self._rate_hz = self._rates_hz.get(self._heard, 0)
         panel = self._panel.draw(prediction)
         for frame in hop.frames if self._has_picture else ():
             self._add_picture(container, frame.time_s, panel, frame, face)
         if not self._has_picture:
             self._add_picture(container, 0.0 if prediction is None else prediction.time_s, panel)
-        for piece in hop.sound if self._audio is not None else ():
+        for piece in hop.pieces.get(self._heard, []) if self._audio is not None else ():
             self._add_sound(container, piece)
 
     def end(self, container: Any) -> None:

@@ -16,6 +16,7 @@ import onnx
 from taemi_edge.bundle.values import TensorSpec
 from taemi_edge.export import dynamo
 from taemi_edge.export.causes import TraceError
+from taemi_edge.export.checks import spectral_operators
 from taemi_edge.export.example_feeds import Examples
 from taemi_edge.export.graph_problems import graph_problems
 from taemi_edge.export.reference_cases import Declared, reference_cases
@@ -49,6 +50,20 @@ def test_an_lstm_exports_twice_with_its_length_dynamic_and_nothing_is_printed(
         shapes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input]
         assert shapes == [["batch", "steps", 4], ["batch", "steps"]]
     assert capfd.readouterr() == ("", "")
+
+
+class Spectrum(torch.nn.Module):
+    """Complex numbers inside; TorchScript's exporter has no Fourier transform."""
+
+    def forward(self, x, x_mask):
+        return torch.fft.rfft(x * x_mask.unsqueeze(-1), n=14).abs()
+
+
+def test_a_fourier_transform_is_exported_and_named(tmp_path: Path):
+    declared = Declared(Spectrum().eval(), Examples((X, MASK)), (Y,))
+    dynamo.trace_in_child(declared, tmp_path / "x.onnx", lengths=LENGTHS, opset=18)
+    assert graph_problems(tmp_path / "x.onnx", declared, reference_cases(declared, LENGTHS), LENGTHS) == []
+    assert spectral_operators(tmp_path / "x.onnx") == ["DFT"]
 
 
 class Raising(Recurrent):

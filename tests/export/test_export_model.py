@@ -96,6 +96,16 @@ def test_a_model_becomes_a_bundle_that_agrees_with_it(tmp_path: Path):
     assert bundle.tokens["imu"].shape == (1, 4)
 
 
+def test_the_mean_over_the_samples_stands_for_a_missing_stream(tmp_path: Path):
+    encoder = nn.Linear(6, 4)
+    imu = te.Stream(te.Series(6), encoder, missing="mean", tile=2)
+    bundle, _ = export_model(declared(streams={**declared().streams, "imu": imu}), tmp_path / "mean")
+    rows = torch.from_numpy(np.concatenate([sample["imu/values"] for sample in samples()]).astype(np.float32))
+    mean = encoder(rows).mean(0).detach().numpy()
+    assert bundle.manifest.streams["imu"].missing.kind == "mean"
+    np.testing.assert_allclose(bundle.tokens["imu"], [mean, mean], atol=1e-6)
+
+
 def test_a_head_without_masks_that_reads_the_order_is_known_as_such(tmp_path: Path):
     model = declared(head=Last(), outputs={"state": te.Classes(["a", "b", "c"])})
     bundle, report = export_model(model, tmp_path / "last")

@@ -16,6 +16,8 @@ import taemi_edge as te
 from taemi_edge.errors import ContractError
 from taemi_edge.export.export_model import export_model
 from taemi_edge.export.opening import _opened
+from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.work import Layout, Work
 from tests.export.test_export_model import mean
 
 STEPS = 10
@@ -137,6 +139,22 @@ def test_windows_of_several_lengths_share_a_call_only_where_padding_is_not_read(
     assert (bundle.manifest.head.padding_error < 1e-6) == takes_padding
 
 
+@pytest.mark.parametrize("head", [Mean, ReadsPadding])
+def test_a_source_gets_the_same_prediction_in_company_as_alone(tmp_path: Path, head: type[nn.Module]):
+    bundle, _ = export_model(declared(head(), "zeros"), tmp_path / "x")
+    executor = open_executor(bundle, Layout(2, 1.0, 0.5), "cpu", 1)
+    try:
+        rng = np.random.default_rng(1)
+        for ring in executor._rings["imu"]:
+            ring[:] = rng.normal(size=ring.shape)
+        works = [Work(source, window={"imu": np.arange(steps)}) for source, steps in enumerate((4, 9))]
+        for together, work in zip(executor.execute(works), works, strict=True):
+            [alone] = executor.execute([work])
+            np.testing.assert_allclose(together.outputs["state"], alone.outputs["state"], atol=1e-6)
+    finally:
+        executor.close()
+
+
 def test_a_head_without_numbers_where_a_mask_hides_all_is_refused_and_the_advice_works(tmp_path: Path):
     with pytest.raises(
         ContractError, match="NaN or infinity where imu is missing: a softmax whose keys are all masked"
@@ -148,9 +166,10 @@ def test_a_head_without_numbers_where_a_mask_hides_all_is_refused_and_the_advice
     assert export_model(declared(Attends(), "mask"), tmp_path / "attends")[1].ok
 
 
-def test_a_stream_that_the_head_does_not_read_is_refused(tmp_path: Path):
-    with pytest.raises(ContractError, match="outputs that depend on heart, they are the same"):
-        export_model(declared(Deaf(), "zeros"), tmp_path / "x")
+def test_a_stream_that_the_head_does_not_read_is_told(tmp_path: Path):
+    bundle, _ = export_model(declared(Deaf(), "zeros"), tmp_path / "x")
+    assert bundle.manifest.head.unread == ("heart",)
+    assert export_model(declared(Mean(), "zeros"), tmp_path / "y")[0].manifest.head.unread == ()
 
 
 def test_a_stand_in_is_as_long_as_the_head_needs():

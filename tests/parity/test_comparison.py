@@ -15,7 +15,7 @@ from taemi_edge.bundle.folder import open_bundle, write_manifest
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.values import Tolerance
 from taemi_edge.errors import UsageError
-from taemi_edge.parity.comparison import check_parity, cosine_of, label_flips
+from taemi_edge.parity.comparison import check_parity, check_part, cosine_of, label_flips
 from taemi_edge.parity.metrics import pearson_of
 from taemi_edge.taemi.names import PATTERN_NAMES
 
@@ -172,3 +172,24 @@ def test_every_output_of_a_model_is_compared_and_flips_have_a_tolerance(monkeypa
     turned, _ = check_parity("same", "turned")
     assert turned.first_failure == "fusion"
     assert turned.stages[-1].most_flips > 0.4  # where "shut", in the middle, is best, it stays so
+
+
+def test_labels_that_differ_without_any_stream_do_not_count():
+    """A prior is often nearly a tie, and the smallest error turns it; the errors themselves count in every pattern."""
+    from tests.parity.toy_model import TOKENS, toy_artefact
+
+    honest = toy_artefact("toy")
+
+    def other_prior(feeds):
+        outputs = honest.run("fusion", feeds)
+        if all(np.allclose(feeds[name], token[0]) for name, token in TOKENS.items()):
+            return {**outputs, "door": -outputs["door"]}
+        return outputs
+
+    cases = [case for case in honest.cases() if case.part == "fusion"]
+    limit = Tolerance(max_abs=0.01, cosine=-1, flips=0.0)
+    found = check_part(other_prior, "fusion", cases, TOKENS, limit, honest)
+    wrong = {case.case.partition(": ")[0].rpartition(", ")[2] for case in found.cases if not case.ok}
+    assert found.flips == {"door": 0.0}
+    assert wrong == {"none"}
+    assert not found.ok

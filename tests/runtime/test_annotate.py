@@ -98,6 +98,17 @@ def test_a_video_appears_once_it_is_complete(tmp_path: Path):
         assert container.duration / av.time_base == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_microphone_that_is_there_is_heard(tmp_path: Path):
+    other = AudioSpec(feature_dim=4, presence=PRESENCE, sample_rate_hz=48_000, chunk_s=1.0)
+    with AnnotatedVideo(tmp_path / "a.mkv", manifest(left=MICROPHONE, right=other), Fraction(10)) as video:
+        sound = SoundPiece(0.0, np.full(48_000, 0.25, np.float32))
+        video.add(Hop(1.0, {"left": [], "right": [sound]}), None, None)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        assert container.streams.audio[0].rate == 48_000
+    assert np.median(heard) == pytest.approx(0.25, abs=0.02)
+
+
 def test_a_picture_that_changes_its_shape_is_not_stretched(tmp_path: Path):
     portrait = np.full((320, 240, 3), 255, np.uint8)
     with AnnotatedVideo(tmp_path / "a.mp4", manifest(front=FRONT), Fraction(10)) as video:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import av
 
+from taemi_edge.bundle.streams import AUDIO, VIDEO
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import StreamClock
 from taemi_edge.live.capture.decode_level import BEHIND_S, DecodeLevel
@@ -53,8 +54,8 @@ class AvReader:
         self._address, self._settings = address, settings
         self._container = self._open()
         try:
-            self._video = self._first("video", [s for s in self._container.streams.video if not is_cover(s)])
-            self._audio = self._first("audio", self._container.streams.audio)
+            self._video = self._first(VIDEO, [s for s in self._container.streams.video if not is_cover(s)])
+            self._audio = self._first(AUDIO, self._container.streams.audio)
             if self._video is None and self._audio is None:
                 found = "; ".join(sorted(set(self.absent.values())))
                 raise SourceGoneError(f"neither picture nor sound: {found}", settings.retry_dear_s)
@@ -164,7 +165,7 @@ class AvReader:
 
     def _first(self, track: Track, streams: Any) -> Any:
         """The first stream of a kind that can be decoded; where there is none, `absent` says why."""
-        name = "picture" if track == "video" else "sound"
+        name = "picture" if track == VIDEO else "sound"
         problem = f"the source has no {name}"
         for stream in streams:
             if stream.codec_context is not None and stream.codec_context.codec is not None:

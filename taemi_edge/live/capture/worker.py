@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from taemi_edge.bundle.streams import AUDIO, VIDEO
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.capture.clock import Backlog, SessionClock, StreamClock
@@ -260,5 +261,5 @@ class CaptureWorker:
 def _track_and_end(item: DecodedPicture | DecodedSound) -> tuple[Track, float | None]:
     """Which track an item belongs to, and the timestamp of its end: it cannot have been sent sooner than that."""
     if isinstance(item, DecodedPicture):
-        return "video", item.pts_s
-    return "audio", None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate
+        return VIDEO, item.pts_s
+    return AUDIO, None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
+from taemi_edge.bundle.streams import kind_name
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.live.source import LiveSource
-from taemi_edge.live.source_plans import kind_of
 
 #: How far back the curves of the page reach when it is opened.
 HISTORY_S = 120.0
@@ -75,7 +75,7 @@ class PageHistory:
             events = list(self._events)
         message = {
             "type": "hello",
-            "streams": [{"name": name, "kind": kind_of(spec)} for name, spec in self._streams.items()],
+            "streams": [{"name": name, "kind": kind_name(spec)} for name, spec in self._streams.items()],
             "outputs": [_described_group(name, spec) for name, spec in self._outputs.items()],
             "hop_s": self._state.loop.hop_s,
             "now_s": self._state.loop.clock.now_s(),

@@ -1,4 +1,4 @@
-"""A digit on the page: its six views are lost one by one, each lamp goes out, and the digit holds."""
+"""A digit on the page, whose six views are lost one by one while it holds; and a table of digits that is judged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="examples are PyTorch models")
@@ -87,3 +88,19 @@ def test_six_lamps_go_out_one_by_one_while_the_digit_holds(digits, tmp_path):
                 lost.append(view)
         assert run.predictions[-1]["digit"]["probabilities"]["nine"] < 0.2  # nothing is left but the prior
         assert browser.problems == []
+
+
+def test_a_table_of_digits_is_judged_in_every_pattern(digits, cli, tmp_path):
+    views, labels = load_example("digits", "digits_data.py").load_few()
+    columns = [f"{view}.{number}" for view, values in views.items() for number in range(values.shape[1])]
+    rows = np.concatenate([*views.values()], axis=1)[:20]
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    lines = [",".join([*columns, "label/digit"])]
+    lines += [",".join([*map(repr, row.tolist()), names[digit]]) for row, digit in zip(rows, labels[:20], strict=True)]
+    (tmp_path / "samples.csv").write_text("\n".join(lines))
+    done = cli("evaluate", digits, "--data", tmp_path, "--metric", "macro_f1", "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["metric"], found["clean"]["clips"], len(found["patterns"])) == ("macro_f1", 20, 63)
+    assert found["value"] > 0.9
+    assert found["patterns"]["none"]["value"] < 0.1
