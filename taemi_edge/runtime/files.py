@@ -14,7 +14,7 @@ from pathlib import Path
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, TextSpec, VideoSpec
-from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.files import MediaFile, read_samples
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
@@ -67,14 +67,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.deadline_s <= 60:
-            raise UsageError(f"--deadline {self.deadline_s * 1e3:g}: expected milliseconds from 0 to 60000")
-        for name, value in (("--window", self.window_s), ("--hop", self.hop_s)):
+            given = f"{self.deadline_s * 1e3:g} ms"
+            raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
+        for name, flag, value in (("window_s", "--window", self.window_s), ("hop_s", "--hop", self.hop_s)):
             if value is not None and not 0 < value <= 3600:
-                raise UsageError(f"{name} {value:g}: expected seconds above 0 and up to 3600")
+                raise OptionError(name, flag, f"{value:g}: expected seconds above 0 and up to 3600")
         if self.annotate is not None and self.annotate.suffix.lower() not in (".mp4", ".mkv"):
-            raise UsageError(f"--annotate {self.annotate}: expected a file that ends in .mp4 or .mkv")
+            raise OptionError("annotate", "--annotate", f"{self.annotate}: expected a file that ends in .mp4 or .mkv")
         if self.transcript is not None and self.asr:
-            raise UsageError("expected either --transcript or --asr, got both: leave one away")
+            raise OptionError("transcript, asr:", "--transcript, --asr:", "expected one of the two, got both")
 
 
 @dataclass
@@ -381,4 +382,4 @@ def _refuse_source_as_target(source: Path, targets: Mapping[str, Path | None]) -
 
 def _too_short(source: Path, media: MediaFile, hop_s: float) -> str:
     length = "nothing that can be decoded" if media.length_s <= 0 else f"{media.length_s:.2f} s"
-    return f"{source}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter --hop or a longer file"
+    return f"{source}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter hop or a longer file"
