@@ -17,6 +17,7 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
+from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
@@ -29,7 +30,7 @@ from taemi_edge.runtime.window import Source
 _PLACES = ("engines", "calibration", "export")
 _MOST_THREADS = 1024
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
-_SOURCE_OPTIONS = ("transcript", "asr")
+_SOURCE_OPTIONS = ("transcript", "asr", "streams")
 _LIVE_OPTIONS = [
     name for name in LiveConfig.__struct_fields__ if name not in ("source", "bundle", "device", "threads", "unverified")
 ]
@@ -135,20 +136,21 @@ class LoadedModel:
             fleet.restart(0, Source(absent=absent))
             return builder.in_given_time(fleet.predict_one(0, hop))
 
-    def run(self, file: str | Path, **options: Any) -> Iterator[Prediction]:
-        """Predict from a media file, hop by hop, as fast as it can be read.
+    def run(self, file: str | Path | None = None, **options: Any) -> Iterator[Prediction]:
+        """Predict from recorded files, hop by hop, as fast as they can be read.
 
         Args:
-            file: a video or audio file that FFmpeg reads.
-            options: fields of `RunOptions`, by name: `transcript` (a path), `asr`, `window_s`, `hop_s`, and `drops`,
-                such as ["vision@2-4"], which rehearses losses.
+            file: a video or audio file that FFmpeg reads, or one of series (.csv, .npz, .parquet). It feeds the streams
+                of its kind; it may be left out where `streams` names all files.
+            options: fields of `RunOptions`, by name: `streams` (a file for each stream that has one of its own),
+                `transcript` (a path), `asr`, `window_s`, `hop_s`, and `drops`, such as ["vision@2-4"], which rehearses
+                losses.
 
         Raises:
-            MediaError: the file cannot be read, or is shorter than a hop.
-            TranscriptError: the transcript cannot be parsed.
-            UsageError: an option that does not exist, or options that exclude each other.
+            InputError: a file cannot be read, or the files are shorter than a hop.
+            UsageError: an option that does not exist, or options or files that do not fit.
         """
-        return predict_file(self.bundle, Path(file), self._run_options(options))
+        return predict_file(self.bundle, None if file is None else Path(file), self._run_options(options))
 
     def run_many(self, files: Sequence[str | Path], **options: Any) -> Iterator[Prediction]:
         """Predict from several media files side by side; their inputs share each call of the encoders.
@@ -177,7 +179,7 @@ class LoadedModel:
     @overload
     def stream(
         self,
-        sources: str | Path | Mapping[str, str],
+        sources: str | Path | Mapping[str, str] | None = None,
         *,
         stop: threading.Event | None = ...,
         on_prediction: None = ...,
@@ -187,7 +189,7 @@ class LoadedModel:
     @overload
     def stream(
         self,
-        sources: str | Path | Mapping[str, str],
+        sources: str | Path | Mapping[str, str] | None = None,
         *,
         stop: threading.Event | None = ...,
         on_prediction: Callable[[Prediction], None],
@@ -196,7 +198,7 @@ class LoadedModel:
 
     def stream(
         self,
-        sources: str | Path | Mapping[str, str],
+        sources: str | Path | Mapping[str, str] | None = None,
         *,
         stop: threading.Event | None = None,
         on_prediction: Callable[[Prediction], None] | None = None,
@@ -206,12 +208,13 @@ class LoadedModel:
 
         Args:
             sources: an address such as "rtsp://camera/1", or several by name: {"door": "rtsp://camera/1"}.
-                `docs/live.md` has every kind of address.
+                `docs/live.md` has every kind of address. None where `streams` has a place for each stream.
             stop: set it to end the run.
             on_prediction: called with each prediction, in the run's own thread. It must not block: a slow one makes
                 hops late.
-            options: fields of `LiveConfig`, by name: `transcript` and `asr` of every source, `window_s`, `hop_s`,
-                `duration_s`, `loop`, `presence`, `watch`, `serve`, `mqtt`, `record` and so on.
+            options: fields of `LiveConfig`, by name: `transcript`, `asr` and `streams` (places of their own, by stream)
+                of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`, `serve`, `mqtt`,
+                `record` and so on.
 
         Returns:
             With `on_prediction` a `LiveRun`, which is under way. Without it an iterator of predictions; leaving the
@@ -310,6 +313,7 @@ class LoadedModel:
         values = dict(given)
         if values.get("transcript") is not None:
             values["transcript"] = Path(values["transcript"])
+        values["streams"] = {name: Path(place) for name, place in _places(values).items()}
         drops = values.get("drops") or ()
         drops = (drops,) if isinstance(drops, (str, Drop)) else tuple(drops)
         if wrong := [drop for drop in drops if not isinstance(drop, (str, Drop))]:
@@ -320,16 +324,23 @@ class LoadedModel:
         except TypeError as error:
             raise UsageError(f"expected options of the types that `RunOptions` has: {error}") from error
 
-    def _live_config(self, sources: str | Path | Mapping[str, str], given: Mapping[str, Any]) -> LiveConfig:
+    def _live_config(self, sources: str | Path | Mapping[str, str] | None, given: Mapping[str, Any]) -> LiveConfig:
         self._require_open()
         _require_known(given, [*_SOURCE_OPTIONS, *_LIVE_OPTIONS])
-        if not isinstance(sources, (str, Path, Mapping)):
+        places = _places(given)
+        if not isinstance(sources, (str, Path, Mapping)) and not (sources is None and places):
             raise UsageError(f"expected an address, or addresses by name, got a {type(sources).__name__}")
-        named = sources if isinstance(sources, Mapping) else {"source": sources}
+        named = sources if isinstance(sources, Mapping) else {"source": sources or ""}
+        if len(named) > 1 and (own := [name for name, place in places.items() if not is_line_place(place)]):
+            raise UsageError(
+                f"expected one source with {own[0]} from {places[own[0]]}, got {len(named)}: run each alone"
+            )
         options = {name: value for name, value in given.items() if name not in _SOURCE_OPTIONS}
         of_source = {name: given[name] for name in _SOURCE_OPTIONS if given.get(name)}
         if "transcript" in of_source:
             of_source["transcript"] = str(of_source["transcript"])
+        if places:
+            of_source["streams"] = places
         content = {
             "source": [{"name": name, "uri": str(address), **of_source} for name, address in named.items()],
             "device": self._device,
@@ -342,6 +353,14 @@ class LoadedModel:
 def _require_known(given: Mapping[str, Any], known: Sequence[str]) -> None:
     if unknown := sorted(set(given) - set(known)):
         raise UsageError(f"expected options among {', '.join(known)}, got {unknown[0]!r}")
+
+
+def _places(given: Mapping[str, Any]) -> dict[str, str]:
+    """The places of `streams`, by stream."""
+    places = given.get("streams") or {}
+    if not isinstance(places, Mapping) or not all(isinstance(place, (str, Path)) for place in places.values()):
+        raise UsageError(f"expected streams as places by name, such as {{'imu': 'imu.csv'}}, got {places!r:.60}")
+    return {str(name): str(place) for name, place in places.items()}
 
 
 def _find_bundle(named: str | Path) -> Path:

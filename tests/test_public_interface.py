@@ -26,9 +26,9 @@ SIGNATURES = {
     "PresenceSpec": "(stale_after_s, missing_after_s, recover_after_s)",
     "Regression": "(names, range=None, metrics=())",
     "Samples": "(array, rate_hz=None, times_s=None)",
-    "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0)",
+    "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0, max_rows=64)",
     "Stream": (
-        "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=1, "
+        "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=None, "
         "presence=None)"
     ),
     "Text": "(tokenizer, max_tokens)",
@@ -62,9 +62,9 @@ SIGNATURES = {
 #: The methods of what `load` gives, and of what `stream` gives with a callback.
 METHODS = {
     "LoadedModel.predict": "(self, *, end_s=None, **streams)",
-    "LoadedModel.run": "(self, file, **options)",
+    "LoadedModel.run": "(self, file=None, **options)",
     "LoadedModel.run_many": "(self, files, **options)",
-    "LoadedModel.stream": "(self, sources, *, stop=None, on_prediction=None, **options)",
+    "LoadedModel.stream": "(self, sources=None, *, stop=None, on_prediction=None, **options)",
     "LoadedModel.push": "(self, stream, data, time_s)",
     "LoadedModel.hop": "(self, end_s)",
     "LoadedModel.reset": "(self)",

@@ -5,22 +5,12 @@ What streams and outputs are is told in `streams.py` and `outputs.py`; how a bun
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 
 from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
-from taemi_edge.bundle.streams import (
-    AudioSpec,
-    Pattern,
-    StreamSpec,
-    TextSpec,
-    VideoSpec,
-    pattern_name,
-    presence_patterns,
-)
+from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, presence_patterns
 from taemi_edge.bundle.values import (
     END_TO_END,
     HEAD,
@@ -153,21 +143,6 @@ class Manifest(Frozen, frozen=True):
         """Give the tolerances of a precision; those of the bundle where it has no others."""
         return self.tolerances_by.get(precision, self.tolerances)
 
-    @property
-    def vision(self) -> VideoSpec:
-        spec = self.streams["vision"]
-        return cast("VideoSpec", spec)
-
-    @property
-    def audio(self) -> AudioSpec:
-        spec = self.streams["audio"]
-        return cast("AudioSpec", spec)
-
-    @property
-    def text(self) -> TextSpec:
-        spec = self.streams["text"]
-        return cast("TextSpec", spec)
-
     def _head_problems(self) -> list[str]:
         """What the head takes and gives must be the streams and outputs that are declared."""
         head = self.parts[HEAD]
@@ -181,15 +156,3 @@ class Manifest(Frozen, frozen=True):
         if gives != declared:
             problems.append(f"expected a head that gives {declared}, as the outputs are declared, got {gives}")
         return problems
-
-
-# ---- until every room reads streams and outputs from the manifest
-Modality = str
-Part = str
-VisionSpec = VideoSpec
-MODALITIES = ("vision", "audio", "text")
-PARTS = ("vision", "audio", "text", "fusion")
-EMOTIONS = ("admiration", "amusement", "determination", "empathic_pain", "excitement", "joy")
-PRESENCE_PATTERNS: tuple[Pattern, ...] = tuple(
-    frozenset(m for m, bit in zip(MODALITIES, (4, 2, 1), strict=True) if code & bit) for code in range(7, -1, -1)
-)

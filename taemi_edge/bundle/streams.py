@@ -157,16 +157,18 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=S
     Attributes:
         rate_hz: rows are resampled to this rate and encoded in chunks of `chunk_s` seconds. 0: every row is encoded by
             itself, when it comes, and `chunk_s` is 0 as well.
+        max_rows: how many rows of a window are read where `rate_hz` is 0: the newest.
     """
 
     channels: int
     rate_hz: float = 0.0
+    max_rows: int = 64
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.rate_hz < 0 or self.context_s < 0:
+        if min(self.channels, self.max_rows) < 1 or self.rate_hz < 0 or self.context_s < 0:
             raise ValueError(
-                f"expected channels >= 1, rate_hz >= 0 and context_s >= 0, got {self.channels}, {self.rate_hz} and "
-                f"{self.context_s}"
+                f"expected channels and max_rows >= 1, rate_hz and context_s >= 0, got {self.channels}, "
+                f"{self.max_rows}, {self.rate_hz} and {self.context_s}"
             )
         if (self.rate_hz > 0) != (self.chunk_s > 0):
             raise ValueError(
@@ -222,7 +224,7 @@ def presence_patterns(streams: Mapping[str, StreamSpec], declared: Iterable[Iter
     return tuple(pattern for pattern in dict.fromkeys(found) if required <= pattern)
 
 
-def pattern_name(pattern: Iterable[str], streams: Iterable[str] = ("vision", "audio", "text")) -> str:
+def pattern_name(pattern: Iterable[str], streams: Iterable[str]) -> str:
     """Give the name of a set of live streams, in the order of `streams`; the empty set is `none`.
 
     >>> pattern_name(frozenset({"imu", "camera"}), ("camera", "radar", "imu"))

@@ -70,9 +70,9 @@ def _run_files(given: Given) -> None:
     from taemi_edge.runtime.files import run_file, run_together
     from taemi_edge.runtime.json_lines import JsonLines
 
-    if given.bundle is None or not given.source:
+    if given.bundle is None or not (given.source or given.stream):
         raise UsageError("expected a bundle and at least one source: taemi-edge run BUNDLE SOURCE...")
-    sources = [Path(text) for text in given.source]
+    sources = [Path(text) for text in given.source or ()]
     if len(sources) > 1 and (given.transcript or given.annotate or given.plot):
         raise UsageError("--transcript, --annotate and --plot belong to one source: run the files one by one")
     if given.plot is not None:
@@ -86,10 +86,12 @@ def _run_files(given: Given) -> None:
         if len(sources) > 1:
             print_fleet_summary(run_together(bundle, sources, run_options, lines, progress))
             return
-        summary = run_file(bundle, sources[0], run_options, lines, progress)
-    print_summary(sources[0], summary)
+        source = sources[0] if sources else None
+        summary = run_file(bundle, source, run_options, lines, progress)
+    name = ", ".join(map(str, (*sources, *run_options.streams.values())))
+    print_summary(name, summary)
     if given.plot is not None:
-        shown = f"{bundle.manifest.name} on {sources[0].name}"
+        shown = f"{bundle.manifest.name} on {source.name if source else name}"
         plot_timeline(summary.predictions, given.plot, shown, bundle.manifest.outputs)
 
 

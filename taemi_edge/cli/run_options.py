@@ -244,7 +244,7 @@ class Given:
 
         places = self.streams()
         shared = _present(transcript=self.transcript, asr=self.asr or None, streams=places or None) or {}
-        sources = self.source or ()
+        sources, bound = self.source or (), bool(places or self.transcript)  # a model may read words alone
         if self.video or self.audio:
             if sources:
                 raise UsageError("expected either SOURCE, or --video and --audio: got both")
@@ -252,14 +252,14 @@ class Given:
             name = next((name for name, _ in named.values() if name), "live")
             return [{"name": name, **{key: uri for key, (_, uri) in named.items()}, **shared}]
         if not sources:
-            return [{"name": "live", **shared}] if places else None
+            return [{"name": "live", **shared}] if bound else None
         if len(sources) > 1 and self.transcript is not None and not is_line_place(self.transcript):
             raise UsageError("--transcript with a file belongs to one source: name each one's own in --config")
         if len(sources) > 1 and (own := [name for name, place in places.items() if not is_line_place(place)]):
             raise UsageError(
                 f"--stream {own[0]}={places[own[0]]} belongs to one source: name each one's own in --config"
             )
-        if len(sources) == 1 and places and _is_plain_name(sources[0]):
+        if len(sources) == 1 and bound and _is_plain_name(sources[0]):
             return [{"name": sources[0], **shared}]
         return [{"name": name or default_name(uri), "uri": uri, **shared} for name, uri in map(split_name, sources)]
 

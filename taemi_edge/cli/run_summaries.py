@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taemi_edge.runtime.prediction import Prediction
 
 
-def print_summary(source: Path, summary: RunSummary) -> None:
+def print_summary(source: Path | str, summary: RunSummary) -> None:
     """Print how a run over one file went."""
     lost = sum(p.status != "ok" for p in summary.predictions)
     parts = [f"{source}: {len(summary.predictions)} predictions", f"real-time factor {summary.real_time_factor:.2f}"]
@@ -22,8 +22,8 @@ def print_summary(source: Path, summary: RunSummary) -> None:
     parts += [f"{summary.damaged_packets} damaged packets skipped"] if summary.damaged_packets else []
     parts += [_backends(summary.predictions)]
     typer.echo(", ".join(parts), err=True)
-    if summary.lost:
-        typer.echo(f"note: {summary.lost}", err=True)
+    for note in (*summary.notes, *([summary.lost] if summary.lost else [])):
+        typer.echo(f"note: {note}", err=True)
 
 
 def print_fleet_summary(summary: FleetSummary) -> None:

@@ -31,6 +31,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.labelled_clips import SPLITS, SyntheticMark, read_mark
 from taemi_edge.corpora.tables import read_table, table_of
 from taemi_edge.errors import CorpusError
+from taemi_edge.media.npz_files import read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
 
@@ -63,15 +64,11 @@ class SampleClip:
         """What the sample holds: arrays of its file, or the cells of its row.
 
         Raises:
-            CorpusError: the file cannot be read.
+            InputError: the file cannot be read.
         """
         if self.file is None:
             return self.cells
-        try:
-            with np.load(self.file, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise CorpusError(f"{self.file}: expected a file of arrays (.npz): {error}") from error
+        return read_arrays(self.file)
 
     def labels(self, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
         """The labels of all outputs side by side; NaN where there is none.

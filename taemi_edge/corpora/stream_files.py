@@ -14,12 +14,13 @@ from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpe
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.sample_corpus import SampleClip
-from taemi_edge.corpora.series_files import read_series
 from taemi_edge.errors import CorpusError, MediaError
 from taemi_edge.media.chunks import Chunker
 from taemi_edge.media.files import MediaFile
-from taemi_edge.media.hops import Hop
+from taemi_edge.media.hops import Hop, Values
 from taemi_edge.media.inputs import CropReader
+from taemi_edge.media.resampling import GridInterpolator
+from taemi_edge.media.series import read_streams
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import EmptyTranscriptError, read_transcript
 from taemi_edge.parity.samples import WORDS, Row, Sample, encoder_rows, has_stream, input_name, require_known_names
@@ -74,7 +75,7 @@ def _cell_rows(
     elif not isinstance(cells[stream], str):
         sample = {f"{stream}/{input_name(spec)}": np.asarray(cells[stream])}
     elif isinstance(spec, TextSpec):
-        sample = {f"{stream}/{WORDS}": _text(clip, cells[stream])}
+        sample = {f"{stream}/{WORDS}": _text(clip, stream, cells[stream])}
     else:
         return _file_rows(_existing(clip, stream, cells[stream]), stream, spec, longest_s)
     return encoder_rows(stream, spec, sample, tokenizer, clip.place)
@@ -91,12 +92,12 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
         raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
 
 
-def _text(clip: SampleClip, cell: str) -> str:
+def _text(clip: SampleClip, stream: str, cell: str) -> str:
     """The words of a cell: of a transcript where it names one, else the cell itself."""
     if not cell.lower().endswith(TRANSCRIPTS):
         return cell
     try:
-        return " ".join(word.text for word in read_transcript(_existing(clip, "text", cell), None))
+        return " ".join(word.text for word in read_transcript(_existing(clip, stream, cell), None))
     except EmptyTranscriptError:
         return ""
 
@@ -117,9 +118,7 @@ def _file_rows(file: Path, stream: str, spec: StreamSpec, longest_s: float) -> l
         return _sound(file, stream, spec, longest_s)
     if not isinstance(spec, SeriesSpec):
         raise MediaError(f"{file}: expected a stream of video, audio or a series")
-    values = read_series(file, spec, longest_s)
-    short = not len(values) or len(values) < spec.chunk_samples
-    return [] if short else encoder_rows(stream, spec, {f"{stream}/values": values}, None, str(file))
+    return _series(file, stream, spec, longest_s)
 
 
 def _pictures(file: Path, stream: str, spec: VideoSpec, longest_s: float) -> list[Array]:
@@ -140,6 +139,21 @@ def _sound(file: Path, stream: str, spec: AudioSpec, longest_s: float) -> list[R
             cut = chunker.cut(hop.pieces[stream], min(hop.end_s, longest_s))
             rows += [{"samples": segment.samples} for segment in cut]
     return rows
+
+
+def _series(file: Path, stream: str, spec: SeriesSpec, longest_s: float) -> list[Row]:
+    """The rows of a series, or its whole chunks; the first row of the file is its beginning."""
+    series = read_streams(file, {stream: spec.channels}, alone=True, needs_times=bool(spec.rate_hz))[stream]
+    times_s = series.times_s - series.times_s[0]
+    kept = times_s <= longest_s
+    times_s, values = times_s[kept], series.rows[kept]
+    if not spec.rate_hz:
+        return [{"values": row} for row in values]
+    chunker = Chunker(spec, channels=spec.channels)
+    for index, points in GridInterpolator(spec.rate_hz).convert([Values(times_s, values)]):
+        chunker.push_at(index, points)
+    whole_s = times_s[-1] + 1 / spec.rate_hz
+    return [{"values": segment.samples} for segment in chunker.take(whole_s)]
 
 
 def _hops(media: MediaFile) -> Iterator[Hop]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import ChunkedSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, PartSpec
 from taemi_edge.engines.compiler import Span
 from taemi_edge.engines.recipe import Spans, TargetRecipe
@@ -116,7 +116,7 @@ def _window_steps(manifest: Manifest, stream: str, cases: Sequence[Case]) -> Spa
         usual, high = max(1, longest // 2), longest + stand_in
     elif rate is None:
         usual = usual_case(cases, HEAD).feeds[stream].shape[1]
-        high = max(_round_up(LONGEST_WINDOW_S), MAX_BATCH + stand_in)
+        high = max(spec.max_rows if isinstance(spec, SeriesSpec) else 0, MAX_BATCH) + stand_in
     else:
         usual = _round_up(manifest.window.length_s * rate)
         high = max(_round_up(max(LONGEST_WINDOW_S, manifest.window.length_s) * rate), MAX_BATCH + stand_in)

@@ -233,7 +233,7 @@ def _spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
     chunks: dict[str, Any] = {"chunk_s": float(kind.chunk_s), "context_s": float(kind.context_s)}
     if isinstance(kind, Audio):
         return AudioSpec(**common, **chunks, sample_rate_hz=kind.sample_rate_hz)
-    return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz))
+    return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz), max_rows=kind.max_rows)
 
 
 def _presence(kind: Any, hop_s: float) -> PresenceSpec:

@@ -99,6 +99,7 @@ class Series:
         rate_hz: the rate that rows are resampled to. 0: every row is encoded by itself, when it comes.
         chunk_s: how many seconds are encoded at a time; 0 where `rate_hz` is 0.
         context_s: how many seconds before a chunk the encoder reads as well; their features are cut away.
+        max_rows: how many rows of a window are read where `rate_hz` is 0: the newest. Engines are built for as many.
 
     Example:
         >>> Series(channels=6, rate_hz=50.0, chunk_s=0.5).channels
@@ -109,11 +110,13 @@ class Series:
     rate_hz: float = 0.0
     chunk_s: float = 0.0
     context_s: float = 0.0
+    max_rows: int = 64
 
     inputs = ("values",)
 
     def __post_init__(self) -> None:
         require_count("channels", self.channels)
+        require_count("max_rows", self.max_rows)
         for name in ("rate_hz", "chunk_s", "context_s"):
             require_not_negative(name, getattr(self, name))
         if (self.rate_hz > 0) != (self.chunk_s > 0):

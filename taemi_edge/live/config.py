@@ -62,7 +62,7 @@ class SourceConfig(Frozen, frozen=True):
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"expected a source's name of up to 100 plain characters, got {self.name!r}")
         given = bool(self.uri), bool(self.video or self.audio)
-        if all(given) or not (any(given) or self.streams):
+        if all(given) or not (any(given) or self.streams or self.transcript):
             said = "all of them" if all(given) else "neither"
             raise ValueError(f"source {self.name}: expected either uri, or video or audio or both, not {said}")
         if empty := [stream for stream, place in self.streams.items() if not place]:

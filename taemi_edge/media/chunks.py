@@ -58,6 +58,8 @@ class Chunker:
         self._next_chunk = 0
         self._values = np.zeros((0, *self._shape), np.float32)
         self._came = np.zeros(0, np.bool_)
+        #: What came after a long pause, by the index of its first sample: the pause takes no memory.
+        self._ahead: list[tuple[int, Array]] = []
 
     def push(self, time_s: float, values: Array) -> None:
         """Add samples at their time; see `push_at`.
@@ -76,6 +78,9 @@ class Chunker:
         start = index - self._first
         if start < 0:
             values, start = values[-start:], 0
+        if start > len(self._values) + self._chunk + self._context:
+            self._ahead.append((index, values))
+            return
         missing = start + len(values) - len(self._values)
         if missing > 0:
             self._values = np.concatenate([self._values, np.zeros((missing, *self._shape), np.float32)])
@@ -92,15 +97,33 @@ class Chunker:
     def take(self, end_s: float) -> list[Segment]:
         """The usable chunks that end by `end_s` and were not taken before."""
         segments = []
-        while (chunk_end := (self._next_chunk + 1) * self._chunk) <= (end := round(end_s * self._rate_hz)):
+        end = round(end_s * self._rate_hz)
+        self._pass_over(end)
+        while (chunk_end := (self._next_chunk + 1) * self._chunk) <= end:
             waits = end - chunk_end < self._patience
             if waits and self._share(self._next_chunk * self._chunk - self._first, self._chunk) < 1:
                 break
             segment = self._segment(self._next_chunk * self._chunk)
             segments += [segment] if segment else []
             self._next_chunk += 1
+            self._pass_over(end)
         self._forget(self._next_chunk * self._chunk - self._context)
         return segments
+
+    def _pass_over(self, end: int) -> None:
+        """Skip the chunks of a pause: those of which nothing came, and that are not waited for any more."""
+        self._take_in_what_came_ahead()
+        if self._next_chunk * self._chunk >= self._first + len(self._values):
+            awaited = (end - self._patience) // self._chunk
+            begun = min([awaited, *(index // self._chunk for index, _ in self._ahead)])
+            self._next_chunk = max(self._next_chunk, begun)
+            self._forget(self._next_chunk * self._chunk - self._context)
+            self._take_in_what_came_ahead()
+
+    def _take_in_what_came_ahead(self) -> None:
+        came, self._ahead = self._ahead, []
+        for index, values in came:
+            self.push_at(index, values)
 
     def _segment(self, start: int) -> Segment | None:
         at = start - self._first

@@ -212,7 +212,8 @@ class MediaFile:
 
     @property
     def _sound_until_s(self) -> float:
-        return self._tracks[0].placer.until_s if self._tracks else 0.0
+        """Up to when the sound has come at every rate: resamplers hold back different amounts."""
+        return min((track.placer.until_s for track in self._tracks), default=0.0)
 
     def _reached_s(self) -> float:
         """Up to when everything has come; a stream that lags by more than MAX_SKEW_S is not waited for."""

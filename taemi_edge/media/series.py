@@ -1,8 +1,9 @@
 """Reads series, which are rows of numbers with their times, from CSV, npz and Parquet files.
 
-A table (CSV, Parquet) has a column `time_s`, in seconds from the beginning of the source, or `timestamp_ns`, on any
-clock. Its other columns are the channels. Where a file holds several streams, the columns of the stream `imu` are
-called `imu.0`, `imu.1`, ... or `imu_x`, `imu_y`, ...; a row may leave the cells of a stream empty.
+A table (CSV, Parquet) has a column `time_s`, in seconds, or `timestamp_ns`; see `taemi_edge.media.clocks` for when they
+begin. Its other columns are the channels, but for those without a name, or with one that begins with `_`. Where a file
+holds several streams, the columns of the stream `imu` are called `imu.0`, `imu.1`, ... or `imu_x`, `imu_y`, ...; a row
+may leave the cells of a stream empty.
 
 An npz has an array (rows, channels) under each stream's name, or one that is called `values`, and their times as
 `NAME_times_s` or `times_s`, `NAME_timestamp_ns` or `timestamp_ns`; or, for rows at equal distances, `NAME_rate_hz` or
@@ -11,20 +12,24 @@ An npz has an array (rows, channels) under each stream's name, or one that is ca
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import InputError, MissingExtraError
+from taemi_edge.errors import InputError
+from taemi_edge.media.npz_files import read_arrays
+from taemi_edge.media.number_tables import TIMESTAMP_NS, NumberTable, read_table
 
 ENDINGS = (".csv", ".npz", ".parquet")
-_TIME_S, _TIMESTAMP_NS = "time_s", "timestamp_ns"
+#: Columns and arrays with times in seconds.
+_SECONDS = ("time_s", "times_s")
+_CLOCKS = (*_SECONDS, TIMESTAMP_NS)
+#: In seconds, no clock is as late as this: such times are milliseconds or less.
+_LATEST_S = 1e11
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +38,23 @@ class Series:
 
     Attributes:
         times_s: when each row was measured, float64 (n,), in order; of a file with `timestamp_ns`, since `start_ns`.
-        rows: float32 (n, channels); a cell that is no number is NaN.
+        rows: float32 (n, channels), all of them finite.
         start_ns: the time of the first row on the clock of `timestamp_ns`; None where times are `time_s`.
     """
 
     times_s: Array
     rows: Array
     start_ns: int | None = None
+
+    @property
+    def end_s(self) -> float:
+        """Where the last row ends: it lasts as long as rows usually do."""
+        usual_s = float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else 0.0
+        return float(self.times_s[-1]) + usual_s
+
+    def shifted(self, by_s: float) -> Series:
+        """The same rows at other times, which are `time_s` from then on."""
+        return Series(self.times_s + by_s, self.rows)
 
 
 def is_series_file(place: Path | str) -> bool:
@@ -63,7 +78,8 @@ def read_series(file: Path, stream: str, channels: int) -> tuple[Array, Array]:
         The times, float64 (n,) in seconds, and the rows, float32 (n, channels); n > 0.
 
     Raises:
-        InputError: not there, not readable, without that stream, of other channels, or with times that go backwards.
+        InputError: not there, not readable, without that stream, of other channels, with numbers that are not finite,
+            or with times that go backwards.
         MissingExtraError: a .parquet without pyarrow.
 
     Example:
@@ -79,12 +95,15 @@ def read_series(file: Path, stream: str, channels: int) -> tuple[Array, Array]:
     return series.times_s, series.rows
 
 
-def read_streams(file: Path, channels: Mapping[str, int], alone: bool = False) -> dict[str, Series]:
+def read_streams(
+    file: Path, channels: Mapping[str, int], alone: bool = False, needs_times: bool = True
+) -> dict[str, Series]:
     """Read all streams that a file holds of some.
 
     Args:
         channels: how many numbers a row has, by the name of each stream to look for.
         alone: the file belongs to a single stream: its columns may have any names.
+        needs_times: whether a file without times is refused; else its rows are taken to lie a second apart.
 
     Raises:
         InputError, MissingExtraError: see `read_series`; without any of the streams as well.
@@ -95,10 +114,8 @@ def read_streams(file: Path, channels: Mapping[str, int], alone: bool = False) -
     if not file.is_file():
         raise InputError(f"{file}: expected a series, found {'a folder' if file.is_dir() else 'nothing'}")
     alone = alone or len(channels) == 1
-    if ending == ".npz":
-        found = _streams_of_arrays(file, channels, alone)
-    else:
-        found = _streams_of_table(file, _read_csv(file) if ending == ".csv" else _read_parquet(file), channels, alone)
+    read = _streams_of_arrays if ending == ".npz" else _streams_of_table
+    found = read(file, channels, alone, needs_times)
     if not found:
         raise InputError(f"{file}: expected one of the streams {', '.join(channels)}, found none of them")
     return found
@@ -107,20 +124,13 @@ def read_streams(file: Path, channels: Mapping[str, int], alone: bool = False) -
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """Columns of numbers, float64 (n,) or int64 for timestamps, and what a row is called in messages."""
-
-    columns: Mapping[str, Array]
-    row_name: Callable[[int], str]
-
-
-def _streams_of_table(file: Path, table: _Table, wanted: Mapping[str, int], alone: bool) -> dict[str, Series]:
-    clock = next((name for name in (_TIME_S, _TIMESTAMP_NS) if name in table.columns), None)
-    if clock is None:
-        named = ", ".join(table.columns) or "none"
-        raise InputError(f"{file}: expected a column {_TIME_S} or {_TIMESTAMP_NS}, got the columns {named:.200}")
-    channels = [name for name in table.columns if name not in (_TIME_S, _TIMESTAMP_NS)]
+def _streams_of_table(file: Path, wanted: Mapping[str, int], alone: bool, needs_times: bool) -> dict[str, Series]:
+    table = read_table(file)
+    clock = next((name for name in _CLOCKS if name in table.names), None)
+    if clock is None and needs_times:
+        named = ", ".join(table.names) or "none"
+        raise InputError(f"{file}: expected a column time_s or {TIMESTAMP_NS}, got the columns {named:.200}")
+    channels = [name for name in table.names if name and name[0] != "_" and name not in _CLOCKS]
     found = {}
     for name, width in wanted.items():
         own = [column for column in channels if _owner(column, wanted) == name]
@@ -131,15 +141,21 @@ def _streams_of_table(file: Path, table: _Table, wanted: Mapping[str, int], alon
             raise InputError(
                 f"{file}: expected {width} columns for the stream {name}, got {len(own)}: {', '.join(own):.200}"
             )
-        rows = np.stack([table.columns[column] for column in own], axis=1)
+        rows = np.stack([_column(file, table, column) for column in own], axis=1)
         there = ~np.isnan(rows).all(axis=1) if len(own) < len(channels) else np.ones(len(rows), np.bool_)
         chosen = np.flatnonzero(there)
-        times = table.columns[clock][chosen]
+        times = chosen if clock is None else _column(file, table, clock)[chosen]
         found[name] = _series(file, name, times, rows[chosen], clock, partial(_row_name, table, chosen))
     return found
 
 
-def _row_name(table: _Table, chosen: Array, at: int) -> str:
+def _column(file: Path, table: NumberTable, name: str) -> Array:
+    if name in table.problems:
+        raise InputError(f"{file}{table.problems[name]}")
+    return table.numbers[name]
+
+
+def _row_name(table: NumberTable, chosen: Array, at: int) -> str:
     return table.row_name(int(chosen[at]))
 
 
@@ -155,140 +171,64 @@ def _in_order(columns: list[str], name: str) -> list[str]:
     return sorted(columns, key=lambda c: int(c[len(name) + 1 :])) if all(n.isdecimal() for n in numbers) else columns
 
 
-def _read_csv(file: Path) -> _Table:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            lines = csv.reader(stream)
-            header = [name.strip() for name in next(lines, [])]
-            _require_header(file, header)
-            cells: list[list[str]] = [[] for _ in header]
-            at_line: list[int] = []
-            for row in lines:
-                if not any(cell.strip() for cell in row):
-                    continue
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{file}, line {lines.line_num}: expected {len(header)} cells as in the first line, got "
-                        f"{len(row)}"
-                    )
-                at_line.append(lines.line_num)
-                for column, cell in zip(cells, row, strict=True):
-                    column.append(cell.strip())
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: expected UTF-8, got another encoding: convert the file") from error
-    except (OSError, csv.Error) as error:
-        raise InputError(f"{file}: expected a CSV file, cannot read it: {error}") from error
-    columns = {name: _numbers(file, name, column, at_line) for name, column in zip(header, cells, strict=True)}
-    return _Table(columns, lambda at: f"line {at_line[at]}")
-
-
-def _require_header(file: Path, header: list[str]) -> None:
-    if not header:
-        raise InputError(f"{file}: expected a first line with the names of the columns, got an empty file")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise InputError(f"{file}: expected columns of different names, got {twice!r} twice")
-
-
-def _numbers(file: Path, name: str, cells: list[str], at_line: list[int]) -> Array:
-    """The cells of a column as numbers; an empty one is NaN."""
-    try:
-        if name == _TIMESTAMP_NS:
-            return np.array([int(cell) for cell in cells], np.int64)
-        return np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
-    except (ValueError, OverflowError):
-        row = next(i for i, cell in enumerate(cells) if not _is_number(cell, name == _TIMESTAMP_NS))
-        wanted = "whole nanoseconds" if name == _TIMESTAMP_NS else "a number"
-        raise InputError(
-            f"{file}, line {at_line[row]}: expected {wanted} in the column {name}, got {cells[row]!r:.40}"
-        ) from None
-
-
-def _is_number(cell: str, whole: bool) -> bool:
-    try:
-        _ = np.int64(int(cell)) if whole else float(cell or "nan")
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _read_parquet(file: Path) -> _Table:
-    try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", f"reading {file}") from error
-    try:
-        table = parquet.read_table(file)
-    except (ArrowException, OSError) as error:
-        raise InputError(f"{file}: expected a Parquet file, cannot read it: {error}") from error
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_numpy()
-        if name == _TIMESTAMP_NS:
-            columns[name] = _whole_nanoseconds(file, values)
-        elif np.issubdtype(values.dtype, np.number):
-            columns[name] = values.astype(np.float64)
-        elif name == _TIME_S:
-            raise InputError(f"{file}: expected seconds in the column {name}, got {values.dtype}")
-    return _Table(columns, lambda at: f"row {at + 1}")
-
-
-def _whole_nanoseconds(file: Path, values: Array) -> Array:
-    if np.issubdtype(values.dtype, np.datetime64):
-        return values.astype("datetime64[ns]").astype(np.int64)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise InputError(f"{file}: expected whole nanoseconds in {_TIMESTAMP_NS}, got {values.dtype}")
-    return values.astype(np.int64)
-
-
 # ------------------------------------------------------------------------------------------------------------- arrays
 
 
-def _streams_of_arrays(file: Path, wanted: Mapping[str, int], alone: bool) -> dict[str, Series]:
-    try:
-        with file.open("rb") as content, np.load(content, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # numpy, zipfile and zlib each raise their own
-        raise InputError(f"{file}: expected an npz file of arrays of numbers, cannot read it: {error}") from error
+def _streams_of_arrays(file: Path, wanted: Mapping[str, int], alone: bool, needs_times: bool) -> dict[str, Series]:
+    of_times = {key for name in wanted for key in _time_keys(name)}
+    arrays = read_arrays(file, {*wanted, *of_times, *(["values"] if alone else [])})
     found = {}
     for name, width in wanted.items():
         rows = arrays.get(name, arrays.get("values") if alone else None)
         if rows is None:
             continue
         rows = rows[:, None] if rows.ndim == 1 and width == 1 else rows
-        is_rows = rows.ndim == 2 and np.issubdtype(rows.dtype, np.number)
+        is_rows = rows.ndim == 2 and rows.dtype.kind in "biuf"
         if not is_rows or rows.shape[1] != width:
             raise InputError(
                 f"{file}: expected the stream {name} as numbers (rows, {width}), got {rows.dtype} {rows.shape}"
             )
-        times, clock = _times_of_arrays(file, name, arrays, len(rows))
+        times, clock = _times_of_arrays(file, name, arrays, len(rows), needs_times)
         found[name] = _series(file, name, times, rows, clock, lambda at: f"row {at + 1}")
     return found
 
 
-def _times_of_arrays(file: Path, name: str, arrays: Mapping[str, Array], count: int) -> tuple[Array, str]:
+def _time_keys(name: str) -> list[str]:
+    """The arrays that hold the times of a stream, the first that is there."""
+    kinds = ("times_s", "time_s", TIMESTAMP_NS, "rate_hz")
+    return [key for kind in kinds for key in (f"{name}_{kind}", kind)]
+
+
+def _times_of_arrays(
+    file: Path, name: str, arrays: Mapping[str, Array], count: int, needs_times: bool
+) -> tuple[Array, str | None]:
     """The times of a stream's rows, and the name of their clock."""
-    for key in (f"{name}_times_s", "times_s", f"{name}_timestamp_ns", _TIMESTAMP_NS, f"{name}_rate_hz", "rate_hz"):
-        if key not in arrays:
-            continue
-        values = arrays[key]
-        if key.endswith("rate_hz"):
-            if values.size != 1 or not np.issubdtype(values.dtype, np.number) or not float(values.flat[0]) > 0:
-                raise InputError(f"{file}: expected {key} as one number above 0, got {values!r:.40}")
-            return np.arange(count) / float(values.flat[0]), _TIME_S
-        wanted = np.number if key.endswith("times_s") else np.integer
-        if values.shape != (count,) or not np.issubdtype(values.dtype, wanted):
-            raise InputError(f"{file}: expected {key} as numbers ({count},), got {values.dtype} {values.shape}")
-        return values, _TIME_S if key.endswith("times_s") else _TIMESTAMP_NS
-    raise InputError(f"{file}: expected times of {name}: {name}_times_s, times_s, timestamp_ns or rate_hz, found none")
+    key = next((key for key in _time_keys(name) if key in arrays), None)
+    if key is None:
+        if needs_times:
+            raise InputError(
+                f"{file}: expected times of {name}: {name}_times_s, times_s, timestamp_ns or rate_hz, found none"
+            )
+        return np.arange(count), None
+    values = arrays[key]
+    if key.endswith("rate_hz"):
+        if values.size != 1 or values.dtype.kind not in "iuf" or not 0 < float(values.flat[0]) < np.inf:
+            raise InputError(f"{file}: expected {key} as one number above 0, got {values!r:.40}")
+        return np.arange(count) / float(values.flat[0]), "time_s"
+    in_seconds = key.endswith(_SECONDS)
+    if values.shape != (count,) or values.dtype.kind not in ("iuf" if in_seconds else "iu"):
+        raise InputError(f"{file}: expected {key} as numbers ({count},), got {values.dtype} {values.shape}")
+    return values, "time_s" if in_seconds else TIMESTAMP_NS
 
 
-def _series(file: Path, name: str, times: Array, rows: Array, clock: str, row_name: Callable[[int], str]) -> Series:
-    """Check the times of a stream, and make seconds of them."""
+def _series(
+    file: Path, name: str, times: Array, rows: Array, clock: str | None, row_name: Callable[[int], str]
+) -> Series:
+    """Check the numbers and the times of a stream, and make seconds of them."""
     if not len(times):
         raise InputError(f"{file}: expected at least one row of the stream {name}, found none")
-    start_ns = int(times[0]) if clock == _TIMESTAMP_NS else None
-    times_s: Array = times.astype(np.float64) if start_ns is None else (times - start_ns) / 1e9
+    start_ns = int(times[0]) if clock == TIMESTAMP_NS else None
+    times_s: Array = times.astype(np.float64) if start_ns is None else (times.astype(np.int64) - start_ns) / 1e9
     unknown = np.flatnonzero(~np.isfinite(times_s))
     if len(unknown):
         raise InputError(f"{file}, {row_name(int(unknown[0]))}: expected a time, got {times_s[unknown[0]]}")
@@ -299,15 +239,15 @@ def _series(file: Path, name: str, times: Array, rows: Array, clock: str, row_na
             f"{file}, {row_name(at)}: expected times in order, got {times_s[at]:g} s after {times_s[at - 1]:g} s: sort "
             f"the rows of {name} by time"
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and the runtime refuses the row
-        return Series(times_s, np.ascontiguousarray(rows, np.float32), start_ns)
-
-
-def shifted_to_one_clock(series: Mapping[Any, Series]) -> dict[Any, Series]:
-    """Series of which those with timestamps start at 0 together; those with `time_s` stay where they are."""
-    starts = [each.start_ns for each in series.values() if each.start_ns is not None]
-    first = min(starts, default=0)
-    return {
-        name: each if each.start_ns is None else Series(each.times_s + (each.start_ns - first) / 1e9, each.rows, first)
-        for name, each in series.items()
-    }
+    if start_ns is None and times_s[-1] > _LATEST_S:
+        raise InputError(f"{file}: expected seconds, got {times_s[-1]:.0f}: divide milliseconds by 1000")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        values = np.ascontiguousarray(rows, np.float32)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, channel = bad[0]
+        raise InputError(
+            f"{file}, {row_name(int(row))}: expected finite numbers in the stream {name}, got {rows[row, channel]}: "
+            f"leave such rows out"
+        )
+    return Series(times_s, values, start_ns)

@@ -17,6 +17,8 @@ import msgspec
 
 from taemi_edge.errors import TranscriptError
 
+#: What a transcript may end in.
+ENDINGS = (".vtt", ".srt", ".txt", ".jsonl")
 #: Cues that overlap by no more than this (rounding) are cut to fit.
 MAX_OVERLAP_S = 0.05
 
@@ -64,7 +66,7 @@ def read_transcript(path: Path, duration_s: float | None) -> list[Word]:
     """
     parsers = {".vtt": parse_vtt, ".srt": parse_srt, ".jsonl": parse_jsonl}
     ending = path.suffix.lower()
-    if ending not in (*parsers, ".txt"):
+    if ending not in ENDINGS:
         raise TranscriptError(f"{path}: expected a transcript that ends in .vtt, .srt, .txt or .jsonl")
     text = _read_text(path)
     try:

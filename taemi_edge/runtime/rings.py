@@ -23,6 +23,9 @@ class RingIndex:
     Args:
         capacity: how many rows the ring has.
 
+    Attributes:
+        overwritten_s: the newest time whose feature was overwritten.
+
     Example:
         >>> ring = RingIndex(3)
         >>> ring.push(np.array([0.1, 0.2])).tolist(), ring.push(np.array([0.3, 0.4])).tolist()
@@ -33,6 +36,7 @@ class RingIndex:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.overwritten_s = _NEVER
         self._times_s = np.full(capacity, _NEVER)
         self._next = 0
         self._order = np.arange(capacity)
@@ -50,6 +54,7 @@ class RingIndex:
         rows = (self._next + np.arange(count)) % self.capacity
         rows[: max(0, count - self.capacity)] = -1
         kept = rows >= 0
+        self.overwritten_s = max(self.overwritten_s, float(self._times_s[rows[kept]].max(initial=_NEVER)))
         self._times_s[rows[kept]] = times_s[kept]
         self._next = (self._next + count) % self.capacity
         return rows.astype(np.int32)

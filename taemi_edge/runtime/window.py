@@ -274,6 +274,7 @@ class SourceWindow:
             words=words_after_drops(source.words_of(name), source.drops, name),
             tokenizer=tools.tokenizers.get(name),
             detector=tools.detector,
+            name=name,
         )
         return kind_of(spec).open_stream(opening)
 

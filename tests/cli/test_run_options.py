@@ -75,6 +75,12 @@ def test_picture_and_sound_from_two_places_are_one_source():
     assert (source.name, source.video, source.audio) == ("door", "v4l2:/dev/video0", "alsa:default")
 
 
+@pytest.mark.parametrize(("sources", "name"), [(["desk"], "desk"), (None, "live")])
+def test_a_model_that_reads_words_alone_needs_a_transcript_and_nothing_else(sources, name):
+    [source] = Given(Path("b"), sources, transcript="unix:/tmp/words").live_settings().source
+    assert (source.name, source.uri, source.transcript) == (name, "", "unix:/tmp/words")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

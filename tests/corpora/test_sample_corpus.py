@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from taemi_edge.bundle.outputs import ClassesSpec, RegressionSpec
 from taemi_edge.corpora.opening import find_corpus, open_any_corpus
 from taemi_edge.corpora.sample_corpus import SampleClip, open_samples
-from taemi_edge.errors import CorpusError
+from taemi_edge.errors import CorpusError, InputError
 from tests.parity.toy_model import OUTPUTS, STREAMS, sample
 
 TAGS = {"tags": ClassesSpec(names=("wind", "rain"), exclusive=False), "force": RegressionSpec(names=("newton",))}
@@ -108,7 +108,7 @@ def test_nothing_and_a_damaged_file_are_one_sentence(tmp_path: Path):
     with pytest.raises(CorpusError, match="found a folder without"):
         open_any_corpus(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"PK")
-    with pytest.raises(CorpusError, match=r"a.npz: expected a file of arrays"):
+    with pytest.raises(InputError, match=r"a.npz: expected an npz file of arrays"):
         open_any_corpus(tmp_path).clips[0].labels(OUTPUTS)
 
 

@@ -12,6 +12,7 @@ from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.corpora.sample_corpus import SampleClip
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError
+from tests.media import tone, write_media
 from tests.parity.toy_model import STREAMS, TIMES, sample
 
 
@@ -45,12 +46,50 @@ def test_media_are_read_on_the_grids_of_the_streams(tmp_path: Path, demo_video: 
     assert [row["samples"].shape for row in found["mic"]] == [(4000,)] * 4
 
 
+def test_a_file_with_less_than_a_chunk_of_sound_lacks_the_stream(tmp_path: Path):
+    mic = msgspec.structs.replace(STREAMS["mic"], sample_rate_hz=8000, context_s=0.0)  # chunks of half a second
+    for seconds, chunks in ((0.4, 0), (0.48, 1), (0.9, 1), (0.96, 2)):
+        write_media(tmp_path / "a.wav", samples=tone(seconds), audio_codec="pcm_s16le")
+        assert len(rows({"mic": "a.wav"}, tmp_path, {"mic": mic})["mic"]) == chunks
+
+
 def test_a_series_comes_from_a_file_of_its_own(tmp_path: Path):
     lines = ["time_s,x,y,z", *(f"{i / 8},{i},0,1" for i in range(17))]
     (tmp_path / "imu.csv").write_text("\n".join(lines))
     found = rows({"imu": "imu.csv"}, tmp_path)["imu"]
     # 8 rows a second become 4: every second one, in chunks of a second
     assert [row["values"][:, 0].tolist() for row in found] == [[0, 2, 4, 6], [8, 10, 12, 14]]
+
+
+def test_a_series_without_a_rate_keeps_its_rows_and_needs_no_times(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", values=[60, 61])
+    (tmp_path / "a.csv").write_text("timestamp_ns,bpm\n0,60\n5000000000,61\n")
+    for file, longest_s, expected in (("a.npz", 60.0, [60, 61]), ("a.csv", 60.0, [60, 61]), ("a.csv", 4.0, [60])):
+        found = rows({"pulse": file}, tmp_path, longest_s=longest_s)["pulse"]
+        assert [row["values"].tolist() for row in found] == [[bpm] for bpm in expected]
+
+
+def test_a_series_begins_with_its_first_row_and_has_no_chunk_in_a_gap(tmp_path: Path):
+    times = np.concatenate([np.arange(10, 12, 0.25), np.arange(30, 31, 0.25)])
+    np.savez(tmp_path / "a.npz", times_s=times, values=np.outer(times, [1, 2, 4]))
+    found = rows({"imu": "a.npz"}, tmp_path)["imu"]
+    assert [row["values"][0, 0] for row in found] == [10, 11, 30]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time_s,x,y\n0,1,2\n", "expected 3 columns for the stream imu, got 2"),
+        ("x,y,z\n0,1,2\n", "expected a column time_s or timestamp_ns, got the columns x, y, z"),
+        ("time_s,x,y,z\n1,0,0,0\n2,0,0,0\n1.5,0,0,0\n", "line 4: expected times in order"),
+        ("time_s,x,y,z\n1,nan,0,0\n", "line 2: expected finite numbers"),
+        ("time_s,x,y,z\n1,fast,0,0\n", "line 2: expected a number in the column x, got 'fast'"),
+    ],
+)
+def test_a_series_that_cannot_be_used_is_one_sentence(tmp_path: Path, text: str, message: str):
+    (tmp_path / "imu.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        rows({"imu": "imu.csv"}, tmp_path)
 
 
 def test_words_need_a_tokenizer_and_files_must_be_there(tmp_path: Path):

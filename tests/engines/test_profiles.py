@@ -112,7 +112,10 @@ def test_rows_that_come_when_they_like_have_the_usual_length_of_the_golden_windo
     window = Case(HEAD, "window", {"imu": np.zeros((1, 7, 4), np.float32)}, {}, frozenset({"imu"}))
     profiles = part_profiles(manifest_of({"imu": heart}, {"imu": encoder}), target(sources=3), [window])
     assert profiles["imu"] == {"batch": (1, 3, MAX_BATCH)}
-    assert profiles[HEAD]["imu_steps"][:2] == (1, 7)
+    assert profiles[HEAD]["imu_steps"] == (1, 7, 65)  # the rows that are kept of a window, and the stand-in
+    many = imu(rate_hz=0.0, chunk_s=0.0, context_s=0.0, max_rows=500)
+    profiles = part_profiles(manifest_of({"imu": many}, {"imu": encoder}), target(sources=3), [window])
+    assert profiles[HEAD]["imu_steps"] == (1, 7, 501)
 
 
 @given(batch=st.integers(1, 40), steps=st.integers(1, 5000))

@@ -47,6 +47,31 @@ def test_a_long_gap_costs_no_memory():
     assert (segment.start_s, len(chunker._values)) == (4999.5, SPEC.context_samples)
 
 
+def test_a_leap_of_years_costs_neither_memory_nor_time():
+    chunker, values, years_s = Chunker(SPEC), np.ones(750, np.float32), 1e9
+    chunker.push(0.0, values)
+    chunker.push(years_s, values)
+    assert len(chunker._values) == 750
+    assert [s.start_s for s in chunker.take(2 * years_s)] == [0.0, years_s]
+    assert chunker.take(3 * years_s) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 900)), max_size=8), st.sampled_from([0.0, 1.0]))
+def test_pauses_lose_the_chunks_of_which_too_little_came(pauses: list[tuple[int, int]], late_s: float):
+    """What is given is as in a buffer of all time, whatever order the pieces come in while they are waited for."""
+    pieces, at = [], 0
+    for pause, length in pauses:
+        pieces.append((at + pause, np.arange(at, at + length, dtype=np.float32)))
+        at += pause + length
+    came, chunker = np.zeros(at, np.bool_), Chunker(SPEC, late_s)
+    for index, values in pieces[::-1] if late_s else pieces:
+        chunker.push_at(index, values)
+        came[index : index + len(values)] = True
+    taken = chunker.take(at / 1000 + 10.0)
+    usable = [i / 1000 for i in range(0, at, 500) if came[i : i + 500].sum() >= 450]
+    assert [s.start_s for s in taken] == usable
+
+
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=12))
 def test_chunks_do_not_depend_on_how_the_sound_was_cut(cuts: list[int]):
     values = np.random.default_rng(0).standard_normal(sum(cuts)).astype(np.float32)

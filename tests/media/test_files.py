@@ -239,7 +239,7 @@ def test_every_kind_of_pixels_becomes_rgb(tmp_path: Path, pixels: str, size_wh: 
         stream = container.add_stream("ffv1", rate=10)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         for index in range(6):
-            frame = av.VideoFrame.from_ndarray(ramp, format="rgb24").reformat(format=pixels)
+            frame = av.VideoFrame.from_ndarray(ramp, format="rgb24").reformat(format=pixels, threads=1)
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

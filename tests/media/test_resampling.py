@@ -42,7 +42,31 @@ def test_nan_and_rows_that_go_backwards_are_left_out_and_counted():
     assert grid.left_out == 2
 
 
-@given(st.lists(st.floats(0.01, 0.2), min_size=2, max_size=40), st.integers(1, 39))
+def test_a_leap_of_years_takes_no_memory():
+    years_s = 3e8
+    grid = GridInterpolator(200.0)
+    found = placed(grid, rows([0.0, 0.005, years_s, years_s + 0.005], [0, 1, 2, 3]), rows([2 * years_s], [4]))
+    assert sorted(found) == [0, 1, 60_000_000_000, 60_000_000_001, 120_000_000_000]
+    assert placed(grid, rows([1e300], [5])) == {}
+    assert grid.left_out == 1
+
+
+def test_the_first_pause_of_a_fast_series_may_be_a_gap_and_that_of_a_slow_one_is_none():
+    assert sorted(placed(GridInterpolator(10.0), rows([0.0, 30.0], [0, 1]))) == [0, 300]
+    assert len(placed(GridInterpolator(10.0), rows([0.0, 1.0, 2.0], [0, 1, 2]))) == 21
+    # after the first pause of five seconds it is known that this series is slow
+    assert len(placed(GridInterpolator(10.0), rows([0.0, 5.0, 10.0, 15.0], [0, 1, 2, 3]))) == 102
+    assert sorted(placed(GridInterpolator(0.01), rows([0.0, 100.0, 300.0], [0, 1, 3]))) == [0, 1, 2, 3]
+
+
+def test_a_series_that_starts_between_two_points_has_the_one_before():
+    assert placed(GridInterpolator(10.0), rows([0.05, 0.15, 0.25], [1, 2, 3])) == {0: 1.0, 1: 1.5, 2: 2.5}
+
+
+@given(
+    st.lists(st.floats(0.01, 0.2) | st.sampled_from([0.0, 1e-9, 0.05, 0.3, 3.0, 100.0]), min_size=2, max_size=40),
+    st.integers(1, 39),
+)
 def test_pieces_change_nothing(pauses: list[float], cut: int):
     times_s = np.cumsum(pauses)
     values = np.sin(times_s).astype(np.float32)[:, None]

@@ -134,4 +134,4 @@ class AccessGate:
 
 def _query_token(scope: Any) -> str:
     query = scope.get("query_string", b"").decode("latin-1")
-    return next((pair[6:] for pair in query.split("&") if pair.startswith("token=")), "")
+    return next((pair.removeprefix("token=") for pair in query.split("&") if pair.startswith("token=")), "")

@@ -35,6 +35,7 @@ class Opening:
         words: what is known beforehand to be said, in the order of time.
         tokenizer: of a text.
         detector: finds the faces of a video that looks for them.
+        name: of the stream, for messages.
     """
 
     spec: Any
@@ -46,6 +47,7 @@ class Opening:
     words: Sequence[Word] = ()
     tokenizer: WordTokenizer | None = None
     detector: FaceDetector | None = None
+    name: str = ""
 
 
 class StreamState(Protocol):

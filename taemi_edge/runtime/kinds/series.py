@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -20,9 +21,9 @@ from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earlies
 from taemi_edge.runtime.rings import RingIndex
 from taemi_edge.runtime.work import Item, Stopwatch
 
-#: So many rows without a rate are kept of a window, the newest; a series that is faster has a rate to declare.
-MOST_ROWS = 64
-_NAN = "NaN in its values"
+log = logging.getLogger("taemi_edge.runtime")
+
+_UNUSABLE = "rows with NaN, or that go backwards in time"
 _EPSILON_S = 1e-6
 
 
@@ -33,6 +34,7 @@ class ResampledState(ChunkedState):
         spec: SeriesSpec = opening.spec
         chunker = Chunker(spec, opening.patience_s, spec.channels)
         super().__init__(opening, chunker, "values")
+        self._name = opening.name
         self._grid = GridInterpolator(spec.rate_hz)
         self._told = 0
 
@@ -43,8 +45,10 @@ class ResampledState(ChunkedState):
 
     def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
         if self._grid.left_out > self._told:
+            if not self._told:
+                log.warning("%s: %s, were left out; this is reported once", self._name, _UNUSABLE)
             self._told = self._grid.left_out
-            self.presence.suspect("rows with NaN, or that go backwards in time")
+            self.presence.suspect(_UNUSABLE)
         return super().batches(prepared, lost)
 
 
@@ -53,7 +57,10 @@ class RowState(RingState):
 
     def __init__(self, opening: Opening) -> None:
         super().__init__(opening.presence, RingIndex(opening.capacity))
+        spec: SeriesSpec = opening.spec
+        self._name, self._most = opening.name, min(spec.max_rows, spec.max_steps)
         self._newest_s = -np.inf
+        self._told: set[str] = set()
 
     def prepare(
         self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool
@@ -66,18 +73,31 @@ class RowState(RingState):
             return
         usable = []
         for time_s, row in prepared:
-            if not np.isfinite(row).all():
-                self.presence.suspect(_NAN)
-            elif time_s >= self._newest_s:
+            if np.isfinite(row).all() and time_s >= self._newest_s:
                 self._newest_s = time_s
                 self.presence.arrive(time_s)
                 usable.append((time_s, row))
+            else:
+                self._tell(f"{_UNUSABLE}, were left out")
+                self.presence.suspect(_UNUSABLE)
         for at in range(0, len(usable), MAX_BATCH):
             yield usable[at : at + MAX_BATCH]
 
     def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
         rows = self.ring.push(np.array([time_s for time_s, _ in batch]))
         return [Item({"values": row}, rows[i : i + 1]) for i, (_, row) in enumerate(batch)]
+
+    def rows(self, after_s: float, until_s: float) -> Array:
+        found = super().rows(after_s, until_s)
+        if len(found) > self._most or self.ring.overwritten_s > after_s:
+            self._tell(f"a window has more rows than max_rows, of which the newest {self._most} are read")
+        return found[-self._most :]
+
+    def _tell(self, what: str) -> None:
+        """Log what happens to rows when it happens first."""
+        if what not in self._told:
+            self._told.add(what)
+            log.warning("%s: %s; this is reported once", self._name, what)
 
 
 class SeriesIntake:
@@ -173,7 +193,7 @@ def capacity(spec: SeriesSpec, window_s: float, steps: int) -> int:
     """Room for the chunks or rows of a window."""
     if spec.rate_hz:
         return audio.capacity(spec, window_s, steps)
-    return max(MAX_BATCH, min(spec.max_steps, MOST_ROWS))
+    return max(MAX_BATCH, min(spec.max_steps, spec.max_rows))
 
 
 def share_key(item: Item) -> Hashable:

@@ -1,0 +1,331 @@
+"""Reads the files of one source hop by hop, on one clock: a video, sound of its own, transcripts, series.
+
+The source's own file feeds every stream of its kind that has no file of its own: a video feeds all video and audio
+streams, a file of series all series, a transcript all texts. A run lasts as long as the longest file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
+from taemi_edge.errors import InputError, MediaError, UsageError
+from taemi_edge.media.clocks import Span, clock_of, common_clock
+from taemi_edge.media.files import MAX_JUMP_S, MediaFile
+from taemi_edge.media.hops import Hop, Values
+from taemi_edge.media.series import ENDINGS as SERIES_ENDINGS
+from taemi_edge.media.series import Series, is_series_file, read_streams
+from taemi_edge.media.transcripts import ENDINGS as TRANSCRIPT_ENDINGS
+from taemi_edge.media.transcripts import Word, read_transcript
+
+_EPSILON_S = 1e-6
+
+
+class FileSource:
+    """The files of one source, open to be read once; a context manager.
+
+    Args:
+        source: the source's own file; None where every stream has a file of its own.
+        streams: of the model.
+        places: files of their own, by stream.
+        transcript: what is said, for the text streams that have no file of their own.
+        every_frame: keep all frames of videos, whatever the streams need.
+
+    Attributes:
+        name: of the source: that of its own file, or of its first stream's.
+        files: all that are read.
+        medias: the video and audio files.
+        absent: why streams will never come, by stream.
+        words: what is said, by text stream.
+        notes: what was assumed of the files' clocks, a sentence each.
+
+    Raises:
+        UsageError: a file feeds no stream, a stream is unknown, or a file is of another kind than its stream.
+        InputError: a file cannot be read, or the files have no moment in common.
+
+    Example:
+        >>> import tempfile
+        >>> from taemi_edge.bundle.streams import PresenceSpec
+        >>> times = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
+        >>> streams = {"imu": SeriesSpec(feature_dim=4, channels=2, presence=times)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "imu.csv"
+        ...     _ = file.write_text("time_s,x,y\\n0.0,1,2\\n0.4,3,4\\n0.8,5,6\\n")
+        ...     with FileSource(file, streams) as files:
+        ...         [(hop.end_s, hop.pieces["imu"][0].times_s.tolist()) for hop in files.hops(0.5)]
+        [(0.5, [0.0, 0.4]), (1.0, [0.8])]
+    """
+
+    def __init__(
+        self,
+        source: Path | None,
+        streams: Mapping[str, StreamSpec],
+        places: Mapping[str, Path] | None = None,
+        transcript: Path | None = None,
+        *,
+        every_frame: bool = False,
+    ) -> None:
+        self._streams = streams
+        self._own = dict(places or {})
+        self._source = source
+        feeds = self._feeds(transcript)
+        self.name = source.name if source is not None else next(iter(feeds.values())).name
+        self.files = tuple(dict.fromkeys(feeds.values()))
+        self._rest = Hop(0.0)
+        with ExitStack() as stack:
+            self._media = self._open_media(stack, feeds, every_frame)
+            self.medias = tuple(dict.fromkeys(self._media.values()))
+            self._series = self._read_series(feeds)
+            self.words = self._read_words(feeds)
+            self.notes = self._bring_to_one_clock(feeds)
+            self.absent = self._absent(feeds)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long the longest file claims to be; None where no file says so."""
+        claimed = [media.duration_s for media in self.medias if media.duration_s] + [
+            s.end_s for s in self._series.values()
+        ]
+        return max(claimed, default=None)
+
+    @property
+    def length_s(self) -> float:
+        """How much there was to read so far."""
+        ends = [media.length_s for media in self.medias] + [series.end_s for series in self._series.values()]
+        return max(ends) if ends else max((words[-1].end_s for words in self.words.values() if words), default=0.0)
+
+    @property
+    def damaged_packets(self) -> int:
+        """How many packets of media could not be decoded so far."""
+        return sum(media.damaged_packets for media in self.medias)
+
+    @property
+    def picture(self) -> str | None:
+        """The first video stream that has a file."""
+        return next((n for n in self._media if isinstance(self._streams[n], VideoSpec) and n not in self.absent), None)
+
+    @property
+    def sound(self) -> str | None:
+        """The first audio stream that has a file."""
+        return next((n for n in self._media if isinstance(self._streams[n], AudioSpec) and n not in self.absent), None)
+
+    @property
+    def sound_file(self) -> Path | None:
+        """The first file with sound that the source has, whether a stream reads it or not."""
+        return next((media.path for media in self.medias if media.has_audio), None)
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """The frame rate of `picture`."""
+        return self._media[self.picture].frame_rate if self.picture else Fraction(25)
+
+    def hops(self, hop_s: float) -> Iterator[Hop]:
+        """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the longest file fills completely.
+
+        Rows without a rate, and words, have no length: where there is nothing else, the last hop has the last of them.
+
+        Args:
+            hop_s: how long a hop is, in seconds.
+        """
+        readers = [_MediaReader(media, hop_s) for media in self.medias]
+        taken = dict.fromkeys(self._series, 0)
+        index = 1
+        while True:
+            hop = Hop(index * hop_s, {name: [] for name in self._streams if name in self._media})
+            reading = [reader.add_to(hop) for reader in readers]
+            for name, series in self._series.items():
+                stop = int(np.searchsorted(series.times_s, hop.end_s + _EPSILON_S, side="right"))
+                if stop > taken[name]:
+                    hop.pieces[name] = [Values(series.times_s[taken[name] : stop], series.rows[taken[name] : stop])]
+                taken[name] = stop
+            if not any(reading) and not self._goes_on(index, hop_s):
+                self._rest = hop
+                return
+            yield hop
+            index += 1
+
+    def rest(self) -> Hop:
+        """The data after the last whole hop; call it after `hops` has ended."""
+        return self._rest
+
+    def _goes_on(self, index: int, hop_s: float) -> bool:
+        """Whether there is a hop of this number for what is not media."""
+        sampled = [s.end_s for name, s in self._series.items() if getattr(self._streams[name], "rate_hz", 0)]
+        if self.medias or sampled:
+            return index * hop_s <= self.length_s + 1e-3
+        last_s = max([s.times_s[-1] for s in self._series.values()] + [w[-1].end_s for w in self.words.values() if w])
+        return index == 1 or (index - 1) * hop_s < last_s - _EPSILON_S
+
+    # -------------------------------------------------------------------------------------------- what feeds what
+
+    def _feeds(self, transcript: Path | None) -> dict[str, Path]:
+        """The file of each stream that has one."""
+        for name, place in self._own.items():
+            if name not in self._streams:
+                raise UsageError(f"--stream {name}={place}: expected one of {self._named()}, got {name!r}")
+            if not isinstance(self._streams[name], _kinds_in(place)):
+                raise UsageError(
+                    f"--stream {name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
+                    f"{kind_name(self._streams[name])}"
+                )
+        shared: dict[str, Path] = {}
+        for file in (self._source, transcript):
+            if file is None:
+                continue
+            left = [n for n, s in self._streams.items() if n not in self._own and isinstance(s, _kinds_in(file))]
+            if file is transcript and _kinds_in(file) != (TextSpec,):
+                left = []
+            if not left:
+                raise UsageError(
+                    f"{file}: expected a file that feeds a stream of the model, and none is left for it among "
+                    f"{self._named()}: --stream NAME=FILE binds one"
+                )
+            shared.update(dict.fromkeys(left, file))
+        found = {**shared, **self._own}
+        if not found:
+            raise UsageError("expected a source, or --stream NAME=FILE for the streams of the model, got neither")
+        return {name: found[name] for name in self._streams if name in found}
+
+    def _named(self) -> str:
+        return ", ".join(f"{name} ({kind_name(spec)})" for name, spec in self._streams.items())
+
+    def _open_media(self, stack: ExitStack, feeds: Mapping[str, Path], every_frame: bool) -> dict[str, MediaFile]:
+        """The open file of each video and audio stream; streams of one file share it."""
+        fed: dict[Path, dict[str, StreamSpec]] = {}
+        for name, file in feeds.items():
+            if isinstance(self._streams[name], VideoSpec | AudioSpec):
+                fed.setdefault(file.resolve(), {})[name] = self._streams[name]
+        opened: dict[str, MediaFile] = {}
+        for streams in fed.values():
+            media = stack.enter_context(MediaFile(feeds[next(iter(streams))], streams=streams, every_frame=every_frame))
+            opened.update(dict.fromkeys(streams, media))
+        for name, media in opened.items():
+            if name in self._own and not _has(media, self._streams[name]):
+                raise MediaError(f"--stream {name}={media.path}: expected a file with {kind_name(self._streams[name])}")
+        return {name: opened[name] for name in self._streams if name in opened}
+
+    def _read_series(self, feeds: Mapping[str, Path]) -> dict[str, Series]:
+        widths = {n: s.channels for n, s in self._streams.items() if isinstance(s, SeriesSpec) and n in feeds}
+        shared = {name: width for name, width in widths.items() if name not in self._own}
+        found = read_streams(feeds[next(iter(shared))], shared) if shared else {}
+        for name in widths.keys() - shared.keys():
+            found |= read_streams(feeds[name], {name: widths[name]}, alone=True)
+        for name, series in found.items():
+            _require_one_recording(feeds[name], series)
+        return found
+
+    def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
+        texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
+        known: dict[Path, list[Word]] = {}
+        for name in texts:
+            file = feeds[name]
+            known[file] = known.get(file) or read_transcript(file, self.duration_s)
+        return {name: known[feeds[name]] for name in texts}
+
+    def _bring_to_one_clock(self, feeds: Mapping[str, Path]) -> list[str]:
+        """Move series and words to the clock of all files; returns what was assumed."""
+        spans = {name: _span_of_media(media) for name, media in self._media.items()}
+        spans |= {name: _span_of_series(feeds[name], series) for name, series in self._series.items()}
+        spans |= {name: _span_of_words(feeds[name], words) for name, words in self.words.items()}
+        shifts_s, notes = common_clock(list(spans.values()))
+        for name, by_s in zip(spans, shifts_s, strict=True):
+            if name in self._series:
+                series = self._series[name]
+                since_s = 0.0 if series.start_ns is None else series.start_ns / 1e9
+                self._series[name] = series.shifted(since_s + by_s)
+            elif by_s and name in self.words:
+                self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
+        return notes
+
+    def _absent(self, feeds: Mapping[str, Path]) -> dict[str, str]:
+        absent = {}
+        for name, spec in self._streams.items():
+            if name not in feeds:
+                absent[name] = "no transcript was given" if isinstance(spec, TextSpec) else "no file of it was given"
+            elif isinstance(spec, SeriesSpec) and name not in self._series:
+                absent[name] = "the file has no columns of it"
+            elif name in self._media and not _has(self._media[name], spec):
+                absent[name] = f"the file has no {kind_name(spec)} stream"
+        return absent
+
+
+class _MediaReader:
+    """Adds the hops of one of several files to those of the source."""
+
+    def __init__(self, media: MediaFile, hop_s: float) -> None:
+        self._media, self._hops = media, media.hops(hop_s)
+        self._is_over = False
+
+    def add_to(self, hop: Hop) -> bool:
+        """Add what the file has in a hop, or what is left after its last whole one; False where it is over."""
+        if self._is_over:
+            return False
+        own = next(self._hops, None)
+        self._is_over = own is None
+        part = own or self._media.rest()
+        for name, pieces in part.pieces.items():
+            hop.pieces[name] += pieces
+        hop.faults |= part.faults
+        return not self._is_over
+
+
+def _kinds_in(file: Path) -> tuple[type[StreamSpec], ...]:
+    """The kinds of streams that a file can feed, by the ending of its name."""
+    if is_series_file(file):
+        return (SeriesSpec,)
+    return (TextSpec,) if file.suffix.lower() in TRANSCRIPT_ENDINGS else (VideoSpec, AudioSpec)
+
+
+def _wanted_file(spec: StreamSpec) -> str:
+    if isinstance(spec, SeriesSpec):
+        return f"a file that ends in {', '.join(SERIES_ENDINGS)}"
+    if isinstance(spec, TextSpec):
+        return f"a file that ends in {', '.join(TRANSCRIPT_ENDINGS)}"
+    return "a video or audio file"
+
+
+def _has(media: MediaFile, spec: StreamSpec) -> bool:
+    return media.has_video if isinstance(spec, VideoSpec) else media.has_audio
+
+
+def _require_one_recording(file: Path, series: Series) -> None:
+    """Refuse a leap in time that would make a run of hours without data."""
+    pauses_s = np.diff(series.times_s)
+    if len(pauses_s) and pauses_s.max() > MAX_JUMP_S:
+        at = int(np.argmax(pauses_s))
+        after_s = series.times_s[at] - series.times_s[0]
+        raise InputError(
+            f"{file}: expected the rows of one recording, got a leap of {pauses_s[at]:g} s after {after_s:g} s (row "
+            f"{at + 2}): cut the file there"
+        )
+
+
+def _span_of_media(media: MediaFile) -> Span:
+    return Span(media.path.name, "beginning", 0.0, media.duration_s or float("inf"), anchors=True)
+
+
+def _span_of_series(file: Path, series: Series) -> Span:
+    since_s = 0.0 if series.start_ns is None else series.start_ns / 1e9
+    start_s, end_s = (float(series.times_s[at]) + since_s for at in (0, -1))
+    return Span(file.name, clock_of(start_s, series.start_ns is not None), start_s, end_s)
+
+
+def _span_of_words(file: Path, words: Sequence[Word]) -> Span:
+    clock = clock_of(words[0].start_s)
+    return Span(file.name, clock, words[0].start_s, words[-1].end_s, anchors=clock == "beginning")
