@@ -97,6 +97,8 @@ def read_clip(specs: ModelSpecs, file: Path, transcript: Path | None) -> GoldenC
         for hop in media.hops(audio.chunk_s if isinstance(audio, AudioSpec) else 0.5):
             crops += [c.pixels for c in reader.crops(hop.frames) if c.pixels is not None] if reader else []
             segments += chunker.cut(hop.sound, hop.end_s) if chunker else []
+        rest = media.rest()
+        segments += chunker.cut(rest.sound, rest.end_s) if chunker else []
     for kind, name, got in ((VideoSpec, "face", crops), (AudioSpec, "sound", segments), (TextSpec, "words", words)):
         if kind in of_kind and not got:
             raise InputError(

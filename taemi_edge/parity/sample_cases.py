@@ -94,7 +94,7 @@ def _read(specs: ModelSpecs, tokenizers: Mapping[str, str], samples: Sequence[Sa
         require_known_names(sample, specs.streams, None, where)
         rows.append({n: encoder_rows(n, spec, sample, known.get(n), where) for n, spec in specs.streams.items()})
     if never := [name for name in specs.streams if not any(row[name] for row in rows)]:
-        raise InputError(f"samples: expected at least one sample with {never[0]}, found none")
+        raise InputError(f"samples: expected at least one sample with {never[0]}, found none, or less than a chunk")
     return rows
 
 

@@ -7,7 +7,7 @@ stream: sound and series into chunks with their context, pictures into clips, ro
 | kind | array | what it is |
 |---|---|---|
 | video | NAME/pixels uint8 (H, W, 3) or (N, H, W, 3) | one picture or N |
-| audio | NAME/samples float32 (samples,) | sound at the stream's rate, at least one chunk |
+| audio | NAME/samples float32 (samples,) | sound at the stream's rate; less than a chunk is a missing stream |
 | text | NAME/ids int32 (tokens,), NAME/mask where it is not all ones; or NAME/words, a text | |
 | series | NAME/values float32 (channels,) or (N, channels) | one row or N at the stream's rate |
 
@@ -16,6 +16,7 @@ Any of them may have one more axis in front: then they are what the encoder take
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, ChunkedSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError
-from taemi_edge.media.chunks import MAX_BATCH
+from taemi_edge.media.chunks import MAX_BATCH, Chunker
 from taemi_edge.media.tokens import WordTokenizer
 
 #: "STREAM/INPUT" to an array without a batch axis, and "label/OUTPUT" to what is true.
@@ -94,7 +95,8 @@ def encoder_rows(
         The inputs of each row by name, without a batch axis; nothing where the stream is missing.
 
     Raises:
-        InputError: an array has another shape, type or size than the stream, holds NaN, or is shorter than a chunk.
+        InputError: an array has another shape, type or size than the stream, holds NaN, or holds less than a chunk of a
+            stream that is required.
     """
     if not has_stream(sample, stream):
         return []
@@ -194,14 +196,21 @@ def _numbers(key: str, spec: StreamSpec, values: Array, where: str) -> list[Arra
 
 
 def _chunks(key: str, spec: ChunkedSpec, values: Array, where: str) -> list[Array]:
-    """The whole chunks, each with its context where that came completely."""
-    length, context = spec.chunk_samples, spec.context_samples
-    if len(values) < length:
+    """The chunks as the runtime cuts them, each with its context where that came completely; none of too short a one.
+
+    Raises:
+        InputError: the stream is required, and there is less than a chunk of it.
+    """
+    chunker = Chunker(spec, channels=spec.channels if isinstance(spec, SeriesSpec) else None)
+    chunker.push_at(0, values)
+    until_s = math.ceil(len(values) / spec.chunk_samples) * spec.chunk_samples / spec.values_per_second
+    chunks = [segment.samples for segment in chunker.take(until_s)]
+    if spec.required and not chunks:
         raise InputError(
-            f"{where}: {key}: expected at least one chunk of {length} values ({spec.chunk_s:g} s), got {len(values)}"
+            f"{where}: {key}: expected at least a chunk of {spec.chunk_samples} values ({spec.chunk_s:g} s), because "
+            f"the stream is required, got {len(values)}"
         )
-    starts = range(0, len(values) - length + 1, length)
-    return [values[start - context if start >= context else start : start + length] for start in starts]
+    return chunks
 
 
 def _text_row(stream: str, spec: TextSpec, sample: Sample, tokenizer: WordTokenizer | None, where: str) -> list[Row]:

@@ -12,6 +12,7 @@ from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.corpora.sample_corpus import SampleClip
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError
+from tests.media import tone, write_media
 from tests.parity.toy_model import STREAMS, TIMES, sample
 
 
@@ -43,6 +44,13 @@ def test_media_are_read_on_the_grids_of_the_streams(tmp_path: Path, demo_video: 
     assert {row["pixels"].shape for row in found["front"]} == {(8, 8, 3)}
     assert len(found["front"]) == 11  # 0, .2, ... 2.0 s
     assert [row["samples"].shape for row in found["mic"]] == [(4000,)] * 4
+
+
+def test_a_file_with_less_than_a_chunk_of_sound_lacks_the_stream(tmp_path: Path):
+    mic = msgspec.structs.replace(STREAMS["mic"], sample_rate_hz=8000, context_s=0.0)  # chunks of half a second
+    for seconds, chunks in ((0.4, 0), (0.48, 1), (0.9, 1), (0.96, 2)):
+        write_media(tmp_path / "a.wav", samples=tone(seconds), audio_codec="pcm_s16le")
+        assert len(rows({"mic": "a.wav"}, tmp_path, {"mic": mic})["mic"]) == chunks
 
 
 def test_a_series_comes_from_a_file_of_its_own(tmp_path: Path):

@@ -46,7 +46,7 @@ class ResampledState(ChunkedState):
     def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
         if self._grid.left_out > self._told:
             if not self._told:
-                log.warning("%s: %s were left out; this is reported once", self._name, _UNUSABLE)
+                log.warning("%s: %s, were left out; this is reported once", self._name, _UNUSABLE)
             self._told = self._grid.left_out
             self.presence.suspect(_UNUSABLE)
         return super().batches(prepared, lost)
@@ -78,7 +78,7 @@ class RowState(RingState):
                 self.presence.arrive(time_s)
                 usable.append((time_s, row))
             else:
-                self._tell(f"{_UNUSABLE} were left out")
+                self._tell(f"{_UNUSABLE}, were left out")
                 self.presence.suspect(_UNUSABLE)
         for at in range(0, len(usable), MAX_BATCH):
             yield usable[at : at + MAX_BATCH]

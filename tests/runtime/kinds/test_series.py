@@ -1,0 +1,62 @@
+"""Rows of a series in a window: how many are kept, and what is left out, is said once."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
+from taemi_edge.media.hops import Values
+from taemi_edge.runtime.kinds import series
+from taemi_edge.runtime.kinds.kind import Opening
+from taemi_edge.runtime.presence import StreamPresence
+from taemi_edge.runtime.work import Stopwatch
+
+TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.0)
+
+
+def state_of(spec: SeriesSpec):
+    capacity = series.capacity(spec, 10.0, 1)
+    return series.open_stream(Opening(spec, StreamPresence(spec.presence, "nothing"), capacity, name="imu"))
+
+
+def feed(state, times_s: list[float], rows: list[float], end_s: float) -> int:
+    """Give rows to a stream; returns how many inputs its encoder gets."""
+    values = Values(np.array(times_s), np.array(rows, np.float32)[:, None])
+    prepared = state.prepare([values], end_s, Stopwatch(), False)
+    return sum(len(state.place(batch)) for batch in state.batches(prepared, lost=False))
+
+
+@pytest.mark.parametrize(("declared", "kept"), [(20, 20), (5, 5), (64, 40)])
+def test_the_newest_rows_of_a_window_are_kept_and_more_are_reported_once(caplog, declared: int, kept: int):
+    state = state_of(SeriesSpec(feature_dim=4, channels=1, presence=TIMES, max_rows=declared))
+    with caplog.at_level(logging.WARNING, "taemi_edge.runtime"):
+        for at in range(4):
+            times_s = [at + i / 10 for i in range(10)]
+            assert feed(state, times_s, times_s, at + 1.0) == 10
+            rows = state.rows(-0.1, at + 1.0)
+    assert len(rows) == kept
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ([f"imu: {WINDOW.format(declared)}"] if declared < 40 else [])
+
+
+WINDOW = "a window has more rows than max_rows, of which the newest {} are read; this is reported once"
+
+
+@pytest.mark.parametrize("rate", [{}, {"rate_hz": 10.0, "chunk_s": 0.5}])
+def test_rows_that_cannot_be_used_are_reported_once(caplog, rate: dict[str, float]):
+    state = state_of(SeriesSpec(feature_dim=4, channels=1, presence=TIMES, **rate))
+    with caplog.at_level(logging.WARNING, "taemi_edge.runtime"):
+        feed(state, [0.1, 0.2, 0.15, 0.3], [1, float("nan"), 1, 1], 0.5)
+        feed(state, [0.6, 0.4], [float("inf"), 1], 1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "imu: rows with NaN, or that go backwards in time, were left out; this is reported once"
+    ]
+
+
+def test_a_leap_of_years_between_hops_costs_nothing():
+    state = state_of(SeriesSpec(feature_dim=4, channels=1, presence=TIMES, rate_hz=100.0, chunk_s=0.5))
+    assert feed(state, [i / 100 for i in range(50)], [1.0] * 50, 0.5) == 1
+    assert feed(state, [1e9 + i / 100 for i in range(51)], [1.0] * 51, 1e9 + 0.5) == 1
