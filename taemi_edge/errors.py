@@ -2,6 +2,7 @@
 
 TaemiError
 ├── UsageError             the command line asks for what cannot be (exit 2)
+│   ├── OptionError        an option has a value that cannot be
 │   └── MissingExtraError  an optional package is not installed
 ├── InputError             something that was read is not usable (exit 2)
 │   ├── MediaError         a video or audio file
@@ -34,6 +35,29 @@ class TaemiError(Exception):
 
 class UsageError(TaemiError):
     """A command or a call asks for something that cannot be done."""
+
+
+class OptionError(UsageError):
+    """An option has a value that cannot be. Python knows it by a name, and the command line by a flag.
+
+    Args:
+        option: the name in Python.
+        flag: the flag of the command line.
+        problem: what came and what was expected.
+
+    Example:
+        >>> error = OptionError("window_s", "--window", "0: expected seconds above 0")
+        >>> str(error), error.flagged
+        ('window_s 0: expected seconds above 0', '--window 0: expected seconds above 0')
+    """
+
+    def __init__(self, option: str, flag: str, problem: str) -> None:
+        super().__init__(option, flag, problem)
+        self.flagged = f"{flag} {problem}"
+
+    def __str__(self) -> str:
+        option, _, problem = self.args
+        return f"{option} {problem}"
 
 
 class MissingExtraError(UsageError):

@@ -11,7 +11,10 @@ from taemi_edge.errors import MissingExtraError, UsageError
 #: further series have the same colours with another line (`LINE_STYLES`) or other stripes. The live page has the same.
 SERIES_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 #: Of matplotlib, for the first six series, the next six, and so on.
-LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)))
+LINE_STYLES: tuple[Any, ...] = (
+    *("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1))),
+    *((0, (8, 3)), (0, (4.5, 1.5, 1, 1.5, 1, 1.5))),
+)
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 

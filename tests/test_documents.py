@@ -54,7 +54,7 @@ def test_make_targets_exist(page: Path):
     assert named <= targets
 
 
-@pytest.mark.parametrize("page", [*MAPS, ROOT / "docs" / "python.md"], ids=_ids)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=_ids)
 def test_lines_fit_into_120_columns(page: Path):
     lines = page.read_text(encoding="utf-8").splitlines()
     long = [n for n, line in enumerate(lines, 1) if len(line) > 120 and not line.startswith("|") and "://" not in line]

@@ -108,7 +108,7 @@ def _counts(node: ast.AST) -> bool:
         return is_counted and any(map(_is_number, node.args))
     if isinstance(node, ast.Subscript):
         slices = [s for s in ast.walk(node.slice) if isinstance(s, ast.Slice)]
-        is_counted = any(_is_number(end) for s in slices for end in (s.lower, s.upper))
+        is_counted = any((s.lower is None or s.upper is None) and _is_number(s.lower or s.upper) for s in slices)
         return is_counted and not ast.unparse(node.value).endswith(".shape")
     if isinstance(node, ast.Assign):
         return _is_number(node.value) and any(COUNTED.search(ast.unparse(target)) for target in node.targets)
@@ -186,6 +186,7 @@ def test_what_decides_is_found(code: str):
         "if sys.version_info >= (3, 11): pass",
         "axis = image.shape[3]",
         "image.shape[:3]",
+        "node.input[1:3]",
         "round(value, 6)",
         "word.text",
     ],

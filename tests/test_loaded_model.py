@@ -297,7 +297,7 @@ def test_a_buffer_may_be_used_again_after_a_push(model: te.LoadedModel, demo_vid
         (lambda model, clip: model.run(clip, window_s="4"), "expected options of the types"),
         (lambda model, clip: model.run(clip, drops=[3]), "expected drops such as 'vision@2-4', got 3"),
         (lambda model, clip: model.stream(clip, device="cuda"), "got 'device'"),
-        (lambda model, clip: model.run(clip, drops="vision"), "--drop vision: expected STREAM@START-END"),
+        (lambda model, clip: model.run(clip, drops="vision"), "loss vision: expected STREAM@START-END"),
     ],
 )
 def test_options_that_make_no_sense(model: te.LoadedModel, demo_video: Path, call, message: str):

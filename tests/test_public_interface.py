@@ -28,7 +28,7 @@ SIGNATURES = {
     "Samples": "(array, rate_hz=None, times_s=None)",
     "Series": "(channels, rate_hz=0.0, chunk_s=0.0, context_s=0.0, max_rows=64)",
     "Stream": (
-        "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=1, "
+        "(kind, encoder, missing='zeros', required=False, take=None, min_steps=1, max_steps=4096, tile=None, "
         "presence=None)"
     ),
     "Text": "(tokenizer, max_tokens)",

@@ -149,7 +149,7 @@ def main() -> None:
     """Write a visit to run the model on, or a corpus to calibrate it with."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="write a folder of labelled visits instead")
-    parser.add_argument("--clips", type=int, default=160)
+    parser.add_argument("--clips", type=int, default=96)
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
     if options.corpus:

@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/gesture"))
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="write a folder of labelled recordings instead")
-    parser.add_argument("--clips", type=int, default=168, help="how many recordings a corpus has")
+    parser.add_argument("--clips", type=int, default=96, help="how many recordings a corpus has")
     parser.add_argument("--live", action="store_true", help="write JSON lines at the pace of the clock instead")
     parser.add_argument("--socket", metavar="PATH", help="write the lines to the socket of a live run")
     options = parser.parse_args()

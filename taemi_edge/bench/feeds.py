@@ -14,12 +14,11 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import ChunkedSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array, end_to_end_tolerance
 from taemi_edge.errors import BundleError
 from taemi_edge.parity.golden import WINDOW, Case, load_cases, usual_case, window_calls
 from taemi_edge.parity.samples import Row, calls_of
-from taemi_edge.runtime.kinds import kind_of
 
 #: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
 #: keeps no features.
@@ -82,7 +81,7 @@ class Feeds:
         manifest = self._manifest
         calls = window_calls(self._cases, WINDOW, manifest.streams)
         rows = {name: _rows_of(of_one) for name, of_one in calls.items()}
-        kept = {name: of_one[-_most_rows(manifest, name) :] for name, of_one in rows.items()}
+        kept = {name: of_one[-_most_rows(manifest.streams[name]) :] for name, of_one in rows.items()}
         cut = [name for name in rows if len(kept[name]) < min(len(rows[name]), manifest.streams[name].max_steps)]
         lengths_s = [len(of_one) * _seconds_a_row(manifest.streams[name]) for name, of_one in kept.items()]
         return BenchWindow(
@@ -137,12 +136,9 @@ def _rows_of(calls: Calls) -> list[Row]:
     return [{n: v[row["mask"] > 0] for n, v in row.items()} if "mask" in row else row for row in rows]
 
 
-def _most_rows(manifest: Manifest, stream: str) -> int:
-    """So many rows of a stream are timed: all of them, but of rows without a rate only those that a ring holds."""
-    spec = manifest.streams[stream]
-    if _seconds_a_row(spec) or isinstance(spec, TextSpec):
-        return 1 << 30
-    return kind_of(spec).capacity(spec, manifest.window.length_s, 1)
+def _most_rows(spec: StreamSpec) -> int:
+    """So many rows of a stream are timed, the newest: all of them, but of rows without a rate those that are read."""
+    return spec.max_rows if isinstance(spec, SeriesSpec) and not spec.rate_hz else 1 << 30
 
 
 def _new_rows(manifest: Manifest, stream: str, rows: int) -> int:

@@ -28,7 +28,8 @@ def print_bench(report: BenchReport) -> None:
     if report.overhead_ms is not None:
         typer.echo(f"the runtime adds {1e3 * report.overhead_ms:.0f} microseconds to a hop beyond its parts")
     for stream, share in report.saved.items():
-        typer.echo(f"without {stream} the encoders take {share:.0%} of its encoder's time less")
+        way = "less" if share >= 0 else "more"
+        typer.echo(f"without {stream} the encoders take {abs(share):.0%} of its encoder's time {way}")
     if report.ceilings:
         ceilings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in report.ceilings.items())
         typer.echo(f"measured ceilings: {ceilings}")
@@ -145,7 +146,7 @@ def _draw_contenders(report: BenchReport, axis: Any) -> None:
     axis.set_yticks(range(len(rows)), [name for name, _ in rows])
     axis.invert_yaxis()
     longest = max((wall.median for _, wall in rows), default=1.0)
-    axis.set(xlabel="ms, by the wall", title="a hop with all streams", xlim=(0, 1.15 * longest))
+    axis.set(xlabel="ms, by the wall", title="a hop with all streams", xlim=(0, 1.25 * longest))
 
 
 def _draw_patterns(report: BenchReport, axis: Any) -> None:
@@ -183,7 +184,7 @@ def _draw_sources(report: BenchReport, axis: Any) -> None:
         return
     counts, latencies, rates = zip(*known, strict=True)
     axis.plot(counts, rates, "o-", color=SERIES_COLOURS[0])
-    axis.set(xlabel="sources in one call", title="several sources", ylim=(0, None))
+    axis.set(xlabel="sources in one call", title="several sources", ylim=(0, None), xticks=counts)
     axis.set_ylabel("predictions a second", color=SERIES_COLOURS[0])
     other = axis.twinx()
     other.plot(counts, latencies, "s--", color=SERIES_COLOURS[4])

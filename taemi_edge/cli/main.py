@@ -25,7 +25,7 @@ from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.run import run
 from taemi_edge.cli.train import ablate, train
-from taemi_edge.errors import InterruptedRunError, TaemiError
+from taemi_edge.errors import InterruptedRunError, OptionError, TaemiError
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -80,7 +80,8 @@ def main() -> None:
     try:
         app()
     except TaemiError as error:
-        typer.echo(f"taemi-edge: {error}", err=True)
+        said = error.flagged if isinstance(error, OptionError) else error
+        typer.echo(f"taemi-edge: {said}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # the reader of our output is gone: point stdout elsewhere so that the interpreter's flush stays quiet

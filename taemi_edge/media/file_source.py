@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.errors import InputError, MediaError, UsageError
 from taemi_edge.media.clocks import Span, clock_of, common_clock
 from taemi_edge.media.files import MAX_JUMP_S, MediaFile
@@ -25,12 +25,6 @@ from taemi_edge.media.transcripts import ENDINGS as TRANSCRIPT_ENDINGS
 from taemi_edge.media.transcripts import Word, read_transcript
 
 _EPSILON_S = 1e-6
-_KINDS: tuple[tuple[type[StreamSpec], str], ...] = (
-    (VideoSpec, "video"),
-    (AudioSpec, "audio"),
-    (TextSpec, "text"),
-    (SeriesSpec, "series"),
-)
 
 
 class FileSource:
@@ -188,7 +182,7 @@ class FileSource:
             if not isinstance(self._streams[name], _kinds_in(place)):
                 raise UsageError(
                     f"--stream {name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
-                    f"{_kind(self._streams[name])}"
+                    f"{kind_name(self._streams[name])}"
                 )
         shared: dict[str, Path] = {}
         for file in (self._source, transcript):
@@ -209,7 +203,7 @@ class FileSource:
         return {name: found[name] for name in self._streams if name in found}
 
     def _named(self) -> str:
-        return ", ".join(f"{name} ({_kind(spec)})" for name, spec in self._streams.items())
+        return ", ".join(f"{name} ({kind_name(spec)})" for name, spec in self._streams.items())
 
     def _open_media(self, stack: ExitStack, feeds: Mapping[str, Path], every_frame: bool) -> dict[str, MediaFile]:
         """The open file of each video and audio stream; streams of one file share it."""
@@ -223,7 +217,7 @@ class FileSource:
             opened.update(dict.fromkeys(streams, media))
         for name, media in opened.items():
             if name in self._own and not _has(media, self._streams[name]):
-                raise MediaError(f"--stream {name}={media.path}: expected a file with {_kind(self._streams[name])}")
+                raise MediaError(f"--stream {name}={media.path}: expected a file with {kind_name(self._streams[name])}")
         return {name: opened[name] for name in self._streams if name in opened}
 
     def _read_series(self, feeds: Mapping[str, Path]) -> dict[str, Series]:
@@ -267,7 +261,7 @@ class FileSource:
             elif isinstance(spec, SeriesSpec) and name not in self._series:
                 absent[name] = "the file has no columns of it"
             elif name in self._media and not _has(self._media[name], spec):
-                absent[name] = f"the file has no {_kind(spec)} stream"
+                absent[name] = f"the file has no {kind_name(spec)} stream"
         return absent
 
 
@@ -289,10 +283,6 @@ class _MediaReader:
             hop.pieces[name] += pieces
         hop.faults |= part.faults
         return not self._is_over
-
-
-def _kind(spec: StreamSpec) -> str:
-    return next(kind for of, kind in _KINDS if isinstance(spec, of))
 
 
 def _kinds_in(file: Path) -> tuple[type[StreamSpec], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import OptionError
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word
 
@@ -45,10 +45,11 @@ def parse_drop(text: str) -> Drop:
     """
     match = _PATTERN.match(text)
     if match is None:
-        raise UsageError(f"--drop {text}: expected STREAM@START-END in seconds, such as imu@2-4.5")
+        raise OptionError("loss", "--drop", f"{text}: expected STREAM@START-END in seconds, such as imu@2-4.5")
     start_s, end_s = float(match["start"]), float(match["end"])
     if start_s >= end_s:
-        raise UsageError(f"--drop {text}: expected an end after the start, got {start_s:g} s to {end_s:g} s")
+        got = f"{start_s:g} s to {end_s:g} s"
+        raise OptionError("loss", "--drop", f"{text}: expected an end after the start, got {got}")
     return Drop(match["stream"], start_s, end_s)
 
 
@@ -61,7 +62,8 @@ def require_known(drops: Iterable[Drop], streams: Iterable[str]) -> None:
     names = list(streams)
     for drop in drops:
         if drop.stream not in names:
-            raise UsageError(f"--drop {drop}: expected one of {', '.join(names)}, got {drop.stream!r}")
+            known = ", ".join(names)
+            raise OptionError("loss", "--drop", f"{drop}: expected one of {known}, got {drop.stream!r}")
 
 
 def dropped_at(drops: Iterable[Drop], stream: str, time_s: float) -> Drop | None:

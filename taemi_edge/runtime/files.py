@@ -15,7 +15,7 @@ from pathlib import Path
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
-from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.crops import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.files import read_samples
@@ -71,14 +71,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.deadline_s <= 60:
-            raise UsageError(f"--deadline {self.deadline_s * 1e3:g}: expected milliseconds from 0 to 60000")
-        for name, value in (("--window", self.window_s), ("--hop", self.hop_s)):
+            given = f"{self.deadline_s * 1e3:g} ms"
+            raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
+        for name, flag, value in (("window_s", "--window", self.window_s), ("hop_s", "--hop", self.hop_s)):
             if value is not None and not 0 < value <= 3600:
-                raise UsageError(f"{name} {value:g}: expected seconds above 0 and up to 3600")
+                raise OptionError(name, flag, f"{value:g}: expected seconds above 0 and up to 3600")
         if self.annotate is not None and self.annotate.suffix.lower() not in (".mp4", ".mkv"):
-            raise UsageError(f"--annotate {self.annotate}: expected a file that ends in .mp4 or .mkv")
+            raise OptionError("annotate", "--annotate", f"{self.annotate}: expected a file that ends in .mp4 or .mkv")
         if self.transcript is not None and self.asr:
-            raise UsageError("expected either --transcript or --asr, got both: leave one away")
+            raise OptionError("transcript, asr:", "--transcript, --asr:", "expected one of the two, got both")
 
 
 @dataclass
@@ -384,4 +385,4 @@ def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path
 def _too_short(files: FileSource, hop_s: float) -> str:
     length = "nothing that can be decoded" if files.length_s <= 0 else f"{files.length_s:.2f} s"
     named = files.files[0]
-    return f"{named}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter --hop or a longer file"
+    return f"{named}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter hop or a longer file"

@@ -155,12 +155,13 @@ def _draw_bar(canvas: Array, bar: Bar, box_xyxy: tuple[int, int, int, int]) -> N
 
 
 def _stripe(area: Array, again: int) -> None:
-    """Darken stripes of an area: to the right, upright, to the left, or lying, by how often its colour came before."""
+    """Darken a pattern of an area, by how often its colour came before: one of four stripes, squares or dots."""
     if again == 0:
         return
     y, x = np.indices(area.shape[:2])
-    place = (x + y, x, x - y, 2 * y)[(again - 1) % 4] % 6
-    area[place < 2] = area[place < 2] // 3
+    patterns = (x + y) % 6, x % 6, (x - y) % 6, 2 * y % 6, (x // 4 + y // 4) % 2 * 2, (x % 6 // 2 + y % 6 // 2) * 2
+    dark = patterns[(again - 1) % len(patterns)] < 2
+    area[dark] = area[dark] // 3
 
 
 def _draw_shape(canvas: Array, state: str, centre_xy: tuple[int, int]) -> None:

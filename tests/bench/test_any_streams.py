@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -83,3 +84,14 @@ def test_a_hop_has_as_many_rows_of_each_kind_as_its_rate_says(mixed: Bundle):
     # half a second of a window of two: 4 pictures a second, 8 clips, chunks of .5 s, a quarter of the 50 rows
     assert window.new == {"front": 2, "gait": 3, "mic": 1, "words": 1, "imu": 1, "heart": 13}
     assert window.length_s == pytest.approx(2.5)  # the samples are longer than the model's window
+
+
+def test_of_rows_without_a_rate_as_many_are_timed_as_the_runtime_reads(mixed: Bundle):
+    spec = msgspec.structs.replace(mixed.manifest.streams["heart"], max_rows=8)
+    manifest = msgspec.structs.replace(mixed.manifest, streams={**mixed.manifest.streams, "heart": spec})
+    fewer = Bundle(mixed.folder, manifest, mixed.tokens)
+    window = Feeds(fewer).window()
+    assert (len(window.rows["heart"]), window.new["heart"]) == (8, 2)
+    assert window.expected == {}  # the model was not run on so few
+    with closing(RuntimeModel(fewer, "cpu", 1)) as model:
+        assert model.window("hop", window, manifest.patterns[0], 1).output().shape == (1, 5)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 torch = pytest.importorskip("torch", reason="examples are PyTorch models")
-pytest.importorskip("transformers", reason="the language model is one of transformers'")
+transformers = pytest.importorskip("transformers", reason="the language model is one of transformers'")
 
+from taemi_edge.export.checks import require_one_file
 from tests.examples.loading import load_example
 
 model_file = load_example("llm-text")
@@ -47,3 +48,12 @@ def test_the_width_of_half_a_billion_parameters():
     assert decoder.config.hidden_size == 896
     assert 25e6 < sum(parameter.numel() for parameter in decoder.parameters()) < 35e6
     assert declared.streams["text"].stand_in.shape == (1, 896)
+
+
+def test_the_full_size_has_half_a_billion_parameters_and_fits_into_one_file():
+    sizes = model_file.FULL_WIDTH | model_file.FULL_SIZE
+    with torch.device("meta"):
+        decoder = transformers.Qwen2Model(transformers.Qwen2Config(**sizes))
+    count = sum(parameter.numel() for parameter in decoder.parameters())
+    assert count == 494_032_768
+    require_one_file(4 * count)

@@ -24,7 +24,7 @@ MIC = AudioSpec(feature_dim=1, sample_rate_hz=1000, chunk_s=0.5, presence=PRESEN
 
 def test_a_drop_of_a_stream_that_the_model_lacks_is_refused():
     require_known([Drop("front", 1.0, 2.0)], ["front", "imu"])
-    with pytest.raises(UsageError, match=r"--drop smell@1-2: expected one of front, imu, got 'smell'"):
+    with pytest.raises(UsageError, match=r"loss smell@1-2: expected one of front, imu, got 'smell'"):
         require_known([parse_drop("smell@1-2")], ["front", "imu"])
 
 

@@ -47,8 +47,8 @@ def test_the_same_file_twice_is_refused(tiny: Bundle, demo_video: Path, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"deadline_s": 61.0}, "milliseconds from 0 to 60000"),
-        ({"window_s": 0.0}, "--window 0: expected seconds above 0"),
+        ({"deadline_s": 61.0}, "deadline_s: expected from 0 to 60000 ms, got 61000 ms"),
+        ({"window_s": 0.0}, "window_s 0: expected seconds above 0"),
         ({"annotate": Path("a.gif")}, "ends in .mp4 or .mkv"),
         ({"transcript": Path("a.vtt"), "asr": True}, "got both"),
     ],

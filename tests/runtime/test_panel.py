@@ -13,8 +13,8 @@ import taemi_edge
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
 from taemi_edge.pictures import SERIES_COLOURS, STATE_COLOURS, rgb
 from taemi_edge.runtime.lettering import both_ends, text_width
-from taemi_edge.runtime.panel import Panel
-from taemi_edge.runtime.panel_rows import PanelRows, Shown
+from taemi_edge.runtime.panel import Panel, _draw_bar
+from taemi_edge.runtime.panel_rows import Bar, PanelRows, Shown
 from taemi_edge.runtime.prediction import Prediction
 
 SIGNED = RegressionSpec(("valence", "arousal"), (-1.0, 1.0))
@@ -119,6 +119,15 @@ def test_rows_and_lamps_never_overlap(outputs: dict[str, OutputSpec], count: int
     assert picture.shape == (480, 360, 3)
     assert has(picture, rgb(STATE_COLOURS["missing"]))  # lost streams are among those that are shown
     assert (picture[-8:] == picture[-1, -1]).all()  # nothing is cut off below
+
+
+def test_no_two_of_forty_bars_look_alike():
+    looks = set()
+    for index in range(40):
+        canvas = np.zeros((40, 400, 3), np.uint8)
+        _draw_bar(canvas, Bar("", "", 1.0, 0.0, index), (10, 10, 190, 20))
+        looks.add(canvas.tobytes())
+    assert len(looks) == 40
 
 
 def test_a_group_without_a_prediction_says_so():

@@ -78,8 +78,8 @@ def test_lone_numbers_of_one_range_share_a_plot():
 
 
 def test_beyond_six_series_the_line_differs():
-    lines = [series_line(i) for i in range(30)]
-    assert len({(line["color"], line["linestyle"]) for line in lines}) == 30
+    lines = [series_line(i) for i in range(42)]
+    assert len({(line["color"], line["linestyle"]) for line in lines}) == 42
     assert lines[6]["color"] == SERIES_COLOURS[0]
 
 

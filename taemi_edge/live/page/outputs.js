@@ -2,7 +2,7 @@
 // Draws the groups of a model's outputs: for each one its curves over time, and a table of its newest values.
 
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"]; // those of taemi_edge/pictures.py
-const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 2]]; // beyond six curves a colour comes again, dashed
+const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 2], [16, 6], [9, 3, 2, 3, 2, 3]]; // beyond six curves a colour comes again, dashed
 const MOST_BRIGHT = 8; // of more curves than this, the ones that say most are bright and the others pale
 const MOST_ROWS = 14; // longer tables are broken into columns
 const PLOT_PX = 300, AXIS_PX = 50, BAND_PX = 16;
