@@ -244,9 +244,14 @@ class Model:
         self._require_signature()
 
     @property
+    def head_takes(self) -> tuple[str, ...]:
+        """The streams and masks that the head takes, in the order of its `forward` or of its graph."""
+        return tuple(_head_arguments(self.head, self.streams))
+
+    @property
     def head_takes_masks(self) -> bool:
         """Whether the head takes a mask for each stream."""
-        return any(name.endswith("_mask") for name in _head_arguments(self.head, self.streams))
+        return any(name.endswith("_mask") for name in self.head_takes)
 
     def output_specs(self) -> dict[str, OutputSpec]:
         """The outputs for a manifest, by name."""
