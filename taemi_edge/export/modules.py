@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -126,6 +127,20 @@ def largest_ids(module: nn.Module) -> list[int]:
     """The numbers of ids that a module may know, the largest first: the sizes of its embeddings, and at last 2."""
     sizes = {layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)}
     return [*sorted(sizes - {1, 2}, reverse=True), 2]
+
+
+def module_sha256(module: nn.Module) -> str:
+    """The sha256 of a module's weights: names, dtypes, shapes and bytes; a state that is no tensor does not count.
+
+    >>> module_sha256(nn.Identity())[:12]
+    'e3b0c44298fc'
+    """
+    digest = sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
