@@ -61,6 +61,11 @@ class OnnxFile:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+                raise ContractError(f"{self.file}: expected {what} as names by the file's own names, got {names!r:.60}")
+        if not (self.output is None or isinstance(self.output, str)):
+            raise ContractError(f"{self.file}: expected output as a name, got {self.output!r:.60}")
         if not Path(self.file).is_file():
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
 
@@ -123,7 +128,10 @@ class Stream:
             raise ContractError(f"expected a Video, Audio, Text or Series as the kind of a stream, got {self.kind!r}")
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
+        if not isinstance(self.required, bool):
+            raise ContractError(f"expected required as True or False, got {self.required!r:.60}")
         require_count("min_steps", self.min_steps)
+        require_count("max_steps", self.max_steps)
         if self.tile is not None:
             require_count("tile", self.tile)
         steps = self.repeats if self.stand_in is None else len(self.stand_in)
