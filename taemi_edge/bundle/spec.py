@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
+from taemi_edge.bundle.names import MASK_SUFFIX, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, presence_patterns
@@ -104,6 +104,7 @@ class Manifest(Frozen, frozen=True):
 
     def __post_init__(self) -> None:
         problems = [problem] if (problem := names_problem(self.streams, self.outputs)) else []
+        problems += [problem] if (problem := model_name_problem(self.name)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):

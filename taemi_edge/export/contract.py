@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.names import names_problem
+from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
@@ -239,7 +239,7 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
-        if problem := names_problem(self.streams, self.outputs):
+        if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):
             raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:

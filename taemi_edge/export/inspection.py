@@ -364,7 +364,7 @@ def _require_labels(outputs: Mapping[str, OutputSpec], samples: Sequence[Mapping
             if label is None:
                 continue
             value = np.asarray(label)
-            is_class = value.ndim == 0 and getattr(output, "exclusive", False) and 0 <= float(value) < output.size
+            is_class = value.ndim == 0 and getattr(output, "exclusive", False) and float(value) in range(output.size)
             if not is_class and value.shape != (output.size,):
                 raise ContractError(
                     f"sample {index}: expected label/{name} to fit the {output.size} names of {name}, got "

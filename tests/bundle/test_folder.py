@@ -46,6 +46,7 @@ def test_all_problems_are_named_at_once(copy: Path):
         (lambda m: m.update(schema=99), "expected schema 2, got 99: update taemi-edge"),
         (lambda m: m.update(schema=1), "expected schema 2, got 1: export the model again with `taemi-edge export"),
         (lambda m: m.pop("schema"), "expected schema 2, got None"),
+        (lambda m: m.update(name="../../elsewhere"), "a file name, without a folder, got '../../elsewhere'"),
         (lambda m: m.update(colour="red"), "unknown field `colour`"),
         (lambda m: m["streams"]["audio"].update(chunk_s="long"), "Expected `float`, got `str`"),
         (lambda m: m["streams"]["audio"].update(chunk_s=0), "expected chunk_s of a sample or more"),
