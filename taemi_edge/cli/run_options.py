@@ -38,8 +38,8 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE...",
-        help="Files, or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, pulse:default, "
-        "'gst:... ! appsink'; NAME=SOURCE names one.",
+        help="Files (video, sound, series), or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, "
+        "pulse:default, 'gst:... ! appsink'; NAME=SOURCE names one.",
         show_default=False,
     ),
 ]
@@ -56,8 +56,8 @@ StreamOption = Annotated[
     typer.Option(
         "--stream",
         metavar="NAME=PLACE",
-        help="Bind one stream to a place of its own: a file or an address; live also - (JSON lines on standard input), "
-        "unix:PATH; repeatable.",
+        help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
+        "standard input), unix:PATH; repeatable.",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
@@ -65,7 +65,7 @@ WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", hel
 HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
 DropOption = Annotated[
     list[str] | None,
-    typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
+    typer.Option("--drop", metavar="STREAM@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
 ]
 OutputOption = Annotated[
     Path | None,
