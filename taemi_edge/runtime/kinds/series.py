@@ -41,7 +41,7 @@ class ResampledState(ChunkedState):
     def prepare(self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool) -> list[Segment]:
         for index, values in self._grid.convert(pieces):
             self._chunker.push_at(index, values)
-        return self._chunker.take(end_s)
+        return self._chunker.take(end_s, self._grid.longest_pause_s)
 
     def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
         if self._grid.left_out > self._told:

@@ -60,3 +60,19 @@ def test_a_leap_of_years_between_hops_costs_nothing():
     state = state_of(SeriesSpec(feature_dim=4, channels=1, presence=TIMES, rate_hz=100.0, chunk_s=0.5))
     assert feed(state, [i / 100 for i in range(50)], [1.0] * 50, 0.5) == 1
     assert feed(state, [1e9 + i / 100 for i in range(51)], [1.0] * 51, 1e9 + 0.5) == 1
+
+
+@pytest.mark.parametrize("seconds_a_row", [0.02, 0.1, 0.3, 1.0, 3.0])
+def test_a_series_that_is_slower_than_its_chunks_is_read_hop_by_hop_as_it_is_at_once(seconds_a_row: float):
+    patient = PresenceSpec(stale_after_s=4.0, missing_after_s=8.0, recover_after_s=0.0)
+    spec = SeriesSpec(feature_dim=4, channels=1, presence=patient, rate_hz=50.0, chunk_s=0.5)
+    times_s = np.arange(0.0, 20.0, seconds_a_row)
+    at_once = feed(state_of(spec), times_s.tolist(), times_s.tolist(), 20.0)
+    state, inputs = state_of(spec), 0
+    for end_s in np.arange(0.5, 20.5, 0.5):
+        new = times_s[(times_s > end_s - 0.5) | (end_s == 0.5)]
+        new = new[new <= end_s].tolist()
+        inputs += feed(state, new, new, end_s)
+        if end_s > 2 * seconds_a_row:
+            assert state.presence.at(end_s).age_s <= seconds_a_row + 0.5
+    assert inputs == at_once >= 30
