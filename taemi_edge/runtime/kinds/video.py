@@ -112,11 +112,11 @@ class FrameIntake:
 
     def _frames(self, data: Any, end_s: float) -> list[Frame]:
         """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
-        if isinstance(data, Frames):
-            return data.as_frames()
+        if isinstance(data, Frames):  # copied: cameras write into the same buffer
+            return [Frame(frame.time_s, np.array(frame.picture)) for frame in data.as_frames()]
         if not isinstance(data, np.ndarray):
             raise UsageError(f"{self._name}: expected Frames or an array of pictures, got {described(data)}")
-        pictures = np.array(data[None] if is_picture(data) else data)  # a copy: cameras write into the same buffer
+        pictures = np.array(data[None] if is_picture(data) else data)  # copied here as well
         times_s = end_s - np.arange(len(pictures))[::-1] / self._spec.frames_per_second
         return Frames(pictures, times_s).as_frames()
 
