@@ -83,7 +83,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         parts=parts,
         windows=windows,
         sources=sources,
-        ceilings={name: round(value, 2) for name, value in ceilings.items()},
+        ceilings={name: float(f"{value:.4g}") for name, value in ceilings.items()},
         ratios=_ratios(hop),
         overhead_ms=_overhead(hop),
         saved=plan.saved(),

@@ -70,7 +70,7 @@ def _run_files(given: Given) -> None:
     from taemi_edge.runtime.files import run_file, run_together
     from taemi_edge.runtime.json_lines import JsonLines
 
-    if given.bundle is None or not (given.source or given.stream):
+    if given.bundle is None or not (given.source or given.stream or given.transcript):
         raise UsageError("expected a bundle and at least one source: taemi-edge run BUNDLE SOURCE...")
     sources = [Path(text) for text in given.source or ()]
     if len(sources) > 1 and (given.transcript or given.annotate or given.plot):
@@ -88,7 +88,7 @@ def _run_files(given: Given) -> None:
             return
         source = sources[0] if sources else None
         summary = run_file(bundle, source, run_options, lines, progress)
-    name = ", ".join(map(str, (*sources, *run_options.streams.values())))
+    name = ", ".join(map(str, (*sources, *run_options.streams.values()))) or str(given.transcript)
     print_summary(name, summary)
     if given.plot is not None:
         shown = f"{bundle.manifest.name} on {source.name if source else name}"

@@ -38,8 +38,8 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE...",
-        help="Files, or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, pulse:default, "
-        "'gst:... ! appsink'; NAME=SOURCE names one.",
+        help="Files (video, sound, series), or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, "
+        "pulse:default, 'gst:... ! appsink'; NAME=SOURCE names one.",
         show_default=False,
     ),
 ]
@@ -56,8 +56,8 @@ StreamOption = Annotated[
     typer.Option(
         "--stream",
         metavar="NAME=PLACE",
-        help="Bind one stream to a place of its own: a file or an address; live also - (JSON lines on standard input), "
-        "unix:PATH; repeatable.",
+        help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
+        "standard input), unix:PATH; repeatable.",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]

@@ -272,7 +272,9 @@ def _rows(
         if len(rows) >= _LOOKED_AT:
             break
     if not rows:
-        raise ContractError(f"{name}: expected samples that fill a chunk of {name}, got none")
+        wanted = f"fills a chunk of {spec.chunk_samples}" if isinstance(spec, ChunkedSpec) else "has data"
+        key = f"{name}/{encoder_inputs(spec)[0].name}"
+        raise ContractError(f"{key}: expected at least one sample that {wanted}, got none")
     return rows[:_LOOKED_AT]
 
 

@@ -240,7 +240,7 @@ def _series(
             f"the rows of {name} by time"
         )
     if start_ns is None and times_s[-1] > _LATEST_S:
-        raise InputError(f"{file}: expected seconds, got {times_s[-1]:.0f}: divide milliseconds by 1000")
+        raise InputError(f"{file}: expected seconds, got {times_s[-1]:.15g}: divide milliseconds by 1000")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
         values = np.ascontiguousarray(rows, np.float32)
     bad = np.argwhere(~np.isfinite(values))

@@ -28,7 +28,7 @@ def test_a_derived_manifest_has_new_parts_and_says_where_it_comes_from(tiny: Bun
     assert derived.provenance.versions == {"onnx": "1"}
     assert derived.provenance.weights == tiny.manifest.provenance.weights
     assert derived.verified is False
-    assert (derived.audio, derived.window, derived.tolerances) == (
+    assert (derived.streams["audio"], derived.window, derived.tolerances) == (
         tiny.manifest.streams["audio"],
         tiny.manifest.window,
         tiny.manifest.tolerances,

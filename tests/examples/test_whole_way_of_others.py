@@ -48,6 +48,13 @@ class TestOnlyOnnx(WholeWay):
             assert sum(line["topic"]["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
             assert 0 <= line["interest"]["interest"] <= 1
 
+    def test_words_alone_need_no_clip(self, exported, cli, demo_vtt):
+        done = cli("run", exported, "--transcript", demo_vtt)
+        lines = predictions(done)
+        assert {line["presence"]["picture"] for line in lines} == {"missing"}
+        assert "live" in {line["presence"]["words"] for line in lines}
+        assert f"{demo_vtt}: {len(lines)} predictions" in done.stderr
+
 
 class TestLlmText(WholeWay):
     example, streams, patterns = "llm-text", ("vision", "audio", "text"), 8

@@ -177,7 +177,7 @@ NAMED = {
     "a file that is not there": ('"imu.onnx"', '"radar.onnx"', "radar.onnx: expected an ONNX file, found nothing"),
     "a file that is no ONNX": ('"imu.onnx"', '"model.toml"', "model.toml"),
     "an opset that is too old": ('"pulse.onnx"', '"old.onnx"', "expected opset 17 or later, got 9"),
-    "an input that has another name": ('"pulse.onnx"', '"other.onnx"', "expected the inputs values, got 'beats'"),
+    "an input that has another name": ('"pulse.onnx"', '"other.onnx"', "inputs values, the graph has beats"),
     "a kind that there is not": ('kind = "series"', 'kind = "radar"', "one of video, audio, text, series"),
     "a key that there is not": ("channels = 1", "chanels = 1", "chanels"),
     "a value of another type": ("channels = 1", 'channels = "one"', "channels"),
