@@ -65,7 +65,7 @@ WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", hel
 HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
 DropOption = Annotated[
     list[str] | None,
-    typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
+    typer.Option("--drop", metavar="STREAM@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
 ]
 OutputOption = Annotated[
     Path | None,

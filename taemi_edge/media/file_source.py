@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
-from taemi_edge.errors import InputError, MediaError, UsageError
+from taemi_edge.errors import InputError, MediaError, OptionError, UsageError
 from taemi_edge.media.clocks import Span, clock_of, common_clock
 from taemi_edge.media.files import MAX_JUMP_S, MediaFile
 from taemi_edge.media.hops import Hop, Values
@@ -178,11 +178,13 @@ class FileSource:
         """The file of each stream that has one."""
         for name, place in self._own.items():
             if name not in self._streams:
-                raise UsageError(f"--stream {name}={place}: expected one of {self._named()}, got {name!r}")
+                raise OptionError("streams", "--stream", f"{name}={place}: expected one of {self._named()}")
             if not isinstance(self._streams[name], _kinds_in(place)):
-                raise UsageError(
-                    f"--stream {name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
-                    f"{kind_name(self._streams[name])}"
+                raise OptionError(
+                    "streams",
+                    "--stream",
+                    f"{name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
+                    f"{kind_name(self._streams[name])}",
                 )
         shared: dict[str, Path] = {}
         for file in (self._source, transcript):
@@ -217,7 +219,9 @@ class FileSource:
             opened.update(dict.fromkeys(streams, media))
         for name, media in opened.items():
             if name in self._own and not _has(media, self._streams[name]):
-                raise MediaError(f"--stream {name}={media.path}: expected a file with {kind_name(self._streams[name])}")
+                raise MediaError(
+                    f"{media.path}: expected, for the stream {name}, a file with {kind_name(self._streams[name])}"
+                )
         return {name: opened[name] for name in self._streams if name in opened}
 
     def _read_series(self, feeds: Mapping[str, Path]) -> dict[str, Series]:
