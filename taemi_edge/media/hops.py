@@ -123,10 +123,6 @@ class Hop:
         return next((pieces for pieces in self.pieces.values() if pieces and isinstance(pieces[0], kind)), [])
 
 
-#: until live capture is written for any streams
-Samples = SoundPiece
-
-
 def is_finite(sound: Any) -> bool:
     """Whether PyAV's audio frame holds neither NaN nor infinity; only floating-point formats can hold them."""
     return not sound.format.name.startswith(("flt", "dbl")) or bool(np.isfinite(sound.to_ndarray()).all())
