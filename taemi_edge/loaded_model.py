@@ -245,7 +245,8 @@ class LoadedModel:
             data: as for `predict`. A bare array ends at `time_s`; so does a string, whose words were just said.
             time_s: seconds on a clock of yours; any origin will do, as long as it is one clock for all streams.
 
-        Data is copied, and kept until the hop that takes it. Blocks of sound that follow each other are put together.
+        Data is copied, and kept until the hop that takes it. Blocks of sound, and of rows with a rate, that follow each
+        other are put together, however unevenly they are handed over.
 
         Raises:
             UsageError: an unknown stream, or data of another type, shape or range.

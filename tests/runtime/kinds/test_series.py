@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
+from taemi_edge.media.arrays import Samples
 from taemi_edge.media.hops import Values
 from taemi_edge.runtime.kinds import series
 from taemi_edge.runtime.kinds.kind import Opening
@@ -76,3 +77,27 @@ def test_a_series_that_is_slower_than_its_chunks_is_read_hop_by_hop_as_it_is_at_
         if end_s > 2 * seconds_a_row:
             assert state.presence.at(end_s).age_s <= seconds_a_row + 0.5
     assert inputs == at_once >= 30
+
+
+@pytest.mark.parametrize("rows_a_block", [1, 25])
+@pytest.mark.parametrize("drift", [0.999, 1.0, 1.001])
+def test_blocks_that_are_handed_over_unevenly_follow_each_other(rows_a_block: int, drift: float):
+    spec = SeriesSpec(feature_dim=4, channels=1, presence=TIMES, rate_hz=50.0, chunk_s=0.5)
+    state, intake = state_of(spec), series.open_intake("imu", spec, 10.0)
+    uneven = np.random.default_rng(0).normal(0, 0.002 if rows_a_block == 1 else 0.01, 1000)
+    for at in range(1000):
+        end_s = (at + 1) * rows_a_block / 50
+        intake.add(Samples(np.full((rows_a_block, 1), end_s), rate_hz=50.0), end_s * drift + uneven[at])
+        pieces = intake.take(end_s * drift + 1, float)
+        state.prepare(pieces, end_s, Stopwatch(), False)
+        times_s = np.concatenate([piece.times_s for piece in pieces])
+        assert np.diff(times_s) == pytest.approx(1 / 50)
+        assert times_s[-1] + 1 / 50 == pytest.approx(end_s * drift, abs=0.02)
+    assert state._grid.left_out == 0
+
+
+def test_rows_that_come_at_another_rate_than_they_claim_keep_their_times():
+    intake = series.open_intake("imu", SeriesSpec(feature_dim=4, channels=1, presence=TIMES), 10.0)
+    for at in range(100):
+        intake.add(Samples(np.zeros((1, 1)), rate_hz=50.0), (at + 1) / 25)
+    assert np.diff(intake.take(5.0, float)[0].times_s) == pytest.approx(1 / 25)
