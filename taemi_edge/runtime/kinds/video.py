@@ -32,6 +32,8 @@ class VideoState(RingState):
     def __init__(self, opening: Opening) -> None:
         self._reader = CropReader(opening.spec, opening.detector)
         self._finds_faces = opening.spec.crop == "face"
+        self._spec: VideoSpec = opening.spec
+        self._broken_clips = 0
         self._steps = 1 if opening.steps is None else opening.steps.per_chunk
         super().__init__(opening.presence, RingIndex(opening.capacity))
 
@@ -73,6 +75,10 @@ class VideoState(RingState):
             found.append((crop.time_s, crop.pixels))
             if len(found) == MAX_BATCH:
                 break
+        if not found and self._reader.broken_clips > self._broken_clips:
+            frames, rate = self._spec.clip_frames, self._spec.frames_per_second
+            self.presence.suspect(f"its pictures lie too far apart for a clip of {frames} at {rate:g} a second")
+        self._broken_clips = self._reader.broken_clips
         return found
 
 

@@ -83,6 +83,13 @@ def test_a_clip_of_frames_is_one_input_that_ends_with_the_newest(tiny: Bundle):
     assert stream.rows(0.5, 1.0).tolist() == [1]
 
 
+def test_a_camera_that_is_too_slow_for_clips_is_said_to_be(tiny: Bundle):
+    stream = opened(tiny, crop="whole", clip_frames=4, frames_per_second=25.0)
+    frames = [Frame(at / 8, np.zeros((32, 32, 3), np.uint8)) for at in range(8)]
+    assert list(stream.batches(stream.prepare(frames, 1.0, Stopwatch(), False), lost=False)) == []
+    assert stream.presence.at(1.0).reason == "its pictures lie too far apart for a clip of 4 at 25 a second"
+
+
 def test_an_encoder_of_several_steps_a_frame_gets_a_row_for_each(tiny: Bundle):
     stream = opened(tiny, steps=4, crop="centre")
     [crops] = batches(stream, grey_frames(2))
