@@ -14,6 +14,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
+from taemi_edge.parity.golden import load_cases
 
 
 def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: Precision) -> PartTolerances:
@@ -52,9 +53,7 @@ def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: P
 def golden_magnitudes(bundle: Bundle) -> Mapping[str, float]:
     """Give the largest magnitude that PyTorch gave for each part on the golden feeds."""
     found: dict[str, float] = {}
-    with np.load(bundle.golden_file, allow_pickle=False) as stored:
-        for key in stored.files:
-            part, _, direction, *_ = key.split("|")
-            if direction == "out" and (value := stored[key]).size:
-                found[part] = max(found.get(part, 0.0), float(np.abs(value).max()))
+    for case in load_cases(bundle.golden_file):
+        for value in (case.expected or {}).values():
+            found[case.part] = max(found.get(case.part, 0.0), float(np.abs(value).max(initial=0)))
     return found

@@ -75,9 +75,7 @@ Annotate = Annotated[
     Path | None,
     typer.Option("--annotate", metavar="F.mp4", help="Also write the video with bars, lamps and words."),
 ]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the intensities over time.")
-]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the outputs over time.")]
 Unverified = Annotated[bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")]
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
