@@ -95,6 +95,11 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
     columns = [f"{stream}.{i}" for i in range(spec.channels)]
     if lacking := [column for column in columns if column not in clip.cells]:
         raise CorpusError(f"{clip.place}: expected {columns[0]} to {columns[-1]}, found nothing in {lacking[0]}")
+    if (beyond := f"{stream}.{spec.channels}") in clip.cells:
+        raise CorpusError(
+            f"{clip.place}: expected {columns[0]} to {columns[-1]}, for a stream of {spec.channels} channels, got "
+            f"{beyond} as well: a name that begins with _ is left out"
+        )
     try:
         return np.array([float(clip.cells[column]) for column in columns], np.float32)
     except ValueError as error:

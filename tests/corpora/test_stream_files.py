@@ -32,6 +32,8 @@ def test_columns_make_one_row_of_a_series(tmp_path: Path):
     assert found["imu"] == []
     with pytest.raises(CorpusError, match=r"row 1: expected imu.0 to imu.2, found nothing in imu.1"):
         rows({"imu.0": "1", "imu.2": "3"}, tmp_path)
+    with pytest.raises(CorpusError, match=r"for a stream of 1 channels, got pulse.1 as well"):
+        rows({"pulse.0": "61", "pulse.1": "62"}, tmp_path)
     with pytest.raises(CorpusError, match="row 1: pulse: expected numbers"):
         rows({"pulse.0": "fast"}, tmp_path)
 
