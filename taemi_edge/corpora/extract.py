@@ -104,7 +104,7 @@ def extract_features(
     with open_artefact(source, options.device, 1) as artefact:
         keys = artefact.encoder_keys()
         labels = {clip.id: labels_of(clip, artefact.outputs) for clip in corpus.clips}
-        for clip in corpus.clips[:1]:
+        for clip in corpus.clips:  # all of them: an empty cell hides its column
             if isinstance(clip, SampleClip):
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
