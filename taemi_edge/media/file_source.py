@@ -228,7 +228,7 @@ class FileSource:
         widths = {n: s.channels for n, s in self._streams.items() if isinstance(s, SeriesSpec) and n in feeds}
         shared = {name: width for name, width in widths.items() if name not in self._own}
         found = read_streams(feeds[next(iter(shared))], shared) if shared else {}
-        for name in widths.keys() - shared.keys():
+        for name in (name for name in widths if name not in shared):
             found |= read_streams(feeds[name], {name: widths[name]}, alone=True)
         for name, series in found.items():
             _require_one_recording(feeds[name], series)
@@ -236,10 +236,16 @@ class FileSource:
 
     def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
         texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
+        claimed = [media.duration_s for media in self.medias if media.duration_s]
+        # their clocks are not brought together yet: one that does not count from its beginning gives a length alone
+        claimed += [
+            one.end_s - (0.0 if one.span(name).clock == "beginning" else float(one.times_s[0]))
+            for name, one in self._series.items()
+        ]
         known: dict[Path, list[Word]] = {}
         for name in texts:
             file = feeds[name]
-            known[file] = known.get(file) or read_transcript(file, self.duration_s)
+            known[file] = known.get(file) or read_transcript(file, max(claimed, default=None))
         return {name: known[feeds[name]] for name in texts}
 
     def _bring_to_one_clock(self, feeds: Mapping[str, Path]) -> list[str]:

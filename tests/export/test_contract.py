@@ -69,6 +69,10 @@ def test_what_is_declared_can_be_read_back():
         ({"outputs": {"state": te.Classes(["one"])}}, "at least two classes"),
         ({"outputs": {"state": te.Regression(["a", "a"])}}, "each different"),
         ({"outputs": {"state": te.Regression(["a"], range=(1.0, 0.0))}}, "lowest, highest"),
+        (
+            {"outputs": {"state": te.Regression(["a"], range=(0.0, float("inf")))}},
+            "leave range out where there is no bound",
+        ),
         ({"window_s": 0.2}, "0 < hop_s <= window_s"),
         ({"window_s": float("nan")}, "window_s above 0"),
         ({"patterns": [["radar"]]}, "got 'radar'"),
