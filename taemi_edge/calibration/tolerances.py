@@ -14,6 +14,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
+from taemi_edge.parity.golden import load_cases
 
 
 def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: Precision) -> PartTolerances:
@@ -52,10 +53,8 @@ def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: P
 def golden_magnitudes(bundle: Bundle) -> Mapping[str, Mapping[str, float]]:
     """Give the largest magnitude that PyTorch gave on the golden feeds, by part and output."""
     found: dict[str, dict[str, float]] = {}
-    with np.load(bundle.golden_file, allow_pickle=False) as stored:
-        for key in stored.files:
-            part, _, direction, output, *_ = key.split("|")
-            if direction == "out" and (value := stored[key]).size:
-                of_part = found.setdefault(part, {})
-                of_part[output] = max(of_part.get(output, 0.0), float(np.abs(value).max()))
+    for case in load_cases(bundle.golden_file):
+        of_part = found.setdefault(case.part, {})
+        for name, value in (case.expected or {}).items():
+            of_part[name] = max(of_part.get(name, 0.0), float(np.abs(value).max(initial=0)))
     return found

@@ -1,7 +1,7 @@
 """Verifying an engine bundle: parity with PyTorch's golden outputs, run on the device that the engines were built on.
 
-The manifest says `verified` only when every part and the whole way from inputs to intensities keep their tolerance, in
-all presence patterns and at the smallest and largest batches.
+The manifest says `verified` only when every part and the whole way from inputs to outputs keep their tolerance, in all
+presence patterns and at the smallest and largest batches.
 """
 
 from __future__ import annotations

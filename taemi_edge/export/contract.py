@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.names import names_problem
+from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
@@ -61,6 +61,11 @@ class OnnxFile:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+                raise ContractError(f"{self.file}: expected {what} as names by the file's own names, got {names!r:.60}")
+        if not (self.output is None or isinstance(self.output, str)):
+            raise ContractError(f"{self.file}: expected output as a name, got {self.output!r:.60}")
         if not Path(self.file).is_file():
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
 
@@ -123,7 +128,10 @@ class Stream:
             raise ContractError(f"expected a Video, Audio, Text or Series as the kind of a stream, got {self.kind!r}")
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
+        if not isinstance(self.required, bool):
+            raise ContractError(f"expected required as True or False, got {self.required!r:.60}")
         require_count("min_steps", self.min_steps)
+        require_count("max_steps", self.max_steps)
         if self.tile is not None:
             require_count("tile", self.tile)
         steps = self.repeats if self.stand_in is None else len(self.stand_in)
@@ -232,7 +240,7 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
-        if problem := names_problem(self.streams, self.outputs):
+        if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):
             raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
@@ -245,9 +253,14 @@ class Model:
         self._require_signature()
 
     @property
+    def head_takes(self) -> tuple[str, ...]:
+        """The streams and masks that the head takes, in the order of its `forward` or of its graph."""
+        return tuple(_head_arguments(self.head, self.streams))
+
+    @property
     def head_takes_masks(self) -> bool:
         """Whether the head takes a mask for each stream."""
-        return any(name.endswith("_mask") for name in _head_arguments(self.head, self.streams))
+        return any(name.endswith("_mask") for name in self.head_takes)
 
     def output_specs(self) -> dict[str, OutputSpec]:
         """The outputs for a manifest, by name."""

@@ -105,7 +105,8 @@ def check_parity(
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
     Args:
-        a: a bundle folder, a checkpoint folder or a recipe. A bundle can stand alone.
+        a: a bundle folder, `file.py:function` or `model.toml` of a declared model, a checkpoint folder or a recipe. A
+            bundle can stand alone.
         b: another one, or None to compare the bundle `a` with the PyTorch outputs in its `golden.npz`. The tolerances
             are those of the bundle (of `b` where both are bundles), else of the recipe of `a`.
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
@@ -115,7 +116,7 @@ def check_parity(
         The report, and the compared outputs for `taemi_edge.parity.plot.plot_parity`.
 
     Raises:
-        UsageError: one checkpoint alone, or two artefacts whose inputs or outputs have different shapes.
+        UsageError: one model alone that is no bundle, or two artefacts whose inputs or outputs have different shapes.
         InputError: nothing is found at `a` or `b`.
         BundleError: a bundle is damaged, or has no golden feeds.
 
@@ -129,7 +130,9 @@ def check_parity(
         first = stack.enter_context(open_artefact(str(a), device, threads))
         second = stack.enter_context(open_artefact(str(b), device, threads)) if b is not None else None
         if second is None and not first.is_bundle:
-            raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
+            raise UsageError(
+                f"{a} is no bundle, so it has no golden outputs: name a second artefact to compare it with"
+            )
         if second is not None:
             _require_same_shapes(first, second)
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)

@@ -13,7 +13,7 @@ import pytest
 from taemi_edge.bundle.values import Tolerance
 from taemi_edge.parity import comparison
 from taemi_edge.parity.comparison import StageResult, check_parity, check_part
-from taemi_edge.parity.golden import Case
+from taemi_edge.parity.golden import Case, save_cases
 from tests.parity.toy_model import toy_artefact
 
 LIMIT = Tolerance(max_abs=0.2, cosine=-1, outputs={"door": 1e-4})
@@ -97,13 +97,11 @@ def test_calibration_takes_each_outputs_own_magnitude(tmp_path: Path):
 
     from taemi_edge.calibration.tolerances import golden_magnitudes
 
-    np.savez(
-        tmp_path / "golden.npz",
-        **{
-            "fusion|a|out|speed|imu": [[-2000.0]],
-            "fusion|a|out|share|imu": [[0.5]],
-            "fusion|b|out|share|imu": [[0.75]],
-        },
-    )
+    feeds, imu = {"imu": np.ones((1, 2, 4)), "imu_mask": np.ones((1, 2))}, frozenset({"imu"})
+    cases = [
+        Case("fusion", "a", feeds, {"speed": np.array([[-2000.0]]), "share": np.array([[0.5]])}, imu),
+        Case("fusion", "b", feeds, {"speed": np.array([[30.0]]), "share": np.array([[0.75]])}, imu),
+    ]
+    save_cases(cases, tmp_path / "golden.npz")
     found = golden_magnitudes(SimpleNamespace(golden_file=tmp_path / "golden.npz"))
     assert found == {"fusion": {"speed": 2000.0, "share": 0.75}}
