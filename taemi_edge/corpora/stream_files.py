@@ -23,7 +23,7 @@ from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.resampling import GridInterpolator
 from taemi_edge.media.series import read_streams
 from taemi_edge.media.tokens import WordTokenizer
-from taemi_edge.media.transcripts import EmptyTranscriptError, read_transcript
+from taemi_edge.media.transcripts import EmptyTranscriptError, Word, read_transcript
 from taemi_edge.parity.samples import WORDS, Row, Sample, encoder_rows, has_stream, input_name, require_known_names
 
 #: How much of a file is read, in seconds, and what is noticed meanwhile.
@@ -31,6 +31,7 @@ _Cut: TypeAlias = tuple[float, list[str]]
 
 #: The endings of a transcript; any other cell of a stream of text is the text itself.
 TRANSCRIPTS = (".vtt", ".srt", ".jsonl", ".txt")
+_TIMED_TRANSCRIPTS = (".vtt", ".srt", ".jsonl")
 
 
 def sample_rows(
@@ -62,7 +63,8 @@ def sample_rows(
     rows: dict[str, list[Row]] = {}
     for name, spec in streams.items():
         noticed: list[str] = []
-        rows[name] = _cell_rows(clip, name, spec, tokenizers.get(name), (longest_s, noticed))
+        cut = (longest_s - clip.starts_s.get(name, 0.0), noticed)
+        rows[name] = _cell_rows(clip, name, spec, tokenizers.get(name), cut)
         if remarks is not None:
             remarks += [f"{name}: {what}" for what in noticed]
         if spec.required and not rows[name]:
@@ -84,7 +86,7 @@ def _cell_rows(
     elif not isinstance(cells[stream], str):
         sample = {f"{stream}/{input_name(spec)}": np.asarray(cells[stream])}
     elif isinstance(spec, TextSpec):
-        sample = {f"{stream}/{WORDS}": _text(clip, stream, cells[stream])}
+        sample = {f"{stream}/{WORDS}": _text(clip, stream, cells[stream], cut[0])}
     else:
         return _file_rows(_existing(clip, stream, cells[stream]), stream, spec, cut)
     return encoder_rows(stream, spec, sample, tokenizer, clip.place)
@@ -106,8 +108,31 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
         raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
 
 
-def _text(clip: SampleClip, stream: str, cell: str) -> str:
+def sample_words(clip: SampleClip, stream: str, longest_s: float = 60.0) -> list[Word]:
+    """The words of a stream of text with their times; none where the sample has no transcript with times of it.
+
+    Args:
+        clip: the sample.
+        stream: of text.
+        longest_s: words that end later are left out.
+
+    Raises:
+        InputError: the transcript cannot be read.
+    """
+    cell = clip.cells.get(stream)
+    if not isinstance(cell, str) or not cell.lower().endswith(_TIMED_TRANSCRIPTS):
+        return []
+    try:
+        words = read_transcript(_existing(clip, stream, cell), None)
+    except EmptyTranscriptError:
+        return []
+    return [word for word in words if word.end_s <= longest_s]
+
+
+def _text(clip: SampleClip, stream: str, cell: str, longest_s: float) -> str:
     """The words of a cell: of a transcript where it names one, else the cell itself."""
+    if cell.lower().endswith(_TIMED_TRANSCRIPTS):
+        return " ".join(word.text for word in sample_words(clip, stream, longest_s))
     if not cell.lower().endswith(TRANSCRIPTS):
         return cell
     try:
@@ -163,6 +188,8 @@ def _series(file: Path, stream: str, spec: SeriesSpec, cut: _Cut) -> list[Row]:
     if not kept.all():
         cut[1].append(f"cut at {cut[0]:g} s")
     times_s, values = times_s[kept], series.rows[kept]
+    if not len(times_s):
+        return []
     if not spec.rate_hz:
         return [{"values": row} for row in values]
     chunker = Chunker(spec, channels=spec.channels)
