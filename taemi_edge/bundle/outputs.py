@@ -13,6 +13,8 @@ from taemi_edge.bundle.values import Array, Frozen
 
 #: How many digits a prediction has after the point.
 _DIGITS = 6
+#: Numbers below this keep as many digits from their first one on.
+_SMALL = 1e-3
 #: A class of a group that is not exclusive is present from this probability on.
 PRESENT_FROM = 0.5
 
@@ -49,8 +51,10 @@ class RegressionSpec(Frozen, frozen=True, tag_field="kind", tag="regression"):
 
         >>> RegressionSpec(names=("valence", "arousal")).described(np.array([0.5, -0.25]))
         {'valence': 0.5, 'arousal': -0.25}
+        >>> RegressionSpec(names=("metres",)).described(np.array([1.23456789e-7]))
+        {'metres': 1.23457e-07}
         """
-        return {name: round(float(value), _DIGITS) for name, value in zip(self.names, raw, strict=True)}
+        return {name: _rounded(float(value)) for name, value in zip(self.names, raw, strict=True)}
 
 
 class ClassesSpec(Frozen, frozen=True, tag_field="kind", tag="classes"):
@@ -113,3 +117,10 @@ OutputSpec: TypeAlias = RegressionSpec | ClassesSpec
 def _require_names(names: tuple[str, ...]) -> None:
     if not names or len(set(names)) < len(names) or not all(isinstance(n, str) and n.strip() for n in names):
         raise ValueError(f"expected at least one name, each different and not empty, got {list(names)}")
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(f"expected names without line breaks and control characters, got {name!r:.80}")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}") if abs(value) < _SMALL else round(value, _DIGITS)

@@ -91,3 +91,14 @@ def test_what_cannot_be_is_one_sentence(source: SourceConfig, streams: dict[str,
 def test_a_file_that_is_not_there_is_found_at_once():
     with pytest.raises(MediaError):
         plan_sources(LiveConfig(source=(SourceConfig(name="a", uri="nothing.mp4"),)), TAEMI)
+
+
+def test_a_file_of_series_feeds_the_series_that_it_holds(tmp_path):
+    count = SERIES.channels
+    columns = ",".join(f"imu.{i}" for i in range(count))
+    (tmp_path / "rig.csv").write_text(f"time_s,{columns}\n0,{','.join('1' * count)}\n1,{','.join('2' * count)}\n")
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("rig", uri=str(tmp_path / "rig.csv")),)), RIG)
+    assert (set(plan.series), plan.media) == ({"imu"}, ())
+    assert plan.absent["heart"] == "no source of heart was given"
+    with pytest.raises(UsageError, match="to feed a stream of the kind series, and none is left"):
+        plan_sources(LiveConfig(source=(SourceConfig("rig", uri=str(tmp_path / "rig.csv")),)), TAEMI)

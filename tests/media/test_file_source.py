@@ -148,3 +148,13 @@ def test_a_source_that_the_model_does_not_read_is_refused(tmp_path: Path):
         FileSource(video, {"imu": IMU})
     with pytest.raises(UsageError, match=r"imu.csv: expected a file that feeds a stream of the model"):
         FileSource(imu_file(tmp_path / "imu.csv"), {"front": STREAMS["front"]})
+
+
+def test_rows_too_far_apart_are_noted(tmp_path: Path):
+    (tmp_path / "imu.csv").write_text("time_s,x,y\n0,1,2\n50,1,2\n100,1,2\n")
+    with FileSource(tmp_path / "imu.csv", {"imu": IMU}) as files:
+        [note] = files.notes
+        assert "rows of imu lie 50 s apart" in note
+        assert "milliseconds" in note
+    with FileSource(imu_file(tmp_path / "imu.csv"), {"imu": IMU}) as files:
+        assert not files.notes
