@@ -123,3 +123,6 @@ OutputSpec: TypeAlias = RegressionSpec | ClassesSpec
 def _require_names(names: tuple[str, ...]) -> None:
     if not names or len(set(names)) < len(names) or not all(isinstance(n, str) and n.strip() for n in names):
         raise ValueError(f"expected at least one name, each different and not empty, got {list(names)}")
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(f"expected names without line breaks and control characters, got {name!r:.80}")

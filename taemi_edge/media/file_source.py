@@ -83,7 +83,7 @@ class FileSource:
             self.medias = tuple(dict.fromkeys(self._media.values()))
             self._series = self._read_series(feeds)
             self.words = self._read_words(feeds)
-            self.notes = self._bring_to_one_clock(feeds)
+            self.notes = [*self._bring_to_one_clock(feeds), *self._too_slow(feeds)]
             self.absent = self._absent(feeds)
             self._stack = stack.pop_all()
 
@@ -259,6 +259,19 @@ class FileSource:
                 self._series[name] = self._series[name].shifted(by_s)
             elif by_s and name in self.words:
                 self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
+        return notes
+
+    def _too_slow(self, feeds: Mapping[str, Path]) -> list[str]:
+        """Say which series are missing between any two of their rows: their times may not be in seconds."""
+        notes = []
+        for name, series in self._series.items():
+            usual_s = float(np.median(np.diff(series.times_s))) if len(series.times_s) > 1 else 0.0
+            missing_s = self._streams[name].presence.missing_after_s
+            if usual_s > missing_s:
+                notes.append(
+                    f"{feeds[name]}: rows of {name} lie {usual_s:g} s apart, and {name} is missing after {missing_s:g} "
+                    f"s without one: are its times milliseconds?"
+                )
         return notes
 
     def _absent(self, feeds: Mapping[str, Path]) -> dict[str, str]:

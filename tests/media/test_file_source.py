@@ -162,3 +162,13 @@ def test_words_without_times_are_spread_over_the_recording_whatever_its_clock(tm
     streams: dict[str, StreamSpec] = {"imu": HEART, "said": STREAMS["said"]}
     with FileSource(tmp_path / "imu.csv", streams, transcript=tmp_path / "said.txt") as files:
         assert [word.end_s for word in files.words["said"]] == [5.0, 10.0]
+
+
+def test_rows_too_far_apart_are_noted(tmp_path: Path):
+    (tmp_path / "imu.csv").write_text("time_s,x,y\n0,1,2\n50,1,2\n100,1,2\n")
+    with FileSource(tmp_path / "imu.csv", {"imu": IMU}) as files:
+        [note] = files.notes
+        assert "rows of imu lie 50 s apart" in note
+        assert "milliseconds" in note
+    with FileSource(imu_file(tmp_path / "imu.csv"), {"imu": IMU}) as files:
+        assert not files.notes
