@@ -22,6 +22,7 @@ import numpy as np
 
 from taemi_edge.bundle.names import names_problem
 from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.spec import MOST_WINDOW_S
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
 from taemi_edge.errors import ContractError, UsageError
@@ -63,6 +64,9 @@ class OnnxFile:
     def __post_init__(self) -> None:
         if not Path(self.file).is_file():
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
+        for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not isinstance(names, Mapping) or len(set(names.values())) < len(names):
+                raise ContractError(f"{self.file}: expected {what} with a name of its own for each, got {names!r:.80}")
 
     def input_names(self) -> tuple[str, ...]:
         """The contract's names of the file's inputs, in the file's order.
@@ -123,6 +127,8 @@ class Stream:
             raise ContractError(f"expected a Video, Audio, Text or Series as the kind of a stream, got {self.kind!r}")
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
+        if not (self.presence is None or isinstance(self.presence, PresenceSpec)):
+            raise ContractError(f"expected presence as a PresenceSpec, got {self.presence!r}")
         require_count("min_steps", self.min_steps)
         if self.tile is not None:
             require_count("tile", self.tile)
@@ -236,6 +242,10 @@ class Model:
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
+        if self.window_s > MOST_WINDOW_S:
+            raise ContractError(f"expected window_s of up to {MOST_WINDOW_S:g} seconds, got {self.window_s!r}")
+        if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
+            raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
         for pattern in self.patterns:
             if unknown := sorted(set(pattern) - set(self.streams)):
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")

@@ -138,11 +138,11 @@ def _stream(name: str, given: dict[str, Any], folder: Path, where: str) -> Strea
     missing = given.pop("missing", "zeros")
     if isinstance(missing, str) and missing.endswith(".npy"):
         missing = _read_array(folder / missing)
-    if "size_hw" in given:
+    if isinstance(given.get("size_hw"), list):
         given["size_hw"] = tuple(given["size_hw"])
-    if "tokenizer" in given:
-        given["tokenizer"] = folder / given["tokenizer"]
     try:
+        if "tokenizer" in given:
+            given["tokenizer"] = folder / given["tokenizer"]
         made: Kind = _KINDS[kind](**given)
     except TypeError as error:
         raise RecipeError(f"{where}: streams.{name}: {str(error).partition('__init__() ')[2] or error}") from error
