@@ -22,6 +22,7 @@ import numpy as np
 
 from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.spec import MOST_WINDOW_S
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
 from taemi_edge.errors import ContractError, UsageError
@@ -64,6 +65,8 @@ class OnnxFile:
         for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
             if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
                 raise ContractError(f"{self.file}: expected {what} as names by the file's own names, got {names!r:.60}")
+            if len(set(names.values())) < len(names):
+                raise ContractError(f"{self.file}: expected {what} with a name of its own for each, got {names!r:.80}")
         if not (self.output is None or isinstance(self.output, str)):
             raise ContractError(f"{self.file}: expected output as a name, got {self.output!r:.60}")
         if not Path(self.file).is_file():
@@ -130,6 +133,8 @@ class Stream:
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
         if not isinstance(self.required, bool):
             raise ContractError(f"expected required as True or False, got {self.required!r:.60}")
+        if not (self.presence is None or isinstance(self.presence, PresenceSpec)):
+            raise ContractError(f"expected presence as a PresenceSpec, got {self.presence!r}")
         require_count("min_steps", self.min_steps)
         require_count("max_steps", self.max_steps)
         if self.tile is not None:
@@ -240,11 +245,15 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
+        if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
+            raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
         if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):
             raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
+        if self.window_s > MOST_WINDOW_S:
+            raise ContractError(f"expected window_s of up to {MOST_WINDOW_S:g} seconds, got {self.window_s!r}")
         for pattern in self.patterns:
             if unknown := sorted(set(pattern) - set(self.streams)):
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,8 @@ def test_what_is_declared_can_be_read_back():
         ({"streams": {"imu": IMU}, "head": Strange()}, "got the argument 'radar', which is no stream"),
         ({"outputs": {"time_s": STATE}}, "another name than 'time_s'"),
         ({"outputs": {}}, "at least one output"),
+        ({"window_s": 1e9}, "window_s of up to 3600 seconds"),
+        ({"name": 5}, "name and trained_on as words"),
         ({"outputs": {"state": te.Classes(["one"])}}, "at least two classes"),
         ({"outputs": {"state": te.Regression(["a", "a"])}}, "each different"),
         ({"outputs": {"state": te.Regression(["a"], range=(1.0, 0.0))}}, "lowest, highest"),
@@ -159,3 +162,14 @@ def test_a_stand_in_may_be_a_tensor_and_is_tiled():
     assert stream.stand_in is not None
     assert stream.stand_in.tolist() == [[1.0, 2.0]] * 3
     assert stream.missing_kind() == "learned"
+
+
+def test_a_presence_is_a_presence_spec():
+    with pytest.raises(ContractError, match="expected presence as a PresenceSpec, got 5"):
+        te.Stream(te.Series(channels=6), nn.Linear(6, 4), presence=5)  # type: ignore[arg-type]
+
+
+def test_no_two_outputs_of_a_file_have_one_name(tmp_path: Path):
+    (tmp_path / "head.onnx").write_bytes(b"")
+    with pytest.raises(ContractError, match="expected outputs with a name of its own for each"):
+        te.OnnxFile(tmp_path / "head.onnx", outputs={"logits": "state", "score": "state"})
