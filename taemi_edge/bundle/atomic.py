@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taemi_edge.errors import OutputError
@@ -81,7 +81,8 @@ def new_file(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_error(target, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # where no draft could be made, none is left
+            draft.unlink(missing_ok=True)
 
 
 def require_another_place(source: Path, target: Path) -> None:
@@ -102,6 +103,8 @@ def write_error(target: Path, error: OSError) -> OutputError:
     """
     if error.errno == errno.ENOSPC:
         return OutputError(f"{target}: no space left on the device: free some, or write elsewhere")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OutputError(f"{target}: cannot be written: a file stands where its folder should be: name another place")
     return OutputError(f"{target}: cannot be written: {error.strerror or error}")
 
 

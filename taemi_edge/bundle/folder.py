@@ -120,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
             )
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r}: {advice}")
         return msgspec.convert(content, Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{file}: expected a manifest of schema {SCHEMA}: {error}: export the model again") from error
 
 

@@ -24,6 +24,10 @@ from taemi_edge.bundle.values import (
 SCHEMA = 2
 
 
+#: The longest window, in seconds.
+MOST_WINDOW_S = 3600.0
+
+
 class WindowSpec(Frozen, frozen=True):
     """How many seconds a prediction looks back (`length_s`), and every how many seconds one is made (`hop_s`)."""
 
@@ -31,8 +35,10 @@ class WindowSpec(Frozen, frozen=True):
     hop_s: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop_s <= self.length_s:
-            raise ValueError(f"expected 0 < hop_s <= length_s, got {self.hop_s} and {self.length_s}")
+        if not 0 < self.hop_s <= self.length_s <= MOST_WINDOW_S:
+            raise ValueError(
+                f"expected 0 < hop_s <= length_s, of up to {MOST_WINDOW_S:g} s, got {self.hop_s} and {self.length_s}"
+            )
 
 
 #: Outputs that move by no more than this, as a part of the largest or of 1, do not depend on padding.

@@ -53,6 +53,8 @@ def export(
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.export.onnx_model import declares_onnx_files
         from taemi_edge.export.user_code import names_a_function
+    if (file := model.rstrip(":")).endswith(".py"):
+        raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
         _export_checkpoint(model, output, random_weights, feeds, untrained_tokens)
         return

@@ -83,6 +83,10 @@ def main() -> None:
         said = error.flagged if isinstance(error, OptionError) else error
         typer.echo(f"taemi-edge: {said}", err=True)
         sys.exit(error.exit_code)
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        typer.echo(f"taemi-edge: not enough memory{detail}: ask for less, or use a larger machine", err=True)
+        sys.exit(2)
     except BrokenPipeError:
         # the reader of our output is gone: point stdout elsewhere so that the interpreter's flush stays quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -203,7 +203,8 @@ class Model:
         window_s: how far back a prediction looks, in seconds.
         hop_s: every how many seconds a prediction is made.
         metric: judges the model: a name of `taemi_edge.parity.metrics`, or a function of predicted and true values.
-        tolerances: how far artefacts may be from this model, by part, and under "end_to_end" for the whole way.
+        tolerances: how far artefacts may be from this model, by part, and under "end_to_end" for the whole way. Those
+            that are not given follow from how large the values are that the model gives, each output by itself.
         name: what the bundle is called; by default after its folder.
         patterns: further sets of live streams that are checked, where there are more than six streams.
         trained_on: what the model was trained on, in words.
@@ -287,6 +288,9 @@ class Model:
                     f"tolerances of {part}: expected max_abs from 0 and cosine from -1 to 1, got {found.max_abs} and "
                     f"{found.cosine}"
                 )
+            names = tuple(self.outputs) if part in (HEAD, END_TO_END) else ("features",)
+            if unknown := sorted(set(given[part].outputs or ()) - set(names)):
+                raise ContractError(f"tolerances of {part}: expected outputs {', '.join(names)}, got {unknown[0]!r}")
         return given
 
     def read_samples(self) -> list[dict[str, Any]]:

@@ -112,7 +112,8 @@ def _differences(case: Case, got: list[npt.NDArray[Any]]) -> Iterator[str]:
 def _unread(declared: Declared, case: Case, name: str) -> str:
     if _reads(declared.module, declared.outputs, case, name):
         return f"made a graph that does not read {name}, which PyTorch reads"
-    return f"made a graph that does not read {name}, and forward does not use it either"
+    hint = f": multiply the features by {name}[..., None]" if name.endswith("mask") else ""
+    return f"made a graph that does not read {name}, and forward does not use it either{hint}"
 
 
 @torch.no_grad()

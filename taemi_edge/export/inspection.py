@@ -230,7 +230,10 @@ def _spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
         )
     if isinstance(kind, Text):
         return TextSpec(**common, max_tokens=kind.max_tokens, tokenizer=tokenizer)
-    chunks: dict[str, Any] = {"chunk_s": float(kind.chunk_s), "context_s": float(kind.context_s)}
+    rate_hz = kind.sample_rate_hz if isinstance(kind, Audio) else kind.rate_hz
+    whole = {"chunk_s": round(kind.chunk_s * rate_hz), "context_s": round(kind.context_s * rate_hz)}
+    # as long as they are in whole samples: rings and engines have room for as many chunks as a window really has
+    chunks: dict[str, Any] = {name: samples / rate_hz if rate_hz else 0.0 for name, samples in whole.items()}
     if isinstance(kind, Audio):
         return AudioSpec(**common, **chunks, sample_rate_hz=kind.sample_rate_hz)
     return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz), max_rows=kind.max_rows)

@@ -104,7 +104,7 @@ class Series:
     Args:
         channels: how many numbers a row has.
         rate_hz: the rate that rows are resampled to. 0: every row is encoded by itself, when it comes.
-        chunk_s: how many seconds are encoded at a time; 0 where `rate_hz` is 0.
+        chunk_s: how many seconds are encoded at a time, to a whole number of rows; 0 where `rate_hz` is 0.
         context_s: how many seconds before a chunk the encoder reads as well; their features are cut away.
         max_rows: how many rows of a window are read where `rate_hz` is 0: the newest. Engines are built for as many.
 

@@ -15,6 +15,7 @@ address = "127.0.0.1:8080"
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -69,6 +70,12 @@ class SourceConfig(Frozen, frozen=True):
             raise ValueError(f"source {self.name}: expected streams.{empty[0]} to name a place, got nothing")
         if self.transcript and self.asr:
             raise ValueError(f"source {self.name}: expected either a transcript or asr, got both")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All addresses, files and sockets that it reads."""
+        named = (self.uri, self.video, self.audio, self.transcript, *self.streams.values())
+        return tuple(place for place in named if place)
 
 
 class ServeConfig(Frozen, frozen=True):
@@ -216,6 +223,16 @@ class LiveConfig(Frozen, frozen=True):
             raise ValueError("annotate and push draw one source: give each its own run")
         if sum(source.transcript == "-" for source in self.source) not in (0, len(names)):
             raise ValueError("expected standard input to serve all sources or none: its lines name theirs")
+        read = {_file(place) for source in self.source for place in source.places}
+        for name, target in (("output", self.output), ("events", self.events), ("annotate", self.annotate)):
+            if target and _file(target) in read:
+                raise ValueError(f"{name} {target}: expected another file than the source: name a new one")
+
+
+def _file(place: str) -> str:
+    """Where a place lies if it is a file, by whatever path it is named; addresses stay as they are."""
+    path = place.removeprefix("file:")
+    return os.path.realpath(path) if os.path.isfile(path) else place
 
 
 def load_live_config(

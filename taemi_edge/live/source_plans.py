@@ -1,7 +1,8 @@
 """Decides what every stream of every source comes from, and finds what is wrong with what the user typed.
 
-A source's picture feeds all video streams of the model, its sound all audio streams and its transcript all text
-streams, unless a stream is bound to a place of its own. All of this happens before a model is opened.
+A source's picture feeds all video streams of the model, its sound all audio streams, its transcript all text streams
+and a file of series all series that it holds, unless a stream is bound to a place of its own. All of this happens
+before a model is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, StreamSpec, TextSpec, VideoSpec, kind_name
+from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address, parse_address
@@ -24,7 +25,7 @@ from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
 from taemi_edge.media.rehearsed_losses import parse_drop
-from taemi_edge.media.series import Series, read_streams
+from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.runtime.window import Source
 
@@ -134,19 +135,27 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
         raise UsageError(f"--stream {unknown[0]}=...: expected one of {named}, got {unknown[0]!r}")
     places = dict(source.streams)
     shared = (
-        (source.uri, (VideoSpec, AudioSpec)),
+        (source.uri, (SeriesSpec,) if source.uri and is_series_file(source.uri) else (VideoSpec, AudioSpec)),
         (source.video, (VideoSpec,)),
         (source.audio, (AudioSpec,)),
         (source.transcript, (TextSpec,)),
     )
     for place, kinds in shared:
         fed = [name for name, spec in streams.items() if isinstance(spec, kinds) and name not in source.streams]
+        if place and kinds == (SeriesSpec,):
+            fed = _series_in(Path(place), fed, streams)
         if place and not fed:
             raise UsageError(_feeds_nothing(source, place, kinds, streams))
         places.update(dict.fromkeys(fed, place) if place else {})
     if source.asr and not any(isinstance(spec, TextSpec) and n not in places for n, spec in streams.items()):
         raise UsageError(f"source {source.name}: --asr feeds text streams, and none is left for it")
     return {name: places[name] for name in streams if name in places}
+
+
+def _series_in(file: Path, names: Sequence[str], streams: Mapping[str, StreamSpec]) -> list[str]:
+    """Which of some series a file holds."""
+    widths = {n: spec.channels for n in names if isinstance(spec := streams[n], SeriesSpec)}
+    return list(read_streams(file, widths)) if widths else []
 
 
 def _feeds_nothing(

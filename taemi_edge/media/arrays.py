@@ -25,6 +25,8 @@ _INT16_FULL_SCALE = 32_768.0
 _UINT16_HIGHEST = 65_535
 #: How many channels a picture may have: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
+#: Seconds after this are milliseconds: the year 5138.
+_LATEST_S = 1e11
 #: The sample rates that the resampler is used with.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 
@@ -180,9 +182,14 @@ class Samples:
             if not is_number or not 0 < self.rate_hz < math.inf:
                 raise UsageError(f"expected a rate in Hz above 0, got {self.rate_hz!r}")
             return
-        times_s = as_array(self.times_s, "the samples' times", np.float64)
+        times_s = as_array(self.times_s, "the samples' times")
+        if times_s.dtype.kind not in "iuf":
+            raise UsageError(f"expected times in seconds as numbers, got {times_s.dtype}")
+        times_s = times_s.astype(np.float64)
         if times_s.shape != array.shape[:1] or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
             raise UsageError(f"expected a time in seconds for each of {len(array)} rows, in order, got something else")
+        if times_s[-1] > _LATEST_S:
+            raise UsageError(f"expected times in seconds, got {times_s[-1]:.15g}: divide milliseconds by 1000")
         object.__setattr__(self, "times_s", times_s)
 
     def timed(self, end_s: float = 0.0) -> tuple[Array, Array]:
@@ -191,7 +198,10 @@ class Samples:
         Args:
             end_s: where rows that only have a rate end; the last one lies 1 / `rate_hz` before it.
         """
-        rows: Array = self.array.astype(np.float32)
+        with np.errstate(
+            over="ignore"
+        ):  # what float32 cannot hold becomes infinite, like any other number of that kind
+            rows: Array = self.array.astype(np.float32)
         if self.rate_hz is None:
             return np.asarray(self.times_s, np.float64), rows
         return end_s - np.arange(len(rows), 0, -1) / self.rate_hz, rows

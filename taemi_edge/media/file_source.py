@@ -83,7 +83,7 @@ class FileSource:
             self.medias = tuple(dict.fromkeys(self._media.values()))
             self._series = self._read_series(feeds)
             self.words = self._read_words(feeds)
-            self.notes = self._bring_to_one_clock(feeds)
+            self.notes = [*self._bring_to_one_clock(feeds), *self._too_slow(feeds)]
             self.absent = self._absent(feeds)
             self._stack = stack.pop_all()
 
@@ -228,7 +228,7 @@ class FileSource:
         widths = {n: s.channels for n, s in self._streams.items() if isinstance(s, SeriesSpec) and n in feeds}
         shared = {name: width for name, width in widths.items() if name not in self._own}
         found = read_streams(feeds[next(iter(shared))], shared) if shared else {}
-        for name in widths.keys() - shared.keys():
+        for name in (name for name in widths if name not in shared):
             found |= read_streams(feeds[name], {name: widths[name]}, alone=True)
         for name, series in found.items():
             _require_one_recording(feeds[name], series)
@@ -236,10 +236,16 @@ class FileSource:
 
     def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
         texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
+        claimed = [media.duration_s for media in self.medias if media.duration_s]
+        # their clocks are not brought together yet: one that does not count from its beginning gives a length alone
+        claimed += [
+            one.end_s - (0.0 if one.span(name).clock == "beginning" else float(one.times_s[0]))
+            for name, one in self._series.items()
+        ]
         known: dict[Path, list[Word]] = {}
         for name in texts:
             file = feeds[name]
-            known[file] = known.get(file) or read_transcript(file, self.duration_s)
+            known[file] = known.get(file) or read_transcript(file, max(claimed, default=None))
         return {name: known[feeds[name]] for name in texts}
 
     def _bring_to_one_clock(self, feeds: Mapping[str, Path]) -> list[str]:
@@ -253,6 +259,19 @@ class FileSource:
                 self._series[name] = self._series[name].shifted(by_s)
             elif by_s and name in self.words:
                 self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
+        return notes
+
+    def _too_slow(self, feeds: Mapping[str, Path]) -> list[str]:
+        """Say which series are missing between any two of their rows: their times may not be in seconds."""
+        notes = []
+        for name, series in self._series.items():
+            usual_s = float(np.median(np.diff(series.times_s))) if len(series.times_s) > 1 else 0.0
+            missing_s = self._streams[name].presence.missing_after_s
+            if usual_s > missing_s:
+                notes.append(
+                    f"{feeds[name]}: rows of {name} lie {usual_s:g} s apart, and {name} is missing after {missing_s:g} "
+                    f"s without one: are its times milliseconds?"
+                )
         return notes
 
     def _absent(self, feeds: Mapping[str, Path]) -> dict[str, str]:

@@ -10,6 +10,7 @@ panel alone, with one picture for each prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -259,13 +260,14 @@ class AnnotatedVideo:
             if self._container is not None:
                 self._stream.end(self._container)
                 self._container.close()
-                if keep:
+                if keep and self._draft.exists():  # Ctrl-C may come before its first byte
                     self._draft.replace(self._file)
         except OSError as failure:
             if keep:
                 raise write_error(self._file, failure) from failure
         finally:
-            self._draft.unlink(missing_ok=True)
+            with suppress(OSError):  # where no draft could be made, none is left
+                self._draft.unlink(missing_ok=True)
 
     def _open(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

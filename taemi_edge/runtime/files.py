@@ -232,6 +232,8 @@ def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) 
         InputError, UsageError, BackendError: see `run_together`.
     """
     with _open_files_run(bundle, sources, options, SILENT) as run:
+        for note in (note for files in run.files for note in files.notes):
+            log.warning("%s", note)
         for group in run.groups():
             yield from group.values()
 

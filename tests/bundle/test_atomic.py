@@ -55,3 +55,12 @@ def test_no_room_for_a_file_of_a_folder_names_the_folder(tmp_path: Path):
         fill()
     assert str(caught.value).startswith(f"{tmp_path / 'out'}: no space left on the device")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path):
+    (tmp_path / "notes").write_text("a file")
+    with (
+        pytest.raises(OutputError, match="a file stands where its folder should be"),
+        new_file(tmp_path / "notes/a.txt"),
+    ):
+        pass

@@ -92,3 +92,9 @@ def test_what_is_no_bundle_is_one_sentence(tmp_path: Path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match="expected a manifest of schema 2"):
         open_bundle(tmp_path)
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_refused(copy: Path):
+    (copy / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match="expected a manifest of schema"):
+        open_bundle(copy)

@@ -16,3 +16,8 @@ def test_a_clip_without_its_transcript_is_refused(cli, demo_video: Path):
 def test_a_checkpoint_is_never_overwritten(cli, tmp_path: Path):
     pytest.importorskip("torch", reason="a checkpoint is made with PyTorch")
     refused(cli("init", "taemi-tiny", "--output", tmp_path), "exists and might hold a trained checkpoint")
+
+
+def test_a_python_file_wants_the_name_of_a_function(cli):
+    pytest.importorskip("torch", reason="a declared model is exported with PyTorch")
+    refused(cli("export", "mine/model.py"), "expected FILE.py:FUNCTION")

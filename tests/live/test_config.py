@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from taemi_edge.errors import RecipeError
-from taemi_edge.live.config import LiveConfig, host_and_port, load_live_config
+from taemi_edge.live.config import LiveConfig, SourceConfig, host_and_port, load_live_config
 
 
 def config(**values: object) -> LiveConfig:
@@ -56,3 +58,11 @@ def test_the_packaged_configuration_is_valid(pytestconfig):
     loaded = load_live_config(pytestconfig.rootpath / "packaging" / "live.toml")
     assert loaded.record is not None
     assert loaded.source[0].name == "door"
+
+
+@pytest.mark.parametrize("output", ["output", "events", "annotate"])
+def test_what_is_read_is_not_written_over(tmp_path: Path, output: str):
+    (tmp_path / "imu.csv").write_text("time_s,x\n")
+    source = SourceConfig("rig", streams={"imu": str(tmp_path / "imu.csv")})
+    with pytest.raises(ValueError, match="expected another file than the source"):
+        LiveConfig(source=(source,), **{output: f"{tmp_path}/./imu.csv"})  # type: ignore[arg-type]

@@ -109,3 +109,14 @@ def test_series_are_played_together_as_they_were_recorded(tmp_path):
     video.touch()
     [plan] = plan_sources(LiveConfig(source=(SourceConfig("a", uri=str(video), streams=streams),)), wanted)
     assert [times_s[0] for times_s, _ in plan.series.values()] == [2.0, 5.0]
+
+
+def test_a_file_of_series_feeds_the_series_that_it_holds(tmp_path):
+    count = SERIES.channels
+    columns = ",".join(f"imu.{i}" for i in range(count))
+    (tmp_path / "rig.csv").write_text(f"time_s,{columns}\n0,{','.join('1' * count)}\n1,{','.join('2' * count)}\n")
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("rig", uri=str(tmp_path / "rig.csv")),)), RIG)
+    assert (set(plan.series), plan.media) == ({"imu"}, ())
+    assert plan.absent["heart"] == "no source of heart was given"
+    with pytest.raises(UsageError, match="to feed a stream of the kind series, and none is left"):
+        plan_sources(LiveConfig(source=(SourceConfig("rig", uri=str(tmp_path / "rig.csv")),)), TAEMI)

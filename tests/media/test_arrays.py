@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import UsageError
-from taemi_edge.media.arrays import Frames, Sound, is_picture
+from taemi_edge.media.arrays import Frames, Samples, Sound, is_picture
 from tests.media import tone
 
 
@@ -124,3 +124,16 @@ def test_no_samples_are_no_samples():
 def test_sound_that_does_not_fit_is_one_sentence(array, rate_hz: int, message: str):
     with pytest.raises(UsageError, match=message):
         Sound(array, rate_hz)
+
+
+def test_times_of_samples_are_seconds():
+    rows = np.zeros((3, 2))
+    with pytest.raises(UsageError, match="divide milliseconds by 1000"):
+        Samples(rows, times_s=1.76e12 + np.arange(3))
+    with pytest.raises(UsageError, match="expected times in seconds as numbers, got datetime64"):
+        Samples(rows, times_s=np.arange(3).astype("datetime64[ms]"))
+
+
+def test_samples_beyond_float32_become_infinite_without_a_warning(recwarn: pytest.WarningsRecorder):
+    assert np.isinf(Samples(np.full((1, 1), 1e39), rate_hz=10).timed()[1]).all()
+    assert not recwarn.list

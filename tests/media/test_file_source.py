@@ -153,3 +153,22 @@ def test_a_source_that_the_model_does_not_read_is_refused(tmp_path: Path):
         FileSource(video, {"imu": IMU})
     with pytest.raises(UsageError, match=r"imu.csv: expected a file that feeds a stream of the model"):
         FileSource(imu_file(tmp_path / "imu.csv"), {"front": STREAMS["front"]})
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1.7e9])
+def test_words_without_times_are_spread_over_the_recording_whatever_its_clock(tmp_path: Path, start_s: float):
+    (tmp_path / "imu.csv").write_text("time_s,x\n" + "".join(f"{start_s + i},1\n" for i in range(10)))
+    (tmp_path / "said.txt").write_text("one two")
+    streams: dict[str, StreamSpec] = {"imu": HEART, "said": STREAMS["said"]}
+    with FileSource(tmp_path / "imu.csv", streams, transcript=tmp_path / "said.txt") as files:
+        assert [word.end_s for word in files.words["said"]] == [5.0, 10.0]
+
+
+def test_rows_too_far_apart_are_noted(tmp_path: Path):
+    (tmp_path / "imu.csv").write_text("time_s,x,y\n0,1,2\n50,1,2\n100,1,2\n")
+    with FileSource(tmp_path / "imu.csv", {"imu": IMU}) as files:
+        [note] = files.notes
+        assert "rows of imu lie 50 s apart" in note
+        assert "milliseconds" in note
+    with FileSource(imu_file(tmp_path / "imu.csv"), {"imu": IMU}) as files:
+        assert not files.notes

@@ -116,7 +116,7 @@ class OutputGroup {
         x: { time: false, range: (_, low, high) => [Math.max(0, high - HISTORY_S), Math.max(high, 10)] },
         y: { range: () => [this.bands.length ? this.span[1] - (this.span[1] - this.span[0]) / (1 - strip) : this.span[0] - 0.03 * (this.span[1] - this.span[0]), this.span[1]] },
       },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, splits: () => (this.fixed ? [0, 1, 2, 3, 4].map((k) => this.span[0] + ((this.span[1] - this.span[0]) * k) / 4) : ticksOf(this.span)) }],
+      axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, values: (_, ticks) => ticks.map(shortly), splits: () => (this.fixed ? [0, 1, 2, 3, 4].map((k) => this.span[0] + ((this.span[1] - this.span[0]) * k) / 4) : ticksOf(this.span)) }],
       series: [{}, ...this.names.map((name, index) => ({ label: name, stroke: COLOURS[index % COLOURS.length], dash: dashOf(index), width: 2, show: !this.hidden.has(index), points: { show: false } }))],
       hooks: { draw: [(drawn) => this.drawBands(drawn)] },
     }, data, box);
@@ -195,6 +195,12 @@ function spanOf(columns) {
   if (low > high) return [0, 1];
   const room = (high - low) * 0.08 || Math.abs(high) * 0.1 || 1;
   return [low - room, high + room];
+}
+
+// A tick in few enough characters for the axis.
+function shortly(tick) {
+  const size = Math.abs(tick);
+  return size && (size >= 1e5 || size < 1e-3) ? Number(tick.toPrecision(3)).toExponential() : String(Number(tick.toPrecision(6)));
 }
 
 // Four to eight round numbers inside a span.
