@@ -22,6 +22,11 @@ def check_graph(file: Path) -> None:
     onnx.checker.check_model(onnx.load(file), full_check=True)
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a graph is written in; 0 where it names none."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
 def spectral_operators(file: Path) -> list[str]:
     """The Fourier transforms of a graph: ONNX Runtime has them, and TensorRT does not compile them."""
     return sorted({node.op_type for node in onnx.load(file, load_external_data=False).graph.node} & {"DFT", "STFT"})

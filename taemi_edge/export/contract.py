@@ -289,9 +289,14 @@ class Model:
             if part not in parts:
                 raise ContractError(f"expected tolerances of {', '.join(parts)}, got {part!r}")
             try:
-                given[part] = msgspec.convert(msgspec.to_builtins(tolerance), Tolerance)
+                given[part] = found = msgspec.convert(msgspec.to_builtins(tolerance), Tolerance)
             except msgspec.ValidationError as error:
                 raise ContractError(f"tolerances of {part}: expected max_abs and cosine: {error}") from error
+            if not (0 <= found.max_abs < float("inf") and -1 <= found.cosine <= 1):
+                raise ContractError(
+                    f"tolerances of {part}: expected max_abs from 0 and cosine from -1 to 1, got {found.max_abs} and "
+                    f"{found.cosine}"
+                )
             names = tuple(self.outputs) if part in (HEAD, END_TO_END) else ("features",)
             if unknown := sorted(set(given[part].outputs or ()) - set(names)):
                 raise ContractError(f"tolerances of {part}: expected outputs {', '.join(names)}, got {unknown[0]!r}")

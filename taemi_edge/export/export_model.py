@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_folder
@@ -130,8 +131,11 @@ def write_bundle(
         progress: receives every stage.
     """
     folder = Path(folder)
-    if opset < OPSET:
-        raise ContractError(f"expected an opset from {OPSET}, got {opset}: older ones lack LayerNormalization")
+    newest = onnx.defs.onnx_opset_version()
+    if not isinstance(opset, int) or not OPSET <= opset <= newest:
+        raise ContractError(
+            f"expected an opset from {OPSET} to {newest}, got {opset!r}: older ones lack LayerNormalization"
+        )
     with new_folder(folder, replaceable_files(folder)) as draft:
         progress.stage("recording golden outputs")
         probed = probe_head(model, found, cases_of)

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, version_converter
 
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
-from taemi_edge.export.checks import check_graph, require_one_file
+from taemi_edge.export.checks import check_graph, opset_of, require_one_file
 from taemi_edge.export.dynamo import name_dimensions
 from taemi_edge.export.example_feeds import Examples, as_tensors
 from taemi_edge.export.graph_problems import ROUNDING, open_session, run_session, unread_inputs
@@ -67,7 +67,7 @@ def _too_new(file: Path) -> str:
         model = onnx.load(file, load_external_data=False)
     except Exception:  # noqa: BLE001  (ONNX Runtime says better what a file is that protobuf cannot read)
         return ""
-    opset, newest = _opset(model), onnx.defs.onnx_opset_version()
+    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if not 0 < model.ir_version <= onnx.IR_VERSION:
         return f"expected an ONNX file of IR version 1 to {onnx.IR_VERSION}, got {model.ir_version or 'none'}: {_AGAIN}"
     if not 0 < opset <= newest:
@@ -130,7 +130,7 @@ def adapt_graph(
         file.unlink(missing_ok=True)
         raise ExportError(f"{source}: {error}") from error
     parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer)
-    return PartSpec(file.name, inputs, outputs, "fp32", _opset(model), parameters, "onnx")
+    return PartSpec(file.name, inputs, outputs, "fp32", opset_of(model), parameters, "onnx")
 
 
 def _read(source: Path) -> Any:
@@ -142,13 +142,9 @@ def _read(source: Path) -> Any:
         raise ExportError(f"expected an ONNX graph, got {first_line(error)}") from error
 
 
-def _opset(model: Any) -> int:
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-
-
 def _at_opset(model: Any) -> Any:
     """The model at opset 17 or later; an older one is converted if onnx can."""
-    opset = _opset(model)
+    opset = opset_of(model)
     if opset >= LOWEST_OPSET:
         return model
     try:

@@ -71,6 +71,8 @@ class TorchPart:
         """Run the module on the CPU in FP32."""
         inputs = {name: torch.from_numpy(np.array(feeds[name])) for name in self._names or feeds}
         given = run_module(self.fitting(inputs), inputs, outputs)
+        if wrong := [name for name, value in given.items() if value.dtype == torch.bfloat16]:
+            raise ContractError(f"expected {wrong[0]} as float32, got bfloat16: end forward with .float()")
         return {name: value.detach().numpy() for name, value in given.items()}
 
     def export(

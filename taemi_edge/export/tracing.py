@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import ExportError
 from taemi_edge.export.attention import written_out_attention
 from taemi_edge.export.causes import Attempt, Place, explain, packing_refused, places_of
-from taemi_edge.export.checks import check_graph, require_one_file
+from taemi_edge.export.checks import check_graph, opset_of, require_one_file
 from taemi_edge.export.dynamo import DYNAMO_OPSET, trace_in_child
 from taemi_edge.export.example_feeds import Examples
 from taemi_edge.export.graph_problems import graph_problems
@@ -103,7 +104,7 @@ def _first_that_holds(
             attempts.append(Attempt(exporter, [f"failed ({first_line(error)})"], places_of(error)))
             continue
         if not problems:
-            return exporter, at_opset
+            return exporter, opset_of(onnx.load(file, load_external_data=False))
         attempts.append(Attempt(exporter, problems, places))
     file.unlink(missing_ok=True)
     raise ExportError(explain(file.stem, declared.module, attempts))

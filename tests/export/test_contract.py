@@ -81,6 +81,7 @@ def test_what_is_declared_can_be_read_back():
         ({"patterns": [["radar"]]}, "got 'radar'"),
         ({"tolerances": {"radar": {"max_abs": 1.0, "cosine": 0.9}}}, "got 'radar'"),
         ({"tolerances": {"imu": {"max_abs": 1.0}}}, "expected max_abs and cosine"),
+        ({"tolerances": {"imu": {"max_abs": float("nan"), "cosine": 0.9}}}, "expected max_abs from 0 and cosine"),
         (
             {"tolerances": {"fusion": {"max_abs": 1.0, "cosine": 0.9, "outputs": {"speeed": 1.0}}}},
             "tolerances of fusion: expected outputs state, got 'speeed'",
