@@ -16,6 +16,8 @@ LINE_STYLES: tuple[Any, ...] = (
     *((0, (8, 3)), (0, (4.5, 1.5, 1, 1.5, 1, 1.5))),
 )
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
+#: Longer names lose their middle on an axis.
+_LONGEST_NAME = 28
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -37,6 +39,25 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
+
+
+def literal(text: str) -> str:
+    r"""A text as matplotlib draws it letter by letter: two dollars would begin and end a formula.
+
+    >>> literal("from $5 to $10")
+    'from \\$5 to \\$10'
+    """
+    return text.replace("$", r"\$")
+
+
+def short_label(name: str) -> str:
+    """A name for an axis or a legend: in words, literal, and without its middle where it is long.
+
+    >>> short_label("left_shoulder_angular_velocity_x")
+    'left shoulder …ar velocity x'
+    """
+    words, half = name.replace("_", " "), _LONGEST_NAME // 2
+    return literal(words if len(words) <= _LONGEST_NAME else f"{words[:half]}…{words[1 - half :]}")
 
 
 def check_plot_file(file: Path | None, option: str = "--plot") -> None:
