@@ -110,7 +110,7 @@ class OutputError(TaemiError):
 
 
 class ExportError(TaemiError):
-    """An exported graph lost a dynamic dimension or failed the ONNX checker."""
+    """A part cannot be exported, or its graph does not do what the part does; the message names the cause."""
 
 
 class CalibrationError(TaemiError):

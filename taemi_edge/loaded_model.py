@@ -112,10 +112,11 @@ class LoadedModel:
         Args:
             streams: data by stream name; a stream that is left out, or None, is missing.
                 Video is a `Frames`, or an array uint8 (N, H, W, 3) or (H, W, 3) of RGB pictures at the stream's frame
-                rate. Audio is a `Sound`, or an array (n,) or (n, channels) at the stream's sample rate. Text is a
+                rate. Audio is a `Sound`, or an array (n,) or (n, channels) at the stream's sample rate. A series is a
+                `Samples`, or an array (n, channels) at the stream's rate; where it has none, one row. Text is a
                 string, or a list of `Word` with times. A bare array, and a string, end now.
-            end_s: when "now" is, in seconds on the clock of `Frames.times_s`, `Sound.time_s` and `Word`. By default it
-                is the newest time that they name.
+            end_s: when "now" is, in seconds on the clock of `Frames.times_s`, `Sound.time_s`, `Samples.times_s` and
+                `Word`. By default it is the newest time that they name.
 
         Raises:
             UsageError: an unknown stream, or data of another type, shape or range.
@@ -244,7 +245,8 @@ class LoadedModel:
             data: as for `predict`. A bare array ends at `time_s`; so does a string, whose words were just said.
             time_s: seconds on a clock of yours; any origin will do, as long as it is one clock for all streams.
 
-        Data is copied, and kept until the hop that takes it. Blocks of sound that follow each other are put together.
+        Data is copied, and kept until the hop that takes it. Blocks of sound, and of rows with a rate, that follow each
+        other are put together, however unevenly they are handed over.
 
         Raises:
             UsageError: an unknown stream, or data of another type, shape or range.

@@ -132,9 +132,9 @@ def test_nothing_at_all_is_no_signal(model: te.LoadedModel):
     ("streams", "message"),
     [
         ({"video": np.zeros((1, 2, 2, 3), np.uint8)}, "vision, audio, text, got 'video'"),
-        ({"vision": np.zeros((4, 4), np.uint8)}, "uint8"),
-        ({"vision": np.zeros((1, 4, 4, 3), np.float32)}, "float32"),
-        ({"vision": "a picture"}, "vision: expected Frames or an array uint8"),
+        ({"vision": np.zeros(4, np.uint8)}, "uint8"),
+        ({"vision": np.full((1, 4, 4, 3), 255, np.float32)}, r"floats in \[0, 1\], got 255"),
+        ({"vision": "a picture"}, "vision: expected Frames or an array of pictures"),
         ({"audio": [0.0, 0.1]}, "audio: expected Sound or an array float32"),
         ({"text": 3}, "text: expected a string or a list of Word, got a int"),
         ({"text": "\ud800 x"}, "words that can be written in UTF-8"),

@@ -36,7 +36,7 @@ SIGNATURES = {
     "export_model": "(model, folder, *, source='', opset=17, progress=...)",
     "Bundle": "(folder, manifest, tokens)",
     "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
-    "Frames": "(array, times_s)",
+    "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=0)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",

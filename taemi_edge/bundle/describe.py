@@ -35,7 +35,7 @@ class BundleDescription(Frozen, frozen=True):
     hashes_verified: int
     total_bytes: int
     parts: tuple[PartDescription, ...]
-    #: Euclidean length of each missing-modality token; zeros mean that the model has none.
+    #: Euclidean length of what stands for each missing stream; 0 for zeros.
     token_norms: dict[str, float]
     manifest: Manifest
 

@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r}: {advice}")
         return msgspec.convert(content, Manifest)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{file}: expected a manifest of schema {SCHEMA}: {error}") from error
+        raise BundleError(f"{file}: expected a manifest of schema {SCHEMA}: {error}: export the model again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

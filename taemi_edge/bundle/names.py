@@ -38,6 +38,17 @@ def name_problem(name: object) -> str | None:
     return None
 
 
+def model_name_problem(name: str) -> str | None:
+    """Say in words why a model cannot have a name; None where it can. Folders and recipes are looked for under it.
+
+    >>> model_name_problem("valve-noises 2"), model_name_problem("../valve")
+    (None, "expected a name of a model that is a file name, without a folder, got '../valve'")
+    """
+    if name in (".", "..") or any(letter in name for letter in "/\\\0"):
+        return f"expected a name of a model that is a file name, without a folder, got {name!r:.80}"
+    return None
+
+
 def names_problem(streams: Iterable[object], outputs: Iterable[object]) -> str | None:
     """Say in words why a model cannot have its names; None where it can.
 

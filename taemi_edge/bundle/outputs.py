@@ -5,16 +5,15 @@ Both turn one row of what the head gives into the object that a prediction carri
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from taemi_edge.bundle.values import Array, Frozen
 
-#: How many digits a prediction has after the point.
+#: How many digits a prediction has after the point; smaller numbers of no declared range have as many that count.
 _DIGITS = 6
-#: Numbers below this keep as many digits from their first one on.
-_SMALL = 1e-3
 #: A class of a group that is not exclusive is present from this probability on.
 PRESENT_FROM = 0.5
 
@@ -34,8 +33,11 @@ class RegressionSpec(Frozen, frozen=True, tag_field="kind", tag="regression"):
 
     def __post_init__(self) -> None:
         _require_names(self.names)
-        if self.range is not None and not self.range[0] < self.range[1]:
-            raise ValueError(f"expected a range (lowest, highest), got {self.range}")
+        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
+            raise ValueError(
+                f"expected a range (lowest, highest) of two finite numbers, got {self.range}: leave range out where "
+                f"there is no bound"
+            )
 
     @property
     def size(self) -> int:
@@ -51,10 +53,14 @@ class RegressionSpec(Frozen, frozen=True, tag_field="kind", tag="regression"):
 
         >>> RegressionSpec(names=("valence", "arousal")).described(np.array([0.5, -0.25]))
         {'valence': 0.5, 'arousal': -0.25}
-        >>> RegressionSpec(names=("metres",)).described(np.array([1.23456789e-7]))
-        {'metres': 1.23457e-07}
+        >>> RegressionSpec(names=("force_n",)).described(np.array([3.2e-7]))
+        {'force_n': 3.2e-07}
         """
-        return {name: _rounded(float(value)) for name, value in zip(self.names, raw, strict=True)}
+        return {name: self._rounded(float(value)) for name, value in zip(self.names, raw, strict=True)}
+
+    def _rounded(self, value: float) -> float:
+        size = abs(value) if self.range is None else self.range[1] - self.range[0]
+        return round(value, _DIGITS if not 0 < size < 1 else _DIGITS - 1 - math.floor(math.log10(size)))
 
 
 class ClassesSpec(Frozen, frozen=True, tag_field="kind", tag="classes"):
@@ -120,7 +126,3 @@ def _require_names(names: tuple[str, ...]) -> None:
     for name in names:
         if not name.isprintable():
             raise ValueError(f"expected names without line breaks and control characters, got {name!r:.80}")
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}") if abs(value) < _SMALL else round(value, _DIGITS)

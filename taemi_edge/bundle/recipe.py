@@ -11,7 +11,8 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -174,8 +175,28 @@ def _explain(message: str, recipe_type: type[Frozen]) -> str:
         return message
     path = re.search(r"`\$\.?([^`]*)`$", message)
     known: Any = recipe_type
-    for step in path.group(1).split(".") if path and path.group(1) else []:
-        known = next(f.type for f in msgspec.structs.fields(known) if f.name == step)
+    for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(1)) if path else []:
+        known = _inside(known, step)
+    if not _is_frozen(known):
+        return message
     keys = [field.name for field in msgspec.structs.fields(known)]
     near = difflib.get_close_matches(unknown.group(1), keys, 1)
     return f"{message}: did you mean `{near[0]}`?" if near else f"{message}: known keys are {', '.join(keys)}"
+
+
+def _inside(known: Any, step: str) -> Any:
+    """The type at a step of msgspec's path: a field's name, or `[...]` for any value of a dictionary or list."""
+    if step.startswith("["):
+        inner = [kind for kind in get_args(known) if kind is not ...]
+        found = inner[-1] if inner else None
+    else:
+        fields = msgspec.structs.fields(known) if _is_frozen(known) else ()
+        found = next((field.type for field in fields if field.name == step), None)
+    if isinstance(found, UnionType) or get_origin(found) is Union:
+        kinds = [kind for kind in get_args(found) if kind is not type(None)]
+        return kinds[0] if len(kinds) == 1 else None
+    return found
+
+
+def _is_frozen(known: Any) -> bool:
+    return isinstance(known, type) and issubclass(known, Frozen)

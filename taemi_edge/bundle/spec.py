@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from taemi_edge.bundle.names import MASK_SUFFIX, names_problem
+from taemi_edge.bundle.names import MASK_SUFFIX, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, presence_patterns
@@ -110,13 +110,14 @@ class Manifest(Frozen, frozen=True):
 
     def __post_init__(self) -> None:
         problems = [problem] if (problem := names_problem(self.streams, self.outputs)) else []
+        problems += [problem] if (problem := model_name_problem(self.name)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):
             if set(names) != set(self.part_names):
                 problems.append(f"expected a {what} for each of {', '.join(self.part_names)}, got {sorted(names)}")
         if not problems:
-            problems += self._head_problems()
+            problems += self._head_problems() + self._encoder_problems() + self._name_problems()
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -157,8 +158,32 @@ class Manifest(Frozen, frozen=True):
         problems = []
         if takes != wanted:
             problems.append(f"expected a head that takes {', '.join(sorted(wanted))}, got {', '.join(sorted(takes))}")
-        gives = {spec.name: spec.shape[-1] for spec in head.outputs}
+        gives = {spec.name: spec.shape[-1] if spec.shape else None for spec in head.outputs}
         declared = {name: spec.size for name, spec in self.outputs.items()}
         if gives != declared:
             problems.append(f"expected a head that gives {declared}, as the outputs are declared, got {gives}")
+        for spec in head.inputs:
+            width = self.streams[spec.name].feature_dim if spec.name in self.streams else None
+            if width is not None and (len(spec.shape) != 3 or spec.shape[-1] != width):
+                problems.append(f"expected a head that takes {spec.name} as (batch, steps, {width}), got {spec.shape}")
         return problems
+
+    def _encoder_problems(self) -> list[str]:
+        """Every encoder takes something, and gives features as wide as its stream says."""
+        problems = []
+        for name, stream in self.streams.items():
+            part = self.parts[name]
+            shapes = [spec.shape for spec in part.outputs]
+            if not part.inputs or len(shapes) != 1 or len(shapes[0]) not in (2, 3):
+                problems.append(f"{name}: expected an encoder with one output (batch, D) or (batch, steps, D)")
+            elif shapes[0][-1] != stream.feature_dim:
+                problems.append(f"{name}: expected features of width {stream.feature_dim}, got {shapes[0]}")
+            if stream.missing.kind == "mask" and not self.head.masks:
+                problems.append(f"{name}: expected a head with masks, because a mask stands for the stream")
+        return problems
+
+    def _name_problems(self) -> list[str]:
+        """Nothing is said of streams and parts that are not there."""
+        named = {name for pattern in self.declared_patterns for name in pattern} | set(self.head.unread)
+        unknown = sorted((named - set(self.streams)) | (set(self.graphs) - set(self.parts)))
+        return [f"expected streams and parts among {', '.join(self.parts)}, got {unknown[0]!r}"] if unknown else []

@@ -86,6 +86,12 @@ class StreamBase(Frozen, frozen=True, kw_only=True):
     min_steps: int = 1
     max_steps: int = 4096
 
+    def __post_init__(self) -> None:
+        if self.feature_dim < 1 or self.missing.steps < 1:
+            raise ValueError(f"expected feature_dim and steps from 1, got {self.feature_dim} and {self.missing.steps}")
+        if not 1 <= self.min_steps <= self.max_steps:
+            raise ValueError(f"expected 1 <= min_steps <= max_steps, got {self.min_steps} and {self.max_steps}")
+
 
 class ChunkedSpec(StreamBase, frozen=True, kw_only=True):
     """A stream that is encoded in chunks of `chunk_s` seconds, each with the `context_s` seconds before it."""
@@ -124,6 +130,7 @@ class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=VID
     clip_frames: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.frames_per_second <= 0:
             raise ValueError(f"expected frames_per_second > 0, got {self.frames_per_second}")
         if self.clip_frames < 1 or min(self.size_hw) < 1:
@@ -136,8 +143,12 @@ class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=AU
     sample_rate_hz: int
 
     def __post_init__(self) -> None:
-        if self.chunk_s <= 0 or self.context_s < 0:
-            raise ValueError(f"expected chunk_s > 0 and context_s >= 0, got {self.chunk_s} and {self.context_s}")
+        super().__post_init__()
+        if self.chunk_s <= 0 or self.context_s < 0 or self.chunk_samples < 1:
+            raise ValueError(
+                f"expected chunk_s of a sample or more and context_s >= 0, got {self.chunk_s} and {self.context_s} at "
+                f"{self.sample_rate_hz} Hz"
+            )
 
     @property
     def values_per_second(self) -> float:
@@ -149,6 +160,11 @@ class TextSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=TEXT
 
     max_tokens: int
     tokenizer: str = "tokenizer.json"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens < 1:
+            raise ValueError(f"expected max_tokens from 1, got {self.max_tokens}")
 
 
 class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=SERIES):
@@ -165,6 +181,7 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=S
     max_rows: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.channels, self.max_rows) < 1 or self.rate_hz < 0 or self.context_s < 0:
             raise ValueError(
                 f"expected channels and max_rows >= 1, rate_hz and context_s >= 0, got {self.channels}, "
@@ -174,6 +191,8 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=S
             raise ValueError(
                 f"expected rate_hz and chunk_s both above 0, or both 0, got {self.rate_hz} and {self.chunk_s}"
             )
+        if self.rate_hz and self.chunk_samples < 1:
+            raise ValueError(f"expected chunk_s of a row or more, got {self.chunk_s} at {self.rate_hz} Hz")
 
     @property
     def values_per_second(self) -> float:

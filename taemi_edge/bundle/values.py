@@ -86,12 +86,40 @@ class Tolerance(Frozen, frozen=True):
         cosine: the least cosine of the angle between the two outputs as vectors.
         pearson: the least Pearson correlation of each number of the head; None where it is not judged.
         flips: the largest share of rows whose best class may differ; None where it is not judged.
+        outputs: the largest absolute error of single outputs of the part, by name, where it is another than `max_abs`:
+            a share beside a speed in rpm is held against its own range.
+
+    Example:
+        >>> limit = Tolerance(max_abs=0.2, cosine=0.9999, outputs={"share": 1e-4})
+        >>> limit.of_output("speed"), limit.of_output("share")
+        (0.2, 0.0001)
     """
 
     max_abs: float
     cosine: float
     pearson: float | None = None
     flips: float | None = None
+    outputs: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+
+    def of_output(self, name: str) -> float:
+        """Give the largest absolute error of one output."""
+        return (self.outputs or {}).get(name, self.max_abs)
+
+
+def tolerance_by_output(
+    limits: Mapping[str, float], cosine: float, pearson: float | None = None, flips: float | None = None
+) -> Tolerance:
+    """Give the tolerance of a part by the largest absolute error of each of its outputs.
+
+    Example:
+        >>> tolerance_by_output({"speed": 0.2, "share": 1e-4}, 0.9999).outputs
+        {'share': 0.0001}
+        >>> tolerance_by_output({"speed": 0.2}, 0.9999)
+        Tolerance(max_abs=0.2, cosine=0.9999, pearson=None, flips=None, outputs=UNSET)
+    """
+    largest = max(limits.values())
+    smaller = {name: limit for name, limit in limits.items() if limit != largest}
+    return Tolerance(max_abs=largest, cosine=cosine, pearson=pearson, flips=flips, outputs=smaller or msgspec.UNSET)
 
 
 #: The tolerance of each part by name, and of the whole way under "end_to_end" (without one: that of the head).

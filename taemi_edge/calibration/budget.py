@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
+from taemi_edge.parity.metrics import CORRELATIONS
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ def check_budget(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> 
     Args:
         record: of a calibrated bundle that was judged on clips; `record.closeness` has the part.
         part: the name of a stream, or of the head.
-        budget: the recipe's limits. An undefined Pearson with FP32 is always outside.
+        budget: the recipe's limits. An undefined Pearson with FP32 is always outside, and so is an undefined score
+            where FP32 has one; an undefined correlation counts as none, 0.
     """
     found, fp32 = record.closeness[part]["int8"], record.scores.get("fp32")
     sign = 1 if record.higher_is_better else -1
     bound = None if fp32 is None else fp32 - sign * budget.allowed_loss(fp32, record.higher_is_better)
-    got = found.score if found.score is not None or not record.higher_is_better else 0.0
+    got = 0.0 if found.score is None and record.metric in CORRELATIONS else found.score
     return BudgetCheck(
         pearson=found.pearson,
         score=found.score,

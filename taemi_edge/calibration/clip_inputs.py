@@ -21,7 +21,7 @@ from taemi_edge.corpora.extract import clip_rows, labels_of
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
-from taemi_edge.corpora.stream_files import sample_rows
+from taemi_edge.corpora.stream_files import sample_rows, sample_words
 from taemi_edge.errors import CalibrationError, InputError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
@@ -56,6 +56,8 @@ def read_inputs(clip: AnyClip, bundle: Bundle, tokenizers: Mapping[str, WordToke
     if isinstance(clip, SampleClip):
         clip.require_names(streams, outputs)
         rows = sample_rows(clip, streams, tokenizers, longest_s)
+        spoken = {name: sample_words(clip, name, longest_s) for name in tokenizers}
+        further = {name: _shorter_texts(words, tokenizers[name]) for name, words in spoken.items()}
     else:
         rows, further = _media_rows(clip, bundle, tokenizers, longest_s)
     inputs = {name: StreamInputs(calls_of(found), further.get(name, [])) for name, found in rows.items()}
@@ -75,16 +77,15 @@ def _media_rows(
             f"table of samples or .npz files"
         )
     read = read_clip(clip, videos[0], sounds[0], Reading(longest_s=longest_s))
-    shorter = _shorter_texts(read.words)
     texts = [name for name, spec in streams.items() if isinstance(spec, TextSpec)]
-    further = {name: [tokenizers[name].feeds([text]) for text in shorter] for name in texts}
+    further = {name: _shorter_texts(read.words, tokenizers[name]) for name in texts}
     return clip_rows(read, streams, tokenizers), further
 
 
-def _shorter_texts(words: list[Word]) -> list[str]:
-    """Give the texts that the runtime encodes before the last one: of the first word, and of half of them."""
+def _shorter_texts(words: list[Word], tokenizer: WordTokenizer) -> list[dict[str, Array]]:
+    """Give the feeds of texts that the runtime encodes before the last one: of the first word, and of half of them."""
     counts = sorted({count for count in (1, len(words) // 2) if 0 < count < len(words)})
-    return [" ".join(word.text for word in words[:count]) for count in counts]
+    return [tokenizer.feeds([" ".join(word.text for word in words[:count])]) for count in counts]
 
 
 def samples_corpus(

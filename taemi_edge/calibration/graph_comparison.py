@@ -130,7 +130,10 @@ def predict(
 def _compare_head(
     task: ComparisonTask, run: GraphRunner, reference: GraphRunner, clips: list[SpooledClip]
 ) -> ComparisonResult:
-    """Compare outputs in all presence patterns; Pearson is that of the worst number or group of classes."""
+    """Compare outputs in all presence patterns: the errors of the worst output, the angle between all of them.
+
+    Pearson is that of the worst number or group of classes.
+    """
     manifest = task.bundle.manifest
     want, got = (
         [predict(each, task.bundle, clips, pattern) for pattern in manifest.patterns] for each in (reference, run)
@@ -138,7 +141,8 @@ def _compare_head(
     joined = [
         {name: np.concatenate([found[name] for found in side]) for name in manifest.outputs} for side in (want, got)
     ]
-    closeness = _closeness(*([np.concatenate(list(side.values()), axis=1)] for side in joined))
+    figures = [_closeness([joined[0][name]], [joined[1][name]]) for name in manifest.outputs]
+    angles = _closeness(*([side] for side in _of_equal_size(*joined)))
     known = [
         value
         for name, spec in manifest.outputs.items()
@@ -149,13 +153,22 @@ def _compare_head(
     flips = [share for share in shares if share is not None]
     measured = Closeness(
         pearson=min(known) if known else None,
-        max_abs=closeness.max_abs,
-        p99_abs=closeness.p99_abs,
-        cosine=closeness.cosine,
-        min_cosine=closeness.min_cosine,
+        max_abs=max(output.max_abs for output in figures),
+        p99_abs=max(output.p99_abs for output in figures),
+        cosine=angles.cosine,
+        min_cosine=angles.min_cosine,
         flips=float(np.mean(flips)) if flips else None,
     )
     return ComparisonResult(task.part, task.name, measured, [], got[0])  # the complete pattern comes first
+
+
+def _of_equal_size(want: Mapping[str, Array], got: Mapping[str, Array]) -> tuple[Array, Array]:
+    """All outputs side by side, each as a share of its largest magnitude; a single output as it is."""
+    sizes = {name: float(np.abs(values).max(initial=0.0)) if len(want) > 1 else 1.0 for name, values in want.items()}
+    ours, theirs = (
+        np.concatenate([values / (sizes[name] or 1.0) for name, values in side.items()], axis=1) for side in (want, got)
+    )
+    return ours, theirs
 
 
 def _correlations(spec: OutputSpec, want: Array, got: Array) -> list[float]:

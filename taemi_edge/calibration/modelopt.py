@@ -74,6 +74,8 @@ def _run_modelopt(
         nodes_to_exclude=[n.name for n in graph.nodes if n.op_type in kinds and n.name not in wanted],
         high_precision_dtype="fp32",
         disable_mha_qdq=True,
+        # It leaves out every layer whose first feed is one row, which is all of an encoder of single rows.
+        enable_gemv_detection_for_trt=False,
         output_path=str(output),
         log_level="ERROR",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import msgspec
 
 from taemi_edge.bundle.recipe import list_recipes, load_recipe
-from taemi_edge.bundle.values import Frozen, PartTolerances, Tolerance
+from taemi_edge.bundle.values import Frozen, PartTolerances, Tolerance, tolerance_by_output
 from taemi_edge.errors import CalibrationError
 
 
@@ -42,19 +42,23 @@ class BudgetRecipe(Frozen, frozen=True):
 
 
 class RelativeTolerance(Frozen, frozen=True):
-    """A tolerance for outputs of any size: the largest error as a share of the largest magnitude, and the cosine."""
+    """A tolerance for outputs of any size: the largest error as a share of the largest magnitude, and the cosine.
+
+    The outputs of a part may be of different sizes: each has its own magnitude.
+    """
 
     max_share: float
     cosine: float
 
-    def of(self, magnitude: float, own: Tolerance) -> Tolerance:
-        """Give the tolerance of outputs that reach `magnitude`; never tighter than `own`, the model's in FP32.
+    def of(self, magnitudes: Mapping[str, float], own: Tolerance) -> Tolerance:
+        """Give the tolerance of a part whose outputs reach `magnitudes`; never tighter than `own`, the model's in FP32.
 
         >>> of_fp32 = Tolerance(max_abs=1e-4, cosine=0.99999)
-        >>> RelativeTolerance(max_share=0.01, cosine=0.999).of(24.0, of_fp32)
-        Tolerance(max_abs=0.24, cosine=0.999, pearson=None, flips=None)
+        >>> RelativeTolerance(max_share=0.01, cosine=0.999).of({"speed": 24.0, "share": 1.0}, of_fp32)
+        Tolerance(max_abs=0.24, cosine=0.999, pearson=None, flips=None, outputs={'share': 0.01})
         """
-        return Tolerance(max_abs=max(own.max_abs, self.max_share * magnitude), cosine=min(own.cosine, self.cosine))
+        limits = {name: max(own.of_output(name), self.max_share * peak) for name, peak in magnitudes.items()}
+        return tolerance_by_output(limits or {"": own.max_abs}, min(own.cosine, self.cosine))
 
 
 class OtherParts(Frozen, frozen=True):

@@ -8,9 +8,7 @@ from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.parity.comparison import label_flips
 from taemi_edge.parity.judge import Judge
-from taemi_edge.parity.metrics import METRICS
-
-_CORRELATIONS = ("pearson", "ccc")
+from taemi_edge.parity.metrics import CORRELATIONS, METRICS
 
 
 def follows_pearson(judge: Judge) -> bool:
@@ -18,7 +16,7 @@ def follows_pearson(judge: Judge) -> bool:
 
     Labels would then add nothing but their noise where blocks are chosen on few clips.
     """
-    return judge.name in _CORRELATIONS
+    return judge.name in CORRELATIONS
 
 
 def counts_labels(judge: Judge) -> bool:

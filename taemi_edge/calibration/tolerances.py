@@ -1,7 +1,7 @@
 """The tolerances of a bundle in FP16 and INT8: those that its calibration recipe names, and derived ones for the rest.
 
 What a recipe does not name follows from the model itself: how large an error may be is a share of the largest magnitude
-that PyTorch gave on the golden feeds, and never less than the model's own tolerance in FP32.
+that PyTorch gave of each output on the golden feeds, and never less than the model's own tolerance in FP32.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
+from taemi_edge.parity.golden import load_cases
 
 
 def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: Precision) -> PartTolerances:
@@ -45,16 +46,15 @@ def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: P
     own = tolerances_by_recipe(bundle, recipe, "fp32")
     for name in missing:
         part = HEAD if name == END_TO_END else name
-        found[name] = relative.of(magnitudes.get(part, 0.0), own.get(name, own[HEAD]))
+        found[name] = relative.of(magnitudes.get(part, {}), own.get(name, own[HEAD]))
     return found
 
 
-def golden_magnitudes(bundle: Bundle) -> Mapping[str, float]:
-    """Give the largest magnitude that PyTorch gave for each part on the golden feeds."""
-    found: dict[str, float] = {}
-    with np.load(bundle.golden_file, allow_pickle=False) as stored:
-        for key in stored.files:
-            part, _, direction, *_ = key.split("|")
-            if direction == "out" and (value := stored[key]).size:
-                found[part] = max(found.get(part, 0.0), float(np.abs(value).max()))
+def golden_magnitudes(bundle: Bundle) -> Mapping[str, Mapping[str, float]]:
+    """Give the largest magnitude that PyTorch gave on the golden feeds, by part and output."""
+    found: dict[str, dict[str, float]] = {}
+    for case in load_cases(bundle.golden_file):
+        of_part = found.setdefault(case.part, {})
+        for name, value in (case.expected or {}).items():
+            of_part[name] = max(of_part.get(name, 0.0), float(np.abs(value).max(initial=0)))
     return found

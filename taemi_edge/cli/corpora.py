@@ -21,7 +21,10 @@ from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.training_tables import print_extraction
 
 _ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Whose encoders: a bundle, a checkpoint or a recipe.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="Whose encoders: a bundle, file.py:function of your own model, a checkpoint or a recipe."
+    ),
 ]
 _StoreOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="The feature store; a stopped one is gone on with.")

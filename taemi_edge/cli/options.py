@@ -57,7 +57,9 @@ ASR_MODEL = "packaged:whisper-base"
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
-CorpusOption = Annotated[Path, typer.Option("--data", metavar="DIR", help="A corpus in the layout of Hume-Vidmimic2.")]
+CorpusOption = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples.")
+]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="DIR", help="The checkpoint  [default: checkpoints/<model>]"),

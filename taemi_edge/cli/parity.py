@@ -14,7 +14,9 @@ from taemi_edge.errors import CheckFailedError
 
 
 def parity(
-    a: Annotated[str, typer.Argument(metavar="A", help="A bundle or a checkpoint.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A bundle, a TAEMI checkpoint, or file.py:function of your own model.")
+    ],
     b: Annotated[
         str | None,
         typer.Argument(metavar="[B]", help="Another one; without it a bundle is held against its golden outputs."),
@@ -26,7 +28,7 @@ def parity(
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Compare two artefacts part by part, in all eight presence patterns: exit 0 inside the tolerances, 1 outside."""
+    """Compare two artefacts part by part, in every presence pattern: exit 0 inside the tolerances, 1 outside."""
     from taemi_edge.parity.comparison import check_parity
 
     if plot is not None:

@@ -65,7 +65,7 @@ WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", hel
 HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
 DropOption = Annotated[
     list[str] | None,
-    typer.Option("--drop", metavar="MODALITY@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
+    typer.Option("--drop", metavar="STREAM@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -75,9 +75,7 @@ Annotate = Annotated[
     Path | None,
     typer.Option("--annotate", metavar="F.mp4", help="Also write the video with bars, lamps and words."),
 ]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the intensities over time.")
-]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the outputs over time.")]
 Unverified = Annotated[bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")]
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")

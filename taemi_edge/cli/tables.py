@@ -84,7 +84,9 @@ def print_parity(report: ParityReport) -> None:
         for case in stage.cases:
             if not case.ok:
                 typer.echo(
-                    f"{stage.stage}, {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.6f}", err=True
+                    f"{stage.stage}, {case.case}: max error {case.max_abs:.3g} (at most {stage.limit_of(case):.3g}), "
+                    f"cosine {case.cosine:.6f}",
+                    err=True,
                 )
         if stage.tolerance.flips is not None and (stage.most_flips or 0) > stage.tolerance.flips:
             typer.echo(

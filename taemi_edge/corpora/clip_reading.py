@@ -37,7 +37,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         longest_s: how much of a clip is read, in seconds; one clip of the real data set lasts 1,250 s.
         faces: "detect" finds them in the video as the runtime does, "provided" takes face_images where there are any.
         asr_model: recognise speech with this model where a clip has no transcript; None leaves it without words.
-        features: by modality, a folder of the corpus with pickled features that are used instead of encoding.
+        features: by stream, a folder of the corpus with pickled features that are used instead of encoding.
     """
 
     longest_s: float = 60.0

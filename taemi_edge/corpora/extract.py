@@ -104,7 +104,7 @@ def extract_features(
     with open_artefact(source, options.device, 1) as artefact:
         keys = artefact.encoder_keys()
         labels = {clip.id: labels_of(clip, artefact.outputs) for clip in corpus.clips}
-        for clip in corpus.clips[:1]:
+        for clip in corpus.clips:  # all of them: an empty cell hides its column
             if isinstance(clip, SampleClip):
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
@@ -264,8 +264,9 @@ def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]
     """The rows of each stream of a clip, and what was noticed while it was read."""
     streams, reading = worker.artefact.streams, worker.reading
     if isinstance(clip, SampleClip):
-        rows = sample_rows(clip, streams, worker.tokenizers, reading.longest_s)
-        return rows, [f"no {name}" for name, found in rows.items() if not found]
+        remarks: list[str] = []
+        rows = sample_rows(clip, streams, worker.tokenizers, reading.longest_s, remarks)
+        return rows, [*remarks, *(f"no {name}" for name, found in rows.items() if not found)]
     videos = [spec for spec in streams.values() if isinstance(spec, VideoSpec)]
     sounds = [spec for spec in streams.values() if isinstance(spec, AudioSpec)]
     if len(videos) != 1 or len(sounds) != 1:

@@ -1,4 +1,4 @@
-"""Opening labelled data of any form: a table of samples, files of arrays, or the layout of a known data set."""
+"""Opening data of any form: a table of samples, files of arrays, what a live run recorded, or a known data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from taemi_edge.bundle.guests import ask_guests
 from taemi_edge.corpora.labelled_clips import Corpus
+from taemi_edge.corpora.recorded_clips import open_recorded
 from taemi_edge.corpora.sample_corpus import SampleCorpus, open_samples
 from taemi_edge.errors import CorpusError
 
@@ -18,8 +19,12 @@ FORMS = "train_split.csv, samples.csv, samples.parquet or samples as .npz files"
 def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus | None:
     """Open the corpus at a place; None where there is none. See `open_any_corpus`."""
     place = Path(place)
-    found: AnyCorpus | None = ask_guests("corpus", place, transcripts=transcripts, needs_labels=needs_labels)
-    return found if found is not None else open_samples(place)
+    found: AnyCorpus | None = ask_guests("corpus", place, transcripts=transcripts, needs_labels=True)
+    found = open_samples(place) if found is None else found
+    if found is not None or needs_labels:
+        return found
+    found = open_recorded(place) if transcripts is None else None
+    return ask_guests("corpus", place, transcripts=transcripts, needs_labels=False) if found is None else found
 
 
 def open_any_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus:
@@ -28,7 +33,8 @@ def open_any_corpus(place: Path | str, transcripts: Path | None = None, needs_la
     Args:
         place: a folder, or the file of a table.
         transcripts: the folder of the transcripts, where the layout has one; inside the corpus by default.
-        needs_labels: whether clips of a known layout must have labels.
+        needs_labels: whether there must be labels. If not, what `taemi-edge run --record` keeps is a corpus too, and so
+            are the clips of a known layout without its label files.
 
     Raises:
         CorpusError: there is no corpus, or something in it is wrong.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class SampleClip:
         file: the file of arrays that holds it; None for a row of a table.
         cells: the columns of its row that are not empty.
         folder: which paths in cells start from.
+        starts_s: when files begin within the sample, in seconds, by stream; all at 0 by default.
     """
 
     id: str
@@ -59,6 +60,7 @@ class SampleClip:
     file: Path | None
     cells: Mapping[str, Any]
     folder: Path
+    starts_s: Mapping[str, float] = field(default_factory=dict)
 
     def arrays(self) -> Sample:
         """What the sample holds: arrays of its file, or the cells of its row.

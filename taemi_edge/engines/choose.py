@@ -163,7 +163,8 @@ def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: S
     if worst is None:
         flips = "" if result.most_flips is None else f", {result.most_flips:.4f} of the labels differ"
         return f"outside its tolerance over all rows: Pearson {result.lowest_pearson or 0:.4f}{flips}"
-    return f"outside its tolerance in {worst.case}: max error {worst.max_abs:.3g}, cosine {worst.cosine:.5f}"
+    error = f"max error {worst.max_abs:.3g} (at most {result.limit_of(worst):.3g})"
+    return f"outside its tolerance in {worst.case}: {error}, cosine {worst.cosine:.5f}"
 
 
 def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:

@@ -1,7 +1,7 @@
 """Verifying an engine bundle: parity with PyTorch's golden outputs, run on the device that the engines were built on.
 
-The manifest says `verified` only when every part and the whole way from inputs to intensities keep their tolerance, in
-all presence patterns and at the smallest and largest batches.
+The manifest says `verified` only when every part and the whole way from inputs to outputs keep their tolerance, in all
+presence patterns and at the smallest and largest batches.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def verify_engines(
     write_manifest(draft, unverified)  # parity opens the draft as a bundle
     progress.stage("checking parity")
     report, _ = check_parity(str(draft), threads=plan.threads)
-    failure = "" if report.ok else f"{report.first_failure} left its tolerance"
+    failure = "" if report.ok else f"{report.first_failure} left its tolerance{_where(report)}"
     judged = msgspec.structs.replace(record, verification=_verdicts(report), failure=failure)
     return _written(draft, unverified, judged, report.ok), report
 
@@ -48,6 +48,13 @@ def verify_engines(
 def _written(draft: Path, manifest: Manifest, record: EngineRecord, verified: bool) -> Manifest:
     write_manifest(draft, msgspec.structs.replace(manifest, verified=verified, engine=record))
     return read_manifest(draft)
+
+
+def _where(report: ParityReport) -> str:
+    """The first case of the first failure that is outside; empty where none of them is, but all rows together are."""
+    stage = next(stage for stage in report.stages if stage.stage == report.first_failure)
+    case = next((case for case in stage.cases if not case.ok), None)
+    return "" if case is None else f" in {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.5f}"
 
 
 def _verdicts(report: ParityReport) -> tuple[StageVerdict, ...]:

@@ -61,6 +61,6 @@ def _failure(report: ParityReport) -> str:
             f"softmax whose keys are all masked is the usual cause: nothing was written"
         )
     return (
-        f"{stage.stage}, {case.case}: expected at most {stage.tolerance.max_abs:g} from PyTorch and a cosine of at "
+        f"{stage.stage}, {case.case}: expected at most {stage.limit_of(case):g} from PyTorch and a cosine of at "
         f"least {stage.tolerance.cosine:g}, got {case.max_abs:.3g} and {case.cosine:.6f}: nothing was written"
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.names import names_problem
+from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.spec import MOST_WINDOW_S
 from taemi_edge.bundle.streams import PresenceSpec
@@ -62,11 +62,15 @@ class OnnxFile:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
+                raise ContractError(f"{self.file}: expected {what} as names by the file's own names, got {names!r:.60}")
+            if len(set(names.values())) < len(names):
+                raise ContractError(f"{self.file}: expected {what} with a name of its own for each, got {names!r:.80}")
+        if not (self.output is None or isinstance(self.output, str)):
+            raise ContractError(f"{self.file}: expected output as a name, got {self.output!r:.60}")
         if not Path(self.file).is_file():
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
-        for what, names in (("inputs", self.inputs), ("outputs", self.outputs)):
-            if not isinstance(names, Mapping) or len(set(names.values())) < len(names):
-                raise ContractError(f"{self.file}: expected {what} with a name of its own for each, got {names!r:.80}")
 
     def input_names(self) -> tuple[str, ...]:
         """The contract's names of the file's inputs, in the file's order.
@@ -127,9 +131,12 @@ class Stream:
             raise ContractError(f"expected a Video, Audio, Text or Series as the kind of a stream, got {self.kind!r}")
         if not (isinstance(self.encoder, OnnxFile) or callable(getattr(self.encoder, "forward", None))):
             raise ContractError(f"expected an nn.Module or an OnnxFile as encoder, got a {type(self.encoder).__name__}")
+        if not isinstance(self.required, bool):
+            raise ContractError(f"expected required as True or False, got {self.required!r:.60}")
         if not (self.presence is None or isinstance(self.presence, PresenceSpec)):
             raise ContractError(f"expected presence as a PresenceSpec, got {self.presence!r}")
         require_count("min_steps", self.min_steps)
+        require_count("max_steps", self.max_steps)
         if self.tile is not None:
             require_count("tile", self.tile)
         steps = self.repeats if self.stand_in is None else len(self.stand_in)
@@ -201,7 +208,8 @@ class Model:
         window_s: how far back a prediction looks, in seconds.
         hop_s: every how many seconds a prediction is made.
         metric: judges the model: a name of `taemi_edge.parity.metrics`, or a function of predicted and true values.
-        tolerances: how far artefacts may be from this model, by part, and under "end_to_end" for the whole way.
+        tolerances: how far artefacts may be from this model, by part, and under "end_to_end" for the whole way. Those
+            that are not given follow from how large the values are that the model gives, each output by itself.
         name: what the bundle is called; by default after its folder.
         patterns: further sets of live streams that are checked, where there are more than six streams.
         trained_on: what the model was trained on, in words.
@@ -237,15 +245,15 @@ class Model:
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
-        if problem := names_problem(self.streams, self.outputs):
+        if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
+            raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
+        if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):
             raise ContractError(problem)
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
         if self.window_s > MOST_WINDOW_S:
             raise ContractError(f"expected window_s of up to {MOST_WINDOW_S:g} seconds, got {self.window_s!r}")
-        if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
-            raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
         for pattern in self.patterns:
             if unknown := sorted(set(pattern) - set(self.streams)):
                 raise ContractError(f"expected patterns of {', '.join(self.streams)}, got {unknown[0]!r}")
@@ -254,9 +262,14 @@ class Model:
         self._require_signature()
 
     @property
+    def head_takes(self) -> tuple[str, ...]:
+        """The streams and masks that the head takes, in the order of its `forward` or of its graph."""
+        return tuple(_head_arguments(self.head, self.streams))
+
+    @property
     def head_takes_masks(self) -> bool:
         """Whether the head takes a mask for each stream."""
-        return any(name.endswith("_mask") for name in _head_arguments(self.head, self.streams))
+        return any(name.endswith("_mask") for name in self.head_takes)
 
     def output_specs(self) -> dict[str, OutputSpec]:
         """The outputs for a manifest, by name."""
@@ -279,6 +292,9 @@ class Model:
                 given[part] = msgspec.convert(msgspec.to_builtins(tolerance), Tolerance)
             except msgspec.ValidationError as error:
                 raise ContractError(f"tolerances of {part}: expected max_abs and cosine: {error}") from error
+            names = tuple(self.outputs) if part in (HEAD, END_TO_END) else ("features",)
+            if unknown := sorted(set(given[part].outputs or ()) - set(names)):
+                raise ContractError(f"tolerances of {part}: expected outputs {', '.join(names)}, got {unknown[0]!r}")
         return given
 
     def read_samples(self) -> list[dict[str, Any]]:

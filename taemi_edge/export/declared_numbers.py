@@ -45,3 +45,15 @@ def require_not_negative(name: str, value: Any) -> None:
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < float("inf"):
         raise ContractError(f"expected {name} from 0, got {value!r}")
+
+
+def require_chunk(chunk_s: float, rate_hz: float) -> None:
+    """Refuse a chunk that is shorter than a sample or a row.
+
+    Raises:
+        ContractError: it is.
+    """
+    if round(chunk_s * rate_hz) < 1:
+        raise ContractError(
+            f"expected chunk_s of at least {1 / rate_hz:g} s, one of {rate_hz:g} a second, got {chunk_s!r}"
+        )

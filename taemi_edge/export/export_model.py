@@ -25,7 +25,7 @@ from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.records import Provenance
 from taemi_edge.bundle.spec import SCHEMA, Manifest, WindowSpec
 from taemi_edge.bundle.streams import TextSpec
-from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, Tolerance
+from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, tolerance_by_output
 from taemi_edge.errors import ContractError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.contract import Model
@@ -202,15 +202,16 @@ def metric_name(model: Model) -> str:
 
 
 def model_tolerances(model: Model, found: Inspected, cases: Sequence[Case]) -> PartTolerances:
-    """The tolerances that the model declares; those of other parts follow from how large its outputs are."""
+    """The tolerances that the model declares; those of other parts follow from how large each of its outputs is."""
     given = model.given_tolerances()
     chosen: PartTolerances = {}
     for part in (*found.streams, HEAD):
-        peak = max(
-            (float(np.abs(v).max()) for c in cases if c.part == part for v in (c.expected or {}).values()), default=1.0
-        )
+        peaks: dict[str, float] = {}
+        for values in (case.expected or {} for case in cases if case.part == part):
+            peaks |= {name: max(peaks.get(name, 1.0), float(np.abs(value).max())) for name, value in values.items()}
         relative = _RELATIVE_ERROR["head" if part == HEAD else "encoder"]
-        chosen[part] = given.get(part, Tolerance(max_abs=relative * max(1.0, peak), cosine=_COSINE))
+        limits = {name: relative * peak for name, peak in peaks.items()} or {"features": relative}
+        chosen[part] = given.get(part, tolerance_by_output(limits, _COSINE))
     if END_TO_END in given:
         chosen[END_TO_END] = given[END_TO_END]
     return chosen

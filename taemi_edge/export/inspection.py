@@ -6,7 +6,6 @@ the model's samples. What does not fit is refused here, before anything is expor
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
 from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
 from taemi_edge.export.mean_features import mean_feature
+from taemi_edge.export.modules import called_in_order
 from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
 from taemi_edge.export.purity import require_padding_hidden, require_repeatable
 from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
@@ -148,7 +148,10 @@ def parts_of(model: Model) -> dict[str, Part]:
     for name, stream in model.streams.items():
         given = stream.encoder
         parts[name] = OnnxPart(given) if isinstance(given, OnnxFile) else TorchPart(unwrapped(given), stream.take)
-    parts[HEAD] = OnnxPart(model.head) if isinstance(model.head, OnnxFile) else TorchPart(unwrapped(model.head))
+    if isinstance(model.head, OnnxFile):
+        parts[HEAD] = OnnxPart(model.head)
+    else:
+        parts[HEAD] = TorchPart(called_in_order(unwrapped(model.head), model.head_takes))
     return parts
 
 
@@ -180,10 +183,7 @@ def head_inputs(model: Model, streams: Mapping[str, StreamSpec], masks: bool) ->
         specs[name] = TensorSpec(name=name, dtype="float32", shape=("batch", steps, spec.feature_dim))
         if masks:
             specs[f"{name}_mask"] = TensorSpec(name=f"{name}_mask", dtype="int32", shape=("batch", steps))
-    if isinstance(model.head, OnnxFile):
-        return tuple(specs[name] for name in model.head.input_names()), lengths
-    order = [name for name in inspect.signature(unwrapped(model.head).forward).parameters if name in specs]
-    return tuple(specs[name] for name in order), lengths
+    return tuple(specs[name] for name in model.head_takes), lengths
 
 
 def read_tokenizer(stream: str, given: Any) -> str:
@@ -230,7 +230,10 @@ def _spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
         )
     if isinstance(kind, Text):
         return TextSpec(**common, max_tokens=kind.max_tokens, tokenizer=tokenizer)
-    chunks: dict[str, Any] = {"chunk_s": float(kind.chunk_s), "context_s": float(kind.context_s)}
+    rate_hz = kind.sample_rate_hz if isinstance(kind, Audio) else kind.rate_hz
+    whole = {"chunk_s": round(kind.chunk_s * rate_hz), "context_s": round(kind.context_s * rate_hz)}
+    # as long as they are in whole samples: rings and engines have room for as many chunks as a window really has
+    chunks: dict[str, Any] = {name: samples / rate_hz if rate_hz else 0.0 for name, samples in whole.items()}
     if isinstance(kind, Audio):
         return AudioSpec(**common, **chunks, sample_rate_hz=kind.sample_rate_hz)
     return SeriesSpec(**common, **chunks, channels=kind.channels, rate_hz=float(kind.rate_hz), max_rows=kind.max_rows)
@@ -272,7 +275,9 @@ def _rows(
         if len(rows) >= _LOOKED_AT:
             break
     if not rows:
-        raise ContractError(f"{name}: expected samples that fill a chunk of {name}, got none")
+        wanted = f"fills a chunk of {spec.chunk_samples}" if isinstance(spec, ChunkedSpec) else "has data"
+        key = f"{name}/{encoder_inputs(spec)[0].name}"
+        raise ContractError(f"{key}: expected at least one sample that {wanted}, got none")
     return rows[:_LOOKED_AT]
 
 
@@ -364,7 +369,7 @@ def _require_labels(outputs: Mapping[str, OutputSpec], samples: Sequence[Mapping
             if label is None:
                 continue
             value = np.asarray(label)
-            is_class = value.ndim == 0 and getattr(output, "exclusive", False) and 0 <= float(value) < output.size
+            is_class = value.ndim == 0 and getattr(output, "exclusive", False) and float(value) in range(output.size)
             if not is_class and value.shape != (output.size,):
                 raise ContractError(
                     f"sample {index}: expected label/{name} to fit the {output.size} names of {name}, got "

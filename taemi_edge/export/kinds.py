@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from taemi_edge.errors import ContractError
-from taemi_edge.export.declared_numbers import require_count, require_not_negative, require_pair, require_positive
+from taemi_edge.export.declared_numbers import (
+    require_chunk,
+    require_count,
+    require_not_negative,
+    require_pair,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Audio:
     def __post_init__(self) -> None:
         require_count("sample_rate_hz", self.sample_rate_hz)
         require_positive("chunk_s", self.chunk_s)
+        require_chunk(self.chunk_s, self.sample_rate_hz)
         require_not_negative("context_s", self.context_s)
 
 
@@ -97,7 +104,7 @@ class Series:
     Args:
         channels: how many numbers a row has.
         rate_hz: the rate that rows are resampled to. 0: every row is encoded by itself, when it comes.
-        chunk_s: how many seconds are encoded at a time; 0 where `rate_hz` is 0.
+        chunk_s: how many seconds are encoded at a time, to a whole number of rows; 0 where `rate_hz` is 0.
         context_s: how many seconds before a chunk the encoder reads as well; their features are cut away.
         max_rows: how many rows of a window are read where `rate_hz` is 0: the newest. Engines are built for as many.
 
@@ -124,6 +131,8 @@ class Series:
                 f"expected rate_hz and chunk_s both above 0, or both 0 for rows that are encoded by themselves, got "
                 f"{self.rate_hz!r} and {self.chunk_s!r}"
             )
+        if self.rate_hz:
+            require_chunk(self.chunk_s, self.rate_hz)
 
 
 Kind: TypeAlias = Video | Audio | Text | Series

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -36,6 +37,34 @@ class _InOrder(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         given = self.module(*inputs)
         return tuple(given[name] for name in self.names)
+
+
+class _ByName(nn.Module):
+    """Passes its inputs, which come in order, to a module under their names."""
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = names
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.module(**dict(zip(self.names, inputs, strict=True)))
+
+
+def called_in_order(module: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The module itself where its first arguments are `names`, or one around it that takes these alone in this order.
+
+    Args:
+        module: its `forward` may have keyword-only arguments, and arguments with defaults between the named ones.
+        names: of the arguments that are passed.
+
+    Example:
+        >>> called_in_order(nn.Linear(3, 2), ["input"])
+        Linear(in_features=3, out_features=2, bias=True)
+    """
+    first = list(inspect.signature(module.forward).parameters.values())[: len(names)]
+    by_place = [parameter.name for parameter in first if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
+    return module if by_place == list(names) else _ByName(module, tuple(names)).eval()
 
 
 def with_outputs_in_order(module: nn.Module, feeds: Mapping[str, Tensor], outputs: tuple[TensorSpec, ...]) -> nn.Module:
@@ -98,6 +127,20 @@ def largest_ids(module: nn.Module) -> list[int]:
     """The numbers of ids that a module may know, the largest first: the sizes of its embeddings, and at last 2."""
     sizes = {layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)}
     return [*sorted(sizes - {1, 2}, reverse=True), 2]
+
+
+def module_sha256(module: nn.Module) -> str:
+    """The sha256 of a module's weights: names, dtypes, shapes and bytes; a state that is no tensor does not count.
+
+    >>> module_sha256(nn.Identity())[:12]
+    'e3b0c44298fc'
+    """
+    digest = sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -25,6 +25,16 @@ from taemi_edge.export.reference_cases import first_line
 
 #: The lowest opset of a bundle: LayerNormalization is one node from here on, and TensorRT 8.6 reads it.
 LOWEST_OPSET = 17
+#: NumPy's type of an input or output by ONNX Runtime's word for it.
+NUMPY_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
 _AGAIN = f"export it again at opset {LOWEST_OPSET} with the onnx of this installation, {onnx.__version__}"
 #: The IR version that belongs to it. Older ones list every weight among the inputs.
 _IR_VERSION = 8
@@ -309,7 +319,7 @@ def _prove(
         raise ExportError(f"expected a graph that reads all of its inputs, it does not read {', '.join(unread)}")
     reference, adapted = _opened(source), _opened(file)
     theirs = {new: old for old, new in renames.items()}
-    takes = {value.name: _NUMPY[value.type] for value in reference.get_inputs() if value.type in _NUMPY}
+    takes = {value.name: NUMPY_TYPES[value.type] for value in reference.get_inputs() if value.type in NUMPY_TYPES}
     gives = [value.name for value in reference.get_outputs()]
     for label, at in _probes({d for spec in inputs for d in spec.shape if isinstance(d, str)}, lengths):
         feeds = {name: value.numpy() for name, value in examples.at(at).items()}
@@ -341,17 +351,6 @@ def _require_output(spec: TensorSpec, value: Any, expected: Any, lengths: Mappin
         raise ExportError(f"expected finite numbers in {spec.name}, it gives NaN or infinity {label}")
     if np.abs(value - expected).max(initial=0) > ROUNDING * np.abs(expected).max(initial=0) + 1e-6:
         raise ExportError(f"expected what the given graph gives, {spec.name} differs {label}")
-
-
-_NUMPY = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
-}
 
 
 def _element(spec: TensorSpec) -> int:

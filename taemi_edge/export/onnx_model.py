@@ -12,7 +12,8 @@ It says what a `taemi_edge.Model` says in Python. Paths are relative to the file
     frames_per_second = 5.0
     encoder = "camera.onnx"
     inputs = { image = "pixels" }        # only where the file's own names differ
-    missing = "zeros"                    # or "mean", "mask", numbers, or a .npy file
+    missing = "zeros"                    # or "mean", "mask", numbers, or a .npy file; and, where they are to differ,
+                                         # required, min_steps, max_steps, tile, and presence = { ... } of `Stream`
 
     [head]
     file = "head.onnx"
@@ -24,7 +25,6 @@ It says what a `taemi_edge.Model` says in Python. Paths are relative to the file
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +33,13 @@ import numpy as np
 
 from taemi_edge.bundle.recipe import read_toml, recipe_from_mapping
 from taemi_edge.bundle.spec import WindowSpec
-from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO
+from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, PresenceSpec
 from taemi_edge.bundle.values import Array, Frozen, Tolerance
 from taemi_edge.errors import ContractError, RecipeError
 from taemi_edge.export.contract import Model, OnnxFile, Stream
 from taemi_edge.export.declared_outputs import Classes, Regression
 from taemi_edge.export.kinds import Audio, Kind, Series, Text, Video
+from taemi_edge.media.npz_files import read_arrays
 
 _KINDS: dict[str, type[Any]] = {VIDEO: Video, AUDIO: Audio, TEXT: Text, SERIES: Series}
 
@@ -110,43 +111,47 @@ def read_sample_files(place: Path) -> list[dict[str, Array]]:
     """Read samples from a folder of .npz files, in the order of their names; nothing in them is unpickled.
 
     Raises:
-        ContractError: there is none, or one cannot be read.
+        ContractError: there is none.
+        InputError: one cannot be read.
     """
     files = sorted(place.glob("*.npz")) if place.is_dir() else [place] if place.suffix == ".npz" else []
     if not files:
         raise ContractError(f"{place}: expected a folder with .npz files as samples, found none")
-    samples = []
-    for file in files:
-        try:
-            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                samples.append({key: stored[key] for key in stored.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ContractError(f"{file}: expected arrays of numbers in an .npz file: {error}") from error
-    return samples
+    return [read_arrays(file) for file in files]
 
 
 def _stream(name: str, given: dict[str, Any], folder: Path, where: str) -> Stream:
     kind = given.pop("kind", None)
     encoder = given.pop("encoder", None)
-    if kind not in _KINDS or not isinstance(encoder, str):
+    if not isinstance(kind, str) or kind not in _KINDS or not isinstance(encoder, str):
         raise RecipeError(
             f"{where}: streams.{name}: expected kind as one of {', '.join(_KINDS)} and encoder as a file, got {kind!r} "
             f"and {encoder!r}"
         )
-    file = OnnxFile(folder / encoder, inputs=given.pop("inputs", {}), output=given.pop("output", None))
-    own = {key: given.pop(key) for key in ("required", "min_steps", "max_steps", "tile") if key in given}
+    file: dict[str, Any] = {
+        "file": folder / encoder,
+        "inputs": given.pop("inputs", {}),
+        "output": given.pop("output", None),
+    }
+    own: dict[str, Any] = {
+        key: given.pop(key) for key in ("required", "min_steps", "max_steps", "tile") if key in given
+    }
     missing = given.pop("missing", "zeros")
     if isinstance(missing, str) and missing.endswith(".npy"):
         missing = _read_array(folder / missing)
     if isinstance(given.get("size_hw"), list):
         given["size_hw"] = tuple(given["size_hw"])
+    if isinstance(given.get("tokenizer"), str):
+        given["tokenizer"] = folder / given["tokenizer"]
+    if "presence" in given:
+        own["presence"] = recipe_from_mapping(given.pop("presence"), PresenceSpec, f"{where}: streams.{name}.presence")
     try:
-        if "tokenizer" in given:
-            given["tokenizer"] = folder / given["tokenizer"]
         made: Kind = _KINDS[kind](**given)
+        return Stream(made, OnnxFile(**file), missing=missing, **own)
     except TypeError as error:
         raise RecipeError(f"{where}: streams.{name}: {str(error).partition('__init__() ')[2] or error}") from error
-    return Stream(made, file, missing=missing, **own)
+    except ContractError as error:
+        raise ContractError(f"{where}: streams.{name}: {error}") from error
 
 
 def _output(given: OutputFile) -> Regression | Classes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,21 +19,11 @@ from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ContractError
 from taemi_edge.export.contract import OnnxFile
 from taemi_edge.export.example_feeds import as_tensors
-from taemi_edge.export.modules import run_module
-from taemi_edge.export.onnx_graphs import adapt_graph, in_short, onnx_reference
+from taemi_edge.export.modules import module_sha256, run_module
+from taemi_edge.export.onnx_graphs import NUMPY_TYPES, adapt_graph, in_short, onnx_reference
 from taemi_edge.export.tracing import export_module
 
 Tensors = tuple[TensorSpec, ...]
-#: NumPy's type of an input by ONNX Runtime's word for it.
-_NUMPY: dict[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-    "tensor(float16)": np.float16,
-    "tensor(uint8)": np.uint8,
-}
 
 
 class Part(Protocol):
@@ -133,7 +122,7 @@ class OnnxPart:
         for name, value in feeds.items():
             self._require_room(own[name], name, value)
         names = self._output_names(outputs)
-        cast = {own[name].name: value.astype(_NUMPY[own[name].type]) for name, value in feeds.items()}
+        cast = {own[name].name: value.astype(NUMPY_TYPES[own[name].type]) for name, value in feeds.items()}
         try:
             values = dict(zip(names, self._session.run(list(names), cast), strict=True))
         except Exception as error:  # ONNX Runtime's errors share no public base
@@ -166,7 +155,7 @@ class OnnxPart:
     def _require_room(self, own: Any, name: str, value: Array) -> None:
         """Refuse an input of the graph that has a fixed size, rank or type which the runtime does not feed."""
         where = f"{self._file}: expected {name} {value.shape}, the graph has ({', '.join(map(str, own.shape))})"
-        if own.type not in _NUMPY:
+        if own.type not in NUMPY_TYPES:
             raise ContractError(f"{self._file}: expected numbers as {name}, the graph takes {own.type}")
         if own.shape and len(own.shape) != value.ndim:
             raise ContractError(where)
@@ -184,10 +173,20 @@ class OnnxPart:
         own = [output.name for output in self._session.get_outputs()]
         wanted = [spec.name for spec in outputs]
         names = {self._given.output: wanted[0]} if self._given.output else dict(self._given.outputs)
-        if not names:
-            names = {own[0]: wanted[0]} if len(wanted) == 1 and wanted[0] not in own else {n: n for n in wanted}
-        if lacking := [name for name in names if name not in own]:
-            raise ContractError(f"{self._file}: expected an output {lacking[0]!r}, got {', '.join(own)}")
+        if not names and len(wanted) == 1 and wanted[0] not in own:
+            names = {own[0]: wanted[0]}
+        if unknown := [name for name in names.values() if name not in wanted]:
+            raise ContractError(f"{self._file}: expected outputs among {', '.join(wanted)}, got {unknown[0]!r}")
+        for name in wanted:
+            if name not in names.values():  # those whose names agree need not be named
+                names.setdefault(name, name)
+        lacking = [name for name in names if name not in own]
+        lacking += [name for name in wanted if list(names.values()).count(name) != 1]
+        if lacking:
+            raise ContractError(
+                f"{self._file}: expected an output {lacking[0]!r}, and one alone, the graph has {', '.join(own)}: name "
+                f"which is which with `outputs`"
+            )
         return {name: names[name] for name in sorted(names, key=lambda n: wanted.index(names[n]))}
 
 
@@ -236,16 +235,3 @@ def weights_hint(part: Part) -> str:
         if (dtype, device) != ("float32", "cpu"):
             return f": its weights are {dtype} on {device}: call .float().cpu() first, `calibrate` makes FP16 and INT8"
     return ""
-
-
-def module_sha256(module: nn.Module) -> str:
-    """The sha256 of a module's weights: names, dtypes, shapes and bytes.
-
-    >>> module_sha256(nn.Identity())[:12]
-    'e3b0c44298fc'
-    """
-    digest = sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -136,7 +136,7 @@ class LineListener:
                     client.close()
                     continue
                 self._clients.append(client)
-            self.parser.set_loss(None)
+                self.parser.set_loss(None)
             threading.Thread(
                 target=self._read_client, args=(client,), name=f"{self.parser.name} client", daemon=True
             ).start()
@@ -150,9 +150,8 @@ class LineListener:
         finally:
             with self._lock:
                 self._clients.remove(client)
-                nobody = not self._clients
-            if nobody:
-                self.parser.set_loss(f"{self.parser.what}'s sender hung up")
+                if not self._clients:  # under the lock: another that connects now must not be taken for gone
+                    self.parser.set_loss(f"{self.parser.what}'s sender hung up")
 
     def _read(self, lines: IO[bytes]) -> None:
         for line in _bounded(lines):

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.events import PresenceEvent, StreamStates
 from taemi_edge.live.outputs.output import HopResult, Output
@@ -152,12 +152,11 @@ class LiveLoop:
         except Exception:  # whatever a strange frame sets off must not end a run of weeks
             self.counts.failed_looks += 1
             log.exception("%s: its hop could not be read", self.sources[index].name)
-            videos = [s for s, spec in self.fleet.manifest.streams.items() if isinstance(spec, VideoSpec)]
+            streams = self.fleet.manifest.streams
+            videos = [s for s, spec in streams.items() if isinstance(spec, VideoSpec)]
             losses = {**hop.losses, **dict.fromkeys(videos, "its picture could not be read")}
-            left = {
-                s: pieces for s, pieces in hop.pieces.items() if isinstance(self.fleet.manifest.streams[s], TextSpec)
-            }
-            return self.fleet.prepare(index, Hop(hop.end_s, left, losses=losses))
+            left = {s: pieces for s, pieces in hop.pieces.items() if s not in videos}  # `prepare` took none of them yet
+            return self.fleet.prepare(index, Hop(hop.end_s, left, hop.faults, losses))
 
     def _watch(self, over: threading.Event) -> None:
         """Look after the captures and notice losses between hops."""

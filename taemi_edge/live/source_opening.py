@@ -17,7 +17,7 @@ from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox, StreamBo
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.lines import LineListener, LineParser
-from taemi_edge.live.replay import SeriesReplay
+from taemi_edge.live.replay import SeriesReplay, round_length_s
 from taemi_edge.live.series_lines import SeriesLines
 from taemi_edge.live.source import LiveSource
 from taemi_edge.live.source_plans import SourcePlan
@@ -45,7 +45,8 @@ def _box(name: str, spec: StreamSpec, plan: SourcePlan, config: LiveConfig, hop_
         return WordInbox("nobody has sent a transcript yet") if name in plan.lines or name in plan.heard else None
     if isinstance(spec, SeriesSpec):
         if name in plan.series:
-            return SeriesReplay(*plan.series[name], repeat=config.loop)
+            longest_s = max(round_length_s(times_s) for times_s, _ in plan.series.values())  # they stay in step
+            return SeriesReplay(*plan.series[name], repeat_s=longest_s if config.loop else None)
         return RowBox(spec.channels, keep_s, f"nobody has sent {name} yet") if name in plan.lines else None
     if not any(name in tracks for _, tracks in plan.media):
         return None

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
@@ -20,9 +22,10 @@ from taemi_edge.live.capture.addresses import Address, parse_address
 from taemi_edge.live.capture.readers import Track
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
+from taemi_edge.media.clocks import Span, common_clock
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
 from taemi_edge.media.rehearsed_losses import parse_drop
-from taemi_edge.media.series import is_series_file, read_series, read_streams
+from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.runtime.window import Source
 
@@ -40,7 +43,7 @@ class SourcePlan:
         name: the name of the source in predictions.
         media: what to connect to, each with the streams that its picture or its sound feeds.
         words: the words of text streams of which all is known beforehand.
-        series: times and rows of series that are played from a file.
+        series: times in seconds of the session, and rows, of series that are played from a file.
         lines: where lines come from while the run goes on, by stream.
         heard: text streams whose words are recognised in the sound of the stream `listens_to`.
         absent: why a stream will never come.
@@ -98,10 +101,31 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
         elif isinstance(spec, TextSpec):
             words[name] = tuple(read_transcript(Path(place), None))
         else:
-            series[name] = read_series(Path(place), name, spec.channels)
+            series[name] = read_streams(Path(place), {name: spec.channels}, alone=True)[name]
     addresses = tuple((_address(place, tracks), tracks) for place, tracks in media.items())
     listens_to = _recognised_stream(source, streams, places) if heard else None
-    return SourcePlan(source.name, addresses, words, series, lines, heard, listens_to, absent)
+    recorded = [address.shown for address, _ in addresses if not address.is_live]
+    played = _on_one_clock(series, recorded or list(words)) if series else {}
+    return SourcePlan(source.name, addresses, words, played, lines, heard, listens_to, absent)
+
+
+def _on_one_clock(series: Mapping[str, Series], beside: Sequence[str]) -> dict[str, tuple[Array, Array]]:
+    """The times and rows of series as they are played together, from the beginning of the run.
+
+    Args:
+        beside: recordings and transcripts that are played from their own beginning; without any, the first row of all
+            series is played at once.
+
+    Raises:
+        InputError: the files have no moment in common.
+    """
+    spans = [one.span(name) for name, one in series.items()]
+    shifts_s, notes = common_clock([*spans, *(Span(name, "beginning", 0.0, np.inf, anchors=True) for name in beside)])
+    for note in notes:
+        log.warning("%s", note)
+    placed = {name: one.shifted(by_s) for (name, one), by_s in zip(series.items(), shifts_s, strict=False)}
+    first_s = 0.0 if beside else min(float(one.times_s[0]) for one in placed.values())
+    return {name: (one.times_s - first_s, one.rows) for name, one in placed.items()}
 
 
 def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Frames and sound as numpy arrays, for callers that read their media themselves.
+"""Frames, sound and rows of series as numpy arrays, for callers that read their sensors themselves.
 
-`Frames` and `Sound` say when an array was recorded and, for sound, at which rate. They check their arrays once, when
-they are made, and give what the runtime reads: `Frame` objects, and mono `SoundPiece` objects at the encoder's rate.
+`Frames`, `Sound` and `Samples` say when an array was recorded, or at which rate. They check their arrays once, when
+they are made, and give what the runtime reads: `Frame` objects, mono `SoundPiece` objects at the encoder's rate, and
+rows with their times.
 """
 
 from __future__ import annotations

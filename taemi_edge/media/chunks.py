@@ -94,27 +94,34 @@ class Chunker:
             self.push(piece.time_s, piece.values)
         return self.take(end_s)
 
-    def take(self, end_s: float) -> list[Segment]:
-        """The usable chunks that end by `end_s` and were not taken before."""
+    def take(self, end_s: float, pause_s: float = 0.0) -> list[Segment]:
+        """The usable chunks that end by `end_s` and were not taken before.
+
+        Args:
+            pause_s: how long the next samples may be on their way, as those of a series that is slower than its grid:
+                a chunk that would be left out is waited for so long, unless samples behind it came already.
+        """
         segments = []
-        end = round(end_s * self._rate_hz)
-        self._pass_over(end)
+        end, pause = round(end_s * self._rate_hz), round(pause_s * self._rate_hz)
+        self._pass_over(end, pause)
         while (chunk_end := (self._next_chunk + 1) * self._chunk) <= end:
-            waits = end - chunk_end < self._patience
-            if waits and self._share(self._next_chunk * self._chunk - self._first, self._chunk) < 1:
+            share = self._share(self._next_chunk * self._chunk - self._first, self._chunk)
+            grows = not self._ahead and self._first + len(self._values) < chunk_end
+            waits = share < 1 and end - chunk_end < self._patience
+            if waits or (share < self.min_share and grows and end - chunk_end < pause):
                 break
             segment = self._segment(self._next_chunk * self._chunk)
             segments += [segment] if segment else []
             self._next_chunk += 1
-            self._pass_over(end)
+            self._pass_over(end, pause)
         self._forget(self._next_chunk * self._chunk - self._context)
         return segments
 
-    def _pass_over(self, end: int) -> None:
+    def _pass_over(self, end: int, pause: int) -> None:
         """Skip the chunks of a pause: those of which nothing came, and that are not waited for any more."""
         self._take_in_what_came_ahead()
         if self._next_chunk * self._chunk >= self._first + len(self._values):
-            awaited = (end - self._patience) // self._chunk
+            awaited = (end - max(self._patience, pause)) // self._chunk
             begun = min([awaited, *(index // self._chunk for index, _ in self._ahead)])
             self._next_chunk = max(self._next_chunk, begun)
             self._forget(self._next_chunk * self._chunk - self._context)

@@ -68,7 +68,8 @@ def common_clock(spans: Sequence[Span]) -> tuple[list[float], list[str]]:
         InputError: the files have no moment in common, and so cannot be of one time.
 
     Example:
-        >>> common_clock([Span("a.mp4", "beginning", 0, 9, anchors=True), Span("imu.csv", "unix", 1.7e9, 1.7e9 + 9)])[0]
+        >>> video, imu = Span("a.mp4", "beginning", 0, 9, anchors=True), Span("imu.csv", "unix", 1.7e9, 1.7e9 + 9)
+        >>> common_clock([video, imu])[0]
         [0.0, -1700000000.0]
     """
     first = {span.clock: min(s.start_s for s in spans if s.clock == span.clock) for span in spans}
@@ -82,7 +83,7 @@ def common_clock(spans: Sequence[Span]) -> tuple[list[float], list[str]]:
         named_clocks = {span.clock: span.file for span in reversed(spans)}
         said = ", ".join(f"{named_clocks[clock]} {_IN_WORDS[clock]}" for clock in first)
         notes.append(f"{said}: they are taken to begin together")
-    shifts = [-first[span.clock] for span in spans]
+    shifts = [0.0 - first[span.clock] for span in spans]
     _require_one_time(spans, shifts)
     return shifts, notes
 

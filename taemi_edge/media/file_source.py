@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
-from taemi_edge.errors import InputError, MediaError, UsageError
+from taemi_edge.errors import InputError, MediaError, OptionError, UsageError
 from taemi_edge.media.clocks import Span, clock_of, common_clock
 from taemi_edge.media.files import MAX_JUMP_S, MediaFile
 from taemi_edge.media.hops import Hop, Values
@@ -178,11 +178,13 @@ class FileSource:
         """The file of each stream that has one."""
         for name, place in self._own.items():
             if name not in self._streams:
-                raise UsageError(f"--stream {name}={place}: expected one of {self._named()}, got {name!r}")
+                raise OptionError("streams", "--stream", f"{name}={place}: expected one of {self._named()}")
             if not isinstance(self._streams[name], _kinds_in(place)):
-                raise UsageError(
-                    f"--stream {name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
-                    f"{kind_name(self._streams[name])}"
+                raise OptionError(
+                    "streams",
+                    "--stream",
+                    f"{name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
+                    f"{kind_name(self._streams[name])}",
                 )
         shared: dict[str, Path] = {}
         for file in (self._source, transcript):
@@ -217,14 +219,16 @@ class FileSource:
             opened.update(dict.fromkeys(streams, media))
         for name, media in opened.items():
             if name in self._own and not _has(media, self._streams[name]):
-                raise MediaError(f"--stream {name}={media.path}: expected a file with {kind_name(self._streams[name])}")
+                raise MediaError(
+                    f"{media.path}: expected, for the stream {name}, a file with {kind_name(self._streams[name])}"
+                )
         return {name: opened[name] for name in self._streams if name in opened}
 
     def _read_series(self, feeds: Mapping[str, Path]) -> dict[str, Series]:
         widths = {n: s.channels for n, s in self._streams.items() if isinstance(s, SeriesSpec) and n in feeds}
         shared = {name: width for name, width in widths.items() if name not in self._own}
         found = read_streams(feeds[next(iter(shared))], shared) if shared else {}
-        for name in widths.keys() - shared.keys():
+        for name in (name for name in widths if name not in shared):
             found |= read_streams(feeds[name], {name: widths[name]}, alone=True)
         for name, series in found.items():
             _require_one_recording(feeds[name], series)
@@ -232,23 +236,27 @@ class FileSource:
 
     def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
         texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
+        claimed = [media.duration_s for media in self.medias if media.duration_s]
+        # their clocks are not brought together yet: one that does not count from its beginning gives a length alone
+        claimed += [
+            one.end_s - (0.0 if one.span(name).clock == "beginning" else float(one.times_s[0]))
+            for name, one in self._series.items()
+        ]
         known: dict[Path, list[Word]] = {}
         for name in texts:
             file = feeds[name]
-            known[file] = known.get(file) or read_transcript(file, self.duration_s)
+            known[file] = known.get(file) or read_transcript(file, max(claimed, default=None))
         return {name: known[feeds[name]] for name in texts}
 
     def _bring_to_one_clock(self, feeds: Mapping[str, Path]) -> list[str]:
         """Move series and words to the clock of all files; returns what was assumed."""
         spans = {name: _span_of_media(media) for name, media in self._media.items()}
-        spans |= {name: _span_of_series(feeds[name], series) for name, series in self._series.items()}
+        spans |= {name: series.span(feeds[name].name) for name, series in self._series.items()}
         spans |= {name: _span_of_words(feeds[name], words) for name, words in self.words.items()}
         shifts_s, notes = common_clock(list(spans.values()))
         for name, by_s in zip(spans, shifts_s, strict=True):
             if name in self._series:
-                series = self._series[name]
-                since_s = 0.0 if series.start_ns is None else series.start_ns / 1e9
-                self._series[name] = series.shifted(since_s + by_s)
+                self._series[name] = self._series[name].shifted(by_s)
             elif by_s and name in self.words:
                 self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
         return notes
@@ -331,12 +339,6 @@ def _require_one_recording(file: Path, series: Series) -> None:
 
 def _span_of_media(media: MediaFile) -> Span:
     return Span(media.path.name, "beginning", 0.0, media.duration_s or float("inf"), anchors=True)
-
-
-def _span_of_series(file: Path, series: Series) -> Span:
-    since_s = 0.0 if series.start_ns is None else series.start_ns / 1e9
-    start_s, end_s = (float(series.times_s[at]) + since_s for at in (0, -1))
-    return Span(file.name, clock_of(start_s, series.start_ns is not None), start_s, end_s)
 
 
 def _span_of_words(file: Path, words: Sequence[Word]) -> Span:

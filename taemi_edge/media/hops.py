@@ -100,6 +100,11 @@ class Hop:
     losses: dict[str, str] = field(default_factory=dict)
 
     @property
+    def shown(self) -> str | None:
+        """The stream that `frames` are of; None where no picture came."""
+        return next((name for name, pieces in self.pieces.items() if pieces and isinstance(pieces[0], Frame)), None)
+
+    @property
     def frames(self) -> list[Frame]:
         """The pictures of the first stream that has any, for whoever shows the hop."""
         return self._first(Frame)
@@ -116,10 +121,6 @@ class Hop:
 
     def _first(self, kind: type[Any]) -> list[Any]:
         return next((pieces for pieces in self.pieces.values() if pieces and isinstance(pieces[0], kind)), [])
-
-
-#: until live capture is written for any streams
-Samples = SoundPiece
 
 
 def is_finite(sound: Any) -> bool:

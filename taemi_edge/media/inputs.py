@@ -34,10 +34,12 @@ class CropReader:
 
     Attributes:
         face: the face that was found last, for callers that draw it; None where the last frame had none.
+        broken_clips: how many clips were given up because a pause came before their last frame.
     """
 
     def __init__(self, spec: VideoSpec, detector: FaceDetector | None = None) -> None:
         self.face: Face | None = None
+        self.broken_clips = 0
         self._spec = spec
         self._grid = FrameGrid(spec.frames_per_second)
         self._tracker = FaceTracker(detector or FaceDetector()) if spec.crop == "face" else None
@@ -73,6 +75,7 @@ class CropReader:
         """The clip that ends with a crop; None until there are frames enough since the last pause."""
         longest_s = LONGEST_PAUSE_FRAMES / self._spec.frames_per_second
         if self._clip and crop.time_s - self._clip[-1].time_s > longest_s:
+            self.broken_clips += len(self._clip) < self._spec.clip_frames
             self._clip.clear()
         self._clip.append(crop)
         if len(self._clip) < self._spec.clip_frames:

@@ -45,8 +45,16 @@ class GridInterpolator:
         self._rate_hz = rate_hz
         self._last: tuple[Array, Array] | None = None
         self._next = 0
+        self._most_s = max(LONGEST_PAUSE_S, LONGEST_GAP_PERIODS / rate_hz)
         self._periods_s: deque[float] = deque(maxlen=_LOOKED_BACK_AT)
         self.left_out = 0
+
+    @property
+    def longest_pause_s(self) -> float:
+        """How long after the newest row another may come without a gap between them; longer pauses are gaps."""
+        usual_s = max(1 / self._rate_hz, statistics.median(self._periods_s)) if self._periods_s else None
+        longest_s = LONGEST_FIRST_PAUSE_S if usual_s is None else LONGEST_GAP_PERIODS * usual_s
+        return min(self._most_s, longest_s)
 
     def convert(self, pieces: Iterable[Values]) -> Iterator[tuple[int, Array]]:
         """The points of the grid up to the newest row: the index of the first, and values float32 (n, channels)."""
@@ -100,16 +108,13 @@ class GridInterpolator:
     def _gaps(self, pauses_s: Array) -> Array:
         """Which pauses are gaps, bool (n,): those much longer than the ordinary ones before them."""
         is_gap = np.zeros(len(pauses_s), np.bool_)
-        period_s = 1 / self._rate_hz
         known = 0
-        for at in np.flatnonzero(pauses_s > LONGEST_GAP_PERIODS * period_s).tolist():
+        for at in np.flatnonzero(pauses_s > LONGEST_GAP_PERIODS / self._rate_hz).tolist():
             self._remember(pauses_s[known:at])
             known = at + 1
             pause_s, had_any = float(pauses_s[at]), bool(self._periods_s)
-            usual_s = max(period_s, statistics.median(self._periods_s)) if had_any else 0.0
-            longest_s = LONGEST_GAP_PERIODS * usual_s if had_any else LONGEST_FIRST_PAUSE_S
-            too_long = pause_s > max(LONGEST_PAUSE_S, LONGEST_GAP_PERIODS * period_s)
-            is_gap[at] = too_long or pause_s > longest_s
+            too_long = pause_s > self._most_s
+            is_gap[at] = pause_s > self.longest_pause_s
             if not is_gap[at] or not (had_any or too_long):  # the first of a slow series tells how slow it is
                 self._periods_s.append(pause_s)
         self._remember(pauses_s[known:])

@@ -21,6 +21,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError
+from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.npz_files import read_arrays
 from taemi_edge.media.number_tables import TIMESTAMP_NS, NumberTable, read_table
 
@@ -52,9 +53,18 @@ class Series:
         usual_s = float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else 0.0
         return float(self.times_s[-1]) + usual_s
 
+    def span(self, name: str) -> Span:
+        """When it begins and ends on the clock of its file, which messages call `name`."""
+        start_s, end_s = (float(self.times_s[at]) + self._since_s for at in (0, -1))
+        return Span(name, clock_of(start_s, self.start_ns is not None), start_s, end_s)
+
     def shifted(self, by_s: float) -> Series:
-        """The same rows at other times, which are `time_s` from then on."""
-        return Series(self.times_s + by_s, self.rows)
+        """The same rows, `by_s` later on the clock of `span`; their times are `time_s` from then on."""
+        return Series(self.times_s + (self._since_s + by_s), self.rows)
+
+    @property
+    def _since_s(self) -> float:
+        return 0.0 if self.start_ns is None else self.start_ns / 1e9
 
 
 def is_series_file(place: Path | str) -> bool:

@@ -46,11 +46,11 @@ class EncoderKey(Frozen, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """A model whose parts can be run: a bundle on its backend, or a checkpoint in PyTorch.
+    """A model whose parts can be run: a bundle on its backend, or the model itself, as a rule in PyTorch.
 
     Attributes:
         name: what messages call it.
-        is_bundle: whether it is a bundle; else it is a checkpoint or a recipe.
+        is_bundle: whether it is a bundle; else it is a declared model, a checkpoint or a recipe.
         run: runs one part: takes the name of the part and its feeds, gives its outputs by name.
         specs: the streams, and how the head reads them.
         outputs: what the head gives, by name.

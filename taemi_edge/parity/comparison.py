@@ -28,7 +28,7 @@ from taemi_edge.runtime.sessions import Device
 END_TO_END = "end-to-end"
 
 
-class CaseResult(Frozen, frozen=True):
+class CaseResult(Frozen, frozen=True, omit_defaults=True):
     """How far apart the two artefacts are in one case of one part.
 
     Attributes:
@@ -37,6 +37,7 @@ class CaseResult(Frozen, frozen=True):
         p99_abs: the 99th percentile of the absolute differences.
         cosine: of the angle between the two outputs as vectors.
         ok: whether all figures are within tolerance; a NaN never is.
+        limit: what `max_abs` is held against where the output has a limit of its own; None for that of the stage.
     """
 
     case: str
@@ -44,6 +45,7 @@ class CaseResult(Frozen, frozen=True):
     p99_abs: float
     cosine: float
     ok: bool
+    limit: float | None = None
 
 
 class StageResult(Frozen, frozen=True):
@@ -70,6 +72,10 @@ class StageResult(Frozen, frozen=True):
     def lowest_pearson(self) -> float | None:
         known = [value for value in (self.pearson or {}).values() if value is not None]
         return min(known) if known else None
+
+    def limit_of(self, case: CaseResult) -> float:
+        """The largest error that is within tolerance in one of the cases."""
+        return self.tolerance.max_abs if case.limit is None else case.limit
 
     @property
     def most_flips(self) -> float | None:
@@ -99,7 +105,8 @@ def check_parity(
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
     Args:
-        a: a bundle folder, a checkpoint folder or a recipe. A bundle can stand alone.
+        a: a bundle folder, `file.py:function` or `model.toml` of a declared model, a checkpoint folder or a recipe. A
+            bundle can stand alone.
         b: another one, or None to compare the bundle `a` with the PyTorch outputs in its `golden.npz`. The tolerances
             are those of the bundle (of `b` where both are bundles), else of the recipe of `a`.
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
@@ -109,7 +116,7 @@ def check_parity(
         The report, and the compared outputs for `taemi_edge.parity.plot.plot_parity`.
 
     Raises:
-        UsageError: one checkpoint alone, or two artefacts whose inputs or outputs have different shapes.
+        UsageError: one model alone that is no bundle, or two artefacts whose inputs or outputs have different shapes.
         InputError: nothing is found at `a` or `b`.
         BundleError: a bundle is damaged, or has no golden feeds.
 
@@ -123,7 +130,9 @@ def check_parity(
         first = stack.enter_context(open_artefact(str(a), device, threads))
         second = stack.enter_context(open_artefact(str(b), device, threads)) if b is not None else None
         if second is None and not first.is_bundle:
-            raise UsageError(f"{a} is a checkpoint: name a second artefact to compare it with")
+            raise UsageError(
+                f"{a} is no bundle, so it has no golden outputs: name a second artefact to compare it with"
+            )
         if second is not None:
             _require_same_shapes(first, second)
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
@@ -277,9 +286,17 @@ def _judge_stage(
 def _judge_case(row: _Row, tolerance: Tolerance) -> CaseResult:
     error = np.abs(row.ours.astype(np.float64) - row.theirs.astype(np.float64))
     max_abs, cosine = float(error.max()), cosine_of(row.ours, row.theirs)
-    # written so that a NaN fails
-    ok = max_abs <= tolerance.max_abs and cosine >= tolerance.cosine
-    return CaseResult(case=row.title, max_abs=max_abs, p99_abs=float(np.quantile(error, 0.99)), cosine=cosine, ok=ok)
+    limit = tolerance.of_output(row.output)
+    # a single number that may as well be zero has a sign by chance, and no direction
+    directed = row.theirs.size > 1 or not abs(row.theirs.item()) <= limit
+    return CaseResult(
+        case=row.title,
+        max_abs=max_abs,
+        p99_abs=float(np.quantile(error, 0.99)),
+        cosine=cosine,
+        ok=max_abs <= limit and (cosine >= tolerance.cosine or not directed),  # written so that a NaN fails
+        limit=None if limit == tolerance.max_abs else limit,
+    )
 
 
 def cosine_of(x: Array, y: Array) -> float:

@@ -12,6 +12,8 @@ a whole window.
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -227,12 +229,12 @@ def load_cases(file: Path) -> list[Case]:
                     feeds.setdefault((part, name), {})[tensor] = stored[key]
                 else:
                     outputs.setdefault((part, name, "".join(pattern)), {})[tensor] = stored[key]
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{file}: expected golden feeds: {error}") from error
-    return [
-        Case(part, name, feeds[part, name], expected, pattern_of(pattern) if pattern else None)
-        for (part, name, pattern), expected in outputs.items()
-    ]
+        return [
+            Case(part, name, feeds[part, name], expected, pattern_of(pattern) if pattern else None)
+            for (part, name, pattern), expected in outputs.items()
+        ]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{file}: expected golden feeds: {error}: export the model again") from error
 
 
 def _named(pattern: Pattern, feeds: Mapping[str, Array]) -> str:

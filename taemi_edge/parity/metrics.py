@@ -243,3 +243,5 @@ METRICS: dict[str, Metric] = {
 }
 #: What judges an output where nobody says otherwise.
 USUAL_METRIC = {"regression": "pearson", "classes": "accuracy"}
+#: Correlations with the labels: one that is undefined, because all predictions are equal, is worth no more than 0.
+CORRELATIONS = ("pearson", "ccc")

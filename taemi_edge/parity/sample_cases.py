@@ -21,6 +21,7 @@ from taemi_edge.parity.samples import (
     Sample,
     calls_of,
     encoder_rows,
+    has_stream,
     padded_texts,
     require_known_names,
     row_shape,
@@ -34,7 +35,7 @@ from taemi_edge.parity.windows import Features, batch_with_stand_ins, head_feeds
 MOST_WINDOWS = 32
 MOST_HEAD_RUNS = 1024
 MOST_BYTES = 4e6
-#: So many samples are looked at for the corners.
+#: So many samples are looked at for the corners, and of more the first with a stream that none of these has.
 MOST_SAMPLES = 256
 
 #: The rows of one sample by stream; a stream that is missing has none.
@@ -89,13 +90,20 @@ def _read(specs: ModelSpecs, tokenizers: Mapping[str, str], samples: Sequence[Sa
         raise InputError("samples: expected at least one sample with the model's inputs, got none")
     known = tokenizers_of(specs.streams, tokenizers)
     rows: list[_Rows] = []
-    for number, sample in enumerate(samples[:MOST_SAMPLES]):
+    for number, sample in enumerate(samples):
+        if number >= MOST_SAMPLES and not any(has_stream(sample, name) for name in _never(specs, rows)):
+            continue
         where = f"samples[{number}]"
         require_known_names(sample, specs.streams, None, where)
         rows.append({n: encoder_rows(n, spec, sample, known.get(n), where) for n, spec in specs.streams.items()})
-    if never := [name for name in specs.streams if not any(row[name] for row in rows)]:
+    if never := _never(specs, rows):
         raise InputError(f"samples: expected at least one sample with {never[0]}, found none, or less than a chunk")
     return rows
+
+
+def _never(specs: ModelSpecs, rows: Sequence[_Rows]) -> list[str]:
+    """The streams that none of the samples has."""
+    return [name for name in specs.streams if not any(row[name] for row in rows)]
 
 
 def _windows(specs: ModelSpecs, rows: Sequence[_Rows]) -> dict[str, _Rows]:

@@ -232,6 +232,8 @@ def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) 
         InputError, UsageError, BackendError: see `run_together`.
     """
     with _open_files_run(bundle, sources, options, SILENT) as run:
+        for note in (note for files in run.files for note in files.notes):
+            log.warning("%s", note)
         for group in run.groups():
             yield from group.values()
 
@@ -249,18 +251,18 @@ class _FileRun:
         """The predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
         last: Prediction | None = None
         for hop in self.files.hops(self.hop_s):
-            face = self.pipeline.face
+            faces = self.pipeline.faces
             prediction = self.pipeline.predict(hop)
             yield prediction
-            self._draw(hop, last, face)
+            self._draw(hop, last, faces)
             last = prediction
         if last is None:
             raise MediaError(_too_short(self.files, self.hop_s))
-        self._draw(self.files.rest(), last, self.pipeline.face)
+        self._draw(self.files.rest(), last, self.pipeline.faces)
 
-    def _draw(self, hop: Hop, prediction: Prediction | None, face: Face | None) -> None:
+    def _draw(self, hop: Hop, prediction: Prediction | None, faces: Mapping[str, Face]) -> None:
         if self.video:
-            self.video.add(hop, prediction, face)
+            self.video.add(hop, prediction, faces.get(hop.shown or ""))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Making hops from arrays, for callers that own the data or the clock.
 
 A `HopBuilder` collects what a caller hands over, stream by stream, and gives it out hop by hop, as a media file would.
-Callers may use any clock. Inside, a session's clock starts near 0, so that the grids of frames and of sound chunks lie
-as they do in a file.
+Callers may use any clock. Inside, a session's clock starts near 0, so that the grids of frames and of chunks lie as
+they do in a file.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import ChunkedSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
-from taemi_edge.media.arrays import Frames, Sound, require_time
+from taemi_edge.media.arrays import Frames, Samples, Sound, require_time
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.kinds import kind_of
 from taemi_edge.runtime.prediction import Prediction
 
-#: What a caller may give for a stream: pictures, sound, or words. `LoadedModel.predict` says what each means.
-StreamInput: TypeAlias = Frames | Sound | Array | str | Sequence[Word]
+#: What a caller may give for a stream: pictures, sound, rows or words. `LoadedModel.predict` says what each means.
+StreamInput: TypeAlias = Frames | Sound | Samples | Array | str | Sequence[Word]
 
 #: A pause longer than this starts a new session: nothing of before it is in any window.
 LONGEST_PAUSE_S = 60.0
 
 
 class HopBuilder:
-    """Collects frames, sound and words of one source, and makes hops of them.
+    """Collects what the streams of one source give, and makes hops of it.
 
     Args:
         manifest: of the bundle that the hops are for; it has the rates of its streams.

@@ -236,9 +236,9 @@ class Pipeline:
         self.fleet = Fleet(bundle, [only], device=device, threads=threads, window_s=window_s, hop_s=hop_s)
 
     @property
-    def face(self) -> Face | None:
-        """The face that was last seen; None while the picture is missing."""
-        return next(iter(self.fleet.windows[0].faces.values()), None)
+    def faces(self) -> dict[str, Face]:
+        """The face that was last seen, by video stream; only where there is one."""
+        return self.fleet.windows[0].faces
 
     def close(self) -> None:
         """Free the device."""

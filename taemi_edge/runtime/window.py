@@ -134,6 +134,8 @@ class SourceWindow:
     def prepare(self, hop: Hop, lazily: bool = False) -> PreparedHop:
         """Find the faces of a hop and cut its sound.
 
+        Pictures come first: where one of them cannot be read, nothing of the other streams has been taken in yet.
+
         Args:
             lazily: find a face only when its crop is taken, so that a long hop need not lie in memory as a whole.
 
@@ -144,9 +146,9 @@ class SourceWindow:
             raise UsageError(f"expected pieces of the streams {', '.join(self._streams)}, got {unknown[0]!r}")
         watch, started_s = Stopwatch(), time.perf_counter()
         left = apply_drops(hop, self.source.drops, self.manifest.streams)
+        order = sorted(self._streams, key=lambda name: not isinstance(self.manifest.streams[name], VideoSpec))
         prepared = {
-            name: state.prepare(left.pieces.get(name, ()), left.end_s, watch, lazily)
-            for name, state in self._streams.items()
+            name: self._streams[name].prepare(left.pieces.get(name, ()), left.end_s, watch, lazily) for name in order
         }
         return PreparedHop(hop.end_s, prepared, watch, started_s, left.faults, left.losses)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import cast
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array, PartTolerances
+from taemi_edge.export.modules import module_sha256
 from taemi_edge.parity.artefact import Artefact
 from taemi_edge.parity.clip_cases import make_clip_cases
 from taemi_edge.parity.golden import ModelSpecs, demo_clip
@@ -89,15 +89,8 @@ def tokens_of(model: TaemiModel) -> dict[str, Array]:
 
 
 def encoder_sha256(model: TaemiModel) -> dict[str, str]:
-    """The sha256 of each encoder's weights: names, dtypes, shapes and bytes."""
-    hashes: dict[str, str] = {}
-    for modality in MODALITIES:
-        digest = sha256()
-        for name, value in sorted(part_of(model, modality).state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        hashes[modality] = digest.hexdigest()
-    return hashes
+    """The sha256 of each encoder's weights; see `taemi_edge.export.modules.module_sha256`."""
+    return {modality: module_sha256(part_of(model, modality)) for modality in MODALITIES}
 
 
 def stream_specs_of(checkpoint: Checkpoint) -> TaemiSpecs:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.names import model_name_problem
 from taemi_edge.bundle.spec import Manifest, WindowSpec
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
 from taemi_edge.bundle.values import TensorSpec
@@ -80,18 +81,22 @@ Presences = st.builds(
     st.floats(0, 10),
 )
 Audios = st.builds(
-    lambda dim, chunk, context, presence: AudioSpec(
-        feature_dim=dim, sample_rate_hz=16_000, chunk_s=chunk, context_s=context, presence=presence
+    lambda rate, chunk, context, presence: AudioSpec(
+        feature_dim=1, sample_rate_hz=rate, chunk_s=chunk, context_s=context, presence=presence
     ),
-    st.integers(1, 4096),
+    st.integers(1_000, 192_000),
     st.floats(0.01, 30),
     st.floats(0, 30),
     Presences,
 )
 
 
-@given(Audios, st.text(max_size=20), st.dictionaries(st.text(), st.text(), max_size=3), st.booleans())
+Names = st.text(max_size=20).filter(lambda name: model_name_problem(name) is None)
+
+
+@given(Audios, Names, st.dictionaries(st.text(), st.text(), max_size=3), st.booleans())
 def test_any_manifest_survives_its_file(base_manifest, audio, name, hashes, trained):
+    audio = msgspec.structs.replace(audio, feature_dim=base_manifest.streams["audio"].feature_dim)
     streams = {**base_manifest.streams, "audio": audio}
     changed = msgspec.structs.replace(base_manifest, streams=streams, name=name, sha256=hashes, trained=trained)
     assert msgspec.json.decode(msgspec.json.encode(changed), type=Manifest) == changed

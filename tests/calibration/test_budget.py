@@ -62,3 +62,9 @@ def test_a_part_misses_the_budget_by_pearson_or_by_labels(pearson, score, fp32, 
     found = describe_misses(record, budget)
     assert [miss.endswith(end) for miss, end in zip(found, misses, strict=True)] == [True] * len(misses)
     assert (check.keeps_pearson and check.keeps_score) == (not misses)
+
+
+def test_an_undefined_score_of_a_users_own_metric_is_outside():
+    record = msgspec.structs.replace(record_of(0.999, None, -0.5), metric="minus_error")
+    assert not check_budget(record, "text", BudgetRecipe()).keeps_score
+    assert describe_misses(record, BudgetRecipe())[0].endswith("at least -0.510, got an undefined one")

@@ -96,7 +96,7 @@ def test_a_table_is_judged_as_files_are(toy: str, tmp_path: Path):
 
 
 def test_samples_of_another_model_are_one_sentence(toy: str, tmp_path: Path, corpus: Path):
-    (tmp_path / "samples.csv").write_text("pulse0\n1\n")
+    (tmp_path / "samples.csv").write_text("pulse.0,pulse0\n1,\n1,1\n")
     with pytest.raises(CorpusError, match="expected columns of front, .* got 'pulse0'"):
         evaluate_on(toy, tmp_path / "samples.csv", options=ONE)
     with pytest.raises(StoreError, match="expected clips in the split 'dev', found test"):

@@ -32,6 +32,8 @@ def test_columns_make_one_row_of_a_series(tmp_path: Path):
     assert found["imu"] == []
     with pytest.raises(CorpusError, match=r"row 1: expected imu.0 to imu.2, found nothing in imu.1"):
         rows({"imu.0": "1", "imu.2": "3"}, tmp_path)
+    with pytest.raises(CorpusError, match=r"for a stream of 1 channels, got pulse.1 as well"):
+        rows({"pulse.0": "61", "pulse.1": "62"}, tmp_path)
     with pytest.raises(CorpusError, match="row 1: pulse: expected numbers"):
         rows({"pulse.0": "fast"}, tmp_path)
 
@@ -100,3 +102,14 @@ def test_words_need_a_tokenizer_and_files_must_be_there(tmp_path: Path):
     required = {"imu": msgspec.structs.replace(STREAMS["imu"], required=True)}
     with pytest.raises(CorpusError, match="row 1: expected the stream 'imu', which is required, found nothing"):
         rows({}, tmp_path, required)
+
+
+def test_what_is_cut_is_noticed(tmp_path: Path):
+    write_media(tmp_path / "a.wav", samples=tone(5.0), audio_codec="pcm_s16le")
+    np.savez(tmp_path / "a.npz", times_s=np.arange(6), values=np.ones((6, 1)))
+    mic = msgspec.structs.replace(STREAMS["mic"], sample_rate_hz=8000, context_s=0.0)
+    remarks: list[str] = []
+    clip = SampleClip("a", "test", "row 1", None, {"mic": "a.wav", "pulse": "a.npz"}, tmp_path)
+    found = sample_rows(clip, {"mic": mic, "pulse": STREAMS["pulse"]}, {}, 3.0, remarks)
+    assert {name: len(each) for name, each in found.items()} == {"mic": 6, "pulse": 4}
+    assert remarks == ["mic: cut at 3 s", "pulse: cut at 3 s"]

@@ -114,6 +114,7 @@ DECLARED = {
     "names that do not match the head": ('"still", "moving"', '"still"', "at least two classes"),
     "more names than the head gives": ('"moving"]', '"moving", "falling"]', r"state as float32 \(batch, 3\)"),
     "a label of no class": ("i % 2", "i + 2", "fit the 2 names of state, got 2"),
+    "a label between two classes": ("i % 2", "0.5", "fit the 2 names of state, got 0.5"),
     "a label of no output": ("label/state", "label/mood", "got 'label/mood'"),
     "streams that are a list": ("streams={", "streams=[('imu', 1), ('imu', 2)] or {", "at least one stream by name"),
     "two streams that differ in case": (PULSE, PULSE.replace("pulse", "IMU", 1), "more than upper and lower case"),
@@ -185,6 +186,17 @@ NAMED = {
     "samples that are not there": ('"samples"', '"nowhere"', "nowhere"),
     "samples that are damaged": ('"samples"', '"damaged"', "damaged"),
     "a name that is no identifier": ("[streams.pulse]", '[streams."heart rate"]', "Python identifier"),
+    "a value of a list of pictures": ('kind = "series"\nchannels = 1', (
+        'kind = "video"\nframes_per_second = 5\nsize_hw = 64'
+    ), r"pulse: expected size_hw as \(height, width\)"),
+    "a number of steps in words": ("required = true", 'max_steps = "many"', "pulse: expected max_steps as a whole"),
+    "inputs that are no table": ("required = true", 'inputs = "beats"', "pulse: .*expected inputs as names"),
+    "a key of an output that there is not": ('names = ["still"', 'gvies = "logits"\nnames = ["still"', "`gives`"),
+    "a presence that cannot be": (
+        "required = true", "presence = {stale_after_s = 2.0, missing_after_s = 1.0, recover_after_s = 0.0}",
+        "pulse.presence: expected 0 < stale_after_s <= missing_after_s"
+    ),
+    "a name that leads elsewhere": ("window =", 'name = "../elsewhere"\nwindow =', "file name, without a folder"),
     "no streams": (TOML[TOML.index("[streams.imu]") : TOML.index("[head]")], "[streams]\n", "at least one stream"),
 }  # fmt: skip
 

@@ -72,11 +72,19 @@ def test_what_is_declared_can_be_read_back():
         ({"outputs": {"state": te.Classes(["one"])}}, "at least two classes"),
         ({"outputs": {"state": te.Regression(["a", "a"])}}, "each different"),
         ({"outputs": {"state": te.Regression(["a"], range=(1.0, 0.0))}}, "lowest, highest"),
+        (
+            {"outputs": {"state": te.Regression(["a"], range=(0.0, float("inf")))}},
+            "leave range out where there is no bound",
+        ),
         ({"window_s": 0.2}, "0 < hop_s <= window_s"),
         ({"window_s": float("nan")}, "window_s above 0"),
         ({"patterns": [["radar"]]}, "got 'radar'"),
         ({"tolerances": {"radar": {"max_abs": 1.0, "cosine": 0.9}}}, "got 'radar'"),
         ({"tolerances": {"imu": {"max_abs": 1.0}}}, "expected max_abs and cosine"),
+        (
+            {"tolerances": {"fusion": {"max_abs": 1.0, "cosine": 0.9, "outputs": {"speeed": 1.0}}}},
+            "tolerances of fusion: expected outputs state, got 'speeed'",
+        ),
         ({"head": "head.onnx"}, "expected an nn.Module or an OnnxFile as head"),
     ],
 )

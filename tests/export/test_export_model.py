@@ -13,8 +13,10 @@ torch = pytest.importorskip("torch", reason="a declared model is made of PyTorch
 from torch import Tensor, nn
 
 import taemi_edge as te
+from taemi_edge.bundle.values import HEAD
 from taemi_edge.errors import CheckFailedError, ContractError, ExportError, OutputError
 from taemi_edge.export.export_model import export_model
+from taemi_edge.parity.golden import load_cases
 
 
 class Pooled(nn.Module):
@@ -94,6 +96,45 @@ def test_a_model_becomes_a_bundle_that_agrees_with_it(tmp_path: Path):
     assert manifest.gives_vector("imu")
     assert not manifest.gives_vector("mic")
     assert bundle.tokens["imu"].shape == (1, 4)
+
+
+class ByKeyword(Pooled):
+    """Takes its streams by keyword alone."""
+
+    def forward(self, *, imu: Tensor, imu_mask: Tensor, mic: Tensor, mic_mask: Tensor) -> dict[str, Tensor]:
+        return super().forward(imu, imu_mask, mic, mic_mask)
+
+
+class WithOption(Pooled):
+    """Has an argument of its own, with a default, before its last stream."""
+
+    def forward(
+        self,
+        imu: Tensor,
+        imu_mask: Tensor,
+        scale: float = 1.0,
+        mic: Tensor | None = None,
+        mic_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        assert mic is not None
+        assert mic_mask is not None
+        return super().forward(imu * scale, imu_mask, mic, mic_mask)
+
+
+@pytest.mark.parametrize("kind", [ByKeyword, WithOption])
+def test_a_head_gets_its_streams_under_their_names(tmp_path: Path, kind: type[Pooled]):
+    torch.manual_seed(1)
+    head = kind()
+    bundle, report = export_model(declared(head=head), tmp_path / "named")
+    assert report.ok
+    assert bundle.manifest.head.unread == ()
+    plain = Pooled()
+    plain.load_state_dict(head.state_dict())
+    case = next(case for case in load_cases(bundle.golden_file) if case.part == HEAD)
+    given = {name: torch.from_numpy(value) for name, value in case.feeds.items()}
+    want = plain(given["imu"], given["imu_mask"], given["mic"], given["mic_mask"])
+    assert case.expected is not None
+    np.testing.assert_allclose(case.expected["state"], want["state"].detach().numpy(), atol=1e-6)
 
 
 def test_the_mean_over_the_samples_stands_for_a_missing_stream(tmp_path: Path):

@@ -136,6 +136,42 @@ def test_a_part_refuses_what_the_runtime_does_not_feed_by_name_and_size(tmp_path
     assert part(tmp_path, text_graph(), **names).run(feeds, (FEATURES,))["features"].shape == (2, 3, 4)
 
 
+def head_graph() -> onnx.ModelProto:
+    """A head with two outputs: its input, and twice its input."""
+    nodes = [helper.make_node("Identity", ["imu"], ["logits"]), helper.make_node("Add", ["imu", "imu"], ["mood"])]
+    [imu, *gives] = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 2]) for n in ("imu", "logits", "mood")]
+    graph = helper.make_graph(nodes, "head", [imu], gives)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+STATE, MOOD = (TensorSpec(name=name, dtype="float32", shape=("batch", 2)) for name in ("state", "mood"))
+
+
+def test_outputs_whose_names_agree_need_not_be_named(tmp_path: Path):
+    onnx.save(head_graph(), tmp_path / "given.onnx")
+    head = OnnxPart(OnnxFile(tmp_path / "given.onnx", outputs={"logits": "state"}))
+    given = head.run({"imu": np.ones((1, 2), np.float32)}, (STATE, MOOD))
+    assert {name: value.tolist() for name, value in given.items()} == {"state": [[1.0, 1.0]], "mood": [[2.0, 2.0]]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({"logits": "stat"}, "expected outputs among state, mood, got 'stat'"),
+        ({"logits": "state", "mood": "state"}, "expected an output 'state', and one alone"),
+        ({"mood": "state"}, "expected an output 'mood', and one alone"),
+        ({"logit": "state"}, "expected an output 'logit', and one alone, the graph has logits, mood: name which is"),
+        ({}, "expected an output 'state'"),
+    ],
+)
+def test_outputs_that_are_named_wrong_are_one_sentence(tmp_path: Path, outputs: dict[str, str], words: str):
+    onnx.save(head_graph(), tmp_path / "given.onnx")
+    with pytest.raises(ContractError, match=words):
+        OnnxPart(OnnxFile(tmp_path / "given.onnx", outputs=outputs)).run(
+            {"imu": np.ones((1, 2), np.float32)}, (STATE, MOOD)
+        )
+
+
 @pytest.mark.parametrize("place", ["../outside.bin", "/etc/passwd", "linked.bin"])
 def test_external_data_outside_of_the_folder_is_not_read(tmp_path: Path, place: str):
     folder = tmp_path / "model"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -71,3 +74,33 @@ def test_a_socket_that_is_taken_is_refused_and_a_dead_one_is_taken_over(tmp_path
     first._server.close()  # as if its process had died
     LineListener(f"unix:{path}", Kept()).stop()
     assert not path.exists()
+
+
+def test_a_sender_that_comes_while_another_goes_is_not_taken_for_gone(tmp_path):
+    class Slow(Kept):
+        going = threading.Event()
+
+        def set_loss(self, reason: str | None) -> None:
+            if reason is not None:
+                self.going.set()
+                time.sleep(0.2)
+            super().set_loss(reason)
+
+    parser, place = Slow(), str(tmp_path / "kept.sock")
+    listener = LineListener(f"unix:{place}", parser)
+    listener.start()
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.connect(place)
+        _wait_for(lambda: len(parser.losses) == 1)
+        first.close()
+        assert parser.going.wait(5)
+        second.connect(place)
+        _wait_for(lambda: len(parser.losses) == 3)
+        assert parser.losses == [None, "the keeper's sender hung up", None]
+    listener.stop()
+
+
+def _wait_for(done) -> None:
+    until_s = time.monotonic() + 5
+    while not done() and time.monotonic() < until_s:
+        time.sleep(0.01)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from taemi_edge.live.capture.addresses import parse_address
@@ -15,6 +17,7 @@ from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.loop import LiveLoop
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.source import LiveSource
+from taemi_edge.media.hops import Frame, Hop, SoundPiece
 from taemi_edge.runtime.pipeline import Fleet
 from taemi_edge.runtime.window import Source
 
@@ -59,3 +62,14 @@ def test_an_event_that_is_set_ends_it_before_the_next_hop(tiny):
     loop, times = run_for(tiny, None, stopping)
     assert loop.counts.made == 0
     assert times.ends_s == []
+
+
+def test_a_picture_that_cannot_be_read_costs_no_other_stream(tiny):
+    sound = SoundPiece(0.0, np.sin(np.arange(16_000) / 20).astype(np.float32))
+    hop = Hop(1.0, {"vision": [Frame(0.1, SimpleNamespace(to_ndarray=None))], "audio": [sound]})
+    with Fleet(tiny, [Source("door")], threads=1) as fleet:
+        loop = LiveLoop(fleet, [SimpleNamespace(name="door")], SessionClock(), HOP_S, 0.05, None)
+        [prediction] = fleet.predict({0: loop._prepare(0, hop)})
+    assert prediction.presence["audio"] == "live"
+    assert prediction.reason["vision"] == "its picture could not be read"
+    assert loop.counts.failed_looks == 1

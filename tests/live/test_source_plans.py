@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from taemi_edge.bundle.streams import StreamSpec
@@ -91,6 +92,23 @@ def test_what_cannot_be_is_one_sentence(source: SourceConfig, streams: dict[str,
 def test_a_file_that_is_not_there_is_found_at_once():
     with pytest.raises(MediaError):
         plan_sources(LiveConfig(source=(SourceConfig(name="a", uri="nothing.mp4"),)), TAEMI)
+
+
+def test_series_are_played_together_as_they_were_recorded(tmp_path):
+    (tmp_path / "imu.csv").write_text("time_s,x\n2.0,1\n2.5,2\n")
+    (tmp_path / "pulse.csv").write_text("time_s,bpm\n5.0,60\n6.0,61\n")
+    wanted: dict[str, StreamSpec] = dict.fromkeys(("imu", "pulse"), msgspec.structs.replace(SERIES, channels=1))
+    streams = {name: str(tmp_path / f"{name}.csv") for name in wanted}
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("a", streams=streams),)), wanted)
+    assert {name: times_s.tolist() for name, (times_s, _) in plan.series.items()} == {
+        "imu": [0.0, 0.5],
+        "pulse": [3.0, 4.0],
+    }
+    wanted["camera"] = CAMERA
+    video = tmp_path / "talk.mp4"
+    video.touch()
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("a", uri=str(video), streams=streams),)), wanted)
+    assert [times_s[0] for times_s, _ in plan.series.values()] == [2.0, 5.0]
 
 
 def test_a_file_of_series_feeds_the_series_that_it_holds(tmp_path):

@@ -115,12 +115,17 @@ def test_streams_of_sound_with_different_rates_share_a_file(tmp_path: Path):
     ("source", "places", "error", "words"),
     [
         (None, {}, UsageError, "expected a source, or --stream NAME=FILE"),
-        (None, {"radar": "imu.csv"}, UsageError, r"--stream radar=.*expected one of front \(video\), mic \(audio\)"),
+        (None, {"radar": "imu.csv"}, UsageError, r"streams radar=.*expected one of front \(video\), mic \(audio\)"),
         (None, {"imu": "a.wav"}, UsageError, r"expected a file that ends in .csv, .npz, .parquet, since imu is series"),
         (None, {"front": "imu.csv"}, UsageError, "expected a video or audio file, since front is video"),
         (None, {"said": "imu.csv"}, UsageError, r"expected a file that ends in .vtt, .srt, .txt, .jsonl"),
         (None, {"front": "a.wav"}, MediaError, "a.wav: expected a video stream, found audio alone"),
-        (None, {"front": "a.wav", "mic": "a.wav"}, MediaError, "--stream front=.*expected a file with video"),
+        (
+            None,
+            {"front": "a.wav", "mic": "a.wav"},
+            MediaError,
+            "a.wav: expected, for the stream front, a file with video",
+        ),
         (None, {"imu": "none.csv"}, InputError, "none.csv: expected a series, found nothing"),
         ("none.mp4", {}, MediaError, "none.mp4: expected a video or audio file, found nothing"),
         ("a.wav", {"front": "a.wav", "mic": "a.wav"}, UsageError, "a.wav: expected a file that feeds a stream"),
@@ -148,6 +153,15 @@ def test_a_source_that_the_model_does_not_read_is_refused(tmp_path: Path):
         FileSource(video, {"imu": IMU})
     with pytest.raises(UsageError, match=r"imu.csv: expected a file that feeds a stream of the model"):
         FileSource(imu_file(tmp_path / "imu.csv"), {"front": STREAMS["front"]})
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1.7e9])
+def test_words_without_times_are_spread_over_the_recording_whatever_its_clock(tmp_path: Path, start_s: float):
+    (tmp_path / "imu.csv").write_text("time_s,x\n" + "".join(f"{start_s + i},1\n" for i in range(10)))
+    (tmp_path / "said.txt").write_text("one two")
+    streams: dict[str, StreamSpec] = {"imu": HEART, "said": STREAMS["said"]}
+    with FileSource(tmp_path / "imu.csv", streams, transcript=tmp_path / "said.txt") as files:
+        assert [word.end_s for word in files.words["said"]] == [5.0, 10.0]
 
 
 def test_rows_too_far_apart_are_noted(tmp_path: Path):

@@ -97,6 +97,14 @@ def test_a_window_is_put_together_where_no_sample_is_complete():
     )
 
 
+def test_a_stream_that_only_a_late_sample_has_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("taemi_edge.parity.sample_cases.MOST_SAMPLES", 2)
+    early = [{name: value for name, value in sample(i).items() if not name.startswith("mic/")} for i in range(4)]
+    cases = cases_of([*early, sample(4), sample(5)])
+    assert feeds_by_name(cases, "mic")
+    assert len(window_cases(cases)) == len(SPECS.patterns)  # of the first sample that has every stream
+
+
 def test_cases_survive_their_file_with_their_patterns(tmp_path: Path):
     cases = cases_of([sample(0), sample(1)])
     save_cases(cases, tmp_path / "golden.npz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ pytest.importorskip("onnx", reason="the model is exported with onnx")
 
 import taemi_edge as te
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.files import RunOptions, run_file
+from taemi_edge.media.crops import Face
+from taemi_edge.media.hops import Frame, Hop
+from taemi_edge.runtime.files import RunOptions, _FileRun, run_file
 from taemi_edge.runtime.json_lines import JsonLines
 from tests.cli.checks import lines_of, refused
 from tests.media import tone, write_media
@@ -81,3 +84,15 @@ def test_what_does_not_fit_is_one_sentence(cli, recorded: Path, tmp_path: Path):
     done = cli(*run, recorded / "mic.wav", "--stream", f"imu={copied}", "--threads", 1)
     assert done.returncode == 0
     assert lines_of(done.stdout)[-1]["presence"]["mic"] == "live"
+
+
+def test_a_face_is_drawn_in_the_picture_that_it_was_found_in_alone():
+    picture, drawn = np.zeros((4, 4, 3), np.uint8), []
+    whole, seen = Hop(0.5, {"room": [Frame(0.1, picture)], "desk": [Frame(0.1, picture)]}), object()
+    near = Hop(1.0, {"room": [], "desk": [Frame(0.6, picture)]})
+    video = SimpleNamespace(add=lambda hop, prediction, face: drawn.append(face))
+    faces: dict[str, Face] = {"desk": seen}
+    files = SimpleNamespace(hops=lambda hop_s: [whole, near], rest=lambda: Hop(1.2))
+    pipeline = SimpleNamespace(faces=faces, predict=lambda hop: hop.end_s)
+    assert list(_FileRun(files, pipeline, 0.5, video).predictions()) == [0.5, 1.0]
+    assert drawn == [None, seen, None]

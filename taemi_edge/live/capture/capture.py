@@ -146,7 +146,7 @@ class Capture:
 
     def _rebuild_if_lost(self, worker: CaptureWorker, now_s: float) -> None:
         lost = {t: now_s - worker.arrived_s[t] for t in self.spec.tracks.values() if t not in worker.absent}
-        lost |= {t: now_s - since_s for t, since_s in self._suspected_since_s.items()}
+        lost |= {t: now_s - since_s for t, since_s in dict(self._suspected_since_s).items()}  # the loop writes it
         track = max(lost, key=lambda t: lost[t], default=None)
         if track is None or lost[track] <= self._settings.lost_after_s:
             if now_s - worker.connected_s > self._rebuild_wait_s:

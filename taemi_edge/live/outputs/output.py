@@ -12,7 +12,7 @@ from typing import Protocol
 
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.media.crops import Face
-from taemi_edge.media.hops import Frame, Hop
+from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.prediction import Prediction
 
 
@@ -35,7 +35,7 @@ class HopResult:
 
 def face_of(result: HopResult) -> Face | None:
     """The face in the picture that `result.hop.frames` shows; None where none was found in it."""
-    return next((result.faces.get(s) for s, p in result.hop.pieces.items() if p and isinstance(p[0], Frame)), None)
+    return result.faces.get(result.hop.shown or "")
 
 
 class Output(Protocol):

@@ -16,10 +16,10 @@ from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
-from taemi_edge.live.words import TranscriptLines
+from taemi_edge.live.words import TranscriptLines, WordInbox
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_BOXES = {"frames": FrameBox, "sounds": SoundBox, "rows": RowBox}
+_BOXES = {"frames": FrameBox, "sounds": SoundBox, "rows": RowBox, "words": WordInbox}
 _STATES = ("live", "stale", "missing", "recovering")
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 

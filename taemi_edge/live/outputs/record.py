@@ -1,13 +1,14 @@
 """Records what the runtime saw around each lost stream, as clips in the layout of a corpus.
 
-FOLDER/raw/NNNNN.mkv            the frames and the sound that were used, from before the loss to after it
-FOLDER/raw/NNNNN-STREAM.mkv     those of further streams that show or play something else
-FOLDER/series/NNNNN-STREAM.csv  the rows of a series
-FOLDER/transcripts/NNNNN.vtt    the words, where there were any
-FOLDER/losses.jsonl             which source, when, which stream and why; `session` tells runs apart
+FOLDER/raw/NNNNN.mkv                  the frames and the sound that were used, from before the loss to after it
+FOLDER/raw/NNNNN-STREAM.mkv           those of further streams that show or play something else
+FOLDER/series/NNNNN-STREAM.csv        the rows of a series
+FOLDER/transcripts/NNNNN[-STREAM].vtt the words, where there were any
+FOLDER/losses.jsonl                   which source, when, which stream and why, and which file holds which stream;
+                                      `session` tells runs apart
 
 The oldest clips are removed so that the folder keeps within its size. Clips have no labels: `taemi-edge calibrate`
-takes them all the same and compares with FP32 alone.
+takes them all the same (`taemi_edge.corpora.recorded_clips`) and compares with FP32 alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -40,8 +42,23 @@ _CODECS = ("libx264", "libopenh264", "mpeg4")
 _MOST_CLIP_S = 120.0
 
 
+class RecordedFile(msgspec.Struct, frozen=True):
+    """Where a stream of a clip lies.
+
+    Attributes:
+        file: its path from the folder on.
+        start_s: when what it holds begins, in seconds from the beginning of the clip.
+    """
+
+    file: str
+    start_s: float
+
+
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of losses.jsonl: one clip and the presence events that it was recorded for."""
+    """A line of losses.jsonl: one clip, the presence events that it was recorded for, and the file of each stream.
+
+    A stream of which nothing came has no file.
+    """
 
     clip: str
     session: str
@@ -49,6 +66,22 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     end_s: float
     losses: tuple[PresenceEvent, ...]
+    files: dict[str, RecordedFile] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Track:
+    """One file of picture and sound: the streams that it holds, its frames, and its sound with the rate of it."""
+
+    suffix: str
+    streams: list[str]
+    frames: list[Frame]
+    sound: list[SoundPiece]
+    rate_hz: int
+
+    @property
+    def start_s(self) -> float:
+        return min(pieces[0].time_s for pieces in (self.frames, self.sound) if pieces)
 
 
 class RecentHops:
@@ -131,13 +164,6 @@ class Recorder(BaseOutput):
         start_s = _start_s(hops)
         pieces = {stream: [p for hop in hops for p in hop.pieces.get(stream, ())] for stream in self._streams}
         clip = self._next_clip()
-        for suffix, frames, sound, rate_hz in _tracks(pieces, self._streams):
-            self._write_whole(f"raw/{clip}{suffix}.mkv", partial(_write_clip, frames, sound, start_s, rate_hz))
-        for stream, spec in self._streams.items():
-            if isinstance(spec, SeriesSpec) and pieces[stream]:
-                self._write_whole(f"series/{clip}-{stream}.csv", partial(_write_rows, pieces[stream], start_s))
-        if words := [word for hop in hops for word in hop.words if word.end_s > start_s]:
-            self._write_whole(f"transcripts/{clip}.vtt", partial(_write_words, words, start_s))
         loss = Loss(
             clip=clip,
             session=self._session,
@@ -145,11 +171,33 @@ class Recorder(BaseOutput):
             start_s=round(start_s, 3),
             end_s=hops[-1].end_s,
             losses=tuple(events),
+            files=self._write_streams(clip, pieces, start_s),
         )
         with (self._folder / "losses.jsonl").open("ab") as lines:
             lines.write(msgspec.json.encode(loss) + b"\n")
         self.written += 1
         log.info("%s: kept %.1f s around the loss of %s as %s", source, loss.end_s - start_s, events[0].stream, clip)
+
+    def _write_streams(self, clip: str, pieces: Mapping[str, list[Any]], start_s: float) -> dict[str, RecordedFile]:
+        """Write what came of each stream; gives where each of them lies."""
+        files: dict[str, RecordedFile] = {}
+        for track in _tracks(pieces, self._streams):
+            name = f"raw/{clip}{track.suffix}.mkv"
+            self._write_whole(name, partial(_write_clip, track.frames, track.sound, start_s, track.rate_hz))
+            files |= dict.fromkeys(track.streams, RecordedFile(name, round(track.start_s - start_s, 3)))
+        said: list[list[Word]] = []
+        for stream, spec in self._streams.items():
+            if isinstance(spec, SeriesSpec) and (rows := pieces[stream]):
+                name = f"series/{clip}-{stream}.csv"
+                self._write_whole(name, partial(_write_rows, rows, start_s))
+                files[stream] = RecordedFile(name, round(float(rows[0].times_s[0]) - start_s, 3))
+            elif isinstance(spec, TextSpec) and (words := [word for word in pieces[stream] if word.end_s > start_s]):
+                name = f"transcripts/{clip}{f'-{stream}' if said and words != said[0] else ''}.vtt"
+                if words not in said[:1]:
+                    self._write_whole(name, partial(_write_words, words, start_s))
+                said.append(words)
+                files[stream] = RecordedFile(name, 0.0)
+        return files
 
     def _next_clip(self) -> str:
         """The number that the next clip gets."""
@@ -180,7 +228,11 @@ class Recorder(BaseOutput):
             total -= sum(file.stat().st_size for file in clips[clip])
             for file in clips[clip]:
                 file.unlink()
-            (self._folder / "transcripts" / f"{clip}.vtt").unlink(missing_ok=True)
+            for words in [
+                *self._folder.glob(f"transcripts/{clip}.vtt"),
+                *self._folder.glob(f"transcripts/{clip}-*.vtt"),
+            ]:
+                words.unlink()
             self.removed += 1
 
 
@@ -203,27 +255,43 @@ def _start_s(hops: list[Hop]) -> float:
     return min(float(piece.times_s[0]) if isinstance(piece, Values) else piece.time_s for piece in first)
 
 
-def _tracks(
-    pieces: Mapping[str, list[Any]], streams: Mapping[str, StreamSpec]
-) -> Iterator[tuple[str, list[Frame], list[SoundPiece], int]]:
-    """The files that hold picture and sound: the suffix of the name, the frames, the sound and its rate.
+def _tracks(pieces: Mapping[str, list[Any]], streams: Mapping[str, StreamSpec]) -> Iterator[_Track]:
+    """The files that hold picture and sound; the first picture and the first sound lie together.
 
-    The first picture and the first sound lie together. Streams that share a camera's picture are written once.
+    Streams that share a camera or a microphone are written once.
     """
-    videos = {s: pieces[s] for s, spec in streams.items() if isinstance(spec, VideoSpec) and pieces[s]}
-    sounds = {s: (pieces[s], spec.sample_rate_hz) for s, spec in streams.items() if isinstance(spec, AudioSpec)}
-    sounds = {stream: given for stream, given in sounds.items() if given[0]}
-    first_video, first_sound = next(iter(videos), None), next(iter(sounds), None)
-    sound, rate_hz = sounds.pop(first_sound) if first_sound is not None else ([], 0)
-    frames = videos.pop(first_video) if first_video is not None else []
-    if frames or sound:
-        yield "", frames, sound, rate_hz
-    seen = {id(frame.picture) for frame in frames}
-    for stream, others in videos.items():
-        if not seen & {id(frame.picture) for frame in others}:
-            yield f"-{stream}", others, [], 0
-    for stream, (other, other_hz) in sounds.items():
-        yield f"-{stream}", [], other, other_hz
+    cameras = _cameras({s: pieces[s] for s, spec in streams.items() if isinstance(spec, VideoSpec) and pieces[s]})
+    sounds: list[_Track] = []
+    for stream, spec in streams.items():
+        if isinstance(spec, AudioSpec) and (sound := pieces[stream]):
+            same = [track for track in sounds if track.sound[0] is sound[0] and len(track.sound) == len(sound)]
+            if same:
+                same[0].streams.append(stream)
+            else:
+                sounds.append(_Track(f"-{stream}", [stream], [], sound, spec.sample_rate_hz))
+    first = [*cameras[:1], *sounds[:1]]
+    if first:
+        names = [name for track in first for name in track.streams]
+        yield _Track("", names, first[0].frames, first[-1].sound, first[-1].rate_hz)
+    yield from (*cameras[1:], *sounds[1:])
+
+
+def _cameras(videos: Mapping[str, list[Frame]]) -> list[_Track]:
+    """The pictures of each camera in the order of time, all that any of its streams has used."""
+    found: list[tuple[list[str], dict[int, Frame]]] = []
+    for stream, frames in videos.items():
+        pictures = {id(frame.picture): frame for frame in frames}
+        for names, seen in found:
+            if seen.keys() & pictures.keys():
+                names.append(stream)
+                seen.update(pictures)
+                break
+        else:
+            found.append(([stream], pictures))
+    return [
+        _Track(f"-{names[0]}", names, sorted(seen.values(), key=lambda frame: frame.time_s), [], 0)
+        for names, seen in found
+    ]
 
 
 def _write_clip(frames: list[Frame], sound: list[SoundPiece], start_s: float, rate_hz: int, file: Path) -> None:

@@ -16,7 +16,7 @@ from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment
 from taemi_edge.media.hops import Values
 from taemi_edge.media.resampling import GridInterpolator
 from taemi_edge.runtime.kinds import audio
-from taemi_edge.runtime.kinds.audio import ChunkedState
+from taemi_edge.runtime.kinds.audio import LONGEST_JITTER_S, ChunkedState
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex
 from taemi_edge.runtime.work import Item, Stopwatch
@@ -25,6 +25,8 @@ log = logging.getLogger("taemi_edge.runtime")
 
 _UNUSABLE = "rows with NaN, or that go backwards in time"
 _EPSILON_S = 1e-6
+#: How much of the time is followed by which a block is early or late.
+_FOLLOWED = 0.1
 
 
 class ResampledState(ChunkedState):
@@ -41,7 +43,7 @@ class ResampledState(ChunkedState):
     def prepare(self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool) -> list[Segment]:
         for index, values in self._grid.convert(pieces):
             self._chunker.push_at(index, values)
-        return self._chunker.take(end_s)
+        return self._chunker.take(end_s, self._grid.longest_pause_s)
 
     def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
         if self._grid.left_out > self._told:
@@ -111,6 +113,8 @@ class SeriesIntake:
     def __init__(self, name: str, spec: SeriesSpec) -> None:
         self._name, self._spec = name, spec
         self._waiting: list[Values] = []
+        #: Where the block of rows ends that came last, of those that have a rate.
+        self._until_s = -np.inf
 
     def add(self, data: Any, end_s: float) -> None:
         given = self._samples(data)
@@ -118,10 +122,21 @@ class SeriesIntake:
             rows = np.asarray(data, np.float32).reshape(1, -1)
             times_s = np.array([end_s])
         else:
-            times_s, rows = given.timed(end_s)
+            times_s, rows = given.timed(self._steady_end_s(given, end_s))
         if rows.shape[1] != self._spec.channels:
             raise UsageError(f"{self._name}: expected rows of {self._spec.channels} channels, got {rows.shape[1]}")
         self._waiting.append(Values(np.array(times_s, np.float64), np.array(rows, np.float32)))
+
+    def _steady_end_s(self, given: Samples, end_s: float) -> float:
+        """Where a block ends that follows the last one: the times at which a program hands blocks over are uneven."""
+        if given.rate_hz is None:
+            return end_s
+        length_s = len(given.array) / given.rate_hz
+        off_s = end_s - length_s - self._until_s
+        if abs(off_s) < min(LONGEST_JITTER_S, length_s / 2):  # of two clocks that drift apart, the caller's is followed
+            end_s = self._until_s + length_s + max(_FOLLOWED * off_s, -0.5 / given.rate_hz)
+        self._until_s = end_s
+        return end_s
 
     def first_s(self) -> float | None:
         return earliest(float(values.times_s[0]) for values in self._waiting)

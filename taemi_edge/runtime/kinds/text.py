@@ -59,8 +59,9 @@ class TextState:
         return pieces
 
     def batches(self, prepared: Sequence[Word], lost: bool) -> Iterator[Sequence[Any]]:
-        """Take in the words of a hop; a text is encoded at the hop's end."""
-        self._words += prepared
+        """Take in the words of a hop, late ones at their place; a text is encoded at the hop's end."""
+        if prepared:
+            self._words = sorted([*self._words, *prepared], key=lambda word: word.end_s)
         return iter(())
 
     def place(self, batch: Sequence[Any]) -> list[Item]:

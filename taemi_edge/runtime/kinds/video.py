@@ -32,6 +32,8 @@ class VideoState(RingState):
     def __init__(self, opening: Opening) -> None:
         self._reader = CropReader(opening.spec, opening.detector)
         self._finds_faces = opening.spec.crop == "face"
+        self._spec: VideoSpec = opening.spec
+        self._broken_clips = 0
         self._steps = 1 if opening.steps is None else opening.steps.per_chunk
         super().__init__(opening.presence, RingIndex(opening.capacity))
 
@@ -73,6 +75,10 @@ class VideoState(RingState):
             found.append((crop.time_s, crop.pixels))
             if len(found) == MAX_BATCH:
                 break
+        if not found and self._reader.broken_clips > self._broken_clips:
+            frames, rate = self._spec.clip_frames, self._spec.frames_per_second
+            self.presence.suspect(f"its pictures lie too far apart for a clip of {frames} at {rate:g} a second")
+        self._broken_clips = self._reader.broken_clips
         return found
 
 
@@ -112,11 +118,11 @@ class FrameIntake:
 
     def _frames(self, data: Any, end_s: float) -> list[Frame]:
         """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
-        if isinstance(data, Frames):
-            return data.as_frames()
+        if isinstance(data, Frames):  # copied: cameras write into the same buffer
+            return [Frame(frame.time_s, np.array(frame.picture)) for frame in data.as_frames()]
         if not isinstance(data, np.ndarray):
             raise UsageError(f"{self._name}: expected Frames or an array of pictures, got {described(data)}")
-        pictures = np.array(data[None] if is_picture(data) else data)  # a copy: cameras write into the same buffer
+        pictures = np.array(data[None] if is_picture(data) else data)  # copied here as well
         times_s = end_s - np.arange(len(pictures))[::-1] / self._spec.frames_per_second
         return Frames(pictures, times_s).as_frames()
 

@@ -51,6 +51,13 @@ def test_words_that_leave_the_window_leave_the_text(stream: TextState):
     assert stream.words == ("it", "is")
 
 
+def test_a_word_that_comes_late_stands_where_it_was_said(stream: TextState):
+    stream.at_hop_end(-2.0, 1.5)
+    list(stream.batches([Word(0.9, 0.95, "late")], lost=False))
+    stream.at_hop_end(-2.0, 2.0)
+    assert stream.words == ("so", "it", "late", "is")
+
+
 def test_words_that_are_recognised_later_are_added(stream: TextState):
     stream.at_hop_end(-2.0, 1.5)
     assert list(stream.batches([Word(1.6, 1.9, "so")], lost=False)) == []

@@ -8,6 +8,7 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
+from taemi_edge.media.arrays import Frames
 from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
 from taemi_edge.runtime.kinds import video
@@ -82,6 +83,13 @@ def test_a_clip_of_frames_is_one_input_that_ends_with_the_newest(tiny: Bundle):
     assert stream.rows(0.5, 1.0).tolist() == [1]
 
 
+def test_a_camera_that_is_too_slow_for_clips_is_said_to_be(tiny: Bundle):
+    stream = opened(tiny, crop="whole", clip_frames=4, frames_per_second=25.0)
+    frames = [Frame(at / 8, np.zeros((32, 32, 3), np.uint8)) for at in range(8)]
+    assert list(stream.batches(stream.prepare(frames, 1.0, Stopwatch(), False), lost=False)) == []
+    assert stream.presence.at(1.0).reason == "its pictures lie too far apart for a clip of 4 at 25 a second"
+
+
 def test_an_encoder_of_several_steps_a_frame_gets_a_row_for_each(tiny: Bundle):
     stream = opened(tiny, steps=4, crop="centre")
     [crops] = batches(stream, grey_frames(2))
@@ -115,3 +123,13 @@ def test_an_intake_takes_pictures_of_any_kind(shape: tuple[int, ...], dtype: typ
     frames = intake.take(3.0, lambda time_s: time_s)
     assert [frame.time_s for frame in frames] == pytest.approx([3.0 - 0.1 * i for i in range(count)][::-1])
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
+
+
+def test_pictures_may_be_overwritten_once_they_were_handed_over():
+    spec = VideoSpec(feature_dim=4, presence=PRESENCE, size_hw=(8, 8), frames_per_second=5.0)
+    buffer = np.zeros((1, 8, 8, 3), np.uint8)
+    intake = video.open_intake("thermal", spec, 4.0)
+    intake.add(Frames(buffer, [0.0]), 0.0)
+    intake.add(buffer, 0.2)
+    buffer[:] = 255
+    assert [frame.image.max() for frame in intake.take(1.0, float)] == [0, 0]

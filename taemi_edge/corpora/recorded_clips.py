@@ -1,0 +1,56 @@
+"""What `taemi-edge run --record` keeps, as a corpus without labels, for a model of any streams.
+
+Its `losses.jsonl` says which file holds which stream of a clip. A stream of which nothing came has no file, and is
+missing; one that was lost on the way has what came before, and after its return.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from taemi_edge.corpora.labelled_clips import SPLITS
+from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.live.outputs.record import Loss
+
+LOSSES = "losses.jsonl"
+
+
+def open_recorded(folder: Path) -> SampleCorpus | None:
+    """Open the clips that a live run has recorded; None where there are none whose files are known.
+
+    All of them belong to the split `train`. Clips whose files were removed to make room are left out, and so is a line
+    that was not written to its end.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     open_recorded(Path(place)) is None
+        True
+    """
+    lines = folder / LOSSES
+    if not lines.is_file():
+        return None
+    text = lines.read_bytes()
+    clips: dict[str, SampleClip] = {}
+    for line in text.splitlines():
+        clip = _clip(folder, line)
+        if clip is not None:
+            clips[clip.id] = clip
+    return SampleCorpus(folder, tuple(clips.values()), None, hashlib.sha256(text).hexdigest()) if clips else None
+
+
+def _clip(folder: Path, line: bytes) -> SampleClip | None:
+    """The clip of a line; None where it cannot be read, or nothing of the clip is there any more."""
+    try:
+        loss = msgspec.json.decode(line, type=Loss)
+    except msgspec.MsgspecError:
+        return None
+    there = {stream: found for stream, found in loss.files.items() if (folder / found.file).is_file()}
+    if not there or "/" in loss.clip:
+        return None
+    cells = {stream: found.file for stream, found in there.items()}
+    starts_s = {stream: found.start_s for stream, found in there.items()}
+    return SampleClip(loss.clip, SPLITS[0], f"{folder}, clip {loss.clip}", None, cells, folder, starts_s)
