@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -83,4 +84,6 @@ def new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "plot", option) from error
+    # a logarithmic axis asks for a font that some installations lack, and the one in its place is as good
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     return Figure(figsize=size_inches, layout="constrained")
