@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ LINE_STYLES: tuple[Any, ...] = (
     *((0, (8, 3)), (0, (4.5, 1.5, 1, 1.5, 1, 1.5))),
 )
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
+#: Longer names lose their middle on an axis.
+_LONGEST_NAME = 28
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -37,6 +40,25 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
+
+
+def literal(text: str) -> str:
+    r"""A text as matplotlib draws it letter by letter: two dollars would begin and end a formula.
+
+    >>> literal("from $5 to $10")
+    'from \\$5 to \\$10'
+    """
+    return text.replace("$", r"\$")
+
+
+def short_label(name: str) -> str:
+    """A name for an axis or a legend: in words, literal, and without its middle where it is long.
+
+    >>> short_label("left_shoulder_angular_velocity_x")
+    'left shoulder …ar velocity x'
+    """
+    words, half = name.replace("_", " "), _LONGEST_NAME // 2
+    return literal(words if len(words) <= _LONGEST_NAME else f"{words[:half]}…{words[1 - half :]}")
 
 
 def check_plot_file(file: Path | None, option: str = "--plot") -> None:
@@ -62,4 +84,6 @@ def new_figure(size_inches: tuple[float, float], option: str = "--plot") -> Any:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "plot", option) from error
+    # a logarithmic axis asks for a font that some installations lack, and the one in its place is as good
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     return Figure(figsize=size_inches, layout="constrained")

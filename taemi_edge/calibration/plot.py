@@ -9,6 +9,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.pictures import (
     SERIES_COLOURS,
+    literal,
     new_figure,
 )
 
@@ -27,7 +28,7 @@ def plot_sensitivity(sensitivities: Mapping[str, PartSensitivity], title: str, f
     columns = min(2 if len(sensitivities) <= 4 else 3, len(sensitivities))
     rows = -(-len(sensitivities) // columns)
     figure = new_figure((6 * columns, 4 * rows), "taemi-edge calibrate")
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[len(sensitivities) :]:
         axis.set_axis_off()

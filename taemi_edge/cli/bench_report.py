@@ -12,7 +12,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.cli.tables import make_console, new_table
-from taemi_edge.pictures import SERIES_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
 
 #: A presence pattern with a longer name is shown by what it lacks.
 _LONGEST_PATTERN = 24
@@ -55,7 +55,7 @@ def plot_bench(report: BenchReport, file: Path) -> None:
     rows = max(len(report.parts), sum(window.kind == "hop" for window in report.windows))
     figure = new_figure((13, max(9.0, 0.5 * rows)), "taemi-edge bench")
     gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
-    figure.suptitle(f"{report.model} on {gpu}")
+    figure.suptitle(literal(f"{report.model} on {gpu}"))
     (hops, patterns), (limits, sources) = figure.subplots(2, 2)
     _draw_contenders(report, hops)
     _draw_patterns(report, patterns)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.pictures import SERIES_COLOURS, new_figure
+from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
 
 
 def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None:
@@ -34,7 +34,11 @@ def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None
     axis.set_yticks(range(len(timed)), [f"{c.part} {c.precision}" for c in timed])
     axis.invert_yaxis()
     longest = max((c.p95_ms or 0.0) for c in timed)
-    axis.set(xlabel="median ms of the usual shape (line: to the 95th percentile)", title=title, xlim=(0, 1.9 * longest))
+    axis.set(
+        xlabel="median ms of the usual shape (line: to the 95th percentile)",
+        title=literal(title),
+        xlim=(0, 1.9 * longest),
+    )
     axis.grid(axis="x", alpha=0.25)
     with new_file(file) as draft:
         figure.savefig(draft, dpi=110)

@@ -8,7 +8,7 @@ import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.parity.comparison import Pairs, ParityReport
-from taemi_edge.pictures import STATE_COLOURS, new_figure
+from taemi_edge.pictures import STATE_COLOURS, literal, new_figure
 
 
 def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
@@ -18,7 +18,7 @@ def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     figure = new_figure((9, 2.6 * len(report.stages)))
-    figure.suptitle(f"A: {report.a}\nB: {report.b}", fontsize=10)
+    figure.suptitle(literal(f"A: {report.a}\nB: {report.b}"), fontsize=10)
     rows = figure.subplots(len(report.stages), 2)
     for (scatter, histogram), stage in zip(rows, report.stages, strict=True):
         x, y = pairs.by_stage[stage.stage]

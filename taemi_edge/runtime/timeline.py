@@ -17,7 +17,7 @@ import numpy as np
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.pictures import STATE_COLOURS, new_figure, series_line
+from taemi_edge.pictures import STATE_COLOURS, literal, new_figure, series_line, short_label
 from taemi_edge.runtime.panel_rows import in_words
 from taemi_edge.runtime.prediction import Prediction
 
@@ -25,7 +25,6 @@ from taemi_edge.runtime.prediction import Prediction
 MOST_CURVES = 8
 #: Heights in inches: of curves, of a row of a heat map, of a stream's band, and of what stands around a plot.
 _CURVES_IN, _ROW_IN, _BAND_IN, _AROUND_IN = 3.2, 0.21, 0.27, 0.4
-_LONGEST_NAME = 28
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def plot_timeline(
     for axis, plot in zip(axes, plots, strict=True):
         (_draw_map if plot.is_map else _draw_curves)(figure, axis, plot, edges)
         axis.set_title(plot.title if len(plots) > 1 else "", loc="left", fontsize=10)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(literal(title), fontsize=12)
     _draw_presence(bands, predictions, streams, edges)
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)
@@ -125,7 +124,7 @@ def _merged(plots: Sequence[_Plot]) -> list[_Plot]:
 
 def _draw_curves(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) -> None:
     for index, (name, values) in enumerate(zip(plot.names, plot.values, strict=True)):
-        axis.plot(edges[:-1], values, label=_short(name), linewidth=1.8, **series_line(index))
+        axis.plot(edges[:-1], values, label=short_label(name), linewidth=1.8, **series_line(index))
     if len(edges) == 2:  # a single prediction is no line
         for line in axis.lines:
             line.set_marker("o")
@@ -148,7 +147,7 @@ def _draw_map(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) -> No
     mesh = axis.pcolormesh(
         edges, rows, np.ma.masked_invalid(plot.values), vmin=low, vmax=high, cmap="PuOr_r" if signed else "viridis"
     )
-    axis.set(yticks=range(len(plot.names)), yticklabels=[_short(name) for name in plot.names])
+    axis.set(yticks=range(len(plot.names)), yticklabels=[short_label(name) for name in plot.names])
     axis.tick_params(axis="y", labelsize=8)
     axis.invert_yaxis()
     figure.colorbar(mesh, ax=axis, label=plot.label, aspect=40, pad=0.01)
@@ -169,14 +168,7 @@ def _draw_presence(
             )
             at = end
     axis.set(yticks=range(len(streams)), xlabel="time (s)", xlim=(edges[0], edges[-1]))
-    axis.set_yticklabels([_short(stream) for stream in streams], fontsize=10 if len(streams) <= 4 else 8)
+    axis.set_yticklabels([short_label(stream) for stream in streams], fontsize=10 if len(streams) <= 4 else 8)
     axis.invert_yaxis()
     swatches = [Patch(color=colour, label=state) for state, colour in STATE_COLOURS.items()]
     axis.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-
-
-def _short(name: str) -> str:
-    """A name in words, without its middle where it is long."""
-    words = in_words(name)
-    half = _LONGEST_NAME // 2
-    return words if len(words) <= _LONGEST_NAME else f"{words[:half]}…{words[1 - half :]}"

@@ -87,3 +87,10 @@ def test_the_timeline_is_drawn(cli, tiny_folder, demo_video, tmp_path: Path):
     drop = ["--drop", "vision@2-4", "--plot", tmp_path / "t.png", "--output", tmp_path / "p.jsonl"]
     assert cli("run", tiny_folder, demo_video, *drop).returncode == 0
     assert (tmp_path / "t.png").stat().st_size > 20_000
+
+
+def test_names_are_drawn_letter_by_letter(tmp_path: Path):
+    names = ("between $x_{ and $5", "\\frac", "x" * 200)
+    run = a_run({"price": ClassesSpec(names=names)}, streams=1)
+    plot_timeline(run, tmp_path / "a.png", "a$b_{c$.csv")
+    assert cv2.imread(str(tmp_path / "a.png")) is not None
