@@ -164,7 +164,7 @@ class Manifest(Frozen, frozen=True):
             problems.append(f"expected a head that gives {declared}, as the outputs are declared, got {gives}")
         for spec in head.inputs:
             width = self.streams[spec.name].feature_dim if spec.name in self.streams else None
-            if width is not None and (len(spec.shape) != 3 or spec.shape[-1] != width):
+            if width is not None and spec.shape[2:] != (width,):
                 problems.append(f"expected a head that takes {spec.name} as (batch, steps, {width}), got {spec.shape}")
         return problems
 
