@@ -159,7 +159,8 @@ def run_file(
         (33, 16.5)
     """
     started = time.perf_counter()
-    _refuse_source_as_target(_files_of(source, options), {"--output": lines.file, "--annotate": options.annotate})
+    read = [*_files_of(source, options), *bundle.folder.iterdir()]
+    _refuse_source_as_target(read, {"--output": lines.file, "--annotate": options.annotate})
     summary = RunSummary()
     with _open_file_run(bundle, source, options, progress) as run:
         for prediction in run.predictions():
@@ -207,7 +208,7 @@ def run_together(
     """
     started = time.perf_counter()
     for source in sources:
-        _refuse_source_as_target([source], {"--output": lines.file})
+        _refuse_source_as_target([source, *bundle.folder.iterdir()], {"--output": lines.file})
     summary = FleetSummary({source: RunSummary() for source in sources})
     with _open_files_run(bundle, sources, options, progress) as run:
         longest_s = max((files.duration_s or 0.0 for files in run.files), default=0.0)
@@ -381,7 +382,7 @@ def _files_of(source: Path | None, options: RunOptions) -> list[Path]:
 def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path | None]) -> None:
     for option, target in targets.items():
         if target is not None and target.exists() and any(s.exists() and target.samefile(s) for s in sources):
-            raise UsageError(f"{option} {target}: expected another file than the source: name a new one")
+            raise UsageError(f"{option} {target}: expected another file than the source or one of the bundle: name a new one")
 
 
 def _too_short(files: FileSource, hop_s: float) -> str:

@@ -165,6 +165,9 @@ def test_the_source_is_never_overwritten(cli, tiny_folder, demo_video, tmp_path:
     own = Path(shutil.copy(demo_video, tmp_path / "me.mp4"))
     for option in ("--output", "--annotate"):
         refused(cli("run", tiny_folder, own, option, own), "expected another file than the source")
+    kept = (tiny_folder / "manifest.json").read_bytes()
+    refused(cli("run", tiny_folder, own, "--output", tiny_folder / "manifest.json"), "or one of the bundle")
+    assert (tiny_folder / "manifest.json").read_bytes() == kept
     assert own.read_bytes() == demo_video.read_bytes()
 
 
