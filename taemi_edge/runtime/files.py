@@ -382,7 +382,9 @@ def _files_of(source: Path | None, options: RunOptions) -> list[Path]:
 def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path | None]) -> None:
     for option, target in targets.items():
         if target is not None and target.exists() and any(s.exists() and target.samefile(s) for s in sources):
-            raise UsageError(f"{option} {target}: expected another file than the source or one of the bundle: name a new one")
+            raise UsageError(
+                f"{option} {target}: expected another file than the source or one of the bundle: name a new one"
+            )
 
 
 def _too_short(files: FileSource, hop_s: float) -> str:
