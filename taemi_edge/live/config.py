@@ -225,7 +225,7 @@ class LiveConfig(Frozen, frozen=True):
             raise ValueError("expected standard input to serve all sources or none: its lines name theirs")
         read = {_file(place) for source in self.source for place in source.places}
         for name, target in (("output", self.output), ("events", self.events), ("annotate", self.annotate)):
-            if target and _file(target) in read:
+            if target not in (None, "-") and _file(target) in read:
                 raise ValueError(f"{name} {target}: expected another file than the source: name a new one")
 
 

@@ -158,7 +158,7 @@ def test_outputs_whose_names_agree_need_not_be_named(tmp_path: Path):
     ("outputs", "words"),
     [
         ({"logits": "stat"}, "expected outputs among state, mood, got 'stat'"),
-        ({"logits": "state", "mood": "state"}, "expected an output 'state', and one alone"),
+        ({"logits": "state", "mood": "state"}, "expected outputs with a name of its own for each"),
         ({"mood": "state"}, "expected an output 'mood', and one alone"),
         ({"logit": "state"}, "expected an output 'logit', and one alone, the graph has logits, mood: name which is"),
         ({}, "expected an output 'state'"),
