@@ -299,5 +299,5 @@ def _provided_key(corpus: AnyCorpus, streams: Collection[str], stream: str, fold
     files = sorted((corpus.folder / folder).glob("*.pkl"))
     if not files:
         raise CorpusError(f"--features {stream}={folder}: expected pickles in {corpus.folder / folder}, found none")
-    width = load_array(files[0]).shape[-1]
+    width = _provided_features(files[0], []).shape[1]
     return EncoderKey(sha256=f"provided:{folder}", feature_dim=int(width), made_by=f"provided features {folder}")

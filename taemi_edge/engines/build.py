@@ -22,7 +22,7 @@ from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
-from taemi_edge.engines.cache import EngineCache, copy_files
+from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.choose import PartChoice, choose_parts
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
@@ -98,7 +98,7 @@ def build_engine(
     require_another_place(source, output)
     plan = plan_build(source, device, precision, threads)
     key = plan.build_key()
-    if cache is not None and (manifest := _copy_from_cache(cache, key, output)) is not None:
+    if cache is not None and (manifest := cache.copy_bundle(key, output)) is not None:
         return BuildResult(_just_written(output, manifest), from_cache=True, report=None)
     manifest, report = _build(plan, key, output, cache, progress)
     return BuildResult(_just_written(output, manifest), from_cache=False, report=report)
@@ -150,17 +150,6 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:
         return bundle
     progress.stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
     return build_engine(source, target, precision, bundle.folder, cache=EngineCache(), progress=progress).bundle
-
-
-def _copy_from_cache(cache: EngineCache, key: str, output: Path) -> Manifest | None:
-    """Write a bundle that was built before, and give its manifest; None where there is none."""
-    found = cache.read_bundle(key)
-    if found is None:
-        return None
-    folder, manifest = found
-    with new_folder(output, replaceable_files(output)) as draft:
-        copy_files(folder, draft, {name: name for name in (*manifest.sha256, MANIFEST)})
-    return manifest
 
 
 def _record(plan: BuildPlan, choice: PartChoice, key: str) -> EngineRecord:

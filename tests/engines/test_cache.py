@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
+from pathlib import Path
+
+import pytest
 
 from taemi_edge.bundle.folder import open_bundle, sha256_of
 from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.cache import EngineCache
+from taemi_edge.errors import UsageError
 from tests.engines.targets import target
 
 
@@ -42,3 +48,94 @@ def test_files_are_what_the_manifest_says_after_a_cached_build(calibrated_folder
     assert again.from_cache
     manifest = again.bundle.manifest
     assert {name: sha256_of(tmp_path / "b" / name) for name in manifest.sha256} == manifest.sha256
+
+
+@pytest.fixture
+def kept(calibrated_folder, tmp_path) -> tuple[EngineCache, Path]:
+    """A cache with one built bundle in it, and the folder of that entry."""
+    cache = EngineCache(tmp_path / "cache")
+    build_engine(calibrated_folder, target(), "fp32", tmp_path / "a", threads=1, cache=cache)
+    (entry,) = (tmp_path / "cache" / "bundles").iterdir()
+    return cache, entry
+
+
+def planted(entry: Path, change) -> None:
+    """Change a manifest and bring its hashes in order, as an attacker can who lacks the secret."""
+    content = json.loads((entry / "manifest.json").read_text())
+    change(content)
+    for name in content["sha256"]:
+        if (entry / name).is_file():
+            content["sha256"][name] = sha256_of(entry / name)
+    (entry / "manifest.json").write_text(json.dumps(content))
+
+
+def test_a_planted_bundle_is_not_served_as_verified(kept, calibrated_folder, tmp_path):
+    cache, entry = kept
+    with (entry / "fusion.onnx").open("ab") as graph:
+        graph.write(b"\0")
+    planted(entry, lambda content: None)
+    again = build_engine(calibrated_folder, target(), "fp32", tmp_path / "b", threads=1, cache=cache)
+    assert not again.from_cache
+
+
+def test_no_name_of_a_manifest_leads_out_of_the_output(kept, calibrated_folder, tmp_path):
+    cache, entry = kept
+    planted(entry, lambda content: content["sha256"].update({"../../escaped": "0" * 64}))
+    assert not build_engine(calibrated_folder, target(), "fp32", tmp_path / "b", threads=1, cache=cache).from_cache
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_an_entry_of_another_cache_or_under_another_key_is_none(kept, tmp_path):
+    cache, entry = kept
+    other = EngineCache(tmp_path / "other")
+    assert other.copy_bundle(entry.name, tmp_path / "b") is None
+    shutil.copytree(entry, tmp_path / "other" / "bundles" / entry.name)
+    shutil.copytree(entry, entry.with_name("0" * 64))
+    assert other.copy_bundle(entry.name, tmp_path / "b") is None
+    assert cache.copy_bundle("0" * 64, tmp_path / "b") is None
+    assert not (tmp_path / "b").exists()
+    assert cache.copy_bundle(entry.name, tmp_path / "b") is not None
+
+
+def test_what_lies_beside_the_files_of_an_entry_or_is_a_link_makes_it_none(kept, tmp_path):
+    cache, entry = kept
+    (entry / "more.bin").write_bytes(b"1")
+    assert cache.copy_bundle(entry.name, tmp_path / "b") is None
+    (entry / "more.bin").unlink()
+    outside = Path(shutil.move(entry / "fusion.onnx", tmp_path / "fusion.onnx"))
+    (entry / "fusion.onnx").symlink_to(outside)
+    assert cache.copy_bundle(entry.name, tmp_path / "b") is None
+
+
+def test_what_is_changed_in_the_cache_later_changes_no_bundle(kept, calibrated_folder, tmp_path):
+    cache, entry = kept
+    built = build_engine(calibrated_folder, target(), "fp32", tmp_path / "b", threads=1, cache=cache)
+    assert built.from_cache
+    with (entry / "fusion.onnx").open("r+b") as graph:
+        graph.write(b"changed")
+    open_bundle(tmp_path / "a")
+    open_bundle(tmp_path / "b")
+
+
+def test_a_part_without_the_secrets_code_is_none(tmp_path):
+    cache = EngineCache(tmp_path / "cache")
+    cache.write_part("a", b"engine", 1.5)
+    assert cache.read_part("a") == (b"engine", 1.5)
+    part = tmp_path / "cache" / "parts" / "a"
+    shutil.copy(part, part.with_name("b"))
+    assert cache.read_part("b") is None
+    part.write_bytes(part.read_bytes().replace(b"1.5", b"2.5"))
+    assert cache.read_part("a") is None
+
+
+def test_the_cache_is_its_owners_alone(tmp_path):
+    folder = tmp_path / "cache"
+    EngineCache(folder).write_part("a", b"engine", 1.0)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "secret").stat().st_mode & 0o777 == 0o600
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="a cache that you alone can write: `chmod 700"):
+        EngineCache(folder).read_part("a")
+    folder.chmod(0o755)
+    assert EngineCache(folder).read_part("a") == (b"engine", 1.0)
+    assert folder.stat().st_mode & 0o777 == 0o700
