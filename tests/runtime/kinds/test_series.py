@@ -6,11 +6,9 @@ import logging
 
 import numpy as np
 import pytest
-from torch import nn
 
 import taemi_edge as te
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
-from taemi_edge.export.inspection import _spec
 from taemi_edge.media.arrays import Samples
 from taemi_edge.media.hops import Values
 from taemi_edge.runtime.kinds import series
@@ -108,7 +106,10 @@ def test_rows_that_come_at_another_rate_than_they_claim_keep_their_times():
 
 @pytest.mark.parametrize(("rate_hz", "chunk_s", "whole_s"), [(50.0, 0.5, 0.5), (10.0, 0.25, 0.2), (4.5, 0.5, 2 / 4.5)])
 def test_a_ring_has_room_for_a_window_of_chunks_of_whole_rows(rate_hz: float, chunk_s: float, whole_s: float):
-    declared = te.Stream(te.Series(1, rate_hz, chunk_s), nn.Identity(), presence=TIMES)
+    torch = pytest.importorskip("torch", reason="a declared model is made of PyTorch modules")
+    from taemi_edge.export.inspection import _spec
+
+    declared = te.Stream(te.Series(1, rate_hz, chunk_s), torch.nn.Identity(), presence=TIMES)
     spec = _spec(declared, hop_s=1.0, tokenizer="")
     assert spec.chunk_s == whole_s
     assert spec.chunk_samples == round(whole_s * rate_hz)
