@@ -76,35 +76,6 @@ def is_series_file(place: Path | str) -> bool:
     return Path(place).suffix.lower() in ENDINGS
 
 
-def read_series(file: Path, stream: str, channels: int) -> tuple[Array, Array]:
-    """Read one stream of a file.
-
-    Args:
-        file: a .csv, .npz or .parquet.
-        stream: its name; only files with several streams need to have it in them.
-        channels: how many numbers a row has.
-
-    Returns:
-        The times, float64 (n,) in seconds, and the rows, float32 (n, channels); n > 0.
-
-    Raises:
-        InputError: not there, not readable, without that stream, of other channels, with numbers that are not finite,
-            or with times that go backwards.
-        MissingExtraError: a .parquet without pyarrow.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder) / "imu.csv"
-        ...     _ = file.write_text("time_s,x,y\\n0.0,1,2\\n0.5,3,4\\n")
-        ...     times_s, rows = read_series(file, "imu", 2)
-        >>> times_s.tolist(), rows.tolist()
-        ([0.0, 0.5], [[1.0, 2.0], [3.0, 4.0]])
-    """
-    series = read_streams(file, {stream: channels}, alone=True)[stream]
-    return series.times_s, series.rows
-
-
 def read_streams(
     file: Path, channels: Mapping[str, int], alone: bool = False, needs_times: bool = True
 ) -> dict[str, Series]:
@@ -115,8 +86,22 @@ def read_streams(
         alone: the file belongs to a single stream: its columns may have any names.
         needs_times: whether a file without times is refused; else its rows are taken to lie a second apart.
 
+    Returns:
+        The streams that are there, by name, each with at least one row.
+
     Raises:
-        InputError, MissingExtraError: see `read_series`; without any of the streams as well.
+        InputError: not there, not readable, without any of the streams, of other channels, with numbers that are not
+            finite, or with times that go backwards.
+        MissingExtraError: a .parquet without pyarrow.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "imu.csv"
+        ...     _ = file.write_text("time_s,x,y\\n0.0,1,2\\n0.5,3,4\\n")
+        ...     imu = read_streams(file, {"imu": 2})["imu"]
+        >>> imu.times_s.tolist(), imu.rows.tolist()
+        ([0.0, 0.5], [[1.0, 2.0], [3.0, 4.0]])
     """
     ending = file.suffix.lower()
     if ending not in ENDINGS:

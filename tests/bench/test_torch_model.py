@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="PyTorch is the contender")
@@ -14,6 +13,7 @@ from taemi_edge.bench.torch_model import TorchModel
 from taemi_edge.bench.torch_parts import checkpoint_parts
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import UsageError
+from tests.bench.checks import require_pytorchs_parts, require_pytorchs_windows
 
 
 def open_it(bundle: Bundle) -> TorchModel:
@@ -23,22 +23,11 @@ def open_it(bundle: Bundle) -> TorchModel:
 
 @pytest.mark.parametrize("kind", ["hop", "window"])
 def test_a_window_gives_what_pytorch_gave(tiny: Bundle, kind):
-    window = Feeds(tiny).window()
-    with closing(open_it(tiny)) as model:
-        for pattern in tiny.manifest.patterns:
-            with closing(model.window(kind, window, pattern, 1)) as run:
-                run.run()
-                expected = window.expected[tiny.manifest.pattern_name(pattern)]
-                assert np.abs(run.output() - expected).max() < 1e-4, pattern
+    require_pytorchs_windows(open_it(tiny), tiny, kind)
 
 
 def test_a_part_gives_what_pytorch_gave(tiny: Bundle):
-    with closing(open_it(tiny)) as model:
-        for part in tiny.manifest.part_names:
-            feeds, expected = Feeds(tiny).part(part, 2)
-            with closing(model.part(part, feeds)) as run:
-                run.run()
-                assert np.abs(run.output() - expected).max() < 1e-4, part
+    require_pytorchs_parts(open_it(tiny), tiny)
 
 
 def test_several_sources_in_one_call_are_refused(tiny: Bundle):

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from taemi_edge.errors import InputError
 from taemi_edge.media.npz_files import MOST_BYTES, read_arrays
-from taemi_edge.media.series import read_series, read_streams
+from taemi_edge.media.series import read_streams
+
+
+def read_series(file: Path, stream: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    series = read_streams(file, {stream: channels}, alone=True)[stream]
+    return series.times_s, series.rows
 
 
 def written(folder: Path, text: str) -> Path:
