@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from taemi_edge.bundle.drafts import aside, hold_draft, is_draft, lies_in_a_draft, sweep
@@ -141,37 +141,34 @@ def replace_link(link: Path, target: str | Path) -> None:
 def claimed(*targets: Path | None) -> Iterator[None]:
     """Keep other processes from writing the same files or folders, as long as they claim them too.
 
-    Nothing stays behind of it. Devices, pipes and places where no draft can be made need no claim.
+    Nothing stays behind of it. Devices, pipes and places where no draft can be made need no claim: whoever writes there
+    says so.
 
     Raises:
         OutputError: another process is writing one of them.
     """
-    if not targets:
-        yield
-        return
-    first, *rest = targets
-    if first is None or not is_a_place(first):
-        with claimed(*rest):
-            yield
-        return
-    place = Path(os.path.realpath(first))
-    with _held_or_not(place), claimed(*rest):
+    with ExitStack() as stack:
+        for target in targets:
+            if target is None or not is_a_place(target):
+                continue
+            place = Path(os.path.realpath(target))
+            with suppress(OSError):
+                stack.enter_context(_parents(place))
+                stack.enter_context(hold_draft(place, alone=True))
         yield
 
 
 @contextmanager
-def _held_or_not(place: Path) -> Iterator[None]:
-    """Hold a draft of a place for as long as something is written there line by line."""
-    holder = hold_draft(place, alone=True)
+def _parents(place: Path) -> Iterator[None]:
+    """Make the folders that a place lies in; those that nothing was written to are removed at the end."""
+    missing = [folder for folder in place.parents if not folder.exists()]
     try:
-        holder.__enter__()
-    except OSError:  # the folder is missing or may not be written: the writer itself says so, where it matters
-        yield
-        return
-    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        holder.__exit__(None, None, None)
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def is_a_place(target: Path) -> bool:

@@ -23,6 +23,7 @@ from taemi_edge.cli.evaluate import evaluate
 from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
+from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.run import run
 from taemi_edge.cli.train import ablate, train
 
@@ -69,7 +70,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _command in COMMANDS.items():
-    app.command(name=_name)(_command)
+    app.command(name=_name, cls=PlacedCommand)(_command)
 
 
 def main() -> None:
