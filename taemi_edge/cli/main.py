@@ -24,6 +24,7 @@ from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.places import PlacedCommand
+from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.train import ablate, train
 
@@ -38,6 +39,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "push": push,
+    "pull": pull,
     "synth": synth,
     "extract": extract,
     "train": train,
