@@ -27,6 +27,7 @@ from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.update import update
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect,
     "push": push,
     "pull": pull,
+    "update": update,
     "synth": synth,
     "extract": extract,
     "train": train,

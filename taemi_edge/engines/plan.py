@@ -79,10 +79,7 @@ class BuildPlan:
     def build_key(self) -> str:
         """Give the cache key of the whole bundle: of its source, the target, the device and the request."""
         return key_of(
-            files=self.manifest.sha256,
-            parts=msgspec.to_builtins(self.manifest.parts),
-            tolerances=msgspec.to_builtins([self.manifest.tolerances, self.manifest.tolerances_by]),
-            calibration=None if self.manifest.calibration is None else self.manifest.calibration.ranges_sha256,
+            manifest=msgspec.to_builtins(self.manifest),  # a changed window or presence time is another bundle, too
             target=msgspec.to_builtins(self.target),
             asked=self.precision,
             library=self.library,

@@ -65,11 +65,13 @@ class UpdateResult(msgspec.Struct, frozen=True, kw_only=True):
         step: the last step that was begun.
         reason: in one sentence, why the old model goes on, or what was done.
         source: where the model came from.
-        before, after: the versions before and after: "" where there is none. After a failure both are the same.
+        before: the version that ran before; "" for none.
+        candidate: the version that was to run.
+        after: the version that `current` leads to at the end.
+        previous: where `previous` led before.
         started_at, ended_at: in seconds since 1970; `ended_at` is 0 while it is under way.
         seconds: how long each step took.
         watched: how many services were watched.
-        known: the digest of `source` in its registry, if it came from one.
     """
 
     ok: bool | None = None
@@ -77,12 +79,13 @@ class UpdateResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     source: str = ""
     before: str = ""
+    candidate: str = ""
     after: str = ""
+    previous: str = ""
     started_at: float = 0.0
     ended_at: float = 0.0
     seconds: dict[str, float] = msgspec.field(default_factory=dict)
     watched: int = 0
-    known: str = ""
 
 
 def is_update_root(folder: Path) -> bool:
