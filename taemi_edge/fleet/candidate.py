@@ -18,7 +18,7 @@ from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import BundleError, CheckFailedError, EngineError, TaemiError, UsageError
+from taemi_edge.errors import BundleError, CheckFailedError, EngineError, TaemiError
 from taemi_edge.fleet.versions import ENGINES, GRAPHS, UpdateFolder, Version
 from taemi_edge.live.update_root import CURRENT
 from taemi_edge.parity.comparison import ParityReport, check_parity
@@ -43,10 +43,10 @@ class Fetched:
     origin: Version
 
     def already_runs(self, recipe: Recipe) -> bool:
-        """Whether the version in use was built of just this, for just that: then nothing was fetched."""
+        """Whether the version in use was built of just this, for just that: then nothing needs to be fetched."""
         version = self.folder.version_at(CURRENT)
         known = self.folder.origin(version)
-        if not self.origin.digest or known.digest != self.origin.digest or self.folder.incoming.is_dir():
+        if not self.origin.digest or known.digest != self.origin.digest:
             return False
         with suppress(TaemiError):
             return _plan(self.folder, self.folder.folder(version) / GRAPHS, recipe).build_key() == known.build_key
@@ -94,12 +94,13 @@ class Built:
         return bundle
 
 
-def fetch(folder: UpdateFolder, source: str, key: Path | None, progress: Progress) -> Fetched:
+def fetch(folder: UpdateFolder, source: str, recipe: Recipe, key: Path | None, progress: Progress) -> Fetched:
     """Bring what a source holds to `incoming`; a registry is first asked for the digest, and what runs is not fetched.
 
     Args:
         folder: of the device.
         source: an address of a registry, or the folder of a bundle, such as a USB stick.
+        recipe: what is built for.
         key: a public key; a bundle that it did not sign is refused.
         progress: receives how much is there.
 
@@ -109,7 +110,13 @@ def fetch(folder: UpdateFolder, source: str, key: Path | None, progress: Progres
     if not source.startswith(_REGISTRY):
         _copy(Path(source), folder.incoming, key, progress)
         return Fetched(folder, Version(source=source))
-    raise UsageError(f"{source}: registries are not there yet")
+    from taemi_edge.fleet.pull import find_digest, pull_bundle
+
+    reference = find_digest(source)
+    fetched = Fetched(folder, Version(source=source, digest=reference.digest))
+    if not fetched.already_runs(recipe):
+        pull_bundle(str(reference), folder.incoming, require_signature=key, reuse=folder.graphs(), progress=progress)
+    return fetched
 
 
 def find_version(folder: UpdateFolder, fetched: Fetched, recipe: Recipe, key: Path | None) -> Candidate:
@@ -169,13 +176,12 @@ def check_candidate(folder: UpdateFolder, version: str, key: Path | None) -> Non
 
 
 def _copy(source: Path, incoming: Path, key: Path | None, progress: Progress) -> None:
-    """Copy a bundle and its signature; what was copied is hashed when it is opened."""
+    """Copy a bundle and its signature."""
     progress.stage(f"copying {source}")
-    names = read_manifest(source).sha256
-    open_bundle(source, require_signature=key)
-    with new_folder(incoming, replaceable_files(incoming) | set(names)) as draft:
-        for name in (MANIFEST, *names):
-            shutil.copyfile(source / name, draft / name, follow_symlinks=True)
+    bundle = open_bundle(source, require_signature=key)
+    with new_folder(incoming, replaceable_files(incoming) | set(bundle.digests)) as draft:
+        for name in bundle.digests:
+            (draft / name).write_bytes(bundle.read(name))
     signature = Path(f"{source.resolve()}.sig")
     beside = Path(f"{incoming}.sig")
     beside.unlink(missing_ok=True)

@@ -116,7 +116,7 @@ class _Update:
         self._begin(self.options.source)
         with self._ending():
             self._step("pull")
-            known = fetch(self.folder, self.options.source, self.options.key, self.progress)
+            known = fetch(self.folder, self.options.source, self._recipe(), self.options.key, self.progress)
             if known.already_runs(self._recipe()):
                 return self._done(f"{self.result.before} runs already")
             self._step("verify")

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taemi_edge.bundle.folder import MANIFEST, Bundle, sha256_of
+from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, VideoSpec, kind_name
 from taemi_edge.errors import TaemiError, UsageError
@@ -208,7 +208,7 @@ class ModelFollower:
 
 def model_id(bundle: Bundle) -> str:
     """The first twelve digits of the hash of a bundle's manifest, which holds the hashes of all else in it."""
-    return sha256_of(bundle.folder / MANIFEST)[:12]
+    return bundle.digests.get(MANIFEST, "")[:12]
 
 
 def difference(before: Manifest, after: Manifest, hop_s: float) -> str | None:
