@@ -32,6 +32,7 @@ ROOMS = (
     "export",
     "calibration",
     "engines",
+    "fleet",
     "taemi",
     "bench",
     "cli",

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -24,6 +25,9 @@ from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError
 
+if TYPE_CHECKING:
+    from taemi_edge.bundle.signatures import SignedBy
+
 MANIFEST = "manifest.json"
 TOKENS = "tokens.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -32,8 +36,10 @@ GOLDEN = "golden.npz"
 RANGES, SENSITIVITY, PARETO = "ranges.json", "sensitivity.json", "sensitivity.png"
 #: What `taemi-edge build-engine --precision auto` adds.
 CHOICE = "choice.png"
+#: What `build-engine --require-signature` adds: the signature of the graphs.
+SOURCE_SIGNATURE = "source.sig"
 #: The files of every bundle; `replaceable_files` adds those that depend on the model.
-_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE)
+_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE, SOURCE_SIGNATURE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,12 @@ class Bundle:
     folder: Path
     manifest: Manifest
     tokens: Mapping[str, Array]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    signed_by: SignedBy | None = None
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of a file."""
+        return (self.folder / name).read_bytes()
 
     def part_file(self, part: str) -> Path:
         """The file of a part: an ONNX graph or an engine."""
@@ -72,7 +84,7 @@ class Bundle:
         return self.folder / GOLDEN
 
 
-def open_bundle(folder: Path | str) -> Bundle:
+def open_bundle(folder: Path | str, *, require_signature: Path | None = None) -> Bundle:
     """Read a bundle and check the hash of every file.
 
     Raises:
@@ -95,7 +107,21 @@ def open_bundle(folder: Path | str) -> Bundle:
     problems += [f"{name} has no hash in the manifest" for name in sorted(named - set(manifest.sha256))]
     if problems:
         raise BundleError(f"{folder}: {'; '.join(problems)}: export the bundle again, or copy it anew")
-    return Bundle(folder, manifest, _read_tokens(folder, manifest))
+    digests = {**manifest.sha256, MANIFEST: sha256_of(folder / MANIFEST)}
+    bundle = Bundle(folder, manifest, _read_tokens(folder, manifest), digests)
+    if require_signature is None:
+        return bundle
+    return replace(bundle, signed_by=_check_signature(bundle, require_signature))
+
+
+def _check_signature(bundle: Bundle, key: Path) -> SignedBy:
+    """Check that a bundle is signed, with the hashes that opening made."""
+    from taemi_edge.bundle.signatures import BuiltFrom, check_signature
+
+    record, built_from = bundle.manifest.engine, None
+    if record is not None and record.source_digests and SOURCE_SIGNATURE in bundle.manifest.sha256:
+        built_from = BuiltFrom(record.source_digests, bundle.read(SOURCE_SIGNATURE))
+    return check_signature(bundle.folder, bundle.digests, key, built_from)
 
 
 def read_manifest(folder: Path) -> Manifest:

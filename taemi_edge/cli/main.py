@@ -24,6 +24,7 @@ from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.run import run
+from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
 from taemi_edge.errors import InterruptedRunError, OptionError, TaemiError
 
@@ -38,6 +39,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
     "synth": synth,
     "extract": extract,
     "train": train,
