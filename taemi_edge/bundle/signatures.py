@@ -17,7 +17,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,14 @@ class SignedBy:
         fingerprint: the sha256 of the signer's public key as PEM.
         files: how many files are signed.
         built_here: whether the signed files are the graphs, from which this device built the engines itself.
+        content: of the signature's file.
     """
 
     name: str
     fingerprint: str
     files: int
     built_here: bool = False
+    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def check_signed(content: bytes, digests: Mapping[str, str], trusted: TrustedKey
         _require_same(signed, digests)
     except SignatureError as error:
         raise SignatureError(f"{shown}: {error}") from error
-    return SignedBy(name, fingerprint(key), len(signed))
+    return SignedBy(name, fingerprint(key), len(signed), content=content)
 
 
 def pre_authentication_encoding(payload: bytes) -> bytes:
@@ -227,7 +229,7 @@ def _by_certificate(bundle: Any, signature: bytes, message: bytes, trusted: Trus
         known = isinstance(hint, str) and hint in trusted.keys
         if known:
             raise SignatureError(f"the signature is broken, or what it signs was changed: {SIGN_AGAIN}")
-        of = f" (key {hint[:16]!r})" if isinstance(hint, str) else ""
+        of = f" ({hint[:16]!r})" if isinstance(hint, str) else ""
         raise SignatureError(
             f"expected a signature by a key in {trusted.file}, got one by another key{of}: name the key of who signed "
             "it, or get the bundle anew from whom you trust"

@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.limits import MOST_SIGNATURE_BYTES
 from taemi_edge.errors import KeyFileError, MissingExtraError, SignatureError
 
 if TYPE_CHECKING:
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from cryptography.x509.verification import ExtensionPolicy
 
-_MOST_BYTES, _MOST_BLOCKS = 1 << 20, 500
+_MOST_BLOCKS = 500
 _MOST_IN_CHAIN = 10
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _WANTED = "an EC key on P-256, P-384 or P-521"
+
+
+#: Names the key that this device trusts, in place of the file below.
+TRUSTED_KEY_VARIABLE = "TAEMI_EDGE_TRUSTED_KEY"
+#: Where it lies, every bundle that runs on this device must be signed with it.
+_INSTALLED_KEY = Path("/etc/taemi-edge/trusted.pub")
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,22 @@ class TrustedKeys:
     file: Path
     keys: dict[str, EllipticCurvePublicKey]
     certificates: tuple[Certificate, ...]
+
+
+def required_key(named: Path | str | None = None) -> Path | None:
+    """Give the file of keys that bundles must be signed with here; None where no signature is asked for.
+
+    Args:
+        named: what was asked for. Without it, it is what $TAEMI_EDGE_TRUSTED_KEY names, or
+            `/etc/taemi-edge/trusted.pub` where that is there.
+
+    Example:
+        >>> required_key("publisher.pub").name
+        'publisher.pub'
+    """
+    if named or (named := os.environ.get(TRUSTED_KEY_VARIABLE)):
+        return Path(named)
+    return _INSTALLED_KEY if os.path.lexists(_INSTALLED_KEY) else None
 
 
 def read_trusted_keys(file: Path) -> TrustedKeys:
@@ -84,11 +107,11 @@ def read_small_file(file: Path, expected: str) -> bytes:
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # a pipe would wait
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise KeyFileError(f"{file}: expected {expected}, got something that is no file: name another one")
-            content = stream.read(_MOST_BYTES + 1)
+            content = stream.read(MOST_SIGNATURE_BYTES + 1)
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise KeyFileError(f"{file}: expected {expected}: {said}: name one that is there and may be read") from error
-    if len(content) > _MOST_BYTES:
+    if len(content) > MOST_SIGNATURE_BYTES:
         raise KeyFileError(f"{file}: expected {expected} of at most 1 MiB, got a larger file: name another one")
     return content
 

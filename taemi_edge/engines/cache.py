@@ -24,6 +24,7 @@ import msgspec
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, replaceable_files
 from taemi_edge.bundle.own_folder import code_of, own_secret
+from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import BundleError, OutputError
@@ -100,12 +101,13 @@ class EngineCache:
         with suppress(OutputError), new_file(self.folder / "parts" / key) as draft:
             draft.write_bytes(head + b"\n" + engine)
 
-    def copy_bundle(self, key: str, output: Path) -> Manifest | None:
+    def copy_bundle(self, key: str, output: Path, *, seal: bool = False) -> Manifest | None:
         """Write a bundle that was built before, and give its manifest; None where there is none.
 
         Args:
             key: of the build.
             output: the folder to make.
+            seal: whether this device seals it, as one that it built from signed graphs.
 
         Raises:
             OutputError: `output` cannot be written.
@@ -115,7 +117,7 @@ class EngineCache:
             return None
         try:
             with new_folder(output, replaceable_files(output)) as draft:
-                return _copied(kept, draft, secret, key)
+                return _copied(kept, draft, secret, key, seal)
         except _NotKeptError:
             return None
 
@@ -139,7 +141,7 @@ class EngineCache:
         return own_secret(self.folder, "TAEMI_EDGE_CACHE")
 
 
-def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> Manifest:
+def _copied(kept: Path, draft: Path, secret: bytes, key: str, seal: bool) -> Manifest:
     """Copy a cached bundle into a draft, and check the copy: the code of its manifest, and every hash in it."""
     try:
         given = (kept / _CODE).read_text(encoding="ascii")
@@ -153,6 +155,8 @@ def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> Manifest:
         raise _NotKeptError from error
     if set(names) != {*bundle.manifest.sha256, MANIFEST}:
         raise _NotKeptError
+    if seal:
+        seal_manifest(digest)
     return bundle.manifest
 
 
