@@ -214,15 +214,19 @@ def read_manifest(folder: Path) -> Manifest:
         return _manifest_of(_manifest_bytes(files, folder)[0], folder)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` into a bundle that is being made, with the hashes of the files that are there now.
+
+    Returns:
+        The manifest with these hashes.
 
     Raises:
         OutputError: there is no room or no permission.
     """
     hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
-    complete = msgspec.structs.replace(manifest, sha256=hashes)
+    complete: Manifest = msgspec.structs.replace(manifest, sha256=hashes)
     write_json(folder / MANIFEST, complete)
+    return complete
 
 
 def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:

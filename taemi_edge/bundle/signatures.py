@@ -125,8 +125,9 @@ def _signature(folder: Path | str, file: Path) -> bytes:
     """The content of a bundle's signature."""
     if not file.exists():
         raise SignatureError(
-            f"{folder}: expected its signature in {file}, found none: sign it with `taemi-edge sign {folder} --key K`, "
-            "or bring the signature along with the folder"
+            f"{folder}: expected its signature in {file}, found none: sign it with `taemi-edge sign`, bring the "
+            "signature along with the folder, or, where it holds engines, build them here with "
+            "`taemi-edge build-engine --require-signature`"
         )
     try:
         return read_small_file(file, "a signature")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -132,6 +134,7 @@ def _build(
         tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
     ):
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
+        made = {f"{b.part}{b.file.suffix}": sha256_of(b.file) for b in choice.kept.values()}
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
         copy_shared_files(plan.source, plan.manifest, draft)
@@ -144,8 +147,29 @@ def _build(
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
         if bundle.signed_by is not None:
-            seal_manifest(sha256_of(draft / MANIFEST))
+            _seal(draft, bundle, manifest, made)
     return manifest, report
+
+
+def _seal(draft: Path, source: Bundle, manifest: Manifest, made: Mapping[str, str]) -> None:
+    """Seal a bundle as built here, if what lies there is what was built and nothing else.
+
+    Args:
+        draft: the folder of the new bundle.
+        source: the bundle of graphs.
+        manifest: what was written for the new bundle.
+        made: the sha256 of every engine, by its file's name.
+    """
+    found = open_bundle(draft)
+    taken = {name: digest for name, digest in source.digests.items() if name in found.digests and name != MANIFEST}
+    of_signature = {} if source.signed_by is None else {SOURCE_SIGNATURE: sha256(source.signed_by.content).hexdigest()}
+    want = {**taken, **made, **of_signature}
+    same = msgspec.json.encode(found.manifest) == msgspec.json.encode(manifest)
+    if not same or any(found.digests.get(name) != digest for name, digest in want.items()):
+        raise EngineError(
+            f"{draft.name}: expected what was built a moment ago, it was changed by somebody: build again"
+        )
+    seal_manifest(found.digests[MANIFEST])
 
 
 def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_signature: Path | None = None) -> Bundle:

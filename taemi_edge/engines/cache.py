@@ -153,7 +153,7 @@ def _copied(kept: Path, draft: Path, secret: bytes, key: str, seal: bool) -> Man
         bundle = open_bundle(draft)
     except (FileNotFoundError, UnicodeDecodeError, BundleError) as error:
         raise _NotKeptError from error
-    if set(names) != {*bundle.manifest.sha256, MANIFEST}:
+    if set(names) != set(bundle.digests) or bundle.digests[MANIFEST] != digest:
         raise _NotKeptError
     if seal:
         seal_manifest(digest)
