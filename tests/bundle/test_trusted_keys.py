@@ -89,8 +89,9 @@ def test_a_chain_to_a_trusted_authority_holds(root, between, tmp_path):
 
 
 def test_a_signers_own_certificate_may_be_trusted(root, tmp_path):
-    assert _check([leaf := make.certificate("alone")], [leaf], tmp_path)
-    assert _check([leaf := make.certificate("signer", root)], [leaf], tmp_path)
+    alone, leaf = make.certificate("alone"), make.certificate("signer", root)
+    assert _check([alone], [alone], tmp_path)
+    assert _check([leaf], [leaf], tmp_path)
     with pytest.raises(SignatureError, match="not vouched for"):
         _check([make.certificate("another of that authority", root)], [leaf], tmp_path)
 
@@ -140,10 +141,8 @@ def test_odd_chains_and_kinds_of_trust_are_refused(root, tmp_path):
     trusted = read_trusted_keys(make.write_certificates(tmp_path / "root.pem", root[1]))
     with pytest.raises(SignatureError, match="by another key"):
         check_signed(make.signed(leaf[0], DIGESTS), DIGESTS, trusted, "m.sig")
-    garbage = make.signed(
-        leaf[0], DIGESTS, chain=[leaf[1]],
-        envelope=lambda b: b["verificationMaterial"]["x509CertificateChain"].update(certificates=[{"rawBytes": "AAAA"}]),
-    )  # fmt: skip
+    nothing = {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}}
+    garbage = make.signed(leaf[0], DIGESTS, envelope=lambda b: b.update(verificationMaterial=nothing))
     with pytest.raises(SignatureError, match="expected certificates in the signature"):
         check_signed(garbage, DIGESTS, trusted, "m.sig")
 
