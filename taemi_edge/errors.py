@@ -13,6 +13,7 @@ TaemiError
 │   ├── CheckpointError    a checkpoint folder
 │   ├── ContractError      the declaration of a model
 │   ├── KeyFileError       a key or a certificate
+│   ├── RegistryError      a registry: not reached, refused, or gave something else than was asked for
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 │       └── SignatureError a bundle is not what the holder of a key signed (exit 1)
 ├── OutputError            a result could not be written (exit 2)
@@ -101,6 +102,10 @@ class CheckpointError(InputError):
 
 class ContractError(InputError):
     """A model is declared in a way that cannot work; the message names the stream, the head or the output."""
+
+
+class RegistryError(InputError):
+    """A registry cannot be reached, refuses a request, or gives something else than what was asked for."""
 
 
 class BundleError(InputError):

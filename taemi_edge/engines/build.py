@@ -23,11 +23,11 @@ from taemi_edge.bundle.folder import (
     CHOICE,
     MANIFEST,
     SOURCE_SIGNATURE,
-    TOKENS,
     Bundle,
     open_bundle,
     replaceable_files,
     sha256_of,
+    with_tokens,
 )
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
@@ -137,7 +137,7 @@ def _build(
         made = {f"{b.part}{b.file.suffix}": sha256_of(b.file) for b in choice.kept.values()}
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
-        copy_shared_files(plan.source, plan.manifest, draft)
+        copy_shared_files(bundle, draft)
         if plan.precision == "auto":
             _draw_choice(plan, choice.candidates, draft / CHOICE)
         if bundle.signed_by is not None:
@@ -238,12 +238,9 @@ def _part_spec(bundle: Bundle, part: str, built: BuiltPart) -> PartSpec:
 
 
 def _just_written(folder: Path, manifest: Manifest) -> Bundle:
-    """Open a bundle without hashing its files: they were hashed a moment ago."""
-    from safetensors.numpy import load_file
-
-    tokens = load_file(folder / TOKENS)
-    stand_ins = {n: tokens[n].reshape(s.missing.steps, s.feature_dim) for n, s in manifest.streams.items()}
-    return Bundle(folder, manifest, stand_ins)
+    """Open a bundle without hashing its files: they were hashed a moment ago, and are again when they are read."""
+    sizes = {name: (folder / name).stat().st_size for name in manifest.sha256}
+    return with_tokens(Bundle(folder, manifest, {}, manifest.sha256, sizes, folder.resolve()))
 
 
 def _draw_choice(plan: BuildPlan, candidates: list[Candidate], file: Path) -> None:
