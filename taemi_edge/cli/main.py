@@ -26,6 +26,7 @@ from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
+from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
 
 #: Every command by its name, in the order in which `--help` lists them.
@@ -39,6 +40,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
     "push": push,
     "pull": pull,
     "synth": synth,

@@ -176,6 +176,8 @@ class LiveConfig(Frozen, frozen=True):
         device: where the model runs; None lets the toolkit choose.
         threads: of ONNX Runtime on the CPU; 0 lets the toolkit choose.
         unverified: whether a bundle that was not verified may run.
+        require_signature: a file with the public key that must have signed the bundle; "" for the key that this device
+            trusts, where one is installed.
         loop: whether files are played again when they end.
         drop: losses to rehearse, as `--drop` takes them.
         asr_model: the name or the folder of the speech recogniser's model.
@@ -197,6 +199,7 @@ class LiveConfig(Frozen, frozen=True):
     device: Literal["cpu", "cuda", "tensorrt"] | None = None
     threads: int = 0
     unverified: bool = False
+    require_signature: str = ""
     loop: bool = False
     drop: tuple[str, ...] = ()
     asr_model: str = PACKAGED_MODEL
