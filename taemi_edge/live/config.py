@@ -86,6 +86,7 @@ class ServeConfig(Frozen, frozen=True):
         token_file: a file with the token that clients must show.
         tls_certificate, tls_key: PEM files; both or none.
         most_watchers: how many pages may be open at once.
+        most_per_address: how many connections one address may have; this machine may have all.
     """
 
     address: str = "127.0.0.1:8080"
@@ -93,6 +94,7 @@ class ServeConfig(Frozen, frozen=True):
     tls_certificate: str = ""
     tls_key: str = ""
     most_watchers: int = 32
+    most_per_address: int = 32
 
     def __post_init__(self) -> None:
         host_and_port(self.address)
@@ -100,6 +102,8 @@ class ServeConfig(Frozen, frozen=True):
             raise ValueError("expected tls_certificate and tls_key together, got one of them")
         if not 1 <= self.most_watchers <= 1000:
             raise ValueError(f"expected most_watchers from 1 to 1000, got {self.most_watchers}")
+        if not 1 <= self.most_per_address <= 1000:
+            raise ValueError(f"expected most_per_address from 1 to 1000, got {self.most_per_address}")
 
     @property
     def host(self) -> str:
