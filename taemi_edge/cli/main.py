@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.run import run
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import InterruptedRunError, OptionError, TaemiError
 
 #: Every command by its name, in the order in which `--help` lists them.
@@ -48,12 +50,28 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+@contextmanager
+def _typed_addresses_hidden() -> Iterator[None]:
+    """Let what is raised of wrong words repeat of a typed address what can hold no secret."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "message"):  # of Click, which Typer may carry inside
+            error.message = without_addresses(str(error.message), sys.argv[1:])
+        raise
+
+
 class _Group(TyperGroup):
-    """Turns Ctrl-C into an error of this package, before Typer ends the program without a message."""
+    """Turns Ctrl-C into an error of this package, and keeps typed addresses out of what Typer says of wrong options."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _typed_addresses_hidden():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _typed_addresses_hidden():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise InterruptedRunError("interrupted: what was written so far is whole") from error
 
@@ -81,7 +99,7 @@ def main() -> None:
         app()
     except TaemiError as error:
         said = error.flagged if isinstance(error, OptionError) else error
-        typer.echo(f"taemi-edge: {said}", err=True)
+        typer.echo(f"taemi-edge: {without_addresses(str(said), sys.argv[1:])}", err=True)
         sys.exit(error.exit_code)
     except MemoryError as error:
         detail = f" ({error})" if str(error) else ""
