@@ -12,6 +12,7 @@ TaemiError
 │   ├── StoreError         a feature store: incomplete, changed, or of another encoder
 │   ├── CheckpointError    a checkpoint folder
 │   ├── ContractError      the declaration of a model
+│   ├── RegistryError      a registry: not reached, refused, or gave something else than was asked for
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
@@ -99,6 +100,10 @@ class CheckpointError(InputError):
 
 class ContractError(InputError):
     """A model is declared in a way that cannot work; the message names the stream, the head or the output."""
+
+
+class RegistryError(InputError):
+    """A registry cannot be reached, refuses a request, or gives something else than what was asked for."""
 
 
 class BundleError(InputError):

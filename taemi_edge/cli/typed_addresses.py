@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 #: What a message may repeat of the beginning of an address that it cuts short.
@@ -40,6 +42,17 @@ def without_addresses(text: str, words: Sequence[str]) -> str:
                 text = text.replace(form, shown)
             text = _without_beginning(text, value, shown)
     return text
+
+
+@contextmanager
+def typed_addresses_hidden() -> Iterator[None]:
+    """Let what is raised of wrong words inside the `with` block repeat of a typed address what can hold no secret."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "message"):  # of Click, which Typer may carry inside
+            error.message = without_addresses(str(error.message), sys.argv[1:])
+        raise
 
 
 def _forms(value: str) -> list[str]:

@@ -17,7 +17,7 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
-from taemi_edge.bundle.folder import CHOICE, MANIFEST, TOKENS, Bundle, open_bundle, replaceable_files
+from taemi_edge.bundle.folder import CHOICE, MANIFEST, Bundle, open_bundle, replaceable_files, with_tokens
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
 from taemi_edge.bundle.spec import Manifest
@@ -109,6 +109,10 @@ def _build(
 ) -> tuple[Manifest, ParityReport | None]:
     """Build, choose and verify the engines of a plan, and write them as a bundle."""
     bundle = open_bundle(plan.source)
+    if bundle.manifest != plan.manifest:  # the keys of the cache would be those of other graphs
+        raise EngineError(
+            f"{plan.source}: expected the bundle that the build was planned for, it was replaced: try again"
+        )
     with (
         new_folder(output, replaceable_files(output)) as draft,
         tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
@@ -116,7 +120,7 @@ def _build(
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
-        copy_shared_files(plan.source, plan.manifest, draft)
+        copy_shared_files(bundle, draft)
         if plan.precision == "auto":
             _draw_choice(plan, choice.candidates, draft / CHOICE)
         record = _record(plan, choice, key)
@@ -187,12 +191,9 @@ def _part_spec(bundle: Bundle, part: str, built: BuiltPart) -> PartSpec:
 
 
 def _just_written(folder: Path, manifest: Manifest) -> Bundle:
-    """Open a bundle without hashing its files: they were hashed a moment ago."""
-    from safetensors.numpy import load_file
-
-    tokens = load_file(folder / TOKENS)
-    stand_ins = {n: tokens[n].reshape(s.missing.steps, s.feature_dim) for n, s in manifest.streams.items()}
-    return Bundle(folder, manifest, stand_ins)
+    """Open a bundle without hashing its files: they were hashed a moment ago, and are again when they are read."""
+    sizes = {name: (folder / name).stat().st_size for name in manifest.sha256}
+    return with_tokens(Bundle(folder, manifest, {}, manifest.sha256, sizes, folder.resolve()))
 
 
 def _draw_choice(plan: BuildPlan, candidates: list[Candidate], file: Path) -> None:
