@@ -64,11 +64,14 @@ def update(
     """
     if rollback == (source is not None):
         raise UsageError("expected either --from SOURCE or --rollback")
-    if source is not None and (key is None) != unsigned:
-        raise UsageError("expected either --key K.pub, or --unsigned for a bundle that nobody signed")
+    from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.fleet.update import UpdateOptions
     from taemi_edge.fleet.update import update as update_device
 
+    key = required_key(key)
+    if source is not None and (key is None) != unsigned:
+        said = "none of them" if key is None else f"--unsigned, and this device asks for signatures by {key}"
+        raise UsageError(f"expected either --key K.pub, or --unsigned for a bundle that nobody signed, got {said}")
     options = UpdateOptions(
         source=source or "",
         key=key,

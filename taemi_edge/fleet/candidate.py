@@ -42,14 +42,15 @@ class Fetched:
     folder: UpdateFolder
     origin: Version
 
-    def already_runs(self, recipe: Recipe) -> bool:
+    def already_runs(self, recipe: Recipe, key: Path | None) -> bool:
         """Whether the version in use was built of just this, for just that: then nothing needs to be fetched."""
         version = self.folder.version_at(CURRENT)
         known = self.folder.origin(version)
         if not self.origin.digest or known.digest != self.origin.digest:
             return False
         with suppress(TaemiError):
-            return _plan(self.folder, self.folder.folder(version) / GRAPHS, recipe).build_key() == known.build_key
+            graphs = open_bundle(self.folder.folder(version) / GRAPHS, require_signature=key)
+            return _plan(self.folder, graphs.folder, recipe).build_key(graphs) == known.build_key
         return False
 
 
@@ -59,13 +60,20 @@ class Candidate:
 
     Attributes:
         version: its name: the first digits of the bundle's hash, and of what its engines are built of.
+        graphs: what was pulled, at its place.
         plan: how its engines are built.
         engines: where they belong.
     """
 
     version: str
+    graphs: Bundle
     plan: BuildPlan
     engines: Path
+
+    @property
+    def build_key(self) -> str:
+        """What its engines are built of, and by what."""
+        return self.plan.build_key(self.graphs)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def fetch(folder: UpdateFolder, source: str, recipe: Recipe, key: Path | None, p
 
     reference = find_digest(source)
     fetched = Fetched(folder, Version(source=source, digest=reference.digest))
-    if not fetched.already_runs(recipe):
+    if not fetched.already_runs(recipe, key):
         pull_bundle(str(reference), folder.incoming, require_signature=key, reuse=folder.graphs(), progress=progress)
     return fetched
 
@@ -127,15 +135,14 @@ def find_version(folder: UpdateFolder, fetched: Fetched, recipe: Recipe, key: Pa
         EngineError: it holds engines: a device builds its own.
         UsageError: the target is not this device.
     """
-    bundle = open_bundle(folder.incoming, require_signature=key)
-    plan = _plan(folder, folder.incoming, recipe)
-    version = f"{bundle.digests[MANIFEST][:12]}-{plan.build_key()[:6]}"
-    graphs = folder.folder(version) / GRAPHS
-    if not _opens(graphs, key):
-        folder.place_incoming(
-            version, Version(source=fetched.origin.source, digest=fetched.origin.digest, build_key=plan.build_key())
-        )
-    return Candidate(version, _plan(folder, graphs, recipe), folder.folder(version) / ENGINES)
+    incoming = open_bundle(folder.incoming, require_signature=key)
+    build_key = _plan(folder, folder.incoming, recipe).build_key(incoming)
+    version = f"{incoming.digests[MANIFEST][:12]}-{build_key[:6]}"
+    place = folder.folder(version) / GRAPHS
+    if not _opens(place, key):
+        folder.place_incoming(version, msgspec.structs.replace(fetched.origin, build_key=build_key))
+    graphs = open_bundle(place, require_signature=key)
+    return Candidate(version, graphs, _plan(folder, place, recipe), folder.folder(version) / ENGINES)
 
 
 def build_candidate(folder: UpdateFolder, candidate: Candidate, threads: int, progress: Progress) -> Built:
@@ -149,11 +156,11 @@ def build_candidate(folder: UpdateFolder, candidate: Candidate, threads: int, pr
     """
     with suppress(TaemiError):
         record = open_bundle(candidate.engines).manifest.engine
-        if record is not None and record.build_key == candidate.plan.build_key():
+        if record is not None and record.build_key == candidate.build_key:
             return Built(candidate.engines, None)
     shutil.rmtree(candidate.engines, ignore_errors=True)
     built: BuildResult = build_engine(
-        candidate.plan.source,
+        candidate.graphs,
         candidate.plan.target,
         candidate.plan.precision,
         candidate.engines,

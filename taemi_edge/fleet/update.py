@@ -117,7 +117,7 @@ class _Update:
         with self._ending():
             self._step("pull")
             known = fetch(self.folder, self.options.source, self._recipe(), self.options.key, self.progress)
-            if known.already_runs(self._recipe()):
+            if known.already_runs(self._recipe(), self.options.key):
                 return self._done(f"{self.result.before} runs already")
             self._step("verify")
             candidate = find_version(self.folder, known, self._recipe(), self.options.key)
