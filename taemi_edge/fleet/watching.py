@@ -38,12 +38,12 @@ class _Watch:
     target: str
     watch_s: float
     services: int
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     #: When all services ran the new model.
     all_since: float | None = None
     #: When a service was last seen, and when all of them made a healthy prediction.
-    seen: float = field(default_factory=time.monotonic)
-    healthy: float = field(default_factory=time.monotonic)
+    seen: float = field(default_factory=lambda: time.monotonic())
+    healthy: float = field(default_factory=lambda: time.monotonic())
     #: The files of the services that ran the new model: one that starts again gets another one.
     lives: set[str] = field(default_factory=set)
 
@@ -73,12 +73,13 @@ class _Watch:
         quiet_s = [time.time() - report.healthy_at for report in reports]
         if max(quiet_s) < 2 * _FIRST_REPORTS_S:
             self.healthy = now
-        if now - self.healthy > self.watch_s:
-            return self._failed(f"the service gave no healthy prediction for {self.watch_s:g} s")
-        if now - (self.all_since or now) < self.watch_s:
+        is_over = now - (self.all_since or now) >= self.watch_s
+        if now - self.healthy > self.watch_s or (is_over and self.healthy != now):
+            return self._failed(f"the service gave no healthy prediction for {now - self.healthy:.0f} s")
+        if not is_over:
             return None
         made, healthy = (sum(getattr(report, name) for report in reports) for name in ("made", "healthy"))
-        if self.healthy != now or 2 * healthy < made:
+        if 2 * healthy < made:
             return self._failed(f"{healthy} of {made} predictions were healthy in {self.watch_s:g} s")
         return Verdict(None, self.services)
 
