@@ -101,7 +101,7 @@ def _judged(predictions: list[dict[str, Any]], bundle: Bundle) -> float:
                 raise CheckFailedError(f"{group} is no number at {prediction['time_s']:g} s of the rehearsal")
         if why := [stream for stream, reason in prediction["reason"].items() if reason.startswith("NaN")]:
             raise CheckFailedError(f"{why[0]}: its encoder gives NaN at {prediction['time_s']:g} s of the rehearsal")
-    usual_ms = statistics.median(prediction["latency_ms"]["total"] for prediction in with_signal)
+    usual_ms: float = statistics.median(prediction["latency_ms"]["total"] for prediction in with_signal)
     hop_ms = bundle.manifest.window.hop_s * 1e3
     if usual_ms > hop_ms:
         raise CheckFailedError(f"a hop took {usual_ms:.0f} ms in the rehearsal, and lasts {hop_ms:.0f} ms")
