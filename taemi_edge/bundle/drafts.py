@@ -41,12 +41,13 @@ _swept: set[tuple[int, int]] = set()
 
 
 @contextmanager
-def hold_draft(target: Path, alone: bool = False) -> Iterator[Path]:
+def hold_draft(target: Path, alone: bool = False, mode: int = 0o777) -> Iterator[Path]:
     """Give a path beside `target`, with its name, for what shall take its place; what is there at the end is removed.
 
     Args:
         target: the path without links; its folder must be there.
         alone: refuse where another process holds a draft of the same target.
+        mode: who may look into it, before umask.
 
     Raises:
         OutputError: another process is writing `target`.
@@ -56,7 +57,7 @@ def hold_draft(target: Path, alone: bool = False) -> Iterator[Path]:
     with _looking_at(target.parent) if alone else nullcontext():
         if alone and (pid := _writer_of(target)):
             raise OutputError(f"{target}: process {pid} is writing it: wait until it is done, or name another place")
-        draft, descriptor = _make(target)
+        draft, descriptor = _make(target, mode)
     _held.add(draft.name)
     try:
         yield draft / _NEW / target.name
@@ -107,11 +108,15 @@ def sweep(folder: Path) -> None:
 
 
 def _remove_if_left(draft: Path) -> None:
-    if draft.name in _held or draft.lstat().st_uid != os.geteuid():
+    if draft.name in _held:
         return
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if not _locked(descriptor) or not _of_this_machine(draft, descriptor):
+        if (
+            os.fstat(descriptor).st_uid != os.geteuid()
+            or not _locked(descriptor)
+            or not _of_this_machine(draft, descriptor)
+        ):
             return
         for old in (draft / _OLD).glob("*"):
             if not os.path.lexists(draft.parent / old.name):
@@ -129,13 +134,13 @@ def _of_this_machine(draft: Path, descriptor: int) -> bool:
     return _file_system(descriptor) in _LOCAL and os.fstat(descriptor).st_mtime < started
 
 
-def _make(target: Path) -> tuple[Path, int]:
+def _make(target: Path, mode: int) -> tuple[Path, int]:
     """Make a draft and lock it; where a sweep removes it in between, make another one."""
     while True:
         boot, pid, seed = _boot(), str(os.getpid()), secrets.token_hex(3)
         name = f"{_DRAFT}{boot}-{pid}-{seed}{_tag(boot, pid, seed, target.name)}-{target.name[-_SHOWN:]}"
         draft = target.with_name(name)
-        draft.mkdir()
+        draft.mkdir(mode)
         descriptor = -1
         try:
             descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)

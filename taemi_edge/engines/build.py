@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.atomic import new_folder, require_another_place
+from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import CHOICE, MANIFEST, TOKENS, Bundle, open_bundle, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
@@ -111,7 +110,7 @@ def _build(
     bundle = open_bundle(plan.source)
     with (
         new_folder(output, replaceable_files(output)) as draft,
-        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+        scratch_folder() as scratch,
     ):
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
         for built in choice.kept.values():

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.drafts import hold_draft
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, replaceable_files
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Frozen
@@ -164,17 +165,17 @@ def _require_own(folder: Path) -> None:
 
 def _write_secret(file: Path) -> None:
     """Make the secret; where another process makes one at the same time, the first one stays."""
-    draft = file.with_name(f".draft-{os.getpid()}-{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(secrets.token_bytes(_SECRET_BYTES))
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
+    with hold_draft(file, mode=0o700) as draft:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(secrets.token_bytes(_SECRET_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(draft, file)
 
 
 def _code(secret: bytes, *bound: str) -> str:
