@@ -24,8 +24,11 @@ from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.places import PlacedCommand
+from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
+from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.typed_addresses import typed_addresses_hidden
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -38,6 +41,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
+    "push": push,
+    "pull": pull,
     "synth": synth,
     "extract": extract,
     "train": train,
@@ -49,14 +57,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 class _Group(TyperGroup):
-    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message."""
+    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message.
+
+    What Typer says of wrong words repeats no address with its password.
+    """
 
     def make_context(self, *words: Any, **named: Any) -> Any:
-        with stops_as_errors():
+        with stops_as_errors(), typed_addresses_hidden():
             return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with stops_as_errors():
+        with stops_as_errors(), typed_addresses_hidden():
             return super().invoke(ctx)
 
 
