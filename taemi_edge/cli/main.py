@@ -6,6 +6,7 @@ their top, so that `taemi-edge --help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -91,6 +92,14 @@ def main() -> None:
         # the reader of our output is gone: point stdout elsewhere so that the interpreter's flush stays quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = str(error.filename)
+        typer.echo(
+            f"taemi-edge: {name:.80}...: expected a name that a file can have, got {len(name)} letters", err=True
+        )
+        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
