@@ -118,8 +118,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
     except OSError as error:
         raise RecipeError(f"{file}: expected a TOML file: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of too many digits
-        raise RecipeError(f"{file}: expected TOML, got {error!s:.500}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits or of brackets
+        raise RecipeError(f"{file}: expected TOML, got {error!s:.200}") from error
     if problem := values_problem(content):
         raise RecipeError(f"{file}: {problem}")
     return content
@@ -173,7 +173,7 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
             raise RecipeError(f"--set {key}={value}: {table} is a value, not a table: it has no key of its own")
     try:
         content[last] = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # no TOML, or a number of too many digits
+    except (ValueError, RecursionError, KeyError):
         content[last] = value
     if problem := values_problem(content[last]):
         raise RecipeError(f"--set {key}={value:.80}: {problem}")
