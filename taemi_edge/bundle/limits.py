@@ -40,6 +40,31 @@ MOST_TOKENIZER_BYTES = 40 * MIB
 #: A recipe, a declaration or another TOML file that people write, in bytes.
 MOST_TOML_BYTES = 256 * KIB
 
+# Inside a tokenizer.json.
+
+#: Tokens of a vocabulary, and its merges: the largest in wide use has 262,144 and 514,906.
+MOST_VOCABULARY, MOST_MERGES = 1 << 19, 1 << 20
+#: Letters of all tokens that have scores: each may become a node of a tree. Multilingual models have 250,000 tokens of
+#: six letters.
+MOST_SCORED_CHARACTERS = 1 << 21
+#: Added tokens, and their letters together: those of speech models are up to 28,000. An automaton finds them, which
+#: takes some 75 bytes a letter.
+MOST_ADDED_TOKENS, MOST_ADDED_CHARACTERS = 1 << 15, 1 << 19
+#: A normalizer, a pre-tokenizer or a post-processor, in bytes; the maps of letters of multilingual models have 320 kB.
+MOST_COMPONENT_BYTES = 2 * MIB
+#: Their steps; published ones have up to eight.
+MOST_COMPONENTS = 64
+#: How many times as long all of them may make a text.
+MOST_GROWTH = 64
+#: Letters of what is put before, behind or in place of something.
+MOST_AFFIX = 64
+#: Letters of a word that is looked up as a whole; the usual number is 100, and the time grows with its square.
+MOST_WORD_CHARACTERS = 1000
+#: Special tokens around a text; models have two to four.
+MOST_SPECIAL_TOKENS = 64
+#: Letters of a pattern; published ones have up to 1,000.
+MOST_PATTERN = 4096
+
 # Numbers in a manifest, a recipe or a declaration.
 
 #: No number of ours needs more than the 53 bits that every reader of JSON keeps.
