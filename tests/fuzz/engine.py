@@ -21,7 +21,7 @@ HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 #: How often a parser with a mutator of its own gets a change of single bytes all the same.
 _PLAIN_SHARE = 0.2
 #: What is watched for branches. NumPy, msgspec and FFmpeg are compiled code, in which atheris sees nothing.
-_WATCHED = ["taemi_edge", "pickletools", "tomllib", "tomli", "tests.fuzz.parsers"]
+_WATCHED = ["taemi_edge", "pickletools", "tests.fuzz.parsers"]
 
 
 def watched_imports() -> contextlib.AbstractContextManager[Any]:
