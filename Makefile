@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench soak fuzz device-pythons gpu-evidence second-opinion clean
+.PHONY: demo test check check-fast nightly bench soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -72,6 +72,16 @@ gpu-evidence:
 second-opinion:
 	tools/second_opinion.sh $(BUNDLE)
 
+# Every package that a device installs, by version and hash, for x86-64 and aarch64. Needs PyPI.
+locks: .venv/.dev-ready
+	tools/lock_device.sh
+
+# The components of an installation on this machine, with licences, as CycloneDX: sbom.cdx.json.
+sbom:
+	rm -rf .venv-sbom
+	packaging/install.sh .venv-sbom
+	packaging/sbom.sh .venv-sbom sbom.cdx.json
+
 .venv/bin/python:
 	tools/make_venv.sh .venv
 
@@ -91,4 +101,4 @@ second-opinion:
 	tools/install_stubs.sh
 
 clean:
-	rm -rf .venv .venv-3.10 .venv-3.12 .venv-opinions .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.10 .venv-3.12 .venv-opinions .venv-sbom .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis

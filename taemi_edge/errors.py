@@ -12,7 +12,10 @@ TaemiError
 │   ├── StoreError         a feature store: incomplete, changed, or of another encoder
 │   ├── CheckpointError    a checkpoint folder
 │   ├── ContractError      the declaration of a model
+│   ├── KeyFileError       a key or a certificate
+│   ├── RegistryError      a registry: not reached, refused, or gave something else than was asked for
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
+│       └── SignatureError a bundle is not what the holder of a key signed (exit 1)
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
 ├── CalibrationError       a bundle cannot be calibrated on what was given (exit 2)
@@ -129,8 +132,22 @@ class ContractError(InputError):
     """A model is declared in a way that cannot work; the message names the stream, the head or the output."""
 
 
+class RegistryError(InputError):
+    """A registry cannot be reached, refuses a request, or gives something else than what was asked for."""
+
+
 class BundleError(InputError):
     """A bundle is incomplete, was changed after it was made, or is of another schema."""
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed, or not by the holder of that key, or is not what was signed."""
+
+    exit_code = 1
+
+
+class KeyFileError(InputError):
+    """A key or a certificate cannot be read, or is of another kind than is needed."""
 
 
 class OutputError(TaemiError):
