@@ -58,7 +58,7 @@ def _run_atheris(harness: Harness, take: Callable[[bytes], None], kept: Path, se
             return bytes(atheris.Mutate(content, most_bytes))
         return own(content, chance)[:most_bytes]
 
-    words = [sys.argv[0], "-verbosity=0", "-print_final_stats=0", "-timeout=0", "-rss_limit_mb=0", "-handle_int=0"]
+    words = [sys.argv[0], "-verbosity=0", "-print_final_stats=0", "-timeout=86400", "-rss_limit_mb=0", "-handle_int=0"]
     words += [f"-seed={seed}", f"-max_len={harness.most_bytes}", f"-artifact_prefix={kept.parent}/", "-len_control=0"]
     words += [str(kept), str(harness.seeds[0].parent)]
     atheris.Setup(words, take, custom_mutator=mutate if harness.mutate else None)
