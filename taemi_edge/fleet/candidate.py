@@ -137,7 +137,7 @@ def find_version(folder: UpdateFolder, fetched: Fetched, recipe: Recipe, key: Pa
     """
     incoming = open_bundle(folder.incoming, require_signature=key)
     build_key = _plan(folder, folder.incoming, recipe).build_key(incoming)
-    version = f"{incoming.digests[MANIFEST][:12]}-{build_key[:6]}"
+    version = f"{incoming.digests[MANIFEST][:12]}-{build_key[:8]}"
     place = folder.folder(version) / GRAPHS
     if not _opens(place, key):
         folder.place_incoming(version, msgspec.structs.replace(fetched.origin, build_key=build_key))
