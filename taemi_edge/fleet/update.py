@@ -21,7 +21,7 @@ import msgspec
 from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import CheckFailedError, TaemiError, UpdateError, UsageError
-from taemi_edge.fleet.candidate import Candidate, build_candidate, check_candidate, fetch, find_version
+from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
 from taemi_edge.fleet.versions import UpdateFolder
 from taemi_edge.fleet.watching import count_services, watch_services
@@ -121,14 +121,15 @@ class _Update:
                 return self._done(f"{self.result.before} runs already")
             self._step("verify")
             candidate = find_version(self.folder, known, self._recipe(), self.options.key)
-            if candidate.version == self.result.before:
-                self.folder.drop_incoming()
+            is_in_use = candidate.version == self.result.before
+            if is_in_use and candidate.is_built:
                 return self._done(f"{candidate.version} runs already")
             self._note(candidate=candidate.version)
             self._require_not_refused(candidate.version)
             self._prepare(candidate)
-            self._switch(candidate.version)
-        return self._done(f"{candidate.version} runs")
+            if not is_in_use:
+                self._switch(candidate.version)
+        return self._done(f"{candidate.version} {'is whole again' if is_in_use else 'runs'}")
 
     def rolled_back(self) -> UpdateResult:
         """Switch to the previous version, and do not come back to this one by itself."""
@@ -169,7 +170,7 @@ class _Update:
     def _prepare(self, candidate: Candidate) -> None:
         """Build the engines of a candidate and check them, while nothing else changes."""
         self._step("build")
-        built = build_candidate(self.folder, candidate, self.options.threads, self.progress)
+        built = build_candidate(self.folder, candidate, self.progress)
         self._step("parity")
         bundle = built.checked(self.options.key, self.options.threads)
         self._step("rehearse")
@@ -205,8 +206,8 @@ class _Update:
         if why is not None and not self.options.retry:
             raise UpdateError(f"{version} failed here before: {why}: --retry tries it again")
 
-    def _recipe(self) -> tuple[TargetRecipe | str | None, RequestedPrecision | None]:
-        return self.options.target, self.options.precision
+    def _recipe(self) -> Recipe:
+        return Recipe(self.options.target, self.options.precision, self.options.threads)
 
     def _begin(self, source: str) -> None:
         before = self.folder.version_at(CURRENT)

@@ -20,7 +20,7 @@ from taemi_edge.live.update_root import UpdateResult, read_result
 from tests.fleet.updating import variant
 
 #: The services are asked for three seconds whether there are any; nobody answers here.
-FAST = {"target": "cpu", "precision": "fp32", "threads": 1}
+FAST = {"target": "cpu", "precision": "fp32", "threads": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,12 @@ def test_a_device_gets_its_first_model_and_then_two_versions_are_kept(tiny_folde
     again = update(root, UpdateOptions(source=str(tmp_path / "c")))
     assert (again.ok, again.reason) == (True, f"{seen[2]} runs already")
     assert "switch" not in again.seconds
+    with (root / "current" / "fusion.onnx").open("ab") as part:  # as a disk that dies does
+        part.write(b"x")
+    mended = update(root, UpdateOptions(source=str(tmp_path / "c")))
+    assert mended.reason == f"{seen[2]} is whole again"
+    assert open_bundle(root / "current").manifest.verified
+    assert os.readlink(root / "previous") == f"versions/{seen[1]}/engines"
 
 
 def test_a_rollback_is_kept_until_somebody_asks_for_the_newer_one(tiny_folder, tmp_path, unrehearsed):
