@@ -143,7 +143,10 @@ def fetch(folder: UpdateFolder, source: str, recipe: Recipe, key: Path | None, p
     if not source.startswith(_REGISTRY):
         _copy(Path(source), folder.incoming, key, progress)
         return Fetched(folder, Version(source=source))
-    from taemi_edge.fleet.pull import find_digest, pull_bundle
+    try:
+        from taemi_edge.fleet.pull import find_digest, pull_bundle
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "fleet", "--from oci://...") from error
 
     reference = find_digest(source)
     fetched = Fetched(folder, Version(source=source, digest=reference.digest))

@@ -13,8 +13,6 @@ import pytest
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.errors import UpdateError, UsageError
 from taemi_edge.fleet import update as update_module
-from taemi_edge.fleet.pull import find_digest
-from taemi_edge.fleet.push import push_bundle
 from taemi_edge.fleet.update import UpdateOptions, update
 from taemi_edge.live.update_root import UpdateResult, read_result
 from tests.fleet.updating import variant
@@ -147,6 +145,10 @@ def test_a_time_that_cannot_be_watched_is_refused(watch_s):
 
 
 def test_from_a_registry_what_runs_is_not_fetched_again(registry, tiny_folder, tmp_path, unrehearsed):
+    pytest.importorskip("oras", reason="needs the extra `fleet`")
+    from taemi_edge.fleet.pull import find_digest
+    from taemi_edge.fleet.push import push_bundle
+
     root, reference = tmp_path / "root", f"oci://{registry.host}/tiny:1"
     push_bundle(tiny_folder, reference)
     first = update(root, UpdateOptions(source=reference, **FAST))
