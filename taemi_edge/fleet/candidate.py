@@ -18,7 +18,7 @@ from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import BundleError, CheckFailedError, EngineError, TaemiError
+from taemi_edge.errors import BundleError, CheckFailedError, EngineError, MissingExtraError, TaemiError
 from taemi_edge.fleet.versions import ENGINES, GRAPHS, UpdateFolder, Version
 from taemi_edge.live.update_root import CURRENT
 from taemi_edge.parity.comparison import ParityReport, check_parity
