@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import msgspec
 
 from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import CheckFailedError, TaemiError, UpdateError, UsageError
+from taemi_edge.errors import CheckFailedError, OutputError, TaemiError, UpdateError, UsageError
 from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
 from taemi_edge.fleet.versions import UpdateFolder
@@ -196,7 +196,7 @@ class _Update:
         if verdict.problem is not None and self.result.before:
             self.on_step("back")
             self.folder.point(CURRENT, self.result.before)
-            self.folder.point(PREVIOUS, self.result.previous if self.result.previous != version else "")
+            self.folder.point(PREVIOUS, self.result.previous)
         if verdict.problem is not None:
             raise CheckFailedError(verdict.problem)
         self.folder.refuse(version, None)
@@ -235,7 +235,8 @@ class _Update:
     def _write(self, ok: bool, reason: str, after: str | None = None) -> None:
         now_runs = self.folder.version_at(CURRENT) if after is None else after
         self.result = msgspec.structs.replace(self.result, ok=ok, reason=reason, after=now_runs, ended_at=time.time())
-        self.folder.write_result(self.result)
+        with suppress(OutputError):  # the exit code tells, too
+            self.folder.write_result(self.result)
         self.folder.ask_no_more()
 
     @contextmanager
@@ -253,9 +254,10 @@ class _Update:
     def _fail(self, reason: str) -> None:
         step, version = self.result.step, self.result.candidate
         self.result.seconds[step] = round(time.monotonic() - self._began, 3)
+        self.folder.prune()  # first: on a full disk nothing else can be written
         if version and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
-            self.folder.refuse(version, f"{step}: {reason}")
-        self.folder.prune()
+            with suppress(OutputError):
+                self.folder.refuse(version, f"{step}: {reason}")
         self._write(ok=False, reason=reason)
 
     def _sentence(self, reason: str) -> str:

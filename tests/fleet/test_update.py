@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,9 +100,8 @@ def test_a_model_that_leaves_its_tolerance_here_is_refused_and_remembered(tiny_f
         update(root, UpdateOptions(source=str(bad)))
 
 
-def test_what_fails_before_the_switch_leaves_the_old_one(tiny_folder, tmp_path, monkeypatch):
+def test_what_fails_before_the_switch_leaves_the_old_one(tiny_folder, tmp_path, unrehearsed):
     root = tmp_path / "root"
-    monkeypatch.setattr(update_module, "rehearse", lambda *_: 1.0)
     good = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
     changed = variant(tiny_folder, tmp_path / "changed", "b")
     with (changed / "text.onnx").open("ab") as part:
@@ -109,14 +110,37 @@ def test_what_fails_before_the_switch_leaves_the_old_one(tiny_folder, tmp_path, 
         with pytest.raises(UpdateError, match=f"pull: .*{why}.*{good} goes on"):
             update(root, UpdateOptions(source=str(source)))
 
-    def full(*_: object) -> float:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(update_module, "rehearse", full)
-    with pytest.raises(UpdateError, match=f"rehearse: .*No space left.*{good} goes on"):
-        update(root, UpdateOptions(source=str(variant(tiny_folder, tmp_path / "c", "c"))))
     assert open_bundle(root / "current").manifest.verified
     assert versions(root) == {good}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one version."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount, umount = (shutil.which(name) or name for name in ("mount", "umount"))
+    command = [mount, "-t", "tmpfs", "-o", "size=3800k", "none", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield disk
+    subprocess.run([umount, str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_one_and_its_room(tiny_folder, small_disk, tmp_path, unrehearsed):
+    root = small_disk / "root"
+    good = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
+    free = shutil.disk_usage(small_disk).free
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * max(0, free - 600_000))
+    with pytest.raises(UpdateError, match=f"no space left on the device.*{good} goes on") as error:
+        update(root, UpdateOptions(source=str(variant(tiny_folder, tmp_path / "b", "b"))))
+    assert error.value.exit_code == 1
+    assert open_bundle(root / "current").manifest.verified
+    assert versions(root) == {good}
+    filler.unlink()
+    assert shutil.disk_usage(small_disk).free > free - 100_000
+    assert read_result(root).ok is False
 
 
 def test_two_updates_do_not_run_at_once(tmp_path):
