@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
@@ -95,7 +96,7 @@ class _Descriptor(msgspec.Struct, rename="camel"):
 class _OciManifest(msgspec.Struct, rename="camel"):
     schema_version: int
     layers: list[_Descriptor] | None = None
-    manifests: msgspec.Raw | None = None
+    manifests: Any = None
     media_type: str = MANIFEST_TYPE
 
 

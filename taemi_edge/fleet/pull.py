@@ -87,9 +87,9 @@ def pull_bundle(
         _signature_beside(output) as place_signature,
         new_folder(output, replaceable_files(output)) as draft,
         _kept_between_tries(output) as kept,
+        RegistryClient(source, access) as registry,
     ):
         progress.stage(f"pulling {source}")
-        registry = RegistryClient(source, access)
         artifact = _read_artifact(registry)
         _require_room(kept, artifact)
         blobs = BlobFolder(kept, registry, _known_files((output, *reuse)), _Counter(artifact.size, progress).more)
@@ -216,13 +216,25 @@ def _kept_between_tries(output: Path) -> Iterator[Path]:
         raise OutputError(f"{folder}: expected a folder of your own that nobody else writes into: remove it")
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        raise OutputError(f"{output}: another pull is writing it: wait until it is done") from None
-    except BundleError:
-        shutil.rmtree(folder, ignore_errors=True)  # pulling it again would bring the same
-        raise
+        _lock(lock, folder, output)
+        try:
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        except BundleError:
+            shutil.rmtree(folder, ignore_errors=True)  # pulling it again would bring the same
+            raise
+        finally:
+            with suppress(OSError):
+                if {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+                    shutil.rmtree(folder)
     finally:
         os.close(lock)
+
+
+def _lock(lock: int, folder: Path, output: Path) -> None:
+    """Keep two pulls from writing one folder; the system ends a lock with the process that has it."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), (folder / _LOCK).stat()):  # else the other one has just ended
+            return
+    raise OutputError(f"{output}: another pull is writing it: wait until it is done")

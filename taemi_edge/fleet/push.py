@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, sha256_of
 from taemi_edge.errors import RegistryError, UsageError
@@ -69,18 +69,19 @@ def push_bundle(
         raise UsageError(f"{target}: expected a tag to push to: the digest follows from what is pushed")
     blobs, signature = _blobs_of(Path(bundle), require_signature)
     progress.stage(f"pushing {bundle} to {target}")
-    registry = RegistryClient(target, access)
     total, sent, kept = sum(blob.size for blob in blobs), 0, 0
-    for blob in (*blobs, _configuration()):
-        if _exists(registry, blob):
-            kept += blob.size
-        else:
-            _upload(registry, blob)
-            sent += blob.size
-        progress.count((sent + kept) >> 20, total >> 20, "MiB")
     listed = {blob.name: (blob.digest, blob.size) for blob in blobs if blob is not signature}
     content = artifact_bytes(listed, None if signature is None else (signature.digest, signature.size))
-    return Pushed(target.at(_put_manifest(registry, content)), sent, kept, signature is not None)
+    with RegistryClient(target, access) as registry:
+        for blob in (*blobs, _configuration()):
+            if _exists(registry, blob):
+                kept += blob.size
+            else:
+                _upload(registry, blob)
+                sent += blob.size
+            progress.count((sent + kept) >> 20, total >> 20, "MiB")
+        digest = _put_manifest(registry, content)
+    return Pushed(target.at(digest), sent, kept, signature is not None)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _send(registry: RegistryClient, blob: _Blob) -> None:
     with registry.do_request(registry.address("blobs/uploads/"), "POST", data=b"") as begun:
         if begun.status_code != 202:
             raise registry.refusal(begun, what)
-        place = registry.allowed_address(urljoin(begun.url, begun.headers.get("Location", "")))
+        place = registry.allowed_address(begun.url, begun.headers.get("Location", ""))
     url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': f'sha256:{blob.digest}'})}"
     with blob.open() as stream:
         body = _Body(stream, blob.size) if blob.size else b""
