@@ -129,4 +129,5 @@ def _talk(connection: socket.socket, registry: HostileRegistry) -> None:
             while (header := lines.readline(65536)).strip():
                 key, _, value = header.decode("latin-1").partition(":")
                 headers[key.strip().lower()] = value.strip()
+            lines.read(int(headers.get("content-length", "0")))
             registry.answer(Request(method, path, headers), connection)
