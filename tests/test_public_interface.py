@@ -34,7 +34,7 @@ SIGNATURES = {
     "Text": "(tokenizer, max_tokens)",
     "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
     "export_model": "(model, folder, *, source='', opset=17, progress=...)",
-    "Bundle": "(folder, manifest, tokens)",
+    "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None)",
     "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
     "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
@@ -55,7 +55,7 @@ SIGNATURES = {
     "evaluate": "(source, data, split=None, options=..., *, progress=...)",
     "export_checkpoint": "(checkpoint, output, *, source, clip=None, untrained_tokens=False, progress=...)",
     "load": "(bundle, *, device=None, threads=0, unverified=False)",
-    "open_bundle": "(folder)",
+    "open_bundle": "(folder, *, require_signature=None)",
     "open_checkpoint": "(source, random_weights=False)",
     "open_corpus": "(folder, transcripts=None, needs_labels=True)",
 }
