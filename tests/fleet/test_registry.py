@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("oras", reason="needs the extra `fleet`")
 
-from taemi_edge.bundle.folder import sha256_of
-from taemi_edge.errors import RegistryError
+from taemi_edge.bundle.folder import open_bundle, sha256_of
+from taemi_edge.errors import OutputError, RegistryError, SignatureError
 from taemi_edge.fleet.pull import pull_bundle
 from taemi_edge.fleet.push import push_bundle
 from taemi_edge.fleet.registry import Access
@@ -74,13 +74,86 @@ def test_what_stock_oras_pushes_can_be_pulled_and_the_other_way(registry, tiny_f
         }
 
 
+def signed_bundle(tiny_folder, folder):
+    """A copy of the tiny bundle with its signature, and the keys: of who signed it, and of somebody else."""
+    pytest.importorskip("cryptography", reason="signatures need the extra `fleet`")
+    from taemi_edge.fleet.signing import make_key, sign_bundle
+
+    shutil.copytree(tiny_folder, folder / "source")
+    ours, _ = make_key(folder / "ours")
+    theirs, _ = make_key(folder / "theirs")
+    sign_bundle(folder / "source", folder / "ours")
+    return folder / "source", ours, theirs
+
+
+def test_the_signature_travels_along(registry, tiny_folder, tmp_path):
+    source, ours, theirs = signed_bundle(tiny_folder, tmp_path)
+    there = f"oci://{registry.host}/models/signed:1"
+    assert push_bundle(source, there, require_signature=ours).signed
+    with pytest.raises(SignatureError):
+        push_bundle(source, there, require_signature=theirs)
+    output = tmp_path / "device" / "tiny"
+    with pytest.raises(SignatureError) as caught:
+        pull_bundle(there, output, require_signature=theirs)
+    assert ".pull" not in str(caught.value)
+    assert list(output.parent.iterdir()) == []
+    pulled = pull_bundle(there, output, require_signature=ours)
+    assert pulled.bundle.signed_by is not None
+    assert open_bundle(output, require_signature=ours).digests == pulled.bundle.digests
+    assert pulled.bundle.read("manifest.json") == (output / "manifest.json").read_bytes()
+    assert sorted(entry.name for entry in output.parent.iterdir()) == ["tiny", "tiny.sig"]
+
+
+def test_a_signature_belongs_to_the_bundle_that_stands_there(registry, tiny_folder, tmp_path):
+    source, ours, _ = signed_bundle(tiny_folder, tmp_path)
+    there, output = f"oci://{registry.host}/models/pair", tmp_path / "device" / "tiny"
+    push_bundle(source, f"{there}:signed")
+    push_bundle(tiny_folder, f"{there}:unsigned")
+    pull_bundle(f"{there}:signed", output)
+    with pytest.raises(SignatureError):
+        pull_bundle(f"{there}:unsigned", output, require_signature=ours)
+    open_bundle(output, require_signature=ours)
+    pull_bundle(f"{there}:unsigned", output)
+    assert not output.with_name("tiny.sig").exists()
+
+
+def test_the_old_signature_comes_back_where_the_folder_cannot_be_replaced(registry, tiny_folder, tmp_path, monkeypatch):
+    source, _, _ = signed_bundle(tiny_folder, tmp_path)
+    there, output = f"oci://{registry.host}/models/back:1", tmp_path / "device" / "tiny"
+    push_bundle(source, there)
+    shutil.copytree(tiny_folder, output)
+    output.with_name("tiny.sig").write_text("old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("taemi_edge.bundle.atomic._replace", fail)
+    with pytest.raises(OutputError, match="no space left"):
+        pull_bundle(there, output)
+    assert output.with_name("tiny.sig").read_text() == "old"
+    monkeypatch.undo()
+
+
+def test_a_link_stays_a_link(registry, tiny_folder, tmp_path):
+    source, ours, _ = signed_bundle(tiny_folder, tmp_path)
+    there = f"oci://{registry.host}/models/link:1"
+    push_bundle(source, there)
+    root = tmp_path / "root"
+    shutil.copytree(tiny_folder, root / "versions" / "1")
+    (root / "current").symlink_to("versions/1")
+    pull_bundle(there, root / "current", require_signature=ours)
+    assert (root / "current").is_symlink()
+    assert (root / "versions" / "1.sig").is_file()
+    open_bundle(root / "current", require_signature=ours)
+
+
 @pytest.fixture(scope="module")
 def guarded(start_registry, tmp_path_factory):
     """A registry with a password and a certificate of its own authority."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl, from tools/install_test_servers.sh")
     folder = tmp_path_factory.mktemp("tls")
-    certify = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=ours"
+    certify = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=ours"
     certify += " -addext basicConstraints=critical,CA:TRUE -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(certify.split(), cwd=folder, check=True, capture_output=True)
     (folder / "htpasswd").write_text(HTPASSWD)
