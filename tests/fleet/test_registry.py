@@ -153,7 +153,8 @@ def guarded(start_registry, tmp_path_factory):
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl, from tools/install_test_servers.sh")
     folder = tmp_path_factory.mktemp("tls")
-    certify = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=ours"
+    certify = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ours"
+    certify += " -keyout ca.key -out ca.pem"
     certify += " -addext basicConstraints=critical,CA:TRUE -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(certify.split(), cwd=folder, check=True, capture_output=True)
     (folder / "htpasswd").write_text(HTPASSWD)
