@@ -16,10 +16,12 @@ import msgspec
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.load import LoadControl, ladder
 from taemi_edge.live.loop import HopCounts, LiveLoop
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.opening import open_outputs
@@ -45,6 +47,8 @@ class LiveSummary:
         seconds: how long the session was.
         reconnects: connections after the first one of each address.
         failures: connections that were lost or refused.
+        degraded_s: for how long the machine could not carry all, in seconds.
+        degraded: why, the last time; None where it always could.
         losses: what outputs could not write, left out or counted otherwise, by name.
         lost: why the device was given up on the way; None where it was not.
     """
@@ -53,6 +57,8 @@ class LiveSummary:
     seconds: float
     reconnects: int
     failures: int
+    degraded_s: float = 0.0
+    degraded: str | None = None
     losses: dict[str, int] = field(default_factory=dict)
     lost: str | None = None
 
@@ -128,6 +134,9 @@ def _open_loop(stack: ExitStack, bundle: Bundle, config: LiveConfig, stop: threa
     clock = SessionClock()  # opening engines takes long, and is no part of the session
     sources = [make_live_source(plan, config, manifest.streams, hop_s, clock) for plan in plans]
     state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest)
+    if config.load.shed:
+        videos = [spec for spec in manifest.streams.values() if isinstance(spec, VideoSpec)]
+        state.loop.load = LoadControl(hop_s, ladder(hop_s, window_s, videos))
     start_listeners(stack, plans, state)
     start_recognisers(stack, plans, state, config.asr_model)
     return state
@@ -156,6 +165,8 @@ def _summary(state: LiveState) -> LiveSummary:
         seconds=loop.clock.now_s(),
         reconnects=sum(capture.reconnects for capture in captures),
         failures=sum(capture.failures for capture in captures),
+        degraded_s=round(loop.load.degraded_s, 1),
+        degraded=loop.load.last_reason,
         losses={name: count() for name, count in state.counters.items()},
         lost=loop.fleet.lost,
     )

@@ -12,6 +12,20 @@ from taemi_edge.runtime.presence import State
 Status = Literal["ok", "no signal", "no prediction"]
 
 
+class Degraded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live run leaves out because its machine cannot carry all.
+
+    Attributes:
+        frames_share: the share of the frames that encoders run on.
+        hop_s: the time between two predictions, in seconds.
+        reason: what took too long.
+    """
+
+    frames_share: float
+    hop_s: float
+    reason: str
+
+
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One line of output.
 
@@ -30,6 +44,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         status: "no signal" where every stream was replaced by what stands for it: the outputs are then the model's
             prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
+        degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
 
     Example:
         >>> import taemi_edge as te
@@ -49,6 +64,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     reason: dict[str, str]
     status: Status
     backend: str = "cpu"
+    degraded: Degraded | None = None
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
@@ -62,6 +78,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            else:
+            elif field != "degraded" or self.degraded is not None:
                 line[field] = getattr(self, field)
         return msgspec.json.encode(line).decode()

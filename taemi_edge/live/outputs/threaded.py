@@ -8,6 +8,7 @@ import threading
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.output import HopResult, Output
 
 log = logging.getLogger("taemi_edge.live")
@@ -29,7 +30,7 @@ class ThreadedOutput:
 
     def __init__(self, output: Output, name: str, most: int = 16) -> None:
         self._output, self._name = output, name
-        self._queue: queue.Queue[HopResult | PresenceEvent | None] = queue.Queue(most)
+        self._queue: queue.Queue[HopResult | PresenceEvent | LoadEvent | None] = queue.Queue(most)
         self.left_out = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -42,6 +43,10 @@ class ThreadedOutput:
         """Hand an event over; returns at once."""
         self._put(event)
 
+    def on_load(self, event: LoadEvent) -> None:
+        """Hand a change of the load over; returns at once."""
+        self._put(event)
+
     def close(self) -> None:
         """Wait until what was handed over is written, up to 40 s."""
         try:
@@ -51,7 +56,7 @@ class ThreadedOutput:
             return
         self._thread.join(_JOIN_TIMEOUT_S)
 
-    def _put(self, item: HopResult | PresenceEvent) -> None:
+    def _put(self, item: HopResult | PresenceEvent | LoadEvent) -> None:
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -64,6 +69,8 @@ class ThreadedOutput:
             try:
                 if isinstance(item, HopResult):
                     self._output.on_hop(item)
+                elif isinstance(item, LoadEvent):
+                    self._output.on_load(item)
                 else:
                     self._output.on_event(item)
             except Exception:  # one output's failure must not end the run
