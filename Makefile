@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench soak device-pythons gpu-evidence second-opinion clean
+.PHONY: demo test check check-fast nightly bench soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -10,11 +10,12 @@ PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 demo: .venv/.demo-ready
 	.venv/bin/taemi-edge demo
 
-# The soak waits more than it computes: it runs beside the other interpreters' tests.
+# The soak waits more than it computes: it runs beside the other interpreters' tests, and so does a minute of fuzzing.
 test: .venv/.dev-ready
 	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
-	$(MAKE) --no-print-directory -j2 --output-sync=target device-pythons soak MINUTES=3 MOST_LATE=0.05 PATIENCE=2
+	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 \
+	  MOST_LATE=0.05 PATIENCE=2
 
 # Two workers, a file of tests each: more would share two cores and stretch what is timed.
 check: .venv/.dev-ready .stubs/.ready
@@ -42,7 +43,7 @@ device-pythons: .venv/.dev-ready
 	nice -n 10 tools/test_on_device_pythons.sh
 
 # A live run under random faults: make soak MINUTES=30; results in runs/soak.json and runs/soak.png.
-MINUTES = 30
+soak: MINUTES = 30
 MOST_LATE = 0.01
 PATIENCE = 1
 soak: .venv/.dev-ready
@@ -50,6 +51,15 @@ soak: .venv/.dev-ready
 	.venv/bin/taemi-edge export taemi-mobile --output runs/soak-bundle > /dev/null
 	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
 	  --json runs/soak.json --plot runs/soak.png
+
+# make fuzz MINUTES=5 JOBS=1 [ONLY=manifest [INPUT=file]]; docs/fuzzing.md. What is found lies in runs/fuzz.
+fuzz: MINUTES = 5
+FUZZ_MINUTES = $(MINUTES)
+JOBS = 1
+fuzz: .venv/.dev-ready
+	@mkdir -p runs
+	nice -n 15 .venv/bin/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --jobs $(JOBS) --json runs/fuzz.json \
+	  $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
 
 bench: .venv/.dev-ready
 	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
@@ -61,6 +71,16 @@ gpu-evidence:
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:
 	tools/second_opinion.sh $(BUNDLE)
+
+# Every package that a device installs, by version and hash, for x86-64 and aarch64. Needs PyPI.
+locks: .venv/.dev-ready
+	tools/lock_device.sh
+
+# The components of an installation on this machine, with licences, as CycloneDX: sbom.cdx.json.
+sbom:
+	rm -rf .venv-sbom
+	packaging/install.sh .venv-sbom
+	packaging/sbom.sh .venv-sbom sbom.cdx.json
 
 .venv/bin/python:
 	tools/make_venv.sh .venv
@@ -81,4 +101,4 @@ second-opinion:
 	tools/install_stubs.sh
 
 clean:
-	rm -rf .venv .venv-3.10 .venv-3.12 .venv-opinions .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.10 .venv-3.12 .venv-opinions .venv-sbom .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis

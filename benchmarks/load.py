@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +144,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    report = {
+    report: dict[str, Any] = {
         "command": f"python benchmarks/load.py {given.bundle} --sources {given.sources} --seconds {given.seconds:g}",
         "machine": {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         "sources": given.sources,
-        "without_shedding": overload(given.bundle, given.sources, given.seconds, "--set", "load.shed=false"),
-        "with_shedding": overload(given.bundle, given.sources, given.seconds),
-        "recovery": recovery(given.bundle, 2, 6),
     }
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "without_shedding": lambda: overload(given.bundle, given.sources, given.seconds, "--set", "load.shed=false"),
+        "with_shedding": lambda: overload(given.bundle, given.sources, given.seconds),
+        "recovery": lambda: recovery(given.bundle, 1, 6),
+    }
+    for name, measure in parts.items():
+        report[name] = measure()
+        print(name, json.dumps(report[name], indent=1), flush=True)
     given.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

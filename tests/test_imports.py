@@ -40,7 +40,7 @@ TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "export", "init", "parity", "run", "inspect", "doctor", "demo", *ENGINES, *TRAINING]
+    "command", ["", "export", "init", "parity", "run", "inspect", "push", "pull", "doctor", "demo", *ENGINES, *TRAINING]
 )
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,10 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from taemi_edge.live.config import load_live_config
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 PACKAGING = Path(__file__).parent.parent / "packaging"
+LOCKS = PACKAGING.parent / "requirements" / "locks"
 DOCKERFILES = sorted(PACKAGING.glob("Dockerfile.*"))
 
 
@@ -30,7 +39,7 @@ def test_dockerfiles_pass_hadolint(file: Path):
 def test_dockerfiles_copy_all_that_a_wheel_is_made_of(file: Path):
     """Their Python steps are packaging/install.sh, which makes the environments that test_on_device_pythons.sh uses."""
     text = file.read_text()
-    assert "/src/taemi-edge/packaging/install.sh /opt/taemi-edge python3" in text
+    assert "/src/taemi-edge/packaging/install.sh /opt/taemi-edge python3 tensorrt" in text
     ignored = (PACKAGING.parent / ".dockerignore").read_text()
     for needed in ("taemi_edge", "export/*.toml", "calibration/*.toml", "engines/*.toml", "packaging", "requirements"):
         assert f"!{needed}" in ignored
@@ -51,3 +60,132 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
     done = subprocess.run([analyze, "verify", str(here)], capture_output=True, text=True, check=False)
     complaints = [line for line in done.stderr.splitlines() if "taemi-edge" in line]
     assert not complaints
+
+
+def test_the_unit_leaves_the_service_little_to_do_harm_with():
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here")
+    command = [analyze, "security", "--offline=yes", "--no-pager", str(PACKAGING / "taemi-edge.service")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "offline" in done.stderr:
+        pytest.skip("this systemd-analyze is older than --offline")
+    exposure = re.search(r"Overall exposure level for taemi-edge.service: ([\d.]+)", done.stdout)
+    assert exposure is not None
+    assert float(exposure[1]) <= 3.0
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_images_are_built_on_digests_and_run_without_a_compiler(file: Path):
+    text = file.read_text()
+    stages = re.findall(r"^FROM (\S+)( AS build)?$", text, re.MULTILINE)
+    assert stages == [("${BUILD}", " AS build"), ("${RUNTIME}", "")]
+    assert re.findall(r"^ARG (.*)$", text, re.MULTILINE) == ["BUILD", "RUNTIME"], "a default would be a tag"
+    running = text.partition("FROM ${RUNTIME}")[2]
+    assert "build-essential" not in running
+    assert "/src" not in running
+    board = file.name.removeprefix("Dockerfile.")
+    lines = [line.split() for line in (PACKAGING / "images.lock").read_text().splitlines() if line.startswith(board)]
+    assert [line[1] for line in lines] == ["BUILD", "RUNTIME"]
+    assert all(re.fullmatch(r"-|sha256:[0-9a-f]{64}", line[3]) for line in lines)
+
+
+def test_an_unknown_board_is_refused():
+    done = subprocess.run([PACKAGING / "build_image.sh", "nano", "x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        done.stderr == "build_image.sh: expected jetpack-6.2 or jetpack-7.2 and a name for the image, got 'nano' 'x'\n"
+    )
+
+
+def _locked(file: Path) -> dict[str, str]:
+    """The version of each package of a lock file, all of whose lines are understood."""
+    versions: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", file.read_text().strip()):
+        if block.startswith("#"):
+            continue
+        head, *hashes = re.split(r" \\\n {4}", block)
+        assert hashes, f"{file.name}: {head} has no hash"
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", line) for line in hashes)
+        name, _, version = head.partition("==")
+        versions[canonicalize_name(name)] = version
+    return versions
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_locks_hold_every_package_that_a_device_needs(python: str, machine: str):
+    project = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    here = {"python_version": python, "platform_machine": machine}
+    tag = f"cp{python.replace('.', '')}.txt"
+    device, tensorrt = _locked(LOCKS / f"device-{tag}"), _locked(LOCKS / f"tensorrt-{tag}")
+    wanted = [
+        (text, device) for text in [*project["dependencies"], *extras["serve"], *extras["mqtt"], *extras["fleet"]]
+    ]
+    for text, lock in [*wanted, *((text, tensorrt) for text in extras["tensorrt"])]:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate(here):
+            assert lock[canonicalize_name(requirement.name)] in requirement.specifier, "run make locks"
+    constraints = (PACKAGING.parent / "requirements/constraints.txt").read_text()
+    for line in constraints.splitlines():
+        if line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        if pin.name in device and (pin.marker is None or pin.marker.evaluate(here)):
+            assert device[canonicalize_name(pin.name)] in pin.specifier, "run make locks"
+
+
+@pytest.mark.nightly
+def test_the_bill_of_materials_names_what_is_locked(tmp_path):
+    """Needs PyPI, as `make sbom` does."""
+    subprocess.run([PACKAGING / "install.sh", tmp_path / "venv", sys.executable], check=True)
+    subprocess.run([PACKAGING / "sbom.sh", tmp_path / "venv", tmp_path / "sbom.json"], check=True)
+    bill = json.loads((tmp_path / "sbom.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {canonicalize_name(part["name"]): part["version"] for part in bill["components"]}
+    lock = _locked(LOCKS / f"device-cp{sys.version_info[0]}{sys.version_info[1]}.txt")
+    assert lock.items() <= listed.items()
+    without = {name for name, part in zip(listed, bill["components"], strict=True) if not part.get("licenses")}
+    assert without <= {"protobuf"}, "their wheels declare no licence"
+
+
+@pytest.mark.nightly
+def test_a_run_makes_no_system_call_that_the_unit_forbids(tmp_path, tiny_folder, demo_video):
+    strace, analyze = shutil.which("strace"), shutil.which("systemd-analyze")
+    if strace is None or analyze is None:
+        pytest.skip("strace or systemd-analyze is not here")
+    command = [
+        sys.executable,
+        "-m",
+        "taemi_edge",
+        "run",
+        str(tiny_folder),
+        str(demo_video),
+        "--live",
+        "--serve",
+        "127.0.0.1:0",
+    ]
+    traced = [strace, "-f", "-qq", "-o", str(tmp_path / "calls"), "--", *command, "--duration", "5"]
+    done = subprocess.run(traced, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    called = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(), re.MULTILINE))
+    assert "execve" in called
+    unit = (PACKAGING / "taemi-edge.service").read_text()
+    allowed, denied = (_calls(analyze, names) for names in re.findall(r"^SystemCallFilter=~?(.*)$", unit, re.MULTILINE))
+    assert called - allowed == set()
+    assert called & denied == set()
+
+
+def _calls(analyze: str, sets: str) -> set[str]:
+    """The system calls of sets such as "@system-service @mount", with the sets that they name."""
+    found: set[str] = set()
+    for name in sets.split():
+        text = subprocess.run([analyze, "syscall-filter", name], capture_output=True, text=True, check=True).stdout
+        for line in text.splitlines()[1:]:
+            entry = line.strip()
+            if entry.startswith("@"):
+                found |= _calls(analyze, entry)
+            elif entry and not entry.startswith("#"):
+                found.add(entry)
+    return found

@@ -32,6 +32,7 @@ ROOMS = (
     "export",
     "calibration",
     "engines",
+    "fleet",
     "taemi",
     "bench",
     "cli",
@@ -153,7 +154,16 @@ def test_device_rooms_import_nothing_heavy():
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="nothing heavy is installed here that could be imported")
 def test_device_rooms_import_nothing_heavy_in_a_fresh_interpreter():
-    optional = {"prometheus_client", "starlette", "uvicorn", "paho", "gi"}  # of extras: they may be missing
+    optional = {
+        "prometheus_client",
+        "starlette",
+        "uvicorn",
+        "paho",
+        "gi",
+        "oras",
+        "requests",
+        "urllib3",
+    }  # of extras: they may be missing
     script = (
         "import importlib, sys\n"
         f"for name in {DEVICE_MODULES!r}:\n"

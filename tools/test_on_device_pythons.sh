@@ -27,9 +27,9 @@ test_on() { # test_on VERSION PYTHON: make its environment where that is needed,
   local venv=.venv-$1
   if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
     rm -rf "$venv"
-    packaging/install.sh "$venv" "$2" serve,mqtt,plot,synth > /dev/null       # what the Dockerfiles do
+    packaging/install.sh "$venv" "$2" > /dev/null                             # what the Dockerfiles do
     "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
-      -e . pytest pytest-timeout hypothesis
+      -e '.[plot,synth]' pytest pytest-timeout hypothesis
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"

@@ -22,7 +22,7 @@ from taemi_edge.bench.plan import BenchPlan, timed_patterns
 from taemi_edge.bench.power import PowerMeter
 from taemi_edge.bench.report import OURS, BenchReport, PartTimes, WindowTimes, find
 from taemi_edge.bench.rivals import graphs_of, open_contenders
-from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
@@ -104,13 +104,14 @@ def _with_limit(times: PartTimes, bundle: Bundle, options: BenchOptions, ceiling
     if not find_spec("onnx") or "copy_gb_s" not in ceilings:
         return times
     from taemi_edge.bench.costs import count_cost
+    from taemi_edge.calibration.graphs.graph import Graph
 
     spec = bundle.manifest.parts[times.part]
-    folder = graphs_of(bundle)
-    manifest = read_manifest(folder)
+    graphs = bundle if (folder := graphs_of(bundle)) == bundle.folder else open_bundle(folder)
+    manifest = graphs.manifest
     own = manifest.graph_file(times.part, spec.precision)
     name = own or manifest.graph_file(times.part, "fp32") or manifest.parts[times.part].file
-    cost = count_cost(folder / name, Feeds(bundle).part(times.part, 1)[0])
+    cost = count_cost(Graph.of_bytes(graphs.read_graph(name), str(folder / name)), Feeds(bundle).part(times.part, 1)[0])
     narrower = 1 if own or spec.precision == "fp32" else 2 if spec.precision == "fp16" else 4
     moved = cost.weight_bytes // narrower + cost.seam_bytes * times.batch
     operations = cost.operations * times.batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,14 +35,13 @@ class Cost(Frozen, frozen=True):
         return self.weight_bytes + self.seam_bytes
 
 
-def count_cost(file: Path, feeds: Mapping[str, Array]) -> Cost:
+def count_cost(graph: Graph, feeds: Mapping[str, Array]) -> Cost:
     """Run a graph once, and count from the shapes that its products had.
 
     Args:
-        file: an ONNX graph.
+        graph: of one part.
         feeds: arrays by input name, at one batch.
     """
-    graph = Graph.load(file)
     model, _ = with_all_outputs(graph)
     session = open_graph(model)
     wanted = {name for node in graph.nodes if node.op_type in _PRODUCTS for name in (*node.input, *node.output)}

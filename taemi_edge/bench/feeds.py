@@ -17,7 +17,7 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import ChunkedSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array, end_to_end_tolerance
 from taemi_edge.errors import BundleError
-from taemi_edge.parity.golden import WINDOW, Case, load_cases, usual_case, window_calls
+from taemi_edge.parity.golden import WINDOW, Case, golden_cases, usual_case, window_calls
 from taemi_edge.parity.samples import Row, calls_of
 
 #: "hop": only what came since the last prediction is encoded. "window": everything is encoded, as a script does that
@@ -67,7 +67,7 @@ class Feeds:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._cases = load_cases(bundle.golden_file)
+        self._cases = golden_cases(bundle)
         self._manifest = bundle.manifest
 
     def part(self, part: str, batch: int) -> tuple[dict[str, Array], Array]:

@@ -37,7 +37,9 @@ class OnnxRuntimeModel:
             if name is None:
                 raise UsageError(f"{bundle.folder} has no {flavour} graph of {part}")
             spec = bundle.manifest.parts[part]
-            self._sessions[part] = OrtSession.from_file(bundle.folder / name, part, spec, device, threads)
+            self._sessions[part] = OrtSession.from_bytes(
+                bundle.read_graph(name), str(bundle.folder / name), part, spec, device, threads
+            )
 
     def describe(self) -> dict[str, str]:
         import onnxruntime

@@ -7,7 +7,6 @@ and the manifest keeps everything that the new parts do not change.
 from __future__ import annotations
 
 import datetime
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,15 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 
 
-def copy_shared_files(folder: Path, manifest: Manifest, draft: Path) -> None:
-    """Copy the tokens, the tokenizer and the golden feeds of a bundle.
+def copy_shared_files(bundle: Bundle, draft: Path) -> None:
+    """Copy the tokens, the tokenizer and the golden feeds of a bundle, as they were when they were hashed.
 
     Args:
-        folder: of the bundle.
-        manifest: of the bundle.
+        bundle: that they are taken over from.
         draft: the folder of the bundle that is being made.
     """
-    for name in (TOKENS, GOLDEN, *tokenizer_names(manifest)):
-        shutil.copyfile(folder / name, draft / name)
+    for name in (TOKENS, GOLDEN, *tokenizer_names(bundle.manifest)):
+        (draft / name).write_bytes(bundle.read(name))
 
 
 def derive_manifest(

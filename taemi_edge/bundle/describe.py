@@ -54,7 +54,7 @@ def describe_bundle(folder: Path) -> BundleDescription:
             PartDescription(
                 part=part,
                 file=spec.file,
-                bytes=bundle.part_file(part).stat().st_size,
+                bytes=bundle.sizes[spec.file],
                 precision=spec.precision,
                 opset=spec.opset,
                 parameters=spec.parameters,
@@ -67,7 +67,7 @@ def describe_bundle(folder: Path) -> BundleDescription:
         name=manifest.name,
         trained=manifest.trained,
         hashes_verified=len(manifest.sha256),
-        total_bytes=sum((folder / name).stat().st_size for name in manifest.sha256),
+        total_bytes=sum(bundle.sizes[name] for name in manifest.sha256),
         parts=tuple(parts),
         token_norms={m: float(np.linalg.norm(bundle.tokens[m])) for m in manifest.streams},
         manifest=manifest,

@@ -5,6 +5,7 @@ Streams of JSON lines are not made here: `runtime/json_lines.py` writes them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,21 @@ def write_json(file: Path, value: Any, indent: int = 2) -> None:
     """
     with new_file(file) as draft:
         draft.write_text(to_json(value, indent) + "\n", encoding="utf-8")
+
+
+def is_deep(value: object, levels: int) -> bool:
+    """Whether decoded JSON is nested in more than so many levels. What is too deep cannot be encoded again.
+
+    >>> is_deep({"a": [1, [2]]}, 3), is_deep({"a": [1, [2]]}, 2)
+    (False, True)
+    """
+    row = [value]
+    for _ in range(levels):
+        row = [inner for outer in row for inner in _inner(outer) if isinstance(inner, (dict, list))]
+        if not row:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -6,6 +6,7 @@ import keyword
 import unicodedata
 from collections.abc import Iterable
 
+from taemi_edge.bundle.limits import MOST_NAME_BYTES
 from taemi_edge.bundle.values import END_TO_END, HEAD
 
 #: What files, predictions, samples (`label/OUTPUT`) and `LoadedModel.predict` call something else.
@@ -46,6 +47,19 @@ def model_name_problem(name: str) -> str | None:
     """
     if name in (".", "..") or any(letter in name for letter in "/\\\0"):
         return f"expected a name of a model that is a file name, without a folder, got {name!r:.80}"
+    return None
+
+
+def file_name_problem(name: str) -> str | None:
+    """Say in words why a file of a bundle cannot have a name; None where it can. A bundle has no folders in it.
+
+    >>> file_name_problem("text.onnx"), file_name_problem("../secret")
+    (None, "expected plain file names, got '../secret'")
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        return f"expected plain file names, got {name!r:.80}"
+    if (size := len(name.encode("utf-8"))) > MOST_NAME_BYTES:
+        return f"expected file names of up to {MOST_NAME_BYTES} bytes, got {size:,}: {name[:40]!r}..."
     return None
 
 

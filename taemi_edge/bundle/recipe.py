@@ -111,8 +111,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{file}: expected a TOML file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: expected TOML, got {error}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits or of brackets
+        raise RecipeError(f"{file}: expected TOML, got {error!s:.200}") from error
     return content
 
 
@@ -164,7 +164,7 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
             raise RecipeError(f"--set {key}={value}: {table} is a value, not a table: it has no key of its own")
     try:
         content[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError, KeyError):
         content[last] = value
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from taemi_edge.bundle.names import MASK_SUFFIX, model_name_problem, names_problem
+from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_FILES, MOST_WINDOW_S
+from taemi_edge.bundle.names import MASK_SUFFIX, file_name_problem, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
-from taemi_edge.bundle.streams import Pattern, StreamSpec, pattern_name, presence_patterns
+from taemi_edge.bundle.streams import Pattern, StreamSpec, TextSpec, pattern_name, presence_patterns
 from taemi_edge.bundle.values import (
     END_TO_END,
     HEAD,
@@ -24,10 +25,6 @@ from taemi_edge.bundle.values import (
 SCHEMA = 2
 
 
-#: The longest window, in seconds.
-MOST_WINDOW_S = 3600.0
-
-
 class WindowSpec(Frozen, frozen=True):
     """How many seconds a prediction looks back (`length_s`), and every how many seconds one is made (`hop_s`)."""
 
@@ -35,9 +32,10 @@ class WindowSpec(Frozen, frozen=True):
     hop_s: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop_s <= self.length_s <= MOST_WINDOW_S:
+        if not LEAST_HOP_S <= self.hop_s <= self.length_s <= MOST_WINDOW_S:
             raise ValueError(
-                f"expected 0 < hop_s <= length_s, of up to {MOST_WINDOW_S:g} s, got {self.hop_s} and {self.length_s}"
+                f"expected 0 < hop_s <= length_s, of {LEAST_HOP_S:g} to {MOST_WINDOW_S:g} s, got {self.hop_s} and "
+                f"{self.length_s}"
             )
 
 
@@ -118,6 +116,7 @@ class Manifest(Frozen, frozen=True):
                 problems.append(f"expected a {what} for each of {', '.join(self.part_names)}, got {sorted(names)}")
         if not problems:
             problems += self._head_problems() + self._encoder_problems() + self._name_problems()
+        problems += self._file_problems()
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -180,6 +179,17 @@ class Manifest(Frozen, frozen=True):
                 problems.append(f"{name}: expected features of width {stream.feature_dim}, got {shapes[0]}")
             if stream.missing.kind == "mask" and not self.head.masks:
                 problems.append(f"{name}: expected a head with masks, because a mask stands for the stream")
+        return problems
+
+    def _file_problems(self) -> list[str]:
+        """Every file is named as a file of the folder can be."""
+        tokenizers = [s.tokenizer for s in self.streams.values() if isinstance(s, TextSpec)]
+        graphs = [file for flavours in self.graphs.values() for file in flavours.values()]
+        named = dict.fromkeys([*self.sha256, *(part.file for part in self.parts.values()), *tokenizers, *graphs])
+        found = next((problem for name in named if (problem := file_name_problem(name))), None)
+        problems = [found] if found else []
+        if len(self.sha256) > MOST_FILES:
+            problems.append(f"expected at most {MOST_FILES} files, got {len(self.sha256):,}")
         return problems
 
     def _name_problems(self) -> list[str]:

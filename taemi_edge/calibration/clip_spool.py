@@ -172,8 +172,8 @@ def _open_worker(folder: str, longest_s: float) -> None:
     bundle = open_bundle(folder)
     streams = bundle.manifest.streams
     texts = [name for name, spec in streams.items() if isinstance(spec, TextSpec)]
-    words = {name: bundle.tokenizer_file(name).read_text(encoding="utf-8") for name in texts}
-    encoders = {name: runner_of(str(bundle.part_file(name))) for name in streams}
+    words = {name: bundle.read_tokenizer(name) for name in texts}
+    encoders = {name: runner_of(bundle.read_part(name)) for name in streams}
     _worker = _Worker(bundle, longest_s, tokenizers_of(streams, words), encoders)
 
 

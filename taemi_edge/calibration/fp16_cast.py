@@ -10,7 +10,7 @@ from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.ranges import collect_statistics
 from taemi_edge.calibration.recipe import load_recipe_of
-from taemi_edge.parity.golden import bind_tokens, load_cases
+from taemi_edge.parity.golden import bind_tokens, golden_cases
 
 
 def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
@@ -21,12 +21,12 @@ def cast_part_to_fp16(bundle: Bundle, part: str, file: Path) -> None:
         part: the name of a stream, or of the head.
         file: where the graph is written. The scopes that it keeps in FP32 are those of the model's calibration recipe.
     """
-    graph = Graph.load(bundle.part_file(part))
+    graph = Graph.of_part(bundle, part)
     recipe = load_recipe_of(bundle.manifest.name)
     streams = bundle.manifest.streams
     feeds = (
         case.feeds if case.pattern is None else bind_tokens(case.feeds, case.pattern, bundle.tokens, streams)
-        for case in load_cases(bundle.golden_file)
+        for case in golden_cases(bundle)
         if case.part == part
     )
     statistics = collect_statistics(runner_of_all_tensors(graph), feeds, {}, rows=0)

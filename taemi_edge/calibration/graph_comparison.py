@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +32,9 @@ class ComparisonTask:
 
     Attributes:
         part, name: the part that the graph belongs to, and what the result is called.
-        file: the graph; it is compared as it is where `plan` is None, and quantised by the plan first otherwise.
-        head: the FP32 head, which turns features into outputs.
-        bundle: in FP32; its streams, outputs and stand-ins are read.
+        file: a graph that was just written, which is compared as it is; None for the bundle's own graph of the part,
+            which is quantised first where there is a plan.
+        bundle: in FP32; its head turns features into outputs.
         spool: the clips.
         items_per_clip: how many pictures or rows of a clip count, evenly over it.
         excluded: the blocks that stay out of INT8 when a plan is used.
@@ -43,8 +42,7 @@ class ComparisonTask:
 
     part: str
     name: str
-    file: Path
-    head: Path
+    file: Path | None
     bundle: Bundle
     spool: ClipSpool
     items_per_clip: int
@@ -74,8 +72,7 @@ class ComparisonResult:
 
 def compare_graph(task: ComparisonTask) -> ComparisonResult:
     """Run a graph over the clips and compare what it gives with the features that FP32 gave."""
-    model = str(task.file) if task.plan is None else quantise(_graph(task.file), task.plan, task.excluded).bytes()
-    run, head = runner_of(model), runner_of(str(task.head))
+    run, head = runner_of(_model(task)), runner_of(task.bundle.read_part(HEAD))
     clips = [thin_clip(clip, task.bundle, task.items_per_clip) for clip in task.spool]
     if task.part == HEAD:
         return _compare_head(task, run, head, clips)
@@ -94,10 +91,26 @@ def _compare_encoder(
     return ComparisonResult(part, task.name, _closeness(want, made + further), made, outputs)
 
 
-@lru_cache(maxsize=1)
-def _graph(file: Path) -> Graph:
-    """Read a graph; a worker compares one part several times in a row, and reads its FP32 graph once."""
-    return Graph.load(file)
+def _model(task: ComparisonTask) -> bytes:
+    """The content of the graph that is compared."""
+    if task.file is not None:
+        return task.file.read_bytes()
+    if task.plan is None:
+        return task.bundle.read_part(task.part)
+    return quantise(_part_graph(task.bundle, task.part), task.plan, task.excluded).bytes()
+
+
+def _part_graph(bundle: Bundle, part: str) -> Graph:
+    """Read a part; a worker compares one part several times in a row, and reads its FP32 graph once."""
+    digest = bundle.digests[bundle.manifest.parts[part].file]
+    if digest not in _last_graph:
+        _last_graph.clear()
+        _last_graph[digest] = Graph.of_part(bundle, part)
+    return _last_graph[digest]
+
+
+#: The graph that was read last, by the sha256 of its file.
+_last_graph: dict[str, Graph] = {}
 
 
 def with_features(clips: list[SpooledClip], features: Mapping[str, Sequence[Array]]) -> list[SpooledClip]:

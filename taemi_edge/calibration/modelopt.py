@@ -6,7 +6,6 @@ ModelOpt gets the same clips and leaves the same blocks out, but finds its own r
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -30,12 +29,12 @@ def require_modelopt() -> str:
 
 
 def quantise_with_modelopt(
-    file: Path, graph: Graph, plan: PartPlan, feeds: Callable[[], Iterator[Mapping[str, Array]]], scratch: Path
+    part: str, graph: Graph, plan: PartPlan, feeds: Callable[[], Iterator[Mapping[str, Array]]], scratch: Path
 ) -> Graph:
     """Put Q/DQ pairs into a part by ModelOpt's max calibration, which takes inputs of any length.
 
     Args:
-        file, graph: the part in FP32, on disk and in memory.
+        part, graph: the part in FP32.
         plan: its excluded blocks stay out of INT8.
         feeds: gives the part's feeds from the first one whenever it is called, so that they need not be kept.
         scratch: a folder for ModelOpt's files.
@@ -47,12 +46,13 @@ def quantise_with_modelopt(
     wanted = [layer.node for layer in layers if not is_excluded(layer.block, plan.excluded)]
     if not wanted:
         return graph.copy()
-    output = scratch / f"{file.stem}.modelopt.onnx"
-    copied = Path(shutil.copy(file, scratch))  # ModelOpt 0.47 writes into the file that it is given
+    output = scratch / f"{part}.modelopt.onnx"
+    copied = scratch / f"{part}.onnx"  # ModelOpt 0.47 writes into the file that it is given
+    copied.write_bytes(graph.bytes())
     _run_modelopt(copied, graph, wanted, feeds, output)
     quantised = Graph.load(output) if output.is_file() else graph
     if not quantised.is_quantised:
-        raise CalibrationError(f"{file.stem}: expected Q/DQ pairs from ModelOpt, it made none: use the own quantiser")
+        raise CalibrationError(f"{part}: expected Q/DQ pairs from ModelOpt, it made none: use the own quantiser")
     return quantised
 
 

@@ -72,10 +72,11 @@ def draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
 
 
 def _draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
-    file = task.bundle.part_file(task.part)
-    graph, recipe = Graph.load(file), task.recipe
+    graph, recipe = Graph.of_part(task.bundle, task.part), task.recipe
     if graph.is_quantised:
-        raise CalibrationError(f"{file} holds Q/DQ nodes already: calibrate the bundle that `export` made")
+        raise CalibrationError(
+            f"{task.bundle.part_file(task.part)} holds Q/DQ nodes already: calibrate the bundle that `export` made"
+        )
     layers = graph.layers()
     readers = dict(_readers(graph, layers, recipe))
     statistics = _collect_statistics(task, graph, readers)

@@ -117,7 +117,7 @@ def write_manifest_and_shared_files(
         written: the graphs.
         record: what the manifest says about the calibration.
     """
-    copy_shared_files(source.folder, source.manifest, draft)
+    copy_shared_files(source, draft)
     manifest = source.manifest
     ours = {"onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
     tolerances: dict[Precision, PartTolerances] = {

@@ -101,7 +101,7 @@ class ComparisonSetup:
     def fp32_score(self) -> float | None:
         """The metric on labels with every part in FP32."""
         clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.spool]
-        outputs = predict(runner_of(str(self.bundle.part_file(HEAD))), self.bundle, clips)
+        outputs = predict(runner_of(self.bundle.read_part(HEAD)), self.bundle, clips)
         return self.judge.value(outputs, self.labels)
 
     def loss(self, closeness: Closeness) -> float | None:
@@ -137,8 +137,7 @@ class ComparisonSetup:
         return ComparisonTask(
             part=part,
             name=name,
-            file=file or self.bundle.part_file(part),
-            head=self.bundle.part_file(HEAD),
+            file=file,
             bundle=self.bundle,
             spool=self.spool,
             items_per_clip=self.recipe.frames_per_clip,

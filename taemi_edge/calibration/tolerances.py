@@ -14,7 +14,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
-from taemi_edge.parity.golden import load_cases
+from taemi_edge.parity.golden import golden_cases
 
 
 def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: Precision) -> PartTolerances:
@@ -53,7 +53,7 @@ def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: P
 def golden_magnitudes(bundle: Bundle) -> Mapping[str, Mapping[str, float]]:
     """Give the largest magnitude that PyTorch gave on the golden feeds, by part and output."""
     found: dict[str, dict[str, float]] = {}
-    for case in load_cases(bundle.golden_file):
+    for case in golden_cases(bundle):
         of_part = found.setdefault(case.part, {})
         for name, value in (case.expected or {}).items():
             of_part[name] = max(of_part.get(name, 0.0), float(np.abs(value).max(initial=0)))

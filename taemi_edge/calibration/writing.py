@@ -5,7 +5,6 @@ The Q/DQ pairs are put in by this package, or by NVIDIA ModelOpt on the same cli
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +54,7 @@ def modelopt_quantiser(bundle: Bundle, spool: ClipSpool, recipe: CalibrationReci
 
     def quantise_part(part: str, graph: Graph, plan: PartPlan) -> Graph:
         feeds = partial(part_feeds, spool, bundle, part, recipe.frames_per_clip, recipe.batch)
-        return quantise_with_modelopt(bundle.part_file(part), graph, plan, feeds, scratch)
+        return quantise_with_modelopt(part, graph, plan, feeds, scratch)
 
     return quantise_part
 
@@ -73,12 +72,12 @@ def write_graphs(
     """
     written = WrittenGraphs({}, {})
     for part in bundle.manifest.part_names:
-        file = bundle.part_file(part)
-        fp32 = Graph.load(file)
+        content = bundle.read_part(part)
+        fp32 = Graph.of_bytes(content, str(bundle.part_file(part)))
         quantised = quantise_part(part, fp32, plans[part])
         files: dict[Flavour, str] = {flavour: f"{part}.{flavour}.onnx" for flavour in FLAVOURS}
         files["int8"] = f"{part}.onnx"
-        shutil.copyfile(file, draft / files["fp32"])
+        (draft / files["fp32"]).write_bytes(content)
         convert_to_fp16(fp32, plans[part].islands).save(draft / files["fp16"])
         quantised.save(draft / files["int8"])
         convert_to_fp16(quantised, plans[part].islands).save(draft / files["int8-fp16"])

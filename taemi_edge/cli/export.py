@@ -79,7 +79,7 @@ def _export_declared(argument: str, output: Path | None) -> None:
     print_parity(report)
     print_head(bundle.manifest)
     for name in bundle.manifest.parts:
-        if operators := spectral_operators(bundle.part_file(name)):
+        if operators := spectral_operators(bundle.read_part(name)):
             what = f"{name} has {' and '.join(operators)}, which TensorRT does not compile"
             typer.echo(f"note: {what}: a convolution with fixed DFT filters does the same")
     typer.echo(f"wrote {folder}")

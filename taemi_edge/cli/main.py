@@ -6,7 +6,6 @@ their top, so that `taemi-edge --help` answers at once.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -18,14 +17,18 @@ from taemi_edge import __version__
 from taemi_edge.cli.bench import bench
 from taemi_edge.cli.calibrate import calibrate
 from taemi_edge.cli.corpora import extract, synth
+from taemi_edge.cli.ending import exit_code_of, stops_as_errors
 from taemi_edge.cli.engines import build_engine_command
 from taemi_edge.cli.evaluate import evaluate
 from taemi_edge.cli.export import export, init, init_model
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import inspect, parity
+from taemi_edge.cli.places import PlacedCommand
+from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
+from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
-from taemi_edge.errors import InterruptedRunError, OptionError, TaemiError
+from taemi_edge.cli.typed_addresses import typed_addresses_hidden
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -38,6 +41,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
+    "push": push,
+    "pull": pull,
     "synth": synth,
     "extract": extract,
     "train": train,
@@ -49,13 +57,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 class _Group(TyperGroup):
-    """Turns Ctrl-C into an error of this package, before Typer ends the program without a message."""
+    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message.
+
+    What Typer says of wrong words repeats no address with its password.
+    """
+
+    def make_context(self, *words: Any, **named: Any) -> Any:
+        with stops_as_errors(), typed_addresses_hidden():
+            return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with stops_as_errors(), typed_addresses_hidden():
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError("interrupted: what was written so far is whole") from error
 
 
 app = typer.Typer(
@@ -68,29 +81,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _command in COMMANDS.items():
-    app.command(name=_name)(_command)
+    app.command(name=_name, cls=PlacedCommand)(_command)
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the command line and end the process.
 
-    It ends with exit code 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, and 130 after
-    Ctrl-C.
+    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, 130 after Ctrl-C and 143
+    after SIGTERM (`cli/ending.py`).
     """
-    try:
-        app()
-    except TaemiError as error:
-        said = error.flagged if isinstance(error, OptionError) else error
-        typer.echo(f"taemi-edge: {said}", err=True)
-        sys.exit(error.exit_code)
-    except MemoryError as error:
-        detail = f" ({error})" if str(error) else ""
-        typer.echo(f"taemi-edge: not enough memory{detail}: ask for less, or use a larger machine", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        # the reader of our output is gone: point stdout elsewhere so that the interpreter's flush stays quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    sys.exit(exit_code_of(app))
 
 
 @app.callback(invoke_without_command=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads fo
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
 AsrModelOption = Annotated[
     str, typer.Option("--asr-model", help="A CTranslate2 folder, or a size that faster-whisper fetches.")
+]
+
+
+RequireSignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        metavar="K.pub",
+        help="Refuse a bundle that the holder of this key did not sign  [default: the key that this device trusts]",
+    ),
 ]
 
 
@@ -138,7 +149,7 @@ def whole_number(text: str, option: str) -> int:
 
 def command_line() -> str:
     """The command as it was typed, for reports that say how they were made."""
-    return shlex.join(["taemi-edge", *sys.argv[1:]])
+    return without_addresses(shlex.join(["taemi-edge", *sys.argv[1:]]), sys.argv[1:])
 
 
 def save_json(file: Path | None, value: Any) -> None:

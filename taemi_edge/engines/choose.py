@@ -25,7 +25,7 @@ from taemi_edge.engines.plan import PRECISIONS, BuildPlan
 from taemi_edge.engines.tolerances import tolerances_of
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_part
-from taemi_edge.parity.golden import Case, load_cases, usual_case
+from taemi_edge.parity.golden import Case, golden_cases, usual_case
 from taemi_edge.runtime.sessions import Session
 
 #: Runs of each candidate before timing starts; the first ones fill caches.
@@ -56,7 +56,7 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
         kept = {part: builder.build(part, plan.precision) for part in parts}
         reason = f"asked for by --precision {plan.precision}"
         return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
-    cases = load_cases(bundle.golden_file)
+    cases = golden_cases(bundle)
     choice = PartChoice()
     for part in parts:
         candidates, choice.kept[part] = _choose_part(plan, bundle, builder, part, cases)

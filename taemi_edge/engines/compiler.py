@@ -84,18 +84,20 @@ class Compiler:
 
     def compile(
         self,
-        file: Path,
+        graph: bytes,
         precision: Precision,
         options: BuildOptions,
         progress: Progress = SILENT,
+        part: str = "graph",
     ) -> bytes:
         """Build the engine of one part.
 
         Args:
-            file: the ONNX graph, in the flavour of the precision.
+            graph: the content of the ONNX file, in the flavour of the precision.
             precision: what the engine computes in.
             options: how it is built.
             progress: receives TensorRT's phases and their steps.
+            part: what error messages call the graph.
 
         Returns:
             The content of the engine file.
@@ -107,7 +109,7 @@ class Compiler:
         builder = trt.Builder(self._logger)
         network = builder.create_network(self._network_flags())
         parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
-        self._parse(parser, file)
+        self._parse(parser, graph, part)
         config = builder.create_builder_config()
         config.add_optimization_profile(_profile(builder, network, options.spans))
         _share_profiles(config)
@@ -120,16 +122,16 @@ class Compiler:
             if stop.is_set():
                 raise KeyboardInterrupt
         if serialised is None:
-            raise EngineError(f"{file}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
+            raise EngineError(f"{part}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
         if cache is not None and options.timing_cache is not None:
             _write_timing_cache(cache, options.timing_cache)
         return bytes(serialised)
 
-    def _parse(self, parser: trt.OnnxParser, file: Path) -> None:
-        parsed: object = parser.parse_from_file(str(file))  # the stubs call bool what is a DataType there
+    def _parse(self, parser: trt.OnnxParser, graph: bytes, part: str) -> None:
+        parsed: object = parser.parse(graph)  # the stubs call bool what is a DataType there
         if not parsed:
             problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-            raise EngineError(f"{file}: {self.kind} {self.version} cannot read it: {problems}")
+            raise EngineError(f"{part}: {self.kind} {self.version} cannot read it: {problems}")
 
     def _last_complaint(self) -> str:
         return self._complaints[-1] if self._complaints else "it gave no reason"

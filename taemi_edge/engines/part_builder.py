@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from taemi_edge.bundle.folder import Bundle, sha256_of
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.errors import EngineError, MissingExtraError
-from taemi_edge.parity.golden import load_cases
+from taemi_edge.parity.golden import golden_cases
 from taemi_edge.progress import PrefixedCounts, Progress
 
 
@@ -56,7 +56,7 @@ class PartBuilder:
     ) -> None:
         self._plan, self._bundle, self._scratch, self._cache = plan, bundle, scratch, cache
         self._progress = progress
-        self._profiles = part_profiles(bundle.manifest, plan.target, load_cases(bundle.golden_file))
+        self._profiles = part_profiles(bundle.manifest, plan.target, golden_cases(bundle))
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
 
     def build(self, part: str, precision: Precision) -> BuiltPart:
@@ -68,7 +68,7 @@ class PartBuilder:
         graph = self._graph(part, precision)
         suffix = ".engine" if self._compiler else ".onnx"
         target = self._scratch / f"{part}-{precision}{suffix}"
-        key = self._plan.part_key(self._profiles[part], precision, sha256_of(graph))
+        key = self._plan.part_key(self._profiles[part], precision, sha256(graph).hexdigest())
         started = time.perf_counter()
         if self._cache is not None and (cached := self._cache.read_part(key)) is not None:
             engine, seconds = cached
@@ -81,16 +81,16 @@ class PartBuilder:
             self._cache.write_part(key, target.read_bytes(), seconds)
         return BuiltPart(part, precision, target, key, seconds)
 
-    def _build(self, graph: Path, target: Path, part: str, precision: Precision) -> None:
+    def _build(self, graph: bytes, target: Path, part: str, precision: Precision) -> None:
         if self._compiler is not None:
             progress = PrefixedCounts(self._progress, f"{part} {precision}: ")
-            target.write_bytes(self._compiler.compile(graph, precision, self._options(part), progress))
+            target.write_bytes(self._compiler.compile(graph, precision, self._options(part), progress, part))
         elif self._plan.target.backend == "onnxruntime-cpu":
             from taemi_edge.runtime.onnx_sessions import optimise
 
             optimise(graph, target)
         else:
-            shutil.copyfile(graph, target)  # ONNX Runtime rewrites it for the GPU when it is opened
+            target.write_bytes(graph)  # ONNX Runtime rewrites it for the GPU when it is opened
 
     def _options(self, part: str) -> BuildOptions:
         target = self._plan.target
@@ -108,12 +108,12 @@ class PartBuilder:
             timing_cache=timing_cache,
         )
 
-    def _graph(self, part: str, precision: Precision) -> Path:
-        """Find the graph that a precision is built from; FP16 can be cast from FP32."""
+    def _graph(self, part: str, precision: Precision) -> bytes:
+        """Read the graph that a precision is built from; FP16 can be cast from FP32."""
         flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
         name = self._bundle.manifest.graph_file(part, flavour)
         if name is not None:
-            return self._bundle.folder / name
+            return self._bundle.read_graph(name)
         if precision == "fp16" and self._bundle.manifest.graph_file(part, "fp32"):
             return self._cast_to_fp16(part)
         raise EngineError(
@@ -121,7 +121,7 @@ class PartBuilder:
             f"{self._bundle.folder} --data CORPUS` and build from what it makes"
         )
 
-    def _cast_to_fp16(self, part: str) -> Path:
+    def _cast_to_fp16(self, part: str) -> bytes:
         """Cast a graph of a bundle that was never calibrated; the golden feeds show which nodes stay in FP32."""
         try:
             from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
@@ -129,4 +129,4 @@ class PartBuilder:
             raise MissingExtraError("onnx", "export", "casting a graph to FP16") from error
         file = self._scratch / f"{part}.fp16-graph.onnx"
         cast_part_to_fp16(self._bundle, part, file)
-        return file
+        return file.read_bytes()

@@ -27,9 +27,9 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
-def spectral_operators(file: Path) -> list[str]:
+def spectral_operators(graph: bytes) -> list[str]:
     """The Fourier transforms of a graph: ONNX Runtime has them, and TensorRT does not compile them."""
-    return sorted({node.op_type for node in onnx.load(file, load_external_data=False).graph.node} & {"DFT", "STFT"})
+    return sorted({node.op_type for node in onnx.load_model_from_string(graph).graph.node} & {"DFT", "STFT"})
 
 
 def require_one_file(weight_bytes: int) -> None:

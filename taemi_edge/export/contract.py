@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.limits import MOST_WINDOW_S
 from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
-from taemi_edge.bundle.spec import MOST_WINDOW_S
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
 from taemi_edge.errors import ContractError, UsageError

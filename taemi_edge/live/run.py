@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 
+from taemi_edge.bundle.atomic import claimed
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import VideoSpec
@@ -102,6 +104,7 @@ def run_live(
     """
     bundle = _with_presence(bundle, config)
     with ExitStack() as stack:
+        stack.enter_context(claimed(*_places(config)))
         state = _open_loop(stack, bundle, config, stop)
         context = OutputContext(stack, config, state, on_serving)
         open_outputs(context)
@@ -110,6 +113,12 @@ def run_live(
         with stopping_on_signals(state.loop.stopping) if stop is None else nullcontext():
             _run_loop(state.loop, config)
         return _summary(state)
+
+
+def _places(config: LiveConfig) -> list[Path]:
+    """The files and folders that a run writes to."""
+    named = [config.output, config.events, config.annotate, config.record.folder if config.record else None]
+    return [Path(place) for place in named if place and place != "-"]
 
 
 def _with_presence(bundle: Bundle, config: LiveConfig) -> Bundle:

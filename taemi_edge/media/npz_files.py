@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Collection
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from taemi_edge.errors import InputError
 
 #: The arrays that are read of a file may have so many bytes together.
 MOST_BYTES = 2**30
+#: What opens an entry's line in a zip's directory; each line becomes an object of its own.
+_ENTRY = b"PK\x01\x02"
+#: numpy packs with these; others ask for memory before they give anything.
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What reading a damaged file may raise; a header nested too deeply ends in the last three.
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    *(MemoryError, RecursionError, SyntaxError),
+)
 
 
 def read_arrays(file: Path, names: Collection[str] | None = None) -> dict[str, Array]:
@@ -35,32 +45,62 @@ def read_arrays(file: Path, names: Collection[str] | None = None) -> dict[str, A
         ...     read_arrays(Path(folder) / "imu.npz", {"values"})["values"].shape
         (2, 3)
     """
-    arrays: dict[str, Array] = {}
-    room = MOST_BYTES
     try:
-        with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                name = entry.filename.removesuffix(".npy")
-                if names is None or name in names:
-                    arrays[name] = _read(archive, entry, room)
-                    room -= arrays[name].nbytes
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        return _arrays(file, names, MOST_BYTES)
+    except _DAMAGED as error:
         raise InputError(
             f"{file}: expected an npz file of arrays of numbers, cannot read it: {error!s:.200}"
         ) from error
+
+
+def arrays_of(content: bytes, most_bytes: int, most_arrays: int) -> dict[str, Array]:
+    """Give the arrays of the content of a .npz file.
+
+    Args:
+        content: of the file.
+        most_bytes: how many bytes the arrays may have together.
+        most_arrays: how many there may be.
+
+    Raises:
+        InputError: it is no such file, an array holds pickled objects or less than it claims, or they are too many or
+            too large.
+    """
+    try:
+        if (count := content.count(_ENTRY)) > most_arrays:
+            raise ValueError(f"expected at most {most_arrays:,} arrays, got {count:,}")
+        return _arrays(BytesIO(content), None, most_bytes)
+    except _DAMAGED as error:
+        raise InputError(f"expected an npz file of arrays of numbers, cannot read it: {error!s:.200}") from error
+
+
+def _arrays(file: Path | BytesIO, names: Collection[str] | None, most_bytes: int) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    room = most_bytes
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if names is None or name in names:
+                array = _read(archive, entry, room)
+                if array is None:
+                    raise ValueError(f"its arrays take more than {most_bytes:,} bytes: cut it into several files")
+                arrays[name] = array
+                room -= array.nbytes
     return arrays
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, room: int) -> Array:
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, room: int) -> Array | None:
+    """Read one array; None where it takes more room than there is."""
+    if entry.compress_type not in _PACKED:
+        raise ValueError(f"{entry.filename} is packed in a way that numpy does not write")
     with archive.open(entry) as stream:
         shape, dtype = _header(stream)
         claimed, held = math.prod(shape) * dtype.itemsize, entry.file_size - stream.tell()
         if dtype.hasobject:
             raise ValueError(f"{entry.filename} holds pickled objects, which are never read")
-        if claimed != held:
+        if claimed != held or min(shape, default=0) < 0:
             raise ValueError(f"{entry.filename} claims {claimed:,} bytes and holds {held:,}")
         if claimed > room:
-            raise ValueError(f"its arrays take more than {MOST_BYTES:,} bytes: cut it into several files")
+            return None
     with archive.open(entry) as stream:
         array: Array = np.lib.format.read_array(stream, allow_pickle=False)
     return array

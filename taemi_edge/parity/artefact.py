@@ -21,7 +21,7 @@ from taemi_edge.bundle.streams import StreamSpec, TextSpec
 from taemi_edge.bundle.values import Array, Frozen, PartTolerances
 from taemi_edge.errors import InputError
 from taemi_edge.media.inputs import Run
-from taemi_edge.parity.golden import Case, ModelSpecs, Runner, load_cases
+from taemi_edge.parity.golden import Case, ModelSpecs, Runner, golden_cases
 from taemi_edge.parity.judge import UserMetric
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.sessions import Device
@@ -149,9 +149,9 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
         outputs=manifest.outputs,
         metric=manifest.metric,
         tokens=bundle.tokens,
-        tokenizers={name: bundle.tokenizer_file(name).read_text(encoding="utf-8") for name in texts},
+        tokenizers={name: bundle.read_tokenizer(name) for name in texts},
         tolerances=manifest.tolerances,
         trained_on=manifest.trained_on,
-        cases=lambda: load_cases(bundle.golden_file),
+        cases=lambda: golden_cases(bundle),
         weights_sha256=weights_sha256,
     )

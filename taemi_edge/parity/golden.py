@@ -12,8 +12,6 @@ a whole window.
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -21,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from taemi_edge.bundle.folder import GOLDEN, Bundle
+from taemi_edge.bundle.limits import MOST_GOLDEN_ARRAYS, MOST_GOLDEN_BYTES
 from taemi_edge.bundle.spec import HeadSpec, Manifest
 from taemi_edge.bundle.streams import (
     AUDIO,
@@ -34,8 +34,9 @@ from taemi_edge.bundle.streams import (
     presence_patterns,
 )
 from taemi_edge.bundle.values import HEAD, Array
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BundleError, InputError
 from taemi_edge.media.chunks import MAX_BATCH
+from taemi_edge.media.npz_files import arrays_of
 
 #: Runs one part: takes the name of the part and its feeds, and gives its outputs by name.
 Runner = Callable[[str, Mapping[str, Array]], dict[str, Array]]
@@ -214,27 +215,70 @@ def save_cases(cases: Sequence[Case], file: Path) -> None:
 
 
 def load_cases(file: Path) -> list[Case]:
-    """Read the cases of a `golden.npz`.
+    """Read the cases of a `golden.npz`; those of a bundle are read by `golden_cases`.
 
     Raises:
         BundleError: the file was not written by `save_cases`.
     """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file}: expected golden feeds: {error.strerror}: export the model again") from error
+    return _cases_of(content, file)
+
+
+def golden_cases(bundle: Bundle) -> list[Case]:
+    """Read the cases of a bundle, from the bytes that were hashed, and hold them against its manifest.
+
+    Raises:
+        BundleError: the file was changed, was not written by `save_cases`, holds more than a bundle may, or its cases
+            are those of another model.
+    """
+    manifest = bundle.manifest
+    cases = _cases_of(bundle.read(GOLDEN, MOST_GOLDEN_BYTES), bundle.golden_file)
+    problems = [f"no case of {part!r}" for part in manifest.part_names if all(case.part != part for case in cases)]
+    problems += [problem for case in cases if (problem := _case_problem(case, manifest))]
+    if problems:
+        raise BundleError(
+            f"{bundle.golden_file}: expected golden feeds of this model, got {problems[0]:.200}: export the model again"
+        )
+    return cases
+
+
+def _cases_of(content: bytes, file: Path) -> list[Case]:
     feeds: dict[tuple[str, str], dict[str, Array]] = {}
     outputs: dict[tuple[str, str, str], dict[str, Array]] = {}
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            for key in stored.files:
-                part, name, direction, tensor, *pattern = key.split("|")
-                if direction == "in":
-                    feeds.setdefault((part, name), {})[tensor] = stored[key]
-                else:
-                    outputs.setdefault((part, name, "".join(pattern)), {})[tensor] = stored[key]
+        stored = arrays_of(content, MOST_GOLDEN_BYTES - len(content), MOST_GOLDEN_ARRAYS)
+        for key, value in stored.items():
+            part, name, direction, tensor, *pattern = key.split("|")
+            if direction == "in":
+                feeds.setdefault((part, name), {})[tensor] = value
+            else:
+                outputs.setdefault((part, name, "".join(pattern)), {})[tensor] = value
         return [
             Case(part, name, feeds[part, name], expected, pattern_of(pattern) if pattern else None)
             for (part, name, pattern), expected in outputs.items()
         ]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(f"{file}: expected golden feeds: {error}: export the model again") from error
+    except (InputError, ValueError, KeyError) as error:
+        raise BundleError(f"{file}: expected golden feeds: {error!s:.200}: export the model again") from error
+
+
+def _case_problem(case: Case, manifest: Manifest) -> str | None:
+    """Say what a case has that the model has not; None where it fits."""
+    where = f"{case.part!r:.40}, {case.name!r:.40}"
+    spec = manifest.parts.get(case.part)
+    if spec is None:
+        return f"the unknown part {case.part!r:.40}"
+    if unknown := sorted((case.pattern or frozenset()) - set(manifest.streams)):
+        return f"the unknown stream {unknown[0]!r:.40} in {where}"
+    if problems := spec.feed_problems(case.feeds):
+        return f"{where}: {problems[0]}"
+    ranks = {output.name: len(output.shape) for output in spec.outputs}
+    for name, value in (case.expected or {}).items():
+        if name not in ranks or value.ndim != ranks[name] or value.dtype.kind != "f":
+            return f"{where}: the output {name!r:.40} as {value.dtype} {value.shape}"
+    return None
 
 
 def _named(pattern: Pattern, feeds: Mapping[str, Array]) -> str:

@@ -41,7 +41,8 @@ class OrtSession:
     """
 
     def __init__(self, bundle: Bundle, part: str, device: str = "cpu", threads: int = 0) -> None:
-        self._open(bundle.part_file(part), part, bundle.manifest.parts[part], device, threads)
+        spec = bundle.manifest.parts[part]
+        self._open(bundle.read_graph(spec.file), str(bundle.part_file(part)), part, spec, device, threads)
 
     @classmethod
     def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:
@@ -50,11 +51,26 @@ class OrtSession:
         Raises:
             UsageError, BackendError: see the class.
         """
+        return cls.from_bytes(file.read_bytes(), str(file), part, spec, device, threads)
+
+    @classmethod
+    def from_bytes(
+        cls, content: bytes, where: str, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0
+    ) -> OrtSession:
+        """Open a graph by its content.
+
+        Args:
+            content: of an ONNX file.
+            where: what error messages call the file.
+
+        Raises:
+            UsageError, BackendError: see the class.
+        """
         session = cls.__new__(cls)
-        session._open(file, part, spec, device, threads)
+        session._open(content, where, part, spec, device, threads)
         return session
 
-    def _open(self, file: Path, part: str, spec: PartSpec, device: str, threads: int) -> None:
+    def _open(self, content: bytes, where: str, part: str, spec: PartSpec, device: str, threads: int) -> None:
         self._part = part
         self._spec = spec
         self._outputs = [output.name for output in self._spec.outputs]
@@ -62,13 +78,13 @@ class OrtSession:
         _require_provider(device)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(file),
+                content,
                 options,
                 providers=[_PROVIDER_OPTIONS[device]],
                 disabled_optimizers=list(FATAL_OPTIMISERS) if device == "cpu" else None,
             )
         except Exception as error:
-            raise BackendError(f"{file}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+            raise BackendError(f"{where}: ONNX Runtime cannot open it: {_first_line(error)}") from error
         used = self._session.get_providers()[0]
         if used != _PROVIDERS[device]:
             raise UsageError(
@@ -149,8 +165,12 @@ def integer_kernels_saturate() -> bool:
     return not any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
 
 
-def optimise(source: Path, target: Path) -> None:
+def optimise(source: bytes, target: Path) -> None:
     """Write a graph as ONNX Runtime rewrites it for this architecture, fused and folded.
+
+    Args:
+        source: the content of an ONNX file.
+        target: the file to write.
 
     Raises:
         BackendError: the graph cannot be loaded.
@@ -160,9 +180,9 @@ def optimise(source: Path, target: Path) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     try:
-        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BackendError(f"{source}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+        raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {_first_line(error)}") from error
 
 
 def library_version() -> str:

@@ -76,7 +76,7 @@ def open_tools(bundle: Bundle, sources: int) -> list[Tools]:
     """The tools of each of some sources."""
     streams = bundle.manifest.streams
     tokenizers = {
-        name: WordTokenizer(bundle.tokenizer_file(name).read_text(encoding="utf-8"), spec.max_tokens)
+        name: WordTokenizer(bundle.read_tokenizer(name), spec.max_tokens)
         for name, spec in streams.items()
         if isinstance(spec, TextSpec)
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.atomic import new_file, new_folder, replace_link
 from taemi_edge.errors import OutputError
 
 
@@ -63,4 +63,70 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path):
         pytest.raises(OutputError, match="a file stands where its folder should be"),
         new_file(tmp_path / "notes/a.txt"),
     ):
+        pass
+
+
+def test_a_link_is_switched_in_one_step_and_nothing_else_is_taken_for_one(tmp_path: Path):
+    for version in ("1", "2"):
+        (tmp_path / "versions" / version).mkdir(parents=True)
+        replace_link(tmp_path / "current", f"versions/{version}")
+        assert (tmp_path / "current").resolve() == tmp_path / "versions" / version
+    assert sorted(os.listdir(tmp_path)) == ["current", "versions"]
+    with pytest.raises(OutputError, match="expected a link or nothing, got a file or folder"):
+        replace_link(tmp_path / "versions", "elsewhere")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_what_stands_at_the_end_has_the_modes_of_new_files(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        with new_folder(tmp_path / "out", []) as draft:
+            (draft / "private").touch(0o600)
+            (draft / "inner").mkdir()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~umask
+    assert (tmp_path / "out" / "private").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_link_to_a_folder_or_file_stays_a_link(tmp_path: Path):
+    (tmp_path / "large-disk").mkdir()
+    (tmp_path / "out").symlink_to("large-disk/out")
+    (tmp_path / "a.txt").symlink_to("large-disk/a.txt")
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "out", ["a.txt"]) as folder:
+            (folder / "a.txt").write_text(content)
+        with new_file(tmp_path / "a.txt") as file:
+            file.write_text(content)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "large-disk" / "out" / "a.txt").read_text() == "second"
+    assert (tmp_path / "large-disk" / "a.txt").read_text() == "second"
+    assert sorted(os.listdir(tmp_path / "large-disk")) == ["a.txt", "out"]
+
+
+def test_a_device_or_pipe_is_written_to_and_never_replaced(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with new_file(pipe) as draft:
+        draft.write_text("whole")
+    assert os.read(reader, 10) == b"whole"
+    os.close(reader)
+    with new_file(Path("/dev/null")) as draft:
+        draft.write_text("gone")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(OutputError, match="no space left"), new_file(Path("/dev/full")) as draft:
+        draft.write_text("no room")
+
+
+def test_the_longest_name_that_the_system_allows_can_be_written(tmp_path: Path):
+    for name in ("n" * 251 + ".npz", "\u00e4" * 127, "new", "old"):
+        with new_file(tmp_path / name) as draft:
+            draft.write_text("whole")
+        with new_folder(tmp_path / "folders" / name, []) as folder:
+            (folder / name).write_text("whole")
+    with pytest.raises(OutputError, match="File name too long"), new_file(tmp_path / ("n" * 256)):
+        pass
+    with pytest.raises(OutputError, match="File name too long"), new_folder(tmp_path / ("n" * 256), []):
         pass

@@ -13,7 +13,7 @@ from taemi_edge.taemi.names import PARTS
 
 
 def test_tokens_tokenizer_and_golden_feeds_are_copied_as_they_are(tiny: Bundle, tmp_path: Path):
-    copy_shared_files(tiny.folder, tiny.manifest, tmp_path)
+    copy_shared_files(tiny, tmp_path)
     assert {file.name: sha256_of(file) for file in tmp_path.iterdir()} == {
         name: tiny.manifest.sha256[name] for name in (TOKENS, TOKENIZER, GOLDEN)
     }

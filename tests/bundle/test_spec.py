@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.names import model_name_problem
+from taemi_edge.bundle.names import file_name_problem, model_name_problem
 from taemi_edge.bundle.spec import Manifest, WindowSpec
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec
 from taemi_edge.bundle.values import TensorSpec
@@ -92,9 +92,10 @@ Audios = st.builds(
 
 
 Names = st.text(max_size=20).filter(lambda name: model_name_problem(name) is None)
+FileNames = st.text().filter(lambda name: file_name_problem(name) is None)
 
 
-@given(Audios, Names, st.dictionaries(st.text(), st.text(), max_size=3), st.booleans())
+@given(Audios, Names, st.dictionaries(FileNames, st.text(), max_size=3), st.booleans())
 def test_any_manifest_survives_its_file(base_manifest, audio, name, hashes, trained):
     audio = msgspec.structs.replace(audio, feature_dim=base_manifest.streams["audio"].feature_dim)
     streams = {**base_manifest.streams, "audio": audio}

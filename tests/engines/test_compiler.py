@@ -88,7 +88,7 @@ def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, 
     for part in bundle.manifest.part_names:
         for flavour, file in flavours_of(bundle, part, scratch).items():
             precision = "int8" if flavour.startswith("int8") else flavour
-            sizes[f"{part}.{flavour}"] = len(compiler.compile(file, precision, orin_options(bundle, part)))
+            sizes[f"{part}.{flavour}"] = len(compiler.compile(file.read_bytes(), precision, orin_options(bundle, part)))
             if flavour != "fp32":
                 file.unlink()
     return sizes
@@ -150,7 +150,7 @@ def test_progress_comes_from_the_builder_itself(compiler, tiny, tmp_path):
         def count(self, done: float, total: float | None, what: str) -> None:
             told.append((done, total, what))
 
-    compiler.compile(tiny.part_file("fusion"), "fp32", orin_options(tiny, "fusion"), Counts())
+    compiler.compile(tiny.read_part("fusion"), "fp32", orin_options(tiny, "fusion"), Counts())
     assert told
     assert all(done <= total for done, total, _ in told)
 
@@ -158,7 +158,7 @@ def test_progress_comes_from_the_builder_itself(compiler, tiny, tmp_path):
 def test_a_file_that_is_no_graph_is_told_in_the_parsers_words(compiler, tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no graph at all")
     with pytest.raises(EngineError, match="tensorrt-rtx .* cannot read it: "):
-        compiler.compile(tmp_path / "x.onnx", "fp32", BuildOptions(sm="8.6"))
+        compiler.compile((tmp_path / "x.onnx").read_bytes(), "fp32", BuildOptions(sm="8.6"))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_graph_is_told_in_the_parsers_words(compiler, tmp_path
 )
 def test_options_that_this_library_does_not_know(compiler, tiny, changes, words):
     with pytest.raises(UsageError, match=words):
-        compiler.compile(tiny.part_file("fusion"), "fp32", orin_options(tiny, "fusion", **changes))
+        compiler.compile(tiny.read_part("fusion"), "fp32", orin_options(tiny, "fusion", **changes))
 
 
 def test_tensorrt_itself_is_asked_for_by_name():

@@ -13,7 +13,7 @@ import pytest
 from taemi_edge.bundle.values import Tolerance
 from taemi_edge.parity import comparison
 from taemi_edge.parity.comparison import StageResult, check_parity, check_part
-from taemi_edge.parity.golden import Case, save_cases
+from taemi_edge.parity.golden import Case, load_cases, save_cases
 from tests.parity.toy_model import toy_artefact
 
 LIMIT = Tolerance(max_abs=0.2, cosine=-1, outputs={"door": 1e-4})
@@ -92,10 +92,10 @@ def test_limits_are_chosen_from_each_outputs_own_peak():
     assert again == chosen["fusion"]
 
 
-def test_calibration_takes_each_outputs_own_magnitude(tmp_path: Path):
+def test_calibration_takes_each_outputs_own_magnitude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from types import SimpleNamespace
 
-    from taemi_edge.calibration.tolerances import golden_magnitudes
+    from taemi_edge.calibration import tolerances
 
     feeds, imu = {"imu": np.ones((1, 2, 4)), "imu_mask": np.ones((1, 2))}, frozenset({"imu"})
     cases = [
@@ -103,5 +103,6 @@ def test_calibration_takes_each_outputs_own_magnitude(tmp_path: Path):
         Case("fusion", "b", feeds, {"speed": np.array([[30.0]]), "share": np.array([[0.75]])}, imu),
     ]
     save_cases(cases, tmp_path / "golden.npz")
-    found = golden_magnitudes(SimpleNamespace(golden_file=tmp_path / "golden.npz"))
+    monkeypatch.setattr(tolerances, "golden_cases", lambda bundle: load_cases(bundle.golden_file))
+    found = tolerances.golden_magnitudes(SimpleNamespace(golden_file=tmp_path / "golden.npz"))
     assert found == {"fusion": {"speed": 2000.0, "share": 0.75}}

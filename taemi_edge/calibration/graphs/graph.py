@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError
 
@@ -84,6 +85,31 @@ class Graph:
             return cls(onnx.load(str(file)))
         except Exception as error:
             raise BundleError(f"{file}: expected an ONNX graph: {error}") from error
+
+    @classmethod
+    def of_part(cls, bundle: Bundle, part: str) -> Graph:
+        """Read a part of a bundle from the bytes that were hashed.
+
+        Raises:
+            BundleError: the part is no ONNX model, or is another file by now.
+        """
+        return cls.of_bytes(bundle.read_part(part), str(bundle.part_file(part)))
+
+    @classmethod
+    def of_bytes(cls, content: bytes, where: str) -> Graph:
+        """Read the content of an ONNX file.
+
+        Args:
+            content: of the file.
+            where: what error messages call it.
+
+        Raises:
+            BundleError: it is no ONNX model.
+        """
+        try:
+            return cls(onnx.load_model_from_string(content))
+        except Exception as error:
+            raise BundleError(f"{where}: expected an ONNX graph: {error}") from error
 
     def copy(self) -> Graph:
         """Give a graph that shares nothing with this one."""

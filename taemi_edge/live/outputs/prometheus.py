@@ -162,14 +162,14 @@ class _OnRequest(Collector):
         yield drops
 
     def _connections(self) -> Iterable[Metric]:
-        labels = ["source", "address"]
+        labels = ["source", "streams"]  # an address has no place in a metric
         up = GaugeMetricFamily("taemi_edge_connected", "1 where a source's connection stands.", labels=labels)
         again = CounterMetricFamily("taemi_edge_reconnects", "Connections after the first one.", labels=labels)
         failures = CounterMetricFamily("taemi_edge_connection_failures", "Connections lost or refused.", labels=labels)
         damaged = CounterMetricFamily("taemi_edge_damaged_packets", "Packets left out.", labels=labels)
         for source in self._state.loop.sources:
             for capture in source.captures:
-                values = [source.name, capture.address.shown]
+                values = [source.name, "+".join(capture.streams)]
                 up.add_metric(values, float(capture.link.state == "connected"))
                 again.add_metric(values, capture.reconnects)
                 failures.add_metric(values, capture.failures)

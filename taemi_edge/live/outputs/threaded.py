@@ -8,6 +8,7 @@ import threading
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.output import HopResult, Output
 
@@ -73,8 +74,8 @@ class ThreadedOutput:
                     self._output.on_load(item)
                 else:
                     self._output.on_event(item)
-            except Exception:  # one output's failure must not end the run
-                log.exception("%s failed", self._name)
+            except Exception as error:  # noqa: BLE001  one output's failure must not end the run
+                log.error("%s failed: %s", self._name, failure_of(error))
         try:
             self._output.close()
         except OutputError as error:

@@ -251,4 +251,4 @@ class EngineSession:
 
 
 def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
-    return bundle.part_file(part).read_bytes(), part, bundle.manifest.parts[part]
+    return bundle.read_part(part), part, bundle.manifest.parts[part]

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Builds an image on base images by digest: packaging/build_image.sh jetpack-6.2|jetpack-7.2 NAME[:TAG] [DOCKER ARGUMENTS...]
+# The digests stand in packaging/images.lock. One that is missing there is read from the registry with skopeo (Debian's
+# and Ubuntu's package `skopeo`) and written there. With PIN_ONLY=1 that is all that is done.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+lock=${IMAGES_LOCK:-$here/images.lock}
+board=${1:-}
+name=${2:-}
+if [ ! -f "$here/Dockerfile.$board" ] || { [ -z "$name" ] && [ -z "${PIN_ONLY:-}" ]; }; then
+  echo "build_image.sh: expected jetpack-6.2 or jetpack-7.2 and a name for the image, got '$board' '$name'" >&2
+  exit 2
+fi
+
+read_digest() { # read_digest IMAGE: the sha256 of the manifest that the registry gives for the tag, for all machines
+  local manifest
+  manifest=$(mktemp)
+  # shellcheck disable=SC2086
+  if ! skopeo inspect ${SKOPEO_OPTIONS:-} --raw "docker://$1" > "$manifest"; then
+    rm -f "$manifest"
+    echo "build_image.sh: $1: its digest could not be read: install skopeo, or check the connection to the registry" >&2
+    return 1
+  fi
+  echo "sha256:$(sha256sum < "$manifest" | cut -d' ' -f1)"
+  rm -f "$manifest"
+}
+
+arguments=()
+for stage in BUILD RUNTIME; do
+  read -r image digest < <(awk -v b="$board" -v s="$stage" '$1 == b && $2 == s { print $3, $4 }' "$lock")
+  if [ "$digest" = - ]; then
+    digest=$(read_digest "$image")
+    sed -i -E "s|^($board +$stage +$image +)-$|\1$digest|" "$lock"
+    echo "build_image.sh: $image is $digest now: commit $lock"
+  fi
+  arguments+=(--build-arg "$stage=${image%:*}@$digest")
+done
+[ -z "${PIN_ONLY:-}" ] || exit 0
+exec docker build -f "$here/Dockerfile.$board" -t "$name" "${arguments[@]}" "${@:3}" "$here/.."

@@ -1,0 +1,191 @@
+"""How a command ends: with one sentence and the right exit code, whatever ends it, and without a traceback.
+
+A command may be stopped by a signal at any moment, and its standard streams may be closed, full, or read by a program
+that goes away. SIGTERM and SIGHUP are raised as Ctrl-C is, so that all clean up in the same way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from taemi_edge.cli.typed_addresses import without_addresses
+from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal other than Ctrl-C asks the command to end.
+
+    Args:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _ReaderGoneError(TaemiError):
+    """The program that reads standard output ended first, as `head` does: nobody is left to be told."""
+
+    exit_code = 128 + signal.SIGPIPE
+
+
+def run_as_program(command: Callable[[], Any]) -> int:
+    """Run a command as what this process is for, and give its exit code; see `exit_code_of`.
+
+    Signals and standard streams are this command's from here on.
+    """
+    open_standard_streams()
+    stop_on_signals()
+    code = exit_code_of(command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # what Python still does from here on needs no traceback
+    written = exit_code_of(sys.stdout.flush) if code == 0 else _flush_if_possible()
+    _discard_output()
+    return code or written
+
+
+def exit_code_of(command: Callable[[], Any]) -> int:
+    """Run a command and give its exit code; what went wrong is said in one sentence on standard error.
+
+    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use, bad input or what could not be
+    written, 130 after Ctrl-C, 143 after SIGTERM, and 141 where the reader of standard output went away.
+    """
+    try:
+        with stops_as_errors():
+            command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (TaemiError, MemoryError, OSError) as error:
+        if sentence := _sentence(error):
+            sys.stderr.write(f"taemi-edge: {without_addresses(sentence, sys.argv[1:])}\n")
+        return error.exit_code if isinstance(error, TaemiError) else 2
+    return 0
+
+
+@contextmanager
+def stops_as_errors() -> Iterator[None]:
+    """Turn Ctrl-C and other signals into an error of this package."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        stopped = InterruptedRunError("interrupted: what was written so far is whole")
+        stopped.exit_code = 128 + (error.number if isinstance(error, StoppedError) else signal.SIGINT)
+        raise stopped from error
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OptionError):
+        return error.flagged
+    if isinstance(error, MemoryError):
+        detail = f" ({error})" if str(error) else ""
+        return f"not enough memory{detail}: ask for less, or use a larger machine"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return str(error)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; a signal that is ignored (nohup) stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _stop)
+    sys.unraisablehook = _raise_again
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise StoppedError(number)
+
+
+def _raise_again(what: Any) -> None:
+    """A signal that arrives in a destructor or a callback from native code would be lost there: send it again."""
+    if isinstance(what.exc_value, KeyboardInterrupt):
+        number = what.exc_value.number if isinstance(what.exc_value, StoppedError) else signal.SIGINT
+        os.kill(os.getpid(), number)
+    else:
+        sys.__unraisablehook__(what)
+
+
+def open_standard_streams() -> None:
+    """Put something behind standard streams that are closed, and let failures of writing be known for what they are.
+
+    A closed standard output cannot be written to: that is said once something is. A closed or full standard error
+    loses what is written to it. No file that is opened later gets one of the three numbers.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    if sys.stdin is None:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
+    sys.stdout = _over(1, sys.stdout, _Output)
+    sys.stderr = _over(2, sys.stderr, _Errors)
+
+
+def _over(number: int, before: TextIO | None, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
+    """A stream in place of one that Python opened; what its encoding cannot hold is written as an escape."""
+    encoding = before.encoding if before is not None else "utf-8"
+    if before is not None:
+        with suppress(OSError):
+            before.flush()
+    raw = io.FileIO(number, "w", closefd=False)
+    return kind(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=number == 2 or raw.isatty())
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output: what cannot be written is an error of this package, apart from a reader who is gone."""
+
+    def write(self, text: str) -> int:
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told():
+            super().flush()
+
+
+class _Errors(io.TextIOWrapper):
+    """Standard error: where it cannot be written there is nobody to tell."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            super().flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror}: send it elsewhere") from error
+
+
+def _flush_if_possible() -> int:
+    with suppress(OSError, TaemiError):
+        sys.stdout.flush()
+    return 0
+
+
+def _discard_output() -> None:
+    """Throw away what standard output still holds, so that the interpreter's own flush stays quiet."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.close(silence)
