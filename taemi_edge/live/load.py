@@ -8,6 +8,7 @@ the next attempt. Nothing here reads a clock: callers pass the time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,8 @@ ROOM = 0.6
 #: One slow hop is no load: so many in a row are, over at least so many seconds.
 _HOPS_AT_FIRST, _SECONDS_AT_FIRST = 3, 3.0
 _HOPS_LATER = 2
-#: Hops that take this many times too long are worth two steps at once.
-_FAR_TOO_MUCH = 2.0
+#: Hops that take this many times too long need not be waited for as often.
+_FAR_TOO_MUCH = 4.0
 CALM_S = 10.0
 MOST_CALM_S = 600.0
 #: A hop is stretched four times at most, and to no more than this many seconds.
@@ -183,12 +184,13 @@ class LoadControl:
         if not self._over:
             self._over_since_s = now_s - busy_s
         self._over.append(busy_s / self.hop_s)
-        first = self.reason is None
-        if len(self._over) < (_HOPS_AT_FIRST if first else _HOPS_LATER):
+        least = min(self._over)
+        at_first = self.reason is None and least < _FAR_TOO_MUCH
+        if len(self._over) < (_HOPS_AT_FIRST if at_first else _HOPS_LATER):
             return
-        if first and now_s - self._over_since_s < _SECONDS_AT_FIRST:
+        if at_first and now_s - self._over_since_s < _SECONDS_AT_FIRST:
             return
-        self._step_up(min(self._over), busy_s, now_s)
+        self._step_up(least, busy_s, now_s)
 
     def _step_up(self, times: float, busy_s: float, now_s: float) -> None:
         if self._lowered_s is not None and now_s - self._lowered_s < self._calm_s:
@@ -197,7 +199,8 @@ class LoadControl:
             self._calm_s = CALM_S
         self._lowered_s = None
         self.reason = self.last_reason = f"hops of {self.hop_s:g} s took {busy_s:.1f} s"
-        self._at = min(self._at + (2 if times > _FAR_TOO_MUCH else 1), len(self._levels) - 1)
+        steps = 1 + int(math.log2(max(1.0, times)))  # a step halves the work at best
+        self._at = min(self._at + steps, len(self._levels) - 1)
         self._over.clear()
         self._skip = True
 

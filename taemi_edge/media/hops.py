@@ -242,7 +242,7 @@ def share_kept(count: int, share: float) -> list[int]:
     """Which of some frames are kept: evenly many, the newest among them, and at least one.
 
     >>> share_kept(5, 0.5), share_kept(5, 0.1), share_kept(0, 0.5)
-    ([0, 2, 4], [4], [])
+    ([1, 3, 4], [4], [])
     """
     kept = min(count, max(1, math.ceil(count * share - 1e-9)))
     return [count - 1 - index * count // kept for index in reversed(range(kept))]
