@@ -10,6 +10,8 @@ from taemi_edge.runtime.presence import State
 
 #: "no signal": every stream was replaced by what stands for it. "no prediction": a required stream is missing.
 Status = Literal["ok", "no signal", "no prediction"]
+#: Lines have these fields only where they say something.
+_ONLY_WHERE_SET = ("degraded", "model_id")
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
             prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
         degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
+        model_id: which model made it, as twelve hexadecimal digits, in a live run that follows a link to its bundle; ""
+            elsewhere, and then the line has no such field.
 
     Example:
         >>> import taemi_edge as te
@@ -65,6 +69,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     backend: str = "cpu"
     degraded: Degraded | None = None
+    model_id: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
@@ -78,6 +83,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            elif field != "degraded" or self.degraded is not None:
+            elif field in _ONLY_WHERE_SET:
+                if value := getattr(self, field):
+                    line[field] = value
+            else:
                 line[field] = getattr(self, field)
         return msgspec.json.encode(line).decode()
