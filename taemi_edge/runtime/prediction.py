@@ -46,9 +46,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         status: "no signal" where every stream was replaced by what stands for it: the outputs are then the model's
             prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
-        degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
         model_id: which model made it, as twelve hexadecimal digits, in a live run that follows a link to its bundle; ""
             elsewhere, and then the line has no such field.
+        degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
 
     Example:
         >>> import taemi_edge as te
@@ -68,8 +68,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     reason: dict[str, str]
     status: Status
     backend: str = "cpu"
-    degraded: Degraded | None = None
     model_id: str = ""
+    degraded: Degraded | None = None
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
