@@ -12,6 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from itertools import islice
 from typing import Any, TypeVar
 
+from taemi_edge.bundle.signals import STOP_SIGNALS
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -66,8 +68,12 @@ def run_parallel(
 
 
 def _begin(parent: int, initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, and watch that the parent is alive: a killed one cannot end its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, and watch that the parent is alive: a killed one cannot end its workers.
+
+    Ctrl-C goes to all processes of a terminal, and systemd sends SIGTERM to all processes of a service.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     if initialise:
         initialise(*arguments)
