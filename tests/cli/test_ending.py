@@ -30,8 +30,7 @@ STREAMS = {
 FORKS = """
 import json, os, sys
 from taemi_edge.cli.ending import run_as_program
-from taemi_edge.cli.main import COMMANDS
-from tests.media import remux, tone, write_float_wav, write_media, main
+from taemi_edge.cli.main import COMMANDS, main
 
 def run(words, kind):
     errors = os.memfd_create("errors")
