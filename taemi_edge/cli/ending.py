@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
 
 
@@ -64,7 +65,7 @@ def exit_code_of(command: Callable[[], Any]) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (TaemiError, MemoryError, OSError) as error:
         if sentence := _sentence(error):
-            sys.stderr.write(f"taemi-edge: {sentence}\n")
+            sys.stderr.write(f"taemi-edge: {without_addresses(sentence, sys.argv[1:])}\n")
         return error.exit_code if isinstance(error, TaemiError) else 2
     return 0
 

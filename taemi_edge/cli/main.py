@@ -28,6 +28,8 @@ from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.typed_addresses import typed_addresses_hidden
+from taemi_edge.cli.update import update
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -45,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "push": push,
     "pull": pull,
+    "update": update,
     "synth": synth,
     "extract": extract,
     "train": train,
@@ -56,14 +59,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 class _Group(TyperGroup):
-    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message."""
+    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message.
+
+    What Typer says of wrong words repeats no address with its password.
+    """
 
     def make_context(self, *words: Any, **named: Any) -> Any:
-        with stops_as_errors():
+        with stops_as_errors(), typed_addresses_hidden():
             return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with stops_as_errors():
+        with stops_as_errors(), typed_addresses_hidden():
             return super().invoke(ctx)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def whole_number(text: str, option: str) -> int:
 
 def command_line() -> str:
     """The command as it was typed, for reports that say how they were made."""
-    return shlex.join(["taemi-edge", *sys.argv[1:]])
+    return without_addresses(shlex.join(["taemi-edge", *sys.argv[1:]]), sys.argv[1:])
 
 
 def save_json(file: Path | None, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from taemi_edge.cli.tables import make_console
+from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.progress import Progress
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class _LinesOfStages:
 
     def stage(self, text: str) -> None:
         """Write the stage."""
-        typer.echo(text, err=True)
+        typer.echo(without_addresses(text, sys.argv[1:]), err=True)
 
     def count(self, done: float, total: float | None, what: str) -> None:
         """Do nothing: a line for every count would fill a log."""
@@ -65,7 +67,7 @@ class _ShownProgress:
         """Show another stage in place of the last one."""
         if self._stage is not None:
             self._bars.remove_task(self._stage)
-        self._stage = self._bars.add_task(text, total=None, reached="")
+        self._stage = self._bars.add_task(without_addresses(text, sys.argv[1:]), total=None, reached="")
 
     def count(self, done: float, total: float | None, what: str) -> None:
         """Move the bar of `what`, or add it."""

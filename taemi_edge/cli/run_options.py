@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -180,13 +181,15 @@ class Given:
             >>> Given(stream=["imu=unix:/tmp/imu.sock", "heart=-"]).streams()
             {'imu': 'unix:/tmp/imu.sock', 'heart': '-'}
         """
+        from taemi_edge.media.places import shown_place
+
         places: dict[str, str] = {}
         for text in self.stream or ():
             name, equals, place = text.partition("=")
-            if not (name and equals and place):
-                raise UsageError(f"--stream {text}: expected NAME=PLACE, such as imu=unix:/tmp/imu.sock")
+            if not (name.isidentifier() and equals and place):
+                raise UsageError(f"--stream {shown_place(text)}: expected NAME=PLACE, such as imu=unix:/tmp/imu.sock")
             if name in places:
-                raise UsageError(f"--stream {text}: expected each stream once, got {name} twice")
+                raise UsageError(f"--stream {name}={shown_place(place)}: expected each stream once, got {name} twice")
             places[name] = place
         return places
 
@@ -247,7 +250,7 @@ class Given:
 
     def _live_sources(self) -> list[dict[str, Any]] | None:
         """The sources as tables of the configuration file; None where none was typed."""
-        from taemi_edge.live.capture.addresses import default_name, split_name
+        from taemi_edge.live.capture.addresses import split_name
         from taemi_edge.live.lines import is_line_place
 
         places = self.streams()
@@ -269,7 +272,7 @@ class Given:
             )
         if len(sources) == 1 and bound and _is_plain_name(sources[0]):
             return [{"name": sources[0], **shared}]
-        return [{"name": name or default_name(uri), "uri": uri, **shared} for name, uri in map(split_name, sources)]
+        return [{"name": name, "uri": uri, **shared} for name, uri in _named(sources)]
 
 
 def live_option_names() -> list[str]:
@@ -282,6 +285,25 @@ def live_option_names() -> list[str]:
     options = {name: hint.__metadata__[0] for name, hint in get_type_hints(Given, include_extras=True).items()}
     in_panel = [name for name, option in options.items() if option.rich_help_panel == LIVE_PANEL]
     return [name for name in in_panel if name not in _DETAILS_OF_SERVE]
+
+
+def _named(sources: Sequence[str]) -> list[tuple[str, str]]:
+    """The name and the address of each source; of those without a name that are shown alike, the second ends in -2."""
+    from taemi_edge.live.capture.addresses import default_name, split_name
+
+    split = [split_name(text) for text in sources]
+    taken = {name for name, _ in split if name}
+    named = []
+    for name, address in split:
+        own = default_name(address) if name is None else name
+        number = 1
+        while name is None and (free := own if number == 1 else f"{own[:96]}-{number}") in taken:
+            number += 1
+        if name is None:
+            own = free
+            taken.add(own)
+        named.append((own, address))
+    return named
 
 
 def _is_plain_name(source: str) -> bool:

@@ -5,7 +5,7 @@ output = "/var/lib/taemi-edge/predictions.jsonl"
 
 [[source]]
 name = "door"
-uri = "rtsp://user:password@door.local/1"
+uri = "env:DOOR_ADDRESS"     # rtsp://user:password@door.local/1 in an environment variable, or written here
 transcript = "unix:/run/taemi-edge/door.sock"
 
 [serve]
@@ -28,7 +28,9 @@ from taemi_edge.bundle.recipe import change_key, recipe_from_mapping
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError
+from taemi_edge.live.capture.addresses import is_safe_name
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import PACKAGED_MODEL
 
 if sys.version_info >= (3, 11):
@@ -36,7 +38,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NAME = re.compile(r"[A-Za-z0-9 ._:/*@-]{1,100}")
+_NAME = re.compile(r"[A-Za-z0-9 ._:/*@\[\]-]{1,100}")
 
 
 class SourceConfig(Frozen, frozen=True):
@@ -60,8 +62,11 @@ class SourceConfig(Frozen, frozen=True):
     streams: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"expected a source's name of up to 100 plain characters, got {self.name!r}")
+        if not _NAME.fullmatch(self.name) or not is_safe_name(self.name):
+            raise ValueError(
+                f"expected a source's name of up to 100 plain characters, got {shown_place(self.name)!r}: write "
+                f"NAME=ADDRESS"
+            )
         given = bool(self.uri), bool(self.video or self.audio)
         if all(given) or not (any(given) or self.streams or self.transcript):
             said = "all of them" if all(given) else "neither"
@@ -77,6 +82,10 @@ class SourceConfig(Frozen, frozen=True):
         named = (self.uri, self.video, self.audio, self.transcript, *self.streams.values())
         return tuple(place for place in named if place)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(map(shown_place, self.places))
+        return f"SourceConfig(name={self.name!r}, places={shown!r})"
+
 
 class ServeConfig(Frozen, frozen=True):
     """The `[serve]` table: the page, /healthz and /metrics.
@@ -86,6 +95,7 @@ class ServeConfig(Frozen, frozen=True):
         token_file: a file with the token that clients must show.
         tls_certificate, tls_key: PEM files; both or none.
         most_watchers: how many pages may be open at once.
+        most_per_address: how many connections one address may have; this machine may have all.
     """
 
     address: str = "127.0.0.1:8080"
@@ -93,6 +103,7 @@ class ServeConfig(Frozen, frozen=True):
     tls_certificate: str = ""
     tls_key: str = ""
     most_watchers: int = 32
+    most_per_address: int = 32
 
     def __post_init__(self) -> None:
         host_and_port(self.address)
@@ -100,6 +111,8 @@ class ServeConfig(Frozen, frozen=True):
             raise ValueError("expected tls_certificate and tls_key together, got one of them")
         if not 1 <= self.most_watchers <= 1000:
             raise ValueError(f"expected most_watchers from 1 to 1000, got {self.most_watchers}")
+        if not 1 <= self.most_per_address <= 1000:
+            raise ValueError(f"expected most_per_address from 1 to 1000, got {self.most_per_address}")
 
     @property
     def host(self) -> str:
@@ -229,7 +242,7 @@ class LiveConfig(Frozen, frozen=True):
         read = {_file(place) for source in self.source for place in source.places}
         for name, target in (("output", self.output), ("events", self.events), ("annotate", self.annotate)):
             if target not in (None, "-") and _file(target) in read:
-                raise ValueError(f"{name} {target}: expected another file than the source: name a new one")
+                raise ValueError(f"{name} {shown_place(target)}: expected another file than the source: name a new one")
 
 
 def _file(place: str) -> str:
@@ -287,8 +300,10 @@ def host_and_port(text: str, names: bool = False) -> tuple[str, int]:
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    wrong = ValueError(f"expected HOST:PORT such as 127.0.0.1:8080, got {text!r}")
-    if not (colon and host and port.isdecimal() and int(port) <= 65_535):
+    wrong = ValueError(f"expected HOST:PORT such as 127.0.0.1:8080, got {shown_host(text)}")
+    if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65_535):
+        raise wrong
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9.]{1,15})?", host):
         raise wrong
     if host != "localhost" and not names:
         try:
@@ -296,3 +311,12 @@ def host_and_port(text: str, names: bool = False) -> tuple[str, int]:
         except ValueError:
             raise wrong from None
     return host, int(port)
+
+
+def shown_host(text: str) -> str:
+    """What a message shows of a text that is no HOST:PORT; a name and a password before an @ are not shown.
+
+    >>> shown_host("example.org:80"), shown_host("mqtt://me:secret@broker:1883")
+    ("'example.org:80'", 'something else')
+    """
+    return repr(text) if re.fullmatch(r"[A-Za-z0-9._-]{0,100}(:[0-9]{0,8})?", text) else "something else"

@@ -19,6 +19,7 @@ from taemi_edge.errors import InputError, MediaError, OptionError, UsageError
 from taemi_edge.media.clocks import Span, clock_of, common_clock
 from taemi_edge.media.files import MAX_JUMP_S, MediaFile
 from taemi_edge.media.hops import Hop, Values
+from taemi_edge.media.places import printable, shown_place
 from taemi_edge.media.series import ENDINGS as SERIES_ENDINGS
 from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import ENDINGS as TRANSCRIPT_ENDINGS
@@ -75,7 +76,7 @@ class FileSource:
         self._own = dict(places or {})
         self._source = source
         feeds = self._feeds(transcript)
-        self.name = source.name if source is not None else next(iter(feeds.values())).name
+        self.name = printable(source.name if source is not None else next(iter(feeds.values())).name)
         self.files = tuple(dict.fromkeys(feeds.values()))
         self._rest = Hop(0.0)
         with ExitStack() as stack:
@@ -178,12 +179,14 @@ class FileSource:
         """The file of each stream that has one."""
         for name, place in self._own.items():
             if name not in self._streams:
-                raise OptionError("streams", "--stream", f"{name}={place}: expected one of {self._named()}")
+                raise OptionError(
+                    "streams", "--stream", f"{name}={shown_place(place)}: expected one of {self._named()}"
+                )
             if not isinstance(self._streams[name], _kinds_in(place)):
                 raise OptionError(
                     "streams",
                     "--stream",
-                    f"{name}={place}: expected {_wanted_file(self._streams[name])}, since {name} is "
+                    f"{name}={shown_place(place)}: expected {_wanted_file(self._streams[name])}, since {name} is "
                     f"{kind_name(self._streams[name])}",
                 )
         shared: dict[str, Path] = {}
@@ -195,8 +198,8 @@ class FileSource:
                 left = []
             if not left:
                 raise UsageError(
-                    f"{file}: expected a file that feeds a stream of the model, and none is left for it among "
-                    f"{self._named()}: --stream NAME=FILE binds one"
+                    f"{shown_place(file)}: expected a file that feeds a stream of the model, and none is left for it "
+                    f"among {self._named()}: --stream NAME=FILE binds one"
                 )
             shared.update(dict.fromkeys(left, file))
         found = {**shared, **self._own}

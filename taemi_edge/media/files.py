@@ -6,6 +6,7 @@ silent does not hold the others back.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, StreamSpec, Video
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
 from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, SoundPiece, is_finite, take_frames, take_sound
+from taemi_edge.media.places import shown_place, what_is_at
 
 #: A stream that is this far behind the others is not waited for.
 MAX_SKEW_S = 5.0
@@ -94,7 +96,7 @@ class MediaFile:
         self._audio = sound if wanted.sample_rates_hz else None
         if self._video is None and self._audio is None:
             self._container.close()
-            raise MediaError(f"{path}: expected {_named(wanted)}, found {_found(pictures, sound)}")
+            raise MediaError(f"{shown_place(path)}: expected {_named(wanted)}, found {_found(pictures, sound)}")
         for stream in (self._video, self._audio):
             if stream is not None:
                 stream.thread_type = "AUTO"
@@ -262,15 +264,17 @@ def _found(pictures: Any, sound: Any) -> str:
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise MediaError(f"{path}: expected a video or audio file, found {'a folder' if path.is_dir() else 'nothing'}")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: expected a video or audio file, got an empty file")
+    shown = shown_place(path)
+    if not os.path.isfile(path):
+        raise MediaError(f"{shown}: expected a video or audio file, found {what_is_at(path)}")
+    if os.path.getsize(path) == 0:
+        raise MediaError(f"{shown}: expected a video or audio file, got an empty file")
     try:
-        return av.open(str(path))
+        # titles and names of tracks are written in any encoding; nobody reads them here
+        return av.open(os.fspath(path), metadata_errors="replace")
     except av.FFmpegError as error:
         raise MediaError(
-            f"{path}: expected a video or audio file, but FFmpeg cannot read it: {error.strerror}"
+            f"{shown}: expected a video or audio file, but FFmpeg cannot read it: {error.strerror}"
         ) from error
 
 

@@ -12,6 +12,7 @@ An npz has an array (rows, channels) under each stream's name, or one that is ca
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from taemi_edge.errors import InputError
 from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.npz_files import read_arrays
 from taemi_edge.media.number_tables import TIMESTAMP_NS, NumberTable, read_table
+from taemi_edge.media.places import shown_place, what_is_at
 
 ENDINGS = (".csv", ".npz", ".parquet")
 #: Columns and arrays with times in seconds.
@@ -105,9 +107,9 @@ def read_streams(
     """
     ending = file.suffix.lower()
     if ending not in ENDINGS:
-        raise InputError(f"{file}: expected a series that ends in {', '.join(ENDINGS)}")
-    if not file.is_file():
-        raise InputError(f"{file}: expected a series, found {'a folder' if file.is_dir() else 'nothing'}")
+        raise InputError(f"{shown_place(file)}: expected a series that ends in {', '.join(ENDINGS)}")
+    if not os.path.isfile(file):
+        raise InputError(f"{shown_place(file)}: expected a series, found {what_is_at(file)}")
     alone = alone or len(channels) == 1
     read = _streams_of_arrays if ending == ".npz" else _streams_of_table
     found = read(file, channels, alone, needs_times)

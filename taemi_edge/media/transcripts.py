@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.errors import TranscriptError
+from taemi_edge.media.places import shown_place
 
 #: What a transcript may end in.
 ENDINGS = (".vtt", ".srt", ".txt", ".jsonl")
@@ -67,7 +68,7 @@ def read_transcript(path: Path, duration_s: float | None) -> list[Word]:
     parsers = {".vtt": parse_vtt, ".srt": parse_srt, ".jsonl": parse_jsonl}
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise TranscriptError(f"{path}: expected a transcript that ends in .vtt, .srt, .txt or .jsonl")
+        raise TranscriptError(f"{shown_place(path)}: expected a transcript that ends in .vtt, .srt, .txt or .jsonl")
     text = _read_text(path)
     try:
         cues = parsers[ending](text) if ending in parsers else _parse_txt(text, duration_s)
@@ -154,7 +155,9 @@ def _read_text(path: Path) -> str:
             f"convert it, for example with `iconv -f latin1 -t utf-8`"
         ) from error
     except OSError as error:
-        raise TranscriptError(f"{path}: expected a transcript, cannot read it: {error.strerror}") from error
+        raise TranscriptError(
+            f"{shown_place(path)}: expected a transcript, cannot read it: {error.strerror}"
+        ) from error
 
 
 def _parse_txt(text: str, duration_s: float | None) -> list[Cue]:

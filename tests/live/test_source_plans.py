@@ -70,7 +70,7 @@ def test_a_file_is_announced_as_such(demo_video, caplog):
         (
             SourceConfig("a", uri="rtsp://me:secret@door/1"),
             {"imu": SERIES},
-            r"rtsp://\*\*\*@door/1 to feed .* video or audio",
+            r"rtsp://door/1 to feed .* video or audio",
         ),
         (SourceConfig("a", audio="alsa:default"), {"left": CAMERA}, "kind audio, and none is left"),
         (SourceConfig("a", uri="rtsp://door/1", transcript="-"), RIG, "kind text, and none is left"),

@@ -33,7 +33,7 @@ def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
 
 
 def test_nothing_is_reported_to_the_maker_of_onnx_runtime(tiny_folder: Path, tmp_path: Path):
-    """From 1.29 on it keeps an identifier and a queue of reports under the user's cache folder, but not on a CI server."""
+    """From 1.29 on it keeps an identifier and its reports in the user's cache folder, but not on a CI server."""
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     code = "import sys; from taemi_edge import load; load(sys.argv[1]).close()"
     command = [sys.executable, "-c", code, str(tiny_folder)]

@@ -6,28 +6,28 @@ http:// https:// udp:// tcp:// srt://  what FFmpeg reads there: MPEG-TS, HLS, FL
 v4l2:/dev/video0, /dev/video0          a webcam
 alsa:default, pulse:NAME               a microphone (PulseAudio and PipeWire by way of GStreamer)
 gst:PIPELINE ending in an appsink      anything that GStreamer reads, with a Jetson's hardware decoder
+env:NAME                               the address that the environment variable NAME holds, with its password
 """
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.media.places import URL_SCHEMES, printable, shown_place
 
 AddressKind = Literal["file", "url", "v4l2", "alsa", "gst"]
 
-URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<text>.+)", re.DOTALL)
-#: Up to the last @: a password may hold one, and, mistyped, a slash.
-_USER_INFO = re.compile(r"(?<=://)(?:[^/\s\"']*|[^/:\s\"']*:(?!\d+/)[^\s\"']*)@")
-_QUERY = re.compile(r"(?<==)[^&\s\"']+")
-_SECRET = re.compile(
-    r"\b(user-pw|user-id|password|passwd|token|secret|key)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&]+)", re.IGNORECASE
-)
+#: What the name of a source cannot hold.
+_ODD_SIGNS = re.compile(r"[^A-Za-z0-9 ._:/@\[\]-]+")
+_KNOWN = (*URL_SCHEMES, "v4l2", "alsa", "pulse", "gst", "file", "env")
 
 
 @dataclass(frozen=True)
@@ -58,35 +58,57 @@ def parse_address(text: str) -> Address:
 
     Raises:
         UsageError: the scheme is unknown, or nothing follows it.
-        MediaError: the file is not there.
+        MediaError: the file or the camera is not there.
 
     Example:
         >>> parse_address("rtsp://me:secret@cam.local/live")
-        Address('rtsp://***@cam.local/live')
+        Address('rtsp://cam.local/live')
         >>> parse_address("pulse:default").kind
         'gst'
     """
-    if text.startswith("/dev/") and Path(text).is_char_device():
-        return Address("v4l2", text, text)
+    if text.startswith("/dev/"):
+        return _device(text)
     match = _SCHEME.fullmatch(text)
-    if match is None or Path(text).is_file():
+    if match is None or _is_file(text):
         return _file(text)
-    scheme, rest = match["scheme"].lower(), match["rest"]
-    if not rest.strip("/ "):
-        raise UsageError(f"{text}: expected something behind {scheme}:, got nothing")
+    scheme, rest, shown = match["scheme"].lower(), match["rest"], shown_place(text)
+    if scheme in _KNOWN and not rest.strip("/ "):
+        raise UsageError(f"{scheme}:...: expected something behind {scheme}:, got nothing")
+    if scheme == "env":
+        return parse_address(address_of_variable(rest))
     if scheme == "file":
         return _file(rest.removeprefix("//"))
     if scheme in ("v4l2", "alsa"):
-        return Address("v4l2" if scheme == "v4l2" else "alsa", rest, text)
+        return Address("v4l2" if scheme == "v4l2" else "alsa", rest, shown)
     if scheme == "pulse":
+        if '"' in rest or "\\" in rest:
+            raise UsageError(f"{shown}: expected the name of a device of PulseAudio, got one with quotes")
         device = "" if rest == "default" else f'device="{rest}" '
-        return Address("gst", f"pulsesrc {device}! audioconvert ! audioresample ! appsink", text)
+        return Address("gst", f"pulsesrc {device}! audioconvert ! audioresample ! appsink", shown)
     if scheme == "gst":
-        return Address("gst", rest, f"gst:{_masked(rest)}")
-    if scheme in URL_SCHEMES and rest.startswith("//"):
-        return Address("url", text, _masked(text))
-    known = ", ".join((*URL_SCHEMES, "v4l2", "alsa", "pulse", "gst", "file"))
-    raise UsageError(f"{_masked(text)}: expected a file or one of {known}, got the scheme {scheme!r}")
+        return Address("gst", rest, shown)
+    if scheme in URL_SCHEMES:
+        if not rest.startswith("//"):
+            raise UsageError(f"{shown}: expected two slashes behind {scheme}:, as in {scheme}://HOST/PATH")
+        return Address("url", text, shown)
+    # Only a scheme that is near to one of ours is shown: in me:password@host it is a name.
+    near = rest.startswith("//") and difflib.get_close_matches(scheme, _KNOWN, 1)
+    got = f"the scheme {scheme!r}: did you mean {near[0]}?" if near else "another scheme"
+    raise UsageError(f"{shown}: expected a file or one of {', '.join(_KNOWN)}, got {got}")
+
+
+def address_of_variable(name: str) -> str:
+    """The address that an environment variable holds, so that it stands neither in a file nor in the list of processes.
+
+    Raises:
+        UsageError: there is no such variable, or it is empty or names another variable.
+    """
+    known = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+    address = os.environ.get(name, "") if known else ""
+    if not address or address.startswith("env:"):
+        shown = name if known else "..."
+        raise UsageError(f"env:{shown}: expected an environment variable that holds an address, found none")
+    return address
 
 
 def split_name(text: str) -> tuple[str | None, str]:
@@ -95,11 +117,11 @@ def split_name(text: str) -> tuple[str | None, str]:
     Example:
         >>> split_name("door=rtsp://door.local/1")
         ('door', 'rtsp://door.local/1')
-        >>> split_name("talk.mp4")
-        (None, 'talk.mp4')
+        >>> split_name("talk.mp4"), split_name("rtsp://door.local/user=me")
+        ((None, 'talk.mp4'), (None, 'rtsp://door.local/user=me'))
     """
     match = _NAME.fullmatch(text)
-    if match is None or Path(text).exists():
+    if match is None or os.path.lexists(text):
         return None, text
     return match["name"], match["text"]
 
@@ -112,25 +134,54 @@ def looks_live(text: str) -> bool:
         (True, False)
     """
     address = split_name(text)[1]
-    if Path(address).is_file():
+    if _is_file(address):
         return False
     return address.startswith("/dev/") or (_SCHEME.fullmatch(address) is not None and not address.startswith("file:"))
 
 
 def default_name(text: str) -> str:
-    """The name of a source that the user gave none: that of its file, or its address without secrets."""
+    """The name of a source that the user gave none: that of its file, or its address without secrets.
+
+    Example:
+        >>> default_name("rtsp://me:secret@cam.local/1?x=2"), default_name("gst:rtspsrc location=x ! appsink")
+        ('rtsp://cam.local/1/...', 'gst:rtspsrc ...')
+    """
     address = parse_address(text)
-    return Path(address.target).name if address.kind == "file" else address.shown[:100]
+    name = Path(address.target).name if address.kind == "file" else address.shown
+    return _ODD_SIGNS.sub("_", printable(name))[:100]
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether the name of a source can be shown everywhere: it is no address that holds more than may be shown of one.
+
+    Example:
+        >>> is_safe_name("rtsp://cam.local/1"), is_safe_name("rtsp://me:secret@cam.local/1")
+        (True, False)
+    """
+    is_address = re.search(r":\S*@|:/|//", name)
+    address = re.sub(r"-\d+$", "", name)  # of sources that are shown alike, the second ends in -2
+    return not is_address or address == shown_place(address)
 
 
 def _file(text: str) -> Address:
-    if not Path(text).is_file():
-        raise MediaError(f"{text}: expected a video or audio file, or an address such as rtsp://host/path")
-    return Address("file", text, text)
+    if not _is_file(text):
+        raise MediaError(f"{shown_place(text)}: expected a video or audio file, or an address such as rtsp://host/path")
+    return Address("file", text, shown_place(text))
 
 
-def _masked(text: str) -> str:
-    """The text without names, passwords and the values of queries."""
-    masked = _SECRET.sub(r"\1\2***", _USER_INFO.sub("***@", text))
-    address, question, query = masked.partition("?")
-    return address + question + _QUERY.sub("***", query) if question else masked
+def _device(text: str) -> Address:
+    """A webcam by its path alone."""
+    path = Path(text)
+    if path.is_char_device():
+        return Address("v4l2", text, text)
+    if os.path.lexists(text):
+        return _file(text)
+    there = ", ".join(sorted(str(camera) for camera in Path("/dev").glob("video*"))) or "none"
+    raise MediaError(
+        f"{shown_place(text)}: expected a camera, found no such device (cameras here: {there}): plug it in, or name "
+        f"another"
+    )
+
+
+def _is_file(text: str) -> bool:
+    return os.path.isfile(text)

@@ -1,14 +1,19 @@
 """Runs a GStreamer pipeline with the system's Python, and writes what its appsinks get to standard output.
 
-    /usr/bin/python3 gst_child.py 'videotestsrc ! videoconvert ! appsink'
+    printf '39 videotestsrc ! videoconvert ! appsink' | /usr/bin/python3 gst_child.py
+
+The pipeline comes on standard input, its length in bytes before it: every user of the machine can read the arguments
+of a process, and a pipeline may hold a password. GStreamer's messages may repeat it, so only their kind is passed on.
 
 GStreamer's bindings come with the system (JetPack, Debian), not from PyPI, and a hardware decoder that hangs can only
 be stopped with its process. Each message is a header (kind, three numbers, time in ns or -1, size) and its bytes: "V"
-width, height, which of FORMATS, pixels; "A" rate, channels, 0, float32 interleaved; "E" text of an error; "Z" the end.
+width, height, which of FORMATS, pixels; "A" rate, channels, 0, float32 interleaved; "E" the kind of an error (its
+domain, and its code as the first number), or a sentence; "Z" the end.
 It ends when its standard input is closed. It imports nothing of this package, which the system's Python does not have.
 """
 
 import os
+import re
 import struct
 import sys
 import threading
@@ -62,13 +67,28 @@ def pull(sink: Any) -> None:
             send(b"A", (structure.get_value("rate"), structure.get_value("channels"), 0), pts, content)
 
 
+def read_pipeline() -> str:
+    """The pipeline, from standard input: its length in bytes, a space, and so many bytes."""
+    length = b""
+    while (sign := sys.stdin.buffer.read(1)).isdigit():
+        length += sign
+    return sys.stdin.buffer.read(int(length)).decode()
+
+
+def send_error(error: Any) -> None:
+    """Pass on which error it is; its text may repeat a password. An element's name that is unknown goes along."""
+    unknown = re.search(r'no element "([^"]*)"', error.message)
+    send(b"E", (error.code, 0, 0), content="\n".join([error.domain, unknown[1] if unknown else ""]).encode())
+
+
 def main() -> None:
+    description = read_pipeline()
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     Gst.init(None)
     try:
-        pipeline = Gst.parse_launch(sys.argv[1])
+        pipeline = Gst.parse_launch(description)
     except GLib.Error as error:
-        send(b"E", content=error.message.encode())
+        send_error(error)
         return
     if not isinstance(pipeline, Gst.Pipeline):  # a lone element
         send(b"E", content=b"expected a pipeline that ends in an appsink")
@@ -99,8 +119,10 @@ def bus_error(pipeline: Any) -> None:
     message = pipeline.get_bus().timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
     if message.type == Gst.MessageType.ERROR:
         error, details = message.parse_error()
-        text = TAKES if "not-negotiated" in (details or "") else error.message
-        send(b"E", content=text.encode())
+        if "not-negotiated" in (details or ""):
+            send(b"E", content=TAKES.encode())
+        else:
+            send_error(error)
     else:
         send(b"Z")
 

@@ -5,6 +5,7 @@ The pipeline runs in a process of its own (`gst_child.py`), which can be killed 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -20,6 +21,7 @@ import av
 import numpy as np
 
 from taemi_edge.live.capture.decode_level import DecodeLevel
+from taemi_edge.live.capture.gst_errors import error_text
 from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
 
@@ -55,12 +57,14 @@ class GstReader:
         if python is None:
             raise SourceGoneError(f"no Python here has GStreamer's bindings: {BINDINGS}", settings.retry_dear_s)
         self._child = subprocess.Popen(
-            [python, "-I", str(_CHILD), pipeline],
+            [python, "-I", str(_CHILD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        self._pipeline = pipeline
         self._pipe = cast("IO[bytes]", self._child.stdout)
+        self._send(pipeline.encode(errors="replace"))
         self._waits_s = settings.open_timeout_s
 
     def items(self) -> Iterator[DecodedPicture | DecodedSound]:
@@ -82,7 +86,8 @@ class GstReader:
                 sound.sample_rate = first
                 yield DecodedSound(pts_s, sound)
             elif kind == b"E":
-                raise SourceGoneError(f"GStreamer: {content.decode(errors='replace')}", self._settings.retry_most_s * 4)
+                said = error_text(self._pipeline, content.decode(errors="replace"), code=first)
+                raise SourceGoneError(f"GStreamer: {said}", self._settings.retry_most_s * 4)
             else:
                 raise SourceGoneError("the pipeline ended", self._settings.retry_most_s)
 
@@ -94,7 +99,18 @@ class GstReader:
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # what was not sent to it is of no use any more
+                    pipe.close()
+
+    def _send(self, pipeline: bytes) -> None:
+        """Hand the pipeline to its process: not by its arguments, which everybody on the machine can read."""
+        pipe = cast("IO[bytes]", self._child.stdin)
+        try:
+            pipe.write(b"%d " % len(pipeline) + pipeline)
+            pipe.flush()
+        except OSError as error:
+            self.close()
+            raise SourceGoneError("the pipeline's process ended", self._settings.retry_most_s * 4) from error
 
     def _read(self, size: int) -> bytes:
         """Read exactly so many bytes; a pipeline that gives nothing for too long is given up."""

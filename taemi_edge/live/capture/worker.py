@@ -19,6 +19,7 @@ from taemi_edge.live.capture.decode_level import BUSY, DecodeLevelControl
 from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
 from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, Reader, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.failures import failure_of
 from taemi_edge.media.hops import AudioPlacer, Frame, SoundPiece, is_finite
 
 log = logging.getLogger("taemi_edge.live")
@@ -127,7 +128,7 @@ class CaptureWorker:
         except SourceGoneError:
             raise
         except Exception as error:  # a reader's mistake must not end a run of weeks
-            log.exception("%s: its reader failed", self._spec.name)
+            log.error("%s: its reader failed: %s", self._spec.name, failure_of(error))
             raise SourceGoneError(f"its reader failed ({type(error).__name__})", _READER_FAILED_CAP_S) from error
 
     def _begin(self, reader: Reader) -> None:

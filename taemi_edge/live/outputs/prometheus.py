@@ -16,6 +16,7 @@ from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.outputs.update_metrics import model_metrics
 from taemi_edge.live.words import TranscriptLines, WordInbox
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,6 +106,7 @@ class _OnRequest(Collector):
         yield from self._streams()
         yield from self._connections()
         yield from self._lines()
+        yield from model_metrics(self._state)
         outputs = CounterMetricFamily(
             "taemi_edge_output", "What outputs lost, left out, wrote or connected.", labels=["what"]
         )
@@ -151,14 +153,14 @@ class _OnRequest(Collector):
         yield drops
 
     def _connections(self) -> Iterable[Metric]:
-        labels = ["source", "address"]
+        labels = ["source", "streams"]  # an address has no place in a metric
         up = GaugeMetricFamily("taemi_edge_connected", "1 where a source's connection stands.", labels=labels)
         again = CounterMetricFamily("taemi_edge_reconnects", "Connections after the first one.", labels=labels)
         failures = CounterMetricFamily("taemi_edge_connection_failures", "Connections lost or refused.", labels=labels)
         damaged = CounterMetricFamily("taemi_edge_damaged_packets", "Packets left out.", labels=labels)
         for source in self._state.loop.sources:
             for capture in source.captures:
-                values = [source.name, capture.address.shown]
+                values = [source.name, "+".join(capture.streams)]
                 up.add_metric(values, float(capture.link.state == "connected"))
                 again.add_metric(values, capture.reconnects)
                 failures.add_metric(values, capture.failures)

@@ -14,10 +14,11 @@ import av
 
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import UsageError
-from taemi_edge.live.capture.addresses import parse_address
+from taemi_edge.live.capture.addresses import address_of_variable
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult, face_of
+from taemi_edge.media.places import shown_place
 from taemi_edge.runtime.annotate import AnnotatedStream
 
 log = logging.getLogger("taemi_edge.live")
@@ -38,10 +39,13 @@ class PushOutput(BaseOutput):
     """
 
     def __init__(self, target: str, manifest: Manifest) -> None:
-        scheme = target.partition(":")[0].lower()
-        if scheme not in _FORMATS or parse_address(target).kind != "url":
-            raise UsageError(f"--push {parse_address(target).shown}: expected one of {', '.join(_FORMATS)}")
-        self._target, self._shown, self._format = target, parse_address(target).shown, _FORMATS[scheme]
+        if target.startswith("env:"):
+            target = address_of_variable(target.removeprefix("env:"))
+        scheme, _, rest = target.partition(":")
+        if scheme.lower() not in _FORMATS or not rest.startswith("//"):
+            wanted = ", ".join(f"{name}://" for name in _FORMATS)
+            raise UsageError(f"--push {shown_place(target)}: expected an address with one of {wanted}")
+        self._target, self._shown, self._format = target, shown_place(target), _FORMATS[scheme.lower()]
         self._manifest = manifest
         self._backoff = Backoff(0.5)
         self._next_try_s = 0.0
@@ -84,7 +88,7 @@ class PushOutput(BaseOutput):
                 options={"rtsp_transport": "tcp"} if self._format == "rtsp" else {},
                 timeout=(_OPEN_TIMEOUT_S, _WRITE_TIMEOUT_S),
             )
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             self._lose(error)
             return None
         self._stream = AnnotatedStream(self._manifest, Fraction(25), live=True)

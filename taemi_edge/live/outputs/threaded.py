@@ -7,7 +7,8 @@ import queue
 import threading
 
 from taemi_edge.errors import OutputError
-from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.events import ModelEvent, PresenceEvent
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.outputs.output import HopResult, Output
 
 log = logging.getLogger("taemi_edge.live")
@@ -29,7 +30,7 @@ class ThreadedOutput:
 
     def __init__(self, output: Output, name: str, most: int = 16) -> None:
         self._output, self._name = output, name
-        self._queue: queue.Queue[HopResult | PresenceEvent | None] = queue.Queue(most)
+        self._queue: queue.Queue[HopResult | PresenceEvent | ModelEvent | None] = queue.Queue(most)
         self.left_out = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -42,6 +43,10 @@ class ThreadedOutput:
         """Hand an event over; returns at once."""
         self._put(event)
 
+    def on_model(self, event: ModelEvent) -> None:
+        """Hand an event over; returns at once."""
+        self._put(event)
+
     def close(self) -> None:
         """Wait until what was handed over is written, up to 40 s."""
         try:
@@ -51,7 +56,7 @@ class ThreadedOutput:
             return
         self._thread.join(_JOIN_TIMEOUT_S)
 
-    def _put(self, item: HopResult | PresenceEvent) -> None:
+    def _put(self, item: HopResult | PresenceEvent | ModelEvent) -> None:
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -64,10 +69,12 @@ class ThreadedOutput:
             try:
                 if isinstance(item, HopResult):
                     self._output.on_hop(item)
+                elif isinstance(item, ModelEvent):
+                    self._output.on_model(item)
                 else:
                     self._output.on_event(item)
-            except Exception:  # one output's failure must not end the run
-                log.exception("%s failed", self._name)
+            except Exception as error:  # noqa: BLE001  one output's failure must not end the run
+                log.error("%s failed: %s", self._name, failure_of(error))
         try:
             self._output.close()
         except OutputError as error:
