@@ -88,12 +88,13 @@ def pull(
     A pull that broke goes on where it stopped. On any failure what stood at DIR stays.
     """
     with extra_needed("fleet", "taemi-edge pull"):
+        from taemi_edge.bundle.trusted_keys import required_key
         from taemi_edge.fleet.pull import pull_bundle
     with shown_progress() as progress:
         pulled = pull_bundle(
             reference,
             output,
-            require_signature=require_signature,
+            require_signature=required_key(require_signature),
             reuse=reuse or (),
             access=_access(plain_http, ca_file, token_host),
             progress=progress,
