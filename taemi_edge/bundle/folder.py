@@ -14,6 +14,7 @@ what the manifest was written for. A folder that holds any other file is refused
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,12 +24,11 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
-from taemi_edge.bundle.json_files import is_deep, write_json
+from taemi_edge.bundle.json_files import values_problem, write_json
 from taemi_edge.bundle.limits import (
     MOST_FILE_BYTES,
     MOST_FILES,
     MOST_GRAPH_BYTES,
-    MOST_JSON_DEPTH,
     MOST_MANIFEST_BYTES,
     MOST_SIGNATURE_BYTES,
     MOST_TOKENIZER_BYTES,
@@ -280,9 +280,9 @@ def sha256_of(file: Path) -> str:
 
 
 def _require_manifest(folder: Path) -> None:
-    if not (folder / MANIFEST).exists() and not (folder / MANIFEST).is_symlink():
-        found = "a file" if folder.is_file() else "a folder without one" if folder.is_dir() else "nothing"
-        raise BundleError(f"{folder}: expected a bundle (a folder with {MANIFEST}), found {found}")
+    if not os.path.lexists(folder / MANIFEST):  # unlike pathlib, it takes names that no file system has
+        found = "a file" if os.path.isfile(folder) else "a folder without one" if os.path.isdir(folder) else "nothing"
+        raise BundleError(f"{folder!s:.500}: expected a bundle (a folder with {MANIFEST}), found {found}")
 
 
 def _manifest_bytes(files: OpenedFolder, folder: Path) -> tuple[bytes, FileDigest]:
@@ -305,8 +305,8 @@ def _manifest_of(raw: bytes, folder: Path) -> Manifest:
                 else f"export the model again with `taemi-edge export MODEL --output {folder}`"
             )
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r:.80}: {advice}")
-        if is_deep(content, MOST_JSON_DEPTH):
-            raise ValueError(f"expected JSON of at most {MOST_JSON_DEPTH} levels")
+        if problem := values_problem(content):
+            raise ValueError(problem)
         return msgspec.convert(content, Manifest)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         reason = f"{error!s:.1000}"

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.drafts import sweep
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Array, Frozen
@@ -277,7 +278,10 @@ class StoreWriter:
             if file.name not in self.index.shards:
                 file.unlink()
         for draft in (*self.folder.glob(".draft-*"), *(self.folder / PENDING).glob(".draft-*")):
-            draft.unlink()
+            if draft.is_file():  # of an older version of this program
+                draft.unlink()
+        sweep(self.folder)
+        sweep(self.folder / PENDING)
         for file in sorted((self.folder / PENDING).glob("*.safetensors")):
             if file.stem in self.index.clips or file.stem not in self._splits:
                 file.unlink()
