@@ -186,6 +186,9 @@ def _tables() -> None:
     stream = io.BytesIO()
     np.savez(stream, values=np.arange(8).reshape(4, 2), rate_hz=np.array(50))
     put("series-npz", "values.npz", stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, np.arange(6, dtype=np.float32).reshape(2, 3))
+    put("npy", "token.npy", stream.getvalue())
     for protocol in range(6):
         put("pickle", f"rows-{protocol}.pkl", pickle.dumps(np.ones((3, 2), np.float32), protocol))
     put("pickle", "fortran.pkl", pickle.dumps(np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)), 2))
