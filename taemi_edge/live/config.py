@@ -286,8 +286,8 @@ def load_live_config(
             content = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(f"--config {file}: expected a TOML file: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"--config {file}: expected TOML, got {error}") from error
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits or of brackets
+            raise RecipeError(f"--config {file}: expected TOML, got {error!s:.200}") from error
     for key, value in (given or {}).items():
         both = isinstance(value, dict) and isinstance(content.get(key), dict)
         content[key] = {**content[key], **value} if both else value

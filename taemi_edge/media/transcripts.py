@@ -111,7 +111,7 @@ def parse_jsonl(text: str) -> list[Cue]:
             continue
         try:
             entry = msgspec.json.decode(line, type=_JsonCue)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise TranscriptError(
                 f'line {number}: expected {{"start": s, "end": s, "text": "..."}}: {error}'
             ) from error
@@ -171,7 +171,7 @@ def _parse_txt(text: str, duration_s: float | None) -> list[Cue]:
 
 
 _TIMING = re.compile(r"\s*(?P<start>\S+)\s+-->\s+(?P<end>\S+)(\s.*)?$")
-_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]\d)[.,](\d{3})$")
+_CLOCK = re.compile(r"(?:(\d{1,6}):)?([0-5]?\d):([0-5]\d)[.,](\d{3})$")
 
 
 def _parse_blocks(lines: list[str]) -> list[Cue]:
@@ -189,10 +189,20 @@ def _parse_blocks(lines: list[str]) -> list[Cue]:
                 raise TranscriptError(f"line {number}: expected 'START --> END', got {_short(line)}")
             start_s, end_s = (_seconds(timing[key], number) for key in ("start", "end"))
             after = _after_block(lines, number)
-            spoken = html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", " ".join(lines[number:after])))
-            cues.append(Cue(start_s, end_s, spoken.strip(), number))
+            cues.append(Cue(start_s, end_s, _spoken(" ".join(lines[number:after])), number))
             number = after
     return cues
+
+
+#: Tags of WebVTT, and of SubRip such as `{\an8}`. None holds what opens another: a line of openings takes no longer.
+_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+#: The number of a sign (`&#8217;`) that is none: Python refuses to read very long ones.
+_NO_SIGN = re.compile(r"&#\d{8,};?")
+
+
+def _spoken(text: str) -> str:
+    """What is said in a cue, without tags and escapes."""
+    return html.unescape(_NO_SIGN.sub("\ufffd", _TAG.sub("", text))).strip()
 
 
 def _after_block(lines: list[str], number: int) -> int:
