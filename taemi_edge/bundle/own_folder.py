@@ -14,6 +14,7 @@ from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
+from taemi_edge.bundle.drafts import hold_draft
 from taemi_edge.errors import UsageError
 
 _SECRET, _SECRET_BYTES = "secret", 32
@@ -95,14 +96,14 @@ def code_of(secret: bytes, *bound: str) -> str:
 
 def _write_secret(file: Path) -> None:
     """Make the secret; where another process makes one at the same time, the first one stays."""
-    draft = file.with_name(f".draft-{os.getpid()}-{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(secrets.token_bytes(_SECRET_BYTES))
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
+    with hold_draft(file, mode=0o700) as draft:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(secrets.token_bytes(_SECRET_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(draft, file)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.atomic import new_folder, require_another_place
+from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import (
     CHOICE,
@@ -131,7 +130,7 @@ def _build(
     key = plan.build_key(bundle)
     with (
         new_folder(output, replaceable_files(output)) as draft,
-        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+        scratch_folder() as scratch,
     ):
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
         made = {f"{b.part}{b.file.suffix}": sha256_of(b.file) for b in choice.kept.values()}
