@@ -21,11 +21,8 @@ MOST_BYTES = 2**30
 _ENTRY = b"PK\x01\x02"
 #: numpy packs with these; others ask for memory before they give anything.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: What reading a damaged file may raise; a header nested too deeply ends in the last three.
-_DAMAGED = (
-    *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(MemoryError, RecursionError, SyntaxError),
-)
+#: What reading a damaged file may raise.
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(file: Path, names: Collection[str] | None = None) -> dict[str, Array]:
@@ -112,5 +109,8 @@ def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"expected the npy format 1.0 or 2.0, got {version[0]}.{version[1]}")
-    shape, _, dtype = readers[version](stream)
+    try:
+        shape, _, dtype = readers[version](stream)
+    except Exception as error:  # it is read as Python: a tokenizer's, a parser's or a type's error
+        raise ValueError(f"expected the header of an array: {error!s:.100}") from error
     return shape, dtype
