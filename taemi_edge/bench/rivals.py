@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,7 +100,9 @@ def _usual_rivals(options: BenchOptions, on_gpu: bool) -> list[ContenderName]:
 def graphs_of(bundle: Bundle) -> Path:
     """The folder of the ONNX graphs: for engines the bundle that they were built from, else the bundle itself."""
     engine = bundle.manifest.engine
-    return Path(engine.source) if engine is not None and Path(engine.source, MANIFEST).is_file() else bundle.folder
+    return (
+        Path(engine.source) if engine is not None and os.path.isfile(Path(engine.source, MANIFEST)) else bundle.folder
+    )
 
 
 def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
@@ -113,7 +116,7 @@ def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
         return "", False
     checkpoint = options.checkpoint or manifest.provenance.source
     is_random = "random" in " ".join(manifest.provenance.weights.values())
-    return checkpoint, is_random and not Path(checkpoint).is_dir()
+    return checkpoint, is_random and not os.path.isdir(checkpoint)
 
 
 def _without_torch(bundle: Bundle) -> str:
@@ -127,7 +130,7 @@ def _without_torch(bundle: Bundle) -> str:
 def _first_manifest(bundle: Bundle) -> Manifest:
     """The manifest of the first bundle that a bundle was made from, as far as these lie here."""
     manifest, seen = bundle.manifest, {""}
-    while (source := manifest.provenance.source) not in seen and Path(source, MANIFEST).is_file():
+    while (source := manifest.provenance.source) not in seen and os.path.isfile(Path(source, MANIFEST)):
         manifest = read_manifest(Path(source))
         seen.add(source)
     return manifest

@@ -6,6 +6,7 @@ verified (`verify.py`). What was built before of exactly the same things comes f
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -189,7 +190,7 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_s
     target = recipe_from_mapping(record.recipe, TargetRecipe, f"{bundle.folder / MANIFEST}, engine.recipe")
     precision: RequestedPrecision = msgspec.convert(record.asked, RequestedPrecision)
     source = Path(record.source)
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise EngineError(f"{bundle.folder}: expected the graphs that it was built from in {source}, found none there")
     plan = plan_build(source, target, precision, 0)
     same = plan.library == record.library and msgspec.to_builtins(plan.machine) == record.machine
