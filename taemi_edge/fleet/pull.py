@@ -101,7 +101,11 @@ def pull_bundle(
             os.rename(bundle.folder / name, draft / name)
         place_signature(signature)
     return Pulled(
-        replace(bundle, folder=output), source.at(artifact.digest), blobs.fetched, blobs.reused, signature is not None
+        replace(bundle, folder=output, place=None),
+        source.at(artifact.digest),
+        blobs.fetched,
+        blobs.reused,
+        signature is not None,
     )
 
 

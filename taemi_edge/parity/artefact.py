@@ -121,8 +121,8 @@ def open_artefact(source: str, device: Device | None = None, threads: int = 0) -
         return
     if not os.path.exists(folder):  # unlike pathlib, it takes names that no file system has
         raise InputError(
-            f"{source:.300}: expected a bundle folder, a checkpoint folder or a recipe, or file.py:function of a model of "
-            f"your own, found nothing there"
+            f"{source:.300}: expected a bundle folder, a checkpoint folder or a recipe, or file.py:function of a model "
+            f"of your own, found nothing there"
         )
     bundle = open_bundle(folder)
     with open_sessions(bundle, device, threads) as sessions:
