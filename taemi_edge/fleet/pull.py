@@ -100,13 +100,8 @@ def pull_bundle(
         for name in files:
             os.rename(bundle.folder / name, draft / name)
         place_signature(signature)
-    return Pulled(
-        replace(bundle, folder=output, place=None),
-        source.at(artifact.digest),
-        blobs.fetched,
-        blobs.reused,
-        signature is not None,
-    )
+    bundle = replace(bundle, folder=output, place=None)  # its files were moved since they were hashed
+    return Pulled(bundle, source.at(artifact.digest), blobs.fetched, blobs.reused, signature is not None)
 
 
 def find_digest(reference: str, access: Access = USUAL_ACCESS) -> Reference:
