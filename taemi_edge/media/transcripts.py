@@ -139,6 +139,40 @@ def words_from_cues(cues: Iterable[Cue]) -> list[Word]:
     return words
 
 
+def vtt_from_words(words: Iterable[Word]) -> str:
+    """Write words as a WebVTT file, one cue each, that `parse_vtt` and other readers read back.
+
+    What WebVTT takes for its own signs is escaped. Words are written in the order of time: one that overlaps the one
+    before it begins at that one's end, and each lasts a millisecond or more.
+
+    Example:
+        >>> print(vtt_from_words([Word(0.0, 0.5, "-->"), Word(0.4, 0.9, "R&B")]))
+        WEBVTT
+        <BLANKLINE>
+        00:00:00.000 --> 00:00:00.500
+        --&gt;
+        <BLANKLINE>
+        00:00:00.500 --> 00:00:00.900
+        R&amp;B
+        <BLANKLINE>
+    """
+    cues, until_ms = ["WEBVTT"], 0
+    for word in sorted(words, key=lambda word: (word.end_s, word.start_s)):
+        text = " ".join(word.text.split()).replace("\0", "")
+        if not text:
+            continue
+        start_ms = max(until_ms, round(word.start_s * 1000))
+        until_ms = max(start_ms + 1, round(word.end_s * 1000))
+        spoken = html.escape(text, quote=False).replace("{", "&#123;")
+        cues.append(f"{_stamp(start_ms)} --> {_stamp(until_ms)}\n{spoken}")
+    return "\n\n".join(cues) + "\n"
+
+
+def _stamp(time_ms: int) -> str:
+    minutes, rest_ms = divmod(time_ms, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest_ms // 1000:02d}.{rest_ms % 1000:03d}"
+
+
 class _JsonCue(msgspec.Struct):
     start: float
     end: float

@@ -88,7 +88,7 @@ def test_titles_in_any_encoding_do_not_matter(form, tmp_path):
     assert _read(file)[0] == 3
 
 
-def _png(width: int, height: int, claimed: tuple[int, int] | None = None) -> bytes:
+def png_file(width: int, height: int, claimed: tuple[int, int] | None = None) -> bytes:
     packed = zlib.compressobj(9)
     rows = b"".join([packed.compress(bytes(1 + 3 * width)) for _ in range(height)] + [packed.flush()])
     size = struct.pack(">IIBBBBB", *(claimed or (width, height)), 8, 2, 0, 0, 0)
@@ -114,7 +114,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_pictures_that_unpack_to_gigabytes_take_no_memory(tmp_path):
-    files = {"claims": _png(64, 64, (16_000, 16_000)), "huge": _png(64, 64, (100_000, 100_000)), "is": _png(9000, 5000)}
+    files = {
+        "claims": png_file(64, 64, (16_000, 16_000)),
+        "huge": png_file(64, 64, (100_000, 100_000)),
+        "is": png_file(9000, 5000),
+    }
     for name, content in files.items():
         (tmp_path / f"{name}.png").write_bytes(content)
     command = [sys.executable, "-c", _MEASURE, *(str(tmp_path / f"{name}.png") for name in files)]
