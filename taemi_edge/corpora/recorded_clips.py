@@ -46,7 +46,7 @@ def _clip(folder: Path, line: bytes) -> SampleClip | None:
     """The clip of a line; None where it cannot be read, or nothing of the clip is there any more."""
     try:
         loss = msgspec.json.decode(line, type=Loss)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     there = {stream: found for stream, found in loss.files.items() if (folder / found.file).is_file()}
     if not there or "/" in loss.clip:

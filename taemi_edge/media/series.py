@@ -165,7 +165,8 @@ def _owner(column: str, streams: Mapping[str, int]) -> str | None:
 def _in_order(columns: list[str], name: str) -> list[str]:
     """`imu.0`, `imu.1`, ... in the order of their numbers; other names in the order of the file."""
     numbers = [column[len(name) + 1 :] for column in columns]
-    return sorted(columns, key=lambda c: int(c[len(name) + 1 :])) if all(n.isdecimal() for n in numbers) else columns
+    numbered = all(number.isdecimal() and len(number) <= 9 for number in numbers)
+    return sorted(columns, key=lambda c: int(c[len(name) + 1 :])) if numbered else columns
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays

@@ -111,7 +111,7 @@ def parse_jsonl(text: str) -> list[Cue]:
             continue
         try:
             entry = msgspec.json.decode(line, type=_JsonCue)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise TranscriptError(
                 f'line {number}: expected {{"start": s, "end": s, "text": "..."}}: {error}'
             ) from error
@@ -205,7 +205,7 @@ def _parse_txt(text: str, duration_s: float | None) -> list[Cue]:
 
 
 _TIMING = re.compile(r"\s*(?P<start>\S+)\s+-->\s+(?P<end>\S+)(\s.*)?$")
-_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]\d)[.,](\d{3})$")
+_CLOCK = re.compile(r"(?:([0-9]{1,6}):)?([0-5]?[0-9]):([0-5][0-9])[.,]([0-9]{3})$")
 
 
 def _parse_blocks(lines: list[str]) -> list[Cue]:
@@ -223,10 +223,16 @@ def _parse_blocks(lines: list[str]) -> list[Cue]:
                 raise TranscriptError(f"line {number}: expected 'START --> END', got {_short(line)}")
             start_s, end_s = (_seconds(timing[key], number) for key in ("start", "end"))
             after = _after_block(lines, number)
-            spoken = html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", " ".join(lines[number:after])))
+            spoken = _plain(" ".join(lines[number:after]))
             cues.append(Cue(start_s, end_s, spoken.strip(), number))
             number = after
     return cues
+
+
+def _plain(text: str) -> str:
+    """A line without tags, and with the signs that it escapes."""
+    spoken = re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", text)
+    return html.unescape(re.sub(r"&#[0-9]{8,};?", "\ufffd", spoken))  # Python reads no number of 4301 digits
 
 
 def _after_block(lines: list[str], number: int) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -94,7 +95,10 @@ def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
     """
     with file.open(encoding="utf-8-sig", newline="") as handle:
         rows = csv.DictReader(handle)
-        known = [name.strip() for name in rows.fieldnames or ()]
+        try:
+            known = [name.strip() for name in rows.fieldnames or ()]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
         if missing := [name for name in ("Filename", *COLUMNS) if name not in known]:
             raise CorpusError(
                 f"{file}: expected the columns Filename, {', '.join(COLUMNS)}, but {', '.join(missing)} "
@@ -118,8 +122,8 @@ def _ids_of_media(folder: Path) -> list[str]:
 
 def _clip_id(text: str | None, where: str) -> str:
     stem = (text or "").strip().partition(".")[0]
-    if not stem.isascii() or not stem.isdigit():
-        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r}")
+    if not re.fullmatch("[0-9]{1,18}", stem):
+        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r:.80}")
     return f"{int(stem):05d}"
 
 
@@ -129,7 +133,7 @@ def _intensity(text: str | None, column: str, where: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:
-        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r}")
+        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r:.80}")
     return value
 
 
