@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench soak device-pythons gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -10,11 +10,12 @@ PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 demo: .venv/.demo-ready
 	.venv/bin/taemi-edge demo
 
-# The soak waits more than it computes: it runs beside the other interpreters' tests.
+# The soak waits more than it computes: it runs beside the other interpreters' tests, and so does a minute of fuzzing.
 test: .venv/.dev-ready
 	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
-	$(MAKE) --no-print-directory -j2 --output-sync=target device-pythons soak MINUTES=3 MOST_LATE=0.05 PATIENCE=2
+	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 \
+	  MOST_LATE=0.05 PATIENCE=2
 
 # Two workers, a file of tests each: more would share two cores and stretch what is timed.
 check: .venv/.dev-ready .stubs/.ready
@@ -42,7 +43,7 @@ device-pythons: .venv/.dev-ready
 	nice -n 10 tools/test_on_device_pythons.sh
 
 # A live run under random faults: make soak MINUTES=30; results in runs/soak.json and runs/soak.png.
-MINUTES = 30
+soak: MINUTES = 30
 MOST_LATE = 0.01
 PATIENCE = 1
 soak: .venv/.dev-ready
@@ -50,6 +51,15 @@ soak: .venv/.dev-ready
 	.venv/bin/taemi-edge export taemi-mobile --output runs/soak-bundle > /dev/null
 	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
 	  --json runs/soak.json --plot runs/soak.png
+
+# make fuzz MINUTES=5 JOBS=1 [ONLY=manifest [INPUT=file]]; docs/fuzzing.md. What is found lies in runs/fuzz.
+fuzz: MINUTES = 5
+FUZZ_MINUTES = $(MINUTES)
+JOBS = 1
+fuzz: .venv/.dev-ready
+	@mkdir -p runs
+	nice -n 15 .venv/bin/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --jobs $(JOBS) --json runs/fuzz.json \
+	  $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
 
 bench: .venv/.dev-ready
 	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json

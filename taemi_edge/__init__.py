@@ -15,10 +15,16 @@ Example:
 from __future__ import annotations
 
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.guests import register_guest
+
+# From 1.29 on, ONNX Runtime's wheels for Linux report sessions, with hashes of the model's weights, to their maker, and
+# keep an identifier of the device, unless this is set before its first session. Who wants to report sets it to 0.
+# https://github.com/microsoft/onnxruntime/pull/27379
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from taemi_edge import errors

@@ -12,8 +12,10 @@ TaemiError
 │   ├── StoreError         a feature store: incomplete, changed, or of another encoder
 │   ├── CheckpointError    a checkpoint folder
 │   ├── ContractError      the declaration of a model
+│   ├── KeyFileError       a key or a certificate
 │   ├── RegistryError      a registry: not reached, refused, or gave something else than was asked for
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
+│       └── SignatureError a bundle is not what the holder of a key signed (exit 1)
 ├── OutputError            a result could not be written (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
 ├── CalibrationError       a bundle cannot be calibrated on what was given (exit 2)
@@ -23,15 +25,44 @@ TaemiError
 │   └── DeviceLostError    the device is gone, and with it all that lay on it
 ├── InterruptedRunError    Ctrl-C (exit 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
+    └── UpdateError        an update was not made, and the device runs what it ran before (exit 1)
 """
 
 from __future__ import annotations
 
+#: A message that is longer is cut in its middle: its beginning says what is wrong, and its end what to do.
+_MOST_CHARACTERS, _CUT_END = 2000, 500
+
 
 class TaemiError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose. Its message is one line that any terminal can show."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return in_one_line(super().__str__())
+
+
+def in_one_line(text: str) -> str:
+    """Give a text as one line of up to 2,000 signs, whatever a file or an address has put into it.
+
+    Line ends and tabs become spaces. Signs that are not printable, which could move the cursor of a terminal or cannot
+    be encoded, are spelled out.
+
+    Example:
+        >>> in_one_line("a.csv: expected a number,\\ngot '\\x1b[31m'")
+        "a.csv: expected a number, got '\\\\x1b[31m'"
+    """
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[: _MOST_CHARACTERS - _CUT_END - 5]} ... {text[-_CUT_END:]}"
+    if text.isprintable():
+        return text
+    plain = "".join(" " if sign.isspace() else sign if sign.isprintable() else _spelled(sign) for sign in text)
+    return in_one_line(plain) if len(plain) > _MOST_CHARACTERS else plain
+
+
+def _spelled(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 class UsageError(TaemiError):
@@ -54,11 +85,11 @@ class OptionError(UsageError):
 
     def __init__(self, option: str, flag: str, problem: str) -> None:
         super().__init__(option, flag, problem)
-        self.flagged = f"{flag} {problem}"
+        self.flagged = in_one_line(f"{flag} {problem}")
 
     def __str__(self) -> str:
         option, _, problem = self.args
-        return f"{option} {problem}"
+        return in_one_line(f"{option} {problem}")
 
 
 class MissingExtraError(UsageError):
@@ -110,6 +141,16 @@ class BundleError(InputError):
     """A bundle is incomplete, was changed after it was made, or is of another schema."""
 
 
+class SignatureError(BundleError):
+    """A bundle is not signed, or not by the holder of that key, or is not what was signed."""
+
+    exit_code = 1
+
+
+class KeyFileError(InputError):
+    """A key or a certificate cannot be read, or is of another kind than is needed."""
+
+
 class OutputError(TaemiError):
     """A result could not be written."""
 
@@ -148,3 +189,7 @@ class CheckFailedError(TaemiError):
     """A parity or evaluation bar was not met."""
 
     exit_code = 1
+
+
+class UpdateError(CheckFailedError):
+    """An update was not made; the device runs what it ran before."""

@@ -14,6 +14,7 @@ from typing import Any, overload
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.trusted_keys import required_key
 from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
@@ -31,13 +32,17 @@ _PLACES = ("engines", "calibration", "export")
 _MOST_THREADS = 1024
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
 _SOURCE_OPTIONS = ("transcript", "asr", "streams")
-_LIVE_OPTIONS = [
-    name for name in LiveConfig.__struct_fields__ if name not in ("source", "bundle", "device", "threads", "unverified")
-]
+_SETTLED = ("source", "bundle", "device", "threads", "unverified", "require_signature")
+_LIVE_OPTIONS = [name for name in LiveConfig.__struct_fields__ if name not in _SETTLED]
 
 
 def load(
-    bundle: str | Path, *, device: Device | None = None, threads: int = 0, unverified: bool = False
+    bundle: str | Path,
+    *,
+    device: Device | None = None,
+    threads: int = 0,
+    unverified: bool = False,
+    require_signature: str | Path | None = None,
 ) -> LoadedModel:
     """Open a bundle to predict with.
 
@@ -47,11 +52,14 @@ def load(
         device: "cpu", "cuda" or "tensorrt"; by default what the bundle was built for.
         threads: threads of each part on a CPU, 0 for as many as there are cores.
         unverified: run engines although parity has not passed them.
+        require_signature: a file with the public key that must have signed the bundle. By default it is the key that
+            this device trusts, where one is installed (`docs/signing.md`).
 
     Returns:
         The model. Use it in a `with` statement, or call `close` when you are done.
 
     Raises:
+        SignatureError: a signature is asked for, and the bundle is not what the holder of the key signed.
         BundleError: there is no bundle of that name, or one of its files was changed.
         EngineError: the engines have not passed parity, or are for another device.
         UsageError: the device is not there, or the bundle is not for it.
@@ -65,7 +73,7 @@ def load(
     """
     if not isinstance(threads, int) or not 0 <= threads <= _MOST_THREADS:
         raise UsageError(f"expected a number of threads from 0 to {_MOST_THREADS}, got {threads!r}")
-    opened = open_bundle(_find_bundle(bundle))
+    opened = open_bundle(_find_bundle(bundle), require_signature=required_key(require_signature))
     require_verified(opened, unverified)
     return LoadedModel(opened, device=device, threads=threads)
 

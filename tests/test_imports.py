@@ -40,7 +40,8 @@ TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "export", "init", "parity", "run", "inspect", "push", "pull", "doctor", "demo", *ENGINES, *TRAINING]
+    "command",
+    ["", "export", "init", "parity", "run", "inspect", "push", "pull", "update", "doctor", "demo", *ENGINES, *TRAINING],
 )
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")

@@ -34,15 +34,15 @@ SIGNATURES = {
     "Text": "(tokenizer, max_tokens)",
     "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
     "export_model": "(model, folder, *, source='', opset=17, progress=...)",
-    "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None)",
-    "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
+    "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None, signed_by=None)",
+    "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None, own_thread=False)",
     "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=0)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
     "Prediction": (
-        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu')"
+        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', model_id='')"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",
@@ -54,7 +54,7 @@ SIGNATURES = {
     "check_parity": "(a, b=None, *, device=None, threads=0)",
     "evaluate": "(source, data, split=None, options=..., *, progress=...)",
     "export_checkpoint": "(checkpoint, output, *, source, clip=None, untrained_tokens=False, progress=...)",
-    "load": "(bundle, *, device=None, threads=0, unverified=False)",
+    "load": "(bundle, *, device=None, threads=0, unverified=False, require_signature=None)",
     "open_bundle": "(folder, *, require_signature=None)",
     "open_checkpoint": "(source, random_weights=False)",
     "open_corpus": "(folder, transcripts=None, needs_labels=True)",

@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(gir1.2-gst-rtsp-server-1.0 python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav libasound2-data
-  docker-registry mosquitto faketime openssl pulseaudio)
+  docker-registry mosquitto faketime openssl pulseaudio skopeo strace)
 # Ubuntu's chromium is a snap, which needs a running snapd: there the browser test is left out.
 apt-cache policy chromium 2> /dev/null | grep -q snap || packages+=(chromium)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from taemi_edge.bench.plan import BenchPlan, timed_patterns
 from taemi_edge.bench.power import PowerMeter
 from taemi_edge.bench.report import OURS, BenchReport, PartTimes, WindowTimes, find
 from taemi_edge.bench.rivals import graphs_of, open_contenders
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
@@ -63,7 +63,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
     require_verified(bundle, options.unverified)
     options.require_parts(bundle.manifest.part_names)
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taemi-edge-bench-")))
+        scratch = stack.enter_context(scratch_folder())
         meter = stack.enter_context(PowerMeter())
         contenders, not_run = open_contenders(stack, bundle, options, scratch)
         plan = BenchPlan(bundle, options, contenders, progress)

@@ -138,6 +138,20 @@ def replace_link(link: Path, target: str | Path) -> None:
 
 
 @contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for what is needed for a while; it lies among the system's temporary files, for its owner alone.
+
+    Example:
+        >>> with scratch_folder() as folder:
+        ...     oct(folder.stat().st_mode & 0o777)
+        '0o700'
+    """
+    with hold_draft(Path(os.path.realpath(tempfile.gettempdir()), "taemi-edge"), mode=0o700) as folder:
+        folder.mkdir(0o700)
+        yield folder
+
+
+@contextmanager
 def claimed(*targets: Path | None) -> Iterator[None]:
     """Keep other processes from writing the same files or folders, as long as they claim them too.
 
@@ -267,8 +281,8 @@ def _exchange(one: Path, other: Path) -> bool:
 @contextmanager
 def _written_through(target: Path) -> Iterator[Path]:
     """Give a draft elsewhere, and copy it into a device or pipe."""
-    with tempfile.TemporaryDirectory(prefix="taemi-edge-") as folder:
-        draft = Path(folder, target.name)
+    with scratch_folder() as folder:
+        draft = folder / target.name
         yield draft
         with draft.open("rb") as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink)

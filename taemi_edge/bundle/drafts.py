@@ -37,26 +37,27 @@ _LOCAL = frozenset(
 )
 #: What this process is writing: names of drafts, and folders that it has looked through.
 _held: set[str] = set()
-_swept: set[tuple[int, int]] = set()
+_swept: set[Path] = set()
 
 
 @contextmanager
-def hold_draft(target: Path, alone: bool = False) -> Iterator[Path]:
+def hold_draft(target: Path, alone: bool = False, mode: int = 0o777) -> Iterator[Path]:
     """Give a path beside `target`, with its name, for what shall take its place; what is there at the end is removed.
 
     Args:
         target: the path without links; its folder must be there.
         alone: refuse where another process holds a draft of the same target.
+        mode: who may look into it, before umask.
 
     Raises:
         OutputError: another process is writing `target`.
         OSError: the draft cannot be made.
     """
-    sweep(target.parent)
     with _looking_at(target.parent) if alone else nullcontext():
+        sweep(target.parent, again=alone)
         if alone and (pid := _writer_of(target)):
             raise OutputError(f"{target}: process {pid} is writing it: wait until it is done, or name another place")
-        draft, descriptor = _make(target)
+        draft, descriptor = _make(target, mode)
     _held.add(draft.name)
     try:
         yield draft / _NEW / target.name
@@ -91,27 +92,39 @@ def lies_in_a_draft(target: Path) -> bool:
     return any(is_draft(part) for part in target.parts[:-1])
 
 
-def sweep(folder: Path) -> None:
-    """Remove drafts in `folder` that killed processes left behind; a folder is looked through once in a process."""
-    try:
-        found = folder.stat()
-        if (found.st_dev, found.st_ino) in _swept:
-            return
-        _swept.add((found.st_dev, found.st_ino))
-        left = [entry for entry in os.scandir(folder) if is_draft(entry.name) and entry.is_dir(follow_symlinks=False)]
-    except OSError:
+def sweep(folder: Path, again: bool = False) -> None:
+    """Remove drafts in `folder` that killed processes left behind.
+
+    Args:
+        folder: where to look, and not below it.
+        again: look even if this process has looked there before; a folder of many files is looked through once.
+    """
+    if folder in _swept and not again:
         return
-    for entry in left:
+    _swept.add(folder)
+    for draft in _drafts_in(folder):
         with suppress(OSError):
-            _remove_if_left(Path(entry.path))
+            _remove_if_left(draft)
+
+
+def _drafts_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(e.path) for e in entries if is_draft(e.name) and e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def _remove_if_left(draft: Path) -> None:
-    if draft.name in _held or draft.lstat().st_uid != os.geteuid():
+    if draft.name in _held:
         return
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if not _locked(descriptor) or not _of_this_machine(draft, descriptor):
+        if (
+            os.fstat(descriptor).st_uid != os.geteuid()
+            or not _locked(descriptor)
+            or not _of_this_machine(draft, descriptor)
+        ):
             return
         for old in (draft / _OLD).glob("*"):
             if not os.path.lexists(draft.parent / old.name):
@@ -129,13 +142,13 @@ def _of_this_machine(draft: Path, descriptor: int) -> bool:
     return _file_system(descriptor) in _LOCAL and os.fstat(descriptor).st_mtime < started
 
 
-def _make(target: Path) -> tuple[Path, int]:
+def _make(target: Path, mode: int) -> tuple[Path, int]:
     """Make a draft and lock it; where a sweep removes it in between, make another one."""
     while True:
         boot, pid, seed = _boot(), str(os.getpid()), secrets.token_hex(3)
         name = f"{_DRAFT}{boot}-{pid}-{seed}{_tag(boot, pid, seed, target.name)}-{target.name[-_SHOWN:]}"
         draft = target.with_name(name)
-        draft.mkdir()
+        draft.mkdir(mode)
         descriptor = -1
         try:
             descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,15 +168,15 @@ def _make(target: Path) -> tuple[Path, int]:
 
 def _writer_of(target: Path) -> int | None:
     """Give the process that holds a draft of `target`; None where there is none, or where locks do not tell."""
-    for entry in os.scandir(target.parent):
-        match = _NAME.fullmatch(entry.name)
-        if match is None or entry.name in _held:
+    for draft in _drafts_in(target.parent):
+        match = _NAME.fullmatch(draft.name)
+        if match is None or draft.name in _held:
             continue
         boot, pid, seed, tag, _ = match.groups()
         if tag != _tag(boot, pid, seed, target.name):
             continue
         with suppress(OSError):
-            descriptor = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -14,21 +14,23 @@ what the manifest was written for. A folder that holds any other file is refused
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
-from taemi_edge.bundle.json_files import is_deep, write_json
+from taemi_edge.bundle.json_files import values_problem, write_json
 from taemi_edge.bundle.limits import (
     MOST_FILE_BYTES,
     MOST_FILES,
     MOST_GRAPH_BYTES,
-    MOST_JSON_DEPTH,
     MOST_MANIFEST_BYTES,
+    MOST_SIGNATURE_BYTES,
     MOST_TOKENIZER_BYTES,
     MOST_TOKENS_BYTES,
 )
@@ -37,7 +39,10 @@ from taemi_edge.bundle.spec import SCHEMA, Manifest
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.token_file import read_tokens
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import BundleError, UsageError
+from taemi_edge.errors import BundleError
+
+if TYPE_CHECKING:
+    from taemi_edge.bundle.signatures import SignedBy
 
 MANIFEST = "manifest.json"
 TOKENS = "tokens.safetensors"
@@ -47,8 +52,10 @@ GOLDEN = "golden.npz"
 RANGES, SENSITIVITY, PARETO = "ranges.json", "sensitivity.json", "sensitivity.png"
 #: What `taemi-edge build-engine --precision auto` adds.
 CHOICE = "choice.png"
+#: What `taemi-edge build-engine --require-signature` adds: the signature of the graphs.
+SOURCE_SIGNATURE = "source.sig"
 #: The files of every bundle; `replaceable_files` adds those that depend on the model.
-_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE)
+_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE, SOURCE_SIGNATURE)
 #: So many problems of a folder are said; a copy that was cut short has one for each file.
 _MOST_SAID = 8
 
@@ -64,6 +71,7 @@ class Bundle:
         digests: the sha256 of every file of the folder by name, `manifest.json` included.
         sizes: the same files' sizes in bytes.
         place: the folder that `folder` led to when it was opened: a link may lead to another bundle by now.
+        signed_by: who signed it; None where no signature was asked for.
 
     Example:
         >>> bundle = open_bundle("export/taemi-tiny")
@@ -77,6 +85,7 @@ class Bundle:
     digests: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     place: Path | None = None
+    signed_by: SignedBy | None = None
 
     def read(self, name: str, most: int = MOST_FILE_BYTES) -> bytes:
         """Give the bytes of a file of the bundle, hashed as they were read.
@@ -156,9 +165,10 @@ def open_bundle(folder: Path | str, *, require_signature: Path | None = None) ->
 
     Args:
         folder: of the bundle, or a link to it.
-        require_signature: the public key that must have signed the bundle; None asks for no signature.
+        require_signature: a file with the public key that must have signed the bundle; None asks for no signature.
 
     Raises:
+        SignatureError: the bundle is not signed, or not with that key, or its files are not those that were signed.
         BundleError: the folder is no bundle, a file is missing, changed, not listed or no regular file, the schema is
             newer than this package, a graph names data outside its file, or a token has the wrong shape. The message
             names every file that is wrong.
@@ -175,9 +185,9 @@ def open_bundle(folder: Path | str, *, require_signature: Path | None = None) ->
         manifest = _manifest_of(content, folder)
         digests = {MANIFEST: digest, **_digests(files, manifest, folder)}
     hashes = {name: found.sha256 for name, found in digests.items()}
-    if require_signature is not None:
-        _require_signature(place, hashes, require_signature)
     bundle = Bundle(folder, manifest, {}, hashes, {name: found.size for name, found in digests.items()}, place)
+    if require_signature is not None:
+        bundle = replace(bundle, signed_by=_signer(bundle, place, require_signature))
     for name in (name for name, found in digests.items() if found.found):
         bundle.read_graph(name)  # it holds the word that names external data: is it meant so?
     return with_tokens(bundle)
@@ -204,15 +214,19 @@ def read_manifest(folder: Path) -> Manifest:
         return _manifest_of(_manifest_bytes(files, folder)[0], folder)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` into a bundle that is being made, with the hashes of the files that are there now.
+
+    Returns:
+        The manifest with these hashes.
 
     Raises:
         OutputError: there is no room or no permission.
     """
     hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
-    complete = msgspec.structs.replace(manifest, sha256=hashes)
+    complete: Manifest = msgspec.structs.replace(manifest, sha256=hashes)
     write_json(folder / MANIFEST, complete)
+    return complete
 
 
 def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
@@ -266,9 +280,9 @@ def sha256_of(file: Path) -> str:
 
 
 def _require_manifest(folder: Path) -> None:
-    if not (folder / MANIFEST).exists() and not (folder / MANIFEST).is_symlink():
-        found = "a file" if folder.is_file() else "a folder without one" if folder.is_dir() else "nothing"
-        raise BundleError(f"{folder}: expected a bundle (a folder with {MANIFEST}), found {found}")
+    if not os.path.lexists(folder / MANIFEST):  # unlike pathlib, it takes names that no file system has
+        found = "a file" if os.path.isfile(folder) else "a folder without one" if os.path.isdir(folder) else "nothing"
+        raise BundleError(f"{folder!s:.500}: expected a bundle (a folder with {MANIFEST}), found {found}")
 
 
 def _manifest_bytes(files: OpenedFolder, folder: Path) -> tuple[bytes, FileDigest]:
@@ -291,8 +305,8 @@ def _manifest_of(raw: bytes, folder: Path) -> Manifest:
                 else f"export the model again with `taemi-edge export MODEL --output {folder}`"
             )
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r:.80}: {advice}")
-        if is_deep(content, MOST_JSON_DEPTH):
-            raise ValueError(f"expected JSON of at most {MOST_JSON_DEPTH} levels")
+        if problem := values_problem(content):
+            raise ValueError(problem)
         return msgspec.convert(content, Manifest)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         reason = f"{error!s:.1000}"
@@ -347,6 +361,11 @@ def _changed(name: str) -> str:
     return f"{name} is not the file that the manifest was written for (its sha256 differs)"
 
 
-def _require_signature(folder: Path, digests: Mapping[str, str], key: Path) -> None:
-    """Refuse a bundle that the owner of a public key did not sign."""
-    raise UsageError(f"{key}: signatures cannot be checked yet, so {folder} ({len(digests)} files) is not opened")
+def _signer(bundle: Bundle, place: Path, key: Path) -> SignedBy:
+    """Check that a bundle is signed, with the hashes that opening made: no file is read again."""
+    from taemi_edge.bundle.signatures import BuiltFrom, check_signature
+
+    record, built_from = bundle.manifest.engine, None
+    if record is not None and record.source_digests and SOURCE_SIGNATURE in bundle.digests:
+        built_from = BuiltFrom(record.source_digests, bundle.read(SOURCE_SIGNATURE, MOST_SIGNATURE_BYTES))
+    return check_signature(place, bundle.digests, key, built_from)

@@ -134,6 +134,7 @@ class EngineRecord(Frozen, frozen=True):
         backend, library: what compiled and runs the engines, with its version.
         machine: the device that the engines may run on.
         source: the folder of the bundle of graphs.
+        source_digests: the sha256 of every file of that bundle.
         asked: the precision that was asked for.
         flags: the options of the compiler, in words.
         build_key, part_keys: of the engine cache.
@@ -155,6 +156,7 @@ class EngineRecord(Frozen, frozen=True):
     candidates: tuple[Candidate, ...]
     verification: tuple[StageVerdict, ...] = ()
     failure: str = ""
+    source_digests: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Provenance(Frozen, frozen=True):

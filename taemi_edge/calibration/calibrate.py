@@ -7,14 +7,13 @@ for `build-engine` to choose from. The new folder appears only when all of it is
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from taemi_edge.bundle.atomic import new_folder, require_another_place
+from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
@@ -143,7 +142,7 @@ def _calibrate(
     foreign_quantiser = _require_quantiser(options.quantiser, corpus)
     with (
         new_folder(output, replaceable_files(output)) as draft,
-        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+        scratch_folder() as scratch,
     ):
         work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
         if corpus is not None and judge is not None:

@@ -11,6 +11,7 @@ from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
     PrecisionChoice,
+    RequireSignatureOption,
     ThreadsOption,
     recipe_changes,
     save_json,
@@ -47,21 +48,24 @@ def build_engine_command(
     override: _SetOption = None,
     sources: _SourcesOption = None,
     cache: _CacheOption = True,
+    require_signature: RequireSignatureOption = None,
     threads: ThreadsOption = 0,
     json_file: JsonOption = None,
 ) -> None:
     """Build a bundle's engines for a device, check them against PyTorch's outputs and mark them verified or not."""
-    from taemi_edge.bundle.folder import read_manifest
+    from taemi_edge.bundle.folder import open_bundle
     from taemi_edge.bundle.recipe import load_recipe
+    from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.engines.build import build_engine
     from taemi_edge.engines.cache import EngineCache
     from taemi_edge.engines.recipe import TargetRecipe
 
     loaded = load_recipe("engines", target, TargetRecipe, recipe_changes(override, {"sources": sources}))
-    folder = output or Path("engines") / f"{read_manifest(bundle).name}-{loaded.name}"
+    source = open_bundle(bundle, require_signature=required_key(require_signature))
+    folder = output or Path("engines") / f"{source.manifest.name}-{loaded.name}"
     with shown_progress() as progress:
         result = build_engine(
-            bundle,
+            source,
             loaded,
             precision.value,
             folder,

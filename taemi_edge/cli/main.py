@@ -26,8 +26,10 @@ from taemi_edge.cli.parity import inspect, parity
 from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
+from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
+from taemi_edge.cli.update import update
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -40,8 +42,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "bench": bench,
     "inspect": inspect,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
     "push": push,
     "pull": pull,
+    "update": update,
     "synth": synth,
     "extract": extract,
     "train": train,

@@ -77,6 +77,16 @@ AsrModelOption = Annotated[
 ]
 
 
+RequireSignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        metavar="K.pub",
+        help="Refuse a bundle that the holder of this key did not sign  [default: the key that this device trusts]",
+    ),
+]
+
+
 def device_name(choice: DeviceChoice | None) -> Any:
     """The name of the device that was given; None leaves the choice to the bundle."""
     return None if choice is None else choice.value

@@ -6,18 +6,30 @@ import logging
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taemi_edge.cli import run_options as options
-from taemi_edge.cli.options import ASR_MODEL, AsrModelOption, DeviceOption, ThreadsOption, note, note_training
+from taemi_edge.cli.options import (
+    ASR_MODEL,
+    AsrModelOption,
+    DeviceOption,
+    RequireSignatureOption,
+    ThreadsOption,
+    note,
+    note_training,
+)
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.run_options import Given
 from taemi_edge.cli.run_summaries import print_fleet_summary, print_live_summary, print_summary
 from taemi_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taemi_edge.bundle.folder import Bundle
+    from taemi_edge.live.takeover import FollowedLink
 
 
 def run(
@@ -37,6 +49,7 @@ def run(
     threads: ThreadsOption = 0,
     unverified: options.Unverified = False,
     rebuild: options.Rebuild = False,
+    require_signature: RequireSignatureOption = None,
     deadline: options.Deadline = 50.0,
     live: options.Live = False,
     video: options.Video = None,
@@ -81,7 +94,7 @@ def _run_files(given: Given) -> None:
 
         check_plot_file(given.plot)
     run_options = given.run_options()
-    bundle = _open_bundle(given.bundle, given.rebuild, given.unverified)
+    bundle = _open_bundle(given.bundle, given.rebuild, given.unverified, given.require_signature)
     with JsonLines(given.output) as lines, shown_progress() as progress:
         if len(sources) > 1:
             print_fleet_summary(run_together(bundle, sources, run_options, lines, progress))
@@ -106,23 +119,40 @@ def _run_live(given: Given) -> None:
     if not settings.bundle:
         raise UsageError("expected a bundle: name its folder first, or as `bundle` in the file of --config")
     _log_to_stderr()
-    bundle = _open_bundle(Path(settings.bundle), given.rebuild, settings.unverified)
+    open_later = partial(
+        _open_bundle, rebuild=False, unverified=settings.unverified, require_signature=settings.require_signature
+    )
+    followed = _followed_link(Path(settings.bundle), open_later)
+    folder = Path(settings.bundle) if followed is None else followed.link.parent / followed.target
+    bundle = _open_bundle(folder, given.rebuild, settings.unverified, settings.require_signature)
     settings = replace(settings, output=settings.output or "-")
-    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}")))
+    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}"), followed=followed))
     _end_despite_busy_threads()
 
 
-def _open_bundle(folder: Path, rebuild: bool, unverified: bool) -> Bundle:
+def _followed_link(place: Path, open_it: Callable[[Path], Bundle]) -> FollowedLink | None:
+    """The link that the user named as the bundle; None where it is a folder."""
+    from taemi_edge.live.takeover import FollowedLink
+
+    try:
+        return FollowedLink(place, os.readlink(place), open_it)
+    except OSError:
+        return None
+
+
+def _open_bundle(folder: Path, rebuild: bool, unverified: bool, require_signature: Path | str | None) -> Bundle:
     """Open a bundle, with engines built anew where `--rebuild` asks for it and they belong to another machine."""
     from taemi_edge.bundle.folder import open_bundle
+    from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.runtime.sessions import require_verified
 
-    bundle = open_bundle(folder)
+    key = required_key(require_signature)
+    bundle = open_bundle(folder, require_signature=key)
     if rebuild:
         from taemi_edge.engines.build import rebuild_if_foreign
 
         with shown_progress() as progress:
-            bundle = rebuild_if_foreign(bundle, progress)
+            bundle = rebuild_if_foreign(bundle, progress, require_signature=key)
     require_verified(bundle, unverified)
     note_training(bundle)
     return bundle

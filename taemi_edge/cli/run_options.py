@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from taemi_edge.cli.options import ASR_MODEL, AsrModelOption, DeviceOption, ThreadsOption, device_name, recipe_changes
+from taemi_edge.cli.options import (
+    ASR_MODEL,
+    AsrModelOption,
+    DeviceOption,
+    RequireSignatureOption,
+    ThreadsOption,
+    device_name,
+    recipe_changes,
+)
 from taemi_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +139,7 @@ class Given:
     threads: ThreadsOption = 0
     unverified: Unverified = False
     rebuild: Rebuild = False
+    require_signature: RequireSignatureOption = None
     deadline: Deadline = 50.0
     live: Live = False
     video: Video = None
@@ -229,6 +238,7 @@ class Given:
             "device": device_name(self.device),
             "threads": self.threads or None,
             "unverified": self.unverified or None,
+            "require_signature": self.require_signature,
             "loop": self.loop or None,
             "drop": self.drop,
             "asr_model": None if self.asr_model == ASR_MODEL else self.asr_model,

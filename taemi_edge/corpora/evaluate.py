@@ -6,7 +6,6 @@ the model's own metric.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import Pattern, pattern_name
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
@@ -186,7 +186,7 @@ def evaluate_on(
         if is_store(data):
             store = open_store(data)
         elif (corpus := find_corpus(data)) is not None:
-            folder = options.store_folder or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "store"
+            folder = options.store_folder or stack.enter_context(scratch_folder()) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(

@@ -13,6 +13,7 @@ store/
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.drafts import sweep
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Array, Frozen
@@ -141,7 +143,7 @@ def open_store(folder: Path) -> FeatureStore:
     if not index.complete:
         raise StoreError(f"{folder}: expected a complete store, got {len(index.clips)} clips of one: run extract again")
     for name, want in index.shards.items():
-        if not (folder / name).is_file():
+        if Path(name).name != name or not os.path.isfile(folder / name):
             raise StoreError(f"{folder}: the shard {name} is missing: copy the store anew, or extract it again")
         if sha256_of(folder / name) != want:
             raise StoreError(f"{folder}: {name} is not the file that was written (its sha256 differs): extract again")
@@ -159,7 +161,7 @@ def read_index(folder: Path) -> StoreIndex:
         raise StoreError(f"{folder}: expected a feature store (a folder with {INDEX}), found none: run extract first")
     try:
         index = msgspec.json.decode(file.read_bytes(), type=StoreIndex)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"{file}: expected the index of a feature store: {error}") from error
     if index.schema != STORE_SCHEMA:
         raise StoreError(f"{file}: expected schema {STORE_SCHEMA}, got {index.schema}: extract again")
@@ -276,7 +278,10 @@ class StoreWriter:
             if file.name not in self.index.shards:
                 file.unlink()
         for draft in (*self.folder.glob(".draft-*"), *(self.folder / PENDING).glob(".draft-*")):
-            draft.unlink()
+            if draft.is_file():  # of an older version of this program
+                draft.unlink()
+        sweep(self.folder)
+        sweep(self.folder / PENDING)
         for file in sorted((self.folder / PENDING).glob("*.safetensors")):
             if file.stem in self.index.clips or file.stem not in self._splits:
                 file.unlink()

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.atomic import new_folder, require_another_place
+from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
-from taemi_edge.bundle.folder import CHOICE, MANIFEST, Bundle, open_bundle, replaceable_files, with_tokens
+from taemi_edge.bundle.folder import (
+    CHOICE,
+    MANIFEST,
+    SOURCE_SIGNATURE,
+    Bundle,
+    open_bundle,
+    replaceable_files,
+    sha256_of,
+    with_tokens,
+)
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
+from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 from taemi_edge.engines.cache import EngineCache
@@ -62,7 +73,7 @@ class BuildResult:
 
 
 def build_engine(
-    source: Path | str,
+    source: Path | str | Bundle,
     target: TargetRecipe | str,
     precision: RequestedPrecision,
     output: Path | str,
@@ -74,7 +85,9 @@ def build_engine(
     """Build a bundle's engines for a target; the new bundle is written whole or not at all.
 
     Args:
-        source: the folder of a bundle of graphs, as `export` or `calibrate` makes it.
+        source: the folder of a bundle of graphs, as `export` or `calibrate` makes it; or that bundle. One that was
+            opened with `require_signature` binds the engines to its signature: this device can then require it of
+            them as well.
         target: the device, and how engines are built for it; a recipe, its name or its TOML file.
         precision: one precision for all parts, or "auto": for each part the fastest that stays inside the target's
             budget, as timed on this machine.
@@ -93,51 +106,81 @@ def build_engine(
         >>> te.build_engine("export/taemi-tiny", "cpu", "fp32", "engines/tiny-cpu").bundle.manifest.verified
         True
     """
-    source, output = Path(source), Path(output)
+    opened, output = source if isinstance(source, Bundle) else None, Path(output)
+    source = source.folder if isinstance(source, Bundle) else Path(source)
     device = load_recipe("engines", target, TargetRecipe) if isinstance(target, str) else target
     require_another_place(source, output)
     plan = plan_build(source, device, precision, threads)
-    key = plan.build_key()
-    if cache is not None and (manifest := cache.copy_bundle(key, output)) is not None:
+    signed = opened is not None and opened.signed_by is not None
+    key = plan.build_key(opened)
+    if cache is not None and (manifest := cache.copy_bundle(key, output, seal=signed)) is not None:
         return BuildResult(_just_written(output, manifest), from_cache=True, report=None)
-    manifest, report = _build(plan, key, output, cache, progress)
+    manifest, report = _build(plan, opened or open_bundle(source), output, cache, progress)
     return BuildResult(_just_written(output, manifest), from_cache=False, report=report)
 
 
 def _build(
-    plan: BuildPlan, key: str, output: Path, cache: EngineCache | None, progress: Progress
+    plan: BuildPlan, bundle: Bundle, output: Path, cache: EngineCache | None, progress: Progress
 ) -> tuple[Manifest, ParityReport | None]:
     """Build, choose and verify the engines of a plan, and write them as a bundle."""
-    bundle = open_bundle(plan.source)
     if bundle.manifest != plan.manifest:  # the keys of the cache would be those of other graphs
         raise EngineError(
-            f"{plan.source}: expected the bundle that the build was planned for, it was replaced: try again"
+            f"{plan.source}: expected the bundle that the build was planned for, another one took its place"
         )
+    key = plan.build_key(bundle)
     with (
         new_folder(output, replaceable_files(output)) as draft,
-        tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch,
+        scratch_folder() as scratch,
     ):
         choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
+        made = {f"{b.part}{b.file.suffix}": sha256_of(b.file) for b in choice.kept.values()}
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
         copy_shared_files(bundle, draft)
         if plan.precision == "auto":
             _draw_choice(plan, choice.candidates, draft / CHOICE)
-        record = _record(plan, choice, key)
+        if bundle.signed_by is not None:
+            (draft / SOURCE_SIGNATURE).write_bytes(bundle.signed_by.content)
+        record = _record(plan, bundle, choice, key)
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
+        if bundle.signed_by is not None:
+            _seal(draft, bundle, manifest, made)
     return manifest, report
 
 
-def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:
+def _seal(draft: Path, source: Bundle, manifest: Manifest, made: Mapping[str, str]) -> None:
+    """Seal a bundle as built here, if what lies there is what was built and nothing else.
+
+    Args:
+        draft: the folder of the new bundle.
+        source: the bundle of graphs.
+        manifest: what was written for the new bundle.
+        made: the sha256 of every engine, by its file's name.
+    """
+    found = open_bundle(draft)
+    taken = {name: digest for name, digest in source.digests.items() if name in found.digests and name != MANIFEST}
+    of_signature = {} if source.signed_by is None else {SOURCE_SIGNATURE: sha256(source.signed_by.content).hexdigest()}
+    want = {**taken, **made, **of_signature}
+    same = msgspec.json.encode(found.manifest) == msgspec.json.encode(manifest)
+    if not same or any(found.digests.get(name) != digest for name, digest in want.items()):
+        raise EngineError(
+            f"{draft.name}: expected what was built a moment ago, it was changed by somebody: build again"
+        )
+    seal_manifest(found.digests[MANIFEST])
+
+
+def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_signature: Path | None = None) -> Bundle:
     """Build the engines of a bundle anew where they were built by another library or on another machine.
 
     Args:
         bundle: any one; a bundle of graphs, and engines that may run here, are given back as they are.
         progress: receives the stages and how much of each is done.
+        require_signature: a file with the public key that must have signed the graphs; None asks for no signature.
 
     Raises:
+        SignatureError: the graphs are not signed with that key.
         EngineError: the graphs that the engines were built from are gone.
     """
     record = bundle.manifest.engine
@@ -153,10 +196,12 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT) -> Bundle:
     if same:
         return bundle
     progress.stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
-    return build_engine(source, target, precision, bundle.folder, cache=EngineCache(), progress=progress).bundle
+    graphs = open_bundle(source, require_signature=require_signature)
+    build_engine(graphs, target, precision, bundle.folder, cache=EngineCache(), progress=progress)
+    return open_bundle(bundle.folder, require_signature=require_signature)
 
 
-def _record(plan: BuildPlan, choice: PartChoice, key: str) -> EngineRecord:
+def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str) -> EngineRecord:
     return EngineRecord(
         target=plan.target.name,
         backend=plan.target.backend,
@@ -169,6 +214,7 @@ def _record(plan: BuildPlan, choice: PartChoice, key: str) -> EngineRecord:
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
+        source_digests=dict(bundle.digests),
     )
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
 import shutil
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -25,14 +23,14 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, replaceable_files
+from taemi_edge.bundle.own_folder import code_of, own_secret
+from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import BundleError, OutputError, UsageError
+from taemi_edge.errors import BundleError, OutputError
 
-_SECRET, _SECRET_BYTES = "secret", 32
 #: Beside the files of a cached bundle: binds its manifest, which holds all hashes, to its key.
 _CODE = "code"
-_ELSEWHERE = "set TAEMI_EDGE_CACHE to another folder"
 
 
 def engine_cache_folder() -> Path:
@@ -88,7 +86,7 @@ class EngineCache:
             head = msgspec.json.decode(first, type=_PartHead)
         except (OSError, msgspec.MsgspecError):
             return None
-        want = _code(secret, key, head.sha256, str(head.build_s))
+        want = code_of(secret, key, head.sha256, str(head.build_s))
         if not hmac.compare_digest(want, head.code) or sha256(engine).hexdigest() != head.sha256:
             return None
         return engine, head.build_s
@@ -98,17 +96,18 @@ class EngineCache:
         if (secret := self._secret()) is None:
             return
         digest = sha256(engine).hexdigest()
-        code = _code(secret, key, digest, str(float(build_s)))
+        code = code_of(secret, key, digest, str(float(build_s)))
         head = msgspec.json.encode(_PartHead(sha256=digest, build_s=float(build_s), code=code))
         with suppress(OutputError), new_file(self.folder / "parts" / key) as draft:
             draft.write_bytes(head + b"\n" + engine)
 
-    def copy_bundle(self, key: str, output: Path) -> Manifest | None:
+    def copy_bundle(self, key: str, output: Path, *, seal: bool = False) -> Manifest | None:
         """Write a bundle that was built before, and give its manifest; None where there is none.
 
         Args:
             key: of the build.
             output: the folder to make.
+            seal: whether this device seals it, as one that it built from signed graphs.
 
         Raises:
             OutputError: `output` cannot be written.
@@ -118,7 +117,7 @@ class EngineCache:
             return None
         try:
             with new_folder(output, replaceable_files(output)) as draft:
-                return _copied(kept, draft, secret, key)
+                return _copied(kept, draft, secret, key, seal)
         except _NotKeptError:
             return None
 
@@ -130,7 +129,7 @@ class EngineCache:
         with suppress(OutputError), new_folder(self.folder / "bundles" / key, [*names, _CODE]) as draft:
             copy_files(bundle, draft, {name: name for name in names})
             digest = sha256((draft / MANIFEST).read_bytes()).hexdigest()
-            (draft / _CODE).write_text(_code(secret, key, digest), encoding="ascii")
+            (draft / _CODE).write_text(code_of(secret, key, digest), encoding="ascii")
 
     def timing_cache(self, library: str, sm: str) -> Path:
         """Give the file of TensorRT's timing cache; each library and compute capability has one."""
@@ -139,63 +138,25 @@ class EngineCache:
 
     def _secret(self) -> bytes | None:
         """The secret of the cache, which the first use makes; None where the folder cannot be made or read."""
-        file = self.folder / _SECRET
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _require_own(self.folder)
-            if not file.exists():
-                _write_secret(file)
-            secret = file.read_bytes()
-        except OSError:
-            return None
-        return secret if len(secret) == _SECRET_BYTES else None
+        return own_secret(self.folder, "TAEMI_EDGE_CACHE")
 
 
-def _require_own(folder: Path) -> None:
-    """Refuse a folder in which others can put something."""
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise UsageError(f"{folder}: expected a cache of your own, it belongs to user {found.st_uid}: {_ELSEWHERE}")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise UsageError(f"{folder}: expected a cache that you alone can write: `chmod 700 {folder}`, or {_ELSEWHERE}")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
-
-
-def _write_secret(file: Path) -> None:
-    """Make the secret; where another process makes one at the same time, the first one stays."""
-    draft = file.with_name(f".draft-{os.getpid()}-{secrets.token_hex(4)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(secrets.token_bytes(_SECRET_BYTES))
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _code(secret: bytes, *bound: str) -> str:
-    """What only who holds the secret can make for these values."""
-    return hmac.new(secret, "\0".join(bound).encode(), sha256).hexdigest()
-
-
-def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> Manifest:
+def _copied(kept: Path, draft: Path, secret: bytes, key: str, seal: bool) -> Manifest:
     """Copy a cached bundle into a draft, and check the copy: the code of its manifest, and every hash in it."""
     try:
         given = (kept / _CODE).read_text(encoding="ascii")
         names = [e.name for e in os.scandir(kept) if e.name != _CODE and e.is_file(follow_symlinks=False)]
         copy_files(kept, draft, {name: name for name in names})
         digest = sha256((draft / MANIFEST).read_bytes()).hexdigest()
-        if not hmac.compare_digest(given, _code(secret, key, digest)):
+        if not hmac.compare_digest(given, code_of(secret, key, digest)):
             raise _NotKeptError
         bundle = open_bundle(draft)
     except (FileNotFoundError, UnicodeDecodeError, BundleError) as error:
         raise _NotKeptError from error
-    if set(names) != {*bundle.manifest.sha256, MANIFEST}:
+    if set(names) != set(bundle.digests) or bundle.digests[MANIFEST] != digest:
         raise _NotKeptError
+    if seal:
+        seal_manifest(digest)
     return bundle.manifest
 
 

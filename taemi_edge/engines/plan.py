@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from taemi_edge import __version__
-from taemi_edge.bundle.folder import read_manifest
+from taemi_edge.bundle.folder import Bundle, read_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Precision
 from taemi_edge.engines.cache import key_of
@@ -76,13 +77,20 @@ class BuildPlan:
             flags=self.flags(),
         )
 
-    def build_key(self) -> str:
-        """Give the cache key of the whole bundle: of its source, the target, the device and the request."""
+    def build_key(self, opened: Bundle | None = None) -> str:
+        """Give the cache key of the whole bundle: of its source, the target, the device and the request.
+
+        Args:
+            opened: the source, where it is open already. One that is signed has a key of its own: what is built from
+                it carries its signature.
+        """
+        signed = {}
+        if opened is not None and opened.signed_by is not None:
+            signature = sha256(opened.signed_by.content).hexdigest()
+            signed = {"signed": dict(opened.digests), "signature": signature}
         return key_of(
-            files=self.manifest.sha256,
-            parts=msgspec.to_builtins(self.manifest.parts),
-            tolerances=msgspec.to_builtins([self.manifest.tolerances, self.manifest.tolerances_by]),
-            calibration=None if self.manifest.calibration is None else self.manifest.calibration.ranges_sha256,
+            **signed,
+            manifest=msgspec.to_builtins(self.manifest),  # a changed window or presence time is another bundle, too
             target=msgspec.to_builtins(self.target),
             asked=self.precision,
             library=self.library,

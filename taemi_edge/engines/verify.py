@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.folder import read_manifest, write_manifest
+from taemi_edge.bundle.folder import write_manifest
 from taemi_edge.bundle.records import EngineRecord, StageVerdict
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.engines.plan import BuildPlan
@@ -46,8 +46,7 @@ def verify_engines(
 
 
 def _written(draft: Path, manifest: Manifest, record: EngineRecord, verified: bool) -> Manifest:
-    write_manifest(draft, msgspec.structs.replace(manifest, verified=verified, engine=record))
-    return read_manifest(draft)
+    return write_manifest(draft, msgspec.structs.replace(manifest, verified=verified, engine=record))
 
 
 def _where(report: ParityReport) -> str:

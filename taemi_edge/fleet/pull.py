@@ -105,6 +105,21 @@ def pull_bundle(
     )
 
 
+def find_digest(reference: str, access: Access = USUAL_ACCESS) -> Reference:
+    """Ask a registry what a reference means at this moment: the same place, by digest. Nothing else is fetched.
+
+    Args:
+        reference: oci://HOST/NAME[:TAG][@sha256:DIGEST].
+        access: how the registry may be reached.
+
+    Raises:
+        UsageError: the reference is none.
+        RegistryError: the registry cannot be reached, refuses, or gives something else than was pushed.
+    """
+    source = parse_reference(reference)
+    return source.at(source.digest or _read_artifact(RegistryClient(source, access)).digest)
+
+
 def signature_file(folder: Path) -> Path:
     """Where the signature of a bundle lies: beside its folder.
 

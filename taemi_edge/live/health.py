@@ -10,6 +10,7 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.live.lines import LineListener
 from taemi_edge.live.loop import LiveLoop
 from taemi_edge.live.source import LiveSource
+from taemi_edge.live.takeover import ModelFollower
 
 #: A loop that has made no hop for the time of so many hops, and 5 s, is stuck.
 _SILENT_HOPS = 4
@@ -24,12 +25,25 @@ class LiveState:
         manifest: of the model: its streams and outputs.
         listeners: what receives live transcripts and series; they count good and bad lines.
         counters: counts of the outputs by name, such as lines lost, hops left out and clips recorded.
+        first_model_id: the first digits of the hash of the bundle that the run began with.
+        follower: takes up other models; None where the model never changes.
     """
 
     loop: LiveLoop
     manifest: Manifest
+    first_model_id: str = ""
     listeners: list[LineListener] = field(default_factory=list)
     counters: dict[str, Callable[[], int]] = field(default_factory=dict)
+    follower: ModelFollower | None = None
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Which model runs, which one is opened beside it, and which one was refused and why."""
+        if (follower := self.follower) is None:
+            return {"id": self.first_model_id}
+        told = {"target": follower.target, "opening": follower.opening, "refused": follower.refused}
+        told["reason"] = follower.reason if follower.refused else ""
+        return {"id": follower.fleet.model_id} | {key: value for key, value in told.items() if value}
 
     @property
     def status(self) -> Literal["starting", "ok", "degraded", "stuck", "ended"]:
@@ -59,6 +73,7 @@ class LiveState:
             "hops": counts.made,
             "late": counts.late,
             "missed": counts.missed,
+            "model": self.model,
             "streams": {source.name: self.stream_states(source.name) for source in self.loop.sources},
         }
 

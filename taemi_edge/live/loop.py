@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.live.capture.clock import SessionClock
-from taemi_edge.live.events import PresenceEvent, StreamStates
+from taemi_edge.live.events import ModelEvent, PresenceEvent, StreamStates
 from taemi_edge.live.outputs.output import HopResult, Output
 from taemi_edge.live.source import LiveSource
 from taemi_edge.media.hops import Hop
@@ -49,6 +50,16 @@ class HopCounts:
     last_delay_s: float = 0.0
 
 
+class Successor(Protocol):
+    """What takes the place of the fleet between two hops (`taemi_edge.live.takeover`). The loop's thread calls it."""
+
+    def fleet_for(self, end_s: float) -> Fleet:
+        """The fleet that makes the hop that ends at `end_s`."""
+
+    def after_hop(self, hops: Sequence[Hop]) -> None:
+        """Take the hops, one of each source, that predictions were just made from."""
+
+
 class LiveLoop:
     """Makes the hops of a live run until it is stopped, or until all of its sources have ended.
 
@@ -64,6 +75,7 @@ class LiveLoop:
         outputs: what gets every result and event, in this order; to be filled before `run`.
         states: the presence of every stream.
         counts: how the hops went.
+        successor: hands over to another model between two hops; None where the model never changes.
     """
 
     def __init__(
@@ -79,6 +91,7 @@ class LiveLoop:
         self.outputs: list[Output] = []
         self.states = StreamStates([source.name for source in sources], fleet.manifest.streams)
         self.counts = HopCounts()
+        self.successor: Successor | None = None
         self.stopping = stopping or threading.Event()
         #: Held while states change and events are given out: the loop and the watch both do, and events keep order.
         self._event_lock = threading.Lock()
@@ -129,6 +142,8 @@ class LiveLoop:
     def _make_hop(self, end_s: float) -> None:
         now_s = self.clock.now_s()
         hops = [source.take(end_s, now_s) for source in self.sources]
+        if self.successor is not None:
+            self.fleet = self.successor.fleet_for(end_s)
         prepared = dict(enumerate(self._pool.map(self._prepare, range(len(hops)), hops)))
         predictions = self.fleet.predict(prepared)
         made_s = self.clock.now_s()
@@ -138,6 +153,8 @@ class LiveLoop:
             for output in self.outputs:
                 output.on_hop(result)
             self._send_events(partial(self.states.after_hop, prediction, source.losses(made_s)))
+        if self.successor is not None:
+            self.successor.after_hop(hops)
 
     def _count(self, end_s: float, made_s: float) -> None:
         counts = self.counts
@@ -169,6 +186,13 @@ class LiveLoop:
                     self._send_events(partial(self.states.after_watch, source.name, losses, now_s))
                 except Exception:  # without its watch no loss would ever be noticed again
                     log.exception("%s: it could not be looked after", source.name)
+
+    def announce(self, event: ModelEvent) -> None:
+        """Tell the outputs of another model; may be called from any thread."""
+        log.log(logging.INFO if event.taken_up else logging.ERROR, "%s", event)
+        with self._event_lock:
+            for output in self.outputs:
+                output.on_model(event)
 
     def _send_events(self, change: Callable[[], Sequence[PresenceEvent]]) -> None:
         """Change the states and give the events of that to the outputs, in one step."""

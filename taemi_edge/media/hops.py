@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,12 +38,20 @@ class Frame:
 
     time_s: float
     picture: Any
+    #: PyAV's frames cannot be converted in two threads at once, and CPython 3.12 keeps no lock for us any more.
+    _converting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
     def image(self) -> Array:
         """The picture as upright RGB, uint8 (H, W, 3); converted when it is first read."""
         if isinstance(self.picture, np.ndarray):
             return np.ascontiguousarray(self.picture)
+        with self._converting:
+            return self._converted()
+
+    def _converted(self) -> Array:
+        if "image" in self.__dict__:  # another thread was first
+            return self.image
         try:
             # by default each frame's conversion starts threads of its own, which takes twenty times as long
             pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)

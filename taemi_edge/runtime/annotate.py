@@ -10,7 +10,7 @@ panel alone, with one picture for each prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.atomic import write_error
+from taemi_edge.bundle.atomic import new_file, write_error
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
@@ -232,7 +232,8 @@ class AnnotatedVideo:
 
     def __init__(self, file: Path, manifest: Manifest, frame_rate: Fraction, words: Sequence[Word] = ()) -> None:
         self._file = file
-        self._draft = file.with_name(f".draft-{file.name}")
+        self._draft = file
+        self._writing = ExitStack()
         self._stream = AnnotatedStream(manifest, frame_rate, words)
         self._container: Any = None
 
@@ -256,20 +257,18 @@ class AnnotatedVideo:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         keep = kind is None or issubclass(kind, KeyboardInterrupt)
-        try:
-            if self._container is not None:
-                self._stream.end(self._container)
-                self._container.close()
-                if keep and self._draft.exists():  # Ctrl-C may come before its first byte
-                    self._draft.replace(self._file)
-        except OSError as failure:
-            if keep:
-                raise write_error(self._file, failure) from failure
-        finally:
-            with suppress(OSError):  # where no draft could be made, none is left
-                self._draft.unlink(missing_ok=True)
+        with self._writing as writing:
+            try:
+                if self._container is not None:
+                    self._stream.end(self._container)
+                    self._container.close()
+            except OSError as failure:
+                if keep:
+                    raise write_error(self._file, failure) from failure
+            if error is not None and not (keep and self._draft.exists()):  # Ctrl-C may come before its first byte
+                writing.pop_all().__exit__(GeneratorExit, GeneratorExit(), None)  # which removes the draft
 
     def _open(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._draft = self._writing.enter_context(new_file(self._file))
         format_name = "matroska" if self._file.suffix.lower() == ".mkv" else "mp4"
         self._container = av.open(str(self._draft), "w", format=format_name)

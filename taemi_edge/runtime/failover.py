@@ -48,6 +48,11 @@ def fail_over_to_cpu(
         graphs = open_bundle(Path(manifest.engine.source))
     except BundleError as missing:
         raise DeviceLostError(f"{error}; there is no bundle of graphs to go on with on the CPU: {missing}") from error
+    known = manifest.engine.source_digests
+    if known and known != graphs.digests:
+        raise DeviceLostError(
+            f"{error}; {graphs.folder} is not what the engines were built from: nothing can take over"
+        )
     if graphs.manifest.sha256.get("tokens.safetensors") != manifest.sha256.get("tokens.safetensors"):
         raise DeviceLostError(f"{error}; {graphs.folder} is another model by now: nothing can take over") from error
     executor = open_executor(graphs, layout, "cpu", threads)

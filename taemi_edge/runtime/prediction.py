@@ -30,6 +30,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         status: "no signal" where every stream was replaced by what stands for it: the outputs are then the model's
             prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
+        model_id: which model made it, as twelve hexadecimal digits, in a live run that follows a link to its bundle; ""
+            elsewhere, and then the line has no such field.
 
     Example:
         >>> import taemi_edge as te
@@ -49,6 +51,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     reason: dict[str, str]
     status: Status
     backend: str = "cpu"
+    model_id: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
@@ -62,6 +65,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            else:
+            elif field != "model_id" or self.model_id:
                 line[field] = getattr(self, field)
         return msgspec.json.encode(line).decode()

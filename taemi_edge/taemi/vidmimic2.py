@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from taemi_edge.corpora.labelled_clips import SPLITS, Clip, Corpus, read_mark
@@ -26,6 +25,8 @@ from taemi_edge.errors import CorpusError
 COLUMNS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
 
 _TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
+#: The number of a clip has no more digits.
+_MOST_DIGITS = 18
 
 
 def is_corpus(folder: Path) -> bool:
@@ -93,25 +94,25 @@ def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
     Raises:
         CorpusError: a column is missing, or a row is wrong; the message names the line.
     """
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(handle)
-        try:
-            known = [name.strip() for name in rows.fieldnames or ()]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
-        if missing := [name for name in ("Filename", *COLUMNS) if name not in known]:
-            raise CorpusError(
-                f"{file}: expected the columns Filename, {', '.join(COLUMNS)}, but {', '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} missing"
-            )
-        rows.fieldnames = known
-        try:
-            for row in rows:
-                where = f"{file}, line {rows.line_num}"
-                labels = tuple(_intensity(row[name], name, where) for name in COLUMNS)
-                yield rows.line_num, _clip_id(row["Filename"], where), labels
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            yield from _labels_in(csv.DictReader(handle), file)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
+
+
+def _labels_in(rows: csv.DictReader[str], file: Path) -> Iterator[tuple[int, str, tuple[float, ...]]]:
+    known = [name.strip() for name in rows.fieldnames or ()]
+    if missing := [name for name in ("Filename", *COLUMNS) if name not in known]:
+        raise CorpusError(
+            f"{file}: expected the columns Filename, {', '.join(COLUMNS)}, but {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing"
+        )
+    rows.fieldnames = known
+    for row in rows:
+        where = f"{file}, line {rows.line_num}"
+        labels = tuple(_intensity(row[name], name, where) for name in COLUMNS)
+        yield rows.line_num, _clip_id(row["Filename"], where), labels
 
 
 def _ids_of_media(folder: Path) -> list[str]:
@@ -122,8 +123,8 @@ def _ids_of_media(folder: Path) -> list[str]:
 
 def _clip_id(text: str | None, where: str) -> str:
     stem = (text or "").strip().partition(".")[0]
-    if not re.fullmatch("[0-9]{1,18}", stem):
-        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r:.80}")
+    if not stem.isascii() or not stem.isdigit() or len(stem) > _MOST_DIGITS:
+        raise CorpusError(f"{where}: expected the number of a clip as Filename, got {text!r}")
     return f"{int(stem):05d}"
 
 
@@ -133,7 +134,7 @@ def _intensity(text: str | None, column: str, where: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:
-        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r:.80}")
+        raise CorpusError(f"{where}: expected {column} in [0, 1], got {text!r}")
     return value
 
 

@@ -134,7 +134,7 @@ def test_the_cache_is_its_owners_alone(tmp_path):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "secret").stat().st_mode & 0o777 == 0o600
     folder.chmod(0o777)
-    with pytest.raises(UsageError, match="a cache that you alone can write: `chmod 700"):
+    with pytest.raises(UsageError, match="its owner alone can write: `chmod 700"):
         EngineCache(folder).read_part("a")
     folder.chmod(0o755)
     assert EngineCache(folder).read_part("a") == (b"engine", 1.0)

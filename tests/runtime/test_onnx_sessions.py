@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -25,3 +30,12 @@ def test_a_device_that_is_not_there_is_one_sentence(tiny: Bundle):
         pytest.skip("CUDA is here")
     with pytest.raises(UsageError, match="--device cuda needs ONNX Runtime with CUDAExecutionProvider"):
         open_sessions(tiny, "cuda")
+
+
+def test_nothing_is_reported_to_the_maker_of_onnx_runtime(tiny_folder: Path, tmp_path: Path):
+    """From 1.29 on it keeps an identifier and its reports in the user's cache folder, but not on a CI server."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    code = "import sys; from taemi_edge import load; load(sys.argv[1]).close()"
+    command = [sys.executable, "-c", code, str(tiny_folder)]
+    subprocess.run(command, env={**environment, "HOME": str(tmp_path), "XDG_CACHE_HOME": ""}, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))

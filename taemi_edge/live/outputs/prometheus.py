@@ -16,6 +16,7 @@ from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
+from taemi_edge.live.outputs.update_metrics import model_metrics
 from taemi_edge.live.words import TranscriptLines, WordInbox
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,6 +106,7 @@ class _OnRequest(Collector):
         yield from self._streams()
         yield from self._connections()
         yield from self._lines()
+        yield from model_metrics(self._state)
         outputs = CounterMetricFamily(
             "taemi_edge_output", "What outputs lost, left out, wrote or connected.", labels=["what"]
         )

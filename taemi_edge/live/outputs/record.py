@@ -29,8 +29,9 @@ import av
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.atomic import write_error
+from taemi_edge.bundle.atomic import new_file, write_error
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.errors import OutputError
 from taemi_edge.live.config import RecordConfig
 from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.outputs.context import OutputContext
@@ -158,7 +159,7 @@ class Recorder(BaseOutput):
         try:
             self._write(source, events, [result.hop for result in results])
             self._make_room()
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, OutputError, av.FFmpegError) as error:
             full = getattr(error, "errno", None) == errno.ENOSPC
             log.error("a clip around a loss of %s is not kept: %s", source, "no space left" if full else error)
 
@@ -210,13 +211,8 @@ class Recorder(BaseOutput):
     def _write_whole(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a file of the folder under another name first: it appears whole or not at all."""
         file = self._folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".draft-{file.name}")
-        try:
+        with new_file(file) as draft:
             write(draft)
-            draft.rename(file)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         """Remove the oldest clips until the folder is within its size."""

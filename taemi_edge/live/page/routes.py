@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -11,7 +12,6 @@ from starlette.routing import Route, WebSocketRoute
 
 from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.prometheus import CONTENT_TYPE, Metrics
-from taemi_edge.live.page.access import SECURITY_HEADERS
 from taemi_edge.live.page.watchers import Watchers
 
 _ASSETS = {
@@ -36,12 +36,18 @@ def make_app(state: LiveState, metrics: Metrics, watchers: Watchers) -> Starlett
     async def metrics_text(_request: Request) -> Response:
         return PlainTextResponse(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    routes = [Route(path, _asset) for path in _ASSETS]
+    routes = [Route(path, _asset_route(*asset)) for path, asset in _ASSETS.items()]
     routes += [Route("/healthz", healthz), Route("/metrics", metrics_text)]
-    return Starlette(routes=[*routes, WebSocketRoute("/ws", watchers.watch)])
+    app = Starlette(routes=[*routes, WebSocketRoute("/ws", watchers.watch)])
+    app.router.redirect_slashes = False  # it would send clients to wherever the header Host says
+    return app
 
 
-async def _asset(request: Request) -> Response:
-    name, content_type = _ASSETS[request.url.path]
+def _asset_route(name: str, content_type: str) -> Callable[[Request], Awaitable[Response]]:
+    """Answers with a file of the page. It is read once: an answer needs no descriptor."""
     content = (files("taemi_edge") / "live" / "page" / name).read_bytes()
-    return Response(content, media_type=content_type, headers=SECURITY_HEADERS)
+
+    async def asset(_request: Request) -> Response:
+        return Response(content, media_type=content_type)
+
+    return asset

@@ -1,6 +1,7 @@
 """Serves the page of a live run, with /healthz and /metrics, in a thread of its own (extra `serve`).
 
-The server only reads the run. `access` says who may open the page, `routes` what is answered, `watchers` how open
+The server only reads the run. `listening` accepts connections, `connections` says which of them may stay, `access` who
+may open the page, and `guesses` how often a token may be wrong. `routes` says what is answered, `watchers` how open
 pages are kept up to date, and `history` what they are sent.
 """
 
@@ -13,7 +14,6 @@ import socket
 import threading
 
 import uvicorn
-from starlette.applications import Starlette
 
 from taemi_edge.errors import UsageError
 from taemi_edge.live.config import ServeConfig
@@ -22,7 +22,12 @@ from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.outputs.prometheus import Metrics
 from taemi_edge.live.page.access import AccessGate
+from taemi_edge.live.page.care import App, ConnectionCare
+from taemi_edge.live.page.connections import ConnectionTable
+from taemi_edge.live.page.guesses import GuessLimit
 from taemi_edge.live.page.history import PageHistory
+from taemi_edge.live.page.listening import GuardedServer, QuietFilter
+from taemi_edge.live.page.protocols import PageHttp, PageWebSocket
 from taemi_edge.live.page.routes import make_app
 from taemi_edge.live.page.watchers import Watchers
 
@@ -52,10 +57,12 @@ class PageServer(BaseOutput):
         sources = {source.name: source for source in state.loop.sources}
         self._watchers = Watchers(sources, config.most_watchers, self._history.greeting)
         self._socket = _bind(config)
-        metrics.add_gauge("taemi_edge_page_watchers", "Open pages.", lambda: len(self._watchers))
+        self._table = ConnectionTable(config.most_watchers + _OTHER_CONNECTIONS, config.most_per_address)
+        guesses = GuessLimit()
+        self._count(metrics, state, guesses)
         app = make_app(state, metrics, self._watchers)
-        app.add_middleware(AccessGate, config=config, token=token)
-        self._server = uvicorn.Server(_uvicorn_config(app, config))
+        guarded = ConnectionCare(AccessGate(app, config, token, guesses), self._table)
+        self._server = GuardedServer(_uvicorn_config(guarded, config), self._socket, self._table)
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._started = threading.Event()
         self._thread.start()
@@ -79,33 +86,51 @@ class PageServer(BaseOutput):
         self._thread.join(10)
         self._socket.close()
 
+    def _count(self, metrics: Metrics, state: LiveState, guesses: GuessLimit) -> None:
+        table = self._table
+        metrics.add_gauge("taemi_edge_page_watchers", "Open pages.", lambda: len(self._watchers))
+        metrics.add_gauge("taemi_edge_page_connections", "Connections to the page's server.", lambda: len(table))
+        state.counters["page connections refused"] = lambda: table.refused
+        state.counters["page connections closed early"] = lambda: table.closed
+        state.counters["wrong tokens"] = lambda: guesses.wrong
+
     def _run(self) -> None:
+        quiet = QuietFilter(threading.get_ident())
+        loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
+        for logger in loggers:
+            logger.addFilter(quiet)
         try:
             asyncio.run(self._serve())
         except Exception:
             log.exception("the page is no longer served; predictions go on")
+        finally:
+            for logger in loggers:
+                logger.removeFilter(quiet)
 
     async def _serve(self) -> None:
         watching = asyncio.create_task(self._watchers.run())
         self._started.set()
         try:
-            await self._server.serve(sockets=[self._socket])
+            await self._server.serve()
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
 
 
-def _uvicorn_config(app: Starlette, config: ServeConfig) -> uvicorn.Config:
+def _uvicorn_config(app: App, config: ServeConfig) -> uvicorn.Config:
     try:
         return uvicorn.Config(
             app,
+            http=PageHttp,
+            ws=PageWebSocket,
+            interface="asgi3",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,
             ws_max_size=_MOST_MESSAGE_BYTES,
             ws_per_message_deflate=False,
-            limit_concurrency=config.most_watchers + _OTHER_CONNECTIONS,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
             lifespan="off",
@@ -124,7 +149,7 @@ def _bind(config: ServeConfig) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, config.port))
-        listener.listen(64)
+        listener.listen(512)
     except OSError as error:
         listener.close()
         raise UsageError(

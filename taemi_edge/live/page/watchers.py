@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import msgspec
+from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from taemi_edge.live.source import LiveSource
@@ -25,8 +26,6 @@ _PICTURES_PER_SECOND = 5
 _PICTURE_WIDTH = 480
 _MOST_WAITING = 64
 _SEND_TIMEOUT_S = 10.0
-#: WebSocket's own code for "try again later".
-_CODE_TOO_MANY = 1013
 
 
 class _Choice(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,7 +37,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(eq=False)
 class _Watcher:
-    """One open page: the messages that wait to be sent, and and the source and the stream whose picture it shows."""
+    """One open page: the messages that wait to be sent, and the source and the stream whose picture it shows."""
 
     source: str
     stream: str | None
@@ -92,7 +91,7 @@ class Watchers:
     async def watch(self, websocket: WebSocket) -> None:
         """Serve one page from its opening to its end."""
         if len(self._watchers) >= self._most:
-            await websocket.close(_CODE_TOO_MANY, "too many watchers")
+            await websocket.send_denial_response(PlainTextResponse("too many pages are open\n", 503))
             return
         await websocket.accept()
         first = next(iter(self._sources))

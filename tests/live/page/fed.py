@@ -30,7 +30,14 @@ HOP_S = 0.5
 class FedPage:
     """A served page; `feed` gives it hops."""
 
-    def __init__(self, streams: dict[str, StreamSpec], outputs: dict[str, OutputSpec], source: LiveSource) -> None:
+    def __init__(
+        self,
+        streams: dict[str, StreamSpec],
+        outputs: dict[str, OutputSpec],
+        source: LiveSource,
+        config: ServeConfig | None = None,
+        token: str | None = None,
+    ) -> None:
         manifest: Any = SimpleNamespace(streams=streams, outputs=outputs)
         fleet: Any = SimpleNamespace(
             manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=()
@@ -38,7 +45,7 @@ class FedPage:
         loop = LiveLoop(fleet, [source], SessionClock(), HOP_S, 0.1)
         self.state = LiveState(loop, manifest)
         self.metrics = Metrics(self.state)
-        self.server = PageServer(ServeConfig("127.0.0.1:0"), None, self.state, self.metrics)
+        self.server = PageServer(config or ServeConfig("127.0.0.1:0"), token, self.state, self.metrics)
         self.streams, self.outputs, self.source = streams, outputs, source
         self.made = 0
 
@@ -90,11 +97,15 @@ def swinging(spec: OutputSpec, time_s: float) -> np.ndarray:
 
 @contextmanager
 def fed_page(
-    streams: dict[str, StreamSpec], outputs: dict[str, OutputSpec], source: LiveSource | None = None
+    streams: dict[str, StreamSpec],
+    outputs: dict[str, OutputSpec],
+    source: LiveSource | None = None,
+    config: ServeConfig | None = None,
+    token: str | None = None,
 ) -> Iterator[FedPage]:
     from taemi_edge.live.capture.settings import WatchSettings
 
-    page = FedPage(streams, outputs, source or LiveSource("rig", [], {}, WatchSettings()))
+    page = FedPage(streams, outputs, source or LiveSource("rig", [], {}, WatchSettings()), config, token)
     try:
         yield page
     finally:

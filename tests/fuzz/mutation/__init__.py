@@ -1,0 +1,1 @@
+"""Mutations that keep the structure of an input, where changes of single bytes would only ever meet the first check."""

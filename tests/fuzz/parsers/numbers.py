@@ -1,0 +1,67 @@
+"""Tables, arrays and pickles of numbers, and what lies in a corpus and in a feature store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from taemi_edge.bundle.outputs import RegressionSpec
+from taemi_edge.corpora.feature_store import INDEX, open_store
+from taemi_edge.corpora.pickled_features import load_array
+from taemi_edge.corpora.recorded_clips import LOSSES, open_recorded
+from taemi_edge.corpora.sample_corpus import open_samples
+from taemi_edge.media.series import read_streams
+from taemi_edge.taemi.vidmimic2 import open_corpus
+from tests.fuzz.harness import SCRATCH, Harness, as_file
+from tests.fuzz.mutation.binary import mutate_archive, mutate_pickle
+from tests.fuzz.mutation.plain import mutate_text
+from tests.fuzz.mutation.trees import mutate_json, mutate_json_lines
+
+
+def _series(ending: str) -> Callable[[bytes], object]:
+    def read(content: bytes) -> None:
+        with as_file(content, ending) as file:
+            for series in (read_streams(file, {"imu": 2}) | read_streams(file, {"imu": 2, "pulse": 1})).values():
+                assert np.isfinite(series.rows).all()
+                assert np.isfinite(series.times_s).all()
+                assert series.end_s >= series.times_s[0]
+
+    return read
+
+
+def _in_folder(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Read a folder that holds one file."""
+
+    def run(content: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH) as folder:
+            Path(folder, name).write_bytes(content)
+            read(Path(folder))
+
+    return run
+
+
+def _samples(folder: Path) -> None:
+    corpus = open_samples(folder)
+    for clip in corpus.clips if corpus else ():
+        clip.labels({"load": RegressionSpec(names=("load",))})
+
+
+def _pickle(content: bytes) -> None:
+    with as_file(content, ".pkl") as file:
+        array = load_array(file)
+        assert array.dtype.kind in "fiu"
+        float(array.sum(dtype=np.float64))
+
+
+HARNESSES = (
+    Harness("series-csv", _series(".csv"), mutate_text),
+    Harness("series-npz", _series(".npz"), mutate_archive),
+    Harness("samples-csv", _in_folder("samples.csv", _samples), mutate_text),
+    Harness("labels", _in_folder("train_split.csv", open_corpus), mutate_text),
+    Harness("losses", _in_folder(LOSSES, open_recorded), mutate_json_lines, share=0.5),
+    Harness("store-index", _in_folder(INDEX, open_store), mutate_json, share=0.5),
+    Harness("pickle", _pickle, mutate_pickle, share=2),
+)

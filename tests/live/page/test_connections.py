@@ -1,0 +1,96 @@
+"""Which connections may stay."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taemi_edge.live.page.connections import (
+    LONGEST_S,
+    MOST_UNSENT_BYTES,
+    RESERVE,
+    THIS_MACHINE,
+    Connection,
+    ConnectionTable,
+)
+
+
+class Made:
+    """Connections that a test makes, and which of them were closed."""
+
+    def __init__(self) -> None:
+        self.closed: set[int] = set()
+        self.count = 0
+
+    def __call__(self, owner: str, since_s: float = 0.0) -> Connection:
+        self.count += 1
+        number = self.count
+        return Connection(
+            ("somewhere", number), owner, since_s, lambda: self.closed.add(number), lambda: number in self.closed
+        )
+
+
+def test_health_has_room_while_one_address_holds_all_it_can():
+    table, made = ConnectionTable(8, 4), Made()
+    for _ in range(20):
+        assert table.admit(made("198.51.100.1"))
+    assert len(table) == 4
+    for _ in range(4):
+        assert table.admit(made("203.0.113.9"))
+    assert table.admit(made("192.0.2.1"))  # closes one of those who have most
+    assert len(table) == 8
+
+
+def test_this_machine_has_a_reserve_when_all_others_are_busy():
+    table, made = ConnectionTable(4, 4), Made()
+    for number in range(4):
+        busy = made(f"198.51.100.{number}")
+        assert table.admit(busy)
+        busy.enter("open", 0.0)
+    assert not table.admit(made("192.0.2.1"))
+    for _ in range(RESERVE):
+        local = made(THIS_MACHINE)
+        assert table.admit(local)
+        local.enter("open", 0.0)
+    assert not table.admit(made(THIS_MACHINE))
+    assert table.refused == 2
+
+
+def test_time_runs_out_for_what_does_not_go_on():
+    table, made = ConnectionTable(8, 8), Made()
+    waiting, asked, watching, deaf = made("a", 0.0), made("b", 0.0), made("c", 0.0), made("d", 0.0)
+    for connection in (waiting, asked, watching, deaf):
+        table.admit(connection)
+    asked.enter("answering", 5.0)
+    watching.enter("open", 5.0)
+    deaf.enter("open", 5.0)
+    deaf.unsent_bytes = lambda: MOST_UNSENT_BYTES + 1
+    table.close_overdue(LONGEST_S["waiting"] + 0.1)
+    assert table.find(waiting.peer) is table.find(deaf.peer) is None
+    assert table.find(asked.peer) is asked
+    table.close_overdue(1e6)
+    assert table.find(asked.peer) is None
+    assert table.find(watching.peer) is watching
+
+
+OWNERS = st.sampled_from([THIS_MACHINE, "a", "b", "c"])
+STATES = st.sampled_from(["waiting", "answering", "guessing", "open", "gone"])
+
+
+@given(st.lists(st.tuples(OWNERS, STATES), max_size=120), st.integers(1, 12), st.integers(1, 12))
+def test_limits_hold_whatever_comes(comers, most, most_per_owner):
+    table, made = ConnectionTable(most, most_per_owner), Made()
+    for at_s, (owner, state) in enumerate(comers):
+        connection = made(owner, float(at_s))
+        idle_before = any(c.state in ("waiting", "guessing") and not c.is_gone() for c in table._connections.values())
+        admitted = table.admit(connection)
+        assert admitted or len(table) >= min(most, most_per_owner)
+        assert admitted or not idle_before or owner != THIS_MACHINE
+        assert len(table) <= most + RESERVE
+        alive = [c.owner for c in table._connections.values()]
+        assert all(alive.count(other) <= most_per_owner for other in "abc")
+        assert len([other for other in alive if other != THIS_MACHINE]) <= most
+        if state == "gone":
+            made.closed.add(connection.peer[1])
+        elif admitted:
+            connection.enter(state, float(at_s))
