@@ -31,7 +31,8 @@ def follow(stack: ExitStack, state: LiveState, follower: ModelFollower) -> None:
         reporter = ServiceReporter(state, follower)
         state.loop.outputs.append(reporter)
         stack.callback(reporter.close)
-    stack.enter_context(calling_on_hangup(follower.forget_refusal))
+    if os.environ.get("NOTIFY_SOCKET"):  # systemd's reload; in a terminal it means that the terminal is gone
+        stack.enter_context(calling_on_hangup(follower.forget_refusal))
     follower.start()
     stack.callback(follower.close)
 

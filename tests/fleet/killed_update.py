@@ -4,7 +4,8 @@
 
 ROOT is a device that runs another version. `steps` kills at the beginning of each step; `writes` before every change
 of a name under ROOT, as the interpreter's audit hook reports them. Each kill happens in a process of its own, which is
-forked before anything heavy runs. With EVERY, only every so many moments are tried. A line of JSON for each kill tells what was left and what the next update made of it.
+forked before anything heavy runs. With EVERY, only every so many moments are tried. A line of JSON for each kill tells
+what was left and what the next update made of it.
 """
 
 from __future__ import annotations
