@@ -67,6 +67,7 @@ SLOW = (
     "export/test_dynamo.py",
     "export/test_encoders.py",
     "export/test_heads.py",
+    "fleet/test_logging_in.py",
     "fleet/test_pull.py",
     "fleet/test_registry.py",
     "live/",
