@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -116,7 +117,7 @@ def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
         return "", False
     checkpoint = options.checkpoint or manifest.provenance.source
     is_random = "random" in " ".join(manifest.provenance.weights.values())
-    return checkpoint, is_random and not Path(checkpoint).is_dir()
+    return checkpoint, is_random and not os.path.isdir(checkpoint)
 
 
 def _without_torch(bundle: Bundle) -> str:
@@ -130,7 +131,7 @@ def _without_torch(bundle: Bundle) -> str:
 def _first_manifest(bundle: Bundle) -> Manifest:
     """The manifest of the first bundle that a bundle was made from, as far as these lie here."""
     manifest, seen = bundle.manifest, {""}
-    while (source := manifest.provenance.source) not in seen and Path(source, MANIFEST).is_file():
+    while (source := manifest.provenance.source) not in seen and os.path.isfile(Path(source, MANIFEST)):
         manifest = read_manifest(Path(source))
         seen.add(source)
     return manifest
