@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.pace import Pace
 from taemi_edge.live.rare_log import RareLog
 
@@ -209,10 +209,10 @@ class LineListener:
                 self.good_lines += 1
             except ValueError as error:
                 self.bad_lines += 1
-                self.last_problem = str(error)
+                self.last_problem = in_one_line(str(error))
                 if self.bad_lines & (self.bad_lines - 1) == 0:  # the first, second, fourth, ...: not a flood
                     number = self.good_lines + self.bad_lines
-                    log.warning("%s: line %d left out: %s", self.parser.name, number, error)
+                    log.warning("%s: line %d left out: %s", self.parser.name, number, self.last_problem)
 
     def _wait_if_busy(self, before_s: float) -> float:
         """Wait where the lines take too much of a processor; returns this thread's time of it until now."""

@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.errors import MediaError
 from taemi_edge.media.transcripts import Word
 
 #: Sound whose timestamp is further than this from where it should follow is placed anew.
@@ -52,8 +53,14 @@ class Frame:
     def _converted(self) -> Array:
         if "image" in self.__dict__:  # another thread was first
             return self.image
-        # by default each frame's conversion starts threads of its own, which takes twenty times as long
-        pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+        try:
+            # by default each frame's conversion starts threads of its own, which takes twenty times as long
+            pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(
+                f"expected a picture that becomes RGB, got {self.picture.format.name} of {self.picture.width} x "
+                f"{self.picture.height} at {self.time_s:g} s: convert the file first"
+            ) from error
         turns = round(getattr(self.picture, "rotation", 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
