@@ -126,6 +126,16 @@ class ServeConfig(Frozen, frozen=True):
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
+class LoadConfig(Frozen, frozen=True):
+    """The `[load]` table: what a run does that its machine cannot carry.
+
+    Attributes:
+        shed: whether frames are left out, and then hops made longer, until all sources are carried.
+    """
+
+    shed: bool = True
+
+
 class MqttConfig(Frozen, frozen=True):
     """The `[mqtt]` table: the broker to publish to.
 
@@ -192,6 +202,7 @@ class LiveConfig(Frozen, frozen=True):
         asr_model: the name or the folder of the speech recogniser's model.
         presence: presence times in place of those of the bundle, by stream.
         watch: when a stream counts as lost.
+        load: what is left out where the machine cannot carry all.
         serve, mqtt, record: see there; None switches them off.
     """
 
@@ -214,6 +225,7 @@ class LiveConfig(Frozen, frozen=True):
     asr_model: str = PACKAGED_MODEL
     presence: dict[str, PresenceSpec] = msgspec.field(default_factory=dict)
     watch: WatchSettings = msgspec.field(default_factory=WatchSettings)
+    load: LoadConfig = msgspec.field(default_factory=LoadConfig)
     serve: ServeConfig | None = None
     mqtt: MqttConfig | None = None
     record: RecordConfig | None = None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Hop:
         pieces: what came of each stream, by its name, in the order of time.
         faults: why some of a stream's data could not be used, such as NaN, by stream.
         losses: streams that are known to be gone at its end, each with the reason: they are missing without waiting.
+        frames_share: the share of its frames that encoders run on; less than 1 where a machine cannot carry all.
 
     Example:
         >>> hop = Hop(0.5, {"camera": [Frame(0.1, np.zeros((240, 320, 3), np.uint8))]})
@@ -114,6 +116,7 @@ class Hop:
     pieces: dict[str, list[Any]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     losses: dict[str, str] = field(default_factory=dict)
+    frames_share: float = 1.0
 
     @property
     def shown(self) -> str | None:
@@ -249,3 +252,13 @@ class FrameGrid:
             return False
         self._last_slot = slot
         return True
+
+
+def share_kept(count: int, share: float) -> list[int]:
+    """Which of some frames are kept: evenly many, the newest among them, and at least one.
+
+    >>> share_kept(5, 0.5), share_kept(5, 0.1), share_kept(0, 0.5)
+    ([1, 3, 4], [4], [])
+    """
+    kept = min(count, max(1, math.ceil(count * share - 1e-9)))
+    return [count - 1 - index * count // kept for index in reversed(range(kept))]
