@@ -43,7 +43,7 @@ SIGNATURES = {
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
     "Prediction": (
         "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "
-        "model_id='')"
+        "model_id='', degraded=None)"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",

@@ -15,8 +15,9 @@ from taemi_edge.bench.options import BenchOptions
 from taemi_edge.bench.report import OURS
 from taemi_edge.bench.worker import ContenderName, Opening
 from taemi_edge.bundle.folder import MANIFEST, Bundle, read_manifest
+from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.runtime.sessions import Device, device_of
 
 
@@ -99,10 +100,10 @@ def _usual_rivals(options: BenchOptions, on_gpu: bool) -> list[ContenderName]:
 
 def graphs_of(bundle: Bundle) -> Path:
     """The folder of the ONNX graphs: for engines the bundle that they were built from, else the bundle itself."""
-    engine = bundle.manifest.engine
-    return (
-        Path(engine.source) if engine is not None and os.path.isfile(Path(engine.source, MANIFEST)) else bundle.folder
-    )
+    try:
+        return find_graphs(bundle)
+    except BundleError:
+        return bundle.folder
 
 
 def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
