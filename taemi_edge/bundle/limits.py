@@ -12,7 +12,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 #: `manifest.json`, which is read before anything is known of it: its values take some twenty times as much memory as
 #: their text. That of taemi-mobile has 8 kB; a thousand engines that were tried and 20,000 classes are less than 1 MiB.
-MOST_MANIFEST_BYTES = 4 * MIB
+MOST_MANIFEST_BYTES = 2 * MIB
 #: A signature and a file of keys; a signature has 200 bytes for each file that is signed.
 MOST_SIGNATURE_BYTES = 1 * MIB
 #: How deep JSON may be nested; a manifest has eight levels.
