@@ -25,6 +25,7 @@ TaemiError
 │   └── DeviceLostError    the device is gone, and with it all that lay on it
 ├── InterruptedRunError    Ctrl-C or another signal (exit 128 and its number: 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
+    └── UpdateError        an update was not made, and the device runs what it ran before (exit 1)
 """
 
 from __future__ import annotations
@@ -188,3 +189,7 @@ class CheckFailedError(TaemiError):
     """A parity or evaluation bar was not met."""
 
     exit_code = 1
+
+
+class UpdateError(CheckFailedError):
+    """An update was not made; the device runs what it ran before."""

@@ -62,15 +62,32 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
     assert not complaints
 
 
-def test_the_unit_leaves_the_service_little_to_do_harm_with():
+def test_systemd_understands_the_units_of_updates(cli, tmp_path):
+    unit = (PACKAGING / "taemi-edge-update.service").read_text()
+    [command] = re.findall(r"^ExecStart=\S+ (update .*)$", unit.replace("\\\n", ""), re.MULTILINE)
+    known = cli("update", "--help").stdout
+    assert not [word for word in command.split() if word.startswith("--") and word not in known]
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not here")
-    command = [analyze, "security", "--offline=yes", "--no-pager", str(PACKAGING / "taemi-edge.service")]
+    service = tmp_path / "taemi-edge-update.service"
+    service.write_text(unit.replace("/opt/taemi-edge/bin/taemi-edge", sys.executable))
+    timer = tmp_path / "taemi-edge-update.timer"
+    timer.write_text((PACKAGING / timer.name).read_text())
+    done = subprocess.run([analyze, "verify", str(service), str(timer)], capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if "taemi-edge" in line]
+
+
+@pytest.mark.parametrize("unit", ["taemi-edge.service", "taemi-edge-update.service"])
+def test_the_units_leave_a_service_little_to_do_harm_with(unit: str):
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here")
+    command = [analyze, "security", "--offline=yes", "--no-pager", str(PACKAGING / unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "offline" in done.stderr:
         pytest.skip("this systemd-analyze is older than --offline")
-    exposure = re.search(r"Overall exposure level for taemi-edge.service: ([\d.]+)", done.stdout)
+    exposure = re.search(rf"Overall exposure level for {unit}: ([\d.]+)", done.stdout)
     assert exposure is not None
     assert float(exposure[1]) <= 3.0
 

@@ -35,14 +35,15 @@ SIGNATURES = {
     "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
     "export_model": "(model, folder, *, source='', opset=17, progress=...)",
     "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None, signed_by=None)",
-    "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None)",
+    "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None, own_thread=False)",
     "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=0)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
     "Prediction": (
-        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu')"
+        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "
+        "model_id='', degraded=None)"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",

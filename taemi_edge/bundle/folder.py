@@ -14,21 +14,23 @@ what the manifest was written for. A folder that holds any other file is refused
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
-from taemi_edge.bundle.json_files import is_deep, write_json
+from taemi_edge.bundle.json_files import values_problem, write_json
 from taemi_edge.bundle.limits import (
     MOST_FILE_BYTES,
     MOST_FILES,
     MOST_GRAPH_BYTES,
-    MOST_JSON_DEPTH,
     MOST_MANIFEST_BYTES,
     MOST_SIGNATURE_BYTES,
     MOST_TOKENIZER_BYTES,
@@ -126,7 +128,7 @@ class Bundle:
             BundleError: see `read_graph`.
         """
         name = self.manifest.parts[part].file
-        return self.read_graph(name) if name.endswith(".onnx") else self.read(name)
+        return self.read(name) if name.endswith(".engine") else self.read_graph(name)
 
     def read_tokenizer(self, stream: str) -> str:
         """Give the tokenizer of a stream of text, as the `tokenizers` library writes it.
@@ -180,6 +182,8 @@ def open_bundle(folder: Path | str, *, require_signature: Path | None = None) ->
     folder = Path(folder)
     _require_manifest(folder)
     place = folder.resolve()
+    if require_signature is not None:
+        Thread(target=_import_signatures, name="import-signatures").start()  # while the files are hashed
     with OpenedFolder(place) as files:
         content, digest = _manifest_bytes(files, folder)
         manifest = _manifest_of(content, folder)
@@ -280,9 +284,9 @@ def sha256_of(file: Path) -> str:
 
 
 def _require_manifest(folder: Path) -> None:
-    if not (folder / MANIFEST).exists() and not (folder / MANIFEST).is_symlink():
-        found = "a file" if folder.is_file() else "a folder without one" if folder.is_dir() else "nothing"
-        raise BundleError(f"{folder}: expected a bundle (a folder with {MANIFEST}), found {found}")
+    if not os.path.lexists(folder / MANIFEST):  # unlike pathlib, it takes names that no file system has
+        found = "a file" if os.path.isfile(folder) else "a folder without one" if os.path.isdir(folder) else "nothing"
+        raise BundleError(f"{folder!s:.500}: expected a bundle (a folder with {MANIFEST}), found {found}")
 
 
 def _manifest_bytes(files: OpenedFolder, folder: Path) -> tuple[bytes, FileDigest]:
@@ -305,8 +309,8 @@ def _manifest_of(raw: bytes, folder: Path) -> Manifest:
                 else f"export the model again with `taemi-edge export MODEL --output {folder}`"
             )
             raise BundleError(f"{file}: expected schema {SCHEMA}, got {schema!r:.80}: {advice}")
-        if is_deep(content, MOST_JSON_DEPTH):
-            raise ValueError(f"expected JSON of at most {MOST_JSON_DEPTH} levels")
+        if problem := values_problem(content):
+            raise ValueError(problem)
         return msgspec.convert(content, Manifest)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         reason = f"{error!s:.1000}"
@@ -359,6 +363,14 @@ def _graph_files(manifest: Manifest) -> set[str]:
 
 def _changed(name: str) -> str:
     return f"{name} is not the file that the manifest was written for (its sha256 differs)"
+
+
+def _import_signatures() -> None:
+    """Import what checks a signature, which takes as long as hashing 40 MB."""
+    with suppress(ImportError):  # the check itself says what is missing
+        from taemi_edge.bundle import signatures
+
+        signatures.import_what_checks_keys()
 
 
 def _signer(bundle: Bundle, place: Path, key: Path) -> SignedBy:

@@ -5,6 +5,7 @@ Streams of JSON lines are not made here: `runtime/json_lines.py` writes them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.limits import MOST_INTEGER, MOST_JSON_DEPTH
 
 
 def to_json(value: Any, indent: int = 2) -> str:
@@ -54,18 +56,27 @@ def write_json(file: Path, value: Any, indent: int = 2) -> None:
         draft.write_text(to_json(value, indent) + "\n", encoding="utf-8")
 
 
-def is_deep(value: object, levels: int) -> bool:
-    """Whether decoded JSON is nested in more than so many levels. What is too deep cannot be encoded again.
+def values_problem(value: object) -> str | None:
+    """Say in words why decoded JSON or TOML cannot be right; None where it can.
 
-    >>> is_deep({"a": [1, [2]]}, 3), is_deep({"a": [1, [2]]}, 2)
-    (False, True)
+    What is nested too deeply cannot be encoded again, and no number of ours needs more than 53 bits.
+
+    >>> values_problem({"a": [1, [2]]}), values_problem([2**64])
+    (None, 'expected numbers of at most 53 bits, got a larger one')
+    >>> values_problem({"a": float("nan")})
+    'expected finite numbers, got nan'
     """
     row = [value]
-    for _ in range(levels):
-        row = [inner for outer in row for inner in _inner(outer) if isinstance(inner, (dict, list))]
+    for _ in range(MOST_JSON_DEPTH):
+        for each in row:
+            if isinstance(each, float) and not math.isfinite(each):
+                return f"expected finite numbers, got {each}"
+            if isinstance(each, int) and abs(each) > MOST_INTEGER:
+                return "expected numbers of at most 53 bits, got a larger one"
+        row = [inner for outer in row for inner in _inner(outer)]
         if not row:
-            return False
-    return True
+            return None
+    return f"expected at most {MOST_JSON_DEPTH} levels of lists and tables, got more"
 
 
 def _inner(value: object) -> Iterable[object]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from taemi_edge.bundle.json_files import values_problem
+from taemi_edge.bundle.limits import MOST_TOML_BYTES
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError
 
@@ -58,15 +61,15 @@ def find_recipe(kind: RecipeKind, name: str) -> Path:
         'cpu.toml'
     """
     direct = Path(name)
-    if direct.suffix == ".toml" and direct.is_file():
+    if direct.suffix == ".toml" and os.path.isfile(direct):  # unlike pathlib, it takes names that no file system has
         return direct
     for folder in recipe_folders(kind):
-        if (file := folder / f"{name}.toml").is_file():
+        if os.path.isfile(file := folder / f"{name}.toml"):
             return file
     known = list_recipes(kind)
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known recipes: {', '.join(known)}"
-    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r}: {hint}")
+    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r:.300}: {hint}")
 
 
 def load_recipe(
@@ -108,11 +111,17 @@ def read_toml(file: Path) -> dict[str, Any]:
         RecipeError: it cannot be read, or is not TOML.
     """
     try:
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            raw = stream.read(MOST_TOML_BYTES + 1)
+        if len(raw) > MOST_TOML_BYTES:
+            raise RecipeError(f"{file}: expected TOML of at most {MOST_TOML_BYTES:,} bytes, got more")
+        content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
     except OSError as error:
         raise RecipeError(f"{file}: expected a TOML file: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits or of brackets
         raise RecipeError(f"{file}: expected TOML, got {error!s:.200}") from error
+    if problem := values_problem(content):
+        raise RecipeError(f"{file}: {problem}")
     return content
 
 
@@ -166,13 +175,21 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
         content[last] = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError, KeyError):
         content[last] = value
+    if problem := values_problem(content[last]):
+        raise RecipeError(f"--set {key}={value:.80}: {problem}")
 
 
 def _explain(message: str, recipe_type: type[Frozen]) -> str:
-    """Give msgspec's message; where a key is unknown, add the nearest known one."""
-    unknown = re.search(r"unknown field `([^`]*)`", message)
+    """Give msgspec's message; where a key is unknown, add the nearest known one.
+
+    A key or a choice that is no word is not repeated: it may be an address with its password, in a wrong place.
+    """
+    message = re.sub(r"(Invalid enum value) '(?![A-Za-z0-9_.-]{1,60}')[^']*'", r"\1", message)
+    unknown = re.search(r"unknown field `(.*?)`(?= - at|$)", message, re.DOTALL)
     if not unknown:
         return message
+    if not re.fullmatch(r"[\w.-]{1,60}", unknown[1]):
+        message = message.replace(unknown[1], "...")
     path = re.search(r"`\$\.?([^`]*)`$", message)
     known: Any = recipe_type
     for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(1)) if path else []:

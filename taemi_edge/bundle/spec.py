@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
-from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_FILES, MOST_WINDOW_S
+from taemi_edge.bundle.limits import (
+    LEAST_HOP_S,
+    MOST_FILES,
+    MOST_OUTPUT_NAMES,
+    MOST_OUTPUTS,
+    MOST_PATTERNS,
+    MOST_STREAMS,
+    MOST_WINDOW_S,
+)
 from taemi_edge.bundle.names import MASK_SUFFIX, file_name_problem, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
@@ -111,6 +119,7 @@ class Manifest(Frozen, frozen=True):
         problems += [problem] if (problem := model_name_problem(self.name)) else []
         if not self.streams or not self.outputs:
             problems.append("expected at least one stream and one output")
+        problems += self._count_problems()
         for what, names in (("part", self.parts), ("tolerance", set(self.tolerances) - {END_TO_END})):
             if set(names) != set(self.part_names):
                 problems.append(f"expected a {what} for each of {', '.join(self.part_names)}, got {sorted(names)}")
@@ -181,16 +190,24 @@ class Manifest(Frozen, frozen=True):
                 problems.append(f"{name}: expected a head with masks, because a mask stands for the stream")
         return problems
 
+    def _count_problems(self) -> list[str]:
+        """There are no more of each thing than a device could run."""
+        counts = (
+            ("streams", len(self.streams), MOST_STREAMS),
+            ("outputs", len(self.outputs), MOST_OUTPUTS),
+            ("names of outputs", sum(spec.size for spec in self.outputs.values()), MOST_OUTPUT_NAMES),
+            ("declared patterns", len(self.declared_patterns), MOST_PATTERNS),
+            ("files", len(self.sha256), MOST_FILES),
+        )
+        return [f"expected at most {most:,} {what}, got {found:,}" for what, found, most in counts if found > most]
+
     def _file_problems(self) -> list[str]:
         """Every file is named as a file of the folder can be."""
         tokenizers = [s.tokenizer for s in self.streams.values() if isinstance(s, TextSpec)]
         graphs = [file for flavours in self.graphs.values() for file in flavours.values()]
         named = dict.fromkeys([*self.sha256, *(part.file for part in self.parts.values()), *tokenizers, *graphs])
         found = next((problem for name in named if (problem := file_name_problem(name))), None)
-        problems = [found] if found else []
-        if len(self.sha256) > MOST_FILES:
-            problems.append(f"expected at most {MOST_FILES} files, got {len(self.sha256):,}")
-        return problems
+        return [found] if found else []
 
     def _name_problems(self) -> list[str]:
         """Nothing is said of streams and parts that are not there."""

@@ -10,6 +10,19 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
+from taemi_edge.bundle.limits import (
+    LEAST_FRAMES_PER_SECOND,
+    MOST_FRAMES_PER_SECOND,
+    MOST_INPUT_VALUES,
+    MOST_PRESENCE_S,
+    MOST_RATE_HZ,
+    MOST_SIDE,
+    MOST_STEPS,
+    MOST_TEXT_TOKENS,
+    MOST_TOKEN_VALUES,
+    MOST_WIDTH,
+    MOST_WINDOW_S,
+)
 from taemi_edge.bundle.values import Frozen
 
 #: The kinds of streams, as manifests, TOML files and the page call them. They say what a stream carries, whatever its
@@ -37,12 +50,15 @@ class PresenceSpec(Frozen, frozen=True):
     recover_after_s: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.stale_after_s <= self.missing_after_s:
+        if not 0 < self.stale_after_s <= self.missing_after_s <= MOST_PRESENCE_S:
             raise ValueError(
-                f"expected 0 < stale_after_s <= missing_after_s, got {self.stale_after_s} and {self.missing_after_s}"
+                f"expected 0 < stale_after_s <= missing_after_s, of up to {MOST_PRESENCE_S:g} s, got "
+                f"{self.stale_after_s} and {self.missing_after_s}"
             )
-        if self.recover_after_s < 0:
-            raise ValueError(f"expected recover_after_s >= 0, got {self.recover_after_s}")
+        if not 0 <= self.recover_after_s <= MOST_PRESENCE_S:
+            raise ValueError(
+                f"expected recover_after_s >= 0, of up to {MOST_PRESENCE_S:g} s, got {self.recover_after_s}"
+            )
 
 
 class MissingSpec(Frozen, frozen=True):
@@ -89,8 +105,16 @@ class StreamBase(Frozen, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.feature_dim < 1 or self.missing.steps < 1:
             raise ValueError(f"expected feature_dim and steps from 1, got {self.feature_dim} and {self.missing.steps}")
-        if not 1 <= self.min_steps <= self.max_steps:
-            raise ValueError(f"expected 1 <= min_steps <= max_steps, got {self.min_steps} and {self.max_steps}")
+        if self.feature_dim > MOST_WIDTH or self.missing.steps * self.feature_dim > MOST_TOKEN_VALUES:
+            raise ValueError(
+                f"expected feature_dim of up to {MOST_WIDTH:,} and a stand-in of up to {MOST_TOKEN_VALUES:,} numbers, "
+                f"got {self.feature_dim} and {self.missing.steps} steps"
+            )
+        if not 1 <= self.min_steps <= self.max_steps <= MOST_STEPS:
+            raise ValueError(
+                f"expected 1 <= min_steps <= max_steps, of up to {MOST_STEPS:,}, got {self.min_steps} and "
+                f"{self.max_steps}"
+            )
 
 
 class ChunkedSpec(StreamBase, frozen=True, kw_only=True):
@@ -131,10 +155,7 @@ class VideoSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=VID
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frames_per_second <= 0:
-            raise ValueError(f"expected frames_per_second > 0, got {self.frames_per_second}")
-        if self.clip_frames < 1 or min(self.size_hw) < 1:
-            raise ValueError(f"expected clip_frames and size_hw from 1, got {self.clip_frames} and {self.size_hw}")
+        require_pictures(self.size_hw, self.frames_per_second, self.clip_frames)
 
 
 class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=AUDIO):
@@ -144,11 +165,7 @@ class AudioSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=AU
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.chunk_s <= 0 or self.context_s < 0 or self.chunk_samples < 1:
-            raise ValueError(
-                f"expected chunk_s of a sample or more and context_s >= 0, got {self.chunk_s} and {self.context_s} at "
-                f"{self.sample_rate_hz} Hz"
-            )
+        require_sound(self.sample_rate_hz, self.chunk_s, self.context_s)
 
     @property
     def values_per_second(self) -> float:
@@ -163,8 +180,7 @@ class TextSpec(StreamBase, frozen=True, kw_only=True, tag_field="kind", tag=TEXT
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_tokens < 1:
-            raise ValueError(f"expected max_tokens from 1, got {self.max_tokens}")
+        require_tokens(self.max_tokens)
 
 
 class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=SERIES):
@@ -187,16 +203,81 @@ class SeriesSpec(ChunkedSpec, frozen=True, kw_only=True, tag_field="kind", tag=S
                 f"expected channels and max_rows >= 1, rate_hz and context_s >= 0, got {self.channels}, "
                 f"{self.max_rows}, {self.rate_hz} and {self.context_s}"
             )
+        if max(self.channels, self.max_rows) > MOST_WIDTH:
+            raise ValueError(
+                f"expected channels and max_rows of up to {MOST_WIDTH:,}, got {self.channels} and {self.max_rows}"
+            )
         if (self.rate_hz > 0) != (self.chunk_s > 0):
             raise ValueError(
                 f"expected rate_hz and chunk_s both above 0, or both 0, got {self.rate_hz} and {self.chunk_s}"
             )
         if self.rate_hz and self.chunk_samples < 1:
             raise ValueError(f"expected chunk_s of a row or more, got {self.chunk_s} at {self.rate_hz} Hz")
+        _require_rates(self.rate_hz, self.chunk_s, self.context_s, self.channels)
 
     @property
     def values_per_second(self) -> float:
         return self.rate_hz
+
+
+def require_pictures(size_hw: tuple[int, int], frames_per_second: float, clip_frames: int = 1) -> None:
+    """Refuse pictures that no camera gives or no device holds.
+
+    Raises:
+        ValueError: they have no pixels, too many, or come too fast or too slowly.
+    """
+    if not LEAST_FRAMES_PER_SECOND <= frames_per_second <= MOST_FRAMES_PER_SECOND:
+        raise ValueError(
+            f"expected frames_per_second > 0, from one in an hour to {MOST_FRAMES_PER_SECOND:g}, got "
+            f"{frames_per_second}"
+        )
+    if clip_frames < 1 or min(size_hw) < 1:
+        raise ValueError(f"expected clip_frames and size_hw from 1, got {clip_frames} and {size_hw}")
+    if max(size_hw) > MOST_SIDE or size_hw[0] * size_hw[1] * clip_frames > MOST_INPUT_VALUES:
+        raise ValueError(
+            f"expected size_hw of up to {MOST_SIDE:,} and clips of up to {MOST_INPUT_VALUES:,} pixels, got {size_hw} "
+            f"and {clip_frames} pictures"
+        )
+
+
+def require_sound(sample_rate_hz: int, chunk_s: float, context_s: float) -> None:
+    """Refuse sound that no microphone gives or no device holds.
+
+    Raises:
+        ValueError: a chunk has no samples, too many, or they come too fast.
+    """
+    if not (chunk_s > 0 and context_s >= 0 and sample_rate_hz > 0 and chunk_s * sample_rate_hz > 0.5):
+        raise ValueError(
+            f"expected chunk_s of a sample or more and context_s >= 0, got {chunk_s} and {context_s} at "
+            f"{sample_rate_hz} Hz"
+        )
+    _require_rates(sample_rate_hz, chunk_s, context_s, 1)
+
+
+def require_tokens(max_tokens: int) -> None:
+    """Refuse a number of tokens that no text encoder takes.
+
+    Raises:
+        ValueError: it is too small or too large.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"expected max_tokens from 1, got {max_tokens}")
+    if max_tokens > MOST_TEXT_TOKENS:
+        raise ValueError(f"expected max_tokens of up to {MOST_TEXT_TOKENS:,}, got {max_tokens}")
+
+
+def _require_rates(rate_hz: float, chunk_s: float, context_s: float, channels: int) -> None:
+    """Refuse chunks that no device holds."""
+    if not (rate_hz <= MOST_RATE_HZ and chunk_s <= MOST_WINDOW_S and context_s <= MOST_WINDOW_S):
+        raise ValueError(
+            f"expected up to {MOST_RATE_HZ:g} Hz, and chunk_s and context_s of up to {MOST_WINDOW_S:g} s, got "
+            f"{rate_hz}, {chunk_s} and {context_s}"
+        )
+    if (chunk_s + context_s) * rate_hz * channels > MOST_INPUT_VALUES:
+        raise ValueError(
+            f"expected chunks of up to {MOST_INPUT_VALUES:,} values with their context, got {chunk_s} s after "
+            f"{context_s} s of {channels} at {rate_hz} Hz"
+        )
 
 
 StreamSpec: TypeAlias = VideoSpec | AudioSpec | TextSpec | SeriesSpec

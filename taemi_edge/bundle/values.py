@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from taemi_edge.bundle.limits import MOST_AXES, MOST_LENGTH, MOST_TENSORS
+
 Array = NDArray[Any]
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -32,6 +34,12 @@ class TensorSpec(Frozen, frozen=True):
     name: str
     dtype: Literal["uint8", "int32", "int64", "float16", "float32"]
     shape: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MOST_AXES:
+            raise ValueError(f"{self.name!r:.80}: expected at most {MOST_AXES} axes, got {len(self.shape)}")
+        if wrong := [size for size in self.shape if isinstance(size, int) and not 0 <= size <= MOST_LENGTH]:
+            raise ValueError(f"{self.name!r:.80}: expected lengths from 0 to {MOST_LENGTH}, got {wrong[0]}")
 
     def mismatch(self, array: Array) -> str | None:
         """Say in words why `array` does not fit this input; None where it fits.
@@ -67,6 +75,10 @@ class PartSpec(Frozen, frozen=True):
     opset: int
     parameters: int
     exporter: Literal["torchscript", "dynamo", "onnx"] = "torchscript"
+
+    def __post_init__(self) -> None:
+        if (most := max(len(self.inputs), len(self.outputs))) > MOST_TENSORS:
+            raise ValueError(f"{self.file!r:.80}: expected at most {MOST_TENSORS} inputs and outputs, got {most:,}")
 
     def feed_problems(self, feeds: Mapping[str, Array]) -> list[str]:
         """List everything that is wrong with a set of feeds: unknown and missing names, wrong dtypes and shapes."""

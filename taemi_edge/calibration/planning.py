@@ -100,7 +100,7 @@ def read_ranges(file: Path, bundle: Bundle) -> RangesFile:
     """
     try:
         found = msgspec.json.decode(file.read_bytes(), type=RangesFile)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CalibrationError(f"{file}: expected the ranges.json of a calibrated bundle: {error}") from error
     if found.name != bundle.manifest.name or set(found.parts) != set(bundle.manifest.part_names):
         raise CalibrationError(

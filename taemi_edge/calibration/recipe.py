@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_BATCH, MOST_CALIBRATION_ROWS, MOST_CLIPS, MOST_PRESENCE_S
 from taemi_edge.bundle.recipe import list_recipes, load_recipe
 from taemi_edge.bundle.values import Frozen, PartTolerances, Tolerance, tolerance_by_output
 from taemi_edge.errors import CalibrationError
@@ -128,13 +129,20 @@ class CalibrationRecipe(Frozen, frozen=True):
         counts = ("held_out", "frames_per_clip", "trial_clips", "batch")
         if low := [name for name in counts if getattr(self, name) < 1]:
             raise ValueError(f"expected {low[0]} >= 1, got {getattr(self, low[0])}")
+        if max(self.clips, self.held_out, self.trial_clips) > MOST_CLIPS:
+            raise ValueError(f"expected clips, held_out and trial_clips of up to {MOST_CLIPS:,}, got more")
+        if max(self.rows, self.frames_per_clip, self.least_rows) > MOST_CALIBRATION_ROWS or self.batch > MOST_BATCH:
+            raise ValueError(
+                f"expected rows, frames_per_clip and least_rows of up to {MOST_CALIBRATION_ROWS:,}, and a batch of up "
+                f"to {MOST_BATCH}, got {self.rows}, {self.frames_per_clip}, {self.least_rows} and {self.batch}"
+            )
         if self.least_rows < 0:
             raise ValueError(f"expected least_rows >= 0, got {self.least_rows}")
         if self.rows < 2:
             raise ValueError(f"expected rows >= 2, half of them to choose and half to check, got {self.rows}")
         if not 0 < self.percentile <= 100:
             raise ValueError(f"expected 0 < percentile <= 100, got {self.percentile}")
-        if self.longest_s <= 0 or self.fp16_margin < 1:
+        if not 0 < self.longest_s <= MOST_PRESENCE_S or self.fp16_margin < 1:
             raise ValueError(
                 f"expected longest_s > 0 and fp16_margin >= 1, got {self.longest_s} and {self.fp16_margin}"
             )

@@ -29,6 +29,7 @@ from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
+from taemi_edge.cli.update import update
 
 #: Every command by its name, in the order in which `--help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "push": push,
     "pull": pull,
+    "update": update,
     "synth": synth,
     "extract": extract,
     "train": train,

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,10 @@ from taemi_edge.cli.run_summaries import print_fleet_summary, print_live_summary
 from taemi_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taemi_edge.bundle.folder import Bundle
+    from taemi_edge.live.takeover import FollowedLink
 
 
 def run(
@@ -115,10 +119,25 @@ def _run_live(given: Given) -> None:
     if not settings.bundle:
         raise UsageError("expected a bundle: name its folder first, or as `bundle` in the file of --config")
     _log_to_stderr()
-    bundle = _open_bundle(Path(settings.bundle), given.rebuild, settings.unverified, settings.require_signature)
+    open_later = partial(
+        _open_bundle, rebuild=False, unverified=settings.unverified, require_signature=settings.require_signature
+    )
+    followed = _followed_link(Path(settings.bundle), open_later)
+    folder = Path(settings.bundle) if followed is None else followed.link.parent / followed.target
+    bundle = _open_bundle(folder, given.rebuild, settings.unverified, settings.require_signature)
     settings = replace(settings, output=settings.output or "-")
-    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}")))
+    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}"), followed=followed))
     _end_despite_busy_threads()
+
+
+def _followed_link(place: Path, open_it: Callable[[Path], Bundle]) -> FollowedLink | None:
+    """The link that the user named as the bundle; None where it is a folder."""
+    from taemi_edge.live.takeover import FollowedLink
+
+    try:
+        return FollowedLink(place, os.readlink(place), open_it)
+    except OSError:
+        return None
 
 
 def _open_bundle(folder: Path, rebuild: bool, unverified: bool, require_signature: Path | str | None) -> Bundle:
@@ -140,11 +159,13 @@ def _open_bundle(folder: Path, rebuild: bool, unverified: bool, require_signatur
 
 
 def _end_despite_busy_threads() -> None:
-    """End the process at once where a driver or the recogniser still works in a thread that was left behind.
+    """End the process at once where a driver, the recogniser or the opening of a model still works in a thread.
 
     Everything is written by now, and native code that runs on while Python shuts down crashes.
     """
-    hanging = [t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise"))]
+    hanging = [
+        t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise", "follow"))
+    ]
     if hanging:
         logging.getLogger("taemi_edge.live").info("left behind at work: %s", ", ".join(hanging))
         sys.stdout.flush()

@@ -13,6 +13,7 @@ store/
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def open_store(folder: Path) -> FeatureStore:
     if not index.complete:
         raise StoreError(f"{folder}: expected a complete store, got {len(index.clips)} clips of one: run extract again")
     for name, want in index.shards.items():
-        if not (folder / name).is_file():
+        if Path(name).name != name or not os.path.isfile(folder / name):
             raise StoreError(f"{folder}: the shard {name} is missing: copy the store anew, or extract it again")
         if sha256_of(folder / name) != want:
             raise StoreError(f"{folder}: {name} is not the file that was written (its sha256 differs): extract again")
@@ -160,7 +161,7 @@ def read_index(folder: Path) -> StoreIndex:
         raise StoreError(f"{folder}: expected a feature store (a folder with {INDEX}), found none: run extract first")
     try:
         index = msgspec.json.decode(file.read_bytes(), type=StoreIndex)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"{file}: expected the index of a feature store: {error}") from error
     if index.schema != STORE_SCHEMA:
         raise StoreError(f"{file}: expected schema {STORE_SCHEMA}, got {index.schema}: extract again")

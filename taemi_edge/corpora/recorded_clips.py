@@ -7,6 +7,7 @@ missing; one that was lost on the way has what came before, and after its return
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -46,11 +47,16 @@ def _clip(folder: Path, line: bytes) -> SampleClip | None:
     """The clip of a line; None where it cannot be read, or nothing of the clip is there any more."""
     try:
         loss = msgspec.json.decode(line, type=Loss)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    there = {stream: found for stream, found in loss.files.items() if (folder / found.file).is_file()}
+    there = {stream: found for stream, found in loss.files.items() if _is_inside(folder, found.file)}
     if not there or "/" in loss.clip:
         return None
     cells = {stream: found.file for stream, found in there.items()}
     starts_s = {stream: found.start_s for stream, found in there.items()}
     return SampleClip(loss.clip, SPLITS[0], f"{folder}, clip {loss.clip}", None, cells, folder, starts_s)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file in the folder, or below it, and not of one elsewhere."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts and os.path.isfile(folder / name)

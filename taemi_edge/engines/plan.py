@@ -90,10 +90,7 @@ class BuildPlan:
             signed = {"signed": dict(opened.digests), "signature": signature}
         return key_of(
             **signed,
-            files=self.manifest.sha256,
-            parts=msgspec.to_builtins(self.manifest.parts),
-            tolerances=msgspec.to_builtins([self.manifest.tolerances, self.manifest.tolerances_by]),
-            calibration=None if self.manifest.calibration is None else self.manifest.calibration.ranges_sha256,
+            manifest=msgspec.to_builtins(self.manifest),  # a changed window or presence time is another bundle, too
             target=msgspec.to_builtins(self.target),
             asked=self.precision,
             library=self.library,

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_LENGTH, MOST_RUNS, MOST_WORKSPACE_MIB
 from taemi_edge.bundle.values import Frozen, Precision
 from taemi_edge.calibration.recipe import BudgetRecipe
 
@@ -66,7 +67,9 @@ class TargetRecipe(Frozen, frozen=True):
             raise ValueError(f"expected 1 to 256 sources, got {self.sources}")
         if self.runs < 1 or not 0 <= self.gain < 1:
             raise ValueError(f"expected runs >= 1 and 0 <= gain < 1, got {self.runs} and {self.gain}")
-        if self.workspace_mib < 0 or self.optimisation_level not in (None, 0, 1, 2, 3, 4, 5):
+        if self.runs > MOST_RUNS:
+            raise ValueError(f"expected runs of up to {MOST_RUNS:,}, got {self.runs}")
+        if not 0 <= self.workspace_mib <= MOST_WORKSPACE_MIB or self.optimisation_level not in (None, 0, 1, 2, 3, 4, 5):
             raise ValueError(
                 f"expected workspace_mib >= 0 and an optimisation_level of 0 to 5, got {self.workspace_mib} and "
                 f"{self.optimisation_level}"
@@ -77,9 +80,10 @@ class TargetRecipe(Frozen, frozen=True):
     def _check_profiles(self) -> None:
         for part, spans in self.profiles.items():
             for dimension, (low, usual, high) in spans.items():
-                if not 0 < low <= usual <= high:
+                if not 0 < low <= usual <= high <= MOST_LENGTH:
                     raise ValueError(
-                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high}"
+                        f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high} (lengths "
+                        f"end at {MOST_LENGTH})"
                     )
 
     @property

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.limits import MOST_WINDOW_S
+from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_WINDOW_S
 from taemi_edge.bundle.names import model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import PresenceSpec
@@ -252,6 +252,8 @@ class Model:
         require_positive("window_s", self.window_s)
         if not isinstance(self.hop_s, (int, float)) or not 0 < self.hop_s <= self.window_s:
             raise ContractError(f"expected 0 < hop_s <= window_s, got {self.hop_s!r} and {self.window_s!r}")
+        if self.hop_s < LEAST_HOP_S:
+            raise ContractError(f"expected hop_s from {LEAST_HOP_S:g} seconds, got {self.hop_s!r}")
         if self.window_s > MOST_WINDOW_S:
             raise ContractError(f"expected window_s of up to {MOST_WINDOW_S:g} seconds, got {self.window_s!r}")
         for pattern in self.patterns:

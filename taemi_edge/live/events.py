@@ -59,6 +59,42 @@ class PresenceEvent(
         return f"{self.source} {self.stream} {self.before} -> {self.after}{because}"
 
 
+class ModelEvent(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to"}):
+    """A live run took up another model, or refused to.
+
+    Attributes:
+        time_s: when, in seconds of the session.
+        before: the model until then; `from` in JSON.
+        after: the model from the next prediction on, or the one that was refused; `to` in JSON.
+        taken_up: whether it runs now.
+        missed: hops that were left out between the last prediction of the one and the first of the other.
+        reason: why it was refused, or in what its first predictions differ; None otherwise.
+
+    Example:
+        >>> event = ModelEvent(time_s=8.0, before="a3c1", after="77f0", taken_up=True, missed=0, reason=None)
+        >>> print(event)
+        model a3c1 -> 77f0: taken up, 0 hops missed
+        >>> msgspec.json.decode(event.to_json())["type"]
+        'model'
+    """
+
+    type: Literal["model"] = "model"
+    time_s: float
+    before: str
+    after: str
+    taken_up: bool
+    missed: int
+    reason: str | None
+
+    def to_json(self) -> str:
+        """One line, without the line end."""
+        return msgspec.json.encode(self).decode()
+
+    def __str__(self) -> str:
+        how = f"taken up, {self.missed} hops missed" if self.taken_up else "refused"
+        return f"model {self.before} -> {self.after}: {how}" + (f": {self.reason}" if self.reason else "")
+
+
 class StreamStates:
     """The presence of every stream of every source, by the last hop or by a loss that was noticed since.
 

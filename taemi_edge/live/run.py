@@ -7,10 +7,12 @@ configuration writes to standard output; what goes wrong on the way goes to the 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,14 +20,17 @@ import msgspec
 from taemi_edge.bundle.atomic import claimed
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.load import LoadControl, ladder
 from taemi_edge.live.loop import HopCounts, LiveLoop
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.opening import open_outputs
 from taemi_edge.live.outputs.output import Output
+from taemi_edge.live.service_report import follow
 from taemi_edge.live.source_opening import (
     make_live_source,
     start_listeners,
@@ -33,7 +38,9 @@ from taemi_edge.live.source_opening import (
 )
 from taemi_edge.live.source_plans import describe_source, plan_sources
 from taemi_edge.live.stopping import stopping_on_signals
+from taemi_edge.live.takeover import FollowedLink, ModelFollower, Surroundings, model_id
 from taemi_edge.runtime.pipeline import Fleet
+from taemi_edge.runtime.window import Source
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -47,6 +54,8 @@ class LiveSummary:
         seconds: how long the session was.
         reconnects: connections after the first one of each address.
         failures: connections that were lost or refused.
+        degraded_s: for how long the machine could not carry all, in seconds.
+        degraded: why, the last time; None where it always could.
         losses: what outputs could not write, left out or counted otherwise, by name.
         lost: why the device was given up on the way; None where it was not.
     """
@@ -55,6 +64,8 @@ class LiveSummary:
     seconds: float
     reconnects: int
     failures: int
+    degraded_s: float = 0.0
+    degraded: str | None = None
     losses: dict[str, int] = field(default_factory=dict)
     lost: str | None = None
 
@@ -70,6 +81,7 @@ def run_live(
     on_serving: Callable[[str], None] = ignore_address,
     stop: threading.Event | None = None,
     outputs: Sequence[Output] = (),
+    followed: FollowedLink | None = None,
 ) -> LiveSummary:
     """Run until the end of `config.duration_s`, the end of all files, or until the run is stopped.
 
@@ -84,6 +96,7 @@ def run_live(
         outputs: further outputs, which are closed at the end. They get every result in the thread of this call, and an
             exception of theirs there ends the run and is passed on. They get events also from the thread that watches
             for losses, where an exception is logged.
+        followed: the link that `bundle` was found by: where it points elsewhere later, that model is taken up.
 
     Returns:
         What the run did.
@@ -99,11 +112,13 @@ def run_live(
     bundle = _with_presence(bundle, config)
     with ExitStack() as stack:
         stack.enter_context(claimed(*_places(config)))
-        state = _open_loop(stack, bundle, config, stop)
+        state = _open_loop(stack, bundle, config, stop, followed)
         context = OutputContext(stack, config, state, on_serving)
         open_outputs(context)
         for output in outputs:
             context.add(output)
+        if state.follower is not None:
+            follow(stack, state, state.follower)
         with stopping_on_signals(state.loop.stopping) if stop is None else nullcontext():
             _run_loop(state.loop, config)
         return _summary(state)
@@ -125,21 +140,38 @@ def _with_presence(bundle: Bundle, config: LiveConfig) -> Bundle:
     return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, streams=streams))
 
 
-def _open_loop(stack: ExitStack, bundle: Bundle, config: LiveConfig, stop: threading.Event | None) -> LiveState:
+def _open_loop(
+    stack: ExitStack, bundle: Bundle, config: LiveConfig, stop: threading.Event | None, followed: FollowedLink | None
+) -> LiveState:
     """Open the model and the sources; the loop that comes back has no outputs yet."""
     manifest = bundle.manifest
     window_s, hop_s = _window_and_hop_s(manifest, config)
     plans = plan_sources(config, manifest.streams)
-    described = [describe_source(plan, config) for plan in plans]
-    fleet = stack.enter_context(
-        Fleet(bundle, described, device=config.device, threads=config.threads, window_s=window_s, hop_s=hop_s)
-    )
+    open_fleet = partial(_open_fleet, config, [describe_source(plan, config) for plan in plans], followed is not None)
+    fleet = open_fleet(bundle)
+    stack.callback(lambda: state.loop.fleet.close())  # by then it may be another one
     clock = SessionClock()  # opening engines takes long, and is no part of the session
     sources = [make_live_source(plan, config, manifest.streams, hop_s, clock) for plan in plans]
-    state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest)
+    state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest, model_id(bundle))
+    if config.load.shed:
+        videos = [spec for spec in manifest.streams.values() if isinstance(spec, VideoSpec)]
+        state.loop.load = LoadControl(hop_s, ladder(hop_s, window_s, videos))
+    if followed is not None:
+        restart = state.loop.stopping.set if os.environ.get("NOTIFY_SOCKET") else None
+        run = Surroundings(lambda new: open_fleet(_with_presence(new, config)), state.loop.announce, hop_s, restart)
+        state.loop.successor = state.follower = ModelFollower(followed, fleet, run)
     start_listeners(stack, plans, state)
     start_recognisers(stack, plans, state, config.asr_model)
     return state
+
+
+def _open_fleet(config: LiveConfig, sources: Sequence[Source], follows: bool, bundle: Bundle) -> Fleet:
+    """Open a bundle for the sources of a run; where it may give way to another one, any thread may use it."""
+    window_s, hop_s = _window_and_hop_s(bundle.manifest, config)
+    times = {"window_s": window_s, "hop_s": hop_s}
+    fleet = Fleet(bundle, sources, device=config.device, threads=config.threads, own_thread=follows, **times)
+    fleet.model_id = model_id(bundle) if follows else ""
+    return fleet
 
 
 def _window_and_hop_s(manifest: Manifest, config: LiveConfig) -> tuple[float, float]:
@@ -165,6 +197,8 @@ def _summary(state: LiveState) -> LiveSummary:
         seconds=loop.clock.now_s(),
         reconnects=sum(capture.reconnects for capture in captures),
         failures=sum(capture.failures for capture in captures),
+        degraded_s=round(loop.load.degraded_s, 1),
+        degraded=loop.load.last_reason,
         losses={name: count() for name, count in state.counters.items()},
         lost=loop.fleet.lost,
     )

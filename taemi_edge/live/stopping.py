@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger("taemi_edge.live")
@@ -50,3 +50,19 @@ def stopping_on_signals(stopping: threading.Event) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+@contextmanager
+def calling_on_hangup(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function on each SIGHUP, which a service manager sends on `reload`; it must take no lock.
+
+    Outside the main thread this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

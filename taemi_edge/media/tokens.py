@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.media.tokenizer_files import guarded, open_tokenizer
 
 
 class WordTokenizer:
@@ -13,26 +14,29 @@ class WordTokenizer:
     Args:
         tokenizer_json: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it.
         max_tokens: how many tokens a text has at most.
+
+    Raises:
+        BundleError: the content is no tokenizer, takes more than any real one, or does not work.
     """
 
     def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        self._tokenizer.enable_truncation(max_tokens, direction="left")
-        self._tokenizer.no_padding()
+        self._tokenizer = open_tokenizer(tokenizer_json)
+        guarded(lambda: self._tokenizer.enable_truncation(max_tokens, direction="left"))
 
     def feeds(self, texts: list[str]) -> dict[str, Array]:
         """Tokenize B texts.
 
         Returns:
             `ids` and `mask`, int32 (B, T) each, padded with 0 to the longest text.
+
+        Raises:
+            BundleError: the tokenizer fails on a text, or gives a number that no encoder takes.
         """
-        encodings = self._tokenizer.encode_batch(texts)
+        encodings = guarded(lambda: self._tokenizer.encode_batch(texts))
         longest = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(texts), longest), np.int32)
         mask = np.zeros((len(texts), longest), np.int32)
         for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
+            ids[row, : len(encoding.ids)] = guarded(lambda found=encoding.ids: np.array(found, np.int32))
             mask[row, : len(encoding.ids)] = 1
         return {"ids": ids, "mask": mask}

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from types import TracebackType
+
+import msgspec
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
@@ -20,6 +23,7 @@ from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.failover import fail_over_to_cpu
 from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.own_thread import OwnThreadExecutor
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import Device
@@ -39,6 +43,11 @@ class Fleet:
         threads: for ONNX Runtime, 0 for as many as there are cores.
         window_s: how far back a prediction looks, in seconds; the bundle's own by default.
         hop_s: how often a prediction is made, in seconds; the bundle's own by default.
+        own_thread: whether the device belongs to a thread of its own, so that any thread may use the fleet and close
+            it, one at a time. Without it everything must happen in the thread that opens the fleet.
+
+    Attributes:
+        model_id: what predictions say about the model that made them; "" leaves it out.
 
     Raises:
         UsageError, EngineError, BackendError: see `taemi_edge.runtime.opening.open_executor`.
@@ -65,14 +74,16 @@ class Fleet:
         threads: int = 0,
         window_s: float | None = None,
         hop_s: float | None = None,
+        own_thread: bool = False,
     ) -> None:
-        self.manifest = bundle.manifest
+        self._bundle, self.manifest, self.model_id = bundle, bundle.manifest, ""
         self.window_s = window_s or self.manifest.window.length_s
         self._threads = threads
         self._layout = Layout(len(sources), self.window_s, hop_s or self.manifest.window.hop_s)
         #: Why the device was given up; None while it runs.
         self.lost: str | None = None
-        self.executor: Executor = open_executor(bundle, self._layout, device, threads)
+        opening = partial(open_executor, bundle, self._layout, device, threads)
+        self.executor: Executor = OwnThreadExecutor(opening) if own_thread else opening()
         try:
             self._tools = open_tools(bundle, len(sources))
             self.windows = [self._make_window(index, source) for index, source in enumerate(sources)]
@@ -183,7 +194,7 @@ class Fleet:
         """Close what is lost, and go on with the CPU."""
         self.executor.close()
         capacity = self.windows[0].capacity
-        failover = fail_over_to_cpu(self.manifest, self._layout, capacity, error, self._threads)
+        failover = fail_over_to_cpu(self._bundle, self._layout, capacity, error, self._threads)
         self.executor, self.lost = failover.executor, failover.reason
 
     def _prediction(self, index: int, done: WorkResult, prepared: PreparedHop, parts: Collection[str]) -> Prediction:
@@ -193,7 +204,8 @@ class Fleet:
         window = self.windows[index]
         if done.outputs is None and not window.lacking:
             raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")
-        return window.prediction(prepared.end_s, done.outputs, watch, self.executor.backend)
+        prediction = window.prediction(prepared.end_s, done.outputs, watch, self.executor.backend)
+        return msgspec.structs.replace(prediction, model_id=self.model_id) if self.model_id else prediction
 
 
 class Pipeline:

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_BATCH, MOST_WIDTH
 from taemi_edge.bundle.spec import WindowSpec
-from taemi_edge.bundle.streams import PresenceSpec
+from taemi_edge.bundle.streams import PresenceSpec, require_pictures, require_sound, require_tokens
 from taemi_edge.bundle.values import Frozen, PartTolerances
 
 
@@ -38,6 +39,9 @@ class VisionRecipe(Frozen, frozen=True):
     frames_per_second: float
     presence: PresenceSpec
 
+    def __post_init__(self) -> None:
+        require_pictures(self.size_hw, self.frames_per_second)
+
 
 class AudioRecipe(Frozen, frozen=True):
     """How sound is encoded: chunks of `chunk_s` seconds of mono, together with the `context_s` seconds before them."""
@@ -49,6 +53,9 @@ class AudioRecipe(Frozen, frozen=True):
     presence: PresenceSpec
     sample_rate_hz: int = 16_000
 
+    def __post_init__(self) -> None:
+        require_sound(self.sample_rate_hz, self.chunk_s, self.context_s)
+
 
 class TextRecipe(Frozen, frozen=True):
     """How words are encoded: at most `max_tokens` tokens of the window; the last words are kept."""
@@ -59,6 +66,9 @@ class TextRecipe(Frozen, frozen=True):
     #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: each UTF-8 byte
     #: is a token; anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
     tokenizer: str = "weights"
+
+    def __post_init__(self) -> None:
+        require_tokens(self.max_tokens)
 
 
 class FusionRecipe(Frozen, frozen=True):
@@ -86,6 +96,9 @@ class FusionRecipe(Frozen, frozen=True):
             raise ValueError(
                 f"expected dropout and modality_dropout in [0, 1), got {self.dropout} and {self.modality_dropout}"
             )
+        sizes = (self.dim, self.heads, self.hidden_dim)
+        if not 1 <= min(sizes) <= max(sizes) <= MOST_WIDTH:
+            raise ValueError(f"expected dim, heads and hidden_dim from 1 to {MOST_WIDTH:,}, got {sizes}")
         if self.dim % self.heads:
             raise ValueError(f"expected dim to be a multiple of heads, got {self.dim} and {self.heads}")
 
@@ -130,6 +143,12 @@ class ExportRecipe(Frozen, frozen=True):
     opset: int = 17
     max_frames: int = 16
     max_batch: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= min(self.max_frames, self.max_batch) <= max(self.max_frames, self.max_batch) <= MOST_BATCH:
+            raise ValueError(
+                f"expected max_frames and max_batch from 1 to {MOST_BATCH}, got {self.max_frames} and {self.max_batch}"
+            )
 
 
 class ModelRecipe(Frozen, frozen=True):

@@ -21,7 +21,7 @@ HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 #: How often a parser with a mutator of its own gets a change of single bytes all the same.
 _PLAIN_SHARE = 0.2
 #: What is watched for branches. NumPy, msgspec and FFmpeg are compiled code, in which atheris sees nothing.
-_WATCHED = ["taemi_edge", "pickletools", "tomllib", "tomli", "tests.fuzz.parsers"]
+_WATCHED = ["taemi_edge", "pickletools", "tests.fuzz.parsers"]
 
 
 def watched_imports() -> contextlib.AbstractContextManager[Any]:
@@ -58,7 +58,7 @@ def _run_atheris(harness: Harness, take: Callable[[bytes], None], kept: Path, se
             return bytes(atheris.Mutate(content, most_bytes))
         return own(content, chance)[:most_bytes]
 
-    words = [sys.argv[0], "-verbosity=0", "-print_final_stats=0", "-timeout=0", "-rss_limit_mb=0", "-handle_int=0"]
+    words = [sys.argv[0], "-verbosity=0", "-print_final_stats=0", "-timeout=86400", "-rss_limit_mb=0", "-handle_int=0"]
     words += [f"-seed={seed}", f"-max_len={harness.most_bytes}", f"-artifact_prefix={kept.parent}/", "-len_control=0"]
     words += [str(kept), str(harness.seeds[0].parent)]
     atheris.Setup(words, take, custom_mutator=mutate if harness.mutate else None)

@@ -1,4 +1,4 @@
-"""Makes the seeds of every parser anew: python -m tests.fuzz.make_seeds. Needs PyTorch; inputs of findings are kept.
+"""Makes the seeds of every parser anew: python -m tests.fuzz.make_seeds [GROUP]. Inputs of findings are kept.
 
 The seeds are committed, so that fuzzing needs none of what makes them. Each is small and real: written by the code that
 writes such files, or by the program that others use for it.
@@ -11,6 +11,7 @@ import json
 import pickle
 import shutil
 import struct
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 import taemi_edge as te
-from taemi_edge.parity.golden import load_cases, save_cases
+from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.fleet.artifact import artifact_bytes
+from taemi_edge.fleet.signing import read_private_key, statement_of
 from tests.fuzz.harness import SEEDS
 
 ROOT = Path(__file__).parents[2]
@@ -96,9 +99,8 @@ def _bundles() -> None:
         te.export_model(model(), Path(folder, "mixed"))
         put("manifest", "mixed.json", Path(folder, "mixed", "manifest.json").read_bytes())
     put("tokens", "little.safetensors", (LITTLE / "tokens.safetensors").read_bytes())
-    with tempfile.TemporaryDirectory() as folder:
-        save_cases(load_cases(LITTLE / "golden.npz")[:3], Path(folder, "few.npz"))
-        put("golden", "few.npz", Path(folder, "few.npz").read_bytes())
+    put("golden", "little.npz", (LITTLE / "golden.npz").read_bytes())
+    put("tokens", "empty.safetensors", struct.pack("<Q", 2) + b"{}")
     for graph in LITTLE.glob("*.onnx"):
         put("graph", graph.name, graph.read_bytes())
     put("tokenizer", "words.json", _tokenizer().to_str())
@@ -141,6 +143,7 @@ def _words() -> None:
         "WEBVTT - talk\n\nSTYLE\n::cue { color: red }\n\nNOTE one\n\n1\n00:01.000 --> 00:02.500 align:start\n"
         "<v Ann>so <i>it</i> is &amp; was\n\n00:00:03.000 --> 01:00:04.000\n- two\n- lines\n",
     )
+    put("drop", "one.txt", "imu@2-4.5")
     put("srt", "talk.srt", "1\n00:00:01,000 --> 00:00:02,000\nso it is\n\n2\n00:00:02,500 --> 00:00:04,000\nthe end\n")
     put("txt", "talk.txt", "so it is\n\nnot the end of all things\n")
     put(
@@ -180,6 +183,9 @@ def _tables() -> None:
     stream = io.BytesIO()
     np.savez(stream, values=np.arange(8).reshape(4, 2), rate_hz=np.array(50))
     put("series-npz", "values.npz", stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, np.arange(6, dtype=np.float32).reshape(2, 3))
+    put("npy", "token.npy", stream.getvalue())
     for protocol in range(6):
         put("pickle", f"rows-{protocol}.pkl", pickle.dumps(np.ones((3, 2), np.float32), protocol))
     put("pickle", "fortran.pkl", pickle.dumps(np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)), 2))
@@ -215,7 +221,8 @@ v4l2:/dev/video0
 alsa:default
 pulse:alsa_input.usb
 gst:rtspsrc location=rtsp://c/1 user-id=me user-pw="two words" ! decodebin ! appsink
-gst:souphttpsrc location=http://c proxy-pw=abc extra-headers="headers,auth=Basic abc" ! appsink"""
+gst:souphttpsrc location=http://c proxy-pw=abc extra-headers="headers,auth=Basic abc" ! appsink
+/dev/video0"""
 
 
 def _addresses() -> None:
@@ -271,15 +278,71 @@ def _media() -> None:
             put("media", name, file.read_bytes())
 
 
-def _heads() -> None:
-    empty = b"{}"
-    put("tokens", "empty.safetensors", struct.pack("<Q", len(empty)) + empty)
+def _trust() -> None:
+    """Keys that were made for this and thrown away, signatures by them, and what a registry answers."""
+    from tests.signatures import certificate, signed, write_certificates, write_key
+
+    digests = dict(open_bundle(LITTLE).digests)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        key, public = write_key(folder)
+        secret, _ = write_key(folder, "secret", "P-384", "a password")
+        authority = certificate("authority", authority=True)
+        signer = certificate("signer", authority)
+        known = write_certificates(folder / "authority.pem", authority[1]).read_bytes()
+        put("trusted-keys", "several.pem", public.read_bytes() + known)
+        put("trusted-keys", "key.pem", public.read_bytes())
+        put("private-key", "plain.pem", key.read_bytes())
+        put("private-key", "encrypted.pem", secret.read_bytes())
+        put("signature", "key.sig", signed(read_private_key(key), digests))
+        put("signature", "certificate.sig", signed(signer[0], digests, chain=[signer[1]]))
+    put("statement", "little.json", statement_of("m", digests))
+    sizes = {name: (digest, 100) for name, digest in digests.items()}
+    put("artifact", "signed.json", artifact_bytes(sizes, ("0" * 64, 900)))
+    put("reference", "tag.txt", "oci://registry.example:5000/models/mine:3")
+    put("reference", "digest.txt", f"oci://[::1]:5000/mine@sha256:{'0' * 64}")
+    entry = {"auth": "bWU6c2VjcmV0c2VjcmV0"}
+    put("credentials", "login.json", json.dumps({"auths": {"registry.example:5000": entry, "https://other/v1/": {}}}))
+    put("credentials", "helper.json", json.dumps({"credsStore": "pass", "credHelpers": {"registry.example:5000": "x"}}))
+
+
+def _page() -> None:
+    token = "6f1ed002ab5595859014ebf0951522d9"
+    host = "Host: 192.0.2.1:8080\n"
+    put("page", "token.txt", f"GET /?token={token} HTTP/1.1\n{host}\n")
+    put("page", "bearer.txt", f"GET /metrics HTTP/1.1\n{host}Authorization: Bearer {token}\nAccept: */*\n\n")
+    put("page", "wrong.txt", f"GET /?token=guess HTTP/1.1\n{host}Cookie: taemi_edge_token=x; a=b\n\n")
+    put("page", "body.txt", f"POST / HTTP/1.1\n{host}Content-Length: 4\n\nabcd\n")
+    handshake = "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nOrigin: http://192.0.2.1:8080\n"
+    request = f"GET /live HTTP/1.1\n{host}{handshake}{key}Cookie: taemi_edge_token={token}\n\n"
+    put("page", "websocket.txt", request.encode() + b"\n---\n" + bytes.fromhex("818537fa213d7f9f4d5158"))
+
+
+_SECRETS = """rtsp://me:S3CR3T@cam.local:554/live?channel=1
+rtsp://cam.local/user=admin_password=S3CR3T_channel=1.sdp?real_stream
+rtmp://live.example/app/S3CR3T
+srt://10.0.0.1:9000?passphrase=S3CR3T&mode=caller
+rtsp:/me:S3CR3T@cam.local/1
+rtsp//me:S3CR3T@cam.local/1
+door=http://me:S3CR3T@[::1]:8080/a;pwd=x#S3CR3T
+gst:rtspsrc location=rtsp://c/1 user-id=me user-pw="S3CR3T words" ! decodebin ! appsink
+gst:souphttpsrc location=http://c proxy-pw=S3CR3T extra-headers="headers,auth=Basic S3CR3T" ! appsink"""
+
+
+def _secrets() -> None:
+    for at, address in enumerate(_SECRETS.splitlines()):
+        put("secret", f"{at:02d}.txt", address)
 
 
 def main() -> None:
-    """Make them all."""
-    for make in (_bundles, _recipes, _words, _tables, _addresses, _media, _heads):
-        make()
+    """Make the seeds of the groups that are named on the command line, or of all."""
+    groups = {
+        "bundles": _bundles, "recipes": _recipes, "words": _words, "tables": _tables, "addresses": _addresses,
+        "media": _media, "trust": _trust, "page": _page, "secrets": _secrets,
+    }  # fmt: skip
+    for name in sys.argv[1:] or groups:
+        groups[name]()
 
 
 if __name__ == "__main__":

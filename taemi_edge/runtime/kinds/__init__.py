@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from taemi_edge.bundle.limits import MOST_FEATURE_VALUES
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.errors import BundleError
 from taemi_edge.runtime.kinds import audio, series, text, video
 from taemi_edge.runtime.kinds.kind import Kind
 from taemi_edge.runtime.rings import StepCounts
@@ -49,9 +51,19 @@ def fixed_steps(manifest: Manifest, stream: str) -> int | None:
 
 
 def ring_capacity(manifest: Manifest, window_s: float, steps: Mapping[str, StepCounts]) -> dict[str, int]:
-    """How many rows the ring of each stream needs: there is room for one window."""
+    """How many rows the ring of each stream needs: there is room for one window.
+
+    Raises:
+        BundleError: the rings would take more memory than any window of a real model.
+    """
     capacity = {}
     for name, spec in manifest.streams.items():
         each = steps[name].per_chunk if name in steps else fixed_steps(manifest, name) or 0
         capacity[name] = kind_of(spec).capacity(spec, window_s, each)
+    values = sum(rows * manifest.streams[name].feature_dim for name, rows in capacity.items())
+    if values > MOST_FEATURE_VALUES:
+        raise BundleError(
+            f"{manifest.name}: expected a window of at most {MOST_FEATURE_VALUES:,} numbers in features, got "
+            f"{values:,} in {window_s:g} s: take a shorter window, or fewer steps a second"
+        )
     return capacity

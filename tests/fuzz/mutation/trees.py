@@ -109,6 +109,8 @@ def mutate_tree(tree: Any, chance: random.Random) -> Any:
 
 
 def _near(number: float, chance: random.Random) -> Any:
+    if abs(number) > 10**400:
+        return 1
     try:
         return chance.choice(
             (number + 1, number - 1, -number, number * 1000, number * 0.001, float(number), str(number))
