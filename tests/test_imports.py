@@ -36,12 +36,13 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
 
 
 ENGINES = ["calibrate", "build-engine", "bench"]
+FLEET = ["keygen", "sign", "verify", "push", "pull", "update"]
 TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
 
 
 @pytest.mark.parametrize(
     "command",
-    ["", "export", "init", "parity", "run", "inspect", "push", "pull", "update", "doctor", "demo", *ENGINES, *TRAINING],
+    ["", "export", "init", "parity", "run", "inspect", "doctor", "demo", *ENGINES, *TRAINING, *FLEET],
 )
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import taemi_edge as te
+from taemi_edge.errors import SignatureError
 from taemi_edge.media.transcripts import read_transcript
 
 
@@ -319,3 +320,20 @@ def test_a_bundle_by_its_name(tiny_folder: Path, tmp_path: Path, monkeypatch: py
         assert found.bundle.folder == Path("export/mine")
     with pytest.raises(te.errors.BundleError, match="nor in engines/yours, calibration/yours, export/yours"):
         te.load("yours")
+
+
+def test_a_signature_may_be_required(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("cryptography", reason="signatures need the extra `fleet`")
+    from taemi_edge.fleet.signing import make_key, sign_bundle
+
+    shutil.copytree(tiny_folder, tmp_path / "m")
+    public, _ = make_key(tmp_path / "k")
+    with pytest.raises(SignatureError, match="found none"):
+        te.load(tmp_path / "m", require_signature=public)
+    with monkeypatch.context() as trusting:
+        trusting.setenv("TAEMI_EDGE_TRUSTED_KEY", str(public))
+        with pytest.raises(SignatureError, match="found none"):
+            te.load(tmp_path / "m")
+    sign_bundle(tmp_path / "m", tmp_path / "k")
+    with te.load(tmp_path / "m", require_signature=str(public)) as model:
+        assert model.predict(text="so it is").presence["text"] == "live"

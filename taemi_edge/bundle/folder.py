@@ -16,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -126,7 +128,7 @@ class Bundle:
             BundleError: see `read_graph`.
         """
         name = self.manifest.parts[part].file
-        return self.read_graph(name) if name.endswith(".onnx") else self.read(name)
+        return self.read(name) if name.endswith(".engine") else self.read_graph(name)
 
     def read_tokenizer(self, stream: str) -> str:
         """Give the tokenizer of a stream of text, as the `tokenizers` library writes it.
@@ -180,6 +182,8 @@ def open_bundle(folder: Path | str, *, require_signature: Path | None = None) ->
     folder = Path(folder)
     _require_manifest(folder)
     place = folder.resolve()
+    if require_signature is not None:
+        Thread(target=_import_signatures, name="import-signatures").start()  # while the files are hashed
     with OpenedFolder(place) as files:
         content, digest = _manifest_bytes(files, folder)
         manifest = _manifest_of(content, folder)
@@ -359,6 +363,14 @@ def _graph_files(manifest: Manifest) -> set[str]:
 
 def _changed(name: str) -> str:
     return f"{name} is not the file that the manifest was written for (its sha256 differs)"
+
+
+def _import_signatures() -> None:
+    """Import what checks a signature, which takes as long as hashing 40 MB."""
+    with suppress(ImportError):  # the check itself says what is missing
+        from taemi_edge.bundle import signatures
+
+        signatures.import_what_checks_keys()
 
 
 def _signer(bundle: Bundle, place: Path, key: Path) -> SignedBy:

@@ -77,6 +77,18 @@ class BuiltFrom:
     signature: bytes
 
 
+def import_what_checks_keys() -> None:
+    """Import the parts of `cryptography` that a check by a key needs, before they are needed.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    import cryptography.exceptions
+    import cryptography.hazmat.primitives.asymmetric.ec
+    import cryptography.hazmat.primitives.hashes
+    import cryptography.hazmat.primitives.serialization  # noqa: F401 - to be imported is its purpose
+
+
 def signature_file(folder: Path | str) -> Path:
     """Give the place of a bundle's signature: beside the folder itself, where a link to it leads.
 

@@ -138,5 +138,8 @@ def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"expected the npy format 1.0 or 2.0, got {version[0]}.{version[1]}")
-    shape, _, dtype = readers[version](stream)
+    try:
+        shape, _, dtype = readers[version](stream)
+    except Exception as error:  # it is read as Python: a tokenizer's, a parser's or a type's error
+        raise ValueError(f"expected the header of an array: {error!s:.100}") from error
     return shape, dtype
