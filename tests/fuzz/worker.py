@@ -5,6 +5,7 @@ It has a process of its own because compiled code may end it. The ledger in its 
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import hashlib
 import os
@@ -21,6 +22,8 @@ from tests.fuzz.ledger import Counts, Ledger
 
 #: How often the limit of memory is set anew, in seconds: what atheris keeps for itself does not count.
 _LIMIT_EVERY_S = 0.5
+#: Of prctl(2): the signal for a process whose parent has ended.
+_PR_SET_PDEATHSIG = 1
 #: The rest of a parser's findings is left for the next time.
 _MOST_FINDINGS = 20
 
@@ -101,6 +104,7 @@ def fork_worker(harness: Harness, seconds: float, folder: Path, seed: int) -> in
         return child
     try:
         os.setsid()  # Ctrl-C is the parent's
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # and so is everything else that ends the parent
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream, place in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
             os.dup2(place, stream)
