@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,23 +89,27 @@ def measured(bundle: Path, newer: Path | None, cold: bool, folder: Path) -> dict
     at = next(i for i, p in enumerate(predictions) if p["model_id"] != predictions[0]["model_id"])
     hop_s = read_manifest(bundle).window.hop_s
     began = next(i for i, when in enumerate(read_at) if when > started)
+    steps_s = result["seconds"]
+    switched = started + whole_s - steps_s["watch"]  # what starting and ending the command takes is left out
+    missed = {"until the switch": 0, "from the switch to the first prediction": 0, "afterwards": 0}
+    for i in range(began + 1, len(predictions)):
+        phase = "afterwards" if i > at else "until the switch" if read_at[i] < switched else list(missed)[1]
+        missed[phase] += round((predictions[i]["time_s"] - predictions[i - 1]["time_s"]) / hop_s) - 1
     return {
         "files_mb": round(sum(file.stat().st_size for file in bundle.iterdir()) / 1e6, 1),
         "hop_s": hop_s,
         "first install": {"seconds": install_s, "steps_s": first_result["seconds"]},
         "update": {
             "seconds": whole_s,
-            "steps_s": result["seconds"],
+            "steps_s": steps_s,
             "reason": result["reason"],
             "until_first_prediction_of_the_new_model_s": round(read_at[at] - started, 2),
         },
         "gap": {
             "hops_missed_at_the_change": round((predictions[at]["time_s"] - predictions[at - 1]["time_s"]) / hop_s) - 1,
             "seconds_between_the_two_predictions": round(read_at[at] - read_at[at - 1], 3),
-            "hops_missed_in_the_whole_update": sum(
-                round((b["time_s"] - a["time_s"]) / hop_s) - 1 for a, b in pairwise(predictions[began:])
-            ),
-            "hops_in_the_whole_update": len(predictions) - began,
+            "hops_missed": missed,
+            "hops_made": len(predictions) - began,
         },
     }
 

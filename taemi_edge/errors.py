@@ -23,7 +23,7 @@ TaemiError
 ├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
 │   └── DeviceLostError    the device is gone, and with it all that lay on it
-├── InterruptedRunError    Ctrl-C (exit 130)
+├── InterruptedRunError    Ctrl-C or another signal (exit 128 and its number: 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
     └── UpdateError        an update was not made, and the device runs what it ran before (exit 1)
 """

@@ -6,6 +6,7 @@ handlers. A program that owns its own loop calls `push` and `hop`; for everythin
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -376,10 +377,10 @@ def _places(given: Mapping[str, Any]) -> dict[str, str]:
 def _find_bundle(named: str | Path) -> Path:
     """The folder of a bundle that was given as a folder or by its name."""
     folder = Path(named)
-    if folder.exists() or len(folder.parts) != 1:
+    if os.path.exists(folder) or len(folder.parts) != 1:
         return folder
-    found = [place for name in _PLACES if ((place := Path(name) / named) / MANIFEST).is_file()]
+    found = [place for name in _PLACES if os.path.isfile((place := Path(name) / named) / MANIFEST)]
     if not found:
         looked = ", ".join(f"{name}/{named}" for name in _PLACES)
-        raise BundleError(f"{named}: expected a bundle's folder or name, found none here nor in {looked}")
+        raise BundleError(f"{named!s:.300}: expected a bundle's folder or name, found none here nor in {looked}")
     return found[0]

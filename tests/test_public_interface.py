@@ -42,7 +42,8 @@ SIGNATURES = {
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
     "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
     "Prediction": (
-        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', model_id='')"
+        "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "
+        "model_id='', degraded=None)"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",

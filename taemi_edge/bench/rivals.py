@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,8 +15,9 @@ from taemi_edge.bench.options import BenchOptions
 from taemi_edge.bench.report import OURS
 from taemi_edge.bench.worker import ContenderName, Opening
 from taemi_edge.bundle.folder import MANIFEST, Bundle, read_manifest
+from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.runtime.sessions import Device, device_of
 
 
@@ -98,8 +100,10 @@ def _usual_rivals(options: BenchOptions, on_gpu: bool) -> list[ContenderName]:
 
 def graphs_of(bundle: Bundle) -> Path:
     """The folder of the ONNX graphs: for engines the bundle that they were built from, else the bundle itself."""
-    engine = bundle.manifest.engine
-    return Path(engine.source) if engine is not None and Path(engine.source, MANIFEST).is_file() else bundle.folder
+    try:
+        return find_graphs(bundle)
+    except BundleError:
+        return bundle.folder
 
 
 def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
@@ -113,7 +117,7 @@ def _checkpoint_of(bundle: Bundle, options: BenchOptions) -> tuple[str, bool]:
         return "", False
     checkpoint = options.checkpoint or manifest.provenance.source
     is_random = "random" in " ".join(manifest.provenance.weights.values())
-    return checkpoint, is_random and not Path(checkpoint).is_dir()
+    return checkpoint, is_random and not os.path.isdir(checkpoint)
 
 
 def _without_torch(bundle: Bundle) -> str:
@@ -127,7 +131,7 @@ def _without_torch(bundle: Bundle) -> str:
 def _first_manifest(bundle: Bundle) -> Manifest:
     """The manifest of the first bundle that a bundle was made from, as far as these lie here."""
     manifest, seen = bundle.manifest, {""}
-    while (source := manifest.provenance.source) not in seen and Path(source, MANIFEST).is_file():
+    while (source := manifest.provenance.source) not in seen and os.path.isfile(Path(source, MANIFEST)):
         manifest = read_manifest(Path(source))
         seen.add(source)
     return manifest

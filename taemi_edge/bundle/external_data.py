@@ -15,8 +15,8 @@ from taemi_edge.errors import BundleError
 MARK = b"location"
 #: protobuf itself reads no more nested messages than this.
 _MOST_DEPTH = 100
-#: The fields that are looked at; a graph of 20,000 nodes has some 400,000.
-_MOST_FIELDS = 2_000_000
+#: The fields that are looked at: some twenty for each node.
+_MOST_FIELDS = 1_000_000
 #: In each message, the fields that lead to tensors, with the message that each holds.
 _INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},

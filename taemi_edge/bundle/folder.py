@@ -128,7 +128,7 @@ class Bundle:
             BundleError: see `read_graph`.
         """
         name = self.manifest.parts[part].file
-        return self.read_graph(name) if name.endswith(".onnx") else self.read(name)
+        return self.read(name) if name.endswith(".engine") else self.read_graph(name)
 
     def read_tokenizer(self, stream: str) -> str:
         """Give the tokenizer of a stream of text, as the `tokenizers` library writes it.

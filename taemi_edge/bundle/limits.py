@@ -44,9 +44,8 @@ MOST_TOML_BYTES = 256 * KIB
 
 #: Tokens of a vocabulary, and its merges: the largest in wide use has 262,144 and 514,906.
 MOST_VOCABULARY, MOST_MERGES = 1 << 19, 1 << 20
-#: Letters of all tokens that have scores: each may become a node of a tree. Multilingual models have 250,000 tokens of
-#: six letters.
-MOST_SCORED_CHARACTERS = 1 << 21
+#: Nodes of the tree of all tokens that have scores, which takes some 290 bytes a node.
+MOST_TREE_NODES = 1 << 20
 #: Added tokens, and their letters together: those of speech models are up to 28,000. An automaton finds them, which
 #: takes some 75 bytes a letter.
 MOST_ADDED_TOKENS, MOST_ADDED_CHARACTERS = 1 << 15, 1 << 19

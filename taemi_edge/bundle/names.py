@@ -14,7 +14,7 @@ RESERVED_NAMES = (HEAD, END_TO_END, "face", "total", "none", "label", "self", "e
 #: What predictions say beside their outputs: no output can have one of these names.
 PREDICTION_FIELDS = (
     *("source", "time_s", "window_s", "presence", "age_ms", "latency_ms", "reason", "status", "backend", "model_id"),
-    *("outputs", "to_json"),
+    *("outputs", "degraded", "to_json"),
 )
 #: The head reads the mask of a stream under its name with this at the end.
 MASK_SUFFIX = "_mask"

@@ -180,10 +180,16 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
 
 
 def _explain(message: str, recipe_type: type[Frozen]) -> str:
-    """Give msgspec's message; where a key is unknown, add the nearest known one."""
-    unknown = re.search(r"unknown field `([^`]*)`", message)
+    """Give msgspec's message; where a key is unknown, add the nearest known one.
+
+    A key or a choice that is no word is not repeated: it may be an address with its password, in a wrong place.
+    """
+    message = re.sub(r"(Invalid enum value) '(?![A-Za-z0-9_.-]{1,60}')[^']*'", r"\1", message)
+    unknown = re.search(r"unknown field `(.*?)`(?= - at|$)", message, re.DOTALL)
     if not unknown:
         return message
+    if not re.fullmatch(r"[\w.-]{1,60}", unknown[1]):
+        message = message.replace(unknown[1], "...")
     path = re.search(r"`\$\.?([^`]*)`$", message)
     known: Any = recipe_type
     for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(1)) if path else []:

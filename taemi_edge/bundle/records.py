@@ -133,7 +133,8 @@ class EngineRecord(Frozen, frozen=True):
         target, recipe: the target's name, and the target as it was when the engines were built (`--set` included).
         backend, library: what compiled and runs the engines, with its version.
         machine: the device that the engines may run on.
-        source: the folder of the bundle of graphs.
+        source: the folder of the bundle of graphs, as it is seen from the folder of the engines.
+        source_place: where that folder lay when the engines were built.
         source_digests: the sha256 of every file of that bundle.
         asked: the precision that was asked for.
         flags: the options of the compiler, in words.
@@ -156,6 +157,7 @@ class EngineRecord(Frozen, frozen=True):
     candidates: tuple[Candidate, ...]
     verification: tuple[StageVerdict, ...] = ()
     failure: str = ""
+    source_place: str = ""
     source_digests: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -9,8 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
+
+from taemi_edge.bundle.signals import STOP_SIGNALS
+from taemi_edge.errors import BackendError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -34,6 +38,9 @@ def run_parallel(
         workers: how many processes; 0 for as many as there are cores.
         initialise: called once in each process, before its first task; it too can be imported by its name.
         arguments: what `initialise` is called with.
+
+    Raises:
+        BackendError: a worker process was killed.
 
     Yields:
         The results in the order in which they are done; with one worker in the order of the tasks.
@@ -61,13 +68,21 @@ def run_parallel(
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+    except BrokenProcessPool as error:
+        raise BackendError(
+            f"one of {workers} worker processes was killed, as happens where memory runs out: give fewer --workers"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(parent: int, initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, and watch that the parent is alive: a killed one cannot end its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, and watch that the parent is alive: a killed one cannot end its workers.
+
+    Ctrl-C goes to all processes of a terminal, and systemd sends SIGTERM to all processes of a service.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     if initialise:
         initialise(*arguments)

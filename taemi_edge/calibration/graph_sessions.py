@@ -12,7 +12,7 @@ import onnxruntime
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
-from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS
+from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, let_go_of_content
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -31,9 +31,11 @@ def open_graph(model: bytes | str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(
+    session = onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(FATAL_OPTIMISERS)
     )
+    let_go_of_content(session)
+    return session
 
 
 def runner_of(model: bytes | str) -> GraphRunner:

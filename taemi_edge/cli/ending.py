@@ -10,24 +10,14 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from taemi_edge.bundle.signals import STOP_SIGNALS, StoppedError
 from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
-
-
-class StoppedError(KeyboardInterrupt):
-    """A signal other than Ctrl-C asks the command to end.
-
-    Args:
-        number: the signal's.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class _ReaderGoneError(TaemiError):
@@ -44,7 +34,7 @@ def run_as_program(command: Callable[[], Any]) -> int:
     open_standard_streams()
     stop_on_signals()
     code = exit_code_of(command)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)  # what Python still does from here on needs no traceback
     written = exit_code_of(sys.stdout.flush) if code == 0 else _flush_if_possible()
@@ -94,7 +84,7 @@ def _sentence(error: BaseException) -> str:
 
 def stop_on_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does; a signal that is ignored (nohup) stays ignored."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _stop)
     sys.unraisablehook = _raise_again
@@ -108,7 +98,9 @@ def _raise_again(what: Any) -> None:
     """A signal that arrives in a destructor or a callback from native code would be lost there: send it again."""
     if isinstance(what.exc_value, KeyboardInterrupt):
         number = what.exc_value.number if isinstance(what.exc_value, StoppedError) else signal.SIGINT
-        os.kill(os.getpid(), number)
+        sender = threading.Timer(0.01, os.kill, (os.getpid(), number))  # once this hook is through
+        sender.daemon = True
+        sender.start()
     else:
         sys.__unraisablehook__(what)
 

@@ -28,8 +28,8 @@ class PlacedCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         flags = {parameter.name: parameter.opts[0] for parameter in self.params}
-        given = [(flags[name], value) for name, value in ctx.params.items() if name in flags and value is not None]
-        outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS}
+        given = [(flags[name], value) for name, value in ctx.params.items() if name in flags]
+        outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS and isinstance(value, str | Path)}
         with places_held(outputs, [value for flag, value in given if flag not in OUTPUTS]):
             return super().invoke(ctx)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taemi_edge.cli.options import BundleArgument, JsonOption, extra_needed, save_json
+from taemi_edge.cli.options import BundleArgument, JsonOption, RequireSignatureOption, extra_needed, save_json
 from taemi_edge.cli.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def pull(
         str, typer.Argument(metavar="oci://HOST/NAME[:TAG|@DIGEST]", help="What to pull; a digest means one bundle.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle to write.")],
-    require_signature: _KeyOption = None,
+    require_signature: RequireSignatureOption = None,
     reuse: Annotated[
         list[Path] | None,
         typer.Option("--reuse", metavar="DIR", help="A bundle whose files need not be fetched again; repeatable."),

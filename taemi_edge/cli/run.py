@@ -159,11 +159,13 @@ def _open_bundle(folder: Path, rebuild: bool, unverified: bool, require_signatur
 
 
 def _end_despite_busy_threads() -> None:
-    """End the process at once where a driver or the recogniser still works in a thread that was left behind.
+    """End the process at once where a driver, the recogniser or the opening of a model still works in a thread.
 
     Everything is written by now, and native code that runs on while Python shuts down crashes.
     """
-    hanging = [t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise"))]
+    hanging = [
+        t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise", "follow"))
+    ]
     if hanging:
         logging.getLogger("taemi_edge.live").info("left behind at work: %s", ", ".join(hanging))
         sys.stdout.flush()

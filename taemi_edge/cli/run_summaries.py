@@ -54,6 +54,12 @@ def print_live_summary(summary: LiveSummary) -> None:
     ]
     parts += [f"{what}: {count}" for what, count in summary.losses.items() if count]
     typer.echo(", ".join(parts), err=True)
+    if summary.degraded:
+        typer.echo(
+            f"note: this machine could not carry all for {summary.degraded_s:.0f} s ({summary.degraded}): "
+            f"{counts.degraded} hops with fewer frames or longer than configured",
+            err=True,
+        )
     if summary.lost:
         typer.echo(f"note: {summary.lost}", err=True)
 

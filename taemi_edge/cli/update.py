@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,8 @@ _ClipOption = Annotated[
 _WatchOption = Annotated[
     float, typer.Option("--watch-s", metavar="S", help="How long the service must run it well before it stays.")
 ]
+#: A build takes all cores for minutes; the service that runs meanwhile comes first.
+_NICE = 10
 
 
 def update(
@@ -82,6 +85,7 @@ def update(
         retry=retry,
         threads=threads,
     )
+    os.nice(_NICE)
     with shown_progress() as progress:
         result = update_device(root, options, progress=progress)
     save_json(json_file, result)

@@ -157,7 +157,7 @@ def _words(
     cached = words_folder / f"{clip.id}.jsonl" if words_folder is not None else None
     if cached is not None and cached.is_file():
         return read_transcript(cached, None) if cached.stat().st_size else []
-    samples = _sound(clip)[: round(reading.longest_s * SAMPLE_RATE_HZ)]
+    samples = _sound(clip, reading.longest_s)[: round(reading.longest_s * SAMPLE_RATE_HZ)]
     words = transcribe(samples, reading.asr_model, 1)
     if cached is not None:
         lines = [msgspec.json.encode({"start": w.start_s, "end": w.end_s, "text": w.text}) + b"\n" for w in words]
@@ -166,9 +166,9 @@ def _words(
     return words
 
 
-def _sound(clip: Clip) -> Array:
-    """All sound of a clip: its video's, else its audio file's."""
+def _sound(clip: Clip, longest_s: float) -> Array:
+    """The sound of a clip: its video's, else its audio file's."""
     for place in (clip.video, clip.audio):
-        if place is not None and len(samples := read_samples(place, SAMPLE_RATE_HZ)):
+        if place is not None and len(samples := read_samples(place, SAMPLE_RATE_HZ, longest_s)):
             return samples
     return np.zeros(0, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
                 if len(row) != len(names):
                     raise CorpusError(f"{file}, line {rows.line_num}: expected {len(names)} cells, got {len(row)}")
                 yield {name: cell.strip() for name, cell in zip(names, row, strict=True)}
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise CorpusError(f"{file}: expected comma-separated UTF-8 text: {error}") from error
 
 
@@ -70,7 +71,7 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _require_names(file: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if not names or not all(names) or twice:
         got = f"{twice[0]!r} twice" if twice else "a column without a name" if names else "no columns"
         raise CorpusError(f"{file}: expected columns, each with a name of its own, got {got}")

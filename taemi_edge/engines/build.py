@@ -6,6 +6,7 @@ verified (`verify.py`). What was built before of exactly the same things comes f
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,6 +30,7 @@ from taemi_edge.bundle.folder import (
     sha256_of,
     with_tokens,
 )
+from taemi_edge.bundle.graph_source import find_graphs, seen_from
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import Candidate, EngineRecord
 from taemi_edge.bundle.seal import seal_manifest
@@ -113,7 +116,9 @@ def build_engine(
     plan = plan_build(source, device, precision, threads)
     signed = opened is not None and opened.signed_by is not None
     key = plan.build_key(opened)
-    if cache is not None and (manifest := cache.copy_bundle(key, output, seal=signed)) is not None:
+    digests = {**plan.manifest.sha256, MANIFEST: sha256_of(source / MANIFEST)} if opened is None else opened.digests
+    named = _named_source(output, source, digests)
+    if cache is not None and (manifest := cache.copy_bundle(key, output, seal=signed, named=named)) is not None:
         return BuildResult(_just_written(output, manifest), from_cache=True, report=None)
     manifest, report = _build(plan, opened or open_bundle(source), output, cache, progress)
     return BuildResult(_just_written(output, manifest), from_cache=False, report=report)
@@ -141,7 +146,7 @@ def _build(
             _draw_choice(plan, choice.candidates, draft / CHOICE)
         if bundle.signed_by is not None:
             (draft / SOURCE_SIGNATURE).write_bytes(bundle.signed_by.content)
-        record = _record(plan, bundle, choice, key)
+        record = _record(plan, bundle, choice, key, output)
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
@@ -181,16 +186,14 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_s
 
     Raises:
         SignatureError: the graphs are not signed with that key.
-        EngineError: the graphs that the engines were built from are gone.
+        BundleError: the graphs that the engines were built from are gone.
     """
     record = bundle.manifest.engine
     if record is None:
         return bundle
     target = recipe_from_mapping(record.recipe, TargetRecipe, f"{bundle.folder / MANIFEST}, engine.recipe")
     precision: RequestedPrecision = msgspec.convert(record.asked, RequestedPrecision)
-    source = Path(record.source)
-    if not source.is_dir():
-        raise EngineError(f"{bundle.folder}: expected the graphs that it was built from in {source}, found none there")
+    source = find_graphs(bundle)
     plan = plan_build(source, target, precision, 0)
     same = plan.library == record.library and msgspec.to_builtins(plan.machine) == record.machine
     if same:
@@ -201,20 +204,28 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_s
     return open_bundle(bundle.folder, require_signature=require_signature)
 
 
-def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str) -> EngineRecord:
+def _named_source(output: Path, source: Path, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What the record of engines says of the graphs that they were built from."""
+    return {
+        "source": seen_from(output, source),
+        "source_place": os.path.realpath(source),
+        "source_digests": dict(digests),
+    }
+
+
+def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str, output: Path) -> EngineRecord:
     return EngineRecord(
         target=plan.target.name,
         backend=plan.target.backend,
         library=plan.library,
         machine=msgspec.to_builtins(plan.machine),
-        source=str(plan.source.resolve()),
+        **_named_source(output, plan.source, bundle.digests),
         asked=plan.precision,
         recipe=msgspec.to_builtins(plan.target),
         flags=plan.flags(),
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
-        source_digests=dict(bundle.digests),
     )
 
 

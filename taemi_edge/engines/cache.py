@@ -23,6 +23,7 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, replaceable_files
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.own_folder import code_of, own_secret
 from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
@@ -101,13 +102,16 @@ class EngineCache:
         with suppress(OutputError), new_file(self.folder / "parts" / key) as draft:
             draft.write_bytes(head + b"\n" + engine)
 
-    def copy_bundle(self, key: str, output: Path, *, seal: bool = False) -> Manifest | None:
+    def copy_bundle(
+        self, key: str, output: Path, *, seal: bool = False, named: Mapping[str, Any] | None = None
+    ) -> Manifest | None:
         """Write a bundle that was built before, and give its manifest; None where there is none.
 
         Args:
             key: of the build.
             output: the folder to make.
             seal: whether this device seals it, as one that it built from signed graphs.
+            named: what its record says of where its graphs lie, as that is seen from `output`.
 
         Raises:
             OutputError: `output` cannot be written.
@@ -117,7 +121,12 @@ class EngineCache:
             return None
         try:
             with new_folder(output, replaceable_files(output)) as draft:
-                return _copied(kept, draft, secret, key, seal)
+                manifest, digest = _copied(kept, draft, secret, key)
+                if named is not None:
+                    manifest, digest = _with_source(draft, manifest, named)
+                if seal:
+                    seal_manifest(digest)
+                return manifest
         except _NotKeptError:
             return None
 
@@ -141,7 +150,15 @@ class EngineCache:
         return own_secret(self.folder, "TAEMI_EDGE_CACHE")
 
 
-def _copied(kept: Path, draft: Path, secret: bytes, key: str, seal: bool) -> Manifest:
+def _with_source(draft: Path, manifest: Manifest, named: Mapping[str, Any]) -> tuple[Manifest, str]:
+    """Name the graphs anew in a copy of a cached bundle: the entry names them as they lay when it was made."""
+    if manifest.engine is not None:
+        manifest = msgspec.structs.replace(manifest, engine=msgspec.structs.replace(manifest.engine, **named))
+        write_json(draft / MANIFEST, manifest)
+    return manifest, sha256((draft / MANIFEST).read_bytes()).hexdigest()
+
+
+def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> tuple[Manifest, str]:
     """Copy a cached bundle into a draft, and check the copy: the code of its manifest, and every hash in it."""
     try:
         given = (kept / _CODE).read_text(encoding="ascii")
@@ -155,9 +172,7 @@ def _copied(kept: Path, draft: Path, secret: bytes, key: str, seal: bool) -> Man
         raise _NotKeptError from error
     if set(names) != set(bundle.digests) or bundle.digests[MANIFEST] != digest:
         raise _NotKeptError
-    if seal:
-        seal_manifest(digest)
-    return bundle.manifest
+    return bundle.manifest, digest
 
 
 def copy_files(source: Path, target: Path, names: Mapping[str, str]) -> None:

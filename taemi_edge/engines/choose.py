@@ -7,9 +7,7 @@ live hop usually has.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,16 +18,11 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import Candidate
 from taemi_edge.bundle.values import Precision
 from taemi_edge.calibration.budget import budget_fault
+from taemi_edge.engines.measuring import measure
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
-from taemi_edge.engines.tolerances import tolerances_of
 from taemi_edge.errors import EngineError
-from taemi_edge.parity.comparison import check_part
-from taemi_edge.parity.golden import Case, golden_cases, usual_case
-from taemi_edge.runtime.sessions import Session
-
-#: Runs of each candidate before timing starts; the first ones fill caches.
-_WARM_UP_RUNS = 3
+from taemi_edge.parity.golden import Case, golden_cases
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,9 @@ def _choose_part(
     built, refused = _build_all(plan, bundle, builder, part)
     if not built:
         raise EngineError(f"{part}: no precision can be built: {refused[0].reason}")
-    times_ms, faults = _measure(plan, bundle, built, cases)
+    measured = measure(plan, bundle, built, cases, builder.cache)
+    times_ms = measured.times_ms
+    faults = {p: fault or _budget_fault(plan, bundle, part, p) for p, fault in measured.faults.items()}
     allowed = [b for b in built if not faults[b.precision]]
     if not allowed:
         raise EngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
@@ -132,41 +127,6 @@ def _slower(precision: Precision, kept: Precision, medians: Mapping[Precision, f
     return reason + (f": it would have to save {plan.target.gain:.0%}" if ratio < 1 else "")
 
 
-def _measure(
-    plan: BuildPlan, bundle: Bundle, built: list[BuiltPart], cases: list[Case]
-) -> tuple[dict[Precision, list[float]], dict[Precision, str]]:
-    """Give each candidate's times in milliseconds, run in turn, and why it may not be kept (empty where it may)."""
-    part = built[0].part
-    usual = usual_case(cases, part).feeds
-    times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
-    faults: dict[Precision, str] = {}
-    with _opened(plan, bundle, built) as sessions:
-        for precision, session in sessions.items():
-            faults[precision] = _tolerance_fault(bundle, part, precision, session, cases)
-            faults[precision] = faults[precision] or _budget_fault(plan, bundle, part, precision)
-        for turn in range(_WARM_UP_RUNS + plan.target.runs):
-            for precision, session in sessions.items():
-                started = time.perf_counter()
-                session.run(usual)
-                if turn >= _WARM_UP_RUNS:
-                    times_ms[precision].append((time.perf_counter() - started) * 1e3)
-    return times_ms, faults
-
-
-def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: list[Case]) -> str:
-    """Say how a candidate is outside its tolerance on the golden feeds; empty where it is not."""
-    tolerance = tolerances_of(bundle, precision)[part]
-    result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
-    if result.ok:
-        return ""
-    worst = next((case for case in result.cases if not case.ok), None)
-    if worst is None:
-        flips = "" if result.most_flips is None else f", {result.most_flips:.4f} of the labels differ"
-        return f"outside its tolerance over all rows: Pearson {result.lowest_pearson or 0:.4f}{flips}"
-    error = f"max error {worst.max_abs:.3g} (at most {result.limit_of(worst):.3g})"
-    return f"outside its tolerance in {worst.case}: {error}, cosine {worst.cosine:.5f}"
-
-
 def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:
     """Say how an INT8 candidate is outside the target's budget, as calibration measured it; empty where it is not."""
     record, budget = bundle.manifest.calibration, plan.target.budget
@@ -186,38 +146,3 @@ def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reaso
         kept=kept,
         reason=reason,
     )
-
-
-@contextmanager
-def _opened(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
-    """Open the candidates of one part; they are closed at the end."""
-    if plan.target.is_tensorrt:
-        with _opened_engines(plan, bundle, built) as sessions:
-            yield sessions
-        return
-    from taemi_edge.runtime.onnx_sessions import OrtSession
-
-    device = "cuda" if plan.target.backend == "onnxruntime-cuda" else "cpu"
-    yield {
-        b.precision: OrtSession.from_file(b.file, b.part, bundle.manifest.parts[b.part], device, plan.threads)
-        for b in built
-    }
-
-
-@contextmanager
-def _opened_engines(plan: BuildPlan, bundle: Bundle, built: list[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
-    from taemi_edge.runtime.tensorrt.engine import EngineSession
-    from taemi_edge.runtime.tensorrt.gpu import Gpu
-    from taemi_edge.runtime.tensorrt.library import load_library
-
-    gpu = Gpu(load_library(plan.target.backend))
-    sessions: dict[Precision, Session] = {}
-    try:
-        for b in built:
-            spec = bundle.manifest.parts[b.part]
-            sessions[b.precision] = EngineSession(gpu, b.file.read_bytes(), b.part, spec)
-        yield sessions
-    finally:
-        for session in sessions.values():
-            session.close()
-        gpu.close()

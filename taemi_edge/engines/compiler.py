@@ -6,15 +6,14 @@ strong typing: a flag allows it the precision, and the casts around FP32 islands
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.signals import StoppedError, request_on_signals
 from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -116,11 +115,11 @@ class Compiler:
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)
         cache = _read_timing_cache(config, options.timing_cache)
-        with _interruptible() as stop:
+        with request_on_signals() as stop:  # an exception cannot leave native code
             _watch(config, progress, stop)
             serialised = builder.build_serialized_network(network, config)
             if stop.is_set():
-                raise KeyboardInterrupt
+                raise StoppedError(stop.number)
         if serialised is None:
             raise EngineError(f"{part}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
         if cache is not None and options.timing_cache is not None:
@@ -234,20 +233,6 @@ def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITi
 def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
     with new_file(file) as draft:
         draft.write_bytes(bytes(cache.serialize()))
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let Ctrl-C set an event that the builder's monitor checks: an exception cannot leave native code."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:

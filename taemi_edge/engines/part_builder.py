@@ -54,7 +54,7 @@ class PartBuilder:
         cache: EngineCache | None,
         progress: Progress,
     ) -> None:
-        self._plan, self._bundle, self._scratch, self._cache = plan, bundle, scratch, cache
+        self._plan, self._bundle, self._scratch, self.cache = plan, bundle, scratch, cache
         self._progress = progress
         self._profiles = part_profiles(bundle.manifest, plan.target, golden_cases(bundle))
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
@@ -70,15 +70,15 @@ class PartBuilder:
         target = self._scratch / f"{part}-{precision}{suffix}"
         key = self._plan.part_key(self._profiles[part], precision, sha256(graph).hexdigest())
         started = time.perf_counter()
-        if self._cache is not None and (cached := self._cache.read_part(key)) is not None:
+        if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
             target.write_bytes(engine)
             return BuiltPart(part, precision, target, key, seconds)
         self._progress.stage(f"building {part} in {precision}")
         self._build(graph, target, part, precision)
         seconds = round(time.perf_counter() - started, 2)
-        if self._cache is not None:
-            self._cache.write_part(key, target.read_bytes(), seconds)
+        if self.cache is not None:
+            self.cache.write_part(key, target.read_bytes(), seconds)
         return BuiltPart(part, precision, target, key, seconds)
 
     def _build(self, graph: bytes, target: Path, part: str, precision: Precision) -> None:
@@ -95,8 +95,8 @@ class PartBuilder:
     def _options(self, part: str) -> BuildOptions:
         target = self._plan.target
         timing_cache = None
-        if target.timing_cache and self._cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
-            timing_cache = self._cache.timing_cache(self._plan.library, self._plan.machine.sm)
+        if target.timing_cache and self.cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
+            timing_cache = self.cache.timing_cache(self._plan.library, self._plan.machine.sm)
         return BuildOptions(
             spans=self._profiles[part],
             workspace_mib=target.workspace_mib,

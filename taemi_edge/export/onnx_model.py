@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from taemi_edge.bundle.recipe import read_toml, recipe_from_mapping
 from taemi_edge.bundle.spec import WindowSpec
@@ -39,7 +38,7 @@ from taemi_edge.errors import ContractError, RecipeError
 from taemi_edge.export.contract import Model, OnnxFile, Stream
 from taemi_edge.export.declared_outputs import Classes, Regression
 from taemi_edge.export.kinds import Audio, Kind, Series, Text, Video
-from taemi_edge.media.npz_files import read_arrays
+from taemi_edge.media.npz_files import read_array, read_arrays
 
 _KINDS: dict[str, type[Any]] = {VIDEO: Video, AUDIO: Audio, TEXT: Text, SERIES: Series}
 
@@ -138,7 +137,7 @@ def _stream(name: str, given: dict[str, Any], folder: Path, where: str) -> Strea
     }
     missing = given.pop("missing", "zeros")
     if isinstance(missing, str) and missing.endswith(".npy"):
-        missing = _read_array(folder / missing)
+        missing = read_array(folder / missing)
     if isinstance(given.get("size_hw"), list):
         given["size_hw"] = tuple(given["size_hw"])
     if isinstance(given.get("tokenizer"), str):
@@ -158,11 +157,3 @@ def _output(given: OutputFile) -> Regression | Classes:
     if given.kind == "regression":
         return Regression(given.names, given.range, given.metrics)
     return Classes(given.names, given.gives, given.exclusive, given.metrics)
-
-
-def _read_array(file: Path) -> Array:
-    try:
-        array: Array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ContractError(f"{file}: expected an array of numbers in a .npy file: {error}") from error
-    return array

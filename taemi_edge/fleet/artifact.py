@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST
+from taemi_edge.bundle.trusted_keys import MOST_SIGNATURE_BYTES
 from taemi_edge.errors import RegistryError
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -35,7 +37,6 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 MOST_MANIFEST_BYTES = 4 << 20
 #: A bundle has a few files for each stream.
 MOST_FILES = 1024
-_MOST_SIGNATURE_BYTES = 4 << 20
 _MOST_NAME_BYTES = 255
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -95,7 +96,7 @@ class _Descriptor(msgspec.Struct, rename="camel"):
 class _OciManifest(msgspec.Struct, rename="camel"):
     schema_version: int
     layers: list[_Descriptor] | None = None
-    manifests: msgspec.Raw | None = None
+    manifests: Any = None
     media_type: str = MANIFEST_TYPE
 
 
@@ -158,8 +159,8 @@ def artifact_from_bytes(content: bytes, where: str, digest: str = "") -> Artifac
     layers = [_checked(descriptor, where) for descriptor in descriptors]
     _require_distinct(layers, where)
     signed = next((layer for layer in layers if layer.title == SIGNATURE_TITLE), None)
-    if signed is not None and signed.size > _MOST_SIGNATURE_BYTES:
-        raise RegistryError(f"{where}: expected a signature of at most 4 MiB, got one of {signed.size} bytes")
+    if signed is not None and signed.size > MOST_SIGNATURE_BYTES:
+        raise RegistryError(f"{where}: expected a signature of at most 1 MiB, got one of {signed.size} bytes")
     files = tuple(layer for layer in layers if layer.title != SIGNATURE_TITLE)
     if not any(layer.title == MANIFEST for layer in files):
         raise RegistryError(

@@ -18,15 +18,28 @@ from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import BundleError, CheckFailedError, EngineError, TaemiError
+from taemi_edge.errors import BundleError, CheckFailedError, EngineError, MissingExtraError, TaemiError
 from taemi_edge.fleet.versions import ENGINES, GRAPHS, UpdateFolder, Version
 from taemi_edge.live.update_root import CURRENT
 from taemi_edge.parity.comparison import ParityReport, check_parity
 from taemi_edge.progress import Progress
 
-#: What an update was asked to build for: a target and a precision, each None for what is in use.
-Recipe = tuple[TargetRecipe | str | None, RequestedPrecision | None]
 _REGISTRY = "oci://"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What engines are built for.
+
+    Attributes:
+        target: the device; None for that of the version in use.
+        precision: of every part, or "auto"; None for what the version in use was asked for.
+        threads: of each session that times or checks an engine; 0 for all cores.
+    """
+
+    target: TargetRecipe | str | None = None
+    precision: RequestedPrecision | None = None
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,9 @@ class Fetched:
             return False
         with suppress(TaemiError):
             graphs = open_bundle(self.folder.folder(version) / GRAPHS, require_signature=key)
-            return _plan(self.folder, graphs.folder, recipe).build_key(graphs) == known.build_key
+            plan = _plan(self.folder, graphs.folder, recipe)
+            in_use = Candidate(version, graphs, plan, self.folder.folder(version) / ENGINES)
+            return in_use.build_key == known.build_key and in_use.is_built
         return False
 
 
@@ -69,6 +84,16 @@ class Candidate:
     graphs: Bundle
     plan: BuildPlan
     engines: Path
+
+    @property
+    def is_built(self) -> bool:
+        """Whether its engines are there, whole and verified."""
+        with suppress(TaemiError):
+            manifest = open_bundle(self.engines).manifest
+            return (
+                manifest.engine is not None and manifest.engine.build_key == self.build_key and bool(manifest.verified)
+            )
+        return False
 
     @property
     def build_key(self) -> str:
@@ -118,7 +143,10 @@ def fetch(folder: UpdateFolder, source: str, recipe: Recipe, key: Path | None, p
     if not source.startswith(_REGISTRY):
         _copy(Path(source), folder.incoming, key, progress)
         return Fetched(folder, Version(source=source))
-    from taemi_edge.fleet.pull import find_digest, pull_bundle
+    try:
+        from taemi_edge.fleet.pull import find_digest, pull_bundle
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "fleet", "--from oci://...") from error
 
     reference = find_digest(source)
     fetched = Fetched(folder, Version(source=source, digest=reference.digest))
@@ -137,7 +165,7 @@ def find_version(folder: UpdateFolder, fetched: Fetched, recipe: Recipe, key: Pa
     """
     incoming = open_bundle(folder.incoming, require_signature=key)
     build_key = _plan(folder, folder.incoming, recipe).build_key(incoming)
-    version = f"{incoming.digests[MANIFEST][:12]}-{build_key[:6]}"
+    version = f"{incoming.digests[MANIFEST][:12]}-{build_key[:8]}"
     place = folder.folder(version) / GRAPHS
     if not _opens(place, key):
         folder.place_incoming(version, msgspec.structs.replace(fetched.origin, build_key=build_key))
@@ -145,7 +173,7 @@ def find_version(folder: UpdateFolder, fetched: Fetched, recipe: Recipe, key: Pa
     return Candidate(version, graphs, _plan(folder, place, recipe), folder.folder(version) / ENGINES)
 
 
-def build_candidate(folder: UpdateFolder, candidate: Candidate, threads: int, progress: Progress) -> Built:
+def build_candidate(folder: UpdateFolder, candidate: Candidate, progress: Progress) -> Built:
     """Build the engines of a candidate, unless an update that was killed has built them.
 
     Parts that have not changed come from the cache.
@@ -154,17 +182,15 @@ def build_candidate(folder: UpdateFolder, candidate: Candidate, threads: int, pr
         EngineError: TensorRT refuses a graph.
         OutputError: there is no room.
     """
-    with suppress(TaemiError):
-        record = open_bundle(candidate.engines).manifest.engine
-        if record is not None and record.build_key == candidate.build_key:
-            return Built(candidate.engines, None)
+    if candidate.is_built:
+        return Built(candidate.engines, None)
     shutil.rmtree(candidate.engines, ignore_errors=True)
     built: BuildResult = build_engine(
         candidate.graphs,
         candidate.plan.target,
         candidate.plan.precision,
         candidate.engines,
-        threads=threads,
+        threads=candidate.plan.threads,
         cache=EngineCache(folder.cache),
         progress=progress,
     )
@@ -198,7 +224,7 @@ def _copy(source: Path, incoming: Path, key: Path | None, progress: Progress) ->
 
 def _plan(folder: UpdateFolder, graphs: Path, recipe: Recipe) -> BuildPlan:
     """Plan the build of graphs for what is asked for, or else for what the version in use was built for."""
-    target, precision = recipe
+    target, precision = recipe.target, recipe.precision
     record = _record_in_use(folder)
     if target is None and record is not None:
         target = recipe_from_mapping(record.recipe, TargetRecipe, f"{folder.root / CURRENT / MANIFEST}, engine.recipe")
@@ -209,7 +235,7 @@ def _plan(folder: UpdateFolder, graphs: Path, recipe: Recipe) -> BuildPlan:
     device = load_recipe("engines", target, TargetRecipe) if isinstance(target, str) else target
     if device.ahead_of_time:
         raise EngineError(f"--target {device.name}: expected one for this device, whose engines can be checked here")
-    return plan_build(graphs, device, precision, 0)
+    return plan_build(graphs, device, precision, recipe.threads)
 
 
 def _record_in_use(folder: UpdateFolder) -> EngineRecord | None:

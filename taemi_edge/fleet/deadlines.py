@@ -25,17 +25,23 @@ class _Deadline:
 
     sock: Any
     limit_s = HEAD_LIMIT_S
+    _was_cut = False
 
     def getresponse(self) -> Any:
         timer = threading.Timer(self.limit_s, self._cut)
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()  # type: ignore[misc] # of the connection that it is mixed into
+            response = super().getresponse()  # type: ignore[misc] # of the connection that it is mixed into
         finally:
             timer.cancel()
+        if self._was_cut:  # half a head looks like a whole one
+            response.close()
+            raise TimeoutError("no whole head in time")
+        return response
 
     def _cut(self) -> None:
+        self._was_cut = True
         with suppress(OSError, TypeError):  # it is closed already
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
+from taemi_edge.bundle.signatures import signature_file
 from taemi_edge.errors import BundleError, OutputError, RegistryError
 from taemi_edge.fleet.artifact import ACCEPTED_TYPES, MOST_MANIFEST_BYTES, Artifact, artifact_from_bytes
 from taemi_edge.fleet.reference import Reference, parse_reference
@@ -82,14 +83,14 @@ def pull_bundle(
         OutputError: the folder cannot be written.
     """
     source, output = parse_reference(reference), Path(output)
-    output = output.resolve() if output.is_symlink() else output
+    place = Path(os.path.realpath(output))
     with (
-        _signature_beside(output) as place_signature,
+        _signature_beside(place) as put_signature,
         new_folder(output, replaceable_files(output)) as draft,
-        _kept_between_tries(output) as kept,
+        _kept_between_tries(place) as kept,
+        RegistryClient(source, access) as registry,
     ):
         progress.stage(f"pulling {source}")
-        registry = RegistryClient(source, access)
         artifact = _read_artifact(registry)
         _require_room(kept, artifact)
         blobs = BlobFolder(kept, registry, _known_files((output, *reuse)), _Counter(artifact.size, progress).more)
@@ -99,10 +100,9 @@ def pull_bundle(
         bundle = _checked(kept, files, signature, output, require_signature)
         for name in files:
             os.rename(bundle.folder / name, draft / name)
-        place_signature(signature)
-    return Pulled(
-        replace(bundle, folder=output), source.at(artifact.digest), blobs.fetched, blobs.reused, signature is not None
-    )
+        put_signature(signature)
+    bundle = replace(bundle, folder=output, place=place)
+    return Pulled(bundle, source.at(artifact.digest), blobs.fetched, blobs.reused, signature is not None)
 
 
 def find_digest(reference: str, access: Access = USUAL_ACCESS) -> Reference:
@@ -117,16 +117,10 @@ def find_digest(reference: str, access: Access = USUAL_ACCESS) -> Reference:
         RegistryError: the registry cannot be reached, refuses, or gives something else than was pushed.
     """
     source = parse_reference(reference)
-    return source.at(source.digest or _read_artifact(RegistryClient(source, access)).digest)
-
-
-def signature_file(folder: Path) -> Path:
-    """Where the signature of a bundle lies: beside its folder.
-
-    >>> signature_file(Path("/opt/mine"))
-    PosixPath('/opt/mine.sig')
-    """
-    return Path(f"{folder.resolve()}.sig")
+    if source.digest:
+        return source.at(source.digest)
+    with RegistryClient(source, access) as registry:
+        return source.at(_read_artifact(registry).digest)
 
 
 class _Counter:
@@ -187,7 +181,7 @@ def _checked(
     if signature is not None:
         shutil.copyfile(signature, beside)
     try:
-        return open_bundle(folder, **({} if require_signature is None else {"require_signature": require_signature}))
+        return open_bundle(folder, require_signature=require_signature)
     except BundleError as error:
         error.args = (str(error).replace(str(folder), str(output)),)  # people know the target, not the draft
         raise
@@ -231,13 +225,25 @@ def _kept_between_tries(output: Path) -> Iterator[Path]:
         raise OutputError(f"{folder}: expected a folder of your own that nobody else writes into: remove it")
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        raise OutputError(f"{output}: another pull is writing it: wait until it is done") from None
-    except BundleError:
-        shutil.rmtree(folder, ignore_errors=True)  # pulling it again would bring the same
-        raise
+        _lock(lock, folder, output)
+        try:
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        except BundleError:
+            shutil.rmtree(folder, ignore_errors=True)  # pulling it again would bring the same
+            raise
+        finally:
+            with suppress(OSError):
+                if {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+                    shutil.rmtree(folder)
     finally:
         os.close(lock)
+
+
+def _lock(lock: int, folder: Path, output: Path) -> None:
+    """Keep two pulls from writing one folder; the system ends a lock with the process that has it."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), (folder / _LOCK).stat()):  # else the other one has just ended
+            return
+    raise OutputError(f"{output}: another pull is writing it: wait until it is done")

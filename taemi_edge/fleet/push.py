@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from taemi_edge.bundle.folder import MANIFEST, open_bundle, sha256_of
+from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.bundle.signatures import signature_file
+from taemi_edge.bundle.trusted_keys import read_small_file
 from taemi_edge.errors import RegistryError, UsageError
 from taemi_edge.fleet.artifact import EMPTY_CONFIG, MANIFEST_TYPE, artifact_bytes
 from taemi_edge.fleet.reference import Reference, parse_reference
@@ -69,18 +71,19 @@ def push_bundle(
         raise UsageError(f"{target}: expected a tag to push to: the digest follows from what is pushed")
     blobs, signature = _blobs_of(Path(bundle), require_signature)
     progress.stage(f"pushing {bundle} to {target}")
-    registry = RegistryClient(target, access)
     total, sent, kept = sum(blob.size for blob in blobs), 0, 0
-    for blob in (*blobs, _configuration()):
-        if _exists(registry, blob):
-            kept += blob.size
-        else:
-            _upload(registry, blob)
-            sent += blob.size
-        progress.count((sent + kept) >> 20, total >> 20, "MiB")
     listed = {blob.name: (blob.digest, blob.size) for blob in blobs if blob is not signature}
     content = artifact_bytes(listed, None if signature is None else (signature.digest, signature.size))
-    return Pushed(target.at(_put_manifest(registry, content)), sent, kept, signature is not None)
+    with RegistryClient(target, access) as registry:
+        for blob in (*blobs, _configuration()):
+            if _exists(registry, blob):
+                kept += blob.size
+            else:
+                _upload(registry, blob)
+                sent += blob.size
+            progress.count((sent + kept) >> 20, total >> 20, "MiB")
+        digest = _put_manifest(registry, content)
+    return Pushed(target.at(digest), sent, kept, signature is not None)
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,14 @@ class _Body:
 
 def _blobs_of(folder: Path, require_signature: Path | None) -> tuple[list[_Blob], _Blob | None]:
     """Everything that is pushed, and which of it is the signature."""
-    bundle = open_bundle(folder, **({} if require_signature is None else {"require_signature": require_signature}))
-    digests = {**bundle.manifest.sha256, MANIFEST: sha256_of(folder / MANIFEST)}
-    blobs = [_blob_of(folder / name, name, digest) for name, digest in sorted(digests.items())]
-    beside = Path(f"{folder.resolve()}.sig")
+    bundle = open_bundle(folder, require_signature=require_signature)
+    place = bundle.place or folder
+    blobs = [_Blob(n, digest, bundle.sizes[n], _opener(place / n)) for n, digest in sorted(bundle.digests.items())]
+    beside = signature_file(folder)
     if not beside.is_file():
         return blobs, None
-    signature = _blob_of(beside, beside.name, sha256_of(beside))
+    content = read_small_file(beside, "a signature")
+    signature = _Blob(beside.name, hashlib.sha256(content).hexdigest(), len(content), lambda: io.BytesIO(content))
     return [*blobs, signature], signature
 
 
@@ -134,8 +138,8 @@ def _configuration() -> _Blob:
     return _Blob("the configuration", digest, len(EMPTY_CONFIG), lambda: io.BytesIO(EMPTY_CONFIG))
 
 
-def _blob_of(file: Path, name: str, digest: str) -> _Blob:
-    return _Blob(name, digest, file.stat().st_size, lambda: file.open("rb"))
+def _opener(file: Path) -> Callable[[], BinaryIO]:
+    return lambda: file.open("rb")
 
 
 def _exists(registry: RegistryClient, blob: _Blob) -> bool:
@@ -162,7 +166,7 @@ def _send(registry: RegistryClient, blob: _Blob) -> None:
     with registry.do_request(registry.address("blobs/uploads/"), "POST", data=b"") as begun:
         if begun.status_code != 202:
             raise registry.refusal(begun, what)
-        place = registry.allowed_address(urljoin(begun.url, begun.headers.get("Location", "")))
+        place = registry.allowed_address(begun.url, begun.headers.get("Location", ""))
     url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': f'sha256:{blob.digest}'})}"
     with blob.open() as stream:
         body = _Body(stream, blob.size) if blob.size else b""

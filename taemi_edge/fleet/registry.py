@@ -94,10 +94,17 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
         self._authorization = ""
         self._asked_files = False
         self.session.auth = _without_netrc
+        self.session.get_redirect_target = _nowhere
         self.session.mount("https://", DeadlineAdapter())
         self.session.mount("http://", DeadlineAdapter())
         if reference.is_local and not access.plain_http and access.ca_file is None:
             self._find_scheme()
+
+    def __enter__(self) -> RegistryClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
 
     def address(self, path: str) -> str:
         """The URL of something in the repository, such as `manifests/latest`."""
@@ -123,8 +130,9 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
         if json is not None:
             data = msgspec.json.encode(json)
         response = self._follow(method, url, headers or {}, data)
-        if response.status_code == 401 and self._log_in(response):
+        if response.status_code == 401:
             response.close()
+        if response.status_code == 401 and self._log_in(response):
             if hasattr(data, "seek"):
                 data.seek(0)
             response = self._follow(method, url, headers or {}, data)
@@ -175,18 +183,23 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
             if response.status_code not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return response
             response.close()
-            url = self.allowed_address(urljoin(url, response.headers.get("Location", "")))
+            url = self.allowed_address(url, response.headers.get("Location", ""))
         raise RegistryError(f"{self.hostname}: expected an answer after at most {_MOST_REDIRECTS} redirects, got more")
 
-    def allowed_address(self, url: str) -> str:
+    def allowed_address(self, base: str, named: str) -> str:
         """Give an address that the registry named, where this client may go there.
+
+        Args:
+            base: the address of the request that it answered.
+            named: what it named, relative to that or not.
 
         Raises:
             RegistryError: it is no https, or has a user name or a password in it.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(url := urljoin(base, named))
             allowed = parts.scheme in ("https", self.prefix) and parts.hostname and not parts.username
+            allowed = allowed and parts.port != 0  # reading the port checks it
         except ValueError:
             allowed = False
         if not allowed:
@@ -227,7 +240,7 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
 
     def _token(self, wanted: Any) -> str:
         """Exchange the credentials, or nothing, for a token (https://distribution.github.io/distribution/spec/auth/token)."""
-        realm = self.allowed_address(urljoin(self.address(""), wanted.realm or ""))
+        realm = self.allowed_address(self.address(""), wanted.realm or "")
         self._require_token_host(urlsplit(realm).hostname or "")
         query = urlencode({k: v for k, v in (("service", wanted.service), ("scope", wanted.scope)) if v})
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}"
@@ -351,6 +364,10 @@ def _status(response: requests.Response) -> str:
         return f"{response.status_code} ({HTTPStatus(response.status_code).phrase})"
     except ValueError:
         return str(response.status_code)
+
+
+def _nowhere(response: Any) -> None:
+    """Keep `requests` from reading where a redirect leads: `_follow` does, by rules of its own."""
 
 
 def _without_netrc(request: Any) -> Any:

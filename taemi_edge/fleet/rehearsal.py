@@ -22,7 +22,7 @@ from taemi_edge.bundle.streams import SeriesSpec, TextSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import CheckFailedError
 from taemi_edge.live.outputs.numbers import numbers_of
-from taemi_edge.parity.golden import demo_clip, load_cases, usual_case
+from taemi_edge.parity.golden import demo_clip, golden_cases, usual_case
 
 #: A rehearsal that takes longer hangs.
 _TIMEOUT_S = 900.0
@@ -85,7 +85,7 @@ def _inputs(bundle: Bundle, clip: Path | None, scratch: Path) -> list[str]:
 
 def _recorded_rows(bundle: Bundle, stream: str, channels: int, rate_hz: float) -> Array:
     """The golden feed of a series, repeated for as long as a rehearsal lasts, float32 (rows, channels)."""
-    feeds = usual_case(load_cases(bundle.golden_file), stream).feeds
+    feeds = usual_case(golden_cases(bundle), stream).feeds
     rows = next(iter(feeds.values())).reshape(-1, channels).astype(np.float32)
     wanted = math.ceil(max(_SERIES_S, bundle.manifest.window.length_s + 4 * bundle.manifest.window.hop_s) * rate_hz)
     return np.tile(rows, (math.ceil(wanted / len(rows)), 1))[:wanted]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,8 @@ import msgspec
 
 from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import CheckFailedError, TaemiError, UpdateError, UsageError
-from taemi_edge.fleet.candidate import Candidate, build_candidate, check_candidate, fetch, find_version
+from taemi_edge.errors import CheckFailedError, OutputError, TaemiError, UpdateError, UsageError
+from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
 from taemi_edge.fleet.versions import UpdateFolder
 from taemi_edge.fleet.watching import count_services, watch_services
@@ -121,14 +121,15 @@ class _Update:
                 return self._done(f"{self.result.before} runs already")
             self._step("verify")
             candidate = find_version(self.folder, known, self._recipe(), self.options.key)
-            if candidate.version == self.result.before:
-                self.folder.drop_incoming()
+            is_in_use = candidate.version == self.result.before
+            if is_in_use and candidate.is_built:
                 return self._done(f"{candidate.version} runs already")
             self._note(candidate=candidate.version)
             self._require_not_refused(candidate.version)
             self._prepare(candidate)
-            self._switch(candidate.version)
-        return self._done(f"{candidate.version} runs")
+            if not is_in_use:
+                self._switch(candidate.version)
+        return self._done(f"{candidate.version} {'is whole again' if is_in_use else 'runs'}")
 
     def rolled_back(self) -> UpdateResult:
         """Switch to the previous version, and do not come back to this one by itself."""
@@ -169,7 +170,7 @@ class _Update:
     def _prepare(self, candidate: Candidate) -> None:
         """Build the engines of a candidate and check them, while nothing else changes."""
         self._step("build")
-        built = build_candidate(self.folder, candidate, self.options.threads, self.progress)
+        built = build_candidate(self.folder, candidate, self.progress)
         self._step("parity")
         bundle = built.checked(self.options.key, self.options.threads)
         self._step("rehearse")
@@ -195,7 +196,7 @@ class _Update:
         if verdict.problem is not None and self.result.before:
             self.on_step("back")
             self.folder.point(CURRENT, self.result.before)
-            self.folder.point(PREVIOUS, self.result.previous if self.result.previous != version else "")
+            self.folder.point(PREVIOUS, self.result.previous)
         if verdict.problem is not None:
             raise CheckFailedError(verdict.problem)
         self.folder.refuse(version, None)
@@ -205,8 +206,8 @@ class _Update:
         if why is not None and not self.options.retry:
             raise UpdateError(f"{version} failed here before: {why}: --retry tries it again")
 
-    def _recipe(self) -> tuple[TargetRecipe | str | None, RequestedPrecision | None]:
-        return self.options.target, self.options.precision
+    def _recipe(self) -> Recipe:
+        return Recipe(self.options.target, self.options.precision, self.options.threads)
 
     def _begin(self, source: str) -> None:
         before = self.folder.version_at(CURRENT)
@@ -234,7 +235,8 @@ class _Update:
     def _write(self, ok: bool, reason: str, after: str | None = None) -> None:
         now_runs = self.folder.version_at(CURRENT) if after is None else after
         self.result = msgspec.structs.replace(self.result, ok=ok, reason=reason, after=now_runs, ended_at=time.time())
-        self.folder.write_result(self.result)
+        with suppress(OutputError):  # the exit code tells, too
+            self.folder.write_result(self.result)
         self.folder.ask_no_more()
 
     @contextmanager
@@ -252,9 +254,10 @@ class _Update:
     def _fail(self, reason: str) -> None:
         step, version = self.result.step, self.result.candidate
         self.result.seconds[step] = round(time.monotonic() - self._began, 3)
+        self.folder.prune()  # first: on a full disk nothing else can be written
         if version and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
-            self.folder.refuse(version, f"{step}: {reason}")
-        self.folder.prune()
+            with suppress(OutputError):
+                self.folder.refuse(version, f"{step}: {reason}")
         self._write(ok=False, reason=reason)
 
     def _sentence(self, reason: str) -> str:

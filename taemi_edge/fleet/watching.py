@@ -33,19 +33,19 @@ class Verdict:
 
 @dataclass
 class _Watch:
-    """What was seen so far. Times are of the monotonic clock."""
+    """What was seen so far. Times are of the monotonic clock, which nobody sets."""
 
     target: str
     watch_s: float
     services: int
     started: float = field(default_factory=lambda: time.monotonic())
-    #: When all services ran the new model.
-    all_since: float | None = None
-    #: When a service was last seen, and when all of them made a healthy prediction.
+    #: When a service was last seen, and how long one may be away.
     seen: float = field(default_factory=lambda: time.monotonic())
-    healthy: float = field(default_factory=lambda: time.monotonic())
-    #: The files of the services that ran the new model: one that starts again gets another one.
-    lives: set[str] = field(default_factory=set)
+    away_s: float = 0.0
+    #: When all services ran the new model; None while some do not.
+    all_since: float | None = None
+    #: By the file of a service: its healthy predictions with the new model, and when there were last more of them.
+    healthy: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def look(self, reports: dict[str, ServiceReport]) -> Verdict | None:
         """Judge the newest reports; None where it is too early to tell."""
@@ -55,32 +55,37 @@ class _Watch:
             if report.refused == self.target:
                 return self._failed(f"the service could not take it up: {report.reason}")
         if reports:
-            self.seen = now
-        elif now - self.seen > self.watch_s:
-            return self._failed(f"the service ended, and did not come back for {self.watch_s:g} s")
+            restarts = any(report.restarting for report in reports.values())
+            self.seen, self.away_s = now, TAKE_UP_S if restarts else self.watch_s
+        elif now - self.seen > (self.away_s or self.watch_s):
+            return self._failed(f"the service ended, and did not come back for {self.away_s or self.watch_s:g} s")
         on_it = {name: report for name, report in reports.items() if report.target == self.target}
-        self.lives |= set(on_it)
-        if len(self.lives) > 2 * self.services:
-            return self._failed(f"the service ended {len(self.lives) - self.services} times")
+        self._count(on_it, now)
+        if (lives := len(self.healthy)) > 2 * self.services:
+            return self._failed(f"the service ended {lives - self.services} times")
         if not on_it or len(on_it) < len(reports):
-            self.all_since, self.healthy = None, now
-            late = now - self.started > TAKE_UP_S
+            self.all_since = None
+            late = now - self.started > TAKE_UP_S and bool(reports)
             return self._failed(f"the service did not take it up in {TAKE_UP_S:g} s") if late else None
         self.all_since = self.all_since or now
-        return self._judge(list(on_it.values()), now)
+        return self._judge(on_it, now, now - self.all_since)
 
-    def _judge(self, reports: list[ServiceReport], now: float) -> Verdict | None:
-        quiet_s = [time.time() - report.healthy_at for report in reports]
-        if max(quiet_s) < 2 * _FIRST_REPORTS_S:
-            self.healthy = now
-        is_over = now - (self.all_since or now) >= self.watch_s
-        if now - self.healthy > self.watch_s or (is_over and self.healthy != now):
-            return self._failed(f"the service gave no healthy prediction for {now - self.healthy:.0f} s")
+    def _count(self, on_it: dict[str, ServiceReport], now: float) -> None:
+        for name, report in on_it.items():
+            count, at = self.healthy.get(name, (0, now))
+            self.healthy[name] = (report.healthy, now if report.healthy > count else at)
+
+    def _judge(self, on_it: dict[str, ServiceReport], now: float, so_far_s: float) -> Verdict | None:
+        hop_s = max(report.hop_s for report in on_it.values())
+        watch_s, quiet_s = max(self.watch_s, 3 * hop_s), max(now - self.healthy[name][1] for name in on_it)
+        is_over = so_far_s >= watch_s
+        if quiet_s > watch_s or (is_over and quiet_s > max(2 * _FIRST_REPORTS_S, 2 * hop_s)):
+            return self._failed(f"the service gave no healthy prediction for {quiet_s:.0f} s")
         if not is_over:
             return None
-        made, healthy = (sum(getattr(report, name) for report in reports) for name in ("made", "healthy"))
-        if 2 * healthy < made:
-            return self._failed(f"{healthy} of {made} predictions were healthy in {self.watch_s:g} s")
+        made, healthy = (sum(getattr(report, name) for report in on_it.values()) for name in ("made", "healthy"))
+        if not healthy or 2 * healthy < made:
+            return self._failed(f"{healthy} of {made} predictions were healthy in {watch_s:g} s")
         return Verdict(None, self.services)
 
     def _failed(self, problem: str) -> Verdict:

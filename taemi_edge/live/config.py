@@ -17,14 +17,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from taemi_edge.bundle.recipe import change_key, recipe_from_mapping
+from taemi_edge.bundle.recipe import change_key, read_toml, recipe_from_mapping
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError
@@ -32,11 +31,6 @@ from taemi_edge.live.capture.addresses import is_safe_name
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import PACKAGED_MODEL
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _NAME = re.compile(r"[A-Za-z0-9 ._:/*@\[\]-]{1,100}")
 
@@ -71,6 +65,8 @@ class SourceConfig(Frozen, frozen=True):
         if all(given) or not (any(given) or self.streams or self.transcript):
             said = "all of them" if all(given) else "neither"
             raise ValueError(f"source {self.name}: expected either uri, or video or audio or both, not {said}")
+        if any(not sign.isprintable() for place in self.places for sign in place if not 0xDC80 <= ord(sign) <= 0xDCFF):
+            raise ValueError(f"source {self.name}: expected addresses and files without control characters")
         if empty := [stream for stream, place in self.streams.items() if not place]:
             raise ValueError(f"source {self.name}: expected streams.{empty[0]} to name a place, got nothing")
         if self.transcript and self.asr:
@@ -130,6 +126,16 @@ class ServeConfig(Frozen, frozen=True):
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
+class LoadConfig(Frozen, frozen=True):
+    """The `[load]` table: what a run does that its machine cannot carry.
+
+    Attributes:
+        shed: whether frames are left out, and then hops made longer, until all sources are carried.
+    """
+
+    shed: bool = True
+
+
 class MqttConfig(Frozen, frozen=True):
     """The `[mqtt]` table: the broker to publish to.
 
@@ -168,7 +174,7 @@ class RecordConfig(Frozen, frozen=True):
     after_s: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.most_mib <= 0 or not 0 < self.before_s <= 60 or not 0 < self.after_s <= 60:
+        if not self.most_mib > 0 or not 0 < self.before_s <= 60 or not 0 < self.after_s <= 60:
             raise ValueError("expected most_mib > 0, and before_s and after_s above 0 and up to 60")
 
 
@@ -196,6 +202,7 @@ class LiveConfig(Frozen, frozen=True):
         asr_model: the name or the folder of the speech recogniser's model.
         presence: presence times in place of those of the bundle, by stream.
         watch: when a stream counts as lost.
+        load: what is left out where the machine cannot carry all.
         serve, mqtt, record: see there; None switches them off.
     """
 
@@ -218,6 +225,7 @@ class LiveConfig(Frozen, frozen=True):
     asr_model: str = PACKAGED_MODEL
     presence: dict[str, PresenceSpec] = msgspec.field(default_factory=dict)
     watch: WatchSettings = msgspec.field(default_factory=WatchSettings)
+    load: LoadConfig = msgspec.field(default_factory=LoadConfig)
     serve: ServeConfig | None = None
     mqtt: MqttConfig | None = None
     record: RecordConfig | None = None
@@ -231,6 +239,8 @@ class LiveConfig(Frozen, frozen=True):
         for name, value in (("window_s", self.window_s), ("hop_s", self.hop_s)):
             if value is not None and not 0 < value <= 3600:
                 raise ValueError(f"expected {name} above 0 and up to 3600 seconds, got {value:g}")
+        if not 0 <= self.threads <= 1024:
+            raise ValueError(f"expected threads from 0 to 1024, got {self.threads}")
         if not 0 <= self.settle_s <= 10:
             raise ValueError(f"expected settle_s from 0 to 10 seconds, got {self.settle_s:g}")
         if self.duration_s is not None and not self.duration_s > 0:
@@ -271,11 +281,9 @@ def load_live_config(
     content: dict[str, Any] = {}
     if file is not None:
         try:
-            content = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(f"--config {file}: expected a TOML file: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"--config {file}: expected TOML, got {error}") from error
+            content = read_toml(file)
+        except RecipeError as error:
+            raise RecipeError(f"--config {error}") from error
     for key, value in (given or {}).items():
         both = isinstance(value, dict) and isinstance(content.get(key), dict)
         content[key] = {**content[key], **value} if both else value

@@ -49,8 +49,8 @@ class LiveState:
     def status(self) -> Literal["starting", "ok", "degraded", "stuck", "ended"]:
         """How the run goes.
 
-        `degraded`: a stream is lost that the source should have. `stuck`: no hop was made for too long. `ended`: all
-        sources were files, and all are at their end.
+        `degraded`: a stream is lost that the source should have, or the machine cannot carry all. `stuck`: no hop was
+        made for too long. `ended`: all sources were files, and all are at their end.
         """
         counts, loop = self.loop.counts, self.loop
         now_s = loop.clock.now_s()
@@ -59,20 +59,30 @@ class LiveState:
         last_s = counts.last_s
         if last_s is None:
             return "starting" if now_s < 30 else "stuck"
-        if now_s - last_s > _SILENT_HOPS * loop.hop_s + loop.settle_s + 5:
+        if now_s - last_s > _SILENT_HOPS * loop.load.hop_s + loop.settle_s + 5:
             return "stuck"
-        lost = any(source.losses(now_s) for source in loop.sources)
-        return "degraded" if lost else "ok"
+        return "degraded" if self.reasons() else "ok"
+
+    def reasons(self) -> list[str]:
+        """Why the run is degraded: what takes too long, and which streams are lost."""
+        now_s, load = self.loop.clock.now_s(), self.loop.load
+        reasons = [f"load: {load.reason}"] if load.reason is not None else []
+        for source in self.loop.sources:
+            reasons += [f"{source.name} {stream}: {reason}" for stream, reason in source.losses(now_s).items()]
+        return reasons
 
     def health(self) -> dict[str, Any]:
-        """The body of /healthz: status, uptime in seconds, counts of hops, and the state of every stream."""
-        counts = self.loop.counts
+        """The body of /healthz: status and reasons, uptime in seconds, hops, and the state of every stream."""
+        counts, load = self.loop.counts, self.loop.load
         return {
             "status": self.status,
+            "reasons": self.reasons(),
             "uptime_s": round(self.loop.clock.now_s(), 1),
             "hops": counts.made,
             "late": counts.late,
             "missed": counts.missed,
+            "frames_share": round(load.level.frames_share, 4),
+            "hop_s": load.hop_s,
             "model": self.model,
             "streams": {source.name: self.stream_states(source.name) for source in self.loop.sources},
         }

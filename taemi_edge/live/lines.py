@@ -1,27 +1,38 @@
 """Reads lines of JSON that other programs send while a run goes on, from standard input or from Unix sockets.
 
 What the lines hold is a parser's business: `words.py` has that of transcripts, `series_lines.py` that of series. A line
-that a parser refuses is counted, logged and left out.
+that a parser refuses is counted, logged and left out. Whoever sends more than there is time for has to wait: the lines
+of one place never take more than a share of a processor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, in_one_line
+from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")
 
 #: Longer lines are refused.
 MAX_LINE = 64 * 1024
 _MAX_CLIENTS = 8
+#: Where all places are taken, a sender that has been silent for so long gives its place to a new one, in seconds.
+_SILENT_S = 30.0
+#: An accept that failed, for want of descriptors, is tried again after this time.
+_RETRY_S = 0.2
+#: How much of a processor the lines of one place may take, and how much at once, in seconds.
+_PROCESSOR_SHARE, _BURST_S = 0.25, 0.25
 
 _Inbox = TypeVar("_Inbox")
 
@@ -75,6 +86,45 @@ class LineParser(Protocol):
         """Note that nothing will ever come again."""
 
 
+class Pace:
+    """Makes whoever uses it wait, where it took more than its share of a processor. Safe to use from several threads.
+
+    Args:
+        share: how much of a processor may be used.
+        burst_s: so many seconds of it may be used at once.
+
+    Example:
+        >>> pace = Pace(share=0.25, burst_s=1.0)
+        >>> [pace.wait_s(used_s=1.0, now_s=10.0), pace.wait_s(used_s=0.5, now_s=10.0), pace.wait_s(0.0, now_s=12.0)]
+        [0.0, 2.0, 0.0]
+    """
+
+    def __init__(self, share: float, burst_s: float) -> None:
+        self._share, self._burst_s = share, burst_s
+        self._left_s, self._at_s = burst_s, -1e9
+        self._lock = threading.Lock()
+
+    def wait_s(self, used_s: float, now_s: float) -> float:
+        """How long to wait after so many seconds of a processor's time."""
+        with self._lock:
+            earned_s = (now_s - self._at_s) * self._share
+            self._left_s, self._at_s = min(self._left_s + earned_s, self._burst_s) - used_s, now_s
+            return max(0.0, -self._left_s / self._share)
+
+
+@dataclass(eq=False)
+class _Sender:
+    """A program that is connected, and when its last line came."""
+
+    socket: socket.socket
+    heard_s: float
+
+    def hang_up(self) -> None:
+        """End the connection; what reads from it finds its end."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
 class LineListener:
     """Reads lines from standard input, or from the programs that connect to a Unix socket.
 
@@ -97,8 +147,10 @@ class LineListener:
         self.parser = parser
         self._path = Path(place.removeprefix("unix:")) if place.startswith("unix:") else None
         self._server = _bind(self._path, parser.option) if self._path is not None else None
-        self._clients: list[socket.socket] = []
+        self._senders: list[_Sender] = []
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._pace, self._rare_log = Pace(_PROCESSOR_SHARE, _BURST_S), RareLog(log)
         self._thread = threading.Thread(
             target=self._serve if self._server else self._read_stdin, name=f"{parser.name} lines", daemon=True
         )
@@ -109,13 +161,13 @@ class LineListener:
 
     def stop(self) -> None:
         """Close the socket and those of its clients; standard input is left alone."""
+        self._stopping.set()
         if self._server is not None and self._path is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
         with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            client.close()
+            for sender in self._senders:
+                sender.hang_up()
 
     def _read_stdin(self) -> None:
         self.parser.set_loss(None)
@@ -126,35 +178,55 @@ class LineListener:
     def _serve(self) -> None:
         """Read from all programs that connect, up to eight at once; without any, the data is lost."""
         server = self._server
-        while server is not None:
+        while server is not None and not self._stopping.is_set():
             try:
                 client, _ = server.accept()
-            except OSError:  # closed: the run is over
-                return
-            with self._lock:
-                if len(self._clients) >= _MAX_CLIENTS:
-                    client.close()
-                    continue
-                self._clients.append(client)
-                self.parser.set_loss(None)
-            threading.Thread(
-                target=self._read_client, args=(client,), name=f"{self.parser.name} client", daemon=True
-            ).start()
+            except OSError as error:
+                if server.fileno() < 0:  # closed: the run is over
+                    return
+                self._rare_log.warning("%s: a sender could not be accepted: %s", self.parser.name, error.strerror)
+                self._stopping.wait(_RETRY_S)
+                continue
+            sender = _Sender(client, time.monotonic())
+            if not self._take_in(sender):
+                client.close()
+                self._rare_log.warning("%s: a sender was refused: %d are here", self.parser.name, _MAX_CLIENTS)
+                continue
+            name = f"{self.parser.name} client"
+            threading.Thread(target=self._read_sender, args=(sender,), name=name, daemon=True).start()
 
-    def _read_client(self, client: socket.socket) -> None:
+    def _take_in(self, sender: _Sender) -> bool:
+        """Give a new sender a place; where there is none, that of one which has been silent for long."""
+        with self._lock:
+            if len(self._senders) >= _MAX_CLIENTS:
+                silent = min(self._senders, key=lambda other: other.heard_s)
+                if sender.heard_s - silent.heard_s < _SILENT_S:
+                    return False
+                self._senders.remove(silent)
+                silent.hang_up()
+            self._senders.append(sender)
+            self.parser.set_loss(None)
+        return True
+
+    def _read_sender(self, sender: _Sender) -> None:
         try:
-            with client, client.makefile("rb") as lines:
-                self._read(lines)
+            with sender.socket, sender.socket.makefile("rb") as lines:
+                self._read(lines, sender)
         except OSError:
             pass  # reset by its sender: the same as closed
         finally:
             with self._lock:
-                self._clients.remove(client)
-                if not self._clients:  # under the lock: another that connects now must not be taken for gone
+                if sender in self._senders:  # else its place was given away
+                    self._senders.remove(sender)
+                if not self._senders:  # under the lock: another that connects now must not be taken for gone
                     self.parser.set_loss(f"{self.parser.what}'s sender hung up")
 
-    def _read(self, lines: IO[bytes]) -> None:
+    def _read(self, lines: IO[bytes], sender: _Sender | None = None) -> None:
+        used_s = time.thread_time()
         for line in _bounded(lines):
+            if sender is not None:
+                sender.heard_s = time.monotonic()
+            used_s = self._wait_if_busy(used_s)
             if not line.strip():
                 continue
             try:
@@ -162,10 +234,18 @@ class LineListener:
                 self.good_lines += 1
             except ValueError as error:
                 self.bad_lines += 1
-                self.last_problem = str(error)
+                self.last_problem = in_one_line(str(error))
                 if self.bad_lines & (self.bad_lines - 1) == 0:  # the first, second, fourth, ...: not a flood
                     number = self.good_lines + self.bad_lines
-                    log.warning("%s: line %d left out: %s", self.parser.name, number, error)
+                    log.warning("%s: line %d left out: %s", self.parser.name, number, self.last_problem)
+
+    def _wait_if_busy(self, before_s: float) -> float:
+        """Wait where the lines take too much of a processor; returns this thread's time of it until now."""
+        used_s = time.thread_time()
+        if (wait_s := self._pace.wait_s(used_s - before_s, time.monotonic())) > 0.01:
+            self._rare_log.warning("%s: lines come faster than there is time for: they wait", self.parser.name)
+            self._stopping.wait(wait_s)
+        return used_s
 
     def take_line(self, line: bytes) -> None:
         """Hand a line to the parser.

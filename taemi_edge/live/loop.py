@@ -1,7 +1,8 @@
 """The loop of a live run: at the end of each hop it takes what the sources gave and makes a prediction for each.
 
 A hop that ends at time T is made at T + `settle_s`, so that data on its way can still arrive. Where a prediction takes
-longer than a hop, the hops in between are missed and counted: the loop never falls behind and never queues.
+longer than a hop, the hops in between are missed and counted: the loop never falls behind and never queues. Where that
+goes on, less is done (`load.py`): fewer frames first, then longer hops.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.events import ModelEvent, PresenceEvent, StreamStates
+from taemi_edge.live.load import LoadControl, LoadEvent
 from taemi_edge.live.outputs.output import HopResult, Output
 from taemi_edge.live.source import LiveSource
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.pipeline import Fleet
+from taemi_edge.runtime.prediction import Degraded, Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
 
 log = logging.getLogger("taemi_edge.live")
@@ -38,6 +43,7 @@ class HopCounts:
         late: those of them that were ready more than a hop after they were due.
         missed: hops that were left out because the one before took too long.
         failed_looks: hops of a source whose frames could not be read.
+        degraded: hops that were made with fewer frames or at longer intervals, because of the load.
         last_s: when the last hop was made, in seconds of the session.
         last_delay_s: how long after it was due the last hop was ready.
     """
@@ -46,6 +52,7 @@ class HopCounts:
     late: int = 0
     missed: int = 0
     failed_looks: int = 0
+    degraded: int = 0
     last_s: float | None = None
     last_delay_s: float = 0.0
 
@@ -75,6 +82,7 @@ class LiveLoop:
         outputs: what gets every result and event, in this order; to be filled before `run`.
         states: the presence of every stream.
         counts: how the hops went.
+        load: decides what is left out where hops take too long; by default nothing is. To be replaced before `run`.
         successor: hands over to another model between two hops; None where the model never changes.
     """
 
@@ -91,6 +99,7 @@ class LiveLoop:
         self.outputs: list[Output] = []
         self.states = StreamStates([source.name for source in sources], fleet.manifest.streams)
         self.counts = HopCounts()
+        self.load = LoadControl(hop_s)
         self.successor: Successor | None = None
         self.stopping = stopping or threading.Event()
         #: Held while states change and events are given out: the loop and the watch both do, and events keep order.
@@ -135,13 +144,19 @@ class LiveLoop:
             self._make_hop(end_s)
             if ended:
                 return
-            behind = int((self.clock.now_s() - self.settle_s) / self.hop_s)
-            self.counts.missed += max(0, behind - index)
-            index = max(index, behind) + 1
+            index = self._next_index(index)
+
+    def _next_index(self, index: int) -> int:
+        """The number of the next hop, counted in hops as configured; longer ones end at their multiples."""
+        behind, every = int((self.clock.now_s() - self.settle_s) / self.hop_s), self.load.level.stretch
+        self.counts.missed += max(0, behind // every - index // every)
+        return (max(index, behind) // every + 1) * every
 
     def _make_hop(self, end_s: float) -> None:
         now_s = self.clock.now_s()
         hops = [source.take(end_s, now_s) for source in self.sources]
+        for hop in hops:
+            hop.frames_share = self.load.level.frames_share
         if self.successor is not None:
             self.fleet = self.successor.fleet_for(end_s)
         prepared = dict(enumerate(self._pool.map(self._prepare, range(len(hops)), hops)))
@@ -149,10 +164,11 @@ class LiveLoop:
         made_s = self.clock.now_s()
         self._count(end_s, made_s)
         for source, hop, window, prediction in zip(self.sources, hops, self.fleet.windows, predictions, strict=True):
-            result = HopResult(hop, prediction, window.faces, window.words)
+            result = HopResult(hop, self._labelled(prediction), window.faces, window.words)
             for output in self.outputs:
                 output.on_hop(result)
             self._send_events(partial(self.states.after_hop, prediction, source.losses(made_s)))
+        self._judge_load(max(self.counts.last_delay_s, self.clock.now_s() - now_s))
         if self.successor is not None:
             self.successor.after_hop(hops)
 
@@ -160,7 +176,37 @@ class LiveLoop:
         counts = self.counts
         counts.made, counts.last_s = counts.made + 1, made_s
         counts.last_delay_s = made_s - end_s - self.settle_s
-        counts.late += counts.last_delay_s > self.hop_s
+        counts.late += counts.last_delay_s > self.load.hop_s
+        counts.degraded += self.load.reason is not None
+
+    def _labelled(self, prediction: Prediction) -> Prediction:
+        """The prediction, with what is left out at the moment."""
+        load = self.load
+        if load.reason is None:
+            return prediction
+        share = load.level.frames_share
+        return msgspec.structs.replace(
+            prediction, degraded=Degraded(frames_share=round(share, 4), hop_s=load.hop_s, reason=load.reason)
+        )
+
+    def _judge_load(self, busy_s: float) -> None:
+        """Let the load control take in a hop; what it changes holds from the next one on."""
+        load, now_s = self.load, self.clock.now_s()
+        if not load.judge(busy_s, now_s):
+            return
+        event = LoadEvent(
+            time_s=round(now_s, 3),
+            degraded=load.reason is not None,
+            frames_share=round(load.level.frames_share, 4),
+            hop_s=load.hop_s,
+            reason=load.reason,
+        )
+        log.log(logging.WARNING if event.degraded else logging.INFO, "%s", event)
+        for source in self.sources:
+            source.set_hop(load.hop_s)
+        with self._event_lock:
+            for output in self.outputs:
+                output.on_load(event)
 
     def _prepare(self, index: int, hop: Hop) -> PreparedHop:
         """Find what a source's pictures show; where that fails, they count as lost and the other streams go on."""

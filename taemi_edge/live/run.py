@@ -20,10 +20,12 @@ import msgspec
 from taemi_edge.bundle.atomic import claimed
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
+from taemi_edge.live.load import LoadControl, ladder
 from taemi_edge.live.loop import HopCounts, LiveLoop
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.opening import open_outputs
@@ -52,6 +54,8 @@ class LiveSummary:
         seconds: how long the session was.
         reconnects: connections after the first one of each address.
         failures: connections that were lost or refused.
+        degraded_s: for how long the machine could not carry all, in seconds.
+        degraded: why, the last time; None where it always could.
         losses: what outputs could not write, left out or counted otherwise, by name.
         lost: why the device was given up on the way; None where it was not.
     """
@@ -60,6 +64,8 @@ class LiveSummary:
     seconds: float
     reconnects: int
     failures: int
+    degraded_s: float = 0.0
+    degraded: str | None = None
     losses: dict[str, int] = field(default_factory=dict)
     lost: str | None = None
 
@@ -139,7 +145,7 @@ def _open_loop(
 ) -> LiveState:
     """Open the model and the sources; the loop that comes back has no outputs yet."""
     manifest = bundle.manifest
-    _, hop_s = _window_and_hop_s(manifest, config)
+    window_s, hop_s = _window_and_hop_s(manifest, config)
     plans = plan_sources(config, manifest.streams)
     open_fleet = partial(_open_fleet, config, [describe_source(plan, config) for plan in plans], followed is not None)
     fleet = open_fleet(bundle)
@@ -147,6 +153,9 @@ def _open_loop(
     clock = SessionClock()  # opening engines takes long, and is no part of the session
     sources = [make_live_source(plan, config, manifest.streams, hop_s, clock) for plan in plans]
     state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest, model_id(bundle))
+    if config.load.shed:
+        videos = [spec for spec in manifest.streams.values() if isinstance(spec, VideoSpec)]
+        state.loop.load = LoadControl(hop_s, ladder(hop_s, window_s, videos))
     if followed is not None:
         restart = state.loop.stopping.set if os.environ.get("NOTIFY_SOCKET") else None
         run = Surroundings(lambda new: open_fleet(_with_presence(new, config)), state.loop.announce, hop_s, restart)
@@ -188,6 +197,8 @@ def _summary(state: LiveState) -> LiveSummary:
         seconds=loop.clock.now_s(),
         reconnects=sum(capture.reconnects for capture in captures),
         failures=sum(capture.failures for capture in captures),
+        degraded_s=round(loop.load.degraded_s, 1),
+        degraded=loop.load.last_reason,
         losses={name: count() for name, count in state.counters.items()},
         lost=loop.fleet.lost,
     )

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import threading
-import time
 from contextlib import ExitStack, suppress
 
 from taemi_edge.live.health import LiveState
@@ -53,7 +52,7 @@ class ServiceReporter(BaseOutput):
         self._state, self._follower = state, follower
         self._root = follower.link.parent
         self._file = self._root / SERVICES / f"{os.getpid()}-{secrets.token_hex(4)}.json"
-        self._counts: tuple[str, int, int, float] = ("", 0, 0, 0.0)
+        self._counts: tuple[str, int, int] = ("", 0, 0)
         self._failed = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report_on, name="report", daemon=True)
@@ -61,18 +60,18 @@ class ServiceReporter(BaseOutput):
 
     def on_hop(self, result: HopResult) -> None:
         """Count a prediction, from 0 where it is the first of another model."""
-        target, made, healthy, at = self._counts
+        target, made, healthy = self._counts
         if target != self._follower.target:
-            target, made, healthy, at = self._follower.target, 0, 0, 0.0
-        if self._is_healthy(result):
-            healthy, at = healthy + 1, time.time()
-        self._counts = target, made + 1, healthy, at
+            target, made, healthy = self._follower.target, 0, 0
+        self._counts = target, made + 1, healthy + self._is_healthy(result)
 
     def close(self) -> None:
-        """Report no more: nobody has to wait for a service that ended in good order."""
+        """Report no more: nobody has to wait for a service that ended in good order, unless it comes back at once."""
         self._over.set()
         self._thread.join()
-        if not self._follower.restarting:
+        if self._follower.restarting:
+            self._report()
+        else:
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
 
@@ -88,19 +87,19 @@ class ServiceReporter(BaseOutput):
                 self._report()
 
     def _report(self) -> None:
-        follower, (target, made, healthy, at) = self._follower, self._counts
-        counts = (made, healthy, at) if target == follower.target else (0, 0, 0.0)
+        follower, (target, made, healthy) = self._follower, self._counts
+        is_new = target != follower.target
         report = ServiceReport(
             pid=os.getpid(),
             link=str(follower.link),
             target=follower.target,
             model_id=follower.fleet.model_id,
-            made=counts[0],
-            healthy=counts[1],
-            healthy_at=counts[2],
+            made=0 if is_new else made,
+            healthy=0 if is_new else healthy,
             opening=follower.opening,
             refused=follower.refused,
             reason=follower.reason if follower.refused else "",
+            hop_s=self._state.loop.hop_s,
             restarting=follower.restarting,
         )
         try:

@@ -18,6 +18,11 @@ from taemi_edge.media.hops import Hop, SoundPiece
 SoundTap = Callable[[Sequence[SoundPiece]], None]
 
 
+def kept_for_s(hop_s: float) -> float:
+    """How long data waits for its hop before it is thrown away, in seconds."""
+    return 2 * hop_s + 1.0
+
+
 @dataclass
 class LiveSource:
     """The streams of one source, which may come from different places.
@@ -93,6 +98,12 @@ class LiveSource:
             tap(hop.pieces[stream])
         hop.losses = self.losses(now_s)
         return hop
+
+    def set_hop(self, hop_s: float) -> None:
+        """Keep what comes as long as hops of another length need it."""
+        for box in self.boxes.values():
+            if isinstance(box, FrameBox | SoundBox | RowBox):
+                box.keep_s = kept_for_s(hop_s)
 
     def losses(self, now_s: float) -> dict[str, str]:
         """Which streams are lost at this moment, each with why. May be called from any thread."""

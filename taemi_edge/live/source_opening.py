@@ -19,7 +19,7 @@ from taemi_edge.live.health import LiveState
 from taemi_edge.live.lines import LineListener, LineParser
 from taemi_edge.live.replay import SeriesReplay, round_length_s
 from taemi_edge.live.series_lines import SeriesLines
-from taemi_edge.live.source import LiveSource
+from taemi_edge.live.source import LiveSource, kept_for_s
 from taemi_edge.live.source_plans import SourcePlan
 from taemi_edge.live.words import TranscriptLines, WordInbox
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
@@ -40,7 +40,7 @@ def make_live_source(
 
 def _box(name: str, spec: StreamSpec, plan: SourcePlan, config: LiveConfig, hop_s: float) -> StreamBox | None:
     """Where the data of a stream waits; None where none will come on the way."""
-    keep_s = 2 * hop_s + 1.0
+    keep_s = kept_for_s(hop_s)
     if isinstance(spec, TextSpec):
         return WordInbox("nobody has sent a transcript yet") if name in plan.lines or name in plan.heard else None
     if isinstance(spec, SeriesSpec):

@@ -36,6 +36,7 @@ log = logging.getLogger("taemi_edge.live")
 
 #: How often the link is looked at.
 LOOK_EVERY_S = 1.0
+_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,13 @@ class ModelFollower:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more; a model that was being opened is closed. To be called after the last hop."""
+        """Look no more; a model that was being opened is closed. To be called after the last hop.
+
+        A library that opens engines cannot be interrupted: it is left behind in its thread after a while.
+        """
         self._over.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_PATIENCE_S)
 
     def forget_refusal(self) -> None:
         """Try a target again that was refused."""

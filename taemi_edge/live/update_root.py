@@ -12,6 +12,7 @@ anybody is there. Nothing is written each second on a device that nobody updates
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
@@ -37,10 +38,10 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
         model_id: the first twelve digits of the hash of that bundle's manifest.
         made: predictions with this model.
         healthy: those of them that came in time and rest on numbers.
-        healthy_at: when the last of those was made, in seconds since 1970; 0 for never.
         opening: the target that is being opened and run beside this one; "" for none.
         refused: the target that could not be taken up; "" for none.
         reason: why not.
+        hop_s: the time between two predictions of a source.
         restarting: whether the service ends now, so that its service manager starts it with the new target.
     """
 
@@ -50,10 +51,10 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     made: int = 0
     healthy: int = 0
-    healthy_at: float = 0.0
     opening: str = ""
     refused: str = ""
     reason: str = ""
+    hop_s: float = 1.0
     restarting: bool = False
 
 
@@ -95,8 +96,7 @@ def is_update_root(folder: Path) -> bool:
 
 def is_watched(root: Path) -> bool:
     """Whether an updater waits for reports at this moment."""
-    age_s = _age_s(root / WATCHED)
-    return age_s is not None and age_s < WATCHED_FOR_S
+    return _age_s(root / WATCHED) < WATCHED_FOR_S
 
 
 def read_result(root: Path) -> UpdateResult | None:
@@ -124,14 +124,16 @@ def fresh_reports(root: Path) -> dict[str, ServiceReport]:
     for file in sorted((root / SERVICES).glob("*.json")):
         age_s = _age_s(file)
         with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
-            if age_s is not None and age_s < FRESH_S:
+            if age_s < FRESH_S:
                 reports[file.name] = msgspec.json.decode(file.read_bytes(), type=ServiceReport)
-            elif age_s is not None and age_s > WATCHED_FOR_S:
-                file.unlink()
+            elif age_s > WATCHED_FOR_S:
+                file.unlink(missing_ok=True)
     return reports
 
 
-def _age_s(file: Path) -> float | None:
-    with suppress(OSError):
-        return time.time() - file.stat().st_mtime
-    return None
+def _age_s(file: Path) -> float:
+    """How far a file's time is from now, infinite where there is none: a clock that was set back makes it old, too."""
+    try:
+        return abs(time.time() - file.stat().st_mtime)
+    except OSError:
+        return math.inf

@@ -21,6 +21,8 @@ from taemi_edge.media.transcripts import Word, spread_words
 _MAX_WORDS = 4096
 #: What was said "just now" took about this long a word.
 _WORD_S = 0.3
+#: No time of the run and no Unix time lies further away.
+_FARTHEST_S = 1e12
 
 
 class TranscriptLine(msgspec.Struct):
@@ -67,9 +69,12 @@ class WordInbox:
     def put(self, words: list[Word]) -> None:
         """Add words, in any order; of very many the newest are kept."""
         with self._lock:
-            every = sorted([*self._words, *words], key=lambda word: word.end_s)
-            self._words = every[-_MAX_WORDS:]
-            self.dropped += len(every) - len(self._words)
+            in_order = not self._words or min((word.end_s for word in words), default=0.0) >= self._words[-1].end_s
+            self._words += words
+            if not in_order:  # recognisers correct themselves now and then; sorting with each line would take long
+                self._words.sort(key=lambda word: word.end_s)
+            self.dropped += max(0, len(self._words) - _MAX_WORDS)
+            del self._words[:-_MAX_WORDS]
 
     def take(self, end_s: float) -> tuple[list[Word], None]:
         """Take the words that ended by `end_s` and were not taken before, in the order of time."""
@@ -100,7 +105,7 @@ class TranscriptLines:
         """
         try:
             spoken = msgspec.json.decode(line, type=TranscriptLine)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f'expected {{"text": "...", "start": s, "end": s}}: {error}') from error
         inboxes = of_source(self._inboxes, spoken.source)
         words = words_of(spoken, self._clock)
@@ -132,9 +137,12 @@ def words_of(spoken: TranscriptLine, clock: SessionClock) -> list[Word]:
         The words in the order of time, in seconds of the session.
 
     Raises:
-        ValueError: the line ends before it starts.
+        ValueError: the line ends before it starts, or its times are beyond all reason.
     """
     now_s = clock.now_s()
+    for given_s in (spoken.start, spoken.end):
+        if given_s is not None and not abs(given_s) < _FARTHEST_S:
+            raise ValueError(f"expected times in seconds of the run or in Unix time, got {given_s:g}")
     texts = spoken.text.split()
     end_s = now_s if spoken.end is None else clock.of_given(spoken.end)
     end_s = min(end_s, now_s)

@@ -6,6 +6,7 @@ silent does not hold the others back.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,12 @@ MAX_SKEW_S = 5.0
 MAX_JUMP_S = 3600.0
 #: How often in a row a demuxer may fail before the file counts as over.
 MAX_STUMBLES = 20
+#: No picture may be larger: 8K has 33 million pixels, and a file of 100 kB may claim 30,000 by 30,000.
+MOST_PIXELS = 36_000_000
+#: The same for FFmpeg, which looks at the first pictures of a file when it is opened.
+LIMITS = {"max_pixels": str(MOST_PIXELS)}
+#: Sound may be twice as long with its gaps as without, and this much: what is read at once fills them with silence.
+_MOST_SILENCE_S = 600.0
 _EPSILON_S = 1e-6
 
 
@@ -97,9 +104,11 @@ class MediaFile:
         if self._video is None and self._audio is None:
             self._container.close()
             raise MediaError(f"{shown_place(path)}: expected {_named(wanted)}, found {_found(pictures, sound)}")
-        for stream in (self._video, self._audio):
-            if stream is not None:
-                stream.thread_type = "AUTO"
+        try:
+            _prepare(path, self._video, self._audio)
+        except MediaError:
+            self._container.close()
+            raise
         self._start_s = _start_s(self._container, [s for s in (self._video, self._audio) if s is not None])
         rates = list(wanted.frames_per_second.values())
         self._grids = [FrameGrid(rate) for rate in dict.fromkeys(rates) if rate] if all(rates) else []
@@ -167,7 +176,8 @@ class MediaFile:
                 self.damaged_packets += 1
                 continue
             for frame in decoded:
-                if frame.time is not None and frame.time - self._start_s > self.length_s + MAX_JUMP_S:
+                time_s = 0.0 if frame.time is None else frame.time - self._start_s
+                if not -MAX_JUMP_S <= time_s <= self.length_s + MAX_JUMP_S:
                     self.damaged_packets += 1
                 elif packet.stream is self._video:
                     self._add_picture(frame)
@@ -210,7 +220,10 @@ class MediaFile:
             self._faults.append((at_s, "NaN in the sound"))
             return
         for track in self._tracks:
-            track.waiting.extend(track.placer.place(sound, time_s))
+            try:
+                track.waiting.extend(track.placer.place(sound, time_s))
+            except (av.FFmpegError, ValueError):  # a rate or a layout that cannot be resampled
+                self.damaged_packets += 1
 
     @property
     def _sound_until_s(self) -> float:
@@ -271,11 +284,27 @@ def _open(path: Path) -> Any:
         raise MediaError(f"{shown}: expected a video or audio file, got an empty file")
     try:
         # titles and names of tracks are written in any encoding; nobody reads them here
-        return av.open(os.fspath(path), metadata_errors="replace")
+        return av.open(os.fspath(path), options=dict(LIMITS), metadata_errors="replace")
     except av.FFmpegError as error:
         raise MediaError(
             f"{shown}: expected a video or audio file, but FFmpeg cannot read it: {error.strerror}"
         ) from error
+
+
+def _prepare(path: Path, video: Any, audio: Any) -> None:
+    """Let the streams decode in threads, and refuse pictures that are too large to be held."""
+    for stream in (video, audio):
+        if stream is not None:
+            stream.thread_type = "AUTO"
+    if video is None or video.codec_context is None:
+        return
+    video.codec_context.options = dict(LIMITS)
+    width, height = video.codec_context.width, video.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise MediaError(
+            f"{shown_place(path)}: expected pictures of up to {MOST_PIXELS:,} pixels, got {width} x {height}: make a "
+            f"smaller copy of it"
+        )
 
 
 def is_cover(stream: Any) -> bool:
@@ -291,26 +320,37 @@ def _start_s(container: Any, streams: list[Any]) -> float:
     return float(min(starts, default=0))
 
 
-def read_samples(source: Path, sample_rate_hz: int) -> Array:
+def read_samples(source: Path, sample_rate_hz: int, longest_s: float = math.inf) -> Array:
     """Read all sound of a file, with silence where it has gaps.
 
     Args:
         source: any file that FFmpeg reads.
         sample_rate_hz: the rate that sound is brought to.
+        longest_s: how much of it is read, in seconds.
 
     Returns:
         Mono PCM, float32 (n,) in [-1, 1], from the beginning of the file.
 
     Raises:
-        MediaError: see `MediaFile`.
+        MediaError: see `MediaFile`; or most of it would be silence in gaps.
     """
     pieces: list[SoundPiece] = []
     with MediaFile(source, sample_rate_hz, 0.001) as media:
         for hop in media.hops(1.0):
             pieces += hop.pieces[AUDIO]
-        pieces += media.rest().pieces[AUDIO]
-    ends = [round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces]
-    samples = np.zeros(max(ends, default=0), np.float32)
+            if hop.end_s >= longest_s:
+                break
+        else:
+            pieces += media.rest().pieces[AUDIO]
+    end = max((round(p.time_s * sample_rate_hz) + len(p.values) for p in pieces), default=0)
+    held = sum(len(piece.values) for piece in pieces)
+    if end > 2 * held + _MOST_SILENCE_S * sample_rate_hz:
+        held_s, all_s = held / sample_rate_hz, end / sample_rate_hz
+        raise MediaError(
+            f"{shown_place(source)}: expected the sound of one recording, got {held_s:.0f} s of it in {all_s:.0f} s: "
+            f"cut the file at its gaps"
+        )
+    samples = np.zeros(end, np.float32)
     for piece in pieces:
         start = round(piece.time_s * sample_rate_hz)
         values = piece.values[max(0, -start) :]

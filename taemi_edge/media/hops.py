@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import av
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.errors import MediaError
 from taemi_edge.media.transcripts import Word
 
 #: Sound whose timestamp is further than this from where it should follow is placed anew.
@@ -51,8 +53,14 @@ class Frame:
     def _converted(self) -> Array:
         if "image" in self.__dict__:  # another thread was first
             return self.image
-        # by default each frame's conversion starts threads of its own, which takes twenty times as long
-        pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+        try:
+            # by default each frame's conversion starts threads of its own, which takes twenty times as long
+            pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(
+                f"expected a picture that becomes RGB, got {self.picture.format.name} of {self.picture.width} x "
+                f"{self.picture.height} at {self.time_s:g} s: convert the file first"
+            ) from error
         turns = round(getattr(self.picture, "rotation", 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
@@ -96,6 +104,7 @@ class Hop:
         pieces: what came of each stream, by its name, in the order of time.
         faults: why some of a stream's data could not be used, such as NaN, by stream.
         losses: streams that are known to be gone at its end, each with the reason: they are missing without waiting.
+        frames_share: the share of its frames that encoders run on; less than 1 where a machine cannot carry all.
 
     Example:
         >>> hop = Hop(0.5, {"camera": [Frame(0.1, np.zeros((240, 320, 3), np.uint8))]})
@@ -107,6 +116,7 @@ class Hop:
     pieces: dict[str, list[Any]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     losses: dict[str, str] = field(default_factory=dict)
+    frames_share: float = 1.0
 
     @property
     def shown(self) -> str | None:
@@ -242,3 +252,13 @@ class FrameGrid:
             return False
         self._last_slot = slot
         return True
+
+
+def share_kept(count: int, share: float) -> list[int]:
+    """Which of some frames are kept: evenly many, the newest among them, and at least one.
+
+    >>> share_kept(5, 0.5), share_kept(5, 0.1), share_kept(0, 0.5)
+    ([1, 3, 4], [4], [])
+    """
+    kept = min(count, max(1, math.ceil(count * share - 1e-9)))
+    return [count - 1 - index * count // kept for index in reversed(range(kept))]

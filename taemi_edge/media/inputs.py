@@ -15,7 +15,7 @@ from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, of_equal_length, trim_context
 from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_centre, crop_face, resize_whole
-from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece
+from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece, share_kept
 
 #: Runs one part of a bundle: takes arrays by the names of its inputs, and gives arrays by the names of its outputs.
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -46,17 +46,29 @@ class CropReader:
         #: The last frames of the clip that is being filled, none of them after a pause.
         self._clip: deque[FaceCrop] = deque(maxlen=spec.clip_frames)
 
-    def crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
+    def crops(self, frames: Iterable[Frame], share: float = 1.0) -> Iterator[FaceCrop]:
         """The crops of the frames that lie on the grid; a face is searched when its crop is taken.
 
         Of clips, the first is given with the last of its frames, and then one with every frame.
 
         Args:
             frames: in the order of time, after those of earlier calls.
+            share: how many of the crops are made, at least the newest. The frames inside a clip always are all.
         """
+        if share >= 1:
+            yield from self._all_crops(frames)
+        elif self._spec.clip_frames == 1:
+            wanted = [frame for frame in frames if self._grid.wants(frame.time_s)]
+            yield from self._crops_on_grid(wanted[index] for index in share_kept(len(wanted), share))
+        else:
+            clips = list(self._all_crops(frames))
+            yield from (clips[index] for index in share_kept(len(clips), share))
+
+    def _all_crops(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
+        return self._crops_on_grid(frame for frame in frames if self._grid.wants(frame.time_s))
+
+    def _crops_on_grid(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
         for frame in frames:
-            if not self._grid.wants(frame.time_s):
-                continue
             crop = FaceCrop(frame.time_s, self._pixels(frame))
             if self._spec.clip_frames == 1 or crop.pixels is None:
                 self._clip.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -21,10 +22,10 @@ MOST_BYTES = 2**30
 _ENTRY = b"PK\x01\x02"
 #: numpy packs with these; others ask for memory before they give anything.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: What reading a damaged file may raise; a header nested too deeply ends in the last three.
+#: What reading a damaged file may raise; a header that numpy cannot read ends in one of the last seven.
 _DAMAGED = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(MemoryError, RecursionError, SyntaxError),
+    *(MemoryError, RecursionError, SyntaxError, tokenize.TokenError, OverflowError, TypeError, IndexError),
 )
 
 
@@ -51,6 +52,31 @@ def read_arrays(file: Path, names: Collection[str] | None = None) -> dict[str, A
         raise InputError(
             f"{file}: expected an npz file of arrays of numbers, cannot read it: {error!s:.200}"
         ) from error
+
+
+def read_array(file: Path) -> Array:
+    """Read the array of a .npy file.
+
+    Raises:
+        InputError: it is no such file, or holds pickled objects, less than it claims, or more than 1 GiB.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder) / "token.npy", np.ones(3))
+        ...     read_array(Path(folder) / "token.npy").shape
+        (3,)
+    """
+    try:
+        with file.open("rb") as stream:
+            shape, dtype = _header(stream)
+            claimed, held = math.prod(shape) * dtype.itemsize, file.stat().st_size - stream.tell()
+            if dtype.hasobject or claimed != held or min(shape, default=0) < 0 or claimed > MOST_BYTES:
+                raise ValueError(f"it claims {claimed:,} bytes of {dtype} and holds {held:,}")
+        array: Array = np.load(file, allow_pickle=False)
+    except _DAMAGED as error:
+        raise InputError(f"{file}: expected an array of numbers in a .npy file: {error!s:.200}") from error
+    return array
 
 
 def arrays_of(content: bytes, most_bytes: int, most_arrays: int) -> dict[str, Array]:
@@ -112,5 +138,8 @@ def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"expected the npy format 1.0 or 2.0, got {version[0]}.{version[1]}")
-    shape, _, dtype = readers[version](stream)
+    try:
+        shape, _, dtype = readers[version](stream)
+    except Exception as error:  # it is read as Python: a tokenizer's, a parser's or a type's error
+        raise ValueError(f"expected the header of an array: {error!s:.100}") from error
     return shape, dtype

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +117,7 @@ def require_names(file: Path, names: Sequence[str]) -> None:
     """
     if not any(names):
         raise InputError(f"{file}: expected a first line with the names of the columns, got an empty file")
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(names).items() if name and times > 1):
         raise InputError(f"{file}: expected columns of different names, got {twice[0]!r} twice")
 
 

@@ -85,7 +85,7 @@ def apply_drops(hop: Hop, drops: Iterable[Drop], streams: Mapping[str, StreamSpe
             spec = streams.get(drop.stream)
             rate_hz = spec.sample_rate_hz if isinstance(spec, AudioSpec) else 0
             pieces[drop.stream] = [kept for piece in pieces[drop.stream] for kept in _left(piece, drop, rate_hz)]
-    return Hop(hop.end_s, pieces, hop.faults, hop.losses)
+    return Hop(hop.end_s, pieces, hop.faults, hop.losses, hop.frames_share)
 
 
 def words_after_drops(words: Iterable[Word], drops: Iterable[Drop], stream: str) -> list[Word]:

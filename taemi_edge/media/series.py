@@ -33,6 +33,8 @@ _SECONDS = ("time_s", "times_s")
 _CLOCKS = (*_SECONDS, TIMESTAMP_NS)
 #: In seconds, no clock is as late as this: such times are milliseconds or less.
 _LATEST_S = 1e11
+#: The number of a channel has fewer digits.
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,9 @@ def _owner(column: str, streams: Mapping[str, int]) -> str | None:
 def _in_order(columns: list[str], name: str) -> list[str]:
     """`imu.0`, `imu.1`, ... in the order of their numbers; other names in the order of the file."""
     numbers = [column[len(name) + 1 :] for column in columns]
-    return sorted(columns, key=lambda c: int(c[len(name) + 1 :])) if all(n.isdecimal() for n in numbers) else columns
+    if all(number.isdecimal() and len(number) < _MOST_DIGITS for number in numbers):
+        return sorted(columns, key=lambda column: int(column[len(name) + 1 :]))
+    return columns
 
 
 # ------------------------------------------------------------------------------------------------------------- arrays

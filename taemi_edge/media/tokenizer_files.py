@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,9 +27,9 @@ from taemi_edge.bundle.limits import (
     MOST_GROWTH,
     MOST_MERGES,
     MOST_PATTERN,
-    MOST_SCORED_CHARACTERS,
     MOST_SPECIAL_TOKENS,
     MOST_TOKENIZER_BYTES,
+    MOST_TREE_NODES,
     MOST_VOCABULARY,
     MOST_WORD_CHARACTERS,
 )
@@ -130,8 +132,8 @@ def _model_problem(model: _Model) -> str | None:
         return f"at most {MOST_VOCABULARY:,} tokens, got more"
     if bytes(model.merges).count(b",") > MOST_MERGES * 2:
         return f"at most {MOST_MERGES:,} merges, got more"
-    if scored and (letters := sum(len(token) for token, _ in _scored(model.vocab))) > MOST_SCORED_CHARACTERS:
-        return f"scored tokens of {MOST_SCORED_CHARACTERS:,} letters together, got {letters:,}"
+    if scored and _nodes(model.vocab) > MOST_TREE_NODES:
+        return f"tokens that make a tree of at most {MOST_TREE_NODES:,} nodes, got more"
     if not 1 <= model.max_input_chars_per_word <= MOST_WORD_CHARACTERS:
         return f"max_input_chars_per_word from 1 to {MOST_WORD_CHARACTERS}, got {model.max_input_chars_per_word}"
     affixes = (model.continuing_subword_prefix, model.end_of_word_suffix, model.unk_token)
@@ -140,11 +142,17 @@ def _model_problem(model: _Model) -> str | None:
     return None
 
 
-def _scored(vocabulary: msgspec.Raw) -> list[tuple[str, float]]:
+def _nodes(vocabulary: msgspec.Raw) -> int:
+    """How many nodes the tree of all tokens with scores has: a node for each byte that a token does not share."""
     try:
-        return msgspec.json.decode(vocabulary, type=list[tuple[str, float]])
+        tokens = [token.encode("utf-8") for token, _ in msgspec.json.decode(vocabulary, type=list[tuple[str, float]])]
     except ValueError:
-        return []  # the library says so
+        return 0  # the library says so
+    most = sum(map(len, tokens))
+    if not MOST_TREE_NODES < most < 4 * MOST_TREE_NODES:
+        return most
+    shared = (os.path.commonprefix(pair) for pair in pairwise(sorted(tokens)))  # noqa: RUF071  (bytes, and no paths)
+    return most - sum(map(len, shared))
 
 
 def _added_problem(added: list[_Added]) -> str | None:

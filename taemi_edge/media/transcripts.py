@@ -111,7 +111,7 @@ def parse_jsonl(text: str) -> list[Cue]:
             continue
         try:
             entry = msgspec.json.decode(line, type=_JsonCue)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise TranscriptError(
                 f'line {number}: expected {{"start": s, "end": s, "text": "..."}}: {error}'
             ) from error
@@ -137,6 +137,40 @@ def words_from_cues(cues: Iterable[Cue]) -> list[Word]:
         words += spread_words(start_s, cue.end_s, cue.text.split())
         previous = cue
     return words
+
+
+def vtt_from_words(words: Iterable[Word]) -> str:
+    """Write words as a WebVTT file, one cue each, that `parse_vtt` and other readers read back.
+
+    What WebVTT takes for its own signs is escaped. Words are written in the order of time: one that overlaps the one
+    before it begins at that one's end, and each lasts a millisecond or more.
+
+    Example:
+        >>> print(vtt_from_words([Word(0.0, 0.5, "-->"), Word(0.4, 0.9, "R&B")]))
+        WEBVTT
+        <BLANKLINE>
+        00:00:00.000 --> 00:00:00.500
+        --&gt;
+        <BLANKLINE>
+        00:00:00.500 --> 00:00:00.900
+        R&amp;B
+        <BLANKLINE>
+    """
+    cues, until_ms = ["WEBVTT"], 0
+    for word in sorted(words, key=lambda word: (word.end_s, word.start_s)):
+        text = " ".join(word.text.split()).replace("\0", "")
+        if not text:
+            continue
+        start_ms = max(until_ms, round(word.start_s * 1000))
+        until_ms = max(start_ms + 1, round(word.end_s * 1000))
+        spoken = html.escape(text, quote=False).replace("{", "&#123;")
+        cues.append(f"{_stamp(start_ms)} --> {_stamp(until_ms)}\n{spoken}")
+    return "\n\n".join(cues) + "\n"
+
+
+def _stamp(time_ms: int) -> str:
+    minutes, rest_ms = divmod(time_ms, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest_ms // 1000:02d}.{rest_ms % 1000:03d}"
 
 
 class _JsonCue(msgspec.Struct):
@@ -171,7 +205,7 @@ def _parse_txt(text: str, duration_s: float | None) -> list[Cue]:
 
 
 _TIMING = re.compile(r"\s*(?P<start>\S+)\s+-->\s+(?P<end>\S+)(\s.*)?$")
-_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]\d)[.,](\d{3})$")
+_CLOCK = re.compile(r"(?:([0-9]{1,6}):)?([0-5]?[0-9]):([0-5][0-9])[.,]([0-9]{3})$")
 
 
 def _parse_blocks(lines: list[str]) -> list[Cue]:
@@ -189,10 +223,16 @@ def _parse_blocks(lines: list[str]) -> list[Cue]:
                 raise TranscriptError(f"line {number}: expected 'START --> END', got {_short(line)}")
             start_s, end_s = (_seconds(timing[key], number) for key in ("start", "end"))
             after = _after_block(lines, number)
-            spoken = html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", " ".join(lines[number:after])))
+            spoken = _plain(" ".join(lines[number:after]))
             cues.append(Cue(start_s, end_s, spoken.strip(), number))
             number = after
     return cues
+
+
+def _plain(text: str) -> str:
+    """A line without tags, and with the signs that it escapes."""
+    spoken = re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", text)
+    return html.unescape(re.sub(r"&#[0-9]{8,};?", "\ufffd", spoken))  # Python reads no number of 4301 digits
 
 
 def _after_block(lines: list[str], number: int) -> int:

@@ -5,6 +5,7 @@ What compares or evaluates models works on artefacts, so that it need not know w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,13 +116,13 @@ def open_artefact(source: str, device: Device | None = None, threads: int = 0) -
         BackendError: the backend cannot run the bundle.
     """
     folder = Path(source)
-    if not (folder / MANIFEST).is_file() and (artefact := ask_guests("model", source)) is not None:
+    if not os.path.isfile(folder / MANIFEST) and (artefact := ask_guests("model", source)) is not None:
         yield artefact
         return
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike pathlib, it takes names that no file system has
         raise InputError(
-            f"{source}: expected a bundle folder, a checkpoint folder or a recipe, or file.py:function of a model of "
-            f"your own, found nothing there"
+            f"{source:.300}: expected a bundle folder, a checkpoint folder or a recipe, or file.py:function of a model "
+            f"of your own, found nothing there"
         )
     bundle = open_bundle(folder)
     with open_sessions(bundle, device, threads) as sessions:

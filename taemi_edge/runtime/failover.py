@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.errors import BackendError, BundleError, DeviceLostError
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.work import Executor, Layout
@@ -27,12 +26,12 @@ class Failover:
 
 
 def fail_over_to_cpu(
-    manifest: Manifest, layout: Layout, capacity: Mapping[str, int], error: DeviceLostError, threads: int = 0
+    bundle: Bundle, layout: Layout, capacity: Mapping[str, int], error: DeviceLostError, threads: int = 0
 ) -> Failover:
     """Open the graphs that a bundle's engines were built from, on the CPU.
 
     Args:
-        manifest: of the bundle whose device is lost.
+        bundle: whose device is lost.
         layout: of the executor that is lost.
         capacity: how many rows its rings had: the windows' rows must fit the new rings.
         error: how the device was lost.
@@ -42,10 +41,11 @@ def fail_over_to_cpu(
         DeviceLostError: the bundle is not one of engines, or its graphs are gone or have changed.
         BackendError: the graphs give other numbers of steps than the engines did.
     """
+    manifest = bundle.manifest
     if manifest.engine is None:
         raise error
     try:
-        graphs = open_bundle(Path(manifest.engine.source))
+        graphs = open_bundle(find_graphs(bundle))
     except BundleError as missing:
         raise DeviceLostError(f"{error}; there is no bundle of graphs to go on with on the CPU: {missing}") from error
     known = manifest.engine.source_digests

@@ -85,6 +85,7 @@ class OrtSession:
             )
         except Exception as error:
             raise BackendError(f"{where}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+        let_go_of_content(self._session)
         used = self._session.get_providers()[0]
         if used != _PROVIDERS[device]:
             raise UsageError(
@@ -114,6 +115,15 @@ class OrtSession:
     def _run_on_host(self, feeds: Mapping[str, Array]) -> list[Array]:
         values: list[Array] = self._session.run(self._outputs, dict(feeds))
         return values
+
+
+def let_go_of_content(session: Any) -> None:
+    """Free the content that a session was opened from.
+
+    ONNX Runtime 1.32 holds it for as long as the session lives, to open the graph again with other providers.
+    """
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None
 
 
 class _DeviceBuffers:

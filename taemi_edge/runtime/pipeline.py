@@ -76,7 +76,7 @@ class Fleet:
         hop_s: float | None = None,
         own_thread: bool = False,
     ) -> None:
-        self.manifest, self.model_id = bundle.manifest, ""
+        self._bundle, self.manifest, self.model_id = bundle, bundle.manifest, ""
         self.window_s = window_s or self.manifest.window.length_s
         self._threads = threads
         self._layout = Layout(len(sources), self.window_s, hop_s or self.manifest.window.hop_s)
@@ -194,7 +194,7 @@ class Fleet:
         """Close what is lost, and go on with the CPU."""
         self.executor.close()
         capacity = self.windows[0].capacity
-        failover = fail_over_to_cpu(self.manifest, self._layout, capacity, error, self._threads)
+        failover = fail_over_to_cpu(self._bundle, self._layout, capacity, error, self._threads)
         self.executor, self.lost = failover.executor, failover.reason
 
     def _prediction(self, index: int, done: WorkResult, prepared: PreparedHop, parts: Collection[str]) -> Prediction:

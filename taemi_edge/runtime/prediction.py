@@ -10,6 +10,22 @@ from taemi_edge.runtime.presence import State
 
 #: "no signal": every stream was replaced by what stands for it. "no prediction": a required stream is missing.
 Status = Literal["ok", "no signal", "no prediction"]
+#: Lines have these fields only where they say something.
+_ONLY_WHERE_SET = ("degraded", "model_id")
+
+
+class Degraded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live run leaves out because its machine cannot carry all.
+
+    Attributes:
+        frames_share: the share of the frames that encoders run on.
+        hop_s: the time between two predictions, in seconds.
+        reason: what took too long.
+    """
+
+    frames_share: float
+    hop_s: float
+    reason: str
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +48,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
         model_id: which model made it, as twelve hexadecimal digits, in a live run that follows a link to its bundle; ""
             elsewhere, and then the line has no such field.
+        degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
 
     Example:
         >>> import taemi_edge as te
@@ -52,6 +69,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     backend: str = "cpu"
     model_id: str = ""
+    degraded: Degraded | None = None
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
@@ -65,6 +83,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            elif field != "model_id" or self.model_id:
+            elif field in _ONLY_WHERE_SET:
+                if value := getattr(self, field):
+                    line[field] = value
+            else:
                 line[field] = getattr(self, field)
         return msgspec.json.encode(line).decode()

@@ -146,6 +146,8 @@ class SourceWindow:
             raise UsageError(f"expected pieces of the streams {', '.join(self._streams)}, got {unknown[0]!r}")
         watch, started_s = Stopwatch(), time.perf_counter()
         left = apply_drops(hop, self.source.drops, self.manifest.streams)
+        for state in self._streams.values():
+            state.frames_share = hop.frames_share
         order = sorted(self._streams, key=lambda name: not isinstance(self.manifest.streams[name], VideoSpec))
         prepared = {
             name: self._streams[name].prepare(left.pieces.get(name, ()), left.end_s, watch, lazily) for name in order

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle, sha256_of
+from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.errors import UsageError
@@ -139,3 +140,16 @@ def test_the_cache_is_its_owners_alone(tmp_path):
     folder.chmod(0o755)
     assert EngineCache(folder).read_part("a") == (b"engine", 1.0)
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_engines_from_the_cache_name_the_graphs_that_they_were_asked_for(calibrated_folder, tmp_path):
+    cache = EngineCache(tmp_path / "cache")
+    shutil.copytree(calibrated_folder, tmp_path / "one" / "m")
+    build_engine(tmp_path / "one" / "m", target(), "fp32", tmp_path / "one" / "e", threads=1, cache=cache)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert find_graphs(open_bundle(tmp_path / "two" / "e")) == tmp_path / "two" / "m"
+    deep = tmp_path / "a" / "b" / "e"
+    again = build_engine(tmp_path / "two" / "m", target(), "fp32", deep, threads=1, cache=cache)
+    assert again.from_cache
+    assert again.record.source == "../../../two/m"
+    assert find_graphs(open_bundle(deep)) == tmp_path / "two" / "m"

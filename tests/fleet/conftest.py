@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.hostile import HostileRegistry, hostile_registry
+
 
 @dataclass(frozen=True)
 class RunningRegistry:
@@ -91,3 +93,13 @@ def _no_credentials_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
     for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> Iterator[HostileRegistry]:
+    """A registry that holds the tiny bundle and lies where a test says so; nobody waits between tries."""
+    for module in ("registry", "transfer", "push"):
+        monkeypatch.setattr(f"taemi_edge.fleet.{module}.RETRY_AFTER_S", (0.0, 0.0, 0.0))
+    with hostile_registry() as running:
+        running.holds(tiny_folder)
+        yield running

@@ -15,9 +15,11 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import taemi_edge.fleet.watching
 from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.fleet import candidate
 from taemi_edge.fleet import update as update_module
 from taemi_edge.fleet.update import UpdateOptions, update
 
@@ -77,7 +79,8 @@ def main() -> None:
     update_module.rehearse = lambda *_: 1.0  # it writes nothing there
     before = root.with_name("before")
     shutil.copytree(root, before, symlinks=True)
-    if how == "steps":  # building is tried by `writes`; here it would take most of the time
+    if how == "steps":  # building and parity are killed by `writes`; here they would take most of the time
+        candidate.check_parity = lambda *_, **__: (SimpleNamespace(ok=True), None)
         updated(root, source, "", -1)
         shutil.rmtree(before / "cache")
         shutil.copytree(root / "cache", before / "cache")

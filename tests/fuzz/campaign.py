@@ -25,7 +25,8 @@ _HANGS_S = 20.0
 _PATIENCE_S = 60.0
 #: A process is not started for less time than this.
 _LEAST_S = 0.5
-_MOST_ENDS = 20
+_HUNG = "it hung"
+_MOST_ENDS = 5
 
 
 @dataclass
@@ -96,6 +97,8 @@ class Campaign:
                 content = ledger.read().content
                 finding = Finding(how.partition("\n")[0], f"{how.partition(chr(10))[0]} {attempt}", how)
                 write_finding(folder / "findings", finding, content or b"")
+                if how.startswith(_HUNG):
+                    break
         row.counts = ledger.read().counts
         row.findings = [_told(file) for file in sorted((folder / "findings").glob("*.txt"))]
 
@@ -137,7 +140,7 @@ class Campaign:
                 except subprocess.TimeoutExpired:
                     worker.kill()
                     worker.wait()
-                return "" if self._stop.is_set() else f"it hung for {now_s - moved_s:.0f} s"
+                return "" if self._stop.is_set() else f"{_HUNG} for {now_s - moved_s:.0f} s"
         return ""
 
 

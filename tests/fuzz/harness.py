@@ -50,7 +50,7 @@ class Harness:
     share: float = 1.0
     refusals: tuple[type[Exception], ...] = (TaemiError,)
     needs: tuple[str, ...] = ()
-    most_bytes: int = 16_384
+    most_bytes: int = 65_536
 
     @property
     def seeds(self) -> list[Path]:

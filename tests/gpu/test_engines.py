@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, read_manifest, write_manifest
+from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.errors import BackendError, BundleError, EngineError
@@ -32,7 +33,7 @@ def test_every_part_is_verified_in_every_precision(manifest: Path, precision, ta
 
 
 def test_a_second_build_comes_from_the_cache(smallest, target, tmp_path):
-    source = Path(read_manifest(smallest).engine.source)
+    source = find_graphs(open_bundle(smallest))
     again = build_engine(source, target, "fp16", tmp_path / "again", cache=EngineCache())
     assert again.from_cache
     assert again.bundle.manifest.verified

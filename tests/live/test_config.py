@@ -66,3 +66,26 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, output: str):
     source = SourceConfig("rig", streams={"imu": str(tmp_path / "imu.csv")})
     with pytest.raises(ValueError, match="expected another file than the source"):
         LiveConfig(source=(source,), **{output: f"{tmp_path}/./imu.csv"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[source]]\nname = 'a'\nur = 'x'", "unknown field `ur`.*did you mean `uri`"),
+        ("source = [{name = 'a', uri = 'x', stream = {}}]", "unknown field `stream`.*did you mean `streams`"),
+        ("a = " + "[" * 20_000, "expected TOML"),
+        ("hop_s = " + "9" * 5000, "expected TOML"),
+        ("[[source]]\nname = 'a'\nuri = \"rtsp\\u0000://x\"", "without control characters"),
+        ("threads = 9999\n[[source]]\nname = 'a'\nuri = 'x'", "threads from 0 to 1024"),
+        ("['rtsp://me:hunter2@cam']\nx = 1", r"unknown field `\.\.\.`"),
+        ("[watch]\nrtsp_transport = 'rtsp://me:hunter2@cam'\n[[source]]\nname = 'a'\nuri = 'x'", "Invalid enum value -"),
+        ("[[source]]\nname = 'rtsp://me:hunter2@cam'\nuri = 'x'", "expected a source's name"),
+        ("[mqtt]\nbroker = 'me:hunter2@broker:1883'\n[[source]]\nname = 'a'\nuri = 'x'", "expected HOST:PORT"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_a_sentence_without_secrets(text, words, tmp_path):
+    file = tmp_path / "live.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=words) as refused:
+        load_live_config(file)
+    assert "hunter2" not in str(refused.value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import resource
 import socket
 import threading
 import time
@@ -103,4 +106,80 @@ def test_a_sender_that_comes_while_another_goes_is_not_taken_for_gone(tmp_path):
 def _wait_for(done) -> None:
     until_s = time.monotonic() + 5
     while not done() and time.monotonic() < until_s:
+        time.sleep(0.01)
+
+
+def test_a_silent_sender_gives_its_place_to_one_that_speaks(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("taemi_edge.live.lines._SILENT_S", 0.3)
+    parser, path = Kept(), tmp_path / "kept.sock"
+    listener = LineListener(f"unix:{path}", parser)
+    listener.start()
+    senders = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+    try:
+        for sender in senders:
+            sender.connect(str(path))
+        assert senders[20].recv(1) == b""  # refused: the eight before it came just now
+        time.sleep(0.4)
+        with socket.socket(socket.AF_UNIX) as speaker:
+            speaker.connect(str(path))
+            speaker.sendall(b"at last\n")
+            wait_until(lambda: parser.lines == [b"at last\n"])
+        assert parser.losses[-1] is None
+    finally:
+        for sender in senders:
+            sender.close()
+        listener.stop()
+    assert len(caplog.records) == 1
+
+
+def test_without_descriptors_a_listener_waits_and_goes_on(tmp_path, caplog):
+    parser, path = Kept(), tmp_path / "kept.sock"
+    listener = LineListener(f"unix:{path}", parser)
+    listener.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+        held = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            first.connect(str(path))  # accept has its descriptor before anybody comes
+            second.connect(str(path))
+            wait_until(lambda: caplog.records)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in held:
+                os.close(descriptor)
+        second.sendall(b"patience\n")
+        wait_until(lambda: parser.lines == [b"patience\n"])
+    listener.stop()
+    assert [record.message for record in caplog.records] == [
+        "kept: a sender could not be accepted: Too many open files"
+    ]
+
+
+def test_a_flood_takes_a_share_of_a_processor_alone(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("taemi_edge.live.lines._PROCESSOR_SHARE", 0.01)
+    monkeypatch.setattr("taemi_edge.live.lines._BURST_S", 0.02)
+    parser, path = Kept(), tmp_path / "kept.sock"
+    listener = LineListener(f"unix:{path}", parser)
+    listener.start()
+    with socket.socket(socket.AF_UNIX) as flood:
+        flood.settimeout(1.0)
+        flood.connect(str(path))
+        with pytest.raises(TimeoutError):  # it has to wait
+            while True:
+                flood.sendall(b"y" * 20 + b"\n")
+        listener.stop()
+    assert listener.good_lines > 0
+    assert [record.message for record in caplog.records] == [
+        "kept: lines come faster than there is time for: they wait"
+    ]
+
+
+def wait_until(holds, timeout_s: float = 5.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end_s
         time.sleep(0.01)

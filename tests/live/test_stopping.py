@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from taemi_edge.live.stopping import stopping_on_signals
+from taemi_edge.live.stopping import calling_on_hangup, stopping_on_signals
 
 
 def test_the_first_signal_stops_and_the_handlers_of_before_are_back():
@@ -35,3 +35,13 @@ def test_in_another_thread_no_handler_is_installed():
     thread.start()
     thread.join()
     assert handlers == [before]
+
+
+def test_a_hangup_calls_and_ends_nothing():
+    calls: list[int] = []
+    before = signal.getsignal(signal.SIGHUP)
+    with calling_on_hangup(lambda: calls.append(1)):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert calls == [1, 1]
+    assert signal.getsignal(signal.SIGHUP) is before

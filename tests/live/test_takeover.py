@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from taemi_edge.errors import BackendError
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.run import run_live
 from taemi_edge.live.shadow import AbandonedError, Shadow
-from taemi_edge.live.takeover import FollowedLink, difference, model_id
+from taemi_edge.live.takeover import FollowedLink, ModelFollower, Surroundings, difference, model_id
 from taemi_edge.live.update_root import fresh_reports
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
@@ -135,6 +136,31 @@ def test_which_models_need_a_restart(tiny):
     ):
         other = msgspec.structs.replace(manifest, **changed)
         assert re.search(why, difference(manifest, other, HOP_S))
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_other_streams_need_a_restart(tiny, tmp_path, supervised: bool):
+    """Under a service manager the run ends, so that it is started with the new model; else the old one goes on."""
+    link, told, ended = tmp_path / "current", [], threading.Event()
+    link.symlink_to("a")
+    camera = msgspec.structs.replace(tiny.manifest.streams["vision"], frames_per_second=2.0)
+    streams = {**tiny.manifest.streams, "vision": camera}
+    new = replace(tiny, manifest=msgspec.structs.replace(tiny.manifest, streams=streams))
+    with Fleet(tiny, [Source("a")], threads=1, own_thread=True) as fleet:
+        run = Surroundings(pytest.fail, told.append, HOP_S, ended.set if supervised else None)
+        follower = ModelFollower(FollowedLink(link, "a", lambda _: new), fleet, run)
+        follower.start()
+        swap(link, "b")
+        _wait_for(lambda: ended.is_set() or told)
+        assert follower.fleet_for(1.0) is fleet
+        follower.close()
+    assert follower.restarting == supervised
+    if not supervised:
+        assert "expected the streams vision (video of 5 pictures a second)" in told[0].reason
+        assert told[0].reason.endswith("stop the run, and start it again with the new model")
+        assert follower.refused == "b"
+        follower.forget_refusal()
+        assert not follower.refused
 
 
 def swap(link: Path, target: str) -> None:

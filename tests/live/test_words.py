@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.lines import MAX_LINE, LineListener
 from taemi_edge.live.words import TranscriptLines, WordInbox
+from taemi_edge.media.transcripts import Word
 from tests.live.running import LiveRun
 
 
@@ -122,3 +123,29 @@ def test_a_transcript_on_standard_input(tiny_folder, demo_video, tmp_path):
         run.process.stdin.close()
         run.wait_for("text", "missing")
         assert run.predictions[-1]["reason"]["text"] == "the transcript on standard input ended"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"text": "so", "deep": ' + b"[" * 60_000,
+        b'{"text": "so it is", "start": -1e308, "end": 1e308}',
+        b'{"text": "so it is", "end": -1e13}',
+    ],
+    ids=["deep", "far apart", "long ago"],
+)
+def test_a_line_beyond_all_reason_is_refused(clock, line):
+    inbox = WordInbox("nobody yet")
+    with pytest.raises(ValueError, match="expected"):
+        TranscriptLines({"only": [inbox]}, clock).take_line(line)
+    assert inbox.take(1e9)[0] == []
+
+
+def test_words_come_in_the_order_of_time_and_the_newest_stay():
+    inbox = WordInbox("nobody yet")
+    for end_s in (1.0, 3.0, 2.0, 4.0):
+        inbox.put([Word(end_s - 0.5, end_s, str(end_s))])
+    assert [word.end_s for word in inbox.take(3.5)[0]] == [1.0, 2.0, 3.0]
+    inbox.put([Word(5.0, 5.0 + index / 1000, "so") for index in range(5000)])
+    assert inbox.dropped == 5001 - 4096
+    assert inbox.take(100.0)[0][-1].end_s == 5.0 + 4.999

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import html
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.errors import TranscriptError
-from taemi_edge.media.transcripts import Cue, parse_jsonl, parse_srt, parse_vtt, read_transcript, words_from_cues
+from taemi_edge.media.transcripts import (
+    Cue,
+    Word,
+    parse_jsonl,
+    parse_srt,
+    parse_vtt,
+    read_transcript,
+    vtt_from_words,
+    words_from_cues,
+)
 
 VTT = """WEBVTT - a talk
 
@@ -151,3 +162,33 @@ def test_no_text_makes_a_parser_crash(text: str):
             words_from_cues(parse(text))
         except TranscriptError as error:
             assert str(error)
+
+
+TEXTS = st.one_of(
+    st.sampled_from(
+        ["-->", "NOTE", "WEBVTT", "STYLE", "<v", "<b>", "&", "&amp;", "&#60;", "{\\an8}", "00:01", "1", "}"]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+)
+SPOKEN = st.lists(st.builds(Word, st.floats(0, 4e5), st.floats(0, 4e5), TEXTS), max_size=12)
+
+
+@given(SPOKEN)
+def test_words_are_read_back_as_they_were_written(words):
+    text = vtt_from_words(words)
+    said = [
+        part for w in sorted(words, key=lambda w: (w.end_s, w.start_s)) for part in w.text.replace("\0", "").split()
+    ]
+    read = words_from_cues(parse_vtt(text))
+    assert [word.text for word in read] == said
+    assert all(first.end_s <= second.start_s + 1e-9 for first, second in pairwise(read))
+
+
+def test_ffmpeg_reads_recorded_words_alike(tmp_path: Path):
+    words = ["-->", "NOTE", "WEBVTT", "<v", "R&B", "{\\an8}", "a<b>c", "so"]
+    file = tmp_path / "words.vtt"
+    file.write_text(vtt_from_words([Word(at + 0.9999, at + 1.9996, text) for at, text in enumerate(words)]))
+    with av.open(str(file)) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+    assert [html.unescape(bytes(packet).decode()) for packet in packets] == words
+    assert [packet.pts for packet in packets] == [1000 * at for at in range(1, 9)]

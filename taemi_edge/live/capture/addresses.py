@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -171,8 +172,7 @@ def _file(text: str) -> Address:
 
 def _device(text: str) -> Address:
     """A webcam by its path alone."""
-    path = Path(text)
-    if path.is_char_device():
+    if _is_device(text):
         return Address("v4l2", text, text)
     if os.path.lexists(text):
         return _file(text)
@@ -181,6 +181,13 @@ def _device(text: str) -> Address:
         f"{shown_place(text)}: expected a camera, found no such device (cameras here: {there}): plug it in, or name "
         f"another"
     )
+
+
+def _is_device(text: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.stat(text).st_mode)
+    except (OSError, ValueError):  # not there, or no name that a file can have
+        return False
 
 
 def _is_file(text: str) -> bool:

@@ -21,7 +21,7 @@ from taemi_edge.live.capture.clock import StreamClock
 from taemi_edge.live.capture.decode_level import BEHIND_S, DecodeLevel
 from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.media.files import is_cover
+from taemi_edge.media.files import LIMITS, MOST_PIXELS, is_cover
 
 #: How often in a row a demuxer may fail before the connection counts as lost.
 _MAX_STUMBLES = 20
@@ -65,7 +65,13 @@ class AvReader:
         if self._video is not None:
             # Threads over frames hold back as many frames as there are threads: worth it for large pictures alone.
             # Threads over slices (FFmpeg 8.1, H.264 of two slices) leave all of a picture but its last slice green.
-            large = self._video.width * self._video.height > _LARGE_PIXELS
+            pixels = self._video.width * self._video.height
+            large = pixels > _LARGE_PIXELS
+            self._video.codec_context.options = dict(LIMITS)
+            if pixels > MOST_PIXELS:
+                self._container.close()
+                size = f"{self._video.width} x {self._video.height}"
+                raise SourceGoneError(f"its pictures are too large ({size})", settings.retry_dear_s)
             self._video.thread_type = "FRAME" if large else "NONE"
         start = self._container.start_time
         self._file_start_s = 0.0 if address.is_live or start is None else start / av.time_base
@@ -139,9 +145,9 @@ class AvReader:
     def _open(self) -> Any:
         address, settings = self._address, self._settings
         target = address.target
-        options: dict[str, str] = {}
+        options = dict(LIMITS)
         if address.kind == "url":
-            options = dict(_KNOWN_CODECS if target.startswith(("rtsp", "rtmp")) else _UNKNOWN_CODECS)
+            options |= dict(_KNOWN_CODECS if target.startswith(("rtsp", "rtmp")) else _UNKNOWN_CODECS)
         if target.startswith("rtsp"):
             options["rtsp_transport"] = settings.rtsp_transport
             options["timeout"] = str(round(settings.open_timeout_s * 1e6))
@@ -153,15 +159,19 @@ class AvReader:
         asked_s = time.monotonic()
         try:
             return av.open(
-                target, format=format_name, options=options, timeout=(settings.open_timeout_s, settings.read_timeout_s)
+                target,
+                format=format_name,
+                options=options,
+                metadata_errors="replace",  # names of tracks are written in any encoding; nobody reads them here
+                timeout=(settings.open_timeout_s, settings.read_timeout_s),
             )
         except (av.FFmpegError, OSError) as error:
             waited_s = time.monotonic() - asked_s
             if waited_s >= settings.open_timeout_s * 0.9:
                 raise SourceGoneError(f"no answer for {waited_s:.1f} s", settings.retry_most_s) from error
             raise self._gone(error) from error
-        except ValueError as error:  # a format that this build of FFmpeg does not have
-            raise SourceGoneError(f"FFmpeg here cannot read it: {error}", settings.retry_dear_s) from error
+        except ValueError as error:  # a format that this build of FFmpeg does not have, or an address that it cannot
+            raise SourceGoneError("FFmpeg here cannot read it", settings.retry_dear_s) from error
 
     def _first(self, track: Track, streams: Any) -> Any:
         """The first stream of a kind that can be decoded; where there is none, `absent` says why."""

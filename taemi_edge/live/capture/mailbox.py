@@ -36,7 +36,7 @@ class FrameBox:
 
     Args:
         frames_per_second: how many frames are kept of each second; None keeps all.
-        keep_s: frames that are older than this when a new one comes are thrown away.
+        keep_s: frames that are older than this when a new one comes are thrown away; may be changed at any time.
 
     Example:
         >>> box = FrameBox(5.0, keep_s=2.0)
@@ -48,7 +48,7 @@ class FrameBox:
 
     def __init__(self, frames_per_second: float | None, keep_s: float) -> None:
         self._grid = FrameGrid(frames_per_second) if frames_per_second else None
-        self._keep_s = keep_s
+        self.keep_s = keep_s
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque()
         #: The newest frame, for the page; it stays until there is a newer one.
@@ -62,7 +62,7 @@ class FrameBox:
             if self._grid is not None and not self._grid.wants(frame.time_s):
                 return
             self._frames.append(frame)
-            while self._frames[0].time_s < frame.time_s - self._keep_s:
+            while self._frames[0].time_s < frame.time_s - self.keep_s:
                 self._frames.popleft()
                 self.dropped += 1
 
@@ -87,7 +87,7 @@ class SoundBox:
     """
 
     def __init__(self, rate_hz: int, keep_s: float) -> None:
-        self.rate_hz, self._keep_s = rate_hz, keep_s
+        self.rate_hz, self.keep_s = rate_hz, keep_s
         self._lock = threading.Lock()
         self._pieces: deque[SoundPiece] = deque()
         self._fault: str | None = None
@@ -100,7 +100,7 @@ class SoundBox:
         """Add a piece of sound, which follows those before."""
         with self._lock:
             self._pieces.append(piece)
-            while self._pieces[0].time_s < piece.time_s - self._keep_s:
+            while self._pieces[0].time_s < piece.time_s - self.keep_s:
                 self._pieces.popleft()
                 self.dropped += 1
 
@@ -140,7 +140,7 @@ class RowBox:
     MOST_ROWS = 100_000
 
     def __init__(self, channels: int, keep_s: float, absent_reason: str) -> None:
-        self.channels, self._keep_s = channels, keep_s
+        self.channels, self.keep_s = channels, keep_s
         self._lock = threading.Lock()
         self._rows: deque[tuple[float, Sequence[float]]] = deque()
         self._newest_s = -np.inf
@@ -168,7 +168,7 @@ class RowBox:
                 )
             self._newest_s = time_s
             self._rows.append((time_s, row))
-            while self._rows[0][0] < time_s - self._keep_s or len(self._rows) > self.MOST_ROWS:
+            while self._rows[0][0] < time_s - self.keep_s or len(self._rows) > self.MOST_ROWS:
                 self._rows.popleft()
                 self.dropped += 1
 

@@ -39,6 +39,9 @@ _MAX_HELD = 500
 _GOOD_AFTER_S = 1.0
 _JUDGE_EVERY_S = 1.0
 _READER_FAILED_CAP_S = 5.0
+#: A file that is played again and again is not opened more often than this, and one that gives nothing only so often.
+_SHORTEST_ROUND_S = 0.1
+_MOST_EMPTY_ROUNDS = 6
 
 
 class CaptureWorker:
@@ -91,6 +94,9 @@ class CaptureWorker:
         self._woken: set[Track] = set()
         self._level_control = DecodeLevelControl()
         self._judged_s, self._waited_s = 0.0, 0.0
+        #: Whether anything came since it was connected, and ever; and how often in a row a file gave nothing.
+        self._came = self._ever_came = False
+        self._empty_rounds = 0
         self.thread = threading.Thread(target=self._run, name=f"capture-{spec.name}", daemon=True)
 
     def _is_over(self) -> bool:
@@ -110,10 +116,35 @@ class CaptureWorker:
                 is_live = self._spec.address.is_live  # a file that cannot be read will not change so soon
                 self._sleep(backoff.next_s(error.retry_cap_s if is_live else self._settings.retry_dear_s))
             else:
-                if not self._spec.repeat:
-                    self._set_link("ended", "the file is at its end")
+                if not self._goes_on_after_end(backoff):
                     return
-                self._sleep(0.01)  # an empty file must not be opened as fast as that can be done
+
+    def _goes_on_after_end(self, backoff: Backoff) -> bool:
+        """After the end of a file: wait until it is played again; False where it is over for good.
+
+        A file of which nothing came is tried again with growing pauses, since it may still be written; one that never
+        gave anything is given up.
+        """
+        if self._is_over():
+            return False
+        if self._came:
+            if not self._spec.repeat:
+                self._set_link("ended", "the file is at its end")
+                return False
+            self._empty_rounds = 0
+            self._sleep(max(0.01, self.connected_s + _SHORTEST_ROUND_S - self._clock.now_s()))
+            return True
+        self._empty_rounds += 1
+        self._status.failures += 1
+        reason = "nothing in the file can be decoded"
+        if not self._spec.repeat or (self._empty_rounds >= _MOST_EMPTY_ROUNDS and not self._ever_came):
+            tries = f", {self._empty_rounds} times" if self._empty_rounds > 1 else ""
+            log.error("%s: %s%s: it is given up", self._spec.name, reason, tries)
+            self._set_link("ended", reason)
+            return False
+        self._set_link("waiting", reason)
+        self._sleep(backoff.next_s(self._settings.retry_dear_s))
+        return True
 
     def _connect(self, backoff: Backoff) -> None:
         """One connection, from its opening to its end; whatever else fails is a lost connection, too."""
@@ -140,6 +171,7 @@ class CaptureWorker:
         self._woken.clear()
         self.rebuild = None
         self._judged_s, self._waited_s = now_s, reader.waited_s
+        self._came = False
         reader.set_decode_level(self._level_control.level)
         self._status.connections += 1
         self._set_link("connected", None)
@@ -150,6 +182,7 @@ class CaptureWorker:
         backlog, held = Backlog(), list[DecodedPicture | DecodedSound]()
         for item in reader.items():
             self.beat_s = self._clock.now_s()
+            self._came = self._ever_came = True
             if self._is_over():
                 return
             if self.rebuild is not None:

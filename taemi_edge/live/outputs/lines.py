@@ -7,6 +7,7 @@ from pathlib import Path
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.events import ModelEvent, PresenceEvent
+from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.runtime.json_lines import JsonLines
@@ -49,9 +50,12 @@ class PredictionLines(LinesOutput):
 
 
 class EventLines(LinesOutput):
-    """Writes a line for each change of presence, and for each model that was taken up or refused."""
+    """Writes a line for each change of presence and of the load, and for each model that was taken up or refused."""
 
     def on_event(self, event: PresenceEvent) -> None:
+        self.write(event.to_json())
+
+    def on_load(self, event: LoadEvent) -> None:
         self.write(event.to_json())
 
     def on_model(self, event: ModelEvent) -> None:

@@ -4,6 +4,7 @@ TOPIC/status                          "online", or "offline" by the last will th
 TOPIC/SOURCE/prediction               the JSON of a prediction, each hop
 TOPIC/model                           the JSON of an event when another model is taken up or refused
 TOPIC/SOURCE/presence/STREAM          the JSON of an event when the presence changes; retained for later subscribers
+TOPIC/load                            the JSON of an event when the run leaves out more or less; retained
 
 The broker may go away and come back: the library connects again, and what comes meanwhile is queued up to a limit.
 """
@@ -18,6 +19,7 @@ from typing import Any
 from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.live.config import MqttConfig, host_and_port
 from taemi_edge.live.events import ModelEvent, PresenceEvent
+from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 
@@ -67,6 +69,11 @@ class MqttOutput(BaseOutput):
 
     def on_event(self, event: PresenceEvent) -> None:
         topic = f"{self._topic}/{_level(event.source)}/presence/{event.stream}"
+        self._presence[topic] = event.to_json()
+        self._client.publish(topic, self._presence[topic], retain=True)
+
+    def on_load(self, event: LoadEvent) -> None:
+        topic = f"{self._topic}/load"
         self._presence[topic] = event.to_json()
         self._client.publish(topic, self._presence[topic], retain=True)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taemi_edge.live.events import ModelEvent, PresenceEvent
+from taemi_edge.live.load import LoadEvent
 from taemi_edge.media.crops import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.prediction import Prediction
@@ -51,6 +52,9 @@ class Output(Protocol):
     def on_event(self, event: PresenceEvent) -> None:
         """Take a change of a stream's presence."""
 
+    def on_load(self, event: LoadEvent) -> None:
+        """Take that the run leaves out more, or less, than before because of the load; called between two hops."""
+
     def on_model(self, event: ModelEvent) -> None:
         """Take the news that the run took up another model or refused one; called as `on_event` is."""
 
@@ -78,6 +82,9 @@ class BaseOutput:
 
     def on_event(self, event: PresenceEvent) -> None:
         """Ignore a change of presence."""
+
+    def on_load(self, event: LoadEvent) -> None:
+        """Ignore a change of the load."""
 
     def on_model(self, event: ModelEvent) -> None:
         """Ignore another model."""

@@ -123,6 +123,17 @@ class _OnRequest(Collector):
         for outcome, value in (("made", counts.made), ("late", counts.late), ("missed", counts.missed)):
             hops.add_metric([outcome], value)
         yield hops
+        load, reasons = self._state.loop.load, self._state.reasons()
+        degraded = GaugeMetricFamily("taemi_edge_degraded", "1 where the run is degraded, by why.", labels=["why"])
+        degraded.add_metric(["load"], float(load.reason is not None))
+        degraded.add_metric(["stream"], float(len(reasons) > (load.reason is not None)))
+        yield degraded
+        share = GaugeMetricFamily("taemi_edge_frames_share", "The share of the frames that encoders run on.")
+        share.add_metric([], load.level.frames_share)
+        yield share
+        hop = GaugeMetricFamily("taemi_edge_hop_seconds", "The time between two predictions.")
+        hop.add_metric([], load.hop_s)
+        yield hop
 
     def _lines(self) -> Iterable[Metric]:
         said = CounterMetricFamily("taemi_edge_transcript_lines", "Lines of live transcripts.", labels=["kind"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ import av
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.atomic import new_file, write_error
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import OutputError
 from taemi_edge.live.config import RecordConfig
@@ -36,7 +37,7 @@ from taemi_edge.live.events import PresenceEvent
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
-from taemi_edge.media.transcripts import Word
+from taemi_edge.media.transcripts import Word, vtt_from_words
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -236,9 +237,24 @@ class Recorder(BaseOutput):
 def open_recorder(context: OutputContext) -> None:
     """Record clips around losses where the configuration has a `record` table."""
     if context.config.record is not None:
+        _require_writable(Path(context.config.record.folder))
         recorder = Recorder(context.config.record, context.state.manifest.streams)
         context.add_in_thread(recorder, "recording")
         context.count("clips recorded", lambda: recorder.written)
+
+
+def _require_writable(folder: Path) -> None:
+    """Make the folder, and find out before the run whether files can be written there.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def _media(pieces: Sequence[Any]) -> bool:
@@ -319,7 +335,9 @@ def _write_rows(pieces: Sequence[Values], start_s: float, file: Path) -> None:
 
 
 def _write_words(words: Sequence[Word], start_s: float, file: Path) -> None:
-    file.write_text(_vtt(words, start_s), encoding="utf-8")
+    """Write the words of a clip; what is said in it begins at 0."""
+    moved = [Word(max(0.0, word.start_s - start_s), word.end_s - start_s, word.text) for word in words]
+    file.write_text(vtt_from_words(moved), encoding="utf-8", errors="replace")
 
 
 def _add_video(container: Any, first: Frame) -> Any:
@@ -342,15 +360,3 @@ def _write_frames(container: Any, video: Any, frames: list[Frame], start_s: floa
         last = max(last + 1, round((frame.time_s - start_s) * 1000))  # two frames never share a time
         picture.pts, picture.time_base = last, Fraction(1, 1000)
         container.mux(video.encode(picture))
-
-
-def _vtt(words: Sequence[Word], start_s: float) -> str:
-    cues = [
-        f"{_stamp(max(0.0, word.start_s - start_s))} --> {_stamp(word.end_s - start_s)}\n{word.text}" for word in words
-    ]
-    return "\n\n".join(["WEBVTT", *cues]) + "\n"
-
-
-def _stamp(time_s: float) -> str:
-    minutes, seconds = divmod(time_s, 60)
-    return f"{int(minutes // 60):02d}:{int(minutes % 60):02d}:{seconds:06.3f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 
-from taemi_edge.live.loop import HopCounts
+from taemi_edge.live.loop import LiveLoop
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 
@@ -17,12 +17,12 @@ class ServiceNotifier(BaseOutput):
     """Sends `READY=1` with the first hop, `WATCHDOG=1` with every hop, and `STOPPING=1` at the end.
 
     Args:
-        counts: the counts of the loop, for the status line that `systemctl status` shows.
+        loop: has the counts and the load, for the status line that `systemctl status` shows.
     """
 
-    def __init__(self, counts: HopCounts) -> None:
+    def __init__(self, loop: LiveLoop) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
-        self._counts = counts
+        self._loop = loop
         self._ready = False
 
     def on_hop(self, result: HopResult) -> None:
@@ -30,7 +30,9 @@ class ServiceNotifier(BaseOutput):
             return
         live = [m for m, state in result.prediction.presence.items() if state == "live"]
         lines = [] if self._ready else ["READY=1"]
-        status = f"STATUS={self._counts.made} hops, {result.prediction.source}: {', '.join(live) or 'nothing'} live"
+        load, made = self._loop.load, self._loop.counts.made
+        status = f"STATUS={made} hops, {result.prediction.source}: {', '.join(live) or 'nothing'} live"
+        status += f"; degraded: {load.reason}" if load.reason is not None else ""
         self._send("\n".join([*lines, "WATCHDOG=1", status]))
         self._ready = True
 
@@ -50,4 +52,4 @@ class ServiceNotifier(BaseOutput):
 
 def open_service_notifier(context: OutputContext) -> None:
     """Report to systemd; the notifier does nothing where the variable NOTIFY_SOCKET is not set."""
-    context.add(ServiceNotifier(context.state.loop.counts))
+    context.add(ServiceNotifier(context.state.loop))

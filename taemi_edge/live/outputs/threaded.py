@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from typing import TypeAlias
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.events import ModelEvent, PresenceEvent
 from taemi_edge.live.failures import failure_of
+from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.output import HopResult, Output
 
 log = logging.getLogger("taemi_edge.live")
+
+_Event: TypeAlias = PresenceEvent | ModelEvent | LoadEvent
 
 _CLOSE_TIMEOUT_S, _JOIN_TIMEOUT_S = 10, 30
 
@@ -30,7 +34,7 @@ class ThreadedOutput:
 
     def __init__(self, output: Output, name: str, most: int = 16) -> None:
         self._output, self._name = output, name
-        self._queue: queue.Queue[HopResult | PresenceEvent | ModelEvent | None] = queue.Queue(most)
+        self._queue: queue.Queue[HopResult | _Event | None] = queue.Queue(most)
         self.left_out = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -41,6 +45,10 @@ class ThreadedOutput:
 
     def on_event(self, event: PresenceEvent) -> None:
         """Hand an event over; returns at once."""
+        self._put(event)
+
+    def on_load(self, event: LoadEvent) -> None:
+        """Hand a change of the load over; returns at once."""
         self._put(event)
 
     def on_model(self, event: ModelEvent) -> None:
@@ -56,7 +64,7 @@ class ThreadedOutput:
             return
         self._thread.join(_JOIN_TIMEOUT_S)
 
-    def _put(self, item: HopResult | PresenceEvent | ModelEvent) -> None:
+    def _put(self, item: HopResult | _Event) -> None:
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -69,6 +77,8 @@ class ThreadedOutput:
             try:
                 if isinstance(item, HopResult):
                     self._output.on_hop(item)
+                elif isinstance(item, LoadEvent):
+                    self._output.on_load(item)
                 elif isinstance(item, ModelEvent):
                     self._output.on_model(item)
                 else:

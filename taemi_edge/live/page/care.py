@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.page.connections import THIS_MACHINE, Connection, ConnectionTable, owner_of
 from taemi_edge.live.page.protocols import RAW_SECURITY_HEADERS
 from taemi_edge.live.rare_log import RareLog
@@ -57,7 +58,7 @@ class ConnectionCare:
         try:
             await self._app(scope, receive, send_completed)
         except Exception as error:  # noqa: BLE001  logged now and then: a client may be able to set it off
-            self._rare_log.warning("page: a request failed: %s", f"{type(error).__name__}: {error}")
+            self._rare_log.warning("page: a request failed: %s", failure_of(error))
             if not started:
                 await answer(PlainTextResponse("the server failed\n", 500), scope, receive, send_completed)
         finally:

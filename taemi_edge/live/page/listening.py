@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.page.connections import RESERVE, Connection, ConnectionTable, owner_of
 from taemi_edge.live.page.protocols import SECURITY_HEADERS
 from taemi_edge.live.rare_log import RareLog
@@ -155,7 +156,8 @@ class GuardedServer(uvicorn.Server):
     def _note_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong in a callback: clients can set that off, so it is said now and then only."""
         error = context.get("exception")
-        self._rare_log.warning("page: %s: %s", str(context.get("message")), f"{type(error).__name__}: {error}")
+        why = str(context.get("message")) if error is None else failure_of(error)
+        self._rare_log.warning("page: something went wrong in its server: %s", why)
 
 
 class QuietFilter(logging.Filter):

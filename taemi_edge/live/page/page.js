@@ -35,6 +35,13 @@ function say(text, lost = false) {
   link.classList.toggle("lost", lost);
 }
 
+// What is left out because the machine cannot carry all of it.
+function sayLoad(degraded) {
+  const text = degraded ? `degraded: ${degraded.reason}; ${Math.round(degraded.frames_share * 100)} % of the frames, a prediction every ${degraded.hop_s} s` : "";
+  set(byId("load"), text);
+  byId("load").hidden = !text;
+}
+
 function take(message) {
   if (message.type === "hello") greet(message);
   else if (message.type === "hop") takeHop(message);
@@ -76,6 +83,7 @@ function takeHop({ prediction, row, faces, words, links, hops }) {
   root.hops = 1 + Number(root.hops || 0);
   say(`${prediction.time_s.toFixed(1)} s, on ${prediction.backend}`);
   byId("hops").textContent = `${hops.late} hops late, ${hops.missed} missed`;
+  sayLoad(prediction.degraded);
   markSource(prediction.source);
   if (prediction.source === chosen) draw();
 }

@@ -57,6 +57,8 @@ class StreamState(Protocol):
     """
 
     presence: StreamPresence
+    #: Of a video: the share of the next hop's frames that are encoded.
+    frames_share: float
 
     @property
     def face(self) -> Face | None:
@@ -193,6 +195,7 @@ class RingState:
     ring: RingIndex
     face: Face | None = field(default=None, init=False)
     words: tuple[str, ...] = field(default=(), init=False)
+    frames_share: float = field(default=1.0, init=False)
 
     def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
         return []

@@ -40,6 +40,7 @@ class TextState:
     """
 
     face = None
+    frames_share = 1.0
 
     def __init__(self, opening: Opening) -> None:
         if opening.tokenizer is None:

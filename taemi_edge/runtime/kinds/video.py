@@ -48,7 +48,7 @@ class VideoState(RingState):
 
     def prepare(self, pieces: Sequence[Frame], end_s: float, watch: Stopwatch, lazily: bool) -> Iterator[FaceCrop]:
         """Crop a hop's frames, which is costly where it finds faces."""
-        crops = self._reader.crops(pieces)
+        crops = self._reader.crops(pieces, self.frames_share)
         crops = _timed(crops, watch) if self._finds_faces else crops
         return crops if lazily else iter(list(crops))
 

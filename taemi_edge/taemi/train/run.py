@@ -10,21 +10,19 @@ runs/NAME/
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
+from taemi_edge.bundle.signals import request_on_signals
 from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
@@ -171,7 +169,7 @@ def _run(
 ) -> None:
     """Train to the end. Whatever stops the run, the state of the last whole step is on disk."""
     saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
-    with _interruptible() as stopped, _tensorboard_writer(options.tensorboard) as write_events:
+    with request_on_signals() as stopped, _tensorboard_writer(options.tensorboard) as write_events:
 
         def after_step(running: Trainer) -> bool:
             nonlocal saved_s
@@ -194,9 +192,11 @@ def _run(
     trainer.save(options.run / STATE)
     _draw_curve(trainer.history, options.run)
     if not finished:
-        raise InterruptedRunError(
+        error = InterruptedRunError(
             f"stopped after step {trainer.step} of {trainer.steps}; {options.run / STATE} holds it: go on with --resume"
         )
+        error.exit_code = 128 + stopped.number
+        raise error
 
 
 def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path) -> None:
@@ -340,26 +340,6 @@ def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
         plot_training(history, run / CURVE)
     except MissingExtraError:
         return
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event, so that the running step ends first; a second Ctrl-C stops at once."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

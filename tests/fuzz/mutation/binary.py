@@ -80,7 +80,7 @@ def mutate_archive(content: bytes, chance: random.Random) -> bytes:
         case 3:
             files[at] = name, mutate_bytes(inside, chance)
         case _:
-            files[at] = name, _changed_array(inside, chance)
+            files[at] = name, mutate_npy(inside, chance)
     how = chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
     return _archive(files, how)
 
@@ -94,7 +94,7 @@ def _archive(files: list[tuple[str, bytes]], how: int) -> bytes:
     return stream.getvalue()
 
 
-def _changed_array(npy: bytes, chance: random.Random) -> bytes:
+def mutate_npy(npy: bytes, chance: random.Random) -> bytes:
     """An .npy file that claims another type or shape."""
     head = npy[:_NPY_HEAD].decode("latin-1")
     begin = head.find("'descr': ")

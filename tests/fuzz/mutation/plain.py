@@ -17,6 +17,8 @@ WORDS = (
     "../../x", "a" * 300, "&#" + "9" * 4400 + ";", "<" * 600, "-->", ",", ";", '"', "'", "\\",
     "[" * 600, "{" * 600, "=", ":", "@", "?", "#", "NaN", "null", "true",
 )  # fmt: skip
+#: How often a text becomes long: whoever takes a time that grows with its square is found in this way.
+_LONG_SHARE = 0.003
 _TOKEN = re.compile(r"[-+]?\d[\d.eE_]*|\w+|[^\w\s]+|\s+")
 
 
@@ -42,8 +44,12 @@ def mutate_bytes(content: bytes, chance: random.Random) -> bytes:
 
 
 def mutate_text(content: bytes, chance: random.Random) -> bytes:
-    """Change a word, a number or a line of a text; sometimes two."""
+    """Change a word, a number or a line of a text; sometimes two, and now and then a word becomes 64 kB of itself."""
     text = content.decode("utf-8", "surrogateescape")
+    if chance.random() < _LONG_SHARE:
+        word = chance.choice((*WORDS, *_TOKEN.findall(text))) or " "
+        at = chance.randrange(len(text) + 1)
+        text = text[:at] + word * (60_000 // len(word)) + text[at:]
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         text = _changed_lines(text, chance) if chance.random() < 0.3 else _changed_token(text, chance)
     return text.encode("utf-8", "surrogateescape" if _is_escaped(text) else "surrogatepass")

@@ -7,17 +7,27 @@ import hashlib
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import numpy as np
 
-from taemi_edge.bundle.folder import MANIFEST, TOKENIZER, TOKENS, open_bundle
-from taemi_edge.media.tokens import WordTokenizer
-from taemi_edge.parity.golden import load_cases
+from taemi_edge.bundle.folder import (
+    GOLDEN,
+    MANIFEST,
+    TOKENIZER,
+    TOKENS,
+    Bundle,
+    open_bundle,
+    read_manifest,
+    with_tokens,
+)
+from taemi_edge.parity.golden import golden_cases
 from taemi_edge.runtime.window import open_tools
-from tests.fuzz.harness import SCRATCH, Harness, as_file
+from tests.fuzz.harness import SCRATCH, Harness
 from tests.fuzz.mutation.binary import mutate_archive, mutate_protobuf
 from tests.fuzz.mutation.trees import mutate_head, mutate_json
 
@@ -25,52 +35,53 @@ LITTLE = Path(__file__).parents[1] / "little_bundle"
 
 
 @cache
-def _copy() -> tuple[tempfile.TemporaryDirectory[str], dict[str, Any]]:
-    """A copy of the little bundle that inputs are written into, and its manifest."""
+def _copy() -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
+    """A copy of the little bundle that inputs are written into, and the bundle."""
     folder = tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH)
     shutil.copytree(LITTLE, folder.name, dirs_exist_ok=True)
-    return folder, msgspec.json.decode((LITTLE / MANIFEST).read_bytes())
+    return folder, open_bundle(folder.name)
 
 
-def _with(name: str, content: bytes) -> Path:
-    """The little bundle with another file, and with the hash of it in its manifest."""
-    folder, manifest = _copy()
-    place = Path(folder.name)
-    for file in (MANIFEST, name):
-        shutil.copyfile(LITTLE / file, place / file) if file != name else (place / file).write_bytes(content)
-    if name != MANIFEST:
-        hashes = {**manifest["sha256"], name: hashlib.sha256(content).hexdigest()}
-        (place / MANIFEST).write_bytes(msgspec.json.encode({**manifest, "sha256": hashes}))
-    return place
-
-
-def _restored(name: str) -> None:
-    folder, _ = _copy()
-    shutil.copyfile(LITTLE / name, Path(folder.name, name))
+@contextlib.contextmanager
+def _with(name: str, content: bytes) -> Iterator[Bundle]:
+    """The little bundle, opened, with another file and the hash of it; the folder is whole again afterwards."""
+    folder, bundle = _copy()
+    file = Path(folder.name, name)
+    file.write_bytes(content)
+    try:
+        digests = {**bundle.digests, name: hashlib.sha256(content).hexdigest()}
+        yield replace(bundle, digests=digests, sizes={**bundle.sizes, name: len(content)})
+    finally:
+        shutil.copyfile(LITTLE / name, file)
 
 
 def _manifest(content: bytes) -> None:
-    try:
-        bundle = open_bundle(_with(MANIFEST, content))
-        _ = bundle.manifest.patterns
-        open_tools(bundle, 1)
-    finally:
-        _restored(MANIFEST)
+    with _with(MANIFEST, content) as little:
+        _ = read_manifest(little.folder).patterns
+        open_tools(open_bundle(little.folder), 1)
 
 
 def _tokens(content: bytes) -> None:
-    try:
-        open_bundle(_with(TOKENS, content))
-    finally:
-        _restored(TOKENS)
+    with _with(TOKENS, content) as little:
+        for token in with_tokens(little).tokens.values():
+            assert np.isfinite(token).all()
+
+
+def _golden(content: bytes) -> None:
+    with _with(GOLDEN, content) as little:
+        golden_cases(little)
+
+
+def _tokenizer(content: bytes) -> None:
+    with _with(TOKENIZER, content) as little:
+        for tokenizer in open_tools(little, 1)[0].tokenizers.values():
+            tokenizer.feeds(["so it is", "", "the end of \U0001f600 things" * 4])
 
 
 def _graph(content: bytes) -> None:
     """A graph that is accepted names no data elsewhere, as ONNX itself reads it."""
-    try:
-        open_bundle(_with("pulse.onnx", content)).read_part("pulse")
-    finally:
-        _restored("pulse.onnx")
+    with _with("pulse.onnx", content) as little:
+        little.read_part("pulse")
     _require_all_inside(content)
 
 
@@ -94,25 +105,6 @@ def _external(message: Any) -> bool:
             if any(_external(one) for one in inner):
                 return True
     return False
-
-
-def _golden(content: bytes) -> None:
-    with as_file(content, ".npz") as file:
-        load_cases(file)
-
-
-def _tokenizer(content: bytes) -> None:
-    try:
-        bundle = open_bundle(_with(TOKENIZER, content))
-        for tools in open_tools(bundle, 1):
-            for tokenizer in tools.tokenizers.values():
-                _used(tokenizer)
-    finally:
-        _restored(TOKENIZER)
-
-
-def _used(tokenizer: WordTokenizer) -> None:
-    tokenizer.feeds(["so it is", "", "the end of \U0001f600 things" * 4])
 
 
 HARNESSES = (

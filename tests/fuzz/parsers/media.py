@@ -31,4 +31,4 @@ def _media(content: bytes) -> None:
         media.rest()
 
 
-HARNESSES = (Harness("media", _media, mutate_media, share=4, most_bytes=65_536),)
+HARNESSES = (Harness("media", _media, mutate_media, share=3),)

@@ -13,10 +13,11 @@ from taemi_edge.corpora.feature_store import INDEX, open_store
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.recorded_clips import LOSSES, open_recorded
 from taemi_edge.corpora.sample_corpus import open_samples
+from taemi_edge.media.npz_files import read_array
 from taemi_edge.media.series import read_streams
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.fuzz.harness import SCRATCH, Harness, as_file
-from tests.fuzz.mutation.binary import mutate_archive, mutate_pickle
+from tests.fuzz.mutation.binary import mutate_archive, mutate_npy, mutate_pickle
 from tests.fuzz.mutation.plain import mutate_text
 from tests.fuzz.mutation.trees import mutate_json, mutate_json_lines
 
@@ -30,6 +31,11 @@ def _series(ending: str) -> Callable[[bytes], object]:
                 assert series.end_s >= series.times_s[0]
 
     return read
+
+
+def _npy(content: bytes) -> None:
+    with as_file(content, ".npy") as file:
+        assert read_array(file).nbytes <= len(content)
 
 
 def _in_folder(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
@@ -59,6 +65,7 @@ def _pickle(content: bytes) -> None:
 HARNESSES = (
     Harness("series-csv", _series(".csv"), mutate_text),
     Harness("series-npz", _series(".npz"), mutate_archive),
+    Harness("npy", _npy, mutate_npy, share=0.5),
     Harness("samples-csv", _in_folder("samples.csv", _samples), mutate_text),
     Harness("labels", _in_folder("train_split.csv", open_corpus), mutate_text),
     Harness("losses", _in_folder(LOSSES, open_recorded), mutate_json_lines, share=0.5),

@@ -77,8 +77,8 @@ async def _sent(content: bytes) -> tuple[list[Any], list[BaseException]]:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            if (await receive())["type"] != "websocket.disconnect":
+                await send({"type": "websocket.close", "code": 1000})
         else:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"here"})
@@ -101,7 +101,7 @@ async def _sent(content: bytes) -> tuple[list[Any], list[BaseException]]:
     wire.protocol = PageHttp(config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop())
     wire.protocol.connection_made(wire)
     for piece in content.split(b"\n---\n"):  # what comes in a packet of its own
-        if not wire.is_closed:
+        if piece and not wire.is_closed:  # nothing at all would mean that the client has closed its side
             wire.protocol.data_received(piece.replace(b"\n", b"\r\n") if piece[:1].isalpha() else piece)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -14,6 +14,7 @@ from taemi_edge.live.capture.mailbox import FrameBox
 from taemi_edge.live.capture.readers import DecodedPicture
 from taemi_edge.live.capture.settings import WatchSettings
 from tests.live.frames import frame
+from tests.media.test_hostile_media import png_file
 
 
 class LatePicture:
@@ -62,3 +63,35 @@ def test_one_late_picture_does_not_hide_a_loss():
         assert capture.losses(clock.now_s()) == {}
     finally:
         capture.stop()
+
+
+def test_a_file_of_which_nothing_comes_is_tried_a_few_times_with_growing_pauses_and_given_up(tmp_path, caplog):
+    file = tmp_path / "nothing.png"
+    file.write_bytes(png_file(64, 64, claimed=(16_000, 16_000)))
+    settings = WatchSettings(retry_first_s=0.02, retry_most_s=0.02)
+    for repeat, times in ((True, 6), (False, 1)):
+        clock = SessionClock()
+        spec = CaptureSpec("x", parse_address(str(file)), {"camera": "video"}, repeat)
+        capture = Capture(spec, {"camera": FrameBox(None, keep_s=60.0)}, clock, settings)
+        capture.start()
+        try:
+            until_s = time.monotonic() + 10
+            while not capture.ended and time.monotonic() < until_s:
+                time.sleep(0.01)
+            assert capture.ended
+            assert (capture.connections, capture.failures) == (times, times)
+            assert capture.losses(clock.now_s()) == {"camera": "nothing in the file can be decoded"}
+        finally:
+            capture.stop()
+    assert "x: nothing in the file can be decoded, 6 times: it is given up" in caplog.text
+
+
+def test_a_file_of_one_picture_is_not_opened_many_times_a_second(tmp_path):
+    file = tmp_path / "one.png"
+    file.write_bytes(png_file(64, 64))
+    spec = CaptureSpec("x", parse_address(str(file)), {"camera": "video"}, repeat=True)
+    capture = Capture(spec, {"camera": FrameBox(None, keep_s=60.0)}, SessionClock(), WatchSettings())
+    capture.start()
+    time.sleep(0.6)
+    capture.stop()
+    assert 2 <= capture.connections <= 7

@@ -62,3 +62,14 @@ def test_losses_are_recorded_in_the_layout_of_a_corpus_and_within_a_size(
     [clip] = open_corpus(folder).clips
     assert clip.video == kept[-1]
     assert clip.transcript is not None
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_run(cli, tiny_folder, demo_video, tmp_path):
+    (tmp_path / "file").touch()
+    config = tmp_path / "live.toml"
+    config.write_text(f'[[source]]\nname = "x"\nuri = "{demo_video}"\n[record]\nfolder = "{tmp_path}/file/clips"\n')
+    for words in ([demo_video, "--record", tmp_path / "file" / "clips"], ["--config", config]):
+        done = cli("run", tiny_folder, *words, "--duration", "5")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{tmp_path}/file/clips" in done.stderr
+        assert "Traceback" not in done.stderr

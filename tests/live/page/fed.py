@@ -38,9 +38,9 @@ class FedPage:
         config: ServeConfig | None = None,
         token: str | None = None,
     ) -> None:
-        manifest: Any = SimpleNamespace(streams=streams, outputs=outputs)
+        manifest: Any = SimpleNamespace(name="fed", streams=streams, outputs=outputs)
         fleet: Any = SimpleNamespace(
-            manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=()
+            manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=(), model_id=""
         )
         loop = LiveLoop(fleet, [source], SessionClock(), HOP_S, 0.1)
         self.state = LiveState(loop, manifest)

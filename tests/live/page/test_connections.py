@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taemi_edge.live.page.connections import (
@@ -77,6 +77,7 @@ OWNERS = st.sampled_from([THIS_MACHINE, "a", "b", "c"])
 STATES = st.sampled_from(["waiting", "answering", "guessing", "open", "gone"])
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(OWNERS, STATES), max_size=120), st.integers(1, 12), st.integers(1, 12))
 def test_limits_hold_whatever_comes(comers, most, most_per_owner):
     table, made = ConnectionTable(most, most_per_owner), Made()
