@@ -78,7 +78,10 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, output: str):
         ("[[source]]\nname = 'a'\nuri = \"rtsp\\u0000://x\"", "without control characters"),
         ("threads = 9999\n[[source]]\nname = 'a'\nuri = 'x'", "threads from 0 to 1024"),
         ("['rtsp://me:hunter2@cam']\nx = 1", r"unknown field `\.\.\.`"),
-        ("[watch]\nrtsp_transport = 'rtsp://me:hunter2@cam'\n[[source]]\nname = 'a'\nuri = 'x'", "Invalid enum value -"),
+        (
+            "[watch]\nrtsp_transport = 'rtsp://me:hunter2@cam'\n[[source]]\nname = 'a'\nuri = 'x'",
+            "Invalid enum value -",
+        ),
         ("[[source]]\nname = 'rtsp://me:hunter2@cam'\nuri = 'x'", "expected a source's name"),
         ("[mqtt]\nbroker = 'me:hunter2@broker:1883'\n[[source]]\nname = 'a'\nuri = 'x'", "expected HOST:PORT"),
     ],
