@@ -48,14 +48,14 @@ def _read_mutants(files: Sequence[Path], count: int) -> None:
         mutant = file.with_name(f"mutant{file.suffix}")
         for number, changed in enumerate(islice(mutants(content, random.Random(file.suffix)), count)):
             mutant.write_bytes(changed)
-            started_s, hops = time.monotonic(), 0
+            started_s, hops = time.process_time(), 0
             try:
                 hops, _ = _read(mutant)
             except MediaError as error:
                 assert "\n" not in str(error)
             except Exception as error:
                 raise AssertionError(f"mutant {number} of {file.suffix}") from error
-            assert time.monotonic() - started_s < 2 + hops / 500, f"mutant {number} of {file.suffix}"
+            assert time.process_time() - started_s < 2 + hops / 500, f"mutant {number} of {file.suffix}"
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,6 @@ def test_thousands_of_streams_are_no_trouble(tmp_path):
             tone = av.AudioFrame.from_ndarray(np.full((1, 1600), 99, np.int16), "s16", "mono")
             tone.sample_rate, tone.pts, tone.time_base = 16_000, 0, Fraction(1, 16_000)
             container.mux(stream.encode(tone))
-    started_s = time.monotonic()
+    started_s = time.process_time()
     _read(file)
-    assert time.monotonic() - started_s < 2
+    assert time.process_time() - started_s < 2
