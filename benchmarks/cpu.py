@@ -31,7 +31,7 @@ from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop
 from taemi_edge.media.transcripts import read_transcript
-from taemi_edge.parity.golden import demo_clip, load_cases
+from taemi_edge.parity.golden import demo_clip, golden_cases
 from taemi_edge.parity.windows import head_feeds
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.pipeline import Pipeline
@@ -107,7 +107,7 @@ def in_turn(first: Callable[[], object], second: Callable[[], object]) -> tuple[
 def time_parts(bundle: Bundle, reference: Reference) -> dict[str, Any]:
     """Each part on what a hop of half a second feeds it; the fusion head on a whole window."""
     names = {"vision": "one frame", "audio": "longest", "text": "typical length", "fusion": "window"}
-    chosen = {c.part: c for c in reversed(load_cases(bundle.golden_file)) if c.name == names[c.part]}
+    chosen = {c.part: c for c in reversed(golden_cases(bundle)) if c.name == names[c.part]}
     timed: dict[str, Any] = {}
     with open_sessions(bundle, threads=1) as sessions:
         for part in bundle.manifest.part_names:
@@ -165,7 +165,7 @@ def camera_dropped_ms(bundle: Bundle, hops: list[Hop]) -> float:
 
 def time_whole_windows(bundle: Bundle, reference: Reference) -> tuple[float, float]:
     """Twenty frames in one batch, four seconds of sound in one piece, the text, the fusion: both backends, medians."""
-    cases = {(c.part, c.name): c for c in load_cases(bundle.golden_file)}
+    cases = {(c.part, c.name): c for c in golden_cases(bundle)}
     frames = cases["vision", "largest batch"].feeds["pixels"]
     sound = cases["audio", "largest batch"].feeds["samples"]
     feeds = {

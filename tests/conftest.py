@@ -68,6 +68,7 @@ SLOW = (
     "export/test_encoders.py",
     "export/test_heads.py",
     "fleet/test_killed_update.py",
+    "fleet/test_logging_in.py",
     "fleet/test_pull.py",
     "fleet/test_registry.py",
     "fleet/test_rehearsal.py",

@@ -44,10 +44,13 @@ class Contender:
             self._process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
             )
-        answer = self._send(opening)
-        if answer.failure:
+        try:
+            answer = self._send(opening)
+            if answer.failure:
+                raise UsageError(answer.failure)
+        except BaseException:  # opening takes long, and Ctrl-C may come meanwhile
             self.close()
-            raise UsageError(answer.failure)
+            raise
         self.described = answer.described
 
     def ask(self, request: Request) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from taemi_edge.bench.feeds import Feeds, WindowKind
 from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.values import Array, Flavour, Frozen
+from taemi_edge.bundle.workers import end_with_parent
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of
 
@@ -90,6 +92,7 @@ class Answer(Frozen, frozen=True):
 
 def main() -> None:
     """Answer requests until standard input ends; the first line is an `Opening`."""
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print to standard output: send that to standard error
 

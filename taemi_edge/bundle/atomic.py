@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -18,8 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from taemi_edge.bundle.drafts import aside, hold_draft, is_draft, lies_in_a_draft, sweep
-from taemi_edge.errors import OutputError
+from taemi_edge.errors import OutputError, TaemiError
 
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 #: Folders of devices and open files: what lies there is written to, and never replaced.
 _NO_PLACES, _BUT = ("/dev/", "/proc/"), "/dev/shm/"  # noqa: S108 - it is only compared with
@@ -60,12 +62,14 @@ def new_folder(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
             _bring_to_disk(draft)
             _replace(draft, place)
             _sync(place.parent)
-    except OSError as error:
-        raise write_error(target, error) from error
     except OutputError as error:
         if isinstance(error.__cause__, OSError) and str(draft) in str(error):
             raise write_error(target, error.__cause__) from error  # people know the target, not the draft
         raise
+    except Exception as error:
+        if (said := _write_error_in(target, error)) is None:
+            raise
+        raise said from error
 
 
 @contextmanager
@@ -102,8 +106,10 @@ def new_file(target: Path) -> Iterator[Path]:
             os.replace(draft, place)
             if lasting:
                 _sync(place.parent)
-    except OSError as error:
-        raise write_error(target, error) from error
+    except Exception as error:
+        if (said := _write_error_in(target, error)) is None:
+            raise
+        raise said from error
 
 
 def replace_link(link: Path, target: str | Path) -> None:
@@ -207,6 +213,15 @@ def require_another_place(source: Path, target: Path) -> None:
         raise OutputError(f"{target}: expected another folder than the one that is read: name a new one with --output")
 
 
+def give_usual_mode(draft: Path) -> None:
+    """Let a file of a draft have the mode that new files have: some libraries make files for their owner alone.
+
+    Args:
+        draft: what `new_file` gave.
+    """
+    draft.chmod(stat.S_IMODE(draft.stat().st_mode) | stat.S_IMODE(draft.parent.stat().st_mode) & 0o666)
+
+
 def write_error(target: Path, error: OSError) -> OutputError:
     """Turn the system's error into one sentence about what could not be written.
 
@@ -218,6 +233,17 @@ def write_error(target: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return OutputError(f"{target}: cannot be written: a file stands where its folder should be: name another place")
     return OutputError(f"{target}: cannot be written: {error.strerror or error}")
+
+
+def _write_error_in(target: Path, error: Exception) -> OutputError | None:
+    """Give the system's error as one sentence about what could not be written; None for any other error.
+
+    Libraries in Rust give the system's error in words alone: "... (os error 28)".
+    """
+    if isinstance(error, OSError):
+        return write_error(target, error)
+    number = None if isinstance(error, TaemiError) else _SYSTEM_ERROR.search(str(error))
+    return None if number is None else write_error(target, OSError(int(number[1]), os.strerror(int(number[1]))))
 
 
 def _refuse_foreign(place: Path, replaceable: Collection[str], target: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.own_folder import code_of, known_secret, own_secret
-from taemi_edge.errors import OutputError, SignatureError
+from taemi_edge.errors import OutputError, SignatureError, UsageError
 
 _VARIABLE = "TAEMI_EDGE_STATE"
 #: Of the service (packaging/taemi-edge.service), whose user has no home folder.
@@ -29,13 +29,19 @@ def state_folder() -> Path:
 
     It is $TAEMI_EDGE_STATE where that is set, `/var/lib/taemi-edge/state` for the user to whom `/var/lib/taemi-edge`
     belongs, and `taemi-edge` in the user's state folder otherwise.
+
+    Raises:
+        UsageError: none of these can be told, since the user has no home folder.
     """
     if named := os.environ.get(_VARIABLE):
         return Path(named)
     if _SERVICE_FOLDER.is_dir() and _SERVICE_FOLDER.stat().st_uid == os.geteuid() != 0:
         return _SERVICE_FOLDER / "state"
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "taemi-edge"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "taemi-edge"
+    except RuntimeError as error:
+        raise UsageError(f"expected a user with a home folder: set {_VARIABLE} to a folder of theirs") from error
 
 
 def seal_manifest(digest: str) -> None:

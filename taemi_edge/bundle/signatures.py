@@ -169,6 +169,24 @@ def check_signed(content: bytes, digests: Mapping[str, str], trusted: TrustedKey
     return SignedBy(name, fingerprint(key), len(signed), content=content)
 
 
+def require_signed_files(content: bytes, digests: Mapping[str, str], shown: str) -> None:
+    """Refuse the signature of other files. Whose it is, is not asked: this is for who sends both on to others.
+
+    Args:
+        content: of the signature.
+        digests: the sha256 of every file by name.
+        shown: the signature's place, for messages.
+
+    Raises:
+        SignatureError: it is no signature, or signs something else.
+    """
+    try:
+        envelope = _field(_parsed(content, "a signature"), "dsseEnvelope", dict)
+        _require_same(signed_digests(_decoded(envelope, "payload")), digests)
+    except SignatureError as error:
+        raise SignatureError(f"{shown}: {error}") from error
+
+
 def pre_authentication_encoding(payload: bytes) -> bytes:
     """The bytes that are signed for a payload (DSSE version 1, github.com/secure-systems-lab/dsse).
 

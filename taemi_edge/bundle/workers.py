@@ -58,22 +58,29 @@ def run_parallel(
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), _begin, (os.getpid(), initialise, arguments)
     )
-    waiting = iter(tasks)
-    pending: set[Future[Result]] = set()
     try:
-        while True:
-            pending |= {pool.submit(function, task) for task in islice(waiting, 2 * workers - len(pending))}
-            if not pending:
-                return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        yield from _results_of(pool, function, tasks, workers)
     except BrokenProcessPool as error:
         raise BackendError(
             f"one of {workers} worker processes was killed, as happens where memory runs out: give fewer --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results_of(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[Result]:
+    """Hand over tasks as workers are free, and give results as they are done."""
+    waiting = iter(tasks)
+    pending: set[Future[Result]] = set()
+    while True:
+        pending |= {pool.submit(function, task) for task in islice(waiting, 2 * workers - len(pending))}
+        if not pending:
+            return
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
 
 
 def _begin(parent: int, initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

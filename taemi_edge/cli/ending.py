@@ -19,6 +19,9 @@ from taemi_edge.bundle.signals import STOP_SIGNALS, StoppedError
 from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
 
+#: The signals that have stopped this process.
+_received: list[int] = []
+
 
 class _ReaderGoneError(TaemiError):
     """The program that reads standard output ended first, as `head` does: nobody is left to be told."""
@@ -34,9 +37,9 @@ def run_as_program(command: Callable[[], Any]) -> int:
     open_standard_streams()
     stop_on_signals()
     code = exit_code_of(command)
-    for number in STOP_SIGNALS:
+    for number in STOP_SIGNALS:  # what Python still does from here on needs no traceback, nor a second exit code
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # what Python still does from here on needs no traceback
+            signal.signal(number, signal.SIG_IGN if _received else signal.SIG_DFL)
     written = exit_code_of(sys.stdout.flush) if code == 0 else _flush_if_possible()
     _discard_output()
     return code or written
@@ -65,9 +68,19 @@ def stops_as_errors() -> Iterator[None]:
     """Turn Ctrl-C and other signals into an error of this package."""
     try:
         yield
-    except KeyboardInterrupt as error:
+    except InterruptedRunError:
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, StoppedError):
+            number = error.number
+        elif isinstance(error, KeyboardInterrupt):
+            number = signal.SIGINT
+        elif _received:  # a library made another error of it: "initialization failed" where a module was imported
+            number = _received[0]
+        else:
+            raise
         stopped = InterruptedRunError("interrupted: what was written so far is whole")
-        stopped.exit_code = 128 + (error.number if isinstance(error, StoppedError) else signal.SIGINT)
+        stopped.exit_code = 128 + number
         raise stopped from error
 
 
@@ -85,12 +98,13 @@ def _sentence(error: BaseException) -> str:
 def stop_on_signals() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does; a signal that is ignored (nohup) stays ignored."""
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
     sys.unraisablehook = _raise_again
 
 
 def _stop(number: int, _frame: object) -> None:
+    _received.append(number)
     raise StoppedError(number)
 
 

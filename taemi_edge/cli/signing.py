@@ -36,7 +36,9 @@ _SigstoreOption = Annotated[
 _PublicKeyOption = Annotated[
     Path | None,
     typer.Option(
-        "--key", metavar="K.pub", help="The public key of who must have signed, or an authority's certificate."
+        "--key",
+        metavar="K.pub",
+        help="The public key of who must have signed, or an authority's certificate  [default: that of this device]",
     ),
 ]
 _IdentityOption = Annotated[
@@ -86,8 +88,11 @@ def verify(
     issuer: _IssuerOption = None,
 ) -> None:
     """Check that a bundle is what the holder of a key signed: exit 0 where it is, 1 where it is not."""
+    from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.fleet.signing import verify_bundle, verify_with_sigstore
 
+    if not (identity or issuer):
+        key = required_key(key)
     if key is not None and not (identity or issuer):
         signed = verify_bundle(bundle, key)
     elif key is None and identity and issuer:
@@ -110,7 +115,10 @@ def _password_of(key: Path, variable: str | None) -> Callable[[], str]:
             )
         from getpass import getpass
 
-        return getpass(f"Password of {key}: ")
+        try:
+            return getpass(f"Password of {key}: ")
+        except EOFError as error:
+            raise UsageError(f"{key} is encrypted: expected its password, got nothing") from error
 
     return ask
 

@@ -14,7 +14,9 @@ from taemi_edge.errors import UsageError
 
 _FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="SOURCE", help="oci://HOST/NAME[:TAG][@sha256:DIGEST], or a bundle's folder."),
+    typer.Option(
+        "--from", metavar="SOURCE", help="oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST, or a bundle's folder."
+    ),
 ]
 _RootOption = Annotated[
     Path, typer.Option("--root", metavar="DIR", help="The models of this device; `run DIR/current` runs the newest.")
@@ -30,15 +32,20 @@ _TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="T",
-        help="What to build for, as build-engine takes it  [default: as the model in use; first tensorrt or cpu]",
+        help="What to build for, as build-engine takes it; by default as the model in use, first tensorrt or cpu.",
     ),
 ]
 _PrecisionOption = Annotated[
-    PrecisionChoice | None, typer.Option("--precision", help="As build-engine takes it  [default: as in use; auto]")
+    PrecisionChoice | None,
+    typer.Option("--precision", help="As build-engine takes it; by default as the model in use, first auto."),
 ]
 _ClipOption = Annotated[
     Path | None,
-    typer.Option("--clip", metavar="F", help="Rehearse on it, with F.vtt beside it  [default: the packaged clip]"),
+    typer.Option(
+        "--clip",
+        metavar="F",
+        help="Rehearse on it, with F.vtt where that is beside it; by default on the packaged clip.",
+    ),
 ]
 _WatchOption = Annotated[
     float, typer.Option("--watch-s", metavar="S", help="How long the service must run it well before it stays.")

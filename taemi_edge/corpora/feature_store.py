@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.atomic import give_usual_mode, new_file
 from taemi_edge.bundle.drafts import sweep
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
@@ -309,6 +309,7 @@ class StoreWriter:
             )
         with new_file(self.folder / name) as draft:
             save_file(tensors, draft)
+            give_usual_mode(draft)
         shards = self.index.shards | {name: sha256_of(self.folder / name)}
         self._write(msgspec.structs.replace(self.index, clips=self.index.clips | entries, shards=shards))
         for clip_id in members:
@@ -343,6 +344,7 @@ def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], rem
     kept = {m: np.ascontiguousarray(v, _dtype_for(v)) for m, v in features.items() if len(v)}
     with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
         save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})
+        give_usual_mode(draft)
 
 
 def _dtype_for(values: Array) -> type[np.float16] | type[np.float32]:

@@ -116,7 +116,7 @@ def inspect_model(model: Model, samples: Sequence[Mapping[str, Any]], parts: Map
     features: dict[str, Array] = {}
     for name, stream in model.streams.items():
         file = TOKENIZER if name not in tokenizers or names.index(tokenizers[name]) == 0 else f"{name}.{TOKENIZER}"
-        draft = _spec(name, stream, model.hop_s, file)
+        draft = _bounded_spec(name, stream, model.hop_s, file)
         rows = _rows(name, draft, samples, tokenizers)
         inputs[name], lengths[name] = encoder_inputs(draft), _traced(draft)
         examples[name] = feeds_of_rows(rows)
@@ -212,19 +212,19 @@ def read_tokenizer(stream: str, given: Any) -> str:
     )
 
 
-def _spec(name: str, stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
+def _bounded_spec(name: str, stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
     """The stream for a manifest, with a width that is not known yet.
 
     Raises:
         ContractError: a number of it is larger than a manifest takes.
     """
     try:
-        return _unchecked_spec(stream, hop_s, tokenizer)
+        return _spec(stream, hop_s, tokenizer)
     except ValueError as error:
         raise ContractError(f"{name}: {error}") from error
 
 
-def _unchecked_spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
+def _spec(stream: Stream, hop_s: float, tokenizer: str) -> StreamSpec:
     kind = stream.kind
     common: dict[str, Any] = {
         "feature_dim": 1,

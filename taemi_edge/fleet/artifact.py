@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST
-from taemi_edge.bundle.trusted_keys import MOST_SIGNATURE_BYTES
+from taemi_edge.bundle.limits import MOST_SIGNATURE_BYTES
 from taemi_edge.errors import RegistryError
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"

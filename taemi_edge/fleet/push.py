@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import urlencode, urlsplit
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.signatures import signature_file
+from taemi_edge.bundle.signatures import require_signed_files, signature_file
 from taemi_edge.bundle.trusted_keys import read_small_file
 from taemi_edge.errors import RegistryError, UsageError
 from taemi_edge.fleet.artifact import EMPTY_CONFIG, MANIFEST_TYPE, artifact_bytes
@@ -64,6 +64,7 @@ def push_bundle(
     Raises:
         UsageError: the reference is none, or has a digest, which follows from what is pushed.
         BundleError: the folder is no sound bundle.
+        SignatureError: the signature beside it is one of other files, or not by the key that is required.
         RegistryError: the registry cannot be reached, refuses, or breaks off.
     """
     target = parse_reference(reference)
@@ -129,6 +130,7 @@ def _blobs_of(folder: Path, require_signature: Path | None) -> tuple[list[_Blob]
     if not beside.is_file():
         return blobs, None
     content = read_small_file(beside, "a signature")
+    require_signed_files(content, bundle.digests, str(beside))
     signature = _Blob(beside.name, hashlib.sha256(content).hexdigest(), len(content), lambda: io.BytesIO(content))
     return [*blobs, signature], signature
 

@@ -95,6 +95,7 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
         self._asked_files = False
         self.session.auth = _without_netrc
         self.session.get_redirect_target = _nowhere
+        self.session.trust_env = not reference.is_local  # a proxy would carry a password in plain http off this machine
         self.session.mount("https://", DeadlineAdapter())
         self.session.mount("http://", DeadlineAdapter())
         if reference.is_local and not access.plain_http and access.ca_file is None:

@@ -133,6 +133,7 @@ def make_key(file: Path, *, password: str | None = None) -> tuple[Path, str]:
 
     Raises:
         OutputError: one of the files is there already, or cannot be written.
+        KeyFileError: the password is too long.
         MissingExtraError: the package `cryptography` is not installed.
     """
     ec, serialization = _cryptography()
@@ -142,13 +143,15 @@ def make_key(file: Path, *, password: str | None = None) -> tuple[Path, str]:
             raise OutputError(f"{target}: expected a new file, and a key is never replaced: name another one")
     private = ec.generate_private_key(ec.SECP256R1())
     encryption = (
-        serialization.NoEncryption()
-        if password is None
-        else serialization.BestAvailableEncryption(password.encode("utf-8"))
+        serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(_bytes_of(password))
     )
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write_new(file, private.private_bytes(pem, form, encryption), 0o600)
+    try:
+        content = private.private_bytes(pem, form, encryption)
+    except ValueError as error:  # OpenSSL takes no password of more than 1023 bytes
+        raise KeyFileError(f"{file}: expected a password that can encrypt a key: {error}") from error
+    _write_new(file, content, 0o600)
     try:
         _write_new(public_file, public, 0o644)
     except OutputError:
@@ -254,7 +257,7 @@ def read_private_key(file: Path, password: Callable[[], str] | None = None) -> E
             private = serialization.load_pem_private_key(content, None)
         except TypeError:  # it is encrypted
             given = password() if password is not None else ""
-            private = serialization.load_pem_private_key(content, given.encode("utf-8"))
+            private = serialization.load_pem_private_key(content, _bytes_of(given))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{file}: expected a private key, and its password where it has one: {error}") from error
     require_curve(private, file)
@@ -291,6 +294,11 @@ def _certificates(file: Path) -> list[Certificate]:
         return x509.load_pem_x509_certificates(read_small_file(file, "a certificate (PEM)"))
     except ValueError as error:
         raise KeyFileError(f"{file}: expected certificates (PEM), got something else: name another file") from error
+
+
+def _bytes_of(password: str) -> bytes:
+    """A password as it was typed: the bytes of one that is no UTF-8 come back as they were."""
+    return password.encode("utf-8", "surrogateescape")
 
 
 def _write_new(file: Path, content: bytes, mode: int) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 from taemi_edge.errors import UsageError, in_one_line
+from taemi_edge.live.pace import Pace
 from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")
@@ -84,32 +85,6 @@ class LineParser(Protocol):
 
     def end(self) -> None:
         """Note that nothing will ever come again."""
-
-
-class Pace:
-    """Makes whoever uses it wait, where it took more than its share of a processor. Safe to use from several threads.
-
-    Args:
-        share: how much of a processor may be used.
-        burst_s: so many seconds of it may be used at once.
-
-    Example:
-        >>> pace = Pace(share=0.25, burst_s=1.0)
-        >>> [pace.wait_s(used_s=1.0, now_s=10.0), pace.wait_s(used_s=0.5, now_s=10.0), pace.wait_s(0.0, now_s=12.0)]
-        [0.0, 2.0, 0.0]
-    """
-
-    def __init__(self, share: float, burst_s: float) -> None:
-        self._share, self._burst_s = share, burst_s
-        self._left_s, self._at_s = burst_s, -1e9
-        self._lock = threading.Lock()
-
-    def wait_s(self, used_s: float, now_s: float) -> float:
-        """How long to wait after so many seconds of a processor's time."""
-        with self._lock:
-            earned_s = (now_s - self._at_s) * self._share
-            self._left_s, self._at_s = min(self._left_s + earned_s, self._burst_s) - used_s, now_s
-            return max(0.0, -self._left_s / self._share)
 
 
 @dataclass(eq=False)

@@ -31,7 +31,8 @@ def follow(stack: ExitStack, state: LiveState, follower: ModelFollower) -> None:
         reporter = ServiceReporter(state, follower)
         state.loop.outputs.append(reporter)
         stack.callback(reporter.close)
-    stack.enter_context(calling_on_hangup(follower.forget_refusal))
+    if os.environ.get("NOTIFY_SOCKET"):  # systemd's reload; in a terminal it means that the terminal is gone
+        stack.enter_context(calling_on_hangup(follower.forget_refusal))
     follower.start()
     stack.callback(follower.close)
 
@@ -39,9 +40,10 @@ def follow(stack: ExitStack, state: LiveState, follower: ModelFollower) -> None:
 class ServiceReporter(BaseOutput):
     """Counts healthy predictions of the model in use, and reports each second while an updater watches.
 
-    A prediction is healthy when it came in time and no stream was lost to features that are no numbers. One that could
-    not be made, since a stream is missing that the model requires, is healthy only where that stream is known to be
-    lost.
+    A prediction is healthy when it came in time, nothing was left out for want of time, and no stream was lost to
+    features that are no numbers. A machine that could not carry the old model alone is not held to the second. One that
+    could not be made, since a stream is missing that the model requires, is healthy only where that stream is known to
+    be lost.
 
     Args:
         state: of the run.
@@ -53,6 +55,8 @@ class ServiceReporter(BaseOutput):
         self._root = follower.link.parent
         self._file = self._root / SERVICES / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         self._counts: tuple[str, int, int] = ("", 0, 0)
+        #: Whether something is left out for want of time, as long as one model runs alone; and so of the one before.
+        self._is_degraded = self._was_degraded = False
         self._failed = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report_on, name="report", daemon=True)
@@ -63,6 +67,9 @@ class ServiceReporter(BaseOutput):
         target, made, healthy = self._counts
         if target != self._follower.target:
             target, made, healthy = self._follower.target, 0, 0
+            self._was_degraded = self._is_degraded
+        if not self._follower.opening:
+            self._is_degraded = result.prediction.degraded is not None
         self._counts = target, made + 1, healthy + self._is_healthy(result)
 
     def close(self) -> None:
@@ -77,7 +84,9 @@ class ServiceReporter(BaseOutput):
 
     def _is_healthy(self, result: HopResult) -> bool:
         prediction, loop = result.prediction, self._state.loop
-        if loop.counts.last_delay_s > loop.hop_s or any(why.startswith("NaN") for why in prediction.reason.values()):
+        is_late = loop.counts.last_delay_s > loop.load.hop_s
+        is_less = prediction.degraded is not None and not self._was_degraded
+        if is_late or is_less or any(why.startswith("NaN") for why in prediction.reason.values()):
             return False
         return prediction.status != "no prediction" or bool(result.hop.losses)
 
@@ -99,7 +108,7 @@ class ServiceReporter(BaseOutput):
             opening=follower.opening,
             refused=follower.refused,
             reason=follower.reason if follower.refused else "",
-            hop_s=self._state.loop.hop_s,
+            hop_s=self._state.loop.load.hop_s,
             restarting=follower.restarting,
         )
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from taemi_edge.bundle.values import Array
@@ -37,6 +39,6 @@ class WordTokenizer:
         ids = np.zeros((len(texts), longest), np.int32)
         mask = np.zeros((len(texts), longest), np.int32)
         for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = guarded(lambda found=encoding.ids: np.array(found, np.int32))
+            ids[row, : len(encoding.ids)] = guarded(partial(np.array, encoding.ids, np.int32))
             mask[row, : len(encoding.ids)] = 1
         return {"ids": ids, "mask": mask}

@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import nn
 
-from taemi_edge.bundle.atomic import new_file, new_folder
+from taemi_edge.bundle.atomic import give_usual_mode, new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.values import Frozen
@@ -140,6 +140,7 @@ def save_head(checkpoint: Checkpoint, file: Path, command: str) -> None:
     notes = {"trained_on": checkpoint.state.trained_on, "command": command}
     with new_file(file) as draft:
         save_file(weights, draft, metadata=notes)
+        give_usual_mode(draft)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

@@ -130,3 +130,19 @@ def test_the_longest_name_that_the_system_allows_can_be_written(tmp_path: Path):
         pass
     with pytest.raises(OutputError, match="File name too long"), new_folder(tmp_path / ("n" * 256), []):
         pass
+
+
+def test_a_full_disk_that_a_library_tells_in_words_is_one_sentence(tmp_path: Path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    import numpy as np
+
+    def fill() -> None:
+        with new_folder(tmp_path / "out", []) as draft:
+            (draft / "f").touch()
+            safetensors.save_file({"a": np.zeros(9)}, tmp_path / "gone" / "f")
+
+    with pytest.raises(OutputError, match="out: cannot be written: No such file or directory"):
+        fill()
+    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "f"):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []

@@ -68,3 +68,14 @@ def test_the_state_of_a_user_and_of_the_service(tmp_path, monkeypatch):
     monkeypatch.setattr(seal.os, "geteuid", lambda: service)
     expected = tmp_path / "state" if tmp_path.stat().st_uid else "/home/jo/.local/state/taemi-edge"
     assert state_folder().as_posix() == str(expected)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def no_home() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TAEMI_EDGE_STATE")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(seal.Path, "home", no_home)
+    with pytest.raises(UsageError, match="set TAEMI_EDGE_STATE"):
+        require_sealed(DIGEST)

@@ -61,7 +61,7 @@ def test_wrong_use_is_one_sentence(bundle, tmp_path):
         ("sign", bundle, "--key", tmp_path / "k", "--chain", tmp_path / "k.pub"),
         ("sign", bundle, "--key", tmp_path / "k.pub"),
         ("sign", tmp_path, "--key", tmp_path / "k"),
-        ("verify", bundle),
+        ("verify", bundle, "--issuer", "https://example.com"),
         ("verify", bundle, "--key", tmp_path / "k"),
         ("verify", bundle, "--identity", "jo@example.com"),
         ("keygen", tmp_path / "k"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from taemi_edge.fleet.artifact import artifact_bytes
+from taemi_edge.fleet.artifact import TITLE, artifact_bytes
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,9 @@ def _talk(connection: socket.socket, registry: HostileRegistry) -> None:
                 headers[key.strip().lower()] = value.strip()
             lines.read(int(headers.get("content-length", "0")))
             registry.answer(Request(method, path, headers), connection)
+
+
+def vision_of(registry: HostileRegistry) -> str:
+    """The digest of the blob that is vision.onnx."""
+    layers = json.loads(registry.manifest)["layers"]
+    return str(next(layer["digest"] for layer in layers if layer["annotations"][TITLE] == "vision.onnx"))

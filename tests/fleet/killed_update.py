@@ -1,10 +1,11 @@
 """Kills an update by SIGKILL at one moment after another, and says how the device was left each time.
 
-    python -m tests.fleet.killed_update steps|writes ROOT SOURCE
+    python -m tests.fleet.killed_update steps|writes ROOT SOURCE [EVERY]
 
 ROOT is a device that runs another version. `steps` kills at the beginning of each step; `writes` before every change
 of a name under ROOT, as the interpreter's audit hook reports them. Each kill happens in a process of its own, which is
-forked before anything heavy runs. A line of JSON for each kill tells what was left and what the next update made of it.
+forked before anything heavy runs. With EVERY, only every so many moments are tried. A line of JSON for each kill tells
+what was left and what the next update made of it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def left(root: Path) -> list[str]:
 
 
 def main() -> None:
-    how, root, source = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    how, root, source, every = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int([*sys.argv, "1"][4])
     taemi_edge.fleet.watching._FIRST_REPORTS_S = 0.0
     update_module.rehearse = lambda *_: 1.0  # it writes nothing there
     before = root.with_name("before")
@@ -93,7 +94,7 @@ def main() -> None:
         updated(root, source, "", -1)
         sys.stdout.write(json.dumps({**found, "then": state(root), "files": left(root)}) + "\n")
         sys.stdout.flush()
-        at += 1
+        at += every
 
 
 if __name__ == "__main__":

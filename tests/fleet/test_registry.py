@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 pytest.importorskip("oras", reason="needs the extra `fleet`")
 
-from taemi_edge.bundle.folder import open_bundle, sha256_of
+from taemi_edge.bundle.folder import open_bundle, read_manifest, sha256_of, write_manifest
 from taemi_edge.errors import OutputError, RegistryError, SignatureError
 from taemi_edge.fleet.pull import pull_bundle
 from taemi_edge.fleet.push import push_bundle
@@ -102,6 +103,18 @@ def test_the_signature_travels_along(registry, tiny_folder, tmp_path):
     assert open_bundle(output, require_signature=ours).digests == pulled.bundle.digests
     assert pulled.bundle.read("manifest.json") == (output / "manifest.json").read_bytes()
     assert sorted(entry.name for entry in output.parent.iterdir()) == ["tiny", "tiny.sig"]
+
+
+def test_the_signature_of_other_files_is_not_pushed(registry, tiny_folder, tmp_path):
+    """A bundle was signed, exported again, and not signed again."""
+    source, _, _ = signed_bundle(tiny_folder, tmp_path)
+    there = f"oci://{registry.host}/models/stale:1"
+    write_manifest(source, msgspec.structs.replace(read_manifest(source), trained_on="other clips"))
+    with pytest.raises(SignatureError, match=r"source\.sig: .*changed 'manifest\.json'.*sign it again"):
+        push_bundle(source, there)
+    (tmp_path / "source.sig").write_text("{}")
+    with pytest.raises(SignatureError, match=r"source\.sig: expected dsseEnvelope"):
+        push_bundle(source, there)
 
 
 def test_a_signature_belongs_to_the_bundle_that_stands_there(registry, tiny_folder, tmp_path):

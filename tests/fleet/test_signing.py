@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.errors import BundleError, KeyFileError, OutputError, SignatureError
+from taemi_edge.errors import BundleError, KeyFileError, MissingExtraError, OutputError, SignatureError
 from tests import signatures as make
 
 from taemi_edge.fleet.signing import make_key, read_private_key, sign_bundle, sign_with_sigstore, verify_bundle  # isort: skip
@@ -201,3 +201,21 @@ def test_sigstore_without_a_network_is_one_sentence(bundle, tmp_path, monkeypatc
         sign_with_sigstore(bundle)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.sig").exists()
+
+
+def test_without_cryptography_it_says_what_to_install(bundle, tmp_path, monkeypatch):
+    key, public = make.write_key(tmp_path)
+    sign_bundle(bundle, key)
+    for name in ("exceptions", "hazmat.primitives", "hazmat.primitives.serialization"):
+        monkeypatch.setitem(sys.modules, f"cryptography.{name}", None)
+    for use in (lambda: sign_bundle(bundle, key), lambda: open_bundle(bundle, require_signature=public)):
+        with pytest.raises(MissingExtraError, match=r"pip install 'taemi-edge\[fleet\]'"):
+            use()
+
+
+def test_a_password_that_no_key_can_have_is_one_sentence(tmp_path):
+    with pytest.raises(KeyFileError, match="expected a password that can encrypt a key"):
+        make_key(tmp_path / "k", password="x" * 2000)
+    assert not list(tmp_path.iterdir())
+    make_key(tmp_path / "k", password="\udcff")
+    assert read_private_key(tmp_path / "k", lambda: "\udcff")

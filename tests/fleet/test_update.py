@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.errors import UpdateError, UsageError
+from taemi_edge.errors import SignatureError, UpdateError, UsageError
 from taemi_edge.fleet import update as update_module
 from taemi_edge.fleet.update import UpdateOptions, update
 from taemi_edge.live.update_root import UpdateResult, read_result
@@ -166,6 +166,26 @@ def test_an_update_that_was_killed_while_it_watched_is_watched_to_its_end(tiny_f
 def test_a_time_that_cannot_be_watched_is_refused(watch_s):
     with pytest.raises(UsageError, match="--watch-s"):
         UpdateOptions(watch_s=watch_s)
+
+
+def test_only_what_the_key_signed_is_taken(tiny_folder, tmp_path, monkeypatch, unrehearsed):
+    pytest.importorskip("cryptography", reason="needs the extra `fleet`")
+    from taemi_edge.fleet.signing import make_key, sign_bundle
+
+    monkeypatch.setenv("TAEMI_EDGE_STATE", str(tmp_path / "state"))
+    ours, theirs = (make_key(tmp_path / name)[0] for name in ("ours", "theirs"))
+    root, bundle = tmp_path / "root", variant(tiny_folder, tmp_path / "a", "a")
+    sign_bundle(bundle, tmp_path / "ours")
+    good = update(root, UpdateOptions(source=str(bundle), key=ours, **FAST)).after
+    assert open_bundle(root / "current", require_signature=ours).manifest.trained_on == "a"
+    with pytest.raises(SignatureError):
+        open_bundle(root / "current", require_signature=theirs)
+    unsigned, foreign = (variant(tiny_folder, tmp_path / name, name) for name in ("b", "c"))
+    sign_bundle(foreign, tmp_path / "theirs")
+    for source in (unsigned, foreign):
+        with pytest.raises(UpdateError, match=f"pull: .*{good} goes on"):
+            update(root, UpdateOptions(source=str(source), key=ours))
+    assert versions(root) == {good}
 
 
 def test_from_a_registry_what_runs_is_not_fetched_again(registry, tiny_folder, tmp_path, unrehearsed):

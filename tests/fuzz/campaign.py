@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from tests.fuzz.engine import HAS_ATHERIS
-from tests.fuzz.harness import Finding, Harness
+from tests.fuzz.harness import SCRATCH, SCRATCH_VARIABLE, Finding, Harness
 from tests.fuzz.ledger import Counts, Ledger
-from tests.fuzz.worker import write_finding
+from tests.fuzz.worker import fork_worker, write_finding
 
-ROOT = Path(__file__).parents[2]
 #: A process whose ledger stands still for so long hangs; it may have to wait for a processor.
 _HANGS_S = 20.0
 #: How long a process may take to load its parser and to end, in seconds.
 _PATIENCE_S = 60.0
 #: A process is not started for less time than this.
 _LEAST_S = 0.5
-_HUNG = "it hung"
+#: A parser that ends so many processes is left alone.
 _MOST_ENDS = 5
+_HUNG = "it hung"
 
 
 @dataclass
@@ -68,83 +68,93 @@ class Campaign:
         self._harnesses, self._jobs, self._place, self._seed = harnesses, jobs, place, seed
         shares = sum(harness.share for harness in harnesses)
         self._seconds = {h.name: max(_LEAST_S, seconds * jobs * h.share / shares) for h in harnesses}
-        self._stop = Event()
+        self._processes: dict[str, int] = {}
         self.rows = {harness.name: Row(harness.name) for harness in harnesses}
 
     def run(self) -> None:
         """Fuzz them all; Ctrl-C ends it early, and the rows say what was done until then."""
-        with ThreadPoolExecutor(self._jobs) as pool:
-            waiting = [pool.submit(self._fuzz, harness) for harness in self._harnesses]
-            try:
-                for future in waiting:
-                    future.result()
-            except KeyboardInterrupt:
-                self._stop.set()
-                for future in waiting:
-                    future.cancel()
+        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH) as scratch:
+            os.environ[SCRATCH_VARIABLE] = scratch
+            self._run()
 
-    def _fuzz(self, harness: Harness) -> None:
-        """Fuzz one parser; a process that a parser ends is a finding, and is started again."""
+    def _run(self) -> None:
+        waiting = deque(self._harnesses)
+        running: dict[str, Iterator[None]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._jobs:
+                    harness = waiting.popleft()
+                    running[harness.name] = self._fuzz(harness)
+                running = {name: steps for name, steps in running.items() if next(steps, _OVER) is not _OVER}
+                time.sleep(0.05)
+        except KeyboardInterrupt:
+            for process in self._processes.values():
+                _end(process)
+        finally:
+            for steps in running.values():
+                steps.close()  # type: ignore[attr-defined]
+
+    def _fuzz(self, harness: Harness) -> Iterator[None]:
+        """Fuzz one parser, step by step; a process that a parser ends is a finding, and is started again."""
         folder, row = self._place / harness.name, self.rows[harness.name]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "ledger").unlink(missing_ok=True)
         ledger = Ledger(folder / "ledger")
-        for attempt in range(_MOST_ENDS):
-            left_s = self._seconds[harness.name] - ledger.read().counts.seconds
-            if left_s < _LEAST_S or self._stop.is_set():
-                break
-            if how := self._run_worker(harness, left_s, ledger, attempt):
-                content = ledger.read().content
-                finding = Finding(how.partition("\n")[0], f"{how.partition(chr(10))[0]} {attempt}", how)
-                write_finding(folder / "findings", finding, content or b"")
+        try:
+            for attempt in range(_MOST_ENDS):
+                left_s = self._seconds[harness.name] - ledger.read().counts.seconds
+                if left_s < _LEAST_S:
+                    break
+                how = yield from self._watch(harness, left_s, ledger, attempt)
+                if how:
+                    details = f"{how}\n{(folder / 'log').read_text(errors='replace')[-4000:]}"
+                    write_finding(
+                        folder / "findings", Finding(how, f"{how} {attempt}", details), ledger.read().content or b""
+                    )
                 if how.startswith(_HUNG):
                     break
-        row.counts = ledger.read().counts
-        row.findings = [_told(file) for file in sorted((folder / "findings").glob("*.txt"))]
+        finally:
+            row.counts = ledger.read().counts
+            row.findings = [_told(file) for file in sorted((folder / "findings").glob("*.txt"))]
 
-    def _run_worker(self, harness: Harness, seconds: float, ledger: Ledger, attempt: int) -> str:
+    def _watch(self, harness: Harness, seconds: float, ledger: Ledger, attempt: int) -> Iterator[None]:
         """Run a process until its time is over; returns how it ended where it did not end by itself."""
-        words = [
-            harness.module,
-            harness.name,
-            f"{seconds:.1f}",
-            str(self._place / harness.name),
-            str(self._seed + attempt),
-        ]
-        environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        log = self._place / harness.name / "log"
-        with log.open("wb") as said:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.worker", *words],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, start_new_session=True,
-            )  # fmt: skip
-            how = self._watch(worker, seconds, ledger)
-        if not how and worker.returncode and not self._stop.is_set():
-            how = f"the process ended: {_named(worker.returncode)}"
-        return f"{how}\n{log.read_text(errors='replace')[-4000:]}" if how else ""
-
-    def _watch(self, worker: subprocess.Popen[bytes], seconds: float, ledger: Ledger) -> str:
-        """Wait for a process, and end it where it hangs."""
+        process = fork_worker(harness, seconds, self._place / harness.name, self._seed + attempt)
+        self._processes[harness.name] = process
         moved_s = began_s = time.perf_counter()
         before = ledger.read().counts.inputs
-        while worker.poll() is None:
-            time.sleep(0.1)
+        while True:
+            yield
+            ended, status = os.waitpid(process, os.WNOHANG)
             now_s, tally = time.perf_counter(), ledger.read()
+            if ended:
+                del self._processes[harness.name]
+                return f"the process ended: {_named(status)}" if status else ""
             if tally.counts.inputs != before or tally.content is None:
                 before, moved_s = tally.counts.inputs, now_s
-            is_late = now_s - began_s > seconds + _PATIENCE_S
-            if self._stop.is_set() or is_late or now_s - moved_s > _HANGS_S:
-                worker.send_signal(signal.SIGABRT)  # faulthandler says where it was
-                try:
-                    worker.wait(2)
-                except subprocess.TimeoutExpired:
-                    worker.kill()
-                    worker.wait()
-                return "" if self._stop.is_set() else f"{_HUNG} for {now_s - moved_s:.0f} s"
-        return ""
+            if now_s - began_s > seconds + _PATIENCE_S or now_s - moved_s > _HANGS_S:
+                del self._processes[harness.name]
+                _end(process)
+                return f"{_HUNG} for {now_s - moved_s:.0f} s"
 
 
-def _named(code: int) -> str:
+_OVER = object()
+
+
+def _end(process: int) -> None:
+    """End a process; where it can, it says first where it was."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGABRT)
+        for _ in range(20):
+            if os.waitpid(process, os.WNOHANG)[0]:
+                return
+            time.sleep(0.1)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def _named(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 

@@ -6,15 +6,16 @@ finding: another exception, a message that is no line, more than two seconds, mo
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
+import os
 import random
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from taemi_edge.errors import TaemiError
@@ -26,6 +27,8 @@ MOST_MEMORY_MB = 300
 MOST_CHARACTERS = 2000
 #: Files are written here: in memory where the machine has such a folder.
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+#: Names the folder that a campaign has there.
+SCRATCH_VARIABLE = "TAEMI_EDGE_FUZZ_SCRATCH"
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -143,10 +146,15 @@ def _of_error(what: str, error: BaseException) -> Finding:
     return Finding(what[:400], where, details[-20_000:])
 
 
-@contextlib.contextmanager
-def as_file(content: bytes, suffix: str, folder: Path = SCRATCH) -> Iterator[Path]:
-    """A file with the content; it is gone afterwards."""
-    with tempfile.NamedTemporaryFile(suffix=suffix, dir=folder, prefix="fuzz-") as file:
-        file.write(content)
-        file.flush()
-        yield Path(file.name)
+@cache
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the files of this process. That of a campaign is removed with the campaign's own."""
+    return tempfile.TemporaryDirectory(prefix="fuzz-", dir=os.environ.get(SCRATCH_VARIABLE, SCRATCH))
+
+
+def as_file(content: bytes, name: str) -> Path:
+    """A file of that name with the content; the next input of the same name replaces it."""
+    file = Path(scratch().name, name)
+    with open(file, "wb") as stream:
+        stream.write(content)
+    return file

@@ -170,7 +170,7 @@ def test_a_flood_takes_a_share_of_a_processor_alone(tmp_path, caplog, monkeypatc
         flood.connect(str(path))
         with pytest.raises(TimeoutError):  # it has to wait
             while True:
-                flood.sendall(b"y" * 20 + b"\n")
+                flood.sendall(b"y\n" * 1000)
         listener.stop()
     assert listener.good_lines > 0
     assert [record.message for record in caplog.records] == [

@@ -130,7 +130,7 @@ class AccessGate:
             return False, False
         connection: Connection = scope["state"]["connection"]
         now_s = asyncio.get_running_loop().time
-        connection.enter("guessing", now_s())
+        connection.enter("queueing", now_s())
         if not await self._guesses.turn(connection.owner, connection.is_gone):
             return False, True
         connection.enter("answering", now_s())

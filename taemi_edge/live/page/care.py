@@ -1,4 +1,7 @@
-"""The outermost layer of the page's application: notes what each connection is doing, and completes every answer."""
+"""The outermost layer of the page's application: notes what each connection is doing, and completes every answer.
+
+Whoever asks far more often than pages do has to wait, so that answers never take the processors from the predictions.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from taemi_edge.live.failures import failure_of
+from taemi_edge.live.pace import Pace
 from taemi_edge.live.page.connections import THIS_MACHINE, Connection, ConnectionTable, owner_of
 from taemi_edge.live.page.protocols import RAW_SECURITY_HEADERS
 from taemi_edge.live.rare_log import RareLog
@@ -17,6 +21,11 @@ from taemi_edge.live.rare_log import RareLog
 log = logging.getLogger("taemi_edge.live")
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
+#: How many requests of one owner are answered in a second, and at once. This machine may speak for many.
+_PER_SECOND, _AT_ONCE, _SHARE_OF_THIS_MACHINE = 25.0, 100.0, 4
+#: Nobody waits for longer than a second.
+_MOST_DEBT_S = 0.8
+_MOST_OWNERS = 1024
 _ANSWERS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 
 
@@ -33,6 +42,7 @@ class ConnectionCare:
     def __init__(self, app: App, table: ConnectionTable) -> None:
         self._app, self._table = app, table
         self._rare_log = RareLog(log)
+        self._paces: dict[str, Pace] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -41,6 +51,9 @@ class ConnectionCare:
         now_s = asyncio.get_running_loop().time
         connection = self._connection(scope, now_s())
         scope.setdefault("state", {})["connection"] = connection
+        if (wait_s := self._pace(connection.owner).wait_s(1.0, now_s())) > 0:
+            connection.enter("queueing", now_s())
+            await asyncio.sleep(wait_s)
         connection.enter("answering", now_s())
         started = False
 
@@ -63,6 +76,17 @@ class ConnectionCare:
                 await answer(PlainTextResponse("the server failed\n", 500), scope, receive, send_completed)
         finally:
             connection.enter("waiting", now_s())
+
+    def _pace(self, owner: str) -> Pace:
+        """The pace of an owner; of very many, those that were heard of longest ago are forgotten."""
+        pace = self._paces.pop(owner, None)
+        if pace is None:
+            more = _SHARE_OF_THIS_MACHINE if owner == THIS_MACHINE else 1
+            pace = Pace(_PER_SECOND * more, _AT_ONCE * more, _PER_SECOND * more * _MOST_DEBT_S)
+        self._paces[owner] = pace
+        if len(self._paces) > _MOST_OWNERS:
+            del self._paces[next(iter(self._paces))]
+        return pace
 
     def _connection(self, scope: Any, now_s: float) -> Connection:
         """The connection of a request; one that has just ended is not in the table any more."""

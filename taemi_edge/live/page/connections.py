@@ -1,7 +1,7 @@
 """Decides which connections to the page may stay: how many there are, of whom, and for how long each may take.
 
-A connection is `waiting` until the head of a request has come, `answering` while it is answered, `guessing` while its
-token waits to be looked at, and `open` once it is a WebSocket. Where there is no room, the oldest connection that only
+A connection is `waiting` until the head of a request has come, `answering` while it is answered, `queueing` while
+it waits for its turn, and `open` once it is a WebSocket. Where there is no room, the oldest connection that only
 waits is closed, of the address that has most of them: whoever takes all places loses them to whoever asks for
 something. Nothing here reads a clock or a socket: callers pass the time, and connections close themselves.
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["waiting", "answering", "guessing", "open"]
+State = Literal["waiting", "answering", "queueing", "open"]
 
 #: How long a connection may be in a state, in seconds; bytes that trickle in do not make it longer.
-LONGEST_S: dict[State, float] = {"waiting": 10.0, "answering": 15.0, "guessing": 60.0}
+LONGEST_S: dict[State, float] = {"waiting": 10.0, "answering": 15.0, "queueing": 60.0}
 #: Connections beyond all others that only this machine may make: a health check, a scraper, whoever looks after it.
 RESERVE = 8
 #: A client that lets so much wait to be sent does not read.
@@ -40,7 +40,7 @@ class Connection:
     peer: tuple[str, int]
     owner: str
     since_s: float
-    close: Callable[[], None]
+    close: Callable[[], object]
     is_gone: Callable[[], bool]
     unsent_bytes: Callable[[], int] = lambda: 0
     state: State = "waiting"
@@ -154,8 +154,8 @@ class ConnectionTable:
 
 
 def _is_idle(connection: Connection) -> bool:
-    """Whether nobody misses a connection that is closed: nothing was asked for, or only with one token of many."""
-    return connection.state in ("waiting", "guessing")
+    """Whether nobody misses it: nothing was asked for, or by somebody who asks too often."""
+    return connection.state in ("waiting", "queueing")
 
 
 def _of_the_largest_owner(connections: Iterable[Connection]) -> list[Connection]:

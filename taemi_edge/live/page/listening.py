@@ -117,8 +117,12 @@ class GuardedServer(uvicorn.Server):
     async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
         """Give a connection to uvicorn; with TLS, once its handshake is done."""
         try:
-            tls = {"ssl": self.config.ssl, "ssl_handshake_timeout": _TLS_HANDSHAKE_S} if self.config.ssl else {}
-            transport, _ = await self._loop.connect_accepted_socket(self._protocol, accepted, **tls)
+            transport, _ = await self._loop.connect_accepted_socket(
+                self._protocol,
+                accepted,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=_TLS_HANDSHAKE_S if self.config.ssl else None,
+            )
         except BaseException as error:
             accepted.close()
             if not isinstance(error, OSError):  # what is no TLS, or hung up on the way, is no news

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -27,7 +26,7 @@ from taemi_edge.bundle.folder import (
 )
 from taemi_edge.parity.golden import golden_cases
 from taemi_edge.runtime.window import open_tools
-from tests.fuzz.harness import SCRATCH, Harness
+from tests.fuzz.harness import Harness, scratch
 from tests.fuzz.mutation.binary import mutate_archive, mutate_protobuf
 from tests.fuzz.mutation.trees import mutate_head, mutate_json
 
@@ -35,18 +34,16 @@ LITTLE = Path(__file__).parents[1] / "little_bundle"
 
 
 @cache
-def _copy() -> tuple[tempfile.TemporaryDirectory[str], Bundle]:
-    """A copy of the little bundle that inputs are written into, and the bundle."""
-    folder = tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH)
-    shutil.copytree(LITTLE, folder.name, dirs_exist_ok=True)
-    return folder, open_bundle(folder.name)
+def _copy() -> Bundle:
+    """A copy of the little bundle that inputs are written into."""
+    return open_bundle(shutil.copytree(LITTLE, Path(scratch().name, "little")))
 
 
 @contextlib.contextmanager
 def _with(name: str, content: bytes) -> Iterator[Bundle]:
     """The little bundle, opened, with another file and the hash of it; the folder is whole again afterwards."""
-    folder, bundle = _copy()
-    file = Path(folder.name, name)
+    bundle = _copy()
+    file = bundle.folder / name
     file.write_bytes(content)
     try:
         digests = {**bundle.digests, name: hashlib.sha256(content).hexdigest()}

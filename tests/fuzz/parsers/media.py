@@ -19,7 +19,7 @@ _MOST_HOPS = 40
 
 
 def _media(content: bytes) -> None:
-    with as_file(content, ".bin") as file, MediaFile(file, streams={"camera": _CAMERA, "sound": _SOUND}) as media:
+    with MediaFile(as_file(content, "talk.bin"), streams={"camera": _CAMERA, "sound": _SOUND}) as media:
         crops, chunks = CropReader(_CAMERA), Chunker(_SOUND)
         for count, hop in enumerate(media.hops(0.5)):
             for crop in crops.crops(iter(hop.pieces["camera"])):

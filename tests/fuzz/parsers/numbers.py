@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from taemi_edge.corpora.sample_corpus import open_samples
 from taemi_edge.media.npz_files import read_array
 from taemi_edge.media.series import read_streams
 from taemi_edge.taemi.vidmimic2 import open_corpus
-from tests.fuzz.harness import SCRATCH, Harness, as_file
+from tests.fuzz.harness import Harness, as_file, scratch
 from tests.fuzz.mutation.binary import mutate_archive, mutate_npy, mutate_pickle
 from tests.fuzz.mutation.plain import mutate_text
 from tests.fuzz.mutation.trees import mutate_json, mutate_json_lines
@@ -24,27 +23,25 @@ from tests.fuzz.mutation.trees import mutate_json, mutate_json_lines
 
 def _series(ending: str) -> Callable[[bytes], object]:
     def read(content: bytes) -> None:
-        with as_file(content, ending) as file:
-            for series in (read_streams(file, {"imu": 2}) | read_streams(file, {"imu": 2, "pulse": 1})).values():
-                assert np.isfinite(series.rows).all()
-                assert np.isfinite(series.times_s).all()
-                assert series.end_s >= series.times_s[0]
+        file = as_file(content, f"imu{ending}")
+        for series in (read_streams(file, {"imu": 2}) | read_streams(file, {"imu": 2, "pulse": 1})).values():
+            assert np.isfinite(series.rows).all()
+            assert np.isfinite(series.times_s).all()
+            assert series.end_s >= series.times_s[0]
 
     return read
 
 
 def _npy(content: bytes) -> None:
-    with as_file(content, ".npy") as file:
-        assert read_array(file).nbytes <= len(content)
+    assert read_array(as_file(content, "token.npy")).nbytes <= len(content)
 
 
 def _in_folder(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
     """Read a folder that holds one file."""
 
     def run(content: bytes) -> None:
-        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH) as folder:
-            Path(folder, name).write_bytes(content)
-            read(Path(folder))
+        Path(scratch().name, name.partition(".")[0]).mkdir(exist_ok=True)
+        read(as_file(content, f"{name.partition('.')[0]}/{name}").parent)
 
     return run
 
@@ -56,10 +53,9 @@ def _samples(folder: Path) -> None:
 
 
 def _pickle(content: bytes) -> None:
-    with as_file(content, ".pkl") as file:
-        array = load_array(file)
-        assert array.dtype.kind in "fiu"
-        float(array.sum(dtype=np.float64))
+    array = load_array(as_file(content, "rows.pkl"))
+    assert array.dtype.kind in "fiu"
+    float(array.sum(dtype=np.float64))
 
 
 HARNESSES = (

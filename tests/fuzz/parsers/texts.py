@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from taemi_edge.media.places import shown_place
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.taemi.recipe import ModelRecipe
-from tests.fuzz.harness import SEEDS, Harness, as_file
+from tests.fuzz.harness import SEEDS, Harness, as_file, scratch
 from tests.fuzz.mutation.plain import mutate_text
 from tests.fuzz.mutation.trees import mutate_json_lines, mutate_toml
 
@@ -27,16 +28,14 @@ _ONLY_ONNX = Path(__file__).parents[3] / "examples" / "only-onnx"
 
 def _transcript(ending: str) -> Callable[[bytes], object]:
     def read(content: bytes) -> None:
-        with as_file(content, ending) as file:
-            read_transcript(file, 10.0)
+        read_transcript(as_file(content, f"talk{ending}"), 10.0)
 
     return read
 
 
 def _recipe(kind: Any, of: Any) -> Callable[[bytes], object]:
     def read(content: bytes) -> None:
-        with as_file(content, ".toml") as file:
-            load_recipe(kind, str(file), of)
+        load_recipe(kind, str(as_file(content, "recipe.toml")), of)
 
     return read
 
@@ -44,18 +43,19 @@ def _recipe(kind: Any, of: Any) -> Callable[[bytes], object]:
 def _onnx_model(content: bytes) -> None:
     from taemi_edge.export.onnx_model import load_onnx_model
 
-    with as_file(content, ".toml", _ONLY_ONNX) as file:
-        load_onnx_model(file)
+    model = Path(scratch().name, "only-onnx")
+    if not model.is_dir():
+        shutil.copytree(_ONLY_ONNX, model)
+    load_onnx_model(as_file(content, "only-onnx/model.toml"))
 
 
 def _live(content: bytes) -> None:
-    with as_file(content, ".toml") as file:
-        config = load_live_config(file)
-        for source in config.source:
-            assert all(isinstance(place, str) for place in source.places)
-        if config.serve is not None:
-            assert 0 <= config.serve.port <= 65_535
-            _ = config.serve.is_loopback
+    config = load_live_config(as_file(content, "live.toml"))
+    for source in config.source:
+        assert all(isinstance(place, str) for place in source.places)
+    if config.serve is not None:
+        assert 0 <= config.serve.port <= 65_535
+        _ = config.serve.is_loopback
 
 
 def _address(content: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from taemi_edge.fleet.artifact import artifact_from_bytes
 from taemi_edge.fleet.credentials import find_credentials
 from taemi_edge.fleet.reference import parse_reference
 from taemi_edge.fleet.signing import read_private_key
-from tests.fuzz.harness import SCRATCH, SEEDS, Harness, as_file
+from tests.fuzz.harness import SEEDS, Harness, as_file
 from tests.fuzz.mutation.plain import mutate_text
 from tests.fuzz.mutation.trees import mutate_json
 
@@ -49,13 +48,11 @@ def _statement(content: bytes) -> None:
 
 
 def _keys(content: bytes) -> None:
-    with as_file(content, ".pem") as file:
-        read_trusted_keys(file)
+    read_trusted_keys(as_file(content, "trusted.pem"))
 
 
 def _private(content: bytes) -> None:
-    with as_file(content, ".pem") as file:
-        read_private_key(file, lambda: "a password")
+    read_private_key(as_file(content, "key.pem"), lambda: "a password")
 
 
 def _artifact(content: bytes) -> None:
@@ -73,13 +70,10 @@ def _reference(content: bytes) -> None:
 
 def _credentials(content: bytes) -> None:
     """No credential helper is run: there is none on the path."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=SCRATCH) as folder:
-        Path(folder, "config.json").write_bytes(content)
-        places = ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR")
-        kept = {name: value for name, value in os.environ.items() if name not in places}
-        own = {**kept, "DOCKER_CONFIG": folder, "PATH": folder, "XDG_CONFIG_HOME": folder}
-        with mock.patch.dict(os.environ, own, clear=True):
-            known = find_credentials(_PLACE)
+    folder = str(as_file(content, "config.json").parent)
+    own = {"DOCKER_CONFIG": folder, "PATH": folder, "XDG_CONFIG_HOME": folder, "HOME": folder}
+    with mock.patch.dict(os.environ, own, clear=True):
+        known = find_credentials(_PLACE)
     if known is not None:
         assert known.password not in repr(known) or len(known.password) < 8
 

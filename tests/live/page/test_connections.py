@@ -74,7 +74,7 @@ def test_time_runs_out_for_what_does_not_go_on():
 
 
 OWNERS = st.sampled_from([THIS_MACHINE, "a", "b", "c"])
-STATES = st.sampled_from(["waiting", "answering", "guessing", "open", "gone"])
+STATES = st.sampled_from(["waiting", "answering", "queueing", "open", "gone"])
 
 
 @settings(max_examples=50)
@@ -83,7 +83,7 @@ def test_limits_hold_whatever_comes(comers, most, most_per_owner):
     table, made = ConnectionTable(most, most_per_owner), Made()
     for at_s, (owner, state) in enumerate(comers):
         connection = made(owner, float(at_s))
-        idle_before = any(c.state in ("waiting", "guessing") and not c.is_gone() for c in table._connections.values())
+        idle_before = any(c.state in ("waiting", "queueing") and not c.is_gone() for c in table._connections.values())
         admitted = table.admit(connection)
         assert admitted or len(table) >= min(most, most_per_owner)
         assert admitted or not idle_before or owner != THIS_MACHINE

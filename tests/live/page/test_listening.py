@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import logging
 import os
 import resource
@@ -16,13 +18,15 @@ pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from websockets.sync.client import connect
 
 from taemi_edge.live.config import ServeConfig
-from taemi_edge.live.page import connections
+from taemi_edge.live.page import care, connections
 from tests.live.page.attacks import UPGRADE, dial, exchange, idle, seconds_to_get, was_hung_up
 from tests.live.page.client import TOKEN, get
 from tests.live.page.fed import fed_page, numbers
 from tests.live.specs import WORDS
 
 ENDED = 200
+#: A second, and what other programs on these processors may add.
+ANSWERS_WITHIN_S = 2.5
 MODEL = ({"words": WORDS}, {"numbers": numbers(2)})
 
 
@@ -40,7 +44,7 @@ def test_health_answers_beside_idle_connections(page, count, caplog):
             status, body, _ = get(page + path)
             assert status == 200
             assert "ended" in body or path != "/healthz"
-        assert max(seconds_to_get(page + "/healthz", ENDED) for _ in range(20)) < 1.0
+        assert max(seconds_to_get(page + "/healthz", ENDED) for _ in range(20)) < ANSWERS_WITHIN_S
     assert len(caplog.records) < 5
 
 
@@ -61,7 +65,7 @@ def test_health_answers_beside_those_who_come_again_and_again(page, caplog):
         over.set()
         for one in crowd:
             one.join()
-    assert took_s[-1] < 1.0
+    assert took_s[-1] < ANSWERS_WITHIN_S
     assert len(caplog.records) < 5
 
 
@@ -120,9 +124,34 @@ def test_a_whole_machine_without_descriptors_still_answers(page, caplog):
         attacker.kill()
         attacker.wait()
         attacker.stdout.close()
-    assert took_s < 1.0
+    assert took_s < ANSWERS_WITHIN_S
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) < 10
-    assert seconds_to_get(page + "/healthz", ENDED) < 1.0
+    assert seconds_to_get(page + "/healthz", ENDED) < ANSWERS_WITHIN_S
+
+
+def test_who_asks_all_the_time_has_to_wait_and_health_answers_all_the_same(page, monkeypatch):
+    monkeypatch.setattr(care, "_AT_ONCE", 1.0)
+    over, asked = threading.Event(), []
+
+    def ask() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                get(page + "/healthz")
+                asked.append(time.monotonic())
+
+    crowd = [threading.Thread(target=ask) for _ in range(20)]
+    started = time.monotonic()
+    for one in crowd:
+        one.start()
+    try:
+        took_s = max(seconds_to_get(page + "/healthz", ENDED) for _ in range(3))
+    finally:
+        over.set()
+        passed_s = time.monotonic() - started
+        for one in crowd:
+            one.join()
+    assert took_s < ANSWERS_WITHIN_S
+    assert len(asked) < 130 * (passed_s + 1)
 
 
 def test_one_address_leaves_room_for_others():
@@ -206,7 +235,7 @@ def test_ipv6():
     config = ServeConfig("[::1]:0")
     try:
         with fed_page(*MODEL, config=config) as fed, idle(fed.server.url, 100):
-            assert seconds_to_get(fed.server.url + "healthz", ENDED) < 1.0
+            assert seconds_to_get(fed.server.url + "healthz", ENDED) < ANSWERS_WITHIN_S
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
 
