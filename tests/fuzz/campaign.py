@@ -19,9 +19,9 @@ from tests.fuzz.ledger import Counts, Ledger
 from tests.fuzz.worker import fork_worker, write_finding
 
 #: A process whose ledger stands still for so long hangs; it may have to wait for a processor.
-_HANGS_S = 20.0
+_HANGS_S = 30.0
 #: How long a process may take to load its parser and to end, in seconds.
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 #: A process is not started for less time than this.
 _LEAST_S = 0.5
 #: A parser that ends so many processes is left alone.

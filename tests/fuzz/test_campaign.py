@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_refusal_in_good_order_is_no_finding():
     assert judge(Harness("broken", _fail, refusals=(ValueError,)), b"good")[0] is None
 
 
+def test_an_input_that_takes_long_is_a_finding(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tests.fuzz.harness.MOST_SECONDS", 0.2)
+    finding, seconds = judge(Harness("slow", lambda _: time.sleep(0.3)), b"")
+    assert finding is not None
+    assert "it took 0." in finding.what
+    assert seconds > 0.2
+
+
 def test_the_ledger_keeps_the_input_that_was_being_read(tmp_path: Path):
     ledger, counts = Ledger(tmp_path / "ledger"), Counts(7, 1.5, 0.25, 30.0)
     ledger.begin(counts, b"\0deadly")
@@ -67,4 +76,3 @@ def test_one_input_is_judged_alone(tmp_path: Path):
     (tmp_path / "a.txt").write_text("rtsp://door.local/1")
     done = _fuzz("--only", "address", "--input", str(tmp_path / "a.txt"))
     assert (done.returncode, "in good order" in done.stdout) == (0, True), done.stderr
-    assert _fuzz("--only", "adress").returncode == 2
