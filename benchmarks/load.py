@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--sources", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--without-recovery", action="store_true")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     report: dict[str, Any] = {
@@ -154,6 +155,8 @@ def main() -> None:
         "with_shedding": lambda: overload(given.bundle, given.sources, given.seconds),
         "recovery": lambda: recovery(given.bundle, 1, 6),
     }
+    if given.without_recovery:
+        del parts["recovery"]
     for name, measure in parts.items():
         report[name] = measure()
         print(name, json.dumps(report[name], indent=1), flush=True)

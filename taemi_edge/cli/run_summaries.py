@@ -57,7 +57,7 @@ def print_live_summary(summary: LiveSummary) -> None:
     if summary.degraded:
         typer.echo(
             f"note: this machine could not carry all for {summary.degraded_s:.0f} s ({summary.degraded}): "
-            f"{counts.degraded} hops with fewer frames or longer than configured",
+            f"{counts.degraded} hops are marked as degraded",
             err=True,
         )
     if summary.lost:

@@ -109,15 +109,15 @@ class UpdateFolder:
             (self.root / link).unlink(missing_ok=True)
 
     def place_incoming(self, version: str, origin: Version) -> Path:
-        """Move what was pulled to its version; the signature comes first, so that no bundle is without its own."""
+        """Move what was pulled to its version; the bundle comes last, so that none is without what belongs to it."""
         folder = self.folder(version)
         folder.mkdir(exist_ok=True)
         graphs = folder / GRAPHS
         shutil.rmtree(graphs, ignore_errors=True)
         with suppress(FileNotFoundError):
             os.replace(_signature(self.incoming), _signature(graphs))
-        os.replace(self.incoming, graphs)
         write_json(folder / _VERSION, origin)
+        os.replace(self.incoming, graphs)
         return graphs
 
     def origin(self, version: str) -> Version:

@@ -17,12 +17,13 @@ import numpy as np
 
 from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import OptionError, UsageError
 from taemi_edge.live.capture.addresses import Address, parse_address
 from taemi_edge.live.capture.readers import Track
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock
+from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.media.series import Series, is_series_file, read_streams
@@ -132,7 +133,8 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
     """Where each stream comes from; a stream that comes from nowhere is left out."""
     if unknown := [name for name in source.streams if name not in streams]:
         named = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items())
-        raise UsageError(f"--stream {unknown[0]}=...: expected one of {named}, got {unknown[0]!r}")
+        got = shown_place(unknown[0])
+        raise OptionError("streams", "--stream", f"{got}=...: expected one of {named}, got {got!r}")
     places = dict(source.streams)
     shared = (
         (source.uri, (SeriesSpec,) if source.uri and is_series_file(source.uri) else (VideoSpec, AudioSpec)),
@@ -173,7 +175,9 @@ def _feeds_nothing(
 def _address(place: str, tracks: Mapping[str, Track]) -> Address:
     if is_line_place(place):
         name = next(iter(tracks))
-        raise UsageError(f"--stream {name}={place}: expected a file or an address, since {name} is {tracks[name]}")
+        raise OptionError(
+            "streams", "--stream", f"{name}={place}: expected a file or an address, since {name} is {tracks[name]}"
+        )
     return parse_address(place)
 
 

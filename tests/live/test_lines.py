@@ -110,7 +110,6 @@ def _wait_for(done) -> None:
 
 
 def test_a_silent_sender_gives_its_place_to_one_that_speaks(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("taemi_edge.live.lines._SILENT_S", 0.3)
     parser, path = Kept(), tmp_path / "kept.sock"
     listener = LineListener(f"unix:{path}", parser)
     listener.start()
@@ -119,7 +118,8 @@ def test_a_silent_sender_gives_its_place_to_one_that_speaks(tmp_path, monkeypatc
         for sender in senders:
             sender.connect(str(path))
         assert senders[20].recv(1) == b""  # refused: the eight before it came just now
-        time.sleep(0.4)
+        monkeypatch.setattr("taemi_edge.live.lines._SILENT_S", 0.05)
+        time.sleep(0.2)
         with socket.socket(socket.AF_UNIX) as speaker:
             speaker.connect(str(path))
             speaker.sendall(b"at last\n")

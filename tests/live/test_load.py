@@ -44,6 +44,7 @@ def test_the_ladder_goes_from_all_to_one_frame_a_hop_and_then_to_longer_hops():
     assert LEVELS[-1].stretch == MOST_STRETCH
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 20.0), st.floats(0.1, 60.0), st.floats(0.5, 60.0), st.floats(0.2, 10.0))
 def test_a_ladder_is_bounded_for_any_model(hop_s, window_s, frames_per_second, missing_after_s):
     import msgspec
@@ -104,7 +105,7 @@ def test_what_was_too_much_again_is_tried_less_and_less_often():
     assert pauses[-1] > MOST_CALM_S / 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.integers(1, 40)), max_size=30))
 def test_it_never_swings_faster_than_it_may_and_always_comes_back(phases):
     control = LoadControl(HOP_S, LEVELS)

@@ -229,7 +229,7 @@ def addresses_with_a_secret(draw: st.DrawFn) -> str:
     return f"{scheme}{colon}{before}{host}{behind}{end}{SECRET}{draw(SIGNS)}{draw(PARTS)}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(addresses_with_a_secret())
 def test_no_component_of_an_address_is_shown_that_may_be_a_secret(address):
     assert SECRET not in shown_place(address)

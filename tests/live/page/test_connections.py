@@ -77,7 +77,7 @@ OWNERS = st.sampled_from([THIS_MACHINE, "a", "b", "c"])
 STATES = st.sampled_from(["waiting", "answering", "queueing", "open", "gone"])
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(OWNERS, STATES), max_size=120), st.integers(1, 12), st.integers(1, 12))
 def test_limits_hold_whatever_comes(comers, most, most_per_owner):
     table, made = ConnectionTable(most, most_per_owner), Made()

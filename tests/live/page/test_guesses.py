@@ -9,7 +9,7 @@ import time
 import pytest
 
 pytest.importorskip("starlette", reason="the page needs the extra `serve`")
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taemi_edge.live.config import ServeConfig
@@ -95,6 +95,7 @@ async def _two_turns(limit: GuessLimit, owner: str) -> None:
     await limit.turn(owner, lambda: False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 30.0), max_size=60), st.integers(1, 20), st.floats(0.1, 60.0))
 def test_an_allowance_is_bounded_and_comes_back(pauses_s, most, forgiven_s):
     allowance, now_s = Allowance(most, forgiven_s, 1.0), 0.0
