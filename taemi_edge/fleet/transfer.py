@@ -23,7 +23,7 @@ from taemi_edge.fleet.registry import RETRY_AFTER_S, BrokenTransferError, Regist
 #: A transfer that brings less than this in `_SPEED_WINDOW_S` is broken off and begun again.
 _LEAST_BYTES_PER_S = 1024
 _SPEED_WINDOW_S = 30.0
-#: A transfer that broke counts as a failed try only where it brought less than this.
+#: A transfer that broke counts as a failed try only where it brought less than this beyond all tries before.
 _WORTH_GOING_ON = 1 << 20
 _BLOCK = 1 << 20
 
@@ -62,13 +62,15 @@ class BlobFolder:
             self._counted(layer.size)
             return whole
         draft = whole.with_suffix(".part")
-        failures = 0
+        failures = reached = 0
         while True:
             transfer = _Transfer(self._registry, layer, draft, self._counted)
             try:
                 sound = transfer.run()
             except BrokenTransferError:
-                failures = 1 if transfer.fetched >= _WORTH_GOING_ON else failures + 1
+                there = transfer.kept + transfer.fetched  # a server that begins anew each time brings nothing new
+                failures = 1 if there >= reached + _WORTH_GOING_ON else failures + 1
+                reached = max(reached, there)
                 if failures > len(RETRY_AFTER_S):
                     raise
                 time.sleep(RETRY_AFTER_S[failures - 1])

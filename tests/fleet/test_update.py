@@ -12,10 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taemi_edge.bundle.atomic import replace_link
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.errors import SignatureError, UpdateError, UsageError
+from taemi_edge.errors import OutputError, SignatureError, UpdateError, UsageError
 from taemi_edge.fleet import update as update_module
 from taemi_edge.fleet.update import UpdateOptions, update
+from taemi_edge.fleet.versions import UpdateFolder
 from taemi_edge.live.update_root import UpdateResult, read_result
 from tests.fleet.updating import variant
 
@@ -160,6 +162,53 @@ def test_an_update_that_was_killed_while_it_watched_is_watched_to_its_end(tiny_f
     update(root, UpdateOptions(source=str(tiny_folder)))
     assert read_result(root).reason == f"{version} runs already"
     assert (root / "current" / "manifest.json").is_file()
+
+
+def test_a_version_that_ran_badly_is_refused_although_the_update_was_killed_as_it_switched_back(
+    tiny_folder, tmp_path, unrehearsed
+):
+    root = tmp_path / "root"
+    before = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
+    newer = variant(tiny_folder, tmp_path / "newer", "b")
+    bad = update(root, UpdateOptions(source=str(newer), **FAST)).after
+    replace_link(root / "current", f"versions/{before}/engines")  # and not yet `previous`
+    killed = UpdateResult(step="watch", source="a", before=before, candidate=bad)
+    (root / "update.json").write_bytes(msgspec.json.encode(killed))
+    with pytest.raises(UpdateError, match="failed here before: watch: the services did not run it well"):
+        update(root, UpdateOptions(source=str(newer)))
+    assert not (root / "previous").exists()
+
+
+def test_times_of_an_update_that_was_killed_are_those_of_the_next_one(tiny_folder, tmp_path, unrehearsed, monkeypatch):
+    root = tmp_path / "root"
+    version = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
+    killed = UpdateResult(step="watch", source="a", candidate=version)
+    (root / "update.json").write_bytes(msgspec.json.encode(killed))
+    seen: list[UpdateResult] = []
+    monkeypatch.setattr(UpdateFolder, "write_result", lambda _, result: seen.append(result))
+    update(root, UpdateOptions(source=str(tiny_folder)))
+    assert max(max(result.seconds.values(), default=0.0) for result in seen) < 600
+
+
+def test_the_previous_version_is_kept_where_the_switch_fails_half_way(tiny_folder, tmp_path, unrehearsed, monkeypatch):
+    root = tmp_path / "root"
+    first, second = (
+        update(root, UpdateOptions(source=str(variant(tiny_folder, tmp_path / name, name)), **FAST)).after
+        for name in ("a", "b")
+    )
+    newest = variant(tiny_folder, tmp_path / "c", "c")
+    point = UpdateFolder.point
+
+    def failing(folder: UpdateFolder, link: str, version: str) -> None:
+        if link == "current":
+            raise OutputError("current: no space left on the device")
+        point(folder, link, version)
+
+    monkeypatch.setattr(UpdateFolder, "point", failing)
+    with pytest.raises(UpdateError, match=f"switch: .*{second} goes on"):
+        update(root, UpdateOptions(source=str(newest), **FAST))
+    assert os.readlink(root / "previous") == f"versions/{first}/engines"
+    assert versions(root) == {first, second}
 
 
 @pytest.mark.parametrize("watch_s", [0.0, -1.0, float("nan"), 1e9])
