@@ -10,13 +10,13 @@ import math
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import SeriesSpec, TextSpec
 from taemi_edge.bundle.values import Array
@@ -46,9 +46,9 @@ def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> floa
     Raises:
         CheckFailedError: the run failed, gave nothing or no numbers, or took longer than a hop lasts.
     """
-    with tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
-        output = Path(scratch, "predictions.jsonl")
-        words = [*_inputs(bundle, clip, Path(scratch)), "--output", str(output), "--threads", str(threads)]
+    with scratch_folder() as scratch:
+        output = scratch / "predictions.jsonl"
+        words = [*_inputs(bundle, clip, scratch), "--output", str(output), "--threads", str(threads)]
         command = [sys.executable, "-m", "taemi_edge", "run", str(bundle.folder.absolute()), *words]
         try:
             done = subprocess.run(

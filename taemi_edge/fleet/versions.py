@@ -77,12 +77,13 @@ class UpdateFolder:
         except OSError as error:
             raise OutputError(f"{self.root}: cannot be written: {error.strerror}: name another --root") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UpdateError(f"{self.root}: another update is at work: wait until it is done") from None
             for folder in (self.root, self.root / VERSIONS, *(self.root / VERSIONS).iterdir()):
                 sweep(folder)
             yield
-        except BlockingIOError:
-            raise UpdateError(f"{self.root}: another update is at work: wait until it is done") from None
         finally:
             os.close(lock)
 
