@@ -290,8 +290,14 @@ def _replace(draft: Path, place: Path) -> None:
     if not place.exists():
         draft.rename(place)
     elif not _exchange(draft, place):
-        place.rename(aside(draft))
-        draft.rename(place)
+        old = aside(draft)
+        try:
+            place.rename(old)
+            draft.rename(place)
+        except BaseException:  # Ctrl-C, too: what stepped aside would be removed with the draft
+            if os.path.lexists(old) and not os.path.lexists(place):
+                old.rename(place)
+            raise
 
 
 def _exchange(one: Path, other: Path) -> bool:

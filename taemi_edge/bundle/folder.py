@@ -262,7 +262,7 @@ def replaceable_files(folder: Path) -> set[str]:
     try:
         content = msgspec.json.decode((folder / MANIFEST).read_bytes())
         named = set(content["sha256"])
-    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # msgspec's errors are ValueErrors
         pass  # no bundle lies there: only files that every bundle has are replaced
     return named | set(_FILES)
 

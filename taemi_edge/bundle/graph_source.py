@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from taemi_edge.bundle.folder import MANIFEST, Bundle, sha256_of
+from taemi_edge.bundle.folder import MANIFEST, Bundle
+from taemi_edge.bundle.limits import MOST_MANIFEST_BYTES
+from taemi_edge.bundle.opened_folder import OpenedFolder
 from taemi_edge.errors import BundleError
 
 
@@ -55,7 +57,8 @@ def find_graphs(bundle: Bundle) -> Path:
 def _problem(place: Path, want: str) -> str | None:
     """Say in words why a folder is not the one that is looked for; None where it is."""
     try:
-        found = sha256_of(place / MANIFEST)
-    except OSError:
+        with OpenedFolder(place) as files:
+            found = files.digest(MANIFEST, MOST_MANIFEST_BYTES)
+    except BundleError:
         return "is not there"
-    return None if not want or found == want else "is another bundle"
+    return None if not want or found.sha256 == want else "is another bundle"

@@ -60,14 +60,6 @@ class OpenedFolder:
         except OSError as error:
             raise BundleError(f"{self.folder}: expected a folder that can be read: {_reason(error)}") from error
 
-    def has(self, name: str) -> bool:
-        """Whether something lies in the folder under a name."""
-        try:
-            os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        except OSError:
-            return False
-        return True
-
     def read(self, name: str, most: int) -> tuple[bytes, FileDigest]:
         """Give the content of a file with its digest.
 
@@ -101,6 +93,8 @@ class OpenedFolder:
             while count := stream.readinto(view[kept:]):
                 digest.update(view[kept : kept + count])
                 size += count
+                if size > most:
+                    raise BundleError(f"{name} is too large: it grew beyond {most:,} bytes while it was read")
                 found = found or bool(find and block.find(find, 0, kept + count) >= 0)
                 view[:kept] = view[count : count + kept]
         return FileDigest(digest.hexdigest(), size, found)

@@ -68,7 +68,13 @@ def required_key(named: Path | str | None = None) -> Path | None:
     """
     if named or (named := os.environ.get(TRUSTED_KEY_VARIABLE)):
         return Path(named)
-    return _INSTALLED_KEY if os.path.lexists(_INSTALLED_KEY) else None
+    try:
+        os.lstat(_INSTALLED_KEY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return _INSTALLED_KEY  # its folder may not be looked into: reading the key says so
+    return _INSTALLED_KEY
 
 
 def read_trusted_keys(file: Path) -> TrustedKeys:

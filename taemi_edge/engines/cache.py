@@ -23,7 +23,7 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import MANIFEST, open_bundle, replaceable_files
-from taemi_edge.bundle.json_files import write_json
+from taemi_edge.bundle.json_files import to_json, write_json
 from taemi_edge.bundle.own_folder import code_of, own_secret
 from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
@@ -85,11 +85,13 @@ class EngineCache:
         try:
             first, _, engine = (self.folder / "parts" / key).read_bytes().partition(b"\n")
             head = msgspec.json.decode(first, type=_PartHead)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
         want = code_of(secret, key, head.sha256, str(head.build_s))
-        if not hmac.compare_digest(want, head.code) or sha256(engine).hexdigest() != head.sha256:
+        if not hmac.compare_digest(want.encode(), head.code.encode()) or sha256(engine).hexdigest() != head.sha256:
             return None
+        with suppress(OSError):
+            os.utime(self.folder / "parts" / key)  # `trim` keeps what was used last
         return engine, head.build_s
 
     def write_part(self, key: str, engine: bytes, build_s: float) -> None:
@@ -126,6 +128,8 @@ class EngineCache:
                     manifest, digest = _with_source(draft, manifest, named)
                 if seal:
                     seal_manifest(digest)
+                with suppress(OSError):
+                    os.utime(kept)
                 return manifest
         except _NotKeptError:
             return None
@@ -139,6 +143,20 @@ class EngineCache:
             copy_files(bundle, draft, {name: name for name in names})
             digest = sha256((draft / MANIFEST).read_bytes()).hexdigest()
             (draft / _CODE).write_text(code_of(secret, key, digest), encoding="ascii")
+
+    def trim(self, most_bytes: int) -> None:
+        """Remove what was used longest ago, until parts and bundles take no more than so many bytes."""
+        entries: list[tuple[float, int, Path]] = []
+        for folder in (self.folder / "parts", self.folder / "bundles"):
+            with suppress(OSError):
+                entries += [(e.stat().st_mtime, bytes_in(Path(e.path)), Path(e.path)) for e in os.scandir(folder)]
+        total = sum(size for _, size, _ in entries)
+        for _, size, entry in sorted(entries):
+            if total <= most_bytes:
+                return
+            with suppress(OSError):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                total -= size
 
     def timing_cache(self, library: str, sm: str) -> Path:
         """Give the file of TensorRT's timing cache; each library and compute capability has one."""
@@ -155,7 +173,8 @@ def _with_source(draft: Path, manifest: Manifest, named: Mapping[str, Any]) -> t
     if manifest.engine is not None:
         manifest = msgspec.structs.replace(manifest, engine=msgspec.structs.replace(manifest.engine, **named))
         write_json(draft / MANIFEST, manifest)
-    return manifest, sha256((draft / MANIFEST).read_bytes()).hexdigest()
+    written = f"{to_json(manifest)}\n".encode()  # what is sealed is what was written, not what lies there by now
+    return manifest, sha256(written).hexdigest()
 
 
 def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> tuple[Manifest, str]:
@@ -173,6 +192,12 @@ def _copied(kept: Path, draft: Path, secret: bytes, key: str) -> tuple[Manifest,
     if set(names) != set(bundle.digests) or bundle.digests[MANIFEST] != digest:
         raise _NotKeptError
     return bundle.manifest, digest
+
+
+def bytes_in(place: Path) -> int:
+    """How many bytes a file has, or all files in a folder together."""
+    files = [place] if place.is_file() else [Path(path, name) for path, _, names in os.walk(place) for name in names]
+    return sum(file.lstat().st_size for file in files)
 
 
 def copy_files(source: Path, target: Path, names: Mapping[str, str]) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.folder import MANIFEST
-from taemi_edge.bundle.limits import MOST_SIGNATURE_BYTES
+from taemi_edge.bundle.limits import MOST_FILE_BYTES, MOST_FILES, MOST_SIGNATURE_BYTES
+from taemi_edge.bundle.names import file_name_problem
 from taemi_edge.errors import RegistryError
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -35,9 +36,8 @@ EMPTY_CONFIG = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 #: The largest manifest that registries must take: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 MOST_MANIFEST_BYTES = 4 << 20
-#: A bundle has a few files for each stream.
-MOST_FILES = 1024
-_MOST_NAME_BYTES = 255
+#: The files that a bundle's manifest lists, the manifest itself, and the signature.
+MOST_LAYERS = MOST_FILES + 2
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -154,8 +154,8 @@ def artifact_from_bytes(content: bytes, where: str, digest: str = "") -> Artifac
         what = "an index of several manifests" if manifest.manifests is not None else f"{manifest.media_type!r:.80}"
         raise RegistryError(f"{where}: expected one OCI manifest of a bundle, got {what}: name what `push` printed")
     descriptors = manifest.layers or []
-    if len(descriptors) > MOST_FILES:
-        raise RegistryError(f"{where}: expected a bundle of at most {MOST_FILES} files, got {len(descriptors)}")
+    if len(descriptors) > MOST_LAYERS:
+        raise RegistryError(f"{where}: expected a bundle of at most {MOST_LAYERS} files, got {len(descriptors)}")
     layers = [_checked(descriptor, where) for descriptor in descriptors]
     _require_distinct(layers, where)
     signed = next((layer for layer in layers if layer.title == SIGNATURE_TITLE), None)
@@ -177,23 +177,14 @@ def _layer(title: str, digest: str, size: int, media_type: str) -> dict[str, obj
 def _checked(descriptor: _Descriptor, where: str) -> Layer:
     """Accept a layer that is one plain file."""
     title = (descriptor.annotations or {}).get(TITLE, "")
-    if not _is_file_name(title):
+    if title.startswith(".") or file_name_problem(title):
         raise RegistryError(f"{where}: expected a layer that is titled with a plain file name, got {title!r:.80}")
-    if not _DIGEST.fullmatch(descriptor.digest) or descriptor.size < 0:
+    if not _DIGEST.fullmatch(descriptor.digest) or not 0 <= descriptor.size <= MOST_FILE_BYTES:
         raise RegistryError(
-            f"{where}: expected a sha256 and a size of {title!r}, got {descriptor.digest!r:.80} and {descriptor.size}"
+            f"{where}: expected a sha256 and a size of up to {MOST_FILE_BYTES:,} bytes of {title!r:.80}, got "
+            f"{descriptor.digest!r:.80} and {descriptor.size!s:.40}"
         )
     return Layer(title, descriptor.digest, descriptor.size)
-
-
-def _is_file_name(title: str) -> bool:
-    return (
-        bool(title)
-        and not title.startswith(".")
-        and not set("/\\") & set(title)
-        and title.isprintable()
-        and len(title.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
-    )
 
 
 def _require_distinct(layers: list[Layer], where: str) -> None:

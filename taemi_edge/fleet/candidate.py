@@ -14,6 +14,8 @@ from taemi_edge.bundle.atomic import new_folder
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle, read_manifest, replaceable_files
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import EngineRecord
+from taemi_edge.bundle.signatures import signature_file
+from taemi_edge.bundle.trusted_keys import read_small_file
 from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
@@ -215,11 +217,10 @@ def _copy(source: Path, incoming: Path, key: Path | None, progress: Progress) ->
     with new_folder(incoming, replaceable_files(incoming) | set(bundle.digests)) as draft:
         for name in bundle.digests:
             (draft / name).write_bytes(bundle.read(name))
-    signature = Path(f"{source.resolve()}.sig")
-    beside = Path(f"{incoming}.sig")
+    signature, beside = signature_file(source), signature_file(incoming)
     beside.unlink(missing_ok=True)
     if signature.is_file():
-        shutil.copyfile(signature, beside)
+        beside.write_bytes(read_small_file(signature, "a signature"))
 
 
 def _plan(folder: UpdateFolder, graphs: Path, recipe: Recipe) -> BuildPlan:

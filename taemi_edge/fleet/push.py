@@ -18,6 +18,7 @@ from taemi_edge.errors import RegistryError, UsageError
 from taemi_edge.fleet.artifact import EMPTY_CONFIG, MANIFEST_TYPE, artifact_bytes
 from taemi_edge.fleet.reference import Reference, parse_reference
 from taemi_edge.fleet.registry import RETRY_AFTER_S, USUAL_ACCESS, Access, BrokenTransferError, RegistryClient
+from taemi_edge.fleet.transfer import open_plain
 from taemi_edge.progress import SILENT, Progress
 
 _BLOCK = 1 << 16
@@ -141,7 +142,7 @@ def _configuration() -> _Blob:
 
 
 def _opener(file: Path) -> Callable[[], BinaryIO]:
-    return lambda: file.open("rb")
+    return lambda: open_plain(file)
 
 
 def _exists(registry: RegistryClient, blob: _Blob) -> bool:

@@ -23,7 +23,7 @@ from taemi_edge.fleet.registry import RETRY_AFTER_S, BrokenTransferError, Regist
 #: A transfer that brings less than this in `_SPEED_WINDOW_S` is broken off and begun again.
 _LEAST_BYTES_PER_S = 1024
 _SPEED_WINDOW_S = 30.0
-#: A transfer that broke counts as a failed try only where it brought less than this.
+#: A transfer that broke counts as a failed try only where it brought less than this beyond all tries before.
 _WORTH_GOING_ON = 1 << 20
 _BLOCK = 1 << 20
 
@@ -62,13 +62,15 @@ class BlobFolder:
             self._counted(layer.size)
             return whole
         draft = whole.with_suffix(".part")
-        failures = 0
+        failures = reached = 0
         while True:
             transfer = _Transfer(self._registry, layer, draft, self._counted)
             try:
                 sound = transfer.run()
             except BrokenTransferError:
-                failures = 1 if transfer.fetched >= _WORTH_GOING_ON else failures + 1
+                there = transfer.kept + transfer.fetched  # a server that begins anew each time brings nothing new
+                failures = 1 if there >= reached + _WORTH_GOING_ON else failures + 1
+                reached = max(reached, there)
                 if failures > len(RETRY_AFTER_S):
                     raise
                 time.sleep(RETRY_AFTER_S[failures - 1])
@@ -95,7 +97,7 @@ class BlobFolder:
             return False
         draft, digest = whole.with_suffix(".copy"), hashlib.sha256()
         try:
-            with _opened(source) as old, _written(draft, "xb") as new:
+            with open_plain(source) as old, _written(draft, "xb") as new:
                 if os.fstat(old.fileno()).st_size != layer.size:
                     return False
                 while block := old.read(_BLOCK):
@@ -224,7 +226,7 @@ class _Speed:
 
 def _is_sound(file: Path, layer: Layer) -> bool:
     try:
-        with _opened(file) as stream:
+        with open_plain(file) as stream:
             same_size = os.fstat(stream.fileno()).st_size == layer.size
             return same_size and _hash_of(stream)[0].hexdigest() == layer.sha256
     except OSError:
@@ -233,7 +235,7 @@ def _is_sound(file: Path, layer: Layer) -> bool:
 
 def _hash_of_draft(draft: Path, most_bytes: int) -> tuple[Any, int]:
     """Hash what an earlier try left of a file; what is longer than the file itself is nothing of it."""
-    with _opened(draft) as stream:
+    with open_plain(draft) as stream:
         fits = os.fstat(stream.fileno()).st_size <= most_bytes
         return _hash_of(stream) if fits else (hashlib.sha256(), 0)
 
@@ -246,7 +248,7 @@ def _hash_of(stream: BinaryIO) -> tuple[Any, int]:
     return digest, size
 
 
-def _opened(file: Path) -> BinaryIO:
+def open_plain(file: Path) -> BinaryIO:
     """Open a file to read, but no link and no pipe that stands in its place."""
     return open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK))
 

@@ -119,7 +119,7 @@ class _Update:
     on_step: Callable[[str], None]
     progress: Progress
     result: UpdateResult = field(default_factory=UpdateResult)
-    _began: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
 
     def updated(self) -> UpdateResult:
         """Fetch, build, check and switch to what `options.source` names."""
@@ -158,12 +158,16 @@ class _Update:
     def finish_what_was_killed(self) -> None:
         """Watch what an update had switched to when it was killed, or undo the half of a switch."""
         last = read_result(self.folder.root)
-        if last is None or last.ok is not None or last.step not in ("switch", "watch", "back"):
+        if last is None or last.ok is not None or last.step not in ("switch", "watch"):
             return
         self.result = msgspec.structs.replace(last, source=f"{last.source} (an update that was killed goes on)")
         if self.folder.version_at(CURRENT) != last.candidate:
             self.folder.point(PREVIOUS, last.previous)
-            self._write(ok=False, reason="it was killed before it had switched", after=last.before)
+            reason = "it was killed before it had switched"
+            if last.step == "watch":
+                reason = "the services did not run it well"
+                self.folder.refuse(last.candidate, f"watch: {reason}")
+            self._write(ok=False, reason=reason)
             return
         try:
             with self._ending():
@@ -264,6 +268,9 @@ class _Update:
     def _fail(self, reason: str, is_its_fault: bool = True) -> None:
         step, version = self.result.step, self.result.candidate
         self.result.seconds[step] = round(time.monotonic() - self._began, 3)
+        if step == "switch" and self.folder.version_at(CURRENT) != version:
+            with suppress(TaemiError, OSError):
+                self.folder.point(PREVIOUS, self.result.previous)
         self.folder.prune()  # first: on a full disk nothing else can be written
         if version and is_its_fault and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
             with suppress(OutputError):

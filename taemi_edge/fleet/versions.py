@@ -28,10 +28,13 @@ import msgspec
 from taemi_edge.bundle.atomic import replace_link
 from taemi_edge.bundle.drafts import sweep
 from taemi_edge.bundle.json_files import write_json
+from taemi_edge.engines.cache import EngineCache, bytes_in
 from taemi_edge.errors import OutputError, UpdateError
 from taemi_edge.live.update_root import CURRENT, PREVIOUS, RESULT, VERSIONS, WATCHED, UpdateResult, is_watched
 
 GRAPHS, ENGINES, INCOMING, CACHE = "graphs", "engines", "incoming", "cache"
+#: The cache may take so much, or twice as much as the versions that are kept.
+_LEAST_CACHE_BYTES = 1 << 30
 _LOCK, _REFUSED, _VERSION, _METRICS = "lock", "refused.json", "version.json", "update.prom"
 
 
@@ -74,12 +77,13 @@ class UpdateFolder:
         except OSError as error:
             raise OutputError(f"{self.root}: cannot be written: {error.strerror}: name another --root") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UpdateError(f"{self.root}: another update is at work: wait until it is done") from None
             for folder in (self.root, self.root / VERSIONS, *(self.root / VERSIONS).iterdir()):
                 sweep(folder)
             yield
-        except BlockingIOError:
-            raise UpdateError(f"{self.root}: another update is at work: wait until it is done") from None
         finally:
             os.close(lock)
 
@@ -131,12 +135,16 @@ class UpdateFolder:
         return sorted((self.root / VERSIONS).glob(f"*/{GRAPHS}"))
 
     def prune(self) -> None:
-        """Remove all versions but the current and the previous one, and what was being pulled."""
+        """Remove all versions but the current and the previous one, what was being pulled, and what the cache has of
+        models long gone.
+        """
         kept = {self.version_at(CURRENT), self.version_at(PREVIOUS)}
         for folder in (self.root / VERSIONS).iterdir():
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
         self.drop_incoming()
+        with suppress(OSError):
+            EngineCache(self.cache).trim(max(_LEAST_CACHE_BYTES, 2 * bytes_in(self.root / VERSIONS)))
 
     def drop_incoming(self) -> None:
         """Remove what was pulled and has no version."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from taemi_edge.bundle import atomic
 from taemi_edge.bundle.atomic import new_file, new_folder, replace_link
+from taemi_edge.bundle.folder import replaceable_files
 from taemi_edge.errors import OutputError
 
 
@@ -105,6 +107,24 @@ def test_a_link_to_a_folder_or_file_stays_a_link(tmp_path: Path):
     assert sorted(os.listdir(tmp_path / "large-disk")) == ["a.txt", "out"]
 
 
+def test_the_old_folder_stays_where_the_new_one_cannot_take_its_place(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # as on NFS
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == tmp_path / "out" and path.parent.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with new_folder(tmp_path / "out", []) as folder:
+        (folder / "a.txt").write_text("first")
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out", ["a.txt"]) as folder:
+        (folder / "a.txt").write_text("second")
+    assert (tmp_path / "out" / "a.txt").read_text() == "first"
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_a_device_or_pipe_is_written_to_and_never_replaced(tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -146,3 +166,11 @@ def test_a_full_disk_that_a_library_tells_in_words_is_one_sentence(tmp_path: Pat
     with pytest.raises(ZeroDivisionError), new_file(tmp_path / "f"):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("manifest", [b"[" * 100_000, b'{"sha256": {"\xff": 1}}', b'{"sha256": [[]]}', b"null"])
+def test_a_folder_with_a_hostile_manifest_is_not_replaced(tmp_path: Path, manifest: bytes):
+    (tmp_path / "manifest.json").write_bytes(manifest)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(OutputError, match="holds other files"), new_folder(tmp_path, replaceable_files(tmp_path)):
+        pass

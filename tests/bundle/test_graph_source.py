@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -100,6 +101,15 @@ def test_a_bundle_that_was_built_before_names_its_graphs_absolutely(graphs, tmp_
     (tmp_path / "m").rename(tmp_path / "n")
     with pytest.raises(BundleError, match=re.escape(f"(a bundle): {graphs} is not there")):
         find_graphs(open_bundle(engines))
+
+
+def test_a_place_that_cannot_be_read_is_not_there(graphs, tmp_path):
+    os.mkfifo(tmp_path / MANIFEST)  # nobody writes into it
+    for source in ("a\0b", "n" * 5000, ".."):
+        engines = engines_of(graphs, tmp_path / "engines", source=source, source_place="", source_digests={})
+        with pytest.raises(BundleError, match="is not there"):
+            find_graphs(open_bundle(engines))
+        shutil.rmtree(engines)
 
 
 def test_a_bundle_of_graphs_has_none(graphs):

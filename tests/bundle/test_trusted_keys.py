@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from taemi_edge.bundle import trusted_keys
 from taemi_edge.bundle.signatures import check_signed
 from taemi_edge.bundle.trusted_keys import fingerprint, read_trusted_keys
 from taemi_edge.errors import KeyFileError, SignatureError
@@ -57,6 +58,18 @@ def test_no_file_is_one_sentence(tmp_path):
         read_trusted_keys(tmp_path / "pipe")
     with pytest.raises(KeyFileError, match="null"):
         read_trusted_keys(tmp_path / "a\0b")
+
+
+def test_a_key_that_may_not_be_looked_for_is_still_required(monkeypatch, tmp_path):
+    monkeypatch.delenv("TAEMI_EDGE_TRUSTED_KEY", raising=False)
+    monkeypatch.setattr(trusted_keys, "_INSTALLED_KEY", tmp_path / "none" / "trusted.pub")
+    assert trusted_keys.required_key() is None
+
+    def denied(path: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "lstat", denied)
+    assert trusted_keys.required_key() == tmp_path / "none" / "trusted.pub"
 
 
 def _check(chain, trusted, tmp_path, key=None):

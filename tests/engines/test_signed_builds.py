@@ -132,9 +132,9 @@ def test_engines_are_built_anew_from_signed_graphs_alone(signed, tmp_path, monke
 
 def test_only_the_graphs_that_engines_were_built_from_take_over(signed, tmp_path):
     source, _ = signed
-    manifest = open_bundle(_build(source, tmp_path / "e").bundle.folder).manifest
+    engines = open_bundle(_build(source, tmp_path / "e").bundle.folder)
     content = json.loads((tmp_path / "m" / "manifest.json").read_text())
     content["trained_on"] = "another"
     (tmp_path / "m" / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(DeviceLostError, match="is not what the engines were built from"):
-        fail_over_to_cpu(manifest, Layout(1, 4.0, 0.5), {}, DeviceLostError("the GPU was lost"))
+    with pytest.raises(DeviceLostError, match="no bundle of graphs to go on with on the CPU: .*is another bundle"):
+        fail_over_to_cpu(engines, Layout(1, 4.0, 0.5), {}, DeviceLostError("the GPU was lost"))

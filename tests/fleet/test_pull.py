@@ -72,12 +72,13 @@ def titled(*titles):
         (titled("\u00e4", "a\u0308"), "different names"),
         (lambda m: m["layers"].append(m["layers"][0]), "different names"),
         (lambda m: m["layers"][0].update(size=-1), "a size"),
-        (lambda m: m["layers"][0].update(size=10**18), "room for"),
+        (lambda m: m["layers"][0].update(size=10**18), "a size of up to 8,589,934,592"),
+        (lambda m: m["layers"][0].update(size=10**400), "a size of up to 8,589,934,592"),
         (lambda m: m["layers"][0].update(size="7"), "as JSON"),
         (lambda m: m["layers"][0].update(digest="md5:0"), "a sha256"),
         (lambda m: m["layers"][0].update(digest="sha256:../../x"), "a sha256"),
         (lambda m: m["layers"][0].pop("annotations"), "plain file name"),
-        (lambda m: m.update(layers=m["layers"] * 300), "at most 1024 files"),
+        (lambda m: m.update(layers=m["layers"] * 300), "at most 1026 files"),
         (lambda m: m.update(layers=[]), "which has a manifest.json"),
         (lambda m: m.update(layers=None), "which has a manifest.json"),
         (lambda m: m.update(manifests=[], layers=[]), "an index of several manifests"),
@@ -88,6 +89,12 @@ def titled(*titles):
 def test_a_hostile_manifest_is_refused(hostile, old, change, match):
     hostile.manifest = changed(hostile.manifest, change)
     refused(hostile, old, match, error=(RegistryError, OutputError))
+    assert not [request for request in hostile.requests if "/blobs/" in request.path]
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(hostile, old, monkeypatch):
+    monkeypatch.setattr("taemi_edge.fleet.pull._SPARE_BYTES", 1 << 60)
+    refused(hostile, old, "room for", error=OutputError)
     assert not [request for request in hostile.requests if "/blobs/" in request.path]
 
 
@@ -161,6 +168,25 @@ def test_a_transfer_that_breaks_goes_on_at_the_byte(hostile, tmp_path):
     pulled = pull_bundle(hostile.reference, tmp_path / "tiny")
     assert asked == [None, "bytes=40000-", "bytes=80000-"]
     assert pulled.fetched_bytes == sum(map(len, hostile.blobs.values()))
+
+
+def test_a_registry_that_begins_anew_each_time_is_given_up(hostile, old, monkeypatch):
+    monkeypatch.setattr("taemi_edge.fleet.transfer._WORTH_GOING_ON", 1000)
+    monkeypatch.setattr("taemi_edge.fleet.transfer.RETRY_AFTER_S", (0.0, 0.0))
+    digest = vision_of(hostile)
+    whole, asked = hostile.blobs[digest], []
+
+    def breaking(request, connection):
+        asked.append(request.headers.get("range"))
+        if len(asked) > 20:
+            return reply(status="404 Not Found")(request, connection)
+        return reply(whole[:5000], Content_Length=str(len(whole)), Connection="close")(request, connection)
+
+    hostile.routes[digest] = breaking
+    for file in old.glob("vision.onnx"):
+        file.unlink()  # nothing to copy: it must be fetched
+    refused(hostile, old, "broke off")
+    assert asked == [None, "bytes=5000-", "bytes=5000-"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taemi_edge.bundle.atomic import replace_link
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.errors import (
     BackendError,
@@ -213,6 +214,53 @@ def test_a_version_is_refused_for_its_own_faults_alone(tiny_folder, tmp_path, mo
     with pytest.raises(UpdateError, match="rehearse: "):
         update(root, UpdateOptions(source=str(tiny_folder), **FAST))
     assert bool(UpdateFolder(root).refusals()) == is_refused
+
+
+def test_a_version_that_ran_badly_is_refused_although_the_update_was_killed_as_it_switched_back(
+    tiny_folder, tmp_path, unrehearsed
+):
+    root = tmp_path / "root"
+    before = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
+    newer = variant(tiny_folder, tmp_path / "newer", "b")
+    bad = update(root, UpdateOptions(source=str(newer), **FAST)).after
+    replace_link(root / "current", f"versions/{before}/engines")  # and not yet `previous`
+    killed = UpdateResult(step="watch", source="a", before=before, candidate=bad)
+    (root / "update.json").write_bytes(msgspec.json.encode(killed))
+    with pytest.raises(UpdateError, match="failed here before: watch: the services did not run it well"):
+        update(root, UpdateOptions(source=str(newer)))
+    assert not (root / "previous").exists()
+
+
+def test_times_of_an_update_that_was_killed_are_those_of_the_next_one(tiny_folder, tmp_path, unrehearsed, monkeypatch):
+    root = tmp_path / "root"
+    version = update(root, UpdateOptions(source=str(tiny_folder), **FAST)).after
+    killed = UpdateResult(step="watch", source="a", candidate=version)
+    (root / "update.json").write_bytes(msgspec.json.encode(killed))
+    seen: list[UpdateResult] = []
+    monkeypatch.setattr(UpdateFolder, "write_result", lambda _, result: seen.append(result))
+    update(root, UpdateOptions(source=str(tiny_folder)))
+    assert max(max(result.seconds.values(), default=0.0) for result in seen) < 600
+
+
+def test_the_previous_version_is_kept_where_the_switch_fails_half_way(tiny_folder, tmp_path, unrehearsed, monkeypatch):
+    root = tmp_path / "root"
+    first, second = (
+        update(root, UpdateOptions(source=str(variant(tiny_folder, tmp_path / name, name)), **FAST)).after
+        for name in ("a", "b")
+    )
+    newest = variant(tiny_folder, tmp_path / "c", "c")
+    point = UpdateFolder.point
+
+    def failing(folder: UpdateFolder, link: str, version: str) -> None:
+        if link == "current":
+            raise OutputError("current: no space left on the device")
+        point(folder, link, version)
+
+    monkeypatch.setattr(UpdateFolder, "point", failing)
+    with pytest.raises(UpdateError, match=f"switch: .*{second} goes on"):
+        update(root, UpdateOptions(source=str(newest), **FAST))
+    assert os.readlink(root / "previous") == f"versions/{first}/engines"
+    assert versions(root) == {first, second}
 
 
 @pytest.mark.parametrize("watch_s", [0.0, -1.0, float("nan"), 1e9])
