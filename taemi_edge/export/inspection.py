@@ -26,7 +26,7 @@ from taemi_edge.bundle.streams import (
     VideoSpec,
 )
 from taemi_edge.bundle.values import HEAD, Array, TensorSpec
-from taemi_edge.errors import ContractError, TaemiError
+from taemi_edge.errors import ContractError, TaemiError, first_line
 from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
 from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
@@ -204,7 +204,7 @@ def read_tokenizer(stream: str, given: Any) -> str:
         except OSError as error:
             raise ContractError(f"{stream}: expected a tokenizer.json at {given}: {error.strerror}") from error
         except Exception as error:  # tokenizers raises bare Exception
-            raise ContractError(f"{stream}: {file} is no tokenizer.json: {str(error).splitlines()[0]}") from error
+            raise ContractError(f"{stream}: {file} is no tokenizer.json: {first_line(error)}") from error
         return text
     raise ContractError(
         f"{stream}: expected a tokenizer as a file, a folder, or an object of tokenizers or transformers (a fast one), "

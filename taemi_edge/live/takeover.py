@@ -201,16 +201,18 @@ class ModelFollower:
     def _refuse(self, target: str, reason: str) -> None:
         self.reason = reason
         self.refused, self.refusals = target, self.refusals + 1
-        self._run.announce(
-            ModelEvent(
-                time_s=round(self._last_end_s, 3),
-                before=self.fleet.model_id,
-                after=target,
-                taken_up=False,
-                missed=0,
-                reason=self.reason,
-            )
+        event = ModelEvent(
+            time_s=round(self._last_end_s, 3),
+            before=self.fleet.model_id,
+            after=target,
+            taken_up=False,
+            missed=0,
+            reason=reason,
         )
+        try:
+            self._run.announce(event)
+        except Exception:  # without this thread the link would never be looked at again
+            log.exception("%s: not every output took the news that it was refused", target)
 
 
 def model_id(bundle: Bundle) -> str:

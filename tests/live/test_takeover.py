@@ -126,6 +126,23 @@ def test_hops_that_came_too_late_to_be_run_beside_are_said_to_be_lacking(tiny, m
         assert shadow.lacking == "its first predictions lack the beginning of their window"
 
 
+def test_an_output_that_fails_does_not_end_the_looking_at_the_link(tmp_path, caplog):
+    def fail(_event) -> None:
+        raise RuntimeError
+
+    (tmp_path / "current").symlink_to("b")
+    run = Surroundings(pytest.fail, fail, lambda: 0, HOP_S)
+    follower = ModelFollower(
+        FollowedLink(tmp_path / "current", "a", open_bundle), SimpleNamespace(model_id="old", manifest=None), run
+    )
+    follower.start()
+    _wait_for(lambda: follower.refused == "b" and not follower.opening)
+    swap(tmp_path / "current", "c")
+    _wait_for(lambda: follower.refused == "c" and not follower.opening)
+    follower.close()
+    assert "c: not every output took the news" in caplog.text
+
+
 def test_only_hops_that_nobody_made_count_as_missed(tmp_path):
     """A machine that cannot carry all makes longer hops: what lies between two of them was not missed."""
     old, new = SimpleNamespace(model_id="old"), SimpleNamespace(model_id="new")
