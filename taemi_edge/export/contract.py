@@ -12,6 +12,7 @@ for an input gives one step. What a mistake in the shapes is can only be seen wh
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ class OnnxFile:
                 raise ContractError(f"{self.file}: expected {what} with a name of its own for each, got {names!r:.80}")
         if not (self.output is None or isinstance(self.output, str)):
             raise ContractError(f"{self.file}: expected output as a name, got {self.output!r:.60}")
-        if not Path(self.file).is_file():
+        if not os.path.isfile(self.file):
             raise ContractError(f"{self.file}: expected an ONNX file, found nothing there")
 
     def input_names(self) -> tuple[str, ...]:

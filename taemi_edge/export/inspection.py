@@ -6,6 +6,7 @@ the model's samples. What does not fit is refused here, before anything is expor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from taemi_edge.bundle.streams import (
     VideoSpec,
 )
 from taemi_edge.bundle.values import HEAD, Array, TensorSpec
-from taemi_edge.errors import ContractError, TaemiError, first_line
+from taemi_edge.errors import ContractError, TaemiError
 from taemi_edge.export.contract import Model, OnnxFile, Stream, unwrapped
 from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
@@ -196,15 +197,14 @@ def read_tokenizer(stream: str, given: Any) -> str:
     if hasattr(backend, "to_str"):
         return str(backend.to_str())
     if isinstance(given, (str, Path)):
-        path = Path(given)
-        file = path / TOKENIZER if path.is_dir() else path
+        file = Path(given, TOKENIZER) if os.path.isdir(given) else Path(given)
         try:
             text = file.read_text(encoding="utf-8")
             WordTokenizer(text, 2)
         except OSError as error:
             raise ContractError(f"{stream}: expected a tokenizer.json at {given}: {error.strerror}") from error
         except Exception as error:  # tokenizers raises bare Exception
-            raise ContractError(f"{stream}: {file} is no tokenizer.json: {first_line(error)}") from error
+            raise ContractError(f"{stream}: {file} is no tokenizer.json: {str(error)[:200]}") from error
         return text
     raise ContractError(
         f"{stream}: expected a tokenizer as a file, a folder, or an object of tokenizers or transformers (a fast one), "

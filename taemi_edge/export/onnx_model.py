@@ -25,6 +25,7 @@ It says what a `taemi_edge.Model` says in Python. Paths are relative to the file
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,7 +114,7 @@ def read_sample_files(place: Path) -> list[dict[str, Array]]:
         ContractError: there is none.
         InputError: one cannot be read.
     """
-    files = sorted(place.glob("*.npz")) if place.is_dir() else [place] if place.suffix == ".npz" else []
+    files = sorted(place.glob("*.npz")) if os.path.isdir(place) else [place] if place.suffix == ".npz" else []
     if not files:
         raise ContractError(f"{place}: expected a folder with .npz files as samples, found none")
     return [read_arrays(file) for file in files]

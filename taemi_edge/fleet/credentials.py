@@ -14,7 +14,6 @@ $DOCKER_CONFIG nor $REGISTRY_AUTH_FILE, waits for a credential helper for ever, 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import subprocess
@@ -149,7 +148,7 @@ def _from_entry(entry: _Entry, file: Path) -> Credentials | None:
     if entry.auth:
         try:
             user, _, password = base64.b64decode(entry.auth, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no UTF-8, or signs beyond ASCII
             user = ""
         if not user:
             raise RegistryError(f"{file}: expected `auth` to be USER:PASSWORD in base64: log in again")
