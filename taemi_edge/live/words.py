@@ -106,7 +106,7 @@ class TranscriptLines:
         """
         try:
             spoken = msgspec.json.decode(line, type=TranscriptLine)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'expected {{"text": "...", "start": s, "end": s}}: {error}') from error
         inboxes = of_source(self._inboxes, spoken.source)
         words = words_of(spoken, self._clock)
