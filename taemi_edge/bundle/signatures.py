@@ -297,7 +297,7 @@ def _parsed(text: bytes, what: str) -> Any:
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as error:
-        raise SignatureError(f"expected {what} in JSON, got something else ({error})"[:300]) from error
+        raise SignatureError(f"expected {what} in JSON, got something else ({error!s:.200}): {SIGN_AGAIN}") from error
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -151,10 +151,11 @@ def _read_artifact(registry: RegistryClient) -> Artifact:
 def _require_room(kept: Path, artifact: Artifact) -> None:
     here = sum(file.stat().st_size for file in kept.iterdir())
     free = shutil.disk_usage(kept).free
-    if artifact.size - here > free - _SPARE_BYTES:
+    wanted = artifact.size - here + _SPARE_BYTES
+    if wanted > free:
         raise OutputError(
-            f"{kept.parent}: expected room for {artifact.size / 1e6:.0f} MB, there are {free / 1e6:.0f} MB: free some, "
-            f"or pull elsewhere"
+            f"{kept.parent}: expected room for {wanted / 1e6:.1f} MB, there are {free / 1e6:.1f} MB: free some, or "
+            "pull elsewhere"
         )
 
 

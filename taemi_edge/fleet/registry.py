@@ -222,7 +222,9 @@ class RegistryClient(Registry):  # type: ignore[misc] # oras has no types
             )
         except (requests.exceptions.RequestException, UnicodeError, ValueError) as error:
             host = urlsplit(url).netloc.rpartition("@")[2]
-            raise BrokenTransferError(f"{host}: the registry cannot be reached: {reason_of(error)}") from error
+            raise BrokenTransferError(
+                f"{host}: the registry cannot be reached: {reason_of(error)}: look at its address and the network"
+            ) from error
 
     def _log_in(self, challenge: requests.Response) -> bool:
         """Get what the registry asks for with its 401; False where there is nothing more to give."""

@@ -7,20 +7,21 @@ service that runs meanwhile.
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import SeriesSpec, TextSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import CheckFailedError
+from taemi_edge.errors import CheckFailedError, MediaError
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.parity.golden import demo_clip, golden_cases, usual_case
 
@@ -28,6 +29,15 @@ from taemi_edge.parity.golden import demo_clip, golden_cases, usual_case
 _TIMEOUT_S = 900.0
 #: How long made-up series last.
 _SERIES_S = 10.0
+#: `taemi-edge` of the words behind the parent's process id. The kernel ends it with its parent (PR_SET_PDEATHSIG is 1),
+#: so that an update that is killed leaves no run behind, which would compete with the service.
+_WITH_ITS_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+    "os.getppid() == int(sys.argv.pop(1)) or os._exit(1)\n"
+    "from taemi_edge.__main__ import main\n"
+    "main()"
+)
 
 
 def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> float:
@@ -45,11 +55,13 @@ def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> floa
 
     Raises:
         CheckFailedError: the run failed, gave nothing or no numbers, or took longer than a hop lasts.
+        MediaError: `clip` cannot be read, or holds nothing that the model reads: that is not the bundle's fault.
     """
-    with tempfile.TemporaryDirectory(prefix="taemi-edge-") as scratch:
-        output = Path(scratch, "predictions.jsonl")
-        words = [*_inputs(bundle, clip, Path(scratch)), "--output", str(output), "--threads", str(threads)]
-        command = [sys.executable, "-m", "taemi_edge", "run", str(bundle.folder.absolute()), *words]
+    with scratch_folder() as scratch:
+        output = scratch / "predictions.jsonl"
+        words = [*_inputs(bundle, clip, scratch), "--output", str(output), "--threads", str(threads)]
+        as_child = [sys.executable, "-c", _WITH_ITS_PARENT, str(os.getpid())]
+        command = [*as_child, "run", str(bundle.folder.absolute()), *words]
         try:
             done = subprocess.run(
                 command, cwd=scratch, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
@@ -58,6 +70,8 @@ def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> floa
             raise CheckFailedError(f"the rehearsal had not ended after {_TIMEOUT_S:g} s") from None
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+            if clip is not None and done.returncode == 2:
+                raise MediaError(f"--clip: the model cannot be rehearsed on it: {said[:400]}")
             raise CheckFailedError(f"the rehearsal ended with {done.returncode}: {said[:400]}")
         lines = output.read_bytes().splitlines() if output.exists() else []
     return _judged([msgspec.json.decode(line) for line in lines], bundle)

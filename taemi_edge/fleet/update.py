@@ -18,18 +18,22 @@ from pathlib import Path
 
 import msgspec
 
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.bundle.trusted_keys import read_trusted_keys
 from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import CheckFailedError, OutputError, TaemiError, UpdateError, UsageError
+from taemi_edge.errors import CheckFailedError, MediaError, OutputError, TaemiError, UpdateError, UsageError
 from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
-from taemi_edge.fleet.versions import UpdateFolder
+from taemi_edge.fleet.versions import VERSIONS, UpdateFolder
 from taemi_edge.fleet.watching import count_services, watch_services
 from taemi_edge.live.update_root import CURRENT, PREVIOUS, UpdateResult, read_result
 from taemi_edge.progress import SILENT, Progress
 
 #: Steps whose failure lies in the version itself: it is not tried again unless somebody asks for it.
 _OF_THE_VERSION = ("parity", "rehearse", "watch")
+#: What may go wrong in these steps without a fault of the version: a full disk, no memory, a clip of the user's own.
+_OF_THE_DEVICE = (OSError, MemoryError, OutputError, MediaError)
 
 _ROLLBACK = "--rollback"
 
@@ -69,6 +73,10 @@ class UpdateOptions:
         for option, file in (("--key", self.key), ("--clip", self.clip)):
             if file is not None and not file.is_file():
                 raise UsageError(f"{option} {file}: expected a file, found none there")
+        if self.key is not None:
+            read_trusted_keys(self.key)
+        if isinstance(self.target, str):
+            load_recipe("engines", self.target, TargetRecipe)
 
 
 def update(
@@ -94,6 +102,8 @@ def update(
         UsageError: there is no previous version to go back to.
     """
     folder = UpdateFolder(root)
+    if not options.source and not (folder.root / VERSIONS).is_dir():
+        raise UsageError(f"{folder.root}: expected a previous version to go back to, found no models: look at --root")
     with folder.held():
         run = _Update(folder, options, on_step, progress)
         run.finish_what_was_killed()
@@ -245,17 +255,17 @@ class _Update:
         try:
             yield
         except (TaemiError, OSError, MemoryError) as error:
-            self._fail(str(error) or type(error).__name__)
+            self._fail(str(error) or type(error).__name__, is_its_fault=not isinstance(error, _OF_THE_DEVICE))
             raise UpdateError(self._sentence(str(error) or type(error).__name__)) from error
         except Exception as error:  # whatever a bundle from outside sets off, the reason must be in the file
             self._fail(f"{type(error).__name__}: {error}")
             raise UpdateError(self._sentence(f"{type(error).__name__}: {error}")) from error
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, is_its_fault: bool = True) -> None:
         step, version = self.result.step, self.result.candidate
         self.result.seconds[step] = round(time.monotonic() - self._began, 3)
         self.folder.prune()  # first: on a full disk nothing else can be written
-        if version and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
+        if version and is_its_fault and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
             with suppress(OutputError):
                 self.folder.refuse(version, f"{step}: {reason}")
         self._write(ok=False, reason=reason)

@@ -24,6 +24,11 @@ _AUTHORITY = re.compile(
     r"(?:[^/?#]*@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9.]{1,15})?\])"
     r"(?P<port>:\d{1,5})?"
 )
+#: A bundle in a registry, whose name, tag and digest are no secrets: people have to see which of them they mistyped.
+_IN_A_REGISTRY = re.compile(
+    r"//(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:]{2,45}\])(?::\d{1,5})?(?:/[A-Za-z0-9._-]{1,128}){1,8}"
+    r"(?::[A-Za-z0-9._-]{1,128})?(?:@sha256:[0-9A-Fa-f]{1,64})?"
+)
 #: The parts of paths that cameras and servers have of their own; what a user or a provider chose is not among them.
 _KNOWN_PART = re.compile(
     r"(?:live|stream|streams|streaming|channel|channels|cam|camera|ch|main|sub|video|audio|media|h26[45]|mjpeg|mpeg4|"
@@ -63,6 +68,8 @@ def shown_place(text: str | os.PathLike[str]) -> str:
         'rtsp://cam.local:554/Streaming/Channels/101'
         >>> shown_place("rtmp://a.rtmp.example/live2/abcd-efgh?x=1"), shown_place("rtsp:/me:secret@cam/1")
         ('rtmp://a.rtmp.example/live2/...', 'rtsp:...')
+        >>> shown_place("oci://registry.example/models/mine:3"), shown_place("oci://me:pw@registry.example/mine:3")
+        ('oci://registry.example/models/mine:3', 'oci://registry.example/...')
         >>> shown_place("clips/talk.mp4")
         'clips/talk.mp4'
     """
@@ -80,6 +87,8 @@ def shown_place(text: str | os.PathLike[str]) -> str:
     if scheme == "gst":
         first = rest.split(maxsplit=1)[:1]
         return f"gst:{first[0]} {HIDDEN}" if first and first[0] in _SOURCE_ELEMENTS else f"gst:{HIDDEN}"
+    if scheme == "oci" and _IN_A_REGISTRY.fullmatch(rest):
+        return f"{scheme}:{rest}"
     if scheme in (*URL_SCHEMES, *_OTHER_SCHEMES):
         return f"{scheme}:{_shown_url(rest)}"
     return _shown_path(text)

@@ -13,9 +13,20 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.errors import SignatureError, UpdateError, UsageError
+from taemi_edge.errors import (
+    BackendError,
+    CheckFailedError,
+    KeyFileError,
+    MediaError,
+    OutputError,
+    RecipeError,
+    SignatureError,
+    UpdateError,
+    UsageError,
+)
 from taemi_edge.fleet import update as update_module
 from taemi_edge.fleet.update import UpdateOptions, update
+from taemi_edge.fleet.versions import UpdateFolder
 from taemi_edge.live.update_root import UpdateResult, read_result
 from tests.fleet.updating import variant
 
@@ -160,6 +171,48 @@ def test_an_update_that_was_killed_while_it_watched_is_watched_to_its_end(tiny_f
     update(root, UpdateOptions(source=str(tiny_folder)))
     assert read_result(root).reason == f"{version} runs already"
     assert (root / "current" / "manifest.json").is_file()
+
+
+def test_a_target_that_does_not_exist_is_wrong_use_before_anything_is_touched(tmp_path):
+    for target in ("jetson-x", "", str(tmp_path / "none.toml")):
+        with pytest.raises(RecipeError, match="known recipes|did you mean|expected"):
+            UpdateOptions(source="anywhere", target=target)
+
+
+def test_a_key_that_is_none_is_wrong_use_before_anything_is_touched(tmp_path):
+    file = tmp_path / "K.pub"
+    file.write_text("no key")
+    with pytest.raises(KeyFileError, match="K.pub: expected public keys"):
+        UpdateOptions(source="anywhere", key=file)
+
+
+def test_a_rollback_where_nothing_was_installed_leaves_no_folder(tmp_path):
+    with pytest.raises(UsageError, match="found no models: look at --root"):
+        update(tmp_path / "typo", UpdateOptions())
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (CheckFailedError("no number"), True),
+        (BackendError("its engine fails"), True),
+        (RuntimeError("whatever"), True),
+        (MediaError("no clip"), False),
+        (OSError(28, "No space left on device"), False),
+        (OutputError("no space left"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_a_version_is_refused_for_its_own_faults_alone(tiny_folder, tmp_path, monkeypatch, error, is_refused):
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(update_module, "rehearse", fail)
+    root = tmp_path / "root"
+    with pytest.raises(UpdateError, match="rehearse: "):
+        update(root, UpdateOptions(source=str(tiny_folder), **FAST))
+    assert bool(UpdateFolder(root).refusals()) == is_refused
 
 
 @pytest.mark.parametrize("watch_s", [0.0, -1.0, float("nan"), 1e9])
