@@ -61,6 +61,17 @@ def in_one_line(text: str) -> str:
     return in_one_line(plain) if len(plain) > _MOST_CHARACTERS else plain
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says of an error, or the kind of the error where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no such layer\\nin graph a")), first_line(ValueError())
+        ('no such layer', 'ValueError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _spelled(sign: str) -> str:
     return sign.encode("unicode_escape").decode("ascii")
 

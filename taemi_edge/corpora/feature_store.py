@@ -161,7 +161,7 @@ def read_index(folder: Path) -> StoreIndex:
         raise StoreError(f"{folder}: expected a feature store (a folder with {INDEX}), found none: run extract first")
     try:
         index = msgspec.json.decode(file.read_bytes(), type=StoreIndex)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{file}: expected the index of a feature store: {error}") from error
     if index.schema != STORE_SCHEMA:
         raise StoreError(f"{file}: expected schema {STORE_SCHEMA}, got {index.schema}: extract again")

@@ -108,5 +108,5 @@ def read_mark(folder: Path) -> SyntheticMark | None:
     """Read how a synthetic corpus was made; None where the folder holds no synthetic corpus."""
     try:
         return msgspec.json.decode((folder / SYNTHETIC_MARK).read_bytes(), type=SyntheticMark)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None

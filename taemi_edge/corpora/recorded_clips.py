@@ -47,7 +47,7 @@ def _clip(folder: Path, line: bytes) -> SampleClip | None:
     """The clip of a line; None where it cannot be read, or nothing of the clip is there any more."""
     try:
         loss = msgspec.json.decode(line, type=Loss)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     there = {stream: found for stream, found in loss.files.items() if _is_inside(folder, found.file)}
     if not there or "/" in loss.clip:

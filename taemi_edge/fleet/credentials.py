@@ -177,6 +177,6 @@ def _from_helper(helper: str, key: str, file: Path) -> Credentials | None:
                 problem = f"{program}: expected a user name and a password, got a token: log in with a password"
             else:
                 return Credentials(given.Username, given.Secret, program)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             problem = f"{program}, which {file} names: expected a user name and a secret as JSON, got something else"
     raise RegistryError(problem)  # outside the handlers: a cause would carry what the helper gave

@@ -126,7 +126,7 @@ class UpdateFolder:
 
     def origin(self, version: str) -> Version:
         """Where a version came from, as far as that is known."""
-        with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+        with suppress(OSError, ValueError, RecursionError):
             return msgspec.json.decode((self.folder(version) / _VERSION).read_bytes(), type=Version)
         return Version()
 
@@ -153,7 +153,7 @@ class UpdateFolder:
 
     def refusals(self) -> dict[str, str]:
         """Versions that failed here, each with the reason."""
-        with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+        with suppress(OSError, ValueError, RecursionError):
             return msgspec.json.decode((self.root / _REFUSED).read_bytes(), type=dict[str, str])
         return {}
 

@@ -148,8 +148,7 @@ def _open_loop(
     window_s, hop_s = _window_and_hop_s(manifest, config)
     plans = plan_sources(config, manifest.streams)
     open_fleet = partial(_open_fleet, config, [describe_source(plan, config) for plan in plans], followed is not None)
-    fleet = open_fleet(bundle)
-    stack.callback(lambda: state.loop.fleet.close())  # by then it may be another one
+    fleet = stack.enter_context(open_fleet(bundle))
     clock = SessionClock()  # opening engines takes long, and is no part of the session
     sources = [make_live_source(plan, config, manifest.streams, hop_s, clock) for plan in plans]
     state = LiveState(LiveLoop(fleet, sources, clock, hop_s, config.settle_s, stop), manifest, model_id(bundle))
@@ -158,8 +157,15 @@ def _open_loop(
         state.loop.load = LoadControl(hop_s, ladder(hop_s, window_s, videos))
     if followed is not None:
         restart = state.loop.stopping.set if os.environ.get("NOTIFY_SOCKET") else None
-        run = Surroundings(lambda new: open_fleet(_with_presence(new, config)), state.loop.announce, hop_s, restart)
-        state.loop.successor = state.follower = ModelFollower(followed, fleet, run)
+        run = Surroundings(
+            open_fleet=lambda new: open_fleet(_with_presence(new, config)),
+            announce=state.loop.announce,
+            missed=lambda: state.loop.counts.missed,
+            hop_s=hop_s,
+            restart=restart,
+        )
+        state.loop.successor = state.follower = follower = ModelFollower(followed, fleet, run)
+        stack.callback(lambda: follower.fleet.close())  # by then it may be another one
     start_listeners(stack, plans, state)
     start_recognisers(stack, plans, state, config.asr_model)
     return state

@@ -111,7 +111,7 @@ def _decoded(line: bytes) -> dict[str, Any]:
     """The object that a line holds. Python and others write NaN, which is no JSON, but says what is wrong."""
     try:
         content = json.loads(line) if b"NaN" in line or b"Infinity" in line else msgspec.json.decode(line)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'expected {{"time_s": s, "values": [...]}}: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'expected {{"time_s": s, "values": [...]}}, got a {type(content).__name__}')

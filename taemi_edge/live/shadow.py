@@ -58,9 +58,10 @@ class Shadow:
     def feed(self, hops: Sequence[Hop]) -> None:
         """Give it the hops of all sources that a prediction was just made from."""
         with self._lock:
-            if self._taken.is_set() or time.monotonic() > self._deadline:
+            if self._taken.is_set():
                 return
-            if self._open >= self._most:  # it cannot keep up: what it has is lost, and it begins anew
+            is_late = time.monotonic() > self._deadline  # no more hops: it takes over once it has run what it has
+            if is_late or self._open >= self._most:  # it cannot keep up: its window has a gap, and it begins anew
                 self._since_s = None
                 return
             if self._since_s is None:

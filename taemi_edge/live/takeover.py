@@ -26,7 +26,7 @@ from pathlib import Path
 from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, VideoSpec, kind_name
-from taemi_edge.errors import TaemiError, UsageError
+from taemi_edge.errors import TaemiError, UsageError, in_one_line
 from taemi_edge.live.events import ModelEvent
 from taemi_edge.live.shadow import AbandonedError, Shadow
 from taemi_edge.media.hops import Hop
@@ -61,12 +61,14 @@ class Surroundings:
     Attributes:
         open_fleet: opens a fleet of a bundle, with a thread of its own, for the sources of the run.
         announce: tells the outputs.
-        hop_s: the time between two predictions.
+        missed: how many hops were missed until now.
+        hop_s: the time between two predictions, as it was configured.
         restart: ends the run so that its service manager starts it again; None where nobody would.
     """
 
     open_fleet: Callable[[Bundle], Fleet]
     announce: Callable[[ModelEvent], None]
+    missed: Callable[[], int]
     hop_s: float
     restart: Callable[[], None] | None = None
 
@@ -95,7 +97,7 @@ class ModelFollower:
         self.restarting = False
         self.taken_up = self.refusals = 0
         self._shadow: Shadow | None = None
-        self._last_end_s: float | None = None
+        self._last_end_s, self._last_missed = 0.0, 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
 
@@ -127,15 +129,13 @@ class ModelFollower:
         if shadow is not None and shadow.take(end_s):
             before, self.fleet, self.target, self._shadow = self.fleet, shadow.fleet, shadow.target, None
             self.taken_up += 1
-            last_s = end_s - self._run.hop_s if self._last_end_s is None else self._last_end_s
-            missed = max(0, round((end_s - last_s) / self._run.hop_s) - 1)
             self._run.announce(
                 ModelEvent(
                     time_s=round(end_s, 3),
                     before=before.model_id,
                     after=self.fleet.model_id,
                     taken_up=True,
-                    missed=missed,
+                    missed=self._run.missed() - self._last_missed,
                     reason=shadow.lacking,
                 )
             )
@@ -143,7 +143,7 @@ class ModelFollower:
 
     def after_hop(self, hops: Sequence[Hop]) -> None:
         """Give the hops that a prediction was made from to the model that runs beside."""
-        self._last_end_s = hops[0].end_s
+        self._last_end_s, self._last_missed = hops[0].end_s, self._run.missed()
         if (shadow := self._shadow) is not None:
             shadow.feed(hops)
 
@@ -160,7 +160,7 @@ class ModelFollower:
                     self._refuse(target, str(error))
                 except Exception as error:  # whatever a broken model sets off must not end the run of the old one
                     log.exception("%s: not taken up", target)
-                    self._refuse(target, f"{type(error).__name__}: {error}")
+                    self._refuse(target, in_one_line(f"{type(error).__name__}: {error}"))
                 self.opening = ""
 
     def _linked(self) -> str:
@@ -186,7 +186,10 @@ class ModelFollower:
             self._shadow = None
             fleet.close()
             raise
-        old.close()
+        try:
+            old.close()
+        except Exception:  # the new model runs already: it is not refused for what the old one left behind
+            log.exception("the model before %s could not be closed", target)
 
     def _start_again(self, target: str, problem: str) -> None:
         if self._run.restart is None:
@@ -198,16 +201,18 @@ class ModelFollower:
     def _refuse(self, target: str, reason: str) -> None:
         self.reason = reason
         self.refused, self.refusals = target, self.refusals + 1
-        self._run.announce(
-            ModelEvent(
-                time_s=round(self._last_end_s or 0.0, 3),
-                before=self.fleet.model_id,
-                after=target,
-                taken_up=False,
-                missed=0,
-                reason=self.reason,
-            )
+        event = ModelEvent(
+            time_s=round(self._last_end_s, 3),
+            before=self.fleet.model_id,
+            after=target,
+            taken_up=False,
+            missed=0,
+            reason=reason,
         )
+        try:
+            self._run.announce(event)
+        except Exception:  # without this thread the link would never be looked at again
+            log.exception("%s: not every output took the news that it was refused", target)
 
 
 def model_id(bundle: Bundle) -> str:

@@ -101,7 +101,7 @@ def is_watched(root: Path) -> bool:
 
 def read_result(root: Path) -> UpdateResult | None:
     """How the last update went; None where there was none, or its record cannot be read."""
-    with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+    with suppress(OSError, ValueError, RecursionError):
         return msgspec.json.decode((root / RESULT).read_bytes(), type=UpdateResult)
     return None
 
@@ -123,7 +123,7 @@ def fresh_reports(root: Path) -> dict[str, ServiceReport]:
     reports: dict[str, ServiceReport] = {}
     for file in sorted((root / SERVICES).glob("*.json")):
         age_s = _age_s(file)
-        with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
+        with suppress(OSError, ValueError, RecursionError):
             if age_s < FRESH_S:
                 reports[file.name] = msgspec.json.decode(file.read_bytes(), type=ServiceReport)
             elif age_s > WATCHED_FOR_S:

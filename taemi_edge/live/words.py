@@ -69,7 +69,8 @@ class WordInbox:
     def put(self, words: list[Word]) -> None:
         """Add words, in any order; of very many the newest are kept."""
         with self._lock:
-            in_order = not self._words or min((word.end_s for word in words), default=0.0) >= self._words[-1].end_s
+            words = sorted(words, key=lambda word: word.end_s)
+            in_order = not (self._words and words) or words[0].end_s >= self._words[-1].end_s
             self._words += words
             if not in_order:  # recognisers correct themselves now and then; sorting with each line would take long
                 self._words.sort(key=lambda word: word.end_s)
@@ -105,7 +106,7 @@ class TranscriptLines:
         """
         try:
             spoken = msgspec.json.decode(line, type=TranscriptLine)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'expected {{"text": "...", "start": s, "end": s}}: {error}') from error
         inboxes = of_source(self._inboxes, spoken.source)
         words = words_of(spoken, self._clock)

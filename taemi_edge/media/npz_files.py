@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -22,10 +21,10 @@ MOST_BYTES = 2**30
 _ENTRY = b"PK\x01\x02"
 #: numpy packs with these; others ask for memory before they give anything.
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: What reading a damaged file may raise; a header that numpy cannot read ends in one of the last seven.
+#: What reading a damaged file may raise.
 _DAMAGED = (
-    *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    *(MemoryError, RecursionError, SyntaxError, tokenize.TokenError, OverflowError, TypeError, IndexError),
+    *(OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(MemoryError, OverflowError, TypeError, IndexError),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import InputError, MissingExtraError
+from taemi_edge.errors import InputError, MissingExtraError, first_line
 from taemi_edge.media.packaged_models import whisper_base_folder
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
@@ -91,6 +91,6 @@ def _open_model(whisper_model: Any, model: str, threads: int, compute_type: str)
         return whisper_model(model, device="cpu", compute_type=compute_type, cpu_threads=threads)
     except Exception as error:  # faster-whisper passes on whatever the hub, CTranslate2 or a file raised
         raise InputError(
-            f"--asr-model {model}: faster-whisper cannot load it ({str(error).splitlines()[0]}): give the folder of a "
+            f"--asr-model {model}: faster-whisper cannot load it ({first_line(error)}): give the folder of a "
             f"CTranslate2 model, or fetch it once where the hub is in reach"
         ) from error

@@ -266,7 +266,7 @@ def _regex_problem(pattern: str) -> str | None:
 _STRANGE = re.compile(r"\\[kg1-9]|\(\?[~(]")
 #: How often something is repeated.
 _COUNT = re.compile(r"[*+?]|\{(\d{0,6})(,?)(\d{0,6})\}")
-#: So many repetitions stand one after the other in patterns of published tokenizers, such as `\\s*[\\r\\n]+`.
+#: So many repetitions stand one after the other in patterns of published tokenizers, such as `\s*[\r\n]+`.
 _MOST_REPEATS = 2
 #: `{1,3}` is no repetition to fear.
 _FEW = 8

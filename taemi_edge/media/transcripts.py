@@ -111,7 +111,7 @@ def parse_jsonl(text: str) -> list[Cue]:
             continue
         try:
             entry = msgspec.json.decode(line, type=_JsonCue)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise TranscriptError(
                 f'line {number}: expected {{"start": s, "end": s, "text": "..."}}: {error}'
             ) from error

@@ -52,7 +52,7 @@ def fail_over_to_cpu(
     if known and known != graphs.digests:
         raise DeviceLostError(
             f"{error}; {graphs.folder} is not what the engines were built from: nothing can take over"
-        )
+        ) from error
     if graphs.manifest.sha256.get("tokens.safetensors") != manifest.sha256.get("tokens.safetensors"):
         raise DeviceLostError(f"{error}; {graphs.folder} is another model by now: nothing can take over") from error
     executor = open_executor(graphs, layout, "cpu", threads)

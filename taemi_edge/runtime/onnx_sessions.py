@@ -13,7 +13,7 @@ import onnxruntime
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array, PartSpec
-from taemi_edge.errors import BackendError, EngineError, UsageError
+from taemi_edge.errors import BackendError, EngineError, UsageError, first_line
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: TF32 has ten bits of mantissa: it is not the FP32 that parity was checked in.
@@ -84,7 +84,7 @@ class OrtSession:
                 disabled_optimizers=list(FATAL_OPTIMISERS) if device == "cpu" else None,
             )
         except Exception as error:
-            raise BackendError(f"{where}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+            raise BackendError(f"{where}: ONNX Runtime cannot open it: {first_line(error)}") from error
         let_go_of_content(self._session)
         used = self._session.get_providers()[0]
         if used != _PROVIDERS[device]:
@@ -101,7 +101,7 @@ class OrtSession:
             run = self._device_buffers.run if self._device_buffers else self._run_on_host
             values = run(feeds)
         except Exception as error:
-            raise BackendError(f"{self._part}: ONNX Runtime failed: {_first_line(error)}") from error
+            raise BackendError(f"{self._part}: ONNX Runtime failed: {first_line(error)}") from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     @property
@@ -192,7 +192,7 @@ def optimise(source: bytes, target: Path) -> None:
     try:
         onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {_first_line(error)}") from error
+        raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {first_line(error)}") from error
 
 
 def library_version() -> str:
@@ -227,7 +227,3 @@ def _require_provider(device: str) -> None:
         )
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA's and cuDNN's libraries where pip put them
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

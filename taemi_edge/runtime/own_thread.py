@@ -17,6 +17,8 @@ from taemi_edge.runtime.work import Executor, Work, WorkResult
 class OwnThreadExecutor:
     """Implements `taemi_edge.runtime.work.Executor`; every call waits for the thread that owns the device.
 
+    It may be closed more than once.
+
     Args:
         open_it: opens the executor; called in the new thread, and what it raises is raised here.
 
@@ -37,6 +39,7 @@ class OwnThreadExecutor:
 
     def __init__(self, open_it: Callable[[], Executor]) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._is_closed = False
         try:
             self._executor = self._thread.submit(open_it).result()
         except BaseException:
@@ -59,5 +62,10 @@ class OwnThreadExecutor:
         return self._thread.submit(self._executor.device_memory).result()
 
     def close(self) -> None:
-        self._thread.submit(self._executor.close).result()
-        self._thread.shutdown()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._thread.submit(self._executor.close).result()
+        finally:
+            self._thread.shutdown()

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from taemi_edge.cli.main import COMMANDS
@@ -76,7 +77,7 @@ def _shell(words: str, streams: str, **options: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("stride", [12, pytest.param(1, marks=pytest.mark.nightly)])
 def test_every_command_ends_in_order_when_its_help_cannot_be_written(stride: int):
     done = subprocess.run(
         [sys.executable, "-c", FORKS, "gone closed full", str(stride)],
@@ -181,7 +182,11 @@ def test_no_home_and_no_cache(tiny_folder: Path, demo_video: Path, tmp_path: Pat
     ],
 )
 def test_a_signal_is_one_line_and_its_exit_code(tiny_folder: Path, tmp_path: Path, number, code: int):
-    write_media(tmp_path / "long.mkv", frame_times_s=[i / 25 for i in range(3000)], samples=tone(120.0))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    times_s = [i / 5 for i in range(600)]
+    write_media(
+        tmp_path / "long.mkv", frame_times_s=times_s, samples=tone(120.0), audio_codec="pcm_s16le", image=picture
+    )
     many = [*ME.split(), "run", str(tiny_folder), str(tmp_path / "long.mkv"), "--output", str(tmp_path / "p.jsonl")]
     running = subprocess.Popen(many, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60

@@ -9,7 +9,7 @@ import pytest
 
 from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.live.service_report import ServiceReporter
-from taemi_edge.live.update_root import fresh_reports, is_watched
+from taemi_edge.live.update_root import fresh_reports, is_watched, read_result
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.prediction import Degraded, Prediction
 
@@ -89,3 +89,13 @@ def test_it_reports_only_to_an_updater_that_watches(reporter, tmp_path):
         time.sleep(0.02)
     [report] = found.values()
     assert (report.target, report.made, report.healthy, report.hop_s) == ("old", 1, 1, 0.5)
+
+
+@pytest.mark.parametrize("content", [b'{"link": "\xe9", "reason": "\xe9"}', b'{"x": ' + b"[" * 200_000, b"", b"null"])
+def test_a_report_that_cannot_be_read_is_no_report(content, tmp_path):
+    """Services may run as other users, or be of another version."""
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "1-x.json").write_bytes(content)
+    (tmp_path / "update.json").write_bytes(content)
+    assert fresh_reports(tmp_path) == {}
+    assert read_result(tmp_path) is None

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -114,6 +115,48 @@ def test_a_device_that_cannot_run_both_hands_over_in_the_end(tiny, monkeypatch):
         assert shadow.lacking == "its first predictions lack the beginning of their window"
 
 
+def test_hops_that_came_too_late_to_be_run_beside_are_said_to_be_lacking(tiny, monkeypatch):
+    with Fleet(tiny, [Source("a")], threads=1) as fleet:
+        shadow = Shadow(fleet, "x", HOP_S)
+        shadow.feed([Hop(HOP_S)])
+        monkeypatch.setattr("time.monotonic", lambda: shadow._deadline + 1)
+        shadow.feed([Hop(20.0)])  # not run, though the first hop lies more than a window back
+        shadow._open = 0
+        assert shadow.take(20.5)
+        assert shadow.lacking == "its first predictions lack the beginning of their window"
+
+
+def test_an_output_that_fails_does_not_end_the_looking_at_the_link(tmp_path, caplog):
+    def fail(_event) -> None:
+        raise RuntimeError
+
+    (tmp_path / "current").symlink_to("b")
+    run = Surroundings(pytest.fail, fail, lambda: 0, HOP_S)
+    follower = ModelFollower(
+        FollowedLink(tmp_path / "current", "a", open_bundle), SimpleNamespace(model_id="old", manifest=None), run
+    )
+    follower.start()
+    _wait_for(lambda: follower.refused == "b" and not follower.opening)
+    swap(tmp_path / "current", "c")
+    _wait_for(lambda: follower.refused == "c" and not follower.opening)
+    follower.close()
+    assert "c: not every output took the news" in caplog.text
+
+
+def test_only_hops_that_nobody_made_count_as_missed(tmp_path):
+    """A machine that cannot carry all makes longer hops: what lies between two of them was not missed."""
+    old, new = SimpleNamespace(model_id="old"), SimpleNamespace(model_id="new")
+    told, missed = [], [5]
+    run = Surroundings(pytest.fail, told.append, lambda: missed[0], HOP_S)
+    follower = ModelFollower(FollowedLink(tmp_path / "current", "a", pytest.fail), old, run)
+    for end_s, more in ((6.0, 0), (10.0, 1)):
+        follower.after_hop([Hop(end_s - 4 * HOP_S)])
+        missed[0] += more
+        follower._shadow = SimpleNamespace(fleet=new, target="b", lacking=None, take=lambda _: True)
+        assert follower.fleet_for(end_s) is new
+        assert told[-1].missed == more
+
+
 def test_one_that_is_not_wanted_any_more_is_given_up(tiny):
     with Fleet(tiny, [Source("a")], threads=1) as fleet:
         shadow = Shadow(fleet, "x", HOP_S)
@@ -147,7 +190,7 @@ def test_other_streams_need_a_restart(tiny, tmp_path, supervised: bool):
     streams = {**tiny.manifest.streams, "vision": camera}
     new = replace(tiny, manifest=msgspec.structs.replace(tiny.manifest, streams=streams))
     with Fleet(tiny, [Source("a")], threads=1, own_thread=True) as fleet:
-        run = Surroundings(pytest.fail, told.append, HOP_S, ended.set if supervised else None)
+        run = Surroundings(pytest.fail, told.append, lambda: 0, HOP_S, ended.set if supervised else None)
         follower = ModelFollower(FollowedLink(link, "a", lambda _: new), fleet, run)
         follower.start()
         swap(link, "b")

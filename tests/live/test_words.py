@@ -146,6 +146,9 @@ def test_words_come_in_the_order_of_time_and_the_newest_stay():
     for end_s in (1.0, 3.0, 2.0, 4.0):
         inbox.put([Word(end_s - 0.5, end_s, str(end_s))])
     assert [word.end_s for word in inbox.take(3.5)[0]] == [1.0, 2.0, 3.0]
+    inbox.put([])
+    inbox.put([Word(4.5, 4.9, "b"), Word(4.5, 4.7, "a")])
+    assert [word.text for word in inbox.take(4.95)[0]] == ["4.0", "a", "b"]
     inbox.put([Word(5.0, 5.0 + index / 1000, "so") for index in range(5000)])
-    assert inbox.dropped == 5001 - 4096
+    assert inbox.dropped == 5000 - 4096
     assert inbox.take(100.0)[0][-1].end_s == 5.0 + 4.999

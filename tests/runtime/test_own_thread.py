@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,3 +40,17 @@ def test_any_thread_may_use_a_fleet_that_has_its_own(tiny, monkeypatch):
         assert fleet.executor.device_memory() is None
         assert fleet.features(0, "audio", 1.0).shape == same.features(0, "audio", 1.0).shape
     assert used == {"device_0"}
+
+
+def test_a_device_that_is_lost_is_closed_twice_and_leaves_no_thread():
+    """When nothing can take over, what is lost is closed, and the fleet is closed again at the end of the run."""
+
+    def fail() -> None:
+        raise BackendError("it is gone")
+
+    before = threading.active_count()
+    executor = OwnThreadExecutor(lambda: SimpleNamespace(steps={}, capacity={}, close=fail))
+    with pytest.raises(BackendError, match="it is gone"):
+        executor.close()
+    assert threading.active_count() == before
+    executor.close()

@@ -112,7 +112,13 @@ class GuardedServer(uvicorn.Server):
         task = asyncio.create_task(self._connect(accepted, connection))
         connection.close = task.cancel
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def forget(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            if done.cancelled():  # perhaps before its first step
+                accepted.close()
+
+        task.add_done_callback(forget)
 
     async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
         """Give a connection to uvicorn; with TLS, once its handshake is done."""

@@ -117,7 +117,7 @@ class Watchers:
         while True:
             try:
                 choice = msgspec.json.decode(await websocket.receive_text(), type=_Choice)
-            except (msgspec.MsgspecError, KeyError):
+            except (ValueError, RecursionError, KeyError):
                 return
             if choice.source not in self._sources:
                 return
