@@ -25,9 +25,9 @@ from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import CheckFailedError, MediaError, OutputError, TaemiError, UpdateError, UsageError
 from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
-from taemi_edge.fleet.versions import VERSIONS, UpdateFolder
+from taemi_edge.fleet.versions import UpdateFolder
 from taemi_edge.fleet.watching import count_services, watch_services
-from taemi_edge.live.update_root import CURRENT, PREVIOUS, UpdateResult, read_result
+from taemi_edge.live.update_root import CURRENT, PREVIOUS, VERSIONS, UpdateResult, read_result
 from taemi_edge.progress import SILENT, Progress
 
 #: Steps whose failure lies in the version itself: it is not tried again unless somebody asks for it.
