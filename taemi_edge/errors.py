@@ -178,6 +178,10 @@ class EngineError(TaemiError):
     """An engine cannot be built here, or an engine that is there may not be run."""
 
 
+class InaccurateEngineError(EngineError):
+    """No precision of a part gives what its tolerance asks for on this device."""
+
+
 class TrainingError(TaemiError):
     """Training cannot go on; the last good state is kept."""
 

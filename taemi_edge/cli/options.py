@@ -208,7 +208,7 @@ def extra_needed(extra: str, purpose: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # a package that is not there, or one that is there and broken
         if error.name and error.name.startswith("taemi_edge"):
             raise
-        raise MissingExtraError(str(error.name), extra, purpose) from error
+        raise MissingExtraError(error.name or str(error), extra, purpose) from error

@@ -21,7 +21,7 @@ from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.measuring import measure
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import PRECISIONS, BuildPlan
-from taemi_edge.errors import EngineError
+from taemi_edge.errors import EngineError, InaccurateEngineError
 from taemi_edge.parity.golden import Case, golden_cases
 
 
@@ -97,7 +97,7 @@ def _choose_part(
     faults = {p: fault or _budget_fault(plan, bundle, part, p) for p, fault in measured.faults.items()}
     allowed = [b for b in built if not faults[b.precision]]
     if not allowed:
-        raise EngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
+        raise InaccurateEngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
     medians = {b.precision: statistics.median(times_ms[b.precision]) for b in allowed}
     kept = fastest_worth_it(medians, plan.target.gain)
     reasons = {b.precision: faults[b.precision] or _slower(b.precision, kept, medians, plan) for b in built}

@@ -23,11 +23,12 @@ from pathlib import Path
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
 from taemi_edge.bundle.signatures import signature_file
-from taemi_edge.errors import BundleError, OutputError, RegistryError
+from taemi_edge.errors import BundleError, OutputError, RegistryError, UsageError
 from taemi_edge.fleet.artifact import ACCEPTED_TYPES, MOST_MANIFEST_BYTES, Artifact, artifact_from_bytes
 from taemi_edge.fleet.reference import Reference, parse_reference
 from taemi_edge.fleet.registry import USUAL_ACCESS, Access, RegistryClient, answer_of
 from taemi_edge.fleet.transfer import BlobFolder
+from taemi_edge.live.update_root import is_update_root
 from taemi_edge.progress import SILENT, Progress
 
 #: What begins the name of the folder that keeps what a broken pull has brought.
@@ -83,6 +84,7 @@ def pull_bundle(
         OutputError: the folder cannot be written.
     """
     source, output = parse_reference(reference), Path(output)
+    _refuse_link_of_updates(output)
     place = Path(os.path.realpath(output))
     with (
         _signature_beside(place) as put_signature,
@@ -103,6 +105,15 @@ def pull_bundle(
         put_signature(signature)
     bundle = replace(bundle, folder=output, place=place)
     return Pulled(bundle, source.at(artifact.digest), blobs.fetched, blobs.reused, signature is not None)
+
+
+def _refuse_link_of_updates(output: Path) -> None:
+    """A pull through `ROOT/current` would put graphs in place of the engines that run there."""
+    if output.is_symlink() and is_update_root(output.parent):
+        raise UsageError(
+            f"{output}: expected a folder of its own, got a link that `taemi-edge update` keeps: update with "
+            f"`taemi-edge update --from REFERENCE --root {output.parent}`, or name another --output"
+        )
 
 
 def find_digest(reference: str, access: Access = USUAL_ACCESS) -> Reference:

@@ -22,7 +22,15 @@ from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.trusted_keys import read_trusted_keys
 from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.errors import CheckFailedError, MediaError, OutputError, TaemiError, UpdateError, UsageError
+from taemi_edge.errors import (
+    CheckFailedError,
+    InaccurateEngineError,
+    MediaError,
+    OutputError,
+    TaemiError,
+    UpdateError,
+    UsageError,
+)
 from taemi_edge.fleet.candidate import Candidate, Recipe, build_candidate, check_candidate, fetch, find_version
 from taemi_edge.fleet.rehearsal import rehearse
 from taemi_edge.fleet.versions import UpdateFolder
@@ -259,20 +267,26 @@ class _Update:
         try:
             yield
         except (TaemiError, OSError, MemoryError) as error:
-            self._fail(str(error) or type(error).__name__, is_its_fault=not isinstance(error, _OF_THE_DEVICE))
+            inaccurate = isinstance(error, InaccurateEngineError)  # found while building, as parity would find it
+            its_fault = inaccurate or (self._can_refuse() and not isinstance(error, _OF_THE_DEVICE))
+            self._fail(str(error) or type(error).__name__, its_fault)
             raise UpdateError(self._sentence(str(error) or type(error).__name__)) from error
         except Exception as error:  # whatever a bundle from outside sets off, the reason must be in the file
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(f"{type(error).__name__}: {error}", self._can_refuse())
             raise UpdateError(self._sentence(f"{type(error).__name__}: {error}")) from error
 
-    def _fail(self, reason: str, is_its_fault: bool = True) -> None:
+    def _can_refuse(self) -> bool:
+        """Whether what fails in this step is as a rule the version's own fault."""
+        return self.result.step in _OF_THE_VERSION
+
+    def _fail(self, reason: str, is_its_fault: bool) -> None:
         step, version = self.result.step, self.result.candidate
         self.result.seconds[step] = round(time.monotonic() - self._began, 3)
         if step == "switch" and self.folder.version_at(CURRENT) != version:
             with suppress(TaemiError, OSError):
                 self.folder.point(PREVIOUS, self.result.previous)
         self.folder.prune()  # first: on a full disk nothing else can be written
-        if version and is_its_fault and step in _OF_THE_VERSION and self.folder.version_at(CURRENT) != version:
+        if version and is_its_fault and self.folder.version_at(CURRENT) != version:
             with suppress(OutputError):
                 self.folder.refuse(version, f"{step}: {reason}")
         self._write(ok=False, reason=reason)

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("oras", reason="needs the extra `fleet`")
 
-from taemi_edge.errors import BundleError, OutputError, RegistryError
+from taemi_edge.errors import BundleError, OutputError, RegistryError, UsageError
 from taemi_edge.fleet import deadlines, transfer
 from taemi_edge.fleet.artifact import TITLE
 from taemi_edge.fleet.pull import pull_bundle
@@ -318,3 +318,10 @@ def test_a_body_that_crawls_is_given_up(hostile, old, monkeypatch):
 
     hostile.routes[vision_of(hostile)] = crawling
     refused(hostile, old, r"brought \d+ bytes in|broke off")
+
+
+def test_a_link_that_updates_keep_is_not_pulled_through(tmp_path):
+    (tmp_path / "versions" / "a" / "engines").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("versions/a/engines")
+    with pytest.raises(UsageError, match="got a link that `taemi-edge update` keeps"):
+        pull_bundle("oci://127.0.0.1:1/m:1", tmp_path / "current")

@@ -17,6 +17,7 @@ from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.errors import (
     BackendError,
     CheckFailedError,
+    InaccurateEngineError,
     KeyFileError,
     MediaError,
     OutputError,
@@ -261,6 +262,17 @@ def test_the_previous_version_is_kept_where_the_switch_fails_half_way(tiny_folde
         update(root, UpdateOptions(source=str(newest), **FAST))
     assert os.readlink(root / "previous") == f"versions/{first}/engines"
     assert versions(root) == {first, second}
+
+
+def test_a_version_that_is_accurate_in_no_precision_is_refused(tiny_folder, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise InaccurateEngineError("fusion: no precision is inside its tolerance: max_abs")
+
+    monkeypatch.setattr(update_module, "build_candidate", fail)
+    root = tmp_path / "root"
+    with pytest.raises(UpdateError, match="build: fusion: no precision"):
+        update(root, UpdateOptions(source=str(tiny_folder), **FAST))
+    assert UpdateFolder(root).refusals()
 
 
 @pytest.mark.parametrize("watch_s", [0.0, -1.0, float("nan"), 1e9])
