@@ -164,9 +164,12 @@ def test_a_bundle_that_was_touched_does_not_run(cli, tiny_folder, demo_video, tm
 def test_the_source_is_never_overwritten(cli, tiny_folder, demo_video, tmp_path: Path):
     own = Path(shutil.copy(demo_video, tmp_path / "me.mp4"))
     for option in ("--output", "--annotate"):
-        refused(cli("run", tiny_folder, own, option, own), "expected another file than the source")
+        refused(cli("run", tiny_folder, own, option, own), "expected another file than the ones that are read")
     kept = (tiny_folder / "manifest.json").read_bytes()
-    refused(cli("run", tiny_folder, own, "--output", tiny_folder / "manifest.json"), "or one of the bundle")
+    refused(
+        cli("run", tiny_folder, own, "--output", tiny_folder / "manifest.json"),
+        "expected a place outside of the bundle",
+    )
     assert (tiny_folder / "manifest.json").read_bytes() == kept
     assert own.read_bytes() == demo_video.read_bytes()
 

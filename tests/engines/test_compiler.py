@@ -94,7 +94,7 @@ def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, 
     return sizes
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "mobile"])
+@pytest.mark.parametrize("recipe", ["tiny", pytest.param("mobile", marks=pytest.mark.nightly)])
 def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, tmp_path):
     bundle = open_bundle(request.getfixturevalue(f"{recipe}_folder"))
     sizes = compile_all(compiler, bundle, tmp_path)
