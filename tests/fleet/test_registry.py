@@ -152,8 +152,8 @@ def test_a_link_stays_a_link(registry, tiny_folder, tmp_path):
     there = f"oci://{registry.host}/models/link:1"
     push_bundle(source, there)
     root = tmp_path / "root"
-    shutil.copytree(tiny_folder, root / "versions" / "1")
-    (root / "current").symlink_to("versions/1")
+    shutil.copytree(tiny_folder, root / "store" / "1")
+    (root / "current").symlink_to("store/1")
     pull_bundle(there, root / "current", require_signature=ours)
     assert (root / "current").is_symlink()
     assert (root / "versions" / "1.sig").is_file()
