@@ -156,7 +156,7 @@ def test_a_link_stays_a_link(registry, tiny_folder, tmp_path):
     (root / "current").symlink_to("store/1")
     pull_bundle(there, root / "current", require_signature=ours)
     assert (root / "current").is_symlink()
-    assert (root / "versions" / "1.sig").is_file()
+    assert (root / "store" / "1.sig").is_file()
     open_bundle(root / "current", require_signature=ours)
 
 
