@@ -93,6 +93,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["exchange", "renames", "file", "link"])
 @pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_kill_at_any_line_leaves_all_of_the_old_or_all_of_the_new(tmp_path: Path, way: str, stride: int):

@@ -30,7 +30,14 @@ def test_the_bundle_holds_every_part_in_every_flavour(calibrated: Bundle):
     assert manifest.tolerances == manifest.tolerances_by["int8"]
 
 
-@pytest.mark.parametrize("option", ["attention_matmuls", "softmax", "layer_norm"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "layer_norm",
+        pytest.param("attention_matmuls", marks=pytest.mark.nightly),
+        pytest.param("softmax", marks=pytest.mark.nightly),
+    ],
+)
 def test_what_stays_in_higher_precision_is_an_option(option, tiny_folder, corpus_folder, tmp_path):
     recipe = few(**{option: "true", "methods": '["minmax"]', "budget.pearson": "0.5"})
     made = calibrate_bundle(tiny_folder, open_corpus(corpus_folder), recipe, tmp_path / "out", workers=1).bundle

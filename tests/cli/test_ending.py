@@ -77,6 +77,7 @@ def _shell(words: str, streams: str, **options: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("stride", [12, pytest.param(1, marks=pytest.mark.nightly)])
 def test_every_command_ends_in_order_when_its_help_cannot_be_written(stride: int):
     done = subprocess.run(
@@ -174,6 +175,7 @@ def test_no_home_and_no_cache(tiny_folder: Path, demo_video: Path, tmp_path: Pat
         assert done.returncode == 0 or "in the way: disk" in done.stderr, (words, done.stderr)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("number", "code"),
     [

@@ -95,6 +95,7 @@ def _stopped_often(command: str, times: int, places: tuple[Path, ...], tmp_path:
         _check_places(out, scratch)
 
 
+@pytest.mark.once
 def test_a_run_and_a_build_are_stopped_once(calibrated_folder, corpus_folder, store_folder, demo_video, tmp_path):
     places = (calibrated_folder, corpus_folder, store_folder, demo_video)
     for command in ("run", "build-engine"):

@@ -16,6 +16,7 @@ from tests.fleet.updating import variant
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("how", "least"),
     [pytest.param("steps", 8, id="steps"), pytest.param("writes", 60, id="writes", marks=pytest.mark.nightly)],

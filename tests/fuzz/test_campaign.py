@@ -64,6 +64,7 @@ def _fuzz(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120, check=False)
 
 
+@pytest.mark.once
 def test_a_campaign_counts_and_says_what_made_its_inputs(tmp_path: Path):
     done = _fuzz("--only", "address", "--minutes", "0.01", "--place", str(tmp_path), "--json", str(tmp_path / "a.json"))
     told = json.loads((tmp_path / "a.json").read_text())
