@@ -34,7 +34,8 @@ check-fast: .venv/.dev-ready .stubs/.ready
 	tools/check_example_types.sh
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network and not nightly"
 
-# What takes minutes each: TAEMI at full and at mobile size through the compiler, the ablations of Table 2, half an hour of soak.
+# What takes long and seldom breaks: TAEMI at full and mobile size through the compiler, training from media, the ablations
+# of Table 2, fuzzed media by the thousand, a kill at every line, and half an hour of soak.
 nightly: .venv/.dev-ready .stubs/.ready
 	.venv/bin/python -m pytest -m nightly
 	$(MAKE) --no-print-directory soak

@@ -48,6 +48,7 @@ def test_a_bundle_of_another_recipe_is_built_again(mobile_folder, tmp_path: Path
     assert not _is_current(damaged)
 
 
+@pytest.mark.nightly
 def test_the_users_own_video_is_taken(cli, mobile_folder, demo_video, demo_vtt, tmp_path: Path):
     shutil.copytree(mobile_folder, tmp_path / "export" / "taemi-mobile")
     own = shutil.copy(demo_video, tmp_path / "me.mp4")

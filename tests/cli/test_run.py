@@ -194,6 +194,7 @@ def test_lines_stay_whole_when_the_disk_fills_up(tiny_folder, demo_video, tmp_pa
     assert len(lines_of(content)) >= 3
 
 
+@pytest.mark.once
 def test_ctrl_c_leaves_whole_lines_and_a_playable_video(tiny_folder, demo_video, tmp_path: Path):
     """A long clip is interrupted in the middle."""
     long = tmp_path / "long.mkv"

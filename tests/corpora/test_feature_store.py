@@ -54,6 +54,7 @@ def test_open_bundle_is_what_keys_are_made_of(tiny_folder):
     assert issubclass(StoreError, InputError)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("moment", ["a shard without its index", "an index before its pending clips went"])
 def test_a_kill_while_a_shard_is_written_loses_nothing(corpus_folder, store_folder, tiny_folder, tmp_path, moment):
     """Both orders in which a shard, its index and its pending clips can be found after a kill."""

@@ -23,6 +23,7 @@ from taemi_edge.taemi.ablation import (
 from taemi_edge.taemi.published_heads import PUBLISHED_HEADS
 
 
+@pytest.mark.nightly
 def test_text_anchored_attention_beats_concatenation(cli, tmp_path):
     words = ("ablate", "--quick", "--seeds", "2", "--variant", "full", "--variant", "concat")
     done = cli(*words, "--output", tmp_path / "page.md", "--json", tmp_path / "a.json")

@@ -179,7 +179,13 @@ def test_seams_are_what_every_backend_is_fed(tiny: Bundle):
     assert dtypes["samples"] == dtypes["vision"] == "float32"
 
 
-@pytest.mark.parametrize("kind", sorted(PUBLISHED_HEADS))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        name if at == 0 else pytest.param(name, marks=pytest.mark.nightly)
+        for at, name in enumerate(sorted(PUBLISHED_HEADS))
+    ],
+)
 def test_a_head_after_another_paper_is_exported_checked_and_run_as_taemi_is(
     kind: str, tmp_path: Path, cli, demo_video: Path, demo_vtt: Path
 ):

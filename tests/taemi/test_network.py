@@ -150,6 +150,7 @@ def test_z_score_in_the_graph_is_the_feature_extractor_of_wav2vec2(demo_video):
     np.testing.assert_allclose(ZScore()(torch.from_numpy(samples[None])).numpy()[0], theirs, atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_whisper_cut_to_a_window_is_whisper_on_its_30_seconds(demo_video):
     """At the full length both must agree: only the positions are cut."""
     from taemi_edge.taemi.network import _encode_whisper

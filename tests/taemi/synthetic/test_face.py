@@ -47,6 +47,7 @@ def test_the_clip_that_ships_is_small_and_has_a_face_a_voice_and_its_words(demo_
         assert words[-1].end_s <= media.duration_s
 
 
+@pytest.mark.nightly
 def test_the_command_beside_it_makes_the_clip(demo_video, demo_vtt, tmp_path):
     pytest.importorskip("espeakng_loader")
     subprocess.run([sys.executable, "tools/make_demo_clip.py", str(tmp_path)], check=True, cwd=ROOT, timeout=200)

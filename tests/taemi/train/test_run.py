@@ -103,6 +103,7 @@ def test_a_corpus_is_extracted_first(corpus_folder, tmp_path):
     assert (tmp_path / "run" / "store" / "index.json").is_file()
 
 
+@pytest.mark.nightly
 def test_end_to_end_training_changes_the_encoders(corpus_folder, tmp_path):
     recipe = tiny_recipe(**{"training.encoders": "end-to-end", "training.epochs": "1", "training.batch_size": "5"})
     result = train_recipe(recipe, options(tmp_path, corpus_folder))
@@ -116,6 +117,7 @@ def test_end_to_end_training_changes_the_encoders(corpus_folder, tmp_path):
         assert any(not torch.equal(before[n], after[n]) for n in names), part
 
 
+@pytest.mark.nightly
 def test_clips_that_cannot_be_read_are_left_out_and_told(corpus_folder, tmp_path):
     import shutil
 
@@ -181,6 +183,7 @@ def test_a_wrong_key_is_named_with_the_nearest_known_one(store_folder, cli, tmp_
         assert cli("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--set", wrong).returncode == 2
 
 
+@pytest.mark.nightly
 def test_tensorboard_events_are_written_where_it_is_installed(store_folder, cli, tmp_path):
     pytest.importorskip("tensorboard", reason="the extra `tensorboard`")
     words = ("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--run", tmp_path / "r")
