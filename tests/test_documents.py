@@ -9,6 +9,9 @@ import pytest
 
 from tests.conftest import SLOW
 
+#: What they hold depends on no interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "llms.txt"]

@@ -20,6 +20,9 @@ from taemi_edge.bundle.recipe import read_toml
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.taemi.names import EMOTIONS, INTENSITIES, PARTS
 
+#: What they hold depends on no interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "taemi_edge"
 NAMES = {*PARTS, *EMOTIONS, INTENSITIES, "emotion", "emotions"}

@@ -9,6 +9,9 @@ import pytest
 
 from taemi_edge.cli.main import COMMANDS
 
+#: What they hold depends on no interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
     file for folder in ("taemi_edge", "tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")

@@ -18,6 +18,9 @@ pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `
 
 from taemi_edge.taemi.synthetic.corpus import write_corpus
 
+#: What they hold depends on no interpreter.
+pytestmark = pytest.mark.once
+
 
 def hashes(folder: Path) -> dict[str, str]:
     files = sorted(f for f in folder.rglob("*") if f.is_file())

@@ -14,6 +14,9 @@ from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.taemi.synthetic.face import Expression, Look, draw_face
 
+#: What they hold depends on no interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[3]
 
 
