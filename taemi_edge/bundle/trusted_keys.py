@@ -260,7 +260,8 @@ def _public_key(block: bytes, file: Path) -> EllipticCurvePublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{file}: expected {_WANTED}, got something else: name another file") from error
     require_curve(key, file)
-    return key  # type: ignore[no-any-return]
+    checked: EllipticCurvePublicKey = key
+    return checked
 
 
 def _certificate(block: bytes, file: Path) -> Certificate:
