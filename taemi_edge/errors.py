@@ -61,6 +61,16 @@ def in_one_line(text: str) -> str:
     return in_one_line(plain) if len(plain) > _MOST_CHARACTERS else plain
 
 
+def printable(text: str) -> str:
+    """A text that can be written in one line of UTF-8: what a file's name may hold beside that becomes `?`.
+
+    Example:
+        >>> printable("caf" + chr(0xDCE9) + chr(10) + ".mp4")
+        'caf??.mp4'
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what a library says of an error, or the kind of the error where it says nothing.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.limits import MOST_SIGNATURE_BYTES
-from taemi_edge.errors import KeyFileError, MissingExtraError, SignatureError
+from taemi_edge.errors import KeyFileError, MissingExtraError, SignatureError, printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -193,7 +193,7 @@ def certified_key(chain: Sequence[bytes], trusted: TrustedKeys) -> tuple[str, El
         raise SignatureError(f"expected 1 to {_MOST_IN_CHAIN} certificates in the signature, got {len(chain)}")
     try:
         signer, *between = [x509.load_der_x509_certificate(der) for der in chain]
-        name = _printable(signer.subject.rfc4514_string()[:200]) or "a certificate without a name"
+        name = printable(signer.subject.rfc4514_string()[:200]) or "a certificate without a name"
         if signer not in trusted.certificates:
             policy = PolicyBuilder().store(Store(list(trusted.certificates))).time(signer.not_valid_before_utc)
             policy = policy.extension_policies(ca_policy=_authority_policy(), ee_policy=ExtensionPolicy.permit_all())
@@ -209,10 +209,6 @@ def certified_key(chain: Sequence[bytes], trusted: TrustedKeys) -> tuple[str, El
     if not may_sign or getattr(getattr(key, "curve", None), "name", None) not in _CURVES:
         raise SignatureError(f"the certificate {name!r} is not one for signing with {_WANTED}")
     return name, key
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _may_sign(certificate: Certificate) -> bool:

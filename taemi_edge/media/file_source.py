@@ -15,11 +15,11 @@ from types import TracebackType
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
-from taemi_edge.errors import InputError, MediaError, OptionError, UsageError
+from taemi_edge.errors import InputError, MediaError, OptionError, UsageError, printable
 from taemi_edge.media.clocks import Span, clock_of, common_clock
 from taemi_edge.media.files import MAX_JUMP_S, MediaFile
 from taemi_edge.media.hops import Hop, Values
-from taemi_edge.media.places import printable, shown_place
+from taemi_edge.media.places import shown_place
 from taemi_edge.media.series import ENDINGS as SERIES_ENDINGS
 from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import ENDINGS as TRANSCRIPT_ENDINGS

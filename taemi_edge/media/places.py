@@ -13,6 +13,8 @@ import os
 import re
 from pathlib import Path
 
+from taemi_edge.errors import printable
+
 #: The schemes of addresses that FFmpeg reads from.
 URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt")
 HIDDEN = "..."
@@ -110,16 +112,6 @@ def what_is_at(place: str | os.PathLike[str]) -> str:
     except ValueError:
         return "a name that no file can have"
     return "no ordinary file"
-
-
-def printable(text: str) -> str:
-    """A text that can be written in one line of UTF-8: what a file's name may hold beside that becomes `?`.
-
-    Example:
-        >>> printable("caf" + chr(0xDCE9) + chr(10) + ".mp4")
-        'caf??.mp4'
-    """
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def holds_address(text: str) -> bool:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from taemi_edge.errors import MediaError, UsageError
-from taemi_edge.media.places import URL_SCHEMES, printable, shown_place
+from taemi_edge.errors import MediaError, UsageError, printable
+from taemi_edge.media.places import URL_SCHEMES, shown_place
 
 AddressKind = Literal["file", "url", "v4l2", "alsa", "gst"]
 
