@@ -15,7 +15,7 @@ from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt import executor as trt_executor
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
-from taemi_edge.runtime.tensorrt.graphs import load_driver
+from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.work import Item, Layout, Work
 from tests.runtime.tensorrt.golden_window import GoldenWindow, Repeated
 
@@ -235,7 +235,7 @@ def test_ctrl_c_while_capturing_leaves_nothing_broken(engines: Bundle, monkeypat
 
 
 def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, monkeypatch):
-    monkeypatch.setattr(trt_executor, "load_driver", lambda: (None, "cuda-bindings cannot be loaded"))
+    monkeypatch.setattr(trt_executor, "open_driver", lambda _: (None, "cuda-bindings cannot be loaded"))
     executor = TrtExecutor(engines, layout_of(engines))
     prepared = repeated(engines, executor)
     prepared.run()

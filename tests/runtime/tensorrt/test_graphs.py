@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase
-from taemi_edge.runtime.tensorrt.graphs import GraphCache, load_driver
+from taemi_edge.runtime.tensorrt.driver import load_driver
+from taemi_edge.runtime.tensorrt.graphs import GraphCache
 
 CASES = [GraphCase((EncoderCase("front", frames),), None) for frames in (1, 2, 3)]
 
