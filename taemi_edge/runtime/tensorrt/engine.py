@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Engine:
         EngineError: its inputs or outputs are not what the manifest says.
     """
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self.gpu, self.part, self.spec = gpu, part, spec
         self._engine = gpu.runtime.deserialize_cuda_engine(content)
         if self._engine is None:
@@ -220,7 +221,7 @@ class Binding:
 class EngineSession:
     """One engine on arrays; implements `taemi_edge.runtime.sessions.Session`."""
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self._gpu, self._part, self._spec = gpu, part, spec
         self._engine: Engine | None = Engine(gpu, content, part, spec)
         self._types = {s.name: np.dtype(s.dtype) for s in (*spec.inputs, *spec.outputs)}
@@ -254,5 +255,5 @@ class EngineSession:
         self._binding = self._engine = None
 
 
-def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
-    return bundle.read_part(part), part, bundle.manifest.parts[part]
+def _content(bundle: Bundle, part: str) -> tuple[bytes | mmap, str, PartSpec]:
+    return bundle.map_part(part), part, bundle.manifest.parts[part]
