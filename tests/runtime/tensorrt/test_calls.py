@@ -7,13 +7,14 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase, split_into_calls, usual_batches
 from taemi_edge.runtime.work import Item, Layout, Work
 
 MOST = {"front": 4, "mic": 2, "words": 2}
-ROW = np.zeros(1, np.int32)
+ROW = Span(0, 1)
 FRAME = Item({"pixels": np.zeros((2, 2, 3), np.uint8)}, ROW)
-WORDS = Item({"ids": ROW}, ROW)
+WORDS = Item({"ids": np.zeros(1, np.int32)}, ROW)
 
 
 def sound(samples: int) -> Item:
