@@ -41,19 +41,19 @@ def idle_device(parts: Mapping[str, PartSpec], output_shapes: OutputShapes, larg
     modules |= {"pycuda.driver": _Cuda("pycuda.driver"), "cuda.bindings.driver": _Driver("cuda.bindings.driver")}
     modules |= {"tensorrt": _tensorrt(_Engines(parts, output_shapes, largest_batch))}
     for name, module in modules.items():
-        parent, _, own = name.rpartition(".")
+        parent, _, short = name.rpartition(".")
         if parent:
-            setattr(modules[parent], own, module)
+            setattr(modules[parent], short, module)
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, own in before.items():
+            if own is None:
                 sys.modules.pop(name, None)
             else:
-                sys.modules[name] = module
+                sys.modules[name] = own
 
 
 def _nothing(*_: Any, **__: Any) -> None:
