@@ -55,7 +55,7 @@ def a_chunked_stream(bundle: Bundle) -> str:
 
 @pytest.fixture(scope="module")
 def executor(engines: Bundle):
-    opened = TrtExecutor(engines, layout_of(engines))
+    opened = TrtExecutor(engines, layout_of(engines), timed=True)
     yield opened
     opened.close()
 
@@ -237,7 +237,7 @@ def test_ctrl_c_while_capturing_leaves_nothing_broken(engines: Bundle, monkeypat
 
 def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, monkeypatch):
     monkeypatch.setattr(trt_executor, "load_driver", lambda: (None, "cuda-bindings cannot be loaded"))
-    executor = TrtExecutor(engines, layout_of(engines))
+    executor = TrtExecutor(engines, layout_of(engines), timed=True)
     prepared = repeated(engines, executor)
     prepared.run()
     assert executor.backend == "tensorrt"
