@@ -43,7 +43,7 @@ from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase, 
 from taemi_edge.runtime.tensorrt.descriptor import CallWriter, Descriptor
 from taemi_edge.runtime.tensorrt.engine import Engine, open_engine
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
-from taemi_edge.runtime.tensorrt.graphs import GraphCache, load_driver
+from taemi_edge.runtime.tensorrt.graphs import GraphCache, open_driver
 from taemi_edge.runtime.tensorrt.launcher import Launcher
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
 from taemi_edge.runtime.tensorrt.warm_up import usual_cases
@@ -101,10 +101,10 @@ class TrtExecutor:
         self._every, self._hops = 1 if timed else TIMED_EVERY, 0
         #: Whether no fault of an earlier call is left where the GPU notes them.
         self._is_clean = False
-        driver, self.why_uncaptured = load_driver() if graphs else (None, "graphs were switched off")
         self._closing = ExitStack()
         self._gpu = self._opened(open_gpu(bundle))
         try:
+            driver, self._no_driver = open_driver(self._gpu) if graphs else (None, "graphs were switched off")
             self._open(bundle, layout, driver, mapped)
             self._warm_up(layout)
         except BaseException:
@@ -115,6 +115,11 @@ class TrtExecutor:
     def backend(self) -> str:
         """Where the last call ran: "tensorrt+graph" where a graph was replayed, else "tensorrt"."""
         return "tensorrt+graph" if self._replayed else "tensorrt"
+
+    @property
+    def why_uncaptured(self) -> str:
+        """Why calls are launched one by one: all of them, or those whose capture failed; "" where nothing is wrong."""
+        return self._no_driver or next(reversed(self._graphs.uncapturable.values()), "")
 
     @property
     def device_ms(self) -> float:
