@@ -7,6 +7,7 @@ given, unless it is being captured. Nothing here says anything about TensorRT: `
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tests.runtime.tensorrt.stand_in_kernels import KERNELS, array_at
+from tests.runtime.tensorrt.stand_in_kernels import Kernel, array_at
 
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 _ALIGNMENT = 256
@@ -56,6 +57,8 @@ class Device:
         self.recording: list[Callable[[], None]] | None = None
         #: Set it to let every further call fail, as a device does that fell off its bus.
         self.broken = False
+        #: Whether it takes memory of the host that was not allocated through it.
+        self.registers = True
         self.contexts = 0
 
     def do(self, work: Callable[[], None]) -> None:
@@ -102,6 +105,14 @@ class Device:
         assert values.flags.c_contiguous
         self.copy(values.ctypes.data, source, values.nbytes)
 
+    def register(self, memory: np.ndarray, flags: int) -> np.ndarray:
+        if not self.registers:
+            raise CudaError("operation not supported")
+        assert flags == 2
+        assert memory.flags.c_contiguous
+        assert memory.ctypes.data % mmap.PAGESIZE == 0
+        return memory.view(Registered)
+
     def fill(self, place: Any, value: int, count: int, stream: Any) -> None:
         self.do(lambda: array_at(place, (count,), np.int32).fill(value))
 
@@ -118,6 +129,8 @@ class Device:
             Event=partial(Event, self),
             device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
+            mem_host_register_flags=SimpleNamespace(DEVICEMAP=2),
+            register_host_memory=self.register,
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
@@ -130,7 +143,7 @@ class Device:
             memcpy_dtoh=self.copy_and_wait,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
-            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Kernel(self, ptx, name)),
         )
 
     def bindings(self) -> Any:
@@ -306,6 +319,14 @@ class Pinned(np.ndarray):
     @property
     def base(self) -> Any:
         return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data)
+
+
+class Registered(np.ndarray):
+    """Ordinary memory that the device was told of."""
+
+    @property
+    def base(self) -> Any:
+        return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data, unregister=lambda: None)
 
 
 def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
