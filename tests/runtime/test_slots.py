@@ -25,6 +25,7 @@ from taemi_edge.runtime.kinds.kind import Opening
 from taemi_edge.runtime.opening import open_executor
 from taemi_edge.runtime.pipeline import Fleet
 from taemi_edge.runtime.presence import StreamPresence
+from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.window import Source
 from taemi_edge.runtime.work import Stopwatch
 from tests.media import first_hops
@@ -192,6 +193,26 @@ def test_what_lies_in_slots_is_read_by_the_cpu_when_the_device_is_lost(
             assert (lost.in_slots > 0) == (count > 0)
             gc.collect()  # the stand-in's error refers to the frame that raised it, which refers to the error
             assert lost.all_free
+    assert found[: len(hops)] == found[len(hops) :]
+
+
+def test_the_pools_of_a_gpu_give_what_copied_inputs_give(engines: Bundle, hops, sources, monkeypatch):
+    """On the stand-in for a GPU: the next hop is prepared while one runs, and every slot comes back."""
+    found = []
+    for pooled in (True, False):
+        if not pooled:
+            monkeypatch.setattr(TrtExecutor, "slots", lambda executor, stream: None)
+        with Fleet(engines, sources) as fleet, ThreadPoolExecutor(2) as threads:
+            pools = [fleet.executor.slots(name) for name in engines.manifest.streams]
+            sizes = [None if pool is None else len(pool) for pool in pools]
+            ahead = [threads.submit(fleet.prepare, i, hops[0]) for i in range(2)]
+            for following in [*hops[1:], Hop(hops[-1].end_s + 0.5)]:
+                prepared = {i: one.result() for i, one in enumerate(ahead)}
+                ahead = [threads.submit(fleet.prepare, i, following) for i in range(2)]
+                found.append(told(fleet.predict(prepared)))
+            del ahead, prepared
+            assert sizes == [None if pool is None else len(pool) for pool in pools]
+            assert any(sizes) == pooled
     assert found[: len(hops)] == found[len(hops) :]
 
 
