@@ -82,11 +82,11 @@ def remembered_faces() -> Iterator[None]:
             found[id(image)] = image, detect(detector, image)  # the picture is kept, so that no other has its number
         return found[id(image)][1]
 
-    FaceDetector.detect = remembered  # type: ignore[method-assign]
+    setattr(FaceDetector, detect.__name__, remembered)
     try:
         yield
     finally:
-        FaceDetector.detect = detect  # type: ignore[method-assign]
+        setattr(FaceDetector, detect.__name__, detect)
 
 
 def _decoded(hop: Hop) -> Hop:
