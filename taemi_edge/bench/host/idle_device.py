@@ -245,6 +245,7 @@ class _Driver(ModuleType):
     """cuda.bindings.driver: every call answers that it went well, and with a handle."""
 
     CUstream = CUevent = CUdeviceptr = CUgraphExec = int
+    CUDA_VERSION = 12000
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -256,6 +257,7 @@ class _Driver(ModuleType):
 
 #: What the calls of the driver answer that give something else than one handle.
 _ANSWERS: Mapping[str, tuple[Any, ...]] = {
+    "cuDriverGetVersion": (0, _Driver.CUDA_VERSION),
     "cuGraphLaunch": (0,),
     "cuEventElapsedTime": (0, 0.0),
     "cuGetErrorName": (0, b"CUDA_SUCCESS"),
