@@ -46,7 +46,7 @@ from taemi_edge.runtime.tensorrt.inputs import write_inputs, write_warm_up
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
 from taemi_edge.runtime.tensorrt.scatter import ScatterKernel
 from taemi_edge.runtime.tensorrt.timing import part_marks
-from taemi_edge.runtime.tensorrt.warm_up import usual_cases
+from taemi_edge.runtime.tensorrt.warm_up import run_usual, usual_cases
 from taemi_edge.runtime.work import Layout, Stopwatch, Work, WorkResult, require_finite
 
 
@@ -269,9 +269,7 @@ class TrtExecutor:
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
         write_warm_up(self._inputs, self._layout)
-        for case in usual_cases(self._layout, layout):
-            self._run(case)
-            self._run(case)  # a case is captured when it comes up for the second time
+        run_usual(list(usual_cases(self._layout, layout)), self._run)
         self.counters = Counters()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.runtime.tensorrt.buffers import Inputs
-from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded, padded_tokens
+from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Item, Work
 
@@ -43,7 +43,7 @@ def write_warm_up(inputs: Inputs, layout: DeviceLayout) -> None:
 
 def _write_items(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
     length = layout.length(stream, items[0][1])
-    batch = padded(len(items), layout.most[stream])
+    batch = layout.batch(stream, len(items))
     steps = layout.encoded_steps(stream, length)
     rows = inputs.control.host[f"{stream} rows"]
     staged = inputs.staged[stream, length]
@@ -58,8 +58,8 @@ def _write_items(inputs: Inputs, layout: DeviceLayout, stream: str, items: Seque
 
 def _write_texts(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
     """Write token ids, padded to the longest text, and their masks."""
-    batch = padded(len(items), layout.most[stream])
-    tokens = padded_tokens(max(len(item.feeds["ids"]) for _, item in items), layout.lengths(stream)[-1])
+    batch = layout.batch(stream, len(items))
+    tokens = layout.tokens(stream, max(len(item.feeds["ids"]) for _, item in items))
     control, size, steps = inputs.control.host, batch * tokens, layout.encoded_steps(stream, tokens)
     ids, mask = (control[f"{stream} {name}"][:size].reshape(batch, tokens) for name in ("ids", "input mask"))
     rows = control[f"{stream} rows"][: batch * steps].reshape(batch, steps)
