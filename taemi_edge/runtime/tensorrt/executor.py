@@ -35,6 +35,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.bindings import Bindings
 from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs, choose_mapped
 from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, split_into_calls
@@ -128,10 +129,14 @@ class TrtExecutor:
             watch.add(self._times(case))
         return [self._result(work, outputs, faults, watch) for work in works]
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
+    def features(self, source: int, stream: str, rows: Span) -> Array:
         """A copy of features, float32 (T, D), from the rows of a source's ring."""
-        copied: Array = self._features.read(source, stream)[rows]
+        copied: Array = self._features.read(source, stream)[rows.rows(self.capacity[stream])]
         return copied
+
+    def slots(self, stream: str) -> None:
+        """Where the inputs of a stream may be written so that nobody copies them."""
+        return
 
     def device_memory(self) -> tuple[int, int] | None:
         """Free and total bytes of the GPU."""

@@ -136,7 +136,7 @@ class DeviceLayout:
     def window_steps(self, stream: str, work: Work) -> int:
         """How many feature vectors of a stream a work's window has, or what stands for it."""
         rows = work.window.get(stream)
-        return self.spec(stream).missing.steps if rows is None else len(rows)
+        return self.spec(stream).missing.steps if rows is None else rows.count
 
     def ring_case(self, live: frozenset[str]) -> HeadCase:
         """The head on whole rings of live streams, and on what stands for the others."""

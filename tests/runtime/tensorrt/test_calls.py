@@ -9,6 +9,7 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, VideoSpec
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.calls import (
     EncoderCase,
     GraphCase,
@@ -25,9 +26,9 @@ from taemi_edge.runtime.work import Item, Layout, Work
 
 PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 MOST = {"front": 4, "mic": 2, "words": 2}
-ROW = np.zeros(1, np.int32)
+ROW = Span(0, 1)
 FRAME = Item({"pixels": np.zeros((2, 2, 3), np.uint8)}, ROW)
-WORDS = Item({"ids": ROW}, ROW)
+WORDS = Item({"ids": np.zeros(1, np.int32)}, ROW)
 
 
 def sound(samples: int) -> Item:
