@@ -17,7 +17,8 @@ from taemi_edge.parity.samples import Row
 from taemi_edge.runtime.kinds import fixed_steps
 from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.sessions import Device, require_device
-from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, load_driver
+from taemi_edge.runtime.tensorrt.driver import load_driver
+from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, open_driver
 from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
 from taemi_edge.runtime.work import Executor, Item, Layout, Work
 
@@ -178,7 +179,7 @@ class _CapturedPartRun(WithoutDeviceTimes):
             places = {name: self._gpu.allocate_like(value) for name, value in feeds.items()}
             self._binding.at(**places, **self._addresses)
             self._replaying = True
-            driver, _ = load_driver()
+            driver, _ = open_driver(self._gpu)
             marks = ("begin", "end")
             self._marks = PycudaMarks(self._gpu.cuda, marks) if driver is None else DriverMarks(driver, marks)
             self._enqueue(False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.sessions import Session, Sessions
+from taemi_edge.runtime.tensorrt.driver import is_capturing
 from taemi_edge.runtime.tensorrt.gpu import Gpu, open_gpu
 
 
@@ -61,7 +63,7 @@ class Engine:
         EngineError: its inputs or outputs are not what the manifest says.
     """
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self.gpu, self.part, self.spec = gpu, part, spec
         self._engine = gpu.runtime.deserialize_cuda_engine(content)
         if self._engine is None:
@@ -70,8 +72,10 @@ class Engine:
                 f"build-engine`"
             )
         self._require_seams()
-        sizes = self._engine.device_memory_size_v2 if hasattr(self._engine, "device_memory_size_v2") else None
-        self._scratch_bytes = int(self._engine.device_memory_size if sizes is None else sizes)
+        if hasattr(self._engine, "device_memory_size_v2"):
+            self._scratch_bytes = int(self._engine.device_memory_size_v2)
+        else:
+            self._scratch_bytes = int(self._engine.device_memory_size)
         self._scratch = gpu.allocate(self._scratch_bytes)
         self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
 
@@ -115,10 +119,11 @@ class Engine:
 
     def _new_context(self) -> Any:
         engine, trt = self._engine, self.gpu.trt
-        if hasattr(engine, "create_execution_context_without_device_memory"):
+        strategies = getattr(trt, "ExecutionContextAllocationStrategy", None)
+        if strategies is not None:
+            context = engine.create_execution_context(strategies.USER_MANAGED)
+        else:  # TensorRT 8.6; TensorRT 10 still has it and warns of it
             context = engine.create_execution_context_without_device_memory()
-        else:
-            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise BackendError(f"{self.part}: there is not enough memory on the GPU to run the engine")
         if context.active_optimization_profile < 0:
@@ -208,15 +213,15 @@ class Binding:
             DeviceLostError, BackendError: TensorRT failed.
         """
         if not self._context.execute_async_v3(stream.handle):
-            with self._gpu.errors(f"running {self._part}"):
-                self._gpu.cuda.Context.synchronize()
+            if not is_capturing():
+                self._gpu.require_alive(f"running {self._part}")
             raise BackendError(f"{self._part}: TensorRT failed on {self.shapes}: {self._gpu.last_complaint()}")
 
 
 class EngineSession:
     """One engine on arrays; implements `taemi_edge.runtime.sessions.Session`."""
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self._gpu, self._part, self._spec = gpu, part, spec
         self._engine: Engine | None = Engine(gpu, content, part, spec)
         self._types = {s.name: np.dtype(s.dtype) for s in (*spec.inputs, *spec.outputs)}
@@ -250,5 +255,5 @@ class EngineSession:
         self._binding = self._engine = None
 
 
-def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
-    return bundle.read_part(part), part, bundle.manifest.parts[part]
+def _content(bundle: Bundle, part: str) -> tuple[bytes | mmap, str, PartSpec]:
+    return bundle.map_part(part), part, bundle.manifest.parts[part]

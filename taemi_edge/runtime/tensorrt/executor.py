@@ -41,7 +41,7 @@ from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, Head
 from taemi_edge.runtime.tensorrt.engine import Engine, open_engine
 from taemi_edge.runtime.tensorrt.gather import GatherKernel
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
-from taemi_edge.runtime.tensorrt.graphs import GraphCache, load_driver
+from taemi_edge.runtime.tensorrt.graphs import GraphCache, open_driver
 from taemi_edge.runtime.tensorrt.inputs import write_inputs, write_warm_up
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
 from taemi_edge.runtime.tensorrt.scatter import ScatterKernel
@@ -85,10 +85,10 @@ class TrtExecutor:
         #: Set it to False to run the same calls without graphs.
         self.replaying = True
         self._replayed = False
-        driver, self.why_uncaptured = load_driver() if graphs else (None, "graphs were switched off")
         self._closing = ExitStack()
         self._gpu = self._opened(open_gpu(bundle))
         try:
+            driver, self._no_driver = open_driver(self._gpu) if graphs else (None, "graphs were switched off")
             self._open(bundle, layout, driver, mapped)
             self._warm_up(layout)
         except BaseException:
@@ -99,6 +99,11 @@ class TrtExecutor:
     def backend(self) -> str:
         """Where the last call ran: "tensorrt+graph" where a graph was replayed, else "tensorrt"."""
         return "tensorrt+graph" if self._replayed else "tensorrt"
+
+    @property
+    def why_uncaptured(self) -> str:
+        """Why calls are launched one by one: all of them, or those whose capture failed; "" where nothing is wrong."""
+        return self._no_driver or next(reversed(self._graphs.uncapturable.values()), "")
 
     @property
     def device_ms(self) -> float:

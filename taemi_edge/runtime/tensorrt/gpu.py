@@ -16,6 +16,7 @@ import numpy as np
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError, EngineError
+from taemi_edge.runtime.tensorrt.driver import DriverCallError, is_capturing
 from taemi_edge.runtime.tensorrt.library import load_cuda, load_library, quiet_logger
 from taemi_edge.runtime.tensorrt.machine import described, is_same_device, this_machine, way_back
 
@@ -98,7 +99,7 @@ class Gpu:
             doing: what is being done, for the message.
 
         Raises:
-            BackendError: not enough memory, or called from another thread.
+            BackendError: not enough memory, or called from another thread; or CUDA refuses to capture the call.
             DeviceLostError: anything else that CUDA answers: its context is of no use afterwards.
         """
         if threading.get_ident() != self._owner:
@@ -114,9 +115,20 @@ class Gpu:
         except DeviceLostError:
             self.lost = True
             raise
-        except self.cuda.Error as error:
+        except (self.cuda.Error, DriverCallError) as error:
+            if is_capturing():  # that a call cannot be captured says nothing about the device
+                raise BackendError(f"CUDA refuses to capture {doing}: {error}") from error
             self.lost = True
             raise DeviceLostError(f"the GPU was lost while {doing}: {error}") from error
+
+    def require_alive(self, doing: str) -> None:
+        """Wait for everything that the GPU was given; never while a graph is captured.
+
+        Raises:
+            DeviceLostError: the GPU is lost.
+        """
+        with self.errors(doing):
+            self.cuda.Context.synchronize()
 
     def close(self) -> None:
         """Free everything and leave the context: PyCUDA aborts the process at exit where it is still current."""

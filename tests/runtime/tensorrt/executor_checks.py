@@ -14,8 +14,8 @@ from taemi_edge.bundle.values import HEAD
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.tensorrt import executor as trt_executor
+from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
-from taemi_edge.runtime.tensorrt.graphs import load_driver
 from taemi_edge.runtime.work import Item, Layout, Work
 from tests.runtime.tensorrt.golden_window import GoldenWindow, Repeated
 
@@ -234,8 +234,29 @@ def test_ctrl_c_while_capturing_leaves_nothing_broken(engines: Bundle, monkeypat
     again.close()
 
 
+def test_what_cannot_be_captured_is_launched_and_says_so(engines: Bundle, executor, monkeypatch):
+    if load_driver()[0] is None:
+        pytest.skip("cuda-bindings is not installed")
+    enqueue = TrtExecutor._enqueue
+
+    def refusing(self, case, capturing):
+        enqueue(self, case, capturing)
+        if capturing and case.head is not None:
+            raise BackendError("fusion: TensorRT failed inside a capture")
+
+    monkeypatch.setattr(TrtExecutor, "_enqueue", refusing)
+    launched = TrtExecutor(engines, layout_of(engines))
+    prepared = [repeated(engines, each) for each in (launched, executor)]
+    for one in prepared:
+        one.run()
+    assert launched.backend == "tensorrt"
+    assert launched.why_uncaptured == "fusion: TensorRT failed inside a capture"
+    assert_same(prepared[0].output(), prepared[1].output())
+    launched.close()
+
+
 def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, monkeypatch):
-    monkeypatch.setattr(trt_executor, "load_driver", lambda: (None, "cuda-bindings cannot be loaded"))
+    monkeypatch.setattr(trt_executor, "open_driver", lambda _: (None, "cuda-bindings cannot be loaded"))
     executor = TrtExecutor(engines, layout_of(engines))
     prepared = repeated(engines, executor)
     prepared.run()

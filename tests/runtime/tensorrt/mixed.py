@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, write_manifest, write_tokens
+from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, write_manifest
 from taemi_edge.bundle.outputs import ClassesSpec, RegressionSpec
 from taemi_edge.bundle.records import EngineRecord, Provenance
 from taemi_edge.bundle.spec import SCHEMA, HeadSpec, Manifest, WindowSpec
@@ -26,6 +26,7 @@ from taemi_edge.bundle.streams import (
     TextSpec,
     VideoSpec,
 )
+from taemi_edge.bundle.token_file import write_tokens
 from taemi_edge.bundle.values import HEAD, PartSpec, Tolerance
 from taemi_edge.parity.golden import ModelSpecs, Runner, save_cases
 from taemi_edge.parity.sample_cases import make_cases

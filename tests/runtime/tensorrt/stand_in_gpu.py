@@ -68,9 +68,30 @@ class Device:
         else:
             self.recording.append(work)
 
-    def wait(self) -> None:
+    def wait(self, *_: Any) -> None:
+        self.forbid("waiting for the GPU")
         if self.broken:
             raise CudaError("unspecified launch failure")
+
+    def forbid(self, what: str) -> None:
+        """Fail where a capture is under way: CUDA ends it at a call that waits or that allocates memory."""
+        assert self.recording is None, f"{what} inside a capture"
+
+    def copy_and_wait(self, to: Any, source: Any) -> None:
+        self.forbid("a copy that waits")
+        (self.upload if isinstance(source, np.ndarray) else self.download)(to, source)
+
+    def allocate(self, size: int) -> Allocation:
+        self.forbid("allocating memory")
+        return Allocation(size)
+
+    def free_and_total(self) -> tuple[int, int]:
+        self.forbid("asking for free memory")
+        return 2**30, 2**31
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
+        self.forbid("allocating pinned memory")
+        return pinned(shape, dtype, mem_flags)
 
     def copy(self, to: Any, source: Any, count: int) -> None:
         self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
@@ -103,12 +124,12 @@ class Device:
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
             get_driver_version=lambda: 0,
-            mem_get_info=lambda: (2**30, 2**31),
-            mem_alloc=Allocation,
-            pagelocked_empty=pinned,
-            memcpy_htod=self.upload,
+            mem_get_info=self.free_and_total,
+            mem_alloc=self.allocate,
+            pagelocked_empty=self.pinned,
+            memcpy_htod=self.copy_and_wait,
             memcpy_htod_async=self.upload,
-            memcpy_dtoh=self.download,
+            memcpy_dtoh=self.copy_and_wait,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
             module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
@@ -124,7 +145,7 @@ class Device:
 
         def end(stream: int) -> tuple[int, Any]:
             recorded, self.recording = self.recording, None
-            return 0, Handle(recorded)
+            return (0, Handle(recorded)) if recorded is not None else (400, None)
 
         def launch(graph: Handle, stream: int) -> tuple[int]:
             for work in graph.value:
@@ -140,7 +161,14 @@ class Device:
             self.do(note)
             return (0,)
 
+        def elapsed(first: Handle, then: Handle) -> tuple[int, float]:
+            self.forbid("reading an event")
+            return 0, (events[id(then)] - events[id(first)]) * 1e3
+
         return SimpleNamespace(
+            CUDA_VERSION=12060,
+            cuInit=lambda flags: (0,),
+            cuDriverGetVersion=lambda: (0, 12060),
             CUresult=SimpleNamespace(CUDA_SUCCESS=0),
             CUstream=int,
             CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1),
@@ -155,7 +183,7 @@ class Device:
             cuEventCreate=lambda flags: (0, Handle(None)),
             cuEventDestroy=lambda event: (0,),
             cuEventRecordWithFlags=record,
-            cuEventElapsedTime=lambda a, b: (0, (events[id(b)] - events[id(a)]) * 1e3),
+            cuEventElapsedTime=elapsed,
             cuGetErrorName=lambda status: (0, b"CUDA_ERROR"),
         )
 
@@ -168,6 +196,7 @@ class Device:
         return SimpleNamespace(
             __version__="0.0.0",
             Builder=None,
+            ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
             ILogger=ILogger,
             nptype=lambda dtype: dtype,
             Runtime=lambda logger: SimpleNamespace(
@@ -221,9 +250,10 @@ class Event:
         self._device.do(note)
 
     def synchronize(self) -> None:
-        pass
+        self._device.wait()
 
     def time_since(self, earlier: Event) -> float:
+        self._device.forbid("reading an event")
         return (self.time_s - earlier.time_s) * 1e3
 
 
@@ -293,13 +323,13 @@ def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
 class Engine:
     """An ONNX graph behind TensorRT's names."""
 
-    device_memory_size = 1024
+    device_memory_size_v2 = 1024
 
     def __init__(self, device: Device, content: bytes, profiles: dict[str, tuple[int, int, int]]) -> None:
         self.device, self.profiles = device, profiles
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(bytes(content), options, providers=["CPUExecutionProvider"])
         self.tensors = {t.name: t for t in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.tensors)
 
@@ -316,7 +346,8 @@ class Engine:
         shape = self.tensors[name].shape
         return [tuple(n if isinstance(n, int) else self.profiles[n][bound] for n in shape) for bound in range(3)]
 
-    def create_execution_context_without_device_memory(self) -> ExecutionContext:
+    def create_execution_context(self, strategy: str) -> ExecutionContext:
+        assert strategy == "user managed"
         return ExecutionContext(self)
 
 
@@ -329,7 +360,11 @@ class ExecutionContext:
         self._engine = engine
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
-        self.device_memory = 0
+        self._scratch = (0, 0)
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert memory % _ALIGNMENT == 0
+        self._scratch = (memory, size)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shapes[name] = shape
