@@ -46,6 +46,7 @@ from taemi_edge.engines.verify import verify_engines
 from taemi_edge.errors import EngineError, MissingExtraError, OutputError
 from taemi_edge.parity.comparison import ParityReport
 from taemi_edge.progress import SILENT, Progress
+from taemi_edge.runtime.tensorrt.machine import described, is_same_machine
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,9 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_s
     precision: RequestedPrecision = msgspec.convert(record.asked, RequestedPrecision)
     source = find_graphs(bundle)
     plan = plan_build(source, target, precision, 0)
-    same = plan.library == record.library and msgspec.to_builtins(plan.machine) == record.machine
-    if same:
+    if plan.library == record.library and is_same_machine(record.machine, plan.machine):
         return bundle
-    progress.stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
+    progress.stage(f"building anew for {plan.library} on {described(plan.machine)}")
     graphs = open_bundle(source, require_signature=require_signature)
     build_engine(graphs, target, precision, bundle.folder, cache=EngineCache(), progress=progress)
     return open_bundle(bundle.folder, require_signature=require_signature)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.signals import StoppedError, request_on_signals
 from taemi_edge.bundle.values import Flavour, Precision
+from taemi_edge.engines.timing_cache import TimingFile, keep_times, open_times
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
@@ -39,7 +38,7 @@ class BuildOptions:
             machine.
         tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
-        timing_cache: a file that is read and written where TensorRT has such a cache.
+        timing_cache: the times that are read and written where TensorRT has such a cache.
     """
 
     spans: Mapping[str, Span] = field(default_factory=dict)
@@ -49,7 +48,7 @@ class BuildOptions:
     sm: str = ""
     tf32: bool = False
     constrain_precision: bool = False
-    timing_cache: Path | None = None
+    timing_cache: TimingFile | None = None
 
 
 class Compiler:
@@ -114,7 +113,7 @@ class Compiler:
         _share_profiles(config)
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)
-        cache = _read_timing_cache(config, options.timing_cache)
+        times = open_times(config, options.timing_cache)
         with request_on_signals() as stop:  # an exception cannot leave native code
             _watch(config, progress, stop)
             serialised = builder.build_serialized_network(network, config)
@@ -122,8 +121,7 @@ class Compiler:
                 raise StoppedError(stop.number)
         if serialised is None:
             raise EngineError(f"{part}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
-        if cache is not None and options.timing_cache is not None:
-            _write_timing_cache(cache, options.timing_cache)
+        keep_times(times, options.timing_cache)
         return bytes(serialised)
 
     def _parse(self, parser: trt.OnnxParser, graph: bytes, part: str) -> None:
@@ -220,19 +218,6 @@ def _set_capability(config: Any, sm: str) -> None:
         raise UsageError(f"expected a compute capability that TensorRT-RTX {trt.__version__} builds for, got SM {sm}")
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(known, name), 0)
-
-
-def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITimingCache | None:
-    if file is None or not hasattr(config, "create_timing_cache"):
-        return None
-    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
-    taken: object = config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache if taken else None
-
-
-def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
-    with new_file(file) as draft:
-        draft.write_bytes(bytes(cache.serialize()))
 
 
 def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import part_profiles
+from taemi_edge.engines.timing_cache import timing_file
 from taemi_edge.errors import EngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 from taemi_edge.progress import PrefixedCounts, Progress
@@ -96,7 +97,7 @@ class PartBuilder:
         target = self._plan.target
         timing_cache = None
         if target.timing_cache and self.cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
-            timing_cache = self.cache.timing_cache(self._plan.library, self._plan.machine.sm)
+            timing_cache = timing_file(self.cache, self._plan.library, self._plan.machine)
         return BuildOptions(
             spans=self._profiles[part],
             workspace_mib=target.workspace_mib,

@@ -22,7 +22,7 @@ from taemi_edge.engines.compiler import Compiler
 from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
-from taemi_edge.runtime.tensorrt.library import Machine, this_machine
+from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
 
 #: The precision that a build is asked for; with "auto" each part gets the fastest one inside the budget.
 RequestedPrecision = Literal["auto", "fp32", "fp16", "int8"]

@@ -38,6 +38,9 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
         replace(plan, machine=msgspec.structs.replace(machine, gpu="Orin")),
         replace(plan, machine=msgspec.structs.replace(machine, processor="another")),
         replace(plan, machine=msgspec.structs.replace(machine, l4t="R36")),
+        replace(plan, machine=msgspec.structs.replace(machine, sm_count="16")),
+        replace(plan, machine=msgspec.structs.replace(machine, memory_gb="64")),
+        replace(plan, machine=msgspec.structs.replace(machine, model="NVIDIA Jetson Orin NX")),
         replace(plan, precision="fp16"),
         plan_build(tiny_folder, target(), "fp32", 1),
     ]

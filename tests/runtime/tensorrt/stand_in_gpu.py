@@ -61,6 +61,8 @@ class Device:
         #: Set it to let every further call fail, as a device does that fell off its bus.
         self.broken = False
         self.contexts = 0
+        #: What it calls itself, and how large it is.
+        self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
 
     def do(self, work: Callable[[], None]) -> None:
         if self.broken:
@@ -120,7 +122,7 @@ class Device:
             Device=gpu,
             Stream=partial(Stream, self),
             Event=partial(Event, self),
-            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
+            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
@@ -270,13 +272,16 @@ class Gpu:
         return Context(self._device)
 
     def name(self) -> str:
-        return "stand-in"
+        return self._device.name
 
     def compute_capability(self) -> tuple[int, int]:
-        return 0, 0
+        return self._device.capability
+
+    def total_memory(self) -> int:
+        return self._device.memory_bytes
 
     def get_attribute(self, attribute: str) -> int:
-        return 1
+        return {"can map": 1, "SMs": self._device.sm_count}[attribute]
 
 
 class Handle:
