@@ -107,6 +107,26 @@ def require_covering(
                 )
 
 
+def hop_shapes(manifest: Manifest, target: TargetRecipe, cases: Sequence[Case], part: str) -> list[Shapes]:
+    """What ordinary hops of all sources ask of a part while every stream is there: each shape once.
+
+    Args:
+        manifest, target, cases: see `part_profiles`.
+    """
+    profiles = all_profiles(manifest, target, cases)
+    most = {name: _batch_of(manifest.parts[name], profiles[name]) for name in manifest.streams}
+    layout = declared_layout(manifest, target.sources)
+    return usual_shapes(planned_layout(manifest, layout, cases, most), layout, part)
+
+
+def profiles_in_words(profiles: Sequence[Spans]) -> str:
+    """Profiles as a manifest has them, such as "frames 1 to 16, usually 3; frames 1 to 16, usually 16"."""
+    return "; ".join(
+        ", ".join(f"{name} {low} to {high}, usually {usual}" for name, (low, usual, high) in spans.items())
+        for spans in profiles
+    )
+
+
 def require_profiles(manifest: Manifest, target: TargetRecipe) -> None:
     """Refuse a target whose profiles name parts or dimensions that the model does not have.
 
@@ -186,7 +206,7 @@ def _head_spans(manifest: Manifest, sources: int, cases: Sequence[Case], most: M
                 _widen_to_windows(spans, manifest, Layout(together, LONGEST_WINDOW_S, window.hop_s), cases, most)
     layout = declared_layout(manifest, sources)
     [usual] = usual_shapes(planned_layout(manifest, layout, cases, most), layout, HEAD)
-    sizes = _sizes(part, {**usual, **_usual_rows(manifest, cases)})
+    sizes = dynamic_sizes(part, {**usual, **_usual_rows(manifest, cases)})
     batch_name = part.inputs[0].shape[0]
     for name, (low, _, high) in spans.items():
         spans[name] = 1 if name == batch_name else low, min(max(low, sizes[name]), high), high
@@ -215,7 +235,7 @@ def _batch_of(part: PartSpec, profiles: Sequence[Spans]) -> int:
     return batch if isinstance(batch, int) else max(spans[batch][2] for spans in profiles)
 
 
-def _sizes(part: PartSpec, shapes: Shapes) -> dict[str, int]:
+def dynamic_sizes(part: PartSpec, shapes: Shapes) -> dict[str, int]:
     """The length of each dynamic dimension that inputs have."""
     return {
         name: size
