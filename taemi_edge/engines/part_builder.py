@@ -12,7 +12,7 @@ from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.engines.profiles import part_profiles
+from taemi_edge.engines.profiles import all_profiles, require_covering
 from taemi_edge.engines.timing_cache import timing_file
 from taemi_edge.errors import EngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
@@ -45,6 +45,12 @@ class PartBuilder:
         scratch: a folder for what is built.
         cache: where engines are looked up and kept; None builds everything anew.
         progress: receives the part that is being built.
+
+    Attributes:
+        profiles: the optimization profiles of each part.
+
+    Raises:
+        UsageError: the target's profiles do not take what the model's own streams bring, or a golden feed.
     """
 
     def __init__(
@@ -57,7 +63,9 @@ class PartBuilder:
     ) -> None:
         self._plan, self._bundle, self._scratch, self.cache = plan, bundle, scratch, cache
         self._progress = progress
-        self._profiles = part_profiles(bundle.manifest, plan.target, golden_cases(bundle))
+        cases = golden_cases(bundle)
+        self.profiles = all_profiles(bundle.manifest, plan.target, cases)
+        require_covering(bundle.manifest, plan.target, cases, self.profiles)
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
 
     def build(self, part: str, precision: Precision) -> BuiltPart:
@@ -69,7 +77,7 @@ class PartBuilder:
         graph = self._graph(part, precision)
         suffix = ".engine" if self._compiler else ".onnx"
         target = self._scratch / f"{part}-{precision}{suffix}"
-        key = self._plan.part_key(self._profiles[part], precision, sha256(graph).hexdigest())
+        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest())
         started = time.perf_counter()
         if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
@@ -99,7 +107,8 @@ class PartBuilder:
         if target.timing_cache and self.cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
             timing_cache = timing_file(self.cache, self._plan.library, self._plan.machine)
         return BuildOptions(
-            spans=self._profiles[part],
+            spans=self.profiles[part][0],
+            further=self.profiles[part][1:],
             workspace_mib=target.workspace_mib,
             tactic_sources=target.tactic_sources,
             optimisation_level=target.optimisation_level,

@@ -6,6 +6,7 @@ The keys of the engine cache are made here, from everything that a plan holds.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -65,12 +66,14 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, spans: Spans, precision: Precision, graph_sha256: str) -> str:
-        """Give the cache key of one part's engine: of its graph, its profile and all that its build depends on."""
+    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str) -> str:
+        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
+        further = {"further": profiles[1:]} if len(profiles) > 1 else {}
         return key_of(
+            **further,
             graph=graph_sha256,
             precision=precision,
-            spans=spans,
+            spans=profiles[0],
             backend=self.target.backend,
             library=self.library,
             machine=msgspec.to_builtins(self.machine),

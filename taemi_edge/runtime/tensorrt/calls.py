@@ -163,13 +163,12 @@ def batch_sizes(spec: StreamSpec, layout: Layout, most: int) -> tuple[int, ...]:
         return tuple(size for size in BUCKETS if size < most) + (most,)
     low, usual, high = usual_counts(spec, layout)
     if isinstance(spec, TextSpec):
-        sizes = {-(-high // 4), high}
-    else:
-        sizes = {-(-(low or usual) // 4), low or usual, usual, high}
-        if low > MAX_BATCH:
-            sizes.add(MAX_BATCH)
-        if not low:  # the sum of few inputs varies more
-            sizes |= {-(-3 * usual // 4), min(high, math.ceil(usual * _ROOM))}
+        return (*sorted({size for size in (-(-high // 4), high) if size < most}), most)
+    sizes = {-(-(low or usual) // 4), low or usual, usual, high}
+    if low > MAX_BATCH:
+        sizes.add(MAX_BATCH)
+    if not low:  # the sum of few inputs varies more
+        sizes |= {-(-3 * usual // 4), min(high, math.ceil(usual * _ROOM))}
     above = math.ceil(high * _ROOM)
     while above < most:
         sizes.add(above)

@@ -79,7 +79,10 @@ class Engine:
             self._scratch_bytes = int(self._engine.device_memory_size)
         self._scratch = gpu.allocate(self._scratch_bytes)
         self._profiles = [
-            {s.name: [tuple(shape) for shape in self._engine.get_tensor_profile_shape(s.name, index)] for s in spec.inputs}
+            {
+                s.name: [tuple(shape) for shape in self._engine.get_tensor_profile_shape(s.name, index)]
+                for s in spec.inputs
+            }
             for index in range(self._engine.num_optimization_profiles)
         ]
 

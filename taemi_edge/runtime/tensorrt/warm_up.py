@@ -125,4 +125,4 @@ def _window_steps(device: DeviceLayout, layout: Layout, stream: str) -> int:
         each *= round(layout.window_s * spec.frames_per_second)
     elif isinstance(spec, ChunkedSpec) and spec.chunk_s:
         each = device.steps[stream].per_chunk * round(layout.window_s / spec.chunk_s)
-    return max(1, min(each, device.capacity[stream], spec.max_steps))
+    return max(spec.min_steps, min(each, device.capacity[stream], spec.max_steps))

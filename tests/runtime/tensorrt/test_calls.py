@@ -108,9 +108,7 @@ def test_the_ordinary_hops_of_any_number_of_sources_have_fewer_cases_than_graphs
     most = {"vision": max(16, 4 * sources), "audio": max(16, 2 * sources), "text": max(4, sources)}
     brings = {"vision": 3 * sources, "audio": sources, "text": sources}
     sizes = {name: batch_sizes(spec, layout, most[name]) for name, spec in streams.items()}
-    batches = {
-        name: {padded(count, most[name], sizes[name]) for count in range(brings[name] + 1)} for name in streams
-    }
+    batches = {name: {padded(count, most[name], sizes[name]) for count in range(brings[name] + 1)} for name in streams}
     tokens = {padded_tokens(count, 64, sources) for count in range(1, 65)}
     texts = 1 + len(batches["text"] - {0}) * len(tokens)
     assert len(batches["vision"]) * len(batches["audio"]) * texts <= MAX_GRAPHS

@@ -20,7 +20,7 @@ def test_a_call_is_written_where_the_case_says(gpu, opened):
     words = [(0, Item({"ids": np.array([9, 8], np.int32)}, Span(0, 2)))]
     work = Work(1, window={"vision": Span(4, 2)})
     case = write_inputs(inputs, layout, Call({"vision": frames, "text": words}, [work]))
-    assert case.encoders == (EncoderCase("vision", 3), EncoderCase("text", 1, 16))
+    assert case.encoders == (EncoderCase("vision", 4), EncoderCase("text", 1, 32))
     assert case.head == layout.ring_case(frozenset({"vision"}))
     first = layout.ring_rows("vision")
     assert inputs.control.host["vision rows"][:4].tolist() == [first + 4, -1, first + 5, -1]
