@@ -17,7 +17,7 @@ from taemi_edge.bundle.signals import StoppedError, request_on_signals
 from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
-from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
+from taemi_edge.runtime.tensorrt.library import is_strongly_typed, load_library, network_flags, quiet_logger
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -75,7 +75,7 @@ class Compiler:
     @property
     def strongly_typed(self) -> bool:
         """Whether the graph's own types decide; TensorRT 8.6 wants flags instead."""
-        return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
+        return is_strongly_typed(trt)
 
     def flavour_of(self, precision: Precision) -> Flavour:
         """Give the flavour of a graph that this library builds a precision from."""
@@ -106,7 +106,7 @@ class Compiler:
             UsageError: the library does not know one of the options.
         """
         builder = trt.Builder(self._logger)
-        network = builder.create_network(self._network_flags())
+        network = builder.create_network(network_flags(trt))
         parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
         self._parse(parser, graph, part)
         config = builder.create_builder_config()
@@ -134,12 +134,6 @@ class Compiler:
 
     def _last_complaint(self) -> str:
         return self._complaints[-1] if self._complaints else "it gave no reason"
-
-    def _network_flags(self) -> int:
-        flags = trt.NetworkDefinitionCreationFlag
-        if hasattr(flags, "STRONGLY_TYPED"):
-            return 1 << int(flags.STRONGLY_TYPED)
-        return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
     def _set_precision(
         self, config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: Precision, options: BuildOptions
@@ -225,6 +219,8 @@ def _set_capability(config: Any, sm: str) -> None:
 def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITimingCache | None:
     if file is None or not hasattr(config, "create_timing_cache"):
         return None
+    if hasattr(config, "set_compute_capability"):
+        return None  # TensorRT-RTX keeps the calls, which do nothing there, and warns of them
     cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
     taken: object = config.set_timing_cache(cache, ignore_mismatch=False)
     return cache if taken else None
