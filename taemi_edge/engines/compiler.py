@@ -34,6 +34,7 @@ class BuildOptions:
 
     Attributes:
         spans: the optimization profile: (min, opt, max) of each dynamic dimension by its name.
+        further: more such profiles, for other usual lengths; a context uses the one that suits it.
         workspace_mib: how much memory tactics may use; 0 leaves it to TensorRT.
         tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; None for TensorRT's default.
@@ -46,6 +47,7 @@ class BuildOptions:
     """
 
     spans: Mapping[str, Span] = field(default_factory=dict)
+    further: tuple[Mapping[str, Span], ...] = ()
     workspace_mib: int = 0
     tactic_sources: tuple[str, ...] = ()
     optimisation_level: int | None = None
@@ -114,7 +116,8 @@ class Compiler:
         parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
         self._parse(parser, graph, part)
         config = builder.create_builder_config()
-        config.add_optimization_profile(_profile(builder, network, options.spans))
+        for spans in (options.spans, *options.further):
+            config.add_optimization_profile(_profile(builder, network, spans))
         _share_profiles(config)
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)

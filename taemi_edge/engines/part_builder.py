@@ -14,7 +14,7 @@ from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.known_versions import Trouble
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.engines.profiles import part_profiles
+from taemi_edge.engines.profiles import all_profiles, require_covering
 from taemi_edge.engines.timing_cache import timing_file
 from taemi_edge.errors import EngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
@@ -51,6 +51,12 @@ class PartBuilder:
         scratch: a folder for what is built.
         cache: where engines are looked up and kept; None builds everything anew.
         progress: receives the part that is being built.
+
+    Attributes:
+        profiles: the optimization profiles of each part.
+
+    Raises:
+        UsageError: the target's profiles do not take what the model's own streams bring, or a golden feed.
     """
 
     def __init__(
@@ -63,7 +69,9 @@ class PartBuilder:
     ) -> None:
         self._plan, self._bundle, self._scratch, self.cache = plan, bundle, scratch, cache
         self._progress = progress
-        self._profiles = part_profiles(bundle.manifest, plan.target, golden_cases(bundle))
+        cases = golden_cases(bundle)
+        self.profiles = all_profiles(bundle.manifest, plan.target, cases)
+        require_covering(bundle.manifest, plan.target, cases, self.profiles)
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
         self._told: set[str] = set()
 
@@ -78,7 +86,7 @@ class PartBuilder:
         target = self._scratch / f"{part}-{precision}{suffix}"
         troubles = self._plan.troubles(precision, self._largest_batch(part))
         myelin = " ".join(trouble.myelin for trouble in troubles if trouble.myelin)
-        key = self._plan.part_key(self._profiles[part], precision, sha256(graph).hexdigest(), myelin)
+        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest(), myelin)
         started = time.perf_counter()
         if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
@@ -93,10 +101,12 @@ class PartBuilder:
         return BuiltPart(part, precision, target, key, seconds, myelin)
 
     def _largest_batch(self, part: str) -> int:
-        """The largest batch that the engine of a part takes, over all its inputs."""
+        """The largest batch that the engine of a part takes; of several profiles, that of the one that takes least."""
         sizes = [tensor.shape[0] for tensor in self._bundle.manifest.parts[part].inputs if tensor.shape]
-        spans = self._profiles[part]
-        return max((spans[size][2] if isinstance(size, str) else size for size in sizes), default=1)
+        return min(
+            max((spans[size][2] if isinstance(size, str) else size for size in sizes), default=1)
+            for spans in self.profiles[part]
+        )
 
     def _tell(self, part: str, troubles: tuple[Trouble, ...]) -> None:
         """Write what is known to be wrong with the library into the log, each once."""
@@ -124,7 +134,8 @@ class PartBuilder:
         if target.timing_cache and self.cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
             timing_cache = timing_file(self.cache, self._plan.library, self._plan.machine)
         return BuildOptions(
-            spans=self._profiles[part],
+            spans=self.profiles[part][0],
+            further=self.profiles[part][1:],
             workspace_mib=target.workspace_mib,
             tactic_sources=target.tactic_sources,
             optimisation_level=target.optimisation_level,

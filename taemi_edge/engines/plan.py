@@ -6,10 +6,11 @@ The keys of the engine cache are made here, from everything that a plan holds.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -66,13 +67,16 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, spans: Spans, precision: Precision, graph_sha256: str, workaround: str = "") -> str:
-        """Give the cache key of one part's engine: of its graph, its profile and all that its build depends on."""
+    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str, workaround: str = "") -> str:
+        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
+        further: dict[str, Any] = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        if workaround:
+            further["workaround"] = workaround
         return key_of(
-            **({"workaround": workaround} if workaround else {}),
+            **further,
             graph=graph_sha256,
             precision=precision,
-            spans=spans,
+            spans=profiles[0],
             backend=self.target.backend,
             library=self.library,
             machine=msgspec.to_builtins(self.machine),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taemi_edge.bundle.folder import read_manifest
+from taemi_edge.engines import part_builder
 from taemi_edge.engines.known_versions import (
     JETPACKS,
     MYELIN_FLAGS,
@@ -77,6 +78,7 @@ def test_a_build_works_around_what_is_known_and_says_so(build, builder, gpu, tmp
     sys.modules["tensorrt"].__version__ = "10.13.3.9"
     gpu.capability = (11, 0)
     monkeypatch.setenv(MYELIN_FLAGS, "-of:the=user")
+    monkeypatch.setattr(part_builder, "require_covering", lambda *_: None)  # the golden feeds of this model have more
     code, notes = build("--set", "profiles.text.batch=[1,1,1]", "--no-cache")
     assert code == 0
     assert len(notes) == 1

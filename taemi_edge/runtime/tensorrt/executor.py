@@ -35,6 +35,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.bindings import Bindings
 from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs, choose_mapped
 from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, split_into_calls
@@ -46,7 +47,7 @@ from taemi_edge.runtime.tensorrt.inputs import write_inputs, write_warm_up
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
 from taemi_edge.runtime.tensorrt.scatter import ScatterKernel
 from taemi_edge.runtime.tensorrt.timing import part_marks
-from taemi_edge.runtime.tensorrt.warm_up import usual_cases
+from taemi_edge.runtime.tensorrt.warm_up import run_usual, usual_cases
 from taemi_edge.runtime.work import Layout, Stopwatch, Work, WorkResult, require_finite
 
 
@@ -128,10 +129,14 @@ class TrtExecutor:
             watch.add(self._times(case))
         return [self._result(work, outputs, faults, watch) for work in works]
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
+    def features(self, source: int, stream: str, rows: Span) -> Array:
         """A copy of features, float32 (T, D), from the rows of a source's ring."""
-        copied: Array = self._features.read(source, stream)[rows]
+        copied: Array = self._features.read(source, stream)[rows.rows(self.capacity[stream])]
         return copied
+
+    def slots(self, stream: str) -> None:
+        """Where the inputs of a stream may be written so that nobody copies them."""
+        return
 
     def device_memory(self) -> tuple[int, int] | None:
         """Free and total bytes of the GPU."""
@@ -269,9 +274,7 @@ class TrtExecutor:
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
         write_warm_up(self._inputs, self._layout)
-        for case in usual_cases(self._layout, layout):
-            self._run(case)
-            self._run(case)  # a case is captured when it comes up for the second time
+        run_usual(list(usual_cases(self._layout, layout)), self._run)
         self.counters = Counters()
 
 
