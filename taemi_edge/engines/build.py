@@ -225,11 +225,17 @@ def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str, outpu
         **_named_source(output, plan.source, bundle.digests),
         asked=plan.precision,
         recipe=msgspec.to_builtins(plan.target),
-        flags=plan.flags(),
+        flags={**plan.flags(), **_workarounds(choice)},
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
     )
+
+
+def _workarounds(choice: PartChoice) -> dict[str, str]:
+    """The flags that parts were built with around an error of this TensorRT."""
+    used = [f"{part}: {built.workaround}" for part, built in choice.kept.items() if built.workaround]
+    return {"workarounds": ", ".join(used)} if used else {}
 
 
 def _shapes_in_words(plan: BuildPlan, builder: PartBuilder, choice: PartChoice) -> dict[str, str]:

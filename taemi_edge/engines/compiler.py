@@ -6,13 +6,16 @@ strong typing: a flag allows it the precision, and the casts around FP32 islands
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.signals import StoppedError, request_on_signals
 from taemi_edge.bundle.values import Flavour, Precision
+from taemi_edge.engines.known_versions import MYELIN_FLAGS
 from taemi_edge.engines.timing_cache import TimingFile, keep_times, open_times
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -39,6 +42,7 @@ class BuildOptions:
             machine.
         tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
+        myelin: flags for the compiler inside TensorRT, around an error of one version (`known_versions.py`).
         timing_cache: the times that are read and written where TensorRT has such a cache.
     """
 
@@ -51,6 +55,7 @@ class BuildOptions:
     tf32: bool = False
     constrain_precision: bool = False
     timing_cache: TimingFile | None = None
+    myelin: str = ""
 
 
 class Compiler:
@@ -117,7 +122,7 @@ class Compiler:
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)
         times = open_times(config, options.timing_cache)
-        with request_on_signals() as stop:  # an exception cannot leave native code
+        with request_on_signals() as stop, _myelin_flags(options.myelin):  # an exception cannot leave native code
             _watch(config, progress, stop)
             serialised = builder.build_serialized_network(network, config)
             if stop.is_set():
@@ -215,6 +220,21 @@ def _set_capability(config: Any, sm: str) -> None:
         raise UsageError(f"expected a compute capability that TensorRT-RTX {trt.__version__} builds for, got SM {sm}")
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(known, name), 0)
+
+
+@contextmanager
+def _myelin_flags(flags: str) -> Iterator[None]:
+    """Give flags to TensorRT's compiler, behind those that the user has set: it reads them while it builds."""
+    before = os.environ.get(MYELIN_FLAGS)
+    if flags:
+        os.environ[MYELIN_FLAGS] = f"{before} {flags}" if before else flags
+    try:
+        yield
+    finally:
+        if flags and before is None:
+            del os.environ[MYELIN_FLAGS]
+        elif before is not None:
+            os.environ[MYELIN_FLAGS] = before
 
 
 def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:

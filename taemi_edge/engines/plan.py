@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Precision
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
+from taemi_edge.engines.known_versions import Trouble, known_troubles
 from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
@@ -66,9 +67,11 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str) -> str:
+    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str, workaround: str = "") -> str:
         """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
-        further = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        further: dict[str, Any] = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        if workaround:
+            further["workaround"] = workaround
         return key_of(
             **further,
             graph=graph_sha256,
@@ -79,6 +82,18 @@ class BuildPlan:
             machine=msgspec.to_builtins(self.machine),
             flags=self.flags(),
         )
+
+    def troubles(self, precision: str = "", largest_batch: int | None = None) -> tuple[Trouble, ...]:
+        """What is known to be wrong with this version of TensorRT on this machine; nothing for other libraries.
+
+        Args:
+            precision: of an engine; by default what was asked for.
+            largest_batch: of an engine; None for all.
+        """
+        if self.target.backend != "tensorrt":
+            return ()
+        version = self.library.removeprefix("tensorrt ")
+        return tuple(known_troubles(version, self.machine.sm, precision or self.precision, largest_batch))
 
     def build_key(self, opened: Bundle | None = None) -> str:
         """Give the cache key of the whole bundle: of its source, the target, the device and the request.

@@ -70,7 +70,9 @@ def test_an_engine_is_timed_captured_and_without_a_copy(tiny: Bundle, monkeypatc
         for timer in timers.values():
             assert min(timer.run_ms() for _ in range(3)) > 0
             assert len(timer._graphs) == (len(shapes) if graphs else 0)
-            assert timer.how.startswith("on the device, as CUDA graphs" if graphs else "on the device, uncaptured: cuda")
+            assert timer.how.startswith(
+                "on the device, as CUDA graphs" if graphs else "on the device, uncaptured: cuda"
+            )
     assert not copies
 
 
