@@ -16,7 +16,7 @@ import numpy as np
 
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.media.slots import NO_SLOT
-from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded, padded_tokens
+from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded
 from taemi_edge.runtime.work import Item, Work
 
 if TYPE_CHECKING:
@@ -172,12 +172,12 @@ class _ItemWriter:
     """
 
     def __init__(self, layout: DeviceLayout, stream: str, slots: InputSlots, numbers: np.ndarray) -> None:
+        self._layout, self._stream = layout, stream
         self._length = layout.varying.get(stream)
-        self._longest = layout.lengths(stream)[-1]
         self._name = layout.manifest.parts[stream].inputs[0].name
         self._own, self._has_pool = slots.own, slots.pool is not None
         self._numbers = numbers.reshape(-1).data
-        self._padded = [padded(count, layout.most[stream]) for count in range(layout.most[stream] + 1)]
+        self._padded = [layout.batch(stream, count) for count in range(layout.most[stream] + 1)]
 
     def write(self, new: Sequence[tuple[int, Item]]) -> tuple[int, int]:
         """Write some inputs of one length; returns the size of the batch and the length."""
@@ -215,5 +215,4 @@ class _TextWriter(_ItemWriter):
             rows, length = item.rows, len(item.feeds[self._name])
             longest = max(longest, length)
             values += (self._slot(at, item), source, rows.start, item.skipped, rows.count, length)
-        tokens = padded_tokens(longest, self._longest)
-        return self._finish(len(new), values), tokens
+        return self._finish(len(new), values), self._layout.tokens(self._stream, longest)

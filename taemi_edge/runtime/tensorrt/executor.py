@@ -46,7 +46,7 @@ from taemi_edge.runtime.tensorrt.gpu import open_gpu
 from taemi_edge.runtime.tensorrt.graphs import GraphCache, open_driver
 from taemi_edge.runtime.tensorrt.launcher import Launcher
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
-from taemi_edge.runtime.tensorrt.warm_up import usual_cases
+from taemi_edge.runtime.tensorrt.warm_up import run_usual, usual_cases
 from taemi_edge.runtime.work import Layout, Stopwatch, Work, WorkResult, require_finite
 
 #: Where times are not asked for, the parts of every so many-th hop are timed: an event costs a call on the GPU.
@@ -241,11 +241,13 @@ class TrtExecutor:
 
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
-        self._writer.write_warm_up()
-        for case in usual_cases(self._layout, layout):
+
+        def run(case: GraphCase) -> None:
             self._run(case)
-            self._run(case)  # a case is captured when it comes up for the second time
-            self._graphs.note(replace(case, timed=True))
+            self._graphs.note(replace(case, timed=True))  # its contexts have run
+
+        self._writer.write_warm_up()
+        run_usual(list(usual_cases(self._layout, layout)), run)
         self.counters = Counters()
 
 

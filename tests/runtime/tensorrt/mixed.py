@@ -33,7 +33,7 @@ from taemi_edge.parity.sample_cases import make_cases
 from taemi_edge.runtime.onnx_sessions import OrtSession
 from taemi_edge.runtime.rings import RingIndex, Span
 from taemi_edge.runtime.sessions import Sessions
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 from taemi_edge.runtime.work import Item, Work
 
 _PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)

@@ -24,11 +24,15 @@ _TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)":
 _ALIGNMENT = 256
 
 
-def install(monkeypatch: Any, profiles: dict[str, tuple[int, int, int]], graphs: bool = True) -> Device:
+#: (min, opt, max) of every dynamic dimension of every engine.
+Profile = dict[str, tuple[int, int, int]]
+
+
+def install(monkeypatch: Any, profiles: Profile | list[Profile], graphs: bool = True) -> Device:
     """Let `import tensorrt`, `import pycuda.driver` and `import cuda.bindings.driver` find the stand-ins.
 
     Args:
-        profiles: (min, opt, max) of every dynamic dimension of every engine.
+        profiles: of every engine; a list where engines have several.
         graphs: whether cuda-bindings is there.
     """
     device = Device()
@@ -60,6 +64,8 @@ class Device:
         #: Whether it takes memory of the host that was not allocated through it.
         self.registers = True
         self.contexts = 0
+        #: What it calls itself, and how large it is.
+        self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
 
     def do(self, work: Callable[[], None]) -> None:
         if self.broken:
@@ -127,7 +133,7 @@ class Device:
             Device=gpu,
             Stream=partial(Stream, self),
             Event=partial(Event, self),
-            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
+            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
             mem_host_register_flags=SimpleNamespace(DEVICEMAP=2),
             register_host_memory=self.register,
@@ -198,7 +204,7 @@ class Device:
             cuGetErrorName=lambda status: (0, b"CUDA_ERROR"),
         )
 
-    def tensorrt(self, profiles: dict[str, tuple[int, int, int]]) -> Any:
+    def tensorrt(self, profiles: Profile | list[Profile]) -> Any:
         """tensorrt, of which only the runtime's half is here."""
 
         class ILogger:
@@ -279,13 +285,16 @@ class Gpu:
         return Context(self._device)
 
     def name(self) -> str:
-        return "stand-in"
+        return self._device.name
 
     def compute_capability(self) -> tuple[int, int]:
-        return 0, 0
+        return self._device.capability
+
+    def total_memory(self) -> int:
+        return self._device.memory_bytes
 
     def get_attribute(self, attribute: str) -> int:
-        return 1
+        return {"can map": 1, "SMs": self._device.sm_count}[attribute]
 
 
 class Handle:
@@ -341,8 +350,10 @@ class Engine:
 
     device_memory_size_v2 = 1024
 
-    def __init__(self, device: Device, content: bytes, profiles: dict[str, tuple[int, int, int]]) -> None:
-        self.device, self.profiles = device, profiles
+    def __init__(self, device: Device, content: bytes, profiles: Profile | list[Profile]) -> None:
+        self.device = device
+        self.profiles = profiles if isinstance(profiles, list) else [profiles]
+        self.num_optimization_profiles = len(self.profiles)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(bytes(content), options, providers=["CPUExecutionProvider"])
@@ -359,8 +370,8 @@ class Engine:
         return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name].shape)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        shape = self.tensors[name].shape
-        return [tuple(n if isinstance(n, int) else self.profiles[n][bound] for n in shape) for bound in range(3)]
+        shape, spans = self.tensors[name].shape, self.profiles[profile]
+        return [tuple(n if isinstance(n, int) else spans[n][bound] for n in shape) for bound in range(3)]
 
     def create_execution_context(self, strategy: str) -> ExecutionContext:
         assert strategy == "user managed"
@@ -370,10 +381,9 @@ class Engine:
 class ExecutionContext:
     """Shapes and addresses of an engine's next run; a captured run keeps those that it had."""
 
-    active_optimization_profile = 0
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.active_optimization_profile = 0
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._scratch = (0, 0)
@@ -382,7 +392,18 @@ class ExecutionContext:
         assert memory % _ALIGNMENT == 0
         self._scratch = (memory, size)
 
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert self._engine.device.recording is None, "a profile is chosen before anything is captured"
+        if not 0 <= profile < self._engine.num_optimization_profiles:
+            return False
+        self.active_optimization_profile = profile
+        self._shapes.clear()  # they are void from now on, as TensorRT has it
+        return True
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        low, _, high = self._engine.get_tensor_profile_shape(name, self.active_optimization_profile)
+        if not all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True)):
+            return False
         self._shapes[name] = shape
         return True
 

@@ -30,6 +30,7 @@ def scatter_rows(
     ring_rows: int,
 ) -> None:
     count = grid[0]
+    written: set[int] = set()
     values, items = array_at(features, (count, dim), np.float32), array_at(rows, (count // steps, 6), np.int32)
     for at, value in enumerate(values):
         _, source, first, skipped, kept, _ = items[at // steps].tolist()
@@ -37,6 +38,8 @@ def scatter_rows(
         if 0 <= step < kept:
             good = np.isfinite(value).all()
             row = source * ring_rows + (first + step) % capacity
+            assert row not in written, "blocks run in any order: two writers of a row race"
+            written.add(row)
             array_at(rings + 4 * row * dim, (dim,), np.float32)[:] = value if good else 0
             if not good:
                 array_at(faults + 4 * source, (1,), np.int32)[0] = 1

@@ -37,7 +37,7 @@ def test_a_call_is_written_where_the_case_says(opened, inputs: Inputs, descripto
     words = [(0, Item({"ids": np.array([9, 8], np.int32)}, Span(0, 2)))]
     call = Call({"vision": [*frames, frames[0]], "text": words}, [Work(1, window={"vision": Span(4, 2)})])
     case = CallWriter(descriptor, layout, inputs.slots).write(call)
-    assert case.encoders == (EncoderCase("vision", 3), EncoderCase("text", 1, 16))
+    assert case.encoders == (EncoderCase("vision", 4), EncoderCase("text", 1, 32))
     assert case.head == layout.ring_case(frozenset({"vision"}))
     numbers = descriptor.numbers.host
     vision = [[0, 1, 4, 0, 1, 0], [1, 1, 5, 1, 0, 0], [2, 1, 4, 0, 1, 0], PADDING]
