@@ -1,7 +1,8 @@
-"""The command `calibrate`, which adds FP16 and INT8 graphs to a bundle."""
+"""The command `calibrate`, which adds graphs of lower precisions to a bundle."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,10 @@ _SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as attention_matmuls=true."),
 ]
+_AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option("--also", metavar="P", help="Make fp8 or bf16 too; repeatable. Short for --set also=['fp8']."),
+]
 _RangesOption = Annotated[
     Path | None,
     typer.Option("--ranges", metavar="F.json", help="Use the ranges.json of another machine, judge it here."),
@@ -67,6 +72,7 @@ def calibrate(
     recipe: _RecipeOption = None,
     output: _OutputOption = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="Ranges from N clips, no more.")] = None,
+    also: _AlsoOption = None,
     override: _SetOption = None,
     ranges: _RangesOption = None,
     quantiser: _QuantiserOption = QuantiserChoice.own,
@@ -75,7 +81,7 @@ def calibrate(
     workers: WorkersOption = 0,
     json_file: JsonOption = None,
 ) -> None:
-    """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
+    """Make FP16 and INT8 graphs from real clips, FP8 and BF16 by --also; what each costs is judged on other clips."""
     with extra_needed("export", "taemi-edge calibrate"):
         from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
     from taemi_edge.bundle.folder import read_manifest
@@ -86,6 +92,7 @@ def calibrate(
     _check_inputs(data, ranges)
     counted = named_metric(metric)
     changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
+    changes |= {"also": json.dumps(also)} if also else {}
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with shown_progress() as progress:

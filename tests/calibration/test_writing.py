@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, replaceable_files
-from taemi_edge.bundle.values import FLAVOURS
+from taemi_edge.bundle.precisions import FLAVOURS
 from taemi_edge.calibration.calibrate import calibrate_bundle
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.taemi.names import PARTS

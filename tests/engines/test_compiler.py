@@ -15,8 +15,8 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.precisions import FLAVOURS
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.values import FLAVOURS
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph, groups_of
