@@ -51,6 +51,6 @@ def plot_sensitivity(
         label = f"multiply-accumulates in {name}, %"
         axis.set(yscale="log", title=shown, xlabel=label, ylabel="1 - Pearson with FP32")
         axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, loc="upper left")  # "best" warns where a machine is busy
     with new_file(file) as draft:
         figure.savefig(draft, dpi=110)

@@ -30,7 +30,7 @@ class _Need(NamedTuple):
 
 
 _NEEDS: Mapping[Precision, _Need] = {
-    "bf16": _Need((8, 0), "Ampere, Orin and later", "fp16"),
+    "bf16": _Need((8, 0), "Ampere, Orin and newer", "fp16"),
     "fp8": _Need((8, 9), "Ada, Hopper, Blackwell, Thor", "int8"),
 }
 
@@ -81,10 +81,8 @@ def _missing(precision: Precision, target: TargetRecipe, machine: Machine, compi
     sm = target.sm if target.ahead_of_time else machine.sm
     if sm and _numbers(sm) < need.sm:
         where = f"--target {target.name} is for" if target.ahead_of_time else f"{machine.gpu or 'this GPU'} has"
-        return (
-            f"--precision {precision} needs compute capability {need.sm[0]}.{need.sm[1]} ({need.found_on}), {where} "
-            f"{sm}: use {need.instead}"
-        )
+        least = f"{need.sm[0]}.{need.sm[1]} or later ({need.found_on})"
+        return f"--precision {precision} needs compute capability {least}, {where} {sm}: use {need.instead}"
     return ""
 
 
