@@ -27,7 +27,7 @@ from taemi_edge.bundle.precisions import FLAVOURS_OF, WEIGHT_BYTES
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 
 
 def run_bench(
