@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from taemi_edge.bundle.precisions import FURTHER
 from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
@@ -89,7 +91,7 @@ def calibrate(
     from taemi_edge.calibration.recipe import CalibrationRecipe
     from taemi_edge.corpora.opening import open_any_corpus
 
-    _check_inputs(data, ranges)
+    _check_inputs(data, ranges, also or ())
     counted = named_metric(metric)
     changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
     changes |= {"also": json.dumps(also)} if also else {}
@@ -112,7 +114,7 @@ def calibrate(
         raise CheckFailedError("; ".join(result.misses))
 
 
-def _check_inputs(data: Path | None, ranges: Path | None) -> None:
+def _check_inputs(data: Path | None, ranges: Path | None, also: Sequence[str]) -> None:
     """Find out what is missing before the work begins."""
     from taemi_edge.pictures import check_plot_file
 
@@ -120,3 +122,7 @@ def _check_inputs(data: Path | None, ranges: Path | None) -> None:
         check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
     if data is None and ranges is None:
         raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
+    if wrong := [precision for precision in also if precision not in FURTHER]:
+        raise UsageError(
+            f"--also: expected {' or '.join(FURTHER)} (FP16 and INT8 are always made), got {wrong[0]!r:.40}"
+        )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from taemi_edge.bundle.precisions import PRECISIONS, Precision
 from taemi_edge.engines.compiler import Compiler
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.runtime.tensorrt.library import Machine
+from taemi_edge.runtime.tensorrt.machine import Machine
 
 
 class _Need(NamedTuple):

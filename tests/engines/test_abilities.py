@@ -11,7 +11,7 @@ from taemi_edge.engines.abilities import missing_precisions, why_it_is_no_speed
 from taemi_edge.engines.compiler import Compiler
 from taemi_edge.engines.plan import plan_build
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.tensorrt.library import Machine
+from taemi_edge.runtime.tensorrt.machine import Machine
 from tests.cli.checks import refused
 from tests.engines.targets import target
 
