@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench bench-host soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -67,6 +67,12 @@ fuzz: .venv/.dev-ready
 
 bench: .venv/.dev-ready
 	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
+
+# The host's part of a hop, on a device that does nothing; in turn with another checkout: make bench-host AGAINST=FOLDER.
+bench-host: .venv/.dev-ready
+	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
+	.venv/bin/python benchmarks/host.py export/taemi-mobile $(if $(AGAINST),--against $(AGAINST)) \
+	  --output benchmarks/host.json --plot benchmarks/host.png
 
 # On a machine with a GPU: engines, their tests, and their times beside PyTorch and ONNX Runtime. The script's head says more.
 gpu-evidence:

@@ -26,7 +26,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 
 
 def run_bench(

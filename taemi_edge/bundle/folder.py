@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from mmap import mmap
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import numpy as np
 
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
 from taemi_edge.bundle.json_files import values_problem, write_json
@@ -39,6 +39,7 @@ from taemi_edge.bundle.limits import (
 from taemi_edge.bundle.opened_folder import FileDigest, OpenedFolder
 from taemi_edge.bundle.spec import SCHEMA, Manifest
 from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.token_file import TOKENS as TOKENS
 from taemi_edge.bundle.token_file import read_tokens
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError
@@ -46,8 +47,9 @@ from taemi_edge.errors import BundleError
 if TYPE_CHECKING:
     from taemi_edge.bundle.signatures import SignedBy
 
+_Content = TypeVar("_Content", bound=bytes | mmap)
+
 MANIFEST = "manifest.json"
-TOKENS = "tokens.safetensors"
 TOKENIZER = "tokenizer.json"
 GOLDEN = "golden.npz"
 #: What `taemi-edge calibrate` adds: the plan that another machine can use, and the sensitivity of every block.
@@ -99,17 +101,7 @@ class Bundle:
         Raises:
             BundleError: the file is not listed, is gone, is too large, or is another one by now.
         """
-        want = self.digests.get(name) or self.manifest.sha256.get(name)
-        if want is None:
-            raise BundleError(f"{self.folder}: expected a file that the manifest lists, got {name!r:.80}")
-        try:
-            with OpenedFolder(self.place or self.folder) as files:
-                content, found = files.read(name, most)
-        except BundleError as error:
-            raise BundleError(f"{self.folder}: {error}: export the bundle again, or copy it anew") from error
-        if found.sha256 != want:
-            raise BundleError(f"{self.folder}: {_changed(name)}: export the bundle again, or copy it anew")
-        return content
+        return self._content(name, lambda files: files.read(name, most))
 
     def read_graph(self, name: str) -> bytes:
         """Give the bytes of an ONNX graph of the bundle, hashed as they were read.
@@ -129,6 +121,19 @@ class Bundle:
         """
         name = self.manifest.parts[part].file
         return self.read(name) if name.endswith(".engine") else self.read_graph(name)
+
+    def map_part(self, part: str) -> bytes | mmap:
+        """Give the content of a part as `read_part` does; an engine is mapped into memory, where that is safe.
+
+        An engine may have gigabytes, which a device would otherwise hold twice while TensorRT reads them.
+
+        Raises:
+            BundleError: see `read_graph`.
+        """
+        name = self.manifest.parts[part].file
+        if not name.endswith(".engine"):
+            return self.read_graph(name)
+        return self._content(name, lambda files: files.map(name, MOST_FILE_BYTES))
 
     def read_tokenizer(self, stream: str) -> str:
         """Give the tokenizer of a stream of text, as the `tokenizers` library writes it.
@@ -154,6 +159,20 @@ class Bundle:
     def golden_file(self) -> Path:
         """Where the feeds and PyTorch's outputs lie that were recorded at export; `read` gives what was hashed."""
         return self.folder / GOLDEN
+
+    def _content(self, name: str, read: Callable[[OpenedFolder], tuple[_Content, FileDigest]]) -> _Content:
+        """What `read` gives of a file, if it is the one that the manifest was written for."""
+        want = self.digests.get(name) or self.manifest.sha256.get(name)
+        if want is None:
+            raise BundleError(f"{self.folder}: expected a file that the manifest lists, got {name!r:.80}")
+        try:
+            with OpenedFolder(self.place or self.folder) as files:
+                content, found = read(files)
+        except BundleError as error:
+            raise BundleError(f"{self.folder}: {error}: export the bundle again, or copy it anew") from error
+        if found.sha256 != want:
+            raise BundleError(f"{self.folder}: {_changed(name)}: export the bundle again, or copy it anew")
+        return content
 
     def _text_spec(self, stream: str) -> TextSpec:
         spec = self.manifest.streams[stream]
@@ -231,20 +250,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     complete: Manifest = msgspec.structs.replace(manifest, sha256=hashes)
     write_json(folder / MANIFEST, complete)
     return complete
-
-
-def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
-    """Write `tokens.safetensors`.
-
-    Args:
-        folder: the bundle that is being made.
-        tokens: what stands for each missing stream, (D,) or (steps, D).
-    """
-    from safetensors.numpy import save
-
-    # `save_file` would make the file readable for its owner alone, and services run as somebody else
-    content = save({name: np.ascontiguousarray(value, np.float32) for name, value in tokens.items()})
-    (folder / TOKENS).write_bytes(content)
 
 
 def tokenizer_names(manifest: Manifest) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ in it: regular files alone, and no symbolic links. What is read is hashed as it 
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -74,6 +75,24 @@ class OpenedFolder:
             content = stream.read(size)
         return content, FileDigest(sha256(content).hexdigest(), len(content))
 
+    def map(self, name: str, most: int) -> tuple[bytes | mmap.mmap, FileDigest]:
+        """Give the content of a file with its digest, mapped into memory where nobody else can write the file.
+
+        What is mapped may change after it was hashed, so a file that others may write is read instead.
+
+        Args:
+            name: of a file in the folder.
+            most: how many bytes it may have.
+
+        Raises:
+            BundleError: it is missing, too large, no regular file, or cannot be read.
+        """
+        with self._opened(name, most) as (stream, size), self._explained(name):
+            if size and _is_ours_alone(os.fstat(stream.fileno())):
+                mapped = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
+                return mapped, FileDigest(sha256(mapped).hexdigest(), size)
+        return self.read(name, most)
+
     def digest(self, name: str, most: int, find: bytes = b"") -> FileDigest:
         """Hash a file in blocks.
 
@@ -126,6 +145,11 @@ class OpenedFolder:
             raise BundleError(f"{name} is missing") from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{name} cannot be read ({_reason(error)})") from error
+
+
+def _is_ours_alone(status: os.stat_result) -> bool:
+    """Whether only the user who runs this, or root, can write a file."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _irregular(name: str, mode: int) -> str:

@@ -93,10 +93,15 @@ class CalibrationRecord(Frozen, frozen=True):
     mean_pearson: dict[str, float | None] = msgspec.field(default_factory=dict)
 
 
+#: What the flag of a record begins with that says at which shapes a part was timed.
+TIMED = "timed "
+
+
 class Candidate(Frozen, frozen=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
-    `median_ms` and `p95_ms` are of the shape that a live hop usually has; None where it was not timed.
+    `median_ms` and `p95_ms` are the mean over the shapes that live hops usually have, which the flags of the record
+    name; None where it was not timed.
     """
 
     part: str
@@ -137,7 +142,8 @@ class EngineRecord(Frozen, frozen=True):
         source_place: where that folder lay when the engines were built.
         source_digests: the sha256 of every file of that bundle.
         asked: the precision that was asked for.
-        flags: the options of the compiler, in words.
+        flags: the options of the compiler, in words; besides, for each part, "profiles of PART", which the engine was
+            built for, and "timed PART", at which shapes and how `auto` timed it.
         build_key, part_keys: of the engine cache.
         candidates: everything that was built or refused.
         verification: the verdict of parity on each stage; empty where parity was not run.

@@ -1,4 +1,4 @@
-"""Reads `tokens.safetensors`: what stands for each missing stream, float32 (D,) or (steps, D)."""
+"""Reads and writes `tokens.safetensors`: what stands for each missing stream, float32 (D,) or (steps, D)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from taemi_edge.bundle.limits import MOST_TOKENS_HEADER_BYTES
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BundleError
+
+TOKENS = "tokens.safetensors"
 
 
 def read_tokens(content: bytes, streams: Mapping[str, StreamSpec], file: Path) -> dict[str, Array]:
@@ -54,3 +56,17 @@ def _token(stored: Mapping[str, Any] | None, name: str, spec: StreamSpec, file: 
     if not np.isfinite(token).all():
         raise BundleError(f"{file}: expected finite numbers in the token {name!r}, got others: export the model again")
     return token
+
+
+def write_tokens(folder: Path, tokens: Mapping[str, Array]) -> None:
+    """Write `tokens.safetensors`.
+
+    Args:
+        folder: the bundle that is being made.
+        tokens: what stands for each missing stream, (D,) or (steps, D).
+    """
+    from safetensors.numpy import save
+
+    # `save_file` would make the file readable for its owner alone, and services run as somebody else
+    content = save({name: np.ascontiguousarray(value, np.float32) for name, value in tokens.items()})
+    (folder / TOKENS).write_bytes(content)

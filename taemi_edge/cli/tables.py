@@ -112,6 +112,8 @@ def print_head(manifest: Manifest) -> None:
 
 def print_build(result: BuildResult) -> None:
     """Print each engine that was tried, how far parity passed, and whether the bundle is verified."""
+    from taemi_edge.bundle.records import TIMED
+
     record = result.record
     device = record.machine.get("gpu") or record.machine["architecture"]
     columns = ("part", "precision", "median ms", "p95 ms", "size", "built in", "", "why")
@@ -131,6 +133,9 @@ def print_build(result: BuildResult) -> None:
         )
         last = c.part
     make_console().print(table)
+    for flag, words in record.flags.items():
+        if flag.startswith(TIMED):
+            typer.echo(f"{flag} at {words}")
     if result.from_cache:
         typer.echo("built before of just the same graphs, target and device: taken from the cache")
     for verdict in record.verification:

@@ -1,7 +1,7 @@
 """Choosing the precision of each part: the one that was asked for, or the fastest that keeps tolerance and budget.
 
-For "auto" every precision that the target offers is built, checked on the golden feeds and timed on the shape that a
-live hop usually has.
+For "auto" every precision that the target offers is built, checked on the golden feeds and timed on the shapes that
+live hops usually have.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ class PartChoice:
     Attributes:
         kept: the built part that each part of the new bundle is.
         candidates: everything that was built or refused, with the reason why it was kept or not.
+        timed: at which shapes and how each part was timed, in words.
     """
 
     kept: dict[str, BuiltPart] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
+    timed: dict[str, str] = field(default_factory=dict)
 
 
 def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartChoice:
@@ -52,8 +54,7 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
     cases = golden_cases(bundle)
     choice = PartChoice()
     for part in parts:
-        candidates, choice.kept[part] = _choose_part(plan, bundle, builder, part, cases)
-        choice.candidates.extend(candidates)
+        _choose_part(plan, bundle, builder, cases, part, choice)
     return choice
 
 
@@ -86,9 +87,9 @@ def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
 
 
 def _choose_part(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str, cases: list[Case]
-) -> tuple[list[Candidate], BuiltPart]:
-    """Build one part in every offered precision and keep the fastest that is allowed."""
+    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, cases: list[Case], part: str, choice: PartChoice
+) -> None:
+    """Build one part in every offered precision, and add the fastest that is allowed to the choice."""
     built, refused = _build_all(plan, bundle, builder, part)
     if not built:
         raise EngineError(f"{part}: no precision can be built: {refused[0].reason}")
@@ -103,7 +104,9 @@ def _choose_part(
     reasons = {b.precision: faults[b.precision] or _slower(b.precision, kept, medians, plan) for b in built}
     reasons[kept] = "the fastest inside the budget" if len(built) > 1 else "the only precision that the bundle has"
     timed = [_candidate(b, times_ms[b.precision], b.precision == kept, reasons[b.precision]) for b in built]
-    return [*refused, *timed], next(b for b in built if b.precision == kept)
+    choice.candidates.extend([*refused, *timed])
+    choice.kept[part] = next(b for b in built if b.precision == kept)
+    choice.timed[part] = measured.timed
 
 
 def _build_all(

@@ -6,10 +6,11 @@ The keys of the engine cache are made here, from everything that a plan holds.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,10 +20,11 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Precision
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
+from taemi_edge.engines.known_versions import Trouble, known_troubles
 from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
-from taemi_edge.runtime.tensorrt.library import Machine, this_machine
+from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
 
 #: The precision that a build is asked for; with "auto" each part gets the fastest one inside the budget.
 RequestedPrecision = Literal["auto", "fp32", "fp16", "int8"]
@@ -65,17 +67,33 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, spans: Spans, precision: Precision, graph_sha256: str) -> str:
-        """Give the cache key of one part's engine: of its graph, its profile and all that its build depends on."""
+    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str, workaround: str = "") -> str:
+        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
+        further: dict[str, Any] = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        if workaround:
+            further["workaround"] = workaround
         return key_of(
+            **further,
             graph=graph_sha256,
             precision=precision,
-            spans=spans,
+            spans=profiles[0],
             backend=self.target.backend,
             library=self.library,
             machine=msgspec.to_builtins(self.machine),
             flags=self.flags(),
         )
+
+    def troubles(self, precision: str = "", largest_batch: int | None = None) -> tuple[Trouble, ...]:
+        """What is known to be wrong with this version of TensorRT on this machine; nothing for other libraries.
+
+        Args:
+            precision: of an engine; by default what was asked for.
+            largest_batch: of an engine; None for all.
+        """
+        if self.target.backend != "tensorrt":
+            return ()
+        version = self.library.removeprefix("tensorrt ")
+        return tuple(known_troubles(version, self.machine.sm, precision or self.precision, largest_batch))
 
     def build_key(self, opened: Bundle | None = None) -> str:
         """Give the cache key of the whole bundle: of its source, the target, the device and the request.

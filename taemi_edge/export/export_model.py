@@ -21,11 +21,12 @@ import onnx
 
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_folder
-from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, replaceable_files, write_manifest, write_tokens
+from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, replaceable_files, write_manifest
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.records import Provenance
 from taemi_edge.bundle.spec import SCHEMA, Manifest, WindowSpec
 from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.token_file import write_tokens
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, tolerance_by_output
 from taemi_edge.errors import ContractError
 from taemi_edge.export.checks import require_parity

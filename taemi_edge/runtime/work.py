@@ -16,7 +16,8 @@ import numpy as np
 
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
-from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.media.slots import NO_SLOT, SlotPool
+from taemi_edge.runtime.rings import Span, StepCounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,16 @@ class Item:
     Attributes:
         feeds: the encoder's inputs by name, without the batch axis. Of a text these are its `ids` alone: whoever runs
             the encoder pads texts and makes their masks.
-        rows: the row of the stream's ring for each step that the encoder gives, int32 (T,); -1 for the steps at the
-            beginning that are not kept.
+        rows: the rows of the stream's ring for the steps that the encoder gives, after those that are skipped. No two
+            items of a work share a row.
+        skipped: how many steps at the beginning are not kept.
+        slot: the number of the slot that the input lies in, if it lies in one; its feed is then a view of the slot.
     """
 
     feeds: Mapping[str, Array]
-    rows: Array
+    rows: Span
+    skipped: int = 0
+    slot: int = NO_SLOT
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,7 @@ class Work:
 
     source: int = 0
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
-    window: Mapping[str, Array] = field(default_factory=dict)
+    window: Mapping[str, Span] = field(default_factory=dict)
     fuse: bool = True
 
     @property
@@ -114,8 +119,12 @@ class Executor(Protocol):
         """
         ...
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
-        """A copy of features, float32 (T, D), from the rows (T,) of a source's ring."""
+    def features(self, source: int, stream: str, rows: Span) -> Array:
+        """A copy of features, float32 (T, D), from the rows of a source's ring."""
+        ...
+
+    def slots(self, stream: str) -> SlotPool | None:
+        """Where the inputs of a stream may be written so that nobody copies them; None where inputs are copied."""
         ...
 
     def device_memory(self) -> tuple[int, int] | None:
@@ -151,16 +160,6 @@ class Stopwatch:
         """Add milliseconds that were measured elsewhere."""
         for name, ms in parts_ms.items():
             self.total_ms[name] = self.total_ms.get(name, 0.0) + ms
-
-
-def as_slice(rows: Array) -> Array | slice:
-    """Rows that follow one another as a slice, which copies nothing; other rows as they are.
-
-    >>> as_slice(np.array([3, 4, 5]))
-    slice(3, 6, None)
-    """
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def require_finite(outputs: Mapping[str, Array]) -> None:

@@ -185,7 +185,7 @@ def test_the_files_of_a_bundle_are_for_everybody_but_for_the_umask(tmp_path: Pat
     """A service that runs as another user reads them."""
     script = (
         "import os, sys; os.umask(0o027); import numpy; from pathlib import Path\n"
-        "from taemi_edge.bundle.atomic import new_folder; from taemi_edge.bundle.folder import write_tokens\n"
+        "from taemi_edge.bundle.atomic import new_folder; from taemi_edge.bundle.token_file import write_tokens\n"
         "with new_folder(Path(sys.argv[1]), []) as draft: write_tokens(draft, {'a': numpy.zeros(3)})"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path / "made"], check=True)

@@ -29,6 +29,7 @@ import pytest
             "m.py:build: expected a Python file at m.py, found nothing there",
             marks=pytest.mark.skipif(find_spec("torch") is None, reason="without PyTorch its contender is left out"),
         ),
+        (["--host", "--device", "cpu"], "--device: expected only --sources, --runs, --json and --plot beside --host"),
         (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
     ],
 )

@@ -38,15 +38,19 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
         replace(plan, machine=msgspec.structs.replace(machine, gpu="Orin")),
         replace(plan, machine=msgspec.structs.replace(machine, processor="another")),
         replace(plan, machine=msgspec.structs.replace(machine, l4t="R36")),
+        replace(plan, machine=msgspec.structs.replace(machine, sm_count="16")),
+        replace(plan, machine=msgspec.structs.replace(machine, memory_gb="64")),
+        replace(plan, machine=msgspec.structs.replace(machine, model="NVIDIA Jetson Orin NX")),
         replace(plan, precision="fp16"),
         plan_build(tiny_folder, target(), "fp32", 1),
     ]
     keys = [p.build_key() for p in plans]
     assert len(set(keys)) == len(keys)
     spans = {"tokens": (1, 32, 64)}
-    assert plan.part_key(spans, "fp32", "x") == plan.part_key(dict(spans), "fp32", "x")
-    assert plan.part_key(spans, "fp32", "x") != plan.part_key({"tokens": (1, 16, 64)}, "fp32", "x")
-    assert plan.part_key(spans, "fp32", "x") != plan.part_key(spans, "fp32", "y")
+    assert plan.part_key([spans], "fp32", "x") == plan.part_key([dict(spans)], "fp32", "x")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([{"tokens": (1, 16, 64)}], "fp32", "x")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([spans], "fp32", "x", "-a=off")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([spans], "fp32", "y")
 
 
 def test_a_target_of_another_architecture(cli_here, calibrated_folder, tmp_path):

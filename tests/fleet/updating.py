@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from taemi_edge.bundle.folder import open_bundle, write_manifest, write_tokens
+from taemi_edge.bundle.folder import open_bundle, write_manifest
+from taemi_edge.bundle.token_file import write_tokens
 
 
 def variant(bundle: Path, folder: Path, trained_on: str, token_scale: float = 1.0) -> Path:

@@ -15,8 +15,9 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.values import end_to_end_tolerance
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
-from taemi_edge.runtime.tensorrt.graphs import MAX_GRAPHS, load_driver
+from taemi_edge.runtime.tensorrt.graphs import MAX_GRAPHS
 from tests.gpu.conftest import BUNDLES, why_not
 from tests.runtime.tensorrt.executor_checks import *  # noqa: F403  the tests that hold of any GPU
 from tests.runtime.tensorrt.executor_checks import assert_close, layout_of, repeated

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.folder import Bundle, open_bundle, write_manifest, write_tokens
+from taemi_edge.bundle.folder import Bundle, open_bundle, write_manifest
 from taemi_edge.bundle.spec import WindowSpec
+from taemi_edge.bundle.token_file import write_tokens
 from taemi_edge.errors import BackendError
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.run import run_live

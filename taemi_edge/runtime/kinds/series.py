@@ -18,7 +18,7 @@ from taemi_edge.media.resampling import GridInterpolator
 from taemi_edge.runtime.kinds import audio
 from taemi_edge.runtime.kinds.audio import LONGEST_JITTER_S, ChunkedState
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
-from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.rings import RingIndex, Span
 from taemi_edge.runtime.work import Item, Stopwatch
 
 log = logging.getLogger("taemi_edge.runtime")
@@ -86,14 +86,14 @@ class RowState(RingState):
             yield usable[at : at + MAX_BATCH]
 
     def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
-        rows = self.ring.push(np.array([time_s for time_s, _ in batch]))
-        return [Item({"values": row}, rows[i : i + 1]) for i, (_, row) in enumerate(batch)]
+        placed = self.ring.push_each([(time_s,) for time_s, _ in batch])
+        return [Item({"values": row}, rows, 1 - rows.count) for (_, row), rows in zip(batch, placed, strict=True)]
 
-    def rows(self, after_s: float, until_s: float) -> Array:
+    def rows(self, after_s: float, until_s: float) -> Span:
         found = super().rows(after_s, until_s)
-        if len(found) > self._most or self.ring.overwritten_s > after_s:
+        if found.count > self._most or self.ring.overwritten_s > after_s:
             self._tell(f"a window has more rows than max_rows, of which the newest {self._most} are read")
-        return found[-self._most :]
+        return found.newest(self._most, self.ring.capacity)
 
     def _tell(self, what: str) -> None:
         """Log what happens to rows when it happens first."""

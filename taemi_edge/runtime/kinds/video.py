@@ -61,9 +61,11 @@ class VideoState(RingState):
                 return
 
     def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
-        rows = self.ring.push(np.repeat([time_s for time_s, _ in batch], self._steps))
-        each = rows.reshape(len(batch), self._steps)
-        return [Item({"pixels": pixels}, of_one) for (_, pixels), of_one in zip(batch, each, strict=True)]
+        placed = self.ring.push_each([(time_s,) * self._steps for time_s, _ in batch])
+        return [
+            Item({"pixels": pixels}, rows, self._steps - rows.count)
+            for (_, pixels), rows in zip(batch, placed, strict=True)
+        ]
 
     def _next_crops(self, crops: Iterator[FaceCrop]) -> list[tuple[float, Array]]:
         found: list[tuple[float, Array]] = []

@@ -6,8 +6,10 @@ its caller sets the addresses that it reads and writes. `EngineSession` copies a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.sessions import Session, Sessions
+from taemi_edge.runtime.tensorrt.driver import is_capturing
 from taemi_edge.runtime.tensorrt.gpu import Gpu, open_gpu
 
 
@@ -61,7 +64,7 @@ class Engine:
         EngineError: its inputs or outputs are not what the manifest says.
     """
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self.gpu, self.part, self.spec = gpu, part, spec
         self._engine = gpu.runtime.deserialize_cuda_engine(content)
         if self._engine is None:
@@ -70,10 +73,18 @@ class Engine:
                 f"build-engine`"
             )
         self._require_seams()
-        sizes = self._engine.device_memory_size_v2 if hasattr(self._engine, "device_memory_size_v2") else None
-        self._scratch_bytes = int(self._engine.device_memory_size if sizes is None else sizes)
+        if hasattr(self._engine, "device_memory_size_v2"):
+            self._scratch_bytes = int(self._engine.device_memory_size_v2)
+        else:
+            self._scratch_bytes = int(self._engine.device_memory_size)
         self._scratch = gpu.allocate(self._scratch_bytes)
-        self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
+        self._profiles = [
+            {
+                s.name: [tuple(shape) for shape in self._engine.get_tensor_profile_shape(s.name, index)]
+                for s in spec.inputs
+            }
+            for index in range(self._engine.num_optimization_profiles)
+        ]
 
     @property
     def largest_batch(self) -> int:
@@ -81,53 +92,61 @@ class Engine:
         return int(self.longest_shapes()[self.spec.inputs[0].name][0])
 
     def longest_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The largest inputs that the engine was built for."""
-        return {name: tuple(profile[2]) for name, profile in self._profile.items()}
+        """The largest inputs that the engine was built for: of its optimization profiles, the one that takes most."""
+        longest = [{name: spans[2] for name, spans in profile.items()} for profile in self._profiles]
+        return max(longest, key=lambda shapes: math.prod(math.prod(shape) for shape in shapes.values()))
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Binding:
-        """Make an execution context for inputs of these shapes.
+        """Make an execution context for inputs of these shapes, with the optimization profile that suits them best.
 
         Args:
             shapes: by the name of the input.
 
         Raises:
-            BackendError: a shape outside the engine's profile, or no memory left.
+            BackendError: a shape outside the engine's profiles, or no memory left.
         """
-        if problems := self.outside(shapes):
-            raise BackendError(f"{self.part}: {'; '.join(problems)}")
-        return Binding(self, self._new_context(), shapes)
+        profile = self.profile_of(shapes)
+        if profile is None:
+            raise BackendError(f"{self.part}: {'; '.join(self.outside(shapes))}")
+        return Binding(self, self._new_context(profile), shapes)
+
+    def profile_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """The optimization profile that takes these shapes and whose usual ones are nearest; None where none does."""
+        fitting = [index for index, profile in enumerate(self._profiles) if not _outside(profile, shapes)]
+        return min(fitting, key=lambda index: _distance(self._profiles[index], shapes), default=None)
 
     def outside(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Name the shapes that the engine was not built for, a sentence each."""
-        problems = []
-        for name, shape in shapes.items():
-            low, _, high = (tuple(s) for s in self._profile[name])
-            if len(shape) != len(low) or any(not a <= n <= b for a, n, b in zip(low, shape, high, strict=False)):
-                problems.append(
-                    f"{name}: expected from {low} to {high}, got {tuple(shape)}: widen the target's profiles and build "
-                    f"anew"
-                )
-        return problems
+        """Name the shapes that the engine was not built for, a sentence each; of the profile that lacks fewest."""
+        return min((_outside(profile, shapes) for profile in self._profiles), key=len)
 
     def close(self) -> None:
         """Drop the engine; its contexts must be dropped before."""
         self._engine = None
 
-    def _new_context(self) -> Any:
+    def _new_context(self, profile: int) -> Any:
         engine, trt = self._engine, self.gpu.trt
-        if hasattr(engine, "create_execution_context_without_device_memory"):
+        strategies = getattr(trt, "ExecutionContextAllocationStrategy", None)
+        if strategies is not None:
+            context = engine.create_execution_context(strategies.USER_MANAGED)
+        else:  # TensorRT 8.6; TensorRT 10 still has it and warns of it
             context = engine.create_execution_context_without_device_memory()
-        else:
-            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise BackendError(f"{self.part}: there is not enough memory on the GPU to run the engine")
-        if context.active_optimization_profile < 0:
-            raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(int(self._scratch), self._scratch_bytes)
         else:
             context.device_memory = int(self._scratch)
+        self._set_profile(context, profile)
         return context
+
+    def _set_profile(self, context: Any, profile: int) -> None:
+        """Let a new context use an optimization profile; every context of an engine has the first one to begin with."""
+        if context.active_optimization_profile != profile:
+            taken = context.set_optimization_profile_async(profile, self.gpu.stream.handle)
+            with self.gpu.errors(f"choosing a profile of {self.part}"):
+                self.gpu.stream.synchronize()  # encoders run on streams of their own
+            if not taken or context.active_optimization_profile != profile:
+                raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
 
     def _require_seams(self) -> None:
         """Compare names, dtypes and fixed sizes with the manifest's before anything is fed."""
@@ -147,6 +166,27 @@ class Engine:
                 f"{self.part}: the engine and the manifest disagree: {'; '.join(sorted(problems))}: build it anew with "
                 f"`taemi-edge build-engine`"
             )
+
+
+def _outside(profile: Mapping[str, Sequence[tuple[int, ...]]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Name the shapes that a profile, (min, opt, max) of each input, does not take."""
+    problems = []
+    for name, shape in shapes.items():
+        low, _, high = profile[name]
+        if len(shape) != len(low) or any(not a <= n <= b for a, n, b in zip(low, shape, high, strict=False)):
+            problems.append(
+                f"{name}: expected from {low} to {high}, got {tuple(shape)}: widen the target's profiles and build anew"
+            )
+    return problems
+
+
+def _distance(profile: Mapping[str, Sequence[tuple[int, ...]]], shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """How far shapes are from those that a profile was tuned for: the sum over all lengths of how many times longer."""
+    return sum(
+        abs(math.log(max(n, 1) / max(usual, 1)))
+        for name, shape in shapes.items()
+        for n, usual in zip(shape, profile[name][1], strict=True)
+    )
 
 
 def seam_problem(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], is_input: bool) -> str | None:
@@ -208,15 +248,15 @@ class Binding:
             DeviceLostError, BackendError: TensorRT failed.
         """
         if not self._context.execute_async_v3(stream.handle):
-            with self._gpu.errors(f"running {self._part}"):
-                self._gpu.cuda.Context.synchronize()
+            if not is_capturing():
+                self._gpu.require_alive(f"running {self._part}")
             raise BackendError(f"{self._part}: TensorRT failed on {self.shapes}: {self._gpu.last_complaint()}")
 
 
 class EngineSession:
     """One engine on arrays; implements `taemi_edge.runtime.sessions.Session`."""
 
-    def __init__(self, gpu: Gpu, content: bytes, part: str, spec: PartSpec) -> None:
+    def __init__(self, gpu: Gpu, content: bytes | mmap, part: str, spec: PartSpec) -> None:
         self._gpu, self._part, self._spec = gpu, part, spec
         self._engine: Engine | None = Engine(gpu, content, part, spec)
         self._types = {s.name: np.dtype(s.dtype) for s in (*spec.inputs, *spec.outputs)}
@@ -250,5 +290,5 @@ class EngineSession:
         self._binding = self._engine = None
 
 
-def _content(bundle: Bundle, part: str) -> tuple[bytes, str, PartSpec]:
-    return bundle.read_part(part), part, bundle.manifest.parts[part]
+def _content(bundle: Bundle, part: str) -> tuple[bytes | mmap, str, PartSpec]:
+    return bundle.map_part(part), part, bundle.manifest.parts[part]

@@ -35,18 +35,19 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.bindings import Bindings
 from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs, choose_mapped
 from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, split_into_calls
 from taemi_edge.runtime.tensorrt.engine import Engine, open_engine
 from taemi_edge.runtime.tensorrt.gather import GatherKernel
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
-from taemi_edge.runtime.tensorrt.graphs import GraphCache, load_driver
+from taemi_edge.runtime.tensorrt.graphs import GraphCache, open_driver
 from taemi_edge.runtime.tensorrt.inputs import write_inputs, write_warm_up
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
 from taemi_edge.runtime.tensorrt.scatter import ScatterKernel
 from taemi_edge.runtime.tensorrt.timing import part_marks
-from taemi_edge.runtime.tensorrt.warm_up import usual_cases
+from taemi_edge.runtime.tensorrt.warm_up import run_usual, usual_cases
 from taemi_edge.runtime.work import Layout, Stopwatch, Work, WorkResult, require_finite
 
 
@@ -85,10 +86,10 @@ class TrtExecutor:
         #: Set it to False to run the same calls without graphs.
         self.replaying = True
         self._replayed = False
-        driver, self.why_uncaptured = load_driver() if graphs else (None, "graphs were switched off")
         self._closing = ExitStack()
         self._gpu = self._opened(open_gpu(bundle))
         try:
+            driver, self._no_driver = open_driver(self._gpu) if graphs else (None, "graphs were switched off")
             self._open(bundle, layout, driver, mapped)
             self._warm_up(layout)
         except BaseException:
@@ -99,6 +100,11 @@ class TrtExecutor:
     def backend(self) -> str:
         """Where the last call ran: "tensorrt+graph" where a graph was replayed, else "tensorrt"."""
         return "tensorrt+graph" if self._replayed else "tensorrt"
+
+    @property
+    def why_uncaptured(self) -> str:
+        """Why calls are launched one by one: all of them, or those whose capture failed; "" where nothing is wrong."""
+        return self._no_driver or next(reversed(self._graphs.uncapturable.values()), "")
 
     @property
     def device_ms(self) -> float:
@@ -123,10 +129,14 @@ class TrtExecutor:
             watch.add(self._times(case))
         return [self._result(work, outputs, faults, watch) for work in works]
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
+    def features(self, source: int, stream: str, rows: Span) -> Array:
         """A copy of features, float32 (T, D), from the rows of a source's ring."""
-        copied: Array = self._features.read(source, stream)[rows]
+        copied: Array = self._features.read(source, stream)[rows.rows(self.capacity[stream])]
         return copied
+
+    def slots(self, stream: str) -> None:
+        """Where the inputs of a stream may be written so that nobody copies them."""
+        return
 
     def device_memory(self) -> tuple[int, int] | None:
         """Free and total bytes of the GPU."""
@@ -264,9 +274,7 @@ class TrtExecutor:
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
         write_warm_up(self._inputs, self._layout)
-        for case in usual_cases(self._layout, layout):
-            self._run(case)
-            self._run(case)  # a case is captured when it comes up for the second time
+        run_usual(list(usual_cases(self._layout, layout)), self._run)
         self.counters = Counters()
 
 

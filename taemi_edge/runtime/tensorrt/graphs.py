@@ -1,37 +1,66 @@
 """Captures what is put on CUDA streams as a graph, and replays it: one call in place of dozens.
 
-PyCUDA has no graphs, so that they are captured through cuda-bindings on PyCUDA's streams. Where cuda-bindings is not
-installed everything runs as well, call by call; `load_driver` says why it cannot be loaded.
+Graphs are captured through cuda-bindings on PyCUDA's streams. Where cuda-bindings is not installed or does not fit,
+and where a capture fails, the same calls are launched one by one.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from taemi_edge.errors import DeviceLostError
+from taemi_edge.errors import BackendError, DeviceLostError, first_line
 from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase
+from taemi_edge.runtime.tensorrt.driver import capture, checked, load_driver
+from taemi_edge.runtime.tensorrt.timing import DriverMarks
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.gpu import Gpu
 
 #: How many graphs a cache keeps. The number of cases grows with that of streams; the usual ones are few.
 MAX_GRAPHS = 96
-#: How many cases that came up once are remembered.
+#: How many cases that came up once, or that cannot be captured, are remembered.
 _MOST_NOTED = 4096
 
 
-def load_driver() -> tuple[Any, str]:
-    """cuda-bindings' driver module and "", or None and why there is none."""
-    problems = []
-    for name in ("cuda.bindings.driver", "cuda.cuda"):
+def open_driver(gpu: Gpu) -> tuple[Any, str]:
+    """cuda-bindings' driver module and "", or None and why nothing is captured on this GPU.
+
+    A graph of two marks is captured and replayed, so that what does not work here is found when an executor is opened.
+
+    Raises:
+        DeviceLostError: the GPU is lost.
+    """
+    driver, problem = load_driver()
+    if driver is None:
+        return None, problem
+    try:
+        _replay_marks(driver, gpu)
+    except Exception as error:  # noqa: BLE001 - cuda-bindings raises errors of its own where the driver lacks a function
+        gpu.require_alive("trying a captured graph")
+        return None, f"a captured graph does not run on this device ({first_line(error)})"
+    return driver, ""
+
+
+def _replay_marks(driver: Any, gpu: Gpu) -> None:
+    """Capture two marks, replay them, and read the time between them."""
+    marks = DriverMarks(driver, ("begin", "end"))
+    try:
+
+        def enqueue() -> None:
+            marks.record("begin", gpu.stream, capturing=True)
+            marks.record("end", gpu.stream, capturing=True)
+
+        graph = CapturedGraph(driver, gpu.stream, enqueue)
         try:
-            return importlib.import_module(name), ""
-        except (ImportError, OSError) as error:
-            problems.append(str(error))
-    return None, f"cuda-bindings cannot be loaded ({problems[0]}): run `pip install 'taemi-edge[tensorrt]'`"
+            graph.launch()
+            gpu.stream.synchronize()
+            marks.ms("begin", "end")
+        finally:
+            graph.close()
+    finally:
+        marks.close()
 
 
 class CapturedGraph:
@@ -49,14 +78,15 @@ class CapturedGraph:
         An exception from it, Ctrl-C included, ends the capture and leaves the stream as it was.
 
         Raises:
-            DeviceLostError: CUDA refuses.
+            DriverCallError: CUDA refuses.
         """
         self._driver, self._stream = driver, driver.CUstream(stream.handle)
         self._graph = self._executable = None
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         try:
             self._check("beginning a capture", driver.cuStreamBeginCapture(self._stream, mode))
-            enqueue()
+            with capture():
+                enqueue()
         except BaseException:
             _, graph = driver.cuStreamEndCapture(self._stream)
             if graph is not None and int(graph):
@@ -95,12 +125,16 @@ class GraphCache:
     Args:
         driver: cuda-bindings' driver module; None captures nothing.
         most: how many graphs are kept; beyond them the one that was used least recently is destroyed.
+
+    Attributes:
+        uncapturable: the cases whose capture failed, and why: they are launched call by call from then on.
     """
 
     def __init__(self, driver: Any, gpu: Gpu, most: int = MAX_GRAPHS) -> None:
         self._driver, self._gpu, self._most = driver, gpu, most
         self._graphs: OrderedDict[GraphCase, CapturedGraph] = OrderedDict()
         self._noted: OrderedDict[GraphCase, None] = OrderedDict()
+        self.uncapturable: OrderedDict[GraphCase, str] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._graphs)
@@ -112,15 +146,11 @@ class GraphCache:
             enqueue: puts the calls of the case on the GPU's stream.
 
         Raises:
-            DeviceLostError: CUDA refuses.
+            DeviceLostError: the GPU is lost.
         """
         graph = self._graphs.get(case)
-        if graph is None and case in self._noted and self._driver is not None:
-            with self._gpu.errors("capturing a graph"):
-                graph = CapturedGraph(self._driver, self._gpu.stream, enqueue)
-            while len(self._graphs) >= self._most:
-                self._graphs.popitem(last=False)[1].close()
-            self._graphs[case] = graph
+        if graph is None and case in self._noted and self._driver is not None and case not in self.uncapturable:
+            graph = self._captured(case, enqueue)
         if graph is not None:
             self._graphs.move_to_end(case)
         return graph
@@ -132,26 +162,35 @@ class GraphCache:
         if len(self._noted) > _MOST_NOTED:
             self._noted.popitem(last=False)
 
+    def _captured(self, case: GraphCase, enqueue: Callable[[], None]) -> CapturedGraph | None:
+        """Capture a case; None where only the capture failed and the GPU is there."""
+        try:
+            graph = CapturedGraph(self._driver, self._gpu.stream, enqueue)
+        except DeviceLostError:
+            raise
+        except (BackendError, RuntimeError, self._gpu.cuda.Error) as error:
+            self._gpu.require_alive("capturing a graph")
+            self.uncapturable[case] = first_line(error)
+            if len(self.uncapturable) > _MOST_NOTED:
+                self.uncapturable.popitem(last=False)
+            return None
+        while len(self._graphs) >= self._most:
+            self._graphs.popitem(last=False)[1].close()
+        self._graphs[case] = graph
+        return graph
+
     def forget(self, shape: EncoderCase | HeadCase) -> None:
-        """Destroy the graphs that use calls of a shape, whose execution context is about to go."""
+        """Destroy the graphs that use calls of a shape, whose execution context is about to go.
+
+        A new context must run once before it is captured, so it is forgotten as well that their cases came up.
+        """
         for case in [case for case in self._graphs if case.uses(shape)]:
             self._graphs.pop(case).close()
+        for case in [case for case in self._noted if case.uses(shape)]:
+            del self._noted[case]
 
     def close(self) -> None:
         """Destroy all graphs."""
         for graph in self._graphs.values():
             graph.close()
         self._graphs.clear()
-
-
-def checked(driver: Any, doing: str, answer: tuple[Any, ...]) -> Any:
-    """Return the value of cuda-bindings' answer (status, value...).
-
-    Raises:
-        DeviceLostError: the status says that the call failed.
-    """
-    status, *values = answer
-    if int(status) != int(driver.CUresult.CUDA_SUCCESS):
-        _, name = driver.cuGetErrorName(status)
-        raise DeviceLostError(f"the GPU was lost while {doing}: {name.decode() if name else status}")
-    return values[0] if values else None

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.buffers import Inputs
-from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded, padded_tokens
+from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Item, Work
 
@@ -43,23 +45,22 @@ def write_warm_up(inputs: Inputs, layout: DeviceLayout) -> None:
 
 def _write_items(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
     length = layout.length(stream, items[0][1])
-    batch = padded(len(items), layout.most[stream])
+    batch = layout.batch(stream, len(items))
     steps = layout.encoded_steps(stream, length)
     rows = inputs.control.host[f"{stream} rows"]
     staged = inputs.staged[stream, length]
     for at, (source, item) in enumerate(items):
         for name, value in item.feeds.items():
             staged[name].host[at] = value
-        placed = rows[at * steps : (at + 1) * steps]
-        kept = item.rows >= 0
-        placed[kept] = layout.row(source, stream, item.rows[kept])
+        first = at * steps + item.skipped
+        rows[first : first + item.rows.count] = _rows(layout, source, stream, item.rows)
     return EncoderCase(stream, batch, length)
 
 
 def _write_texts(inputs: Inputs, layout: DeviceLayout, stream: str, items: Sequence[tuple[int, Item]]) -> EncoderCase:
     """Write token ids, padded to the longest text, and their masks."""
-    batch = padded(len(items), layout.most[stream])
-    tokens = padded_tokens(max(len(item.feeds["ids"]) for _, item in items), layout.lengths(stream)[-1])
+    batch = layout.batch(stream, len(items))
+    tokens = layout.tokens(stream, max(len(item.feeds["ids"]) for _, item in items))
     control, size, steps = inputs.control.host, batch * tokens, layout.encoded_steps(stream, tokens)
     ids, mask = (control[f"{stream} {name}"][:size].reshape(batch, tokens) for name in ("ids", "input mask"))
     rows = control[f"{stream} rows"][: batch * steps].reshape(batch, steps)
@@ -69,8 +70,7 @@ def _write_texts(inputs: Inputs, layout: DeviceLayout, stream: str, items: Seque
     for at, (source, item) in enumerate(items):
         words = item.feeds["ids"]
         ids[at, : len(words)], mask[at, : len(words)] = words, 1
-        placed, kept = rows[at, : len(item.rows)], item.rows >= 0
-        placed[kept] = layout.row(source, stream, item.rows[kept])
+        rows[at, : item.rows.count] = _rows(layout, source, stream, item.rows)
     return EncoderCase(stream, batch, tokens)
 
 
@@ -88,7 +88,8 @@ def _write_masks(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) ->
             if rows is None:
                 mask[work.source, layout.capacity[name] :] = layout.spec(name).missing.mask
             else:
-                mask[work.source, rows] = 1
+                for piece in rows.slices(layout.capacity[name]):
+                    mask[work.source, piece] = 1
     return layout.ring_case(frozenset(live))
 
 
@@ -102,7 +103,8 @@ def _write_windows(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) 
         taken.fill(-1)
         stand_in = np.arange(layout.capacity[name], layout.ring_rows(name))
         for at, work in enumerate(works):
-            rows = work.window.get(name, stand_in)
+            span = work.window.get(name)
+            rows = stand_in if span is None else span.rows(layout.capacity[name])
             taken[at, : len(rows)] = layout.row(work.source, name, rows)
         if masks is not None:
             mask = masks.reshape(-1)[:size].reshape(case.batch, steps)
@@ -112,3 +114,8 @@ def _write_windows(inputs: Inputs, layout: DeviceLayout, works: Sequence[Work]) 
                 lost = name not in work.window
                 mask[at, : layout.window_steps(name, work)] = layout.spec(name).missing.mask if lost else 1
     return case
+
+
+def _rows(layout: DeviceLayout, source: int, stream: str, rows: Span) -> Array:
+    """Rows of a source's ring as rows of all rings."""
+    return layout.row(source, stream, rows.rows(layout.capacity[stream]))

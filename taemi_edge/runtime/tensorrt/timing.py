@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from taemi_edge.runtime.tensorrt.graphs import checked
+from taemi_edge.runtime.tensorrt.driver import checked
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.gpu import Gpu
@@ -24,6 +24,8 @@ class DriverMarks:
 
     def __init__(self, driver: Any, names: tuple[str, ...]) -> None:
         self._driver = driver
+        # cuda-bindings of CUDA 13 calls what CUDA 12.8 named _v2, under either name
+        self._elapsed = getattr(driver, "cuEventElapsedTime", None) or driver.cuEventElapsedTime_v2
         self._external = int(driver.CUevent_record_flags.CU_EVENT_RECORD_EXTERNAL)
         self._events = {name: checked(driver, "making an event", driver.cuEventCreate(0)) for name in names}
 
@@ -40,7 +42,7 @@ class DriverMarks:
 
     def ms(self, first: str, then: str) -> float:
         """Milliseconds between two marks that the GPU has passed."""
-        answer = self._driver.cuEventElapsedTime(self._events[first], self._events[then])
+        answer = self._elapsed(self._events[first], self._events[then])
         return float(checked(self._driver, "reading an event", answer))
 
     def close(self) -> None:
@@ -79,7 +81,8 @@ def new_marks(gpu: Gpu, driver: Any, names: tuple[str, ...]) -> Marks:
     Args:
         driver: cuda-bindings' driver module, or None.
     """
-    return PycudaMarks(gpu.cuda, names) if driver is None else DriverMarks(driver, names)
+    with gpu.errors("making events"):
+        return PycudaMarks(gpu.cuda, names) if driver is None else DriverMarks(driver, names)
 
 
 def part_marks(gpu: Gpu, driver: Any, parts: Iterable[str]) -> Marks:

@@ -23,11 +23,15 @@ _TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)":
 _ALIGNMENT = 256
 
 
-def install(monkeypatch: Any, profiles: dict[str, tuple[int, int, int]], graphs: bool = True) -> Device:
+#: (min, opt, max) of every dynamic dimension of every engine.
+Profile = dict[str, tuple[int, int, int]]
+
+
+def install(monkeypatch: Any, profiles: Profile | list[Profile], graphs: bool = True) -> Device:
     """Let `import tensorrt`, `import pycuda.driver` and `import cuda.bindings.driver` find the stand-ins.
 
     Args:
-        profiles: (min, opt, max) of every dynamic dimension of every engine.
+        profiles: of every engine; a list where engines have several.
         graphs: whether cuda-bindings is there.
     """
     device = Device()
@@ -57,6 +61,8 @@ class Device:
         #: Set it to let every further call fail, as a device does that fell off its bus.
         self.broken = False
         self.contexts = 0
+        #: What it calls itself, and how large it is.
+        self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
 
     def do(self, work: Callable[[], None]) -> None:
         if self.broken:
@@ -66,9 +72,30 @@ class Device:
         else:
             self.recording.append(work)
 
-    def wait(self) -> None:
+    def wait(self, *_: Any) -> None:
+        self.forbid("waiting for the GPU")
         if self.broken:
             raise CudaError("unspecified launch failure")
+
+    def forbid(self, what: str) -> None:
+        """Fail where a capture is under way: CUDA ends it at a call that waits or that allocates memory."""
+        assert self.recording is None, f"{what} inside a capture"
+
+    def copy_and_wait(self, to: Any, source: Any) -> None:
+        self.forbid("a copy that waits")
+        (self.upload if isinstance(source, np.ndarray) else self.download)(to, source)
+
+    def allocate(self, size: int) -> Allocation:
+        self.forbid("allocating memory")
+        return Allocation(size)
+
+    def free_and_total(self) -> tuple[int, int]:
+        self.forbid("asking for free memory")
+        return 2**30, 2**31
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
+        self.forbid("allocating pinned memory")
+        return pinned(shape, dtype, mem_flags)
 
     def copy(self, to: Any, source: Any, count: int) -> None:
         self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
@@ -95,18 +122,18 @@ class Device:
             Device=gpu,
             Stream=partial(Stream, self),
             Event=partial(Event, self),
-            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map"),
+            device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
             get_driver_version=lambda: 0,
-            mem_get_info=lambda: (2**30, 2**31),
-            mem_alloc=Allocation,
-            pagelocked_empty=pinned,
-            memcpy_htod=self.upload,
+            mem_get_info=self.free_and_total,
+            mem_alloc=self.allocate,
+            pagelocked_empty=self.pinned,
+            memcpy_htod=self.copy_and_wait,
             memcpy_htod_async=self.upload,
-            memcpy_dtoh=self.download,
+            memcpy_dtoh=self.copy_and_wait,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
             module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
@@ -122,7 +149,7 @@ class Device:
 
         def end(stream: int) -> tuple[int, Any]:
             recorded, self.recording = self.recording, None
-            return 0, Handle(recorded)
+            return (0, Handle(recorded)) if recorded is not None else (400, None)
 
         def launch(graph: Handle, stream: int) -> tuple[int]:
             for work in graph.value:
@@ -138,7 +165,14 @@ class Device:
             self.do(note)
             return (0,)
 
+        def elapsed(first: Handle, then: Handle) -> tuple[int, float]:
+            self.forbid("reading an event")
+            return 0, (events[id(then)] - events[id(first)]) * 1e3
+
         return SimpleNamespace(
+            CUDA_VERSION=12060,
+            cuInit=lambda flags: (0,),
+            cuDriverGetVersion=lambda: (0, 12060),
             CUresult=SimpleNamespace(CUDA_SUCCESS=0),
             CUstream=int,
             CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1),
@@ -153,11 +187,11 @@ class Device:
             cuEventCreate=lambda flags: (0, Handle(None)),
             cuEventDestroy=lambda event: (0,),
             cuEventRecordWithFlags=record,
-            cuEventElapsedTime=lambda a, b: (0, (events[id(b)] - events[id(a)]) * 1e3),
+            cuEventElapsedTime=elapsed,
             cuGetErrorName=lambda status: (0, b"CUDA_ERROR"),
         )
 
-    def tensorrt(self, profiles: dict[str, tuple[int, int, int]]) -> Any:
+    def tensorrt(self, profiles: Profile | list[Profile]) -> Any:
         """tensorrt, of which only the runtime's half is here."""
 
         class ILogger:
@@ -166,6 +200,7 @@ class Device:
         return SimpleNamespace(
             __version__="0.0.0",
             Builder=None,
+            ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
             ILogger=ILogger,
             nptype=lambda dtype: dtype,
             Runtime=lambda logger: SimpleNamespace(
@@ -219,9 +254,10 @@ class Event:
         self._device.do(note)
 
     def synchronize(self) -> None:
-        pass
+        self._device.wait()
 
     def time_since(self, earlier: Event) -> float:
+        self._device.forbid("reading an event")
         return (self.time_s - earlier.time_s) * 1e3
 
 
@@ -236,13 +272,16 @@ class Gpu:
         return Context(self._device)
 
     def name(self) -> str:
-        return "stand-in"
+        return self._device.name
 
     def compute_capability(self) -> tuple[int, int]:
-        return 0, 0
+        return self._device.capability
+
+    def total_memory(self) -> int:
+        return self._device.memory_bytes
 
     def get_attribute(self, attribute: str) -> int:
-        return 1
+        return {"can map": 1, "SMs": self._device.sm_count}[attribute]
 
 
 class Handle:
@@ -288,13 +327,15 @@ def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
 class Engine:
     """An ONNX graph behind TensorRT's names."""
 
-    device_memory_size = 1024
+    device_memory_size_v2 = 1024
 
-    def __init__(self, device: Device, content: bytes, profiles: dict[str, tuple[int, int, int]]) -> None:
-        self.device, self.profiles = device, profiles
+    def __init__(self, device: Device, content: bytes, profiles: Profile | list[Profile]) -> None:
+        self.device = device
+        self.profiles = profiles if isinstance(profiles, list) else [profiles]
+        self.num_optimization_profiles = len(self.profiles)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(bytes(content), options, providers=["CPUExecutionProvider"])
         self.tensors = {t.name: t for t in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.tensors)
 
@@ -308,25 +349,40 @@ class Engine:
         return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name].shape)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        shape = self.tensors[name].shape
-        return [tuple(n if isinstance(n, int) else self.profiles[n][bound] for n in shape) for bound in range(3)]
+        shape, spans = self.tensors[name].shape, self.profiles[profile]
+        return [tuple(n if isinstance(n, int) else spans[n][bound] for n in shape) for bound in range(3)]
 
-    def create_execution_context_without_device_memory(self) -> ExecutionContext:
+    def create_execution_context(self, strategy: str) -> ExecutionContext:
+        assert strategy == "user managed"
         return ExecutionContext(self)
 
 
 class ExecutionContext:
     """Shapes and addresses of an engine's next run; a captured run keeps those that it had."""
 
-    active_optimization_profile = 0
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.active_optimization_profile = 0
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
-        self.device_memory = 0
+        self._scratch = (0, 0)
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert memory % _ALIGNMENT == 0
+        self._scratch = (memory, size)
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert self._engine.device.recording is None, "a profile is chosen before anything is captured"
+        if not 0 <= profile < self._engine.num_optimization_profiles:
+            return False
+        self.active_optimization_profile = profile
+        self._shapes.clear()  # they are void from now on, as TensorRT has it
+        return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        low, _, high = self._engine.get_tensor_profile_shape(name, self.active_optimization_profile)
+        if not all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True)):
+            return False
         self._shapes[name] = shape
         return True
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
-import numpy as np
 
 from taemi_edge.bundle.spec import HeadSpec
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Work
 
@@ -63,7 +63,7 @@ def test_a_window_in_order_is_as_long_as_the_head_wants_at_least(opened):
 
 def test_windows_share_a_call_under_masks_and_at_equal_lengths(opened):
     _, layout = opened
-    works = [Work(0, {}, {"vision": np.arange(n)}) for n in (3, 4, 3)]
+    works = [Work(0, {}, {"vision": Span(0, n)}) for n in (3, 4, 3)]
     assert layout.groups(works) == [works]
     assert layout.groups([]) == []
     bare = with_head(layout)

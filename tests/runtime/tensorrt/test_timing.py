@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taemi_edge.runtime.tensorrt.graphs import load_driver
+from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks, new_marks
 
 
