@@ -74,9 +74,9 @@ bench-host: .venv/.dev-ready
 	.venv/bin/python benchmarks/host.py export/taemi-mobile $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/host.json --plot benchmarks/host.png
 
-# On a machine with a GPU: engines, their tests, and their times beside PyTorch and ONNX Runtime. The script's head says more.
+# On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:
-	tools/gpu_evidence.sh
+	$${PYTHON:-.venv/bin/python} -m tools.gpu_evidence $(ARGS)
 
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:
