@@ -204,6 +204,7 @@ class Device:
             Builder=None,
             ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
             ILogger=ILogger,
+            LayerInformationFormat=SimpleNamespace(JSON="json"),
             nptype=lambda dtype: dtype,
             Runtime=lambda logger: SimpleNamespace(
                 deserialize_cuda_engine=lambda content: Engine(self, content, profiles)
