@@ -112,6 +112,13 @@ class CallWriter:
         self._numbers["windows"][:] = (0, 1)
         self._numbers["sources"].fill(NO_SOURCE)
 
+    def close(self) -> None:
+        """Let go of the pinned memory, which its owners free."""
+        self._writers.clear()
+        self._numbers = {}
+        self._windows.release()
+        self._sources.release()
+
     def _write_rings(self, works: Sequence[Work]) -> tuple[int, ...]:
         """Write the window of each source; the key is which streams are live, a bit each."""
         streams, sources = self._layout.streams, self._layout.sources

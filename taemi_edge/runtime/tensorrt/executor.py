@@ -184,7 +184,7 @@ class TrtExecutor:
         self._results = self._opened(Results(self._gpu, self._layout, mapped))
         self._inputs = self._opened(Inputs(self._gpu, self._layout, layout, mapped))
         descriptor = self._opened(Descriptor(self._gpu, self._layout, mapped))
-        self._writer = CallWriter(descriptor, self._layout, self._inputs.slots)
+        self._writer = self._opened(CallWriter(descriptor, self._layout, self._inputs.slots))
         windows = Windows(self._gpu, self._layout, self._features)
         buffers = (self._inputs, self._features, windows, self._results)
         self._bindings = self._opened(Bindings(engines, self._layout, buffers, self._forget_graphs))
