@@ -16,6 +16,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.parity.samples import Row
 from taemi_edge.runtime.kinds import fixed_steps
 from taemi_edge.runtime.opening import open_executor, open_sessions
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, open_driver
@@ -67,7 +68,7 @@ class RuntimeModel:
         if self._executor is None or self._sources != sources:
             self.close()
             layout = Layout(sources, window.length_s, manifest.window.hop_s)
-            self._executor = open_executor(self._bundle, layout, self._device, self._threads)
+            self._executor = open_executor(self._bundle, layout, self._device, self._threads, timed=True)
             self._sources = sources
         return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
 
@@ -108,7 +109,8 @@ class RepeatedWindow:
         first = {name: len(window.before(kind, name)) for name in items}
         old = {name: of_one[: first[name]] for name, of_one in items.items()}
         new = {name: of_one[first[name] :] for name, of_one in items.items()}
-        rows = {name: _kept_rows(of_one)[-manifest.streams[name].max_steps :] for name, of_one in items.items()}
+        most = {name: manifest.streams[name].max_steps for name in items}
+        rows = {n: _kept_rows(of_one).newest(most[n], executor.capacity[n]) for n, of_one in items.items()}
         for source in range(sources):
             executor.execute([Work(source, old, fuse=False)])
         self.works = [Work(source, new, rows) for source in range(sources)]
@@ -124,11 +126,11 @@ class RepeatedWindow:
     def device_ms(self) -> float | None:
         """Milliseconds of the parts; on a GPU with everything between them."""
         device_ms: float | None = getattr(self.executor, "device_ms", None)
-        return sum(self._done[0].part_ms.values()) if device_ms is None else device_ms
+        return sum(self.parts_ms().values()) if device_ms is None else device_ms
 
     def parts_ms(self) -> dict[str, float]:
         """Milliseconds of each part in the last run."""
-        return dict(self._done[0].part_ms)
+        return dict(self._done[0].part_ms or {})
 
     def replay(self, graphs: bool) -> None:
         if hasattr(self.executor, "replaying"):
@@ -139,25 +141,25 @@ class RepeatedWindow:
 
 
 def _items(executor: Executor, manifest: Manifest, stream: str, rows: Sequence[Row]) -> list[Item]:
-    """All inputs of a stream, each with its own rows of the ring; the rows of a chunk's context are -1."""
+    """All inputs of a stream, each with its own rows of the ring; the steps of a chunk's context have none."""
     spec = manifest.streams[stream]
     if isinstance(spec, TextSpec):  # whoever runs the encoder makes the mask
         fixed = fixed_steps(manifest, stream)
-        return [Item({"ids": row["ids"]}, np.arange(fixed or len(row["ids"]), dtype=np.int32)) for row in rows]
+        return [Item({"ids": row["ids"]}, Span(0, fixed or len(row["ids"]))) for row in rows]
     steps, items, at = executor.steps[stream], [], 0
     for row in rows:
         is_chunk = isinstance(spec, ChunkedSpec) and spec.chunk_samples
         length = len(next(iter(row.values()))) if is_chunk else steps.lengths[0]
-        places, kept = np.full(steps.encoded(length), -1, np.int32), steps.kept(length)
-        places[len(places) - kept :] = np.arange(at, at + kept)
-        items.append(Item(row, places))
+        kept = steps.kept(length)
+        items.append(Item(row, Span(at, kept), steps.encoded(length) - kept))
         at += kept
     return items
 
 
-def _kept_rows(items: Sequence[Item]) -> Array:
-    """The rows of a ring that hold the features of some inputs, in the order of time."""
-    return np.concatenate([item.rows[item.rows >= 0] for item in items])
+def _kept_rows(items: Sequence[Item]) -> Span:
+    """The rows of a ring that hold the features of some inputs, which follow one another."""
+    first = items[0].rows.start if items else 0
+    return Span(first, sum(item.rows.count for item in items))
 
 
 class _CapturedPartRun(WithoutDeviceTimes):

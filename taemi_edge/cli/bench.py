@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from taemi_edge.cli.options import (
     whole_number,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.errors import UsageError
 
 _AgainstOption = Annotated[
     list[str] | None,
@@ -46,8 +47,25 @@ _ModelOption = Annotated[
 _BatchOption = Annotated[
     list[str] | None, typer.Option("--batch", metavar="PART=N", help="Time a part at this batch too; repeatable.")
 ]
+_HostOption = Annotated[
+    bool,
+    typer.Option(
+        "--host",
+        help="Time the host's part of a hop alone, on a device that does nothing; needs no GPU. With it go --sources, "
+        "--runs, --json and --plot.",
+    ),
+]
 _SourcesOption = Annotated[
-    str, typer.Option("--sources", metavar="N,N", help="How many sources share a call, one after another.")
+    str | None,
+    typer.Option(
+        "--sources",
+        metavar="N,N",
+        help="How many sources share a call, one after another.  [default: 1,2,4; with --host 1,4,8,16]",
+    ),
+]
+_RunsOption = Annotated[
+    int | None,
+    typer.Option("--runs", min=5, help="Runs of each thing, in five turns; with --host hops.  [default: 50; 320]"),
 ]
 _AllPatternsOption = Annotated[
     bool,
@@ -63,14 +81,15 @@ _PlotOption = Annotated[
 
 def bench(
     bundle: BundleArgument,
+    host: _HostOption = False,
     against: _AgainstOption = None,
     rivals_python: _RivalsPythonOption = None,
     checkpoint: _CheckpointOption = None,
     model: _ModelOption = None,
     batch: _BatchOption = None,
     all_patterns: _AllPatternsOption = False,
-    sources: _SourcesOption = "1,2,4",
-    runs: Annotated[int, typer.Option("--runs", min=5, help="Runs of each thing, in five turns.")] = 50,
+    sources: _SourcesOption = None,
+    runs: _RunsOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     unverified: _UnverifiedOption = False,
@@ -84,16 +103,22 @@ def bench(
     from taemi_edge.pictures import check_plot_file
 
     check_plot_file(plot)
-    batches = _batches(batch or ())
+    counts = None if sources is None else tuple(whole_number(number, "--sources") for number in sources.split(","))
+    if host:
+        _refuse_beside_host(against=against, rivals_python=rivals_python, checkpoint=checkpoint, model=model)
+        _refuse_beside_host(batch=batch, all_patterns=all_patterns, device=device, unverified=unverified)
+        _refuse_beside_host(threads=threads != 1)
+        _bench_host(bundle, {"sources": counts, "hops": runs}, json_file, plot)
+        return
     options = BenchOptions(
         against=rivals_from(against or ()),
         python=rivals_python or sys.executable,
         checkpoint=checkpoint,
         model=model,
-        batches=batches,
+        batches=_batches(batch or ()),
         all_patterns=all_patterns,
-        sources=tuple(whole_number(number, "--sources") for number in sources.split(",")),
-        runs=runs,
+        sources=counts or (1, 2, 4),
+        runs=50 if runs is None else runs,
         threads=threads,
         device=device_name(device),
         unverified=unverified,
@@ -104,6 +129,34 @@ def bench(
     save_json(json_file, report)
     if plot is not None:
         plot_bench(report, plot)
+
+
+def _bench_host(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
+    """Time the host alone.
+
+    Args:
+        given: the options that were given, by the names of `HostOptions`; None where the default holds.
+    """
+    from taemi_edge.bench.host.measure import run_host_bench
+    from taemi_edge.bench.host.report import HostOptions
+    from taemi_edge.cli.bench_host import plot_host, print_host
+
+    options = HostOptions(**{name: value for name, value in given.items() if value is not None})
+    with shown_progress() as progress:
+        report = run_host_bench(bundle, options, command_line(), progress)
+    print_host(report)
+    save_json(json_file, report)
+    if plot is not None:
+        plot_host({"now": report}, plot)
+
+
+def _refuse_beside_host(**options: Any) -> None:
+    """Refuse options that say nothing of the host alone, by their values; one that was not given is empty."""
+    if other := [name.replace("_", "-") for name, value in options.items() if value]:
+        raise UsageError(
+            f"--{other[0]}: expected only --sources, --runs, --json and --plot beside --host, which runs nothing on a "
+            f"device: leave it out"
+        )
 
 
 def _batches(given: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -17,21 +17,26 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-#: "ok": as it should be. "absent": not installed, and not needed. "note": worth knowing. "problem": bundles cannot run.
-Status = Literal["ok", "absent", "note", "problem"]
+from taemi_edge.cli.gpu_findings import (
+    GRAPHS_SCRIPT,
+    PYCUDA_SCRIPT,
+    Finding,
+    Status,
+    graphs_finding,
+    pycuda_finding,
+    tensorrt_finding,
+)
+from taemi_edge.engines.known_versions import jetpack_of
+from taemi_edge.errors import in_one_line
+from taemi_edge.runtime.tensorrt.machine import device_model
 
-#: NVIDIA's releases of L4T and the JetPack that each came with (https://developer.nvidia.com/embedded/jetpack-archive).
-JETPACKS = {"35": "5.x", "36.2": "6.0 DP", "36.3": "6.0", "36.4.0": "6.1", "36.4": "6.2", "38.2": "7.0", "38.4": "7.1"}
-#: Versions that are known to compute wrong, by package: docs/engines.md.
-KNOWN_BAD = {
-    ("tensorrt", "10.13.3.9"): "fuses q, k and v wrongly at batch 1: update JetPack, or check every engine with parity",
-    ("tensorrt", "8.6.0"): "builds ViT-B/16 wrongly in FP32; FP16 is right, and parity tells",
-}
 _MIN_MEMORY_GB, _MIN_DISK_GB = 1.0, 2.0
+_L4T = re.compile(r"R(\d{1,3})\s*\(release\),\s*REVISION:\s*([\d.]{1,20})")
+#: The compute capability of each Jetson's chip, by its name in the device tree.
+_CHIPS = {"tegra234": "8.7", "tegra264": "11.0"}
 _ELEMENTS = ("appsink", "decodebin", "rtspsrc", "videoconvert", "v4l2src", "alsasrc", "pulsesrc")
 _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _EXTRAS = {
@@ -41,15 +46,6 @@ _EXTRAS = {
     "plot": ("matplotlib",),
     "export": ("torch", "onnx", "transformers"),
 }
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one check; `advice` is what the user can type or do, where anything helps."""
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +113,7 @@ def examine(machine: MachineProbe | None = None) -> Report:
 
 
 def _machine(machine: MachineProbe) -> Iterator[Finding]:
-    model = machine.text("/proc/device-tree/model") or platform.machine()
+    model = device_model(machine.root) or platform.machine()
     yield Finding(name="machine", status="ok", found=f"{model}, {os.cpu_count()} cores, {platform.system()}")
 
 
@@ -126,18 +122,18 @@ def _jetpack(machine: MachineProbe) -> Iterator[Finding]:
     if release is None:
         yield Finding(name="JetPack", status="absent", found="not a Jetson")
         return
-    match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", release)
+    match = _L4T.search(release)
     if match is None:
-        yield Finding(name="JetPack", status="note", found=f"an unknown release: {release.splitlines()[0][:80]}")
+        found = f"an unknown release: {in_one_line(release)[:80] or 'the file is empty'}"
+        yield Finding(name="JetPack", status="note", found=found)
         return
-    l4t = f"{match[1]}.{match[2]}"
-    known = max((prefix for prefix in JETPACKS if f"{l4t}.".startswith(f"{prefix}.")), key=len, default=None)
-    jetpack = _dpkg_version(machine, "nvidia-jetpack") or (JETPACKS[known] if known else "unknown")
+    l4t = f"{match[1]}.{match[2]}".rstrip(".")
+    jetpack = _jetpack_version(machine)
     if int(match[1]) < 36:
         advice = "its Python is 3.8, which is too old: flash JetPack 6 or newer"
-        yield Finding(name="JetPack", status="problem", found=f"{jetpack} (L4T {l4t})", advice=advice)
+        yield Finding(name="JetPack", status="problem", found=f"{jetpack or '5 or older'} (L4T {l4t})", advice=advice)
         return
-    yield Finding(name="JetPack", status="ok", found=f"{jetpack} (L4T {l4t})")
+    yield Finding(name="JetPack", status="ok", found=f"{jetpack or 'unknown'} (L4T {l4t})")
 
 
 def _python(machine: MachineProbe) -> Iterator[Finding]:
@@ -177,8 +173,8 @@ def _tensorrt(machine: MachineProbe) -> Iterator[Finding]:
         status: Status = "problem" if machine.is_jetson else "absent"
         yield Finding(name="TensorRT", status=status, found="not installed", advice=advice)
         return
-    bad = KNOWN_BAD.get(("tensorrt", version))
-    yield Finding(name="TensorRT", status="note" if bad else "ok", found=version, advice=bad or "")
+    device = device_model(machine.root) if machine.is_jetson else ""
+    yield tensorrt_finding(version, _compute_capability(machine), _jetpack_version(machine), device)
 
 
 def _cuda(machine: MachineProbe) -> Iterator[Finding]:
@@ -189,20 +185,13 @@ def _cuda(machine: MachineProbe) -> Iterator[Finding]:
         yield Finding(name="NVIDIA driver", status="ok", found=found)
     else:
         yield Finding(name="NVIDIA driver", status="absent", found="no NVIDIA GPU that a driver drives")
-    toolkit = machine.text("/usr/local/cuda/version.json")
+    toolkit = _toolkit(machine.text("/usr/local/cuda/version.json"))
     if toolkit:
-        yield Finding(name="CUDA", status="ok", found=_json_version(toolkit))
+        yield Finding(name="CUDA", status="ok", found=toolkit)
     else:
         yield Finding(name="CUDA", status="absent", found="no toolkit in /usr/local/cuda")
-    version = machine.run([sys.executable, "-c", "import pycuda.driver, pycuda; print(pycuda.VERSION_TEXT)"])
-    if version:
-        yield Finding(name="PyCUDA", status="ok", found=version)
-    else:
-        wanted = found is not None
-        advice = "pip install 'taemi-edge[tensorrt]'" if wanted else ""
-        yield Finding(
-            name="PyCUDA", status="problem" if wanted else "absent", found="cannot be imported", advice=advice
-        )
+    yield pycuda_finding(machine.run([sys.executable, "-c", PYCUDA_SCRIPT]), toolkit, found is not None)
+    yield graphs_finding(machine.run([sys.executable, "-c", GRAPHS_SCRIPT]), found is not None)
 
 
 def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
@@ -319,11 +308,31 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def _json_version(text: str) -> str:
+def _toolkit(text: str | None) -> str:
+    """The version of the CUDA toolkit from its version.json; "" where there is none."""
     try:
-        return str(json.loads(text)["cuda"]["version"])
+        return str(json.loads(text)["cuda"]["version"]) if text else ""
     except (ValueError, KeyError, TypeError):
         return "an unknown version"
+
+
+def _jetpack_version(machine: MachineProbe) -> str:
+    """The version of JetPack, from its package or else from L4T; "" where neither says."""
+    match = _L4T.search(machine.text("/etc/nv_tegra_release") or "")
+    known = jetpack_of(f"{match[1]}.{match[2]}") if match else None
+    return _dpkg_version(machine, "nvidia-jetpack") or (known.version if known else "")
+
+
+def _compute_capability(machine: MachineProbe) -> str:
+    """Of the first GPU; "" where nobody says. Jetsons have theirs by their chip."""
+    chips = machine.text("/proc/device-tree/compatible") or ""
+    chip = next((sm for name, sm in _CHIPS.items() if name in chips), None)
+    if chip is None and machine.is_jetson:
+        model = device_model(machine.root)
+        chip = "8.7" if "Orin" in model else "11.0" if "Thor" in model else ""
+    answer = chip or machine.run(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]) or ""
+    first = (answer.splitlines() or [""])[0].strip()
+    return first if re.fullmatch(r"\d{1,2}\.\d", first) else ""
 
 
 def _answer(words: Sequence[str]) -> str | None:

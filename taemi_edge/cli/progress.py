@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from taemi_edge.cli.options import note
 from taemi_edge.cli.tables import make_console
 from taemi_edge.cli.typed_addresses import without_addresses
+from taemi_edge.errors import in_one_line
 from taemi_edge.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,8 +25,20 @@ def shown_progress() -> Iterator[Progress]:
     """A `Progress` on standard error.
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
-    is a line and counts are silent.
+    is a line and counts are silent. What a build warns of is a note on standard error, too.
     """
+    handler = _Notes(logging.WARNING)
+    logger = logging.getLogger("taemi_edge.engines")
+    logger.addHandler(handler)
+    try:
+        with _bars_or_lines() as progress:
+            yield progress
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _bars_or_lines() -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -42,6 +57,14 @@ def shown_progress() -> Iterator[Progress]:
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield _ShownProgress(bars)
+
+
+class _Notes(logging.Handler):
+    """Writes each warning as a note."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the warning."""
+        note(without_addresses(in_one_line(record.getMessage()), sys.argv[1:]))
 
 
 class _LinesOfStages:

@@ -31,21 +31,24 @@ from taemi_edge.bundle.folder import (
     with_tokens,
 )
 from taemi_edge.bundle.graph_source import find_graphs, seen_from
+from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
-from taemi_edge.bundle.records import Candidate, EngineRecord
+from taemi_edge.bundle.records import TIMED, Candidate, EngineRecord
 from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.choose import PartChoice, choose_parts
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
-from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
+from taemi_edge.engines.plan import BuildPlan, plan_build
+from taemi_edge.engines.profiles import profiles_in_words
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.engines.tolerances import tolerances_of_mix
 from taemi_edge.engines.verify import verify_engines
 from taemi_edge.errors import EngineError, MissingExtraError, OutputError
 from taemi_edge.parity.comparison import ParityReport
 from taemi_edge.progress import SILENT, Progress
+from taemi_edge.runtime.tensorrt.machine import described, is_same_machine
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def _build(
         new_folder(output, replaceable_files(output)) as draft,
         scratch_folder() as scratch,
     ):
-        choice = choose_parts(plan, bundle, PartBuilder(plan, bundle, Path(scratch), cache, progress))
+        builder = PartBuilder(plan, bundle, Path(scratch), cache, progress)
+        choice = choose_parts(plan, bundle, builder)
         made = {f"{b.part}{b.file.suffix}": sha256_of(b.file) for b in choice.kept.values()}
         for built in choice.kept.values():
             shutil.move(built.file, draft / f"{built.part}{built.file.suffix}")
@@ -147,6 +151,7 @@ def _build(
         if bundle.signed_by is not None:
             (draft / SOURCE_SIGNATURE).write_bytes(bundle.signed_by.content)
         record = _record(plan, bundle, choice, key, output)
+        record = msgspec.structs.replace(record, flags={**record.flags, **_shapes_in_words(plan, builder, choice)})
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
             cache.write_bundle(key, draft)
@@ -195,10 +200,9 @@ def rebuild_if_foreign(bundle: Bundle, progress: Progress = SILENT, *, require_s
     precision: RequestedPrecision = msgspec.convert(record.asked, RequestedPrecision)
     source = find_graphs(bundle)
     plan = plan_build(source, target, precision, 0)
-    same = plan.library == record.library and msgspec.to_builtins(plan.machine) == record.machine
-    if same:
+    if plan.library == record.library and is_same_machine(record.machine, plan.machine):
         return bundle
-    progress.stage(f"building anew for {plan.library} on {plan.machine.gpu or plan.machine.architecture}")
+    progress.stage(f"building anew for {plan.library} on {described(plan.machine)}")
     graphs = open_bundle(source, require_signature=require_signature)
     build_engine(graphs, target, precision, bundle.folder, cache=EngineCache(), progress=progress)
     return open_bundle(bundle.folder, require_signature=require_signature)
@@ -222,11 +226,24 @@ def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str, outpu
         **_named_source(output, plan.source, bundle.digests),
         asked=plan.precision,
         recipe=msgspec.to_builtins(plan.target),
-        flags=plan.flags(),
+        flags={**plan.flags(), **_workarounds(choice)},
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
     )
+
+
+def _workarounds(choice: PartChoice) -> dict[str, str]:
+    """The flags that parts were built with around an error of this TensorRT."""
+    used = [f"{part}: {built.workaround}" for part, built in choice.kept.items() if built.workaround]
+    return {"workarounds": ", ".join(used)} if used else {}
+
+
+def _shapes_in_words(plan: BuildPlan, builder: PartBuilder, choice: PartChoice) -> dict[str, str]:
+    """What engines were built for and timed at, by part; older readers take it as they take any flag."""
+    profiles = {f"profiles of {part}": profiles_in_words(found) for part, found in builder.profiles.items()}
+    timed = {f"{TIMED}{part}": words for part, words in choice.timed.items()}
+    return {**(profiles if plan.target.is_tensorrt else {}), **timed}
 
 
 def _manifest(bundle: Bundle, choice: PartChoice, plan: BuildPlan) -> Manifest:

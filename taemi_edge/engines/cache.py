@@ -11,10 +11,11 @@ what is checked is the copy that is used.
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,12 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import BundleError, OutputError
 
+log = logging.getLogger("taemi_edge.engines")
+
 #: Beside the files of a cached bundle: binds its manifest, which holds all hashes, to its key.
 _CODE = "code"
+#: The folders of single files: engines of parts, and what TensorRT measured.
+_PARTS, _TIMES = "parts", "timing"
 
 
 def engine_cache_folder() -> Path:
@@ -50,8 +55,8 @@ def key_of(**content: Any) -> str:
     return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
-class _PartHead(Frozen, frozen=True):
-    """The first line of a cached part; the engine follows."""
+class _Head(Frozen, frozen=True):
+    """The first line of a cached file; its content follows."""
 
     sha256: str
     build_s: float
@@ -66,7 +71,7 @@ class EngineCache:
     """Built parts and whole built bundles by key.
 
     Without room, without permission, or where an entry is not what was put in, there is no entry: an engine is built
-    anew.
+    anew. A folder that cannot be written is said once, in the log.
 
     Args:
         folder: of the cache; None for `engine_cache_folder()`.
@@ -77,32 +82,28 @@ class EngineCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or engine_cache_folder()
+        self._said = False
 
     def read_part(self, key: str) -> tuple[bytes, float] | None:
         """Give a part's engine and how many seconds it took to build; None where there is none or it is damaged."""
-        if (secret := self._secret()) is None:
-            return None
-        try:
-            first, _, engine = (self.folder / "parts" / key).read_bytes().partition(b"\n")
-            head = msgspec.json.decode(first, type=_PartHead)
-        except (OSError, ValueError):  # msgspec's errors are ValueErrors
-            return None
-        want = code_of(secret, key, head.sha256, str(head.build_s))
-        if not hmac.compare_digest(want.encode(), head.code.encode()) or sha256(engine).hexdigest() != head.sha256:
-            return None
-        with suppress(OSError):
-            os.utime(self.folder / "parts" / key)  # `trim` keeps what was used last
-        return engine, head.build_s
+        return self._read(_PARTS, key)
 
     def write_part(self, key: str, engine: bytes, build_s: float) -> None:
-        """Keep a part's engine. Where the disk has no room it is not kept, and the next build takes its time again."""
-        if (secret := self._secret()) is None:
-            return
-        digest = sha256(engine).hexdigest()
-        code = code_of(secret, key, digest, str(float(build_s)))
-        head = msgspec.json.encode(_PartHead(sha256=digest, build_s=float(build_s), code=code))
-        with suppress(OutputError), new_file(self.folder / "parts" / key) as draft:
-            draft.write_bytes(head + b"\n" + engine)
+        """Keep a part's engine. Where it cannot be kept, the log says so and the next build takes its time again."""
+        self._write(_PARTS, key, engine, build_s)
+
+    def read_times(self, name: str) -> bytes | None:
+        """Give the times that TensorRT measured (`timing_cache.py`); None where there are none or they are damaged."""
+        found = self._read(_TIMES, name)
+        return None if found is None else found[0]
+
+    def has_times(self, name: str) -> bool:
+        """Whether a file of times lies there, whatever is in it."""
+        return self._secret() is not None and (self.folder / _TIMES / name).is_file()
+
+    def write_times(self, name: str, content: bytes) -> None:
+        """Keep the times that TensorRT measured. Where they cannot be kept, the log says so."""
+        self._write(_TIMES, name, content, 0.0)
 
     def copy_bundle(
         self, key: str, output: Path, *, seal: bool = False, named: Mapping[str, Any] | None = None
@@ -135,19 +136,19 @@ class EngineCache:
             return None
 
     def write_bundle(self, key: str, bundle: Path) -> None:
-        """Keep a copy of a built bundle. Without room it is not kept."""
+        """Keep a copy of a built bundle. Where it cannot be kept, the log says so."""
         if (secret := self._secret()) is None:
             return
         names = [entry.name for entry in bundle.iterdir()]
-        with suppress(OutputError), new_folder(self.folder / "bundles" / key, [*names, _CODE]) as draft:
+        with self._kept_or_said(), new_folder(self.folder / "bundles" / key, [*names, _CODE]) as draft:
             copy_files(bundle, draft, {name: name for name in names})
             digest = sha256((draft / MANIFEST).read_bytes()).hexdigest()
             (draft / _CODE).write_text(code_of(secret, key, digest), encoding="ascii")
 
     def trim(self, most_bytes: int) -> None:
-        """Remove what was used longest ago, until parts and bundles take no more than so many bytes."""
+        """Remove what was used longest ago, until all entries take no more than so many bytes."""
         entries: list[tuple[float, int, Path]] = []
-        for folder in (self.folder / "parts", self.folder / "bundles"):
+        for folder in (self.folder / _PARTS, self.folder / "bundles", self.folder / _TIMES):
             with suppress(OSError):
                 entries += [(e.stat().st_mtime, bytes_in(Path(e.path)), Path(e.path)) for e in os.scandir(folder)]
         total = sum(size for _, size, _ in entries)
@@ -158,14 +159,58 @@ class EngineCache:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 total -= size
 
-    def timing_cache(self, library: str, sm: str) -> Path:
-        """Give the file of TensorRT's timing cache; each library and compute capability has one."""
-        self._secret()
-        return self.folder / "timing" / f"{library}-sm{sm or 'none'}.bin".replace(" ", "_")
+    def _read(self, folder: str, key: str) -> tuple[bytes, float] | None:
+        """The content of an entry and the seconds in its head; None where it is not what was written."""
+        if (secret := self._secret()) is None:
+            return None
+        file = self.folder / folder / key
+        try:
+            first, _, content = file.read_bytes().partition(b"\n")
+            head = msgspec.json.decode(first, type=_Head)
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            return None
+        want = code_of(secret, key, head.sha256, str(head.build_s))
+        if not hmac.compare_digest(want.encode(), head.code.encode()) or sha256(content).hexdigest() != head.sha256:
+            return None
+        with suppress(OSError):
+            os.utime(file)  # `trim` keeps what was used last
+        return content, head.build_s
+
+    def _write(self, folder: str, key: str, content: bytes, seconds: float) -> None:
+        if (secret := self._secret()) is None:
+            return
+        digest = sha256(content).hexdigest()
+        code = code_of(secret, key, digest, str(float(seconds)))
+        head = msgspec.json.encode(_Head(sha256=digest, build_s=float(seconds), code=code))
+        with self._kept_or_said(), new_file(self.folder / folder / key) as draft:
+            draft.write_bytes(head + b"\n" + content)
 
     def _secret(self) -> bytes | None:
         """The secret of the cache, which the first use makes; None where the folder cannot be made or read."""
-        return own_secret(self.folder, "TAEMI_EDGE_CACHE")
+        secret = own_secret(self.folder, "TAEMI_EDGE_CACHE")
+        if secret is None:
+            self._say("it cannot be made or read")
+        return secret
+
+    @contextmanager
+    def _kept_or_said(self) -> Iterator[None]:
+        """Go on where an entry cannot be written, as in a read-only folder and on a full disk."""
+        try:
+            yield
+        except OutputError as error:
+            cause = error.__cause__
+            self._say((cause.strerror if isinstance(cause, OSError) else None) or str(error))
+
+    def _say(self, reason: str) -> None:
+        """One line in the log, once: the engines of a build are as good without the cache."""
+        if not self._said:
+            log.warning(
+                "the engine cache %s is not used (%s): what is built now is not kept, and the next build takes its "
+                "time again; set TAEMI_EDGE_CACHE to another folder",
+                self.folder,
+                reason,
+            )
+        self._said = True
 
 
 def _with_source(draft: Path, manifest: Manifest, named: Mapping[str, Any]) -> tuple[Manifest, str]:

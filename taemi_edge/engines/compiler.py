@@ -6,15 +6,17 @@ strong typing: a flag allows it the precision, and the casts around FP32 islands
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.precisions import FLAVOURS_OF, Flavour, Precision
 from taemi_edge.bundle.signals import StoppedError, request_on_signals
-from taemi_edge.bundle.values import Flavour, Precision
+from taemi_edge.engines.known_versions import MYELIN_FLAGS
+from taemi_edge.engines.timing_cache import TimingFile, keep_times, open_times
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.tensorrt.library import is_strongly_typed, load_library, network_flags, quiet_logger
@@ -32,6 +34,7 @@ class BuildOptions:
 
     Attributes:
         spans: the optimization profile: (min, opt, max) of each dynamic dimension by its name.
+        further: more such profiles, for other usual lengths; a context uses the one that suits it.
         workspace_mib: how much memory tactics may use; 0 leaves it to TensorRT.
         tactic_sources: the libraries to take tactics from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; None for TensorRT's default.
@@ -39,17 +42,20 @@ class BuildOptions:
             machine.
         tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: without strong typing, also demand FP32 for LayerNorm and softmax layer by layer.
-        timing_cache: a file that is read and written where TensorRT has such a cache.
+        myelin: flags for the compiler inside TensorRT, around an error of one version (`known_versions.py`).
+        timing_cache: the times that are read and written where TensorRT has such a cache.
     """
 
     spans: Mapping[str, Span] = field(default_factory=dict)
+    further: tuple[Mapping[str, Span], ...] = ()
     workspace_mib: int = 0
     tactic_sources: tuple[str, ...] = ()
     optimisation_level: int | None = None
     sm: str = ""
     tf32: bool = False
     constrain_precision: bool = False
-    timing_cache: Path | None = None
+    timing_cache: TimingFile | None = None
+    myelin: str = ""
 
 
 class Compiler:
@@ -79,7 +85,16 @@ class Compiler:
 
     def flavour_of(self, precision: Precision) -> Flavour:
         """Give the flavour of a graph that this library builds a precision from."""
-        return "int8-fp16" if precision == "int8" and self.strongly_typed else precision
+        return FLAVOURS_OF[precision][-1 if self.strongly_typed else 0]
+
+    def has_type(self, precision: Precision) -> bool:
+        """Whether the library computes in a precision: FP8 and BF16 need strong typing, and a type of that name.
+
+        TensorRT 8.6 has a name for FP8 already and cannot build it.
+        """
+        if precision not in ("fp8", "bf16"):
+            return True
+        return self.strongly_typed and hasattr(trt.DataType, precision.upper())
 
     def compile(
         self,
@@ -110,20 +125,20 @@ class Compiler:
         parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
         self._parse(parser, graph, part)
         config = builder.create_builder_config()
-        config.add_optimization_profile(_profile(builder, network, options.spans))
+        for spans in (options.spans, *options.further):
+            config.add_optimization_profile(_profile(builder, network, spans))
         _share_profiles(config)
         self._set_precision(config, network, precision, options)
         _set_limits(config, options)
-        cache = _read_timing_cache(config, options.timing_cache)
-        with request_on_signals() as stop:  # an exception cannot leave native code
+        times = open_times(config, options.timing_cache)
+        with request_on_signals() as stop, _myelin_flags(options.myelin):  # an exception cannot leave native code
             _watch(config, progress, stop)
             serialised = builder.build_serialized_network(network, config)
             if stop.is_set():
                 raise StoppedError(stop.number)
         if serialised is None:
             raise EngineError(f"{part}: {self.kind} {self.version} cannot build it: {self._last_complaint()}")
-        if cache is not None and options.timing_cache is not None:
-            _write_timing_cache(cache, options.timing_cache)
+        keep_times(times, options.timing_cache)
         return bytes(serialised)
 
     def _parse(self, parser: trt.OnnxParser, graph: bytes, part: str) -> None:
@@ -216,19 +231,19 @@ def _set_capability(config: Any, sm: str) -> None:
     config.set_compute_capability(getattr(known, name), 0)
 
 
-def _read_timing_cache(config: trt.IBuilderConfig, file: Path | None) -> trt.ITimingCache | None:
-    if file is None or not hasattr(config, "create_timing_cache"):
-        return None
-    if hasattr(config, "set_compute_capability"):
-        return None  # TensorRT-RTX keeps the calls, which do nothing there, and warns of them
-    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
-    taken: object = config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache if taken else None
-
-
-def _write_timing_cache(cache: trt.ITimingCache, file: Path) -> None:
-    with new_file(file) as draft:
-        draft.write_bytes(bytes(cache.serialize()))
+@contextmanager
+def _myelin_flags(flags: str) -> Iterator[None]:
+    """Give flags to TensorRT's compiler, behind those that the user has set: it reads them while it builds."""
+    before = os.environ.get(MYELIN_FLAGS)
+    if flags:
+        os.environ[MYELIN_FLAGS] = f"{before} {flags}" if before else flags
+    try:
+        yield
+    finally:
+        if flags and before is None:
+            del os.environ[MYELIN_FLAGS]
+        elif before is not None:
+            os.environ[MYELIN_FLAGS] = before
 
 
 def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:

@@ -1,12 +1,13 @@
 """Times the candidates of a part and holds them against the golden outputs, unless just that was measured here before.
 
-What was measured is kept in the engine cache under everything that it depends on: the engines, the golden cases of the
-part, its tolerances. So a model whose head alone changed has only its head measured again.
+They are timed on the shapes that ordinary hops of all sources have: those that the runtime warms up with.
+
+What was measured is kept in the engine cache under everything that it depends on: the engines, the shapes, the golden
+cases of the part, its tolerances. So a model whose head alone changed has only its head measured again.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -16,10 +17,14 @@ import numpy as np
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import HEAD, Frozen, Precision
+from taemi_edge.bundle.precisions import Precision
+from taemi_edge.bundle.values import HEAD, Frozen, PartSpec
+from taemi_edge.engines.asked_shapes import Shapes
 from taemi_edge.engines.cache import EngineCache, key_of
 from taemi_edge.engines.part_builder import BuiltPart
 from taemi_edge.engines.plan import BuildPlan
+from taemi_edge.engines.profiles import dynamic_sizes, hop_shapes
+from taemi_edge.engines.timers import SessionTimer, Timer, engine_timers, stretched
 from taemi_edge.engines.tolerances import tolerances_of
 from taemi_edge.parity.comparison import check_part
 from taemi_edge.parity.golden import Case, usual_case
@@ -33,12 +38,14 @@ class Measured(Frozen, frozen=True):
     """What was measured of the candidates of one part, by precision.
 
     Attributes:
-        times_ms: of each run, the candidates in turn.
+        times_ms: the mean over all shapes of each turn, the candidates in turn.
         faults: how a candidate is outside its tolerance; empty where it is not.
+        timed: at which shapes and how they were timed, in words.
     """
 
     times_ms: dict[Precision, list[float]]
     faults: dict[Precision, str]
+    timed: str
 
 
 def measure(
@@ -53,10 +60,11 @@ def measure(
         cases: the golden cases of all parts.
         cache: where measurements are looked up and kept; None measures now and keeps nothing.
     """
-    key = _key(plan, bundle, built, cases)
+    shapes = hop_shapes(bundle.manifest, plan.target, cases, built[0].part)
+    key = _key(plan, bundle, built, cases, shapes)
     if cache is not None and (kept := cache.read_part(key)) is not None:
         return msgspec.json.decode(kept[0], type=Measured)
-    measured = _measured_now(plan, bundle, built, cases)
+    measured = _measured_now(plan, bundle, built, cases, shapes)
     if cache is not None:
         cache.write_part(key, msgspec.json.encode(measured), 0.0)
     return measured
@@ -76,7 +84,9 @@ def cases_digest(cases: Sequence[Case], part: str) -> str:
     return digest.hexdigest()
 
 
-def _key(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case]) -> str:
+def _key(
+    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case], shapes: Sequence[Shapes]
+) -> str:
     """Everything that times and faults depend on; the device and the library are in the keys of the engines."""
     part, manifest = built[0].part, bundle.manifest
     of_the_head = {}
@@ -95,6 +105,7 @@ def _key(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Seq
         part=part,
         spec=msgspec.to_builtins(manifest.parts[part]),
         cases=cases_digest(cases, part),
+        shapes=shapes,
         tolerances={b.precision: msgspec.to_builtins(tolerances_of(bundle, b.precision)[part]) for b in built},
         runs=plan.target.runs,
         threads=plan.threads,
@@ -102,22 +113,41 @@ def _key(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Seq
     )
 
 
-def _measured_now(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case]) -> Measured:
-    """Run each candidate on all cases of its part, and then all of them in turn on the usual one."""
+def shapes_in_words(part: PartSpec, shapes: Sequence[Shapes]) -> str:
+    """The lengths of the dynamic dimensions of some shapes, such as "batch 2, tokens 32 or batch 8, tokens 32"."""
+    return " or ".join(
+        ", ".join(f"{name} {size}" for name, size in dynamic_sizes(part, each).items()) or "its only shape"
+        for each in shapes
+    )
+
+
+def _measured_now(
+    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case], shapes: Sequence[Shapes]
+) -> Measured:
+    """Run each candidate on all cases of its part, and then all of them in turn on what ordinary hops bring."""
     part = built[0].part
-    usual = usual_case(list(cases), part).feeds
+    spec, usual = bundle.manifest.parts[part], usual_case(list(cases), part).feeds
+    feeds = [stretched(each, usual) for each in shapes]
     times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
-    faults: dict[Precision, str] = {}
     with _opened(plan, bundle, built) as sessions:
-        for precision, session in sessions.items():
-            faults[precision] = _tolerance_fault(bundle, part, precision, session, cases)
-        for turn in range(_WARM_UP_RUNS + plan.target.runs):
-            for precision, session in sessions.items():
-                started = time.perf_counter()
-                session.run(usual)
-                if turn >= _WARM_UP_RUNS:
-                    times_ms[precision].append((time.perf_counter() - started) * 1e3)
-    return Measured(times_ms=times_ms, faults=faults)
+        faults = {p: _tolerance_fault(bundle, part, p, session, cases) for p, session in sessions.items()}
+        if not plan.target.is_tensorrt:
+            timers: dict[Precision, Timer] = {p: SessionTimer(session, feeds) for p, session in sessions.items()}
+            how = _time_in_turn(timers, plan.target.runs, times_ms)
+    if plan.target.is_tensorrt:
+        with engine_timers(plan.target.backend, bundle.manifest, built, feeds) as opened:
+            how = _time_in_turn(opened, plan.target.runs, times_ms)
+    return Measured(times_ms=times_ms, faults=faults, timed=f"{shapes_in_words(spec, shapes)}; {how}")
+
+
+def _time_in_turn(timers: Mapping[Precision, Timer], runs: int, times_ms: Mapping[Precision, list[float]]) -> str:
+    """Time candidates in turn, so that a clock that changes changes for all; gives how they were timed, in words."""
+    for turn in range(_WARM_UP_RUNS + runs):
+        for precision, timer in timers.items():
+            took_ms = timer.run_ms()
+            if turn >= _WARM_UP_RUNS:
+                times_ms[precision].append(took_ms)
+    return next(iter(timers.values())).how
 
 
 def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: Sequence[Case]) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import Flavour, Precision
+from taemi_edge.bundle.precisions import CAST, FLAVOURS_OF, FURTHER, Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
+from taemi_edge.engines.known_versions import Trouble
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.engines.profiles import part_profiles
+from taemi_edge.engines.profiles import all_profiles, require_covering
+from taemi_edge.engines.timing_cache import timing_file
 from taemi_edge.errors import EngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 from taemi_edge.progress import PrefixedCounts, Progress
+
+log = logging.getLogger("taemi_edge.engines")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class BuiltPart:
         file: the engine, or the graph that ONNX Runtime runs.
         key: of the engine cache.
         seconds: how long it took to build, now or when it was put into the cache.
+        workaround: flags for TensorRT's compiler that it was built with, around an error of this version; "" for none.
     """
 
     part: str
@@ -33,6 +39,7 @@ class BuiltPart:
     file: Path
     key: str
     seconds: float
+    workaround: str = ""
 
 
 class PartBuilder:
@@ -44,6 +51,12 @@ class PartBuilder:
         scratch: a folder for what is built.
         cache: where engines are looked up and kept; None builds everything anew.
         progress: receives the part that is being built.
+
+    Attributes:
+        profiles: the optimization profiles of each part.
+
+    Raises:
+        UsageError: the target's profiles do not take what the model's own streams bring, or a golden feed.
     """
 
     def __init__(
@@ -56,8 +69,11 @@ class PartBuilder:
     ) -> None:
         self._plan, self._bundle, self._scratch, self.cache = plan, bundle, scratch, cache
         self._progress = progress
-        self._profiles = part_profiles(bundle.manifest, plan.target, golden_cases(bundle))
+        cases = golden_cases(bundle)
+        self.profiles = all_profiles(bundle.manifest, plan.target, cases)
+        require_covering(bundle.manifest, plan.target, cases, self.profiles)
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
+        self._told: set[str] = set()
 
     def build(self, part: str, precision: Precision) -> BuiltPart:
         """Build one part in one precision.
@@ -68,37 +84,58 @@ class PartBuilder:
         graph = self._graph(part, precision)
         suffix = ".engine" if self._compiler else ".onnx"
         target = self._scratch / f"{part}-{precision}{suffix}"
-        key = self._plan.part_key(self._profiles[part], precision, sha256(graph).hexdigest())
+        troubles = self._plan.troubles(precision, self._largest_batch(part))
+        myelin = " ".join(trouble.myelin for trouble in troubles if trouble.myelin)
+        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest(), myelin)
         started = time.perf_counter()
         if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
             target.write_bytes(engine)
-            return BuiltPart(part, precision, target, key, seconds)
+            return BuiltPart(part, precision, target, key, seconds, myelin)
+        self._tell(part, troubles)
         self._progress.stage(f"building {part} in {precision}")
-        self._build(graph, target, part, precision)
+        self._build(graph, target, part, precision, myelin)
         seconds = round(time.perf_counter() - started, 2)
         if self.cache is not None:
             self.cache.write_part(key, target.read_bytes(), seconds)
-        return BuiltPart(part, precision, target, key, seconds)
+        return BuiltPart(part, precision, target, key, seconds, myelin)
 
-    def _build(self, graph: bytes, target: Path, part: str, precision: Precision) -> None:
+    def _largest_batch(self, part: str) -> int:
+        """The largest batch that the engine of a part takes; of several profiles, that of the one that takes least."""
+        sizes = [tensor.shape[0] for tensor in self._bundle.manifest.parts[part].inputs if tensor.shape]
+        return min(
+            max((spans[size][2] if isinstance(size, str) else size for size in sizes), default=1)
+            for spans in self.profiles[part]
+        )
+
+    def _tell(self, part: str, troubles: tuple[Trouble, ...]) -> None:
+        """Write what is known to be wrong with the library into the log, each once."""
+        for trouble in troubles:
+            if trouble.early and trouble.what not in self._told:
+                self._told.add(trouble.what)
+                log.warning(
+                    "%s: %s %s: %s (%s)", part, self._plan.library, trouble.what, trouble.advice, trouble.reference
+                )
+
+    def _build(self, graph: bytes, target: Path, part: str, precision: Precision, myelin: str) -> None:
         if self._compiler is not None:
             progress = PrefixedCounts(self._progress, f"{part} {precision}: ")
-            target.write_bytes(self._compiler.compile(graph, precision, self._options(part), progress, part))
+            target.write_bytes(self._compiler.compile(graph, precision, self._options(part, myelin), progress, part))
         elif self._plan.target.backend == "onnxruntime-cpu":
             from taemi_edge.runtime.onnx_sessions import optimise
 
-            optimise(graph, target)
+            optimise(_emulated(graph) if precision == "bf16" else graph, target)
         else:
             target.write_bytes(graph)  # ONNX Runtime rewrites it for the GPU when it is opened
 
-    def _options(self, part: str) -> BuildOptions:
+    def _options(self, part: str, myelin: str) -> BuildOptions:
         target = self._plan.target
         timing_cache = None
         if target.timing_cache and self.cache is not None and target.backend == "tensorrt":  # TensorRT-RTX has none
-            timing_cache = self.cache.timing_cache(self._plan.library, self._plan.machine.sm)
+            timing_cache = timing_file(self.cache, self._plan.library, self._plan.machine)
         return BuildOptions(
-            spans=self._profiles[part],
+            spans=self.profiles[part][0],
+            further=self.profiles[part][1:],
             workspace_mib=target.workspace_mib,
             tactic_sources=target.tactic_sources,
             optimisation_level=target.optimisation_level,
@@ -106,27 +143,40 @@ class PartBuilder:
             tf32=target.tf32,
             constrain_precision=target.constrain_precision,
             timing_cache=timing_cache,
+            myelin=myelin,
         )
 
     def _graph(self, part: str, precision: Precision) -> bytes:
-        """Read the graph that a precision is built from; FP16 can be cast from FP32."""
-        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
+        """Read the graph that a precision is built from; FP16 and BF16 can be cast from FP32."""
+        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else FLAVOURS_OF[precision][0]
         name = self._bundle.manifest.graph_file(part, flavour)
         if name is not None:
             return self._bundle.read_graph(name)
-        if precision == "fp16" and self._bundle.manifest.graph_file(part, "fp32"):
-            return self._cast_to_fp16(part)
+        if precision in CAST and self._bundle.manifest.graph_file(part, "fp32"):
+            return self._cast(part, precision)
+        manifest, also = self._bundle.manifest, f" --also {precision}" if precision in FURTHER else ""
+        exported = self._bundle.folder if manifest.calibration is None else manifest.provenance.source
         raise EngineError(
-            f"{self._bundle.folder} has no {precision} graph of {part}: run `taemi-edge calibrate "
-            f"{self._bundle.folder} --data CORPUS` and build from what it makes"
+            f"{self._bundle.folder} has no {precision} graph of {part}: run `taemi-edge calibrate {exported} --data "
+            f"CORPUS{also}` and build from what it makes"
         )
 
-    def _cast_to_fp16(self, part: str) -> bytes:
-        """Cast a graph of a bundle that was never calibrated; the golden feeds show which nodes stay in FP32."""
+    def _cast(self, part: str, precision: Precision) -> bytes:
+        """Cast a graph that calibration did not make; the golden feeds show which nodes stay in FP32."""
         try:
-            from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
+            from taemi_edge.calibration.fp16_cast import cast_part
         except ModuleNotFoundError as error:
-            raise MissingExtraError("onnx", "export", "casting a graph to FP16") from error
-        file = self._scratch / f"{part}.fp16-graph.onnx"
-        cast_part_to_fp16(self._bundle, part, file)
+            raise MissingExtraError("onnx", "export", f"casting a graph to {precision.upper()}") from error
+        file = self._scratch / f"{part}.{precision}-graph.onnx"
+        cast_part(self._bundle, part, precision, file)
         return file.read_bytes()
+
+
+def _emulated(graph: bytes) -> bytes:
+    """A BF16 graph as a processor without kernels for it can compute it."""
+    try:
+        from taemi_edge.calibration.graphs.bf16 import emulate_bf16
+        from taemi_edge.calibration.graphs.graph import Graph
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("onnx", "export", "emulating BF16 on a CPU") from error
+    return emulate_bf16(Graph.of_bytes(graph, "graph")).bytes()

@@ -6,28 +6,26 @@ The keys of the engine cache are made here, from everything that a plan holds.
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import Bundle, read_manifest
+from taemi_edge.bundle.precisions import PRECISIONS, Precision, RequestedPrecision
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.values import Precision
+from taemi_edge.engines.abilities import missing_precisions
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
+from taemi_edge.engines.known_versions import Trouble, known_troubles
 from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
-from taemi_edge.runtime.tensorrt.library import Machine, this_machine
-
-#: The precision that a build is asked for; with "auto" each part gets the fastest one inside the budget.
-RequestedPrecision = Literal["auto", "fp32", "fp16", "int8"]
-#: From the highest to the lowest.
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class BuildPlan:
         library: the name and version of what compiles and runs the engines.
         machine: the device that builds.
         threads: of each session that times or checks an engine; 0 for all cores.
+        missing: the precisions that the library or the GPU does not have, each with the reason.
     """
 
     source: Path
@@ -51,6 +50,7 @@ class BuildPlan:
     library: str
     machine: Machine
     threads: int
+    missing: Mapping[Precision, str] = field(default_factory=dict)
 
     def flags(self) -> dict[str, str]:
         """Give the target's options for the compiler by name, in words."""
@@ -65,17 +65,33 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, spans: Spans, precision: Precision, graph_sha256: str) -> str:
-        """Give the cache key of one part's engine: of its graph, its profile and all that its build depends on."""
+    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str, workaround: str = "") -> str:
+        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
+        further: dict[str, Any] = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        if workaround:
+            further["workaround"] = workaround
         return key_of(
+            **further,
             graph=graph_sha256,
             precision=precision,
-            spans=spans,
+            spans=profiles[0],
             backend=self.target.backend,
             library=self.library,
             machine=msgspec.to_builtins(self.machine),
             flags=self.flags(),
         )
+
+    def troubles(self, precision: str = "", largest_batch: int | None = None) -> tuple[Trouble, ...]:
+        """What is known to be wrong with this version of TensorRT on this machine; nothing for other libraries.
+
+        Args:
+            precision: of an engine; by default what was asked for.
+            largest_batch: of an engine; None for all.
+        """
+        if self.target.backend != "tensorrt":
+            return ()
+        version = self.library.removeprefix("tensorrt ")
+        return tuple(known_troubles(version, self.machine.sm, precision or self.precision, largest_batch))
 
     def build_key(self, opened: Bundle | None = None) -> str:
         """Give the cache key of the whole bundle: of its source, the target, the device and the request.
@@ -111,8 +127,8 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
 
     Raises:
         EngineError: the bundle holds engines already.
-        UsageError: the target is not this device, its library or its GPU is not here, or its profiles name what the
-            model does not have.
+        UsageError: the target is not this device, its library or its GPU is not here or does not have the precision, or
+            its profiles name what the model does not have.
     """
     manifest = read_manifest(source)
     if manifest.engine is not None:
@@ -123,8 +139,16 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
     require_profiles(manifest, target)
     _require_architecture(target)
     _require_timing(target, precision)
-    library, machine = _tensorrt(target) if target.is_tensorrt else _onnxruntime(target)
-    return BuildPlan(source, manifest, target, precision, library, machine, threads)
+    if not target.is_tensorrt:
+        library, machine = _onnxruntime(target)
+        return BuildPlan(source, manifest, target, precision, library, machine, threads)
+    compiler = Compiler(target.backend)
+    machine = _tensorrt_machine(target)
+    missing = missing_precisions(target, machine, compiler)
+    if precision in missing:
+        raise UsageError(missing[precision])
+    library = f"{target.backend} {compiler.version}"
+    return BuildPlan(source, manifest, target, precision, library, machine, threads, missing)
 
 
 def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
@@ -134,15 +158,14 @@ def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
     return library_version(), machine
 
 
-def _tensorrt(target: TargetRecipe) -> tuple[str, Machine]:
-    library = f"{target.backend} {Compiler(target.backend).version}"
+def _tensorrt_machine(target: TargetRecipe) -> Machine:
     machine = this_machine(with_gpu=not target.ahead_of_time)
     if target.sm and not target.ahead_of_time and machine.sm != target.sm:
         raise UsageError(
             f"--target {target.name} is for compute capability {target.sm}, found {machine.gpu} with {machine.sm}: "
             f"build on the device itself, or use --target tensorrt for this one"
         )
-    return library, machine
+    return machine
 
 
 def _require_architecture(target: TargetRecipe) -> None:
@@ -157,6 +180,6 @@ def _require_architecture(target: TargetRecipe) -> None:
 def _require_timing(target: TargetRecipe, precision: RequestedPrecision) -> None:
     if target.ahead_of_time and precision == "auto":
         raise UsageError(
-            f"--precision auto times engines, and --target {target.name} builds without their GPU: name fp32, fp16 "
-            f"or int8"
+            f"--precision auto times engines, and --target {target.name} builds without their GPU: name "
+            f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
         )

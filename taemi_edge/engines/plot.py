@@ -35,7 +35,7 @@ def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None
     axis.invert_yaxis()
     longest = max((c.p95_ms or 0.0) for c in timed)
     axis.set(
-        xlabel="median ms of the usual shape (line: to the 95th percentile)",
+        xlabel="median ms of an ordinary hop (line: to the 95th percentile)",
         title=literal(title),
         xlim=(0, 1.9 * longest),
     )

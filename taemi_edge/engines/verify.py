@@ -40,7 +40,7 @@ def verify_engines(
     write_manifest(draft, unverified)  # parity opens the draft as a bundle
     progress.stage("checking parity")
     report, _ = check_parity(str(draft), threads=plan.threads)
-    failure = "" if report.ok else f"{report.first_failure} left its tolerance{_where(report)}"
+    failure = "" if report.ok else f"{report.first_failure} left its tolerance{_where(report)}{_suspects(plan)}"
     judged = msgspec.structs.replace(record, verification=_verdicts(report), failure=failure)
     return _written(draft, unverified, judged, report.ok), report
 
@@ -54,6 +54,12 @@ def _where(report: ParityReport) -> str:
     stage = next(stage for stage in report.stages if stage.stage == report.first_failure)
     case = next((case for case in stage.cases if not case.ok), None)
     return "" if case is None else f" in {case.case}: max error {case.max_abs:.3g}, cosine {case.cosine:.5f}"
+
+
+def _suspects(plan: BuildPlan) -> str:
+    """What is known to be wrong with this version of TensorRT, as it may be the cause."""
+    known = "; ".join(f"{trouble.what} ({trouble.reference})" for trouble in plan.troubles())
+    return f"; note that {plan.library} {known}" if known else ""
 
 
 def _verdicts(report: ParityReport) -> tuple[StageVerdict, ...]:

@@ -19,8 +19,9 @@ from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.kinds import count_steps, kind_of, ring_capacity
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.sessions import Sessions
-from taemi_edge.runtime.work import Item, Layout, Stopwatch, Work, WorkResult, as_slice, require_finite
+from taemi_edge.runtime.work import Item, Layout, Stopwatch, Work, WorkResult, require_finite
 
 T = TypeVar("T")
 
@@ -72,9 +73,12 @@ class HostExecutor:
         outputs = self._fuse(clean, watch) if clean else {}
         return [WorkResult(outputs.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works]
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
-        copied: Array = self._rings[stream][source][rows]
+    def features(self, source: int, stream: str, rows: Span) -> Array:
+        copied: Array = self._rings[stream][source][rows.rows(self.capacity[stream])]
         return copied
+
+    def slots(self, stream: str) -> None:
+        return None
 
     def device_memory(self) -> tuple[int, int] | None:
         return None
@@ -106,29 +110,35 @@ class HostExecutor:
     ) -> None:
         """Write the features of a batch, (B, D) or (B, T, D), to the rings of their sources."""
         steps = features[:, None] if features.ndim == 2 else features
+        longest = max(item.skipped + item.rows.count for _, item in batch)
+        if longest > steps.shape[1]:
+            raise BackendError(
+                f"{stream}: expected {longest} steps of its encoder, got {steps.shape[1]}: export the model anew"
+            )
         at = 0
         for source, of_one in groupby(batch, key=lambda pair: pair[0]):
-            rows = [item.rows for _, item in of_one]
-            each = [steps[at + i, : len(own)] for i, own in enumerate(rows)]
-            if any(len(got) < len(own) for got, own in zip(each, rows, strict=True)):
-                raise BackendError(
-                    f"{stream}: expected {max(map(len, rows))} steps of its encoder, got {steps.shape[1]}: export the "
-                    f"model anew"
-                )
-            self._keep(source, stream, *_joined(rows, each), faults)
-            at += len(rows)
+            items = [item for _, item in of_one]
+            new = [steps[at + i, item.skipped : item.skipped + item.rows.count] for i, item in enumerate(items)]
+            # NaN and infinities stay in a sum; it allocates nothing
+            if np.isfinite(sum(values.sum(dtype=np.float64) for values in new)):
+                for item, values in zip(items, new, strict=True):
+                    self._write(source, stream, item.rows, values)
+            else:
+                faults[source].add(stream)
+            at += len(items)
 
-    def _keep(self, source: int, stream: str, rows: Array, features: Array, faults: dict[int, set[str]]) -> None:
-        """Write features (T, D) to their rows of the ring; a NaN among them is a fault, and they are not kept then.
+    def _write(self, source: int, stream: str, rows: Span, features: Array) -> None:
+        """Write features (T, D) to their rows of the ring."""
+        at = 0
+        for piece in rows.slices(self.capacity[stream]):
+            count = piece.stop - piece.start
+            self._rings[stream][source][piece] = features[at : at + count]
+            at += count
 
-        Features without a row are those of a chunk's context, or those that later rows of the call overwrite.
-        """
-        if (rows < 0).any():
-            features, rows = features[rows >= 0], rows[rows >= 0]
-        if not np.isfinite(features.sum(dtype=np.float64)):  # NaN and infinities stay in a sum; it allocates nothing
-            faults[source].add(stream)
-        elif len(features):
-            self._rings[stream][source][as_slice(rows)] = features
+    def _read(self, source: int, stream: str, rows: Span) -> Array:
+        """The features (T, D) of some rows; a view of the ring where they do not go round its end."""
+        pieces = [self._rings[stream][source][piece] for piece in rows.slices(self.capacity[stream])]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _fuse(self, works: Sequence[Work], watch: Stopwatch) -> dict[int, dict[str, Array]]:
         """The outputs of windows of different patterns, by source; those that may share a call do.
@@ -150,7 +160,7 @@ class HostExecutor:
     def _lengths(self, work: Work) -> tuple[int, ...]:
         """How many steps each stream of a window has."""
         return tuple(
-            len(work.window[name]) if name in work.window else len(stand_in.features)
+            work.window[name].count if name in work.window else len(stand_in.features)
             for name, stand_in in self._stand_ins.items()
         )
 
@@ -168,27 +178,22 @@ class HostExecutor:
         Where a work has lost the stream, its row holds what stands for it; rows that are shorter than others are
         padded.
         """
-        ring, stand_in = self._rings[stream], self._stand_ins[stream]
-        if len(works) == 1:
-            rows = works[0].window.get(stream)
-            only = stand_in.features if rows is None else ring[works[0].source][as_slice(rows)]
-            return only[None], np.full((1, len(only)), stand_in.mask if rows is None else 1, np.int32)
-        longest = max(len(work.window.get(stream, stand_in.features)) for work in works)
-        features = np.zeros((len(works), longest, ring.shape[-1]), np.float32)
+        stand_in = self._stand_ins[stream]
+        spans = [work.window.get(stream) for work in works]
+        held = [
+            stand_in.features if rows is None else self._read(work.source, stream, rows)
+            for work, rows in zip(works, spans, strict=True)
+        ]
+        longest = max(map(len, held))
         mask = np.zeros((len(works), longest), np.int32)
-        for at, work in enumerate(works):
-            rows = work.window.get(stream)
-            held = stand_in.features if rows is None else ring[work.source][rows]
-            features[at, : len(held)] = held
-            mask[at, : len(held)] = stand_in.mask if rows is None else 1
+        for at, (rows, values) in enumerate(zip(spans, held, strict=True)):
+            mask[at, : len(values)] = stand_in.mask if rows is None else 1
+        if len(works) == 1:
+            return held[0][None], mask
+        features = np.zeros((len(works), longest, stand_in.features.shape[-1]), np.float32)
+        for at, values in enumerate(held):
+            features[at, : len(values)] = values
         return features, mask
-
-
-def _joined(rows: Sequence[Array], features: Sequence[Array]) -> tuple[Array, Array]:
-    """The rows (T,) and features (T, D) of several items of one source."""
-    if len(rows) == 1:
-        return rows[0], features[0]
-    return np.concatenate(rows), np.concatenate(features)
 
 
 def _batches(items: list[T]) -> Iterator[list[T]]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.media.slots import SlotPool
+from taemi_edge.runtime.rings import Span, StepCounts
 from taemi_edge.runtime.work import Executor, Work, WorkResult
 
 
@@ -55,8 +56,11 @@ class OwnThreadExecutor:
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         return self._thread.submit(self._executor.execute, works).result()
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
+    def features(self, source: int, stream: str, rows: Span) -> Array:
         return self._thread.submit(self._executor.features, source, stream, rows).result()
+
+    def slots(self, stream: str) -> SlotPool | None:
+        return self._executor.slots(stream)
 
     def device_memory(self) -> tuple[int, int] | None:
         return self._thread.submit(self._executor.device_memory).result()

@@ -1,12 +1,15 @@
 """Decides where the features of a stream lie in a ring, which is a buffer that is written round and round.
 
 The index is kept on the host wherever the features are, so that what a window holds is known before anything is
-encoded. Rows are given in the order of time, for heads to which the order matters.
+encoded. It is asked with every hop of every source, so that it is made of plain lists, and answers with a `Span`: two
+numbers, whatever the length of a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,11 +17,47 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import kept_steps
 
 _EPSILON_S = 1e-6
-_NEVER = -np.inf
+_NEVER = -float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows of a ring that follow one another, round its end where they reach it.
+
+    They are in the order of time, for heads to which the order matters.
+
+    Attributes:
+        start: the first row.
+        count: how many there are, at most as many as the ring has.
+
+    Example:
+        >>> span = Span(start=3, count=4)
+        >>> span.rows(5).tolist(), span.newest(2, 5)
+        ([3, 4, 0, 1], Span(start=0, count=2))
+    """
+
+    start: int
+    count: int
+
+    def rows(self, capacity: int) -> Array:
+        """The rows one by one, int64 (count,), in a ring of so many rows."""
+        return (self.start + np.arange(self.count)) % capacity
+
+    def slices(self, capacity: int) -> list[slice]:
+        """The rows as one slice of a ring of so many rows, or as two where they go round its end."""
+        end = self.start + self.count
+        if end <= capacity:
+            return [slice(self.start, end)]
+        return [slice(self.start, capacity), slice(0, end - capacity)]
+
+    def newest(self, most: int, capacity: int) -> Span:
+        """At most so many of the rows, the last ones, in a ring of so many rows."""
+        over = self.count - most
+        return self if over <= 0 else Span((self.start + over) % capacity, most)
 
 
 class RingIndex:
-    """The time of each row of a ring.
+    """The times of the features in a ring.
 
     Args:
         capacity: how many rows the ring has.
@@ -28,49 +67,84 @@ class RingIndex:
 
     Example:
         >>> ring = RingIndex(3)
-        >>> ring.push(np.array([0.1, 0.2])).tolist(), ring.push(np.array([0.3, 0.4])).tolist()
-        ([0, 1], [2, 0])
-        >>> ring.window(0.1, 0.4).tolist()
-        [1, 2, 0]
+        >>> ring.push([0.1, 0.2]), ring.push([0.3, 0.4])
+        (Span(start=0, count=2), Span(start=2, count=2))
+        >>> ring.window(0.1, 0.4)
+        Span(start=1, count=3)
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.overwritten_s = _NEVER
-        self._times_s = np.full(capacity, _NEVER)
-        self._next = 0
-        self._order = np.arange(capacity)
+        #: Of the features that the ring holds, ascending.
+        self._times_s: list[float] = []
+        #: The row of the oldest of them.
+        self._first = 0
 
-    def push(self, times_s: Array) -> Array:
+    def push(self, times_s: Sequence[float]) -> Span:
         """Choose the rows for new features.
 
         Args:
-            times_s: the time of each feature in seconds, (T,), in order.
+            times_s: the time of each feature in seconds. Times ascend; one that goes back counts as that of the feature
+                before it, which leaves the window no later.
 
         Returns:
-            The rows, int32 (T,); -1 for features that later ones of the same call would overwrite.
+            The rows of the newest of these features; of so many that they do not fit, the first have none.
         """
-        count = len(times_s)
-        rows = (self._next + np.arange(count)) % self.capacity
-        rows[: max(0, count - self.capacity)] = -1
-        kept = rows >= 0
-        self.overwritten_s = max(self.overwritten_s, float(self._times_s[rows[kept]].max(initial=_NEVER)))
-        self._times_s[rows[kept]] = times_s[kept]
-        self._next = (self._next + count) % self.capacity
-        return rows.astype(np.int32)
+        held = self._times_s
+        before = len(held)
+        newest_s = held[-1] if held else _NEVER
+        for time_s in times_s:
+            if time_s > newest_s:
+                newest_s = time_s
+            held.append(newest_s)
+        count = len(held) - before
+        start = self._first + before
+        if (lost := len(held) - self.capacity) > 0:
+            self.overwritten_s = held[lost - 1]
+            del held[:lost]
+            self._first = (self._first + lost) % self.capacity
+        kept = min(count, self.capacity)
+        return Span((start + count - kept) % self.capacity, kept)
 
-    def window(self, after_s: float, until_s: float) -> Array:
-        """The rows of the features in (after_s, until_s], int64 (T,), in the order in which they were pushed."""
-        order = (self._next + self._order) % self.capacity
-        times = self._times_s[order]
-        chosen: Array = order[(times > after_s + _EPSILON_S) & (times <= until_s + _EPSILON_S)]
-        return chosen
+    def push_each(self, each: Iterable[Sequence[float]]) -> list[Span]:
+        """Choose the rows for the features of several inputs that are encoded together.
 
-    def keep_only(self, rows: Array) -> None:
-        """Forget all rows but these: the features of the others are gone."""
-        lost = np.ones(self.capacity, np.bool_)
-        lost[rows[rows >= 0]] = False
-        self._times_s[lost] = _NEVER
+        No row is given twice, so that the order in which the inputs are encoded does not matter: of more features than
+        the ring has rows, the first ones have none.
+
+        Args:
+            each: the times of each input's features, in order; see `push`.
+
+        Returns:
+            For each input the rows of its last features, possibly none.
+
+        Example:
+            >>> RingIndex(3).push_each([[0.1, 0.2], [0.3, 0.4]])
+            [Span(start=1, count=1), Span(start=2, count=2)]
+        """
+        inputs = list(each)
+        pushed = self.push([time_s for times_s in inputs for time_s in times_s])
+        without = sum(map(len, inputs)) - pushed.count
+        spans, row = [], pushed.start
+        for times_s in inputs:
+            count = max(0, len(times_s) - without)
+            without -= len(times_s) - count
+            spans.append(Span(row, count))
+            row = (row + count) % self.capacity
+        return spans
+
+    def window(self, after_s: float, until_s: float) -> Span:
+        """The rows of the features in (after_s, until_s]."""
+        first = bisect_right(self._times_s, after_s + _EPSILON_S)
+        end = bisect_right(self._times_s, until_s + _EPSILON_S, first)
+        return Span((self._first + first) % self.capacity, end - first)
+
+    def keep_newest(self, count: int) -> None:
+        """Forget all features but so many that were pushed last: those of the others are gone."""
+        lost = max(0, len(self._times_s) - count)
+        del self._times_s[:lost]
+        self._first = (self._first + lost) % self.capacity
 
 
 class StepCounts:

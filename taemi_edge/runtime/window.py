@@ -25,6 +25,7 @@ from taemi_edge.runtime.kinds.kind import Opening, StreamState
 from taemi_edge.runtime.prediction import Prediction, Status
 from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.presence import Presence, StreamPresence
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Executor, Item, Stopwatch, Work
 
 #: The latency of what is found in a picture before it is encoded, and that of the whole hop.
@@ -210,23 +211,23 @@ class SourceWindow:
             self._streams[name].refuse()
         return self._fusing(end_s, {})
 
-    def rows(self, stream: str, end_s: float) -> Array:
-        """Where the features of the window that ends at `end_s` lie, (T,), T possibly 0; the newest if too many."""
+    def rows(self, stream: str, end_s: float) -> Span:
+        """Where the features of the window that ends at `end_s` lie, possibly none; the newest if too many."""
         rows = self._streams[stream].rows(end_s - self.window_s, end_s)
-        return rows[-self.manifest.streams[stream].max_steps :]
+        return rows.newest(self.manifest.streams[stream].max_steps, self.capacity[stream])
 
-    def window(self, end_s: float) -> dict[str, Array]:
+    def window(self, end_s: float) -> dict[str, Span]:
         """The rows of every stream that may be used; one of which the window holds too little is missing as well."""
-        window: dict[str, Array] = {}
+        window: dict[str, Span] = {}
         for name, spec in self.manifest.streams.items():
             presence = self._presence[name].at(end_s)
             if presence.usable:
                 rows = self.rows(name, end_s)
-                if len(rows) >= spec.min_steps:
+                if rows.count >= spec.min_steps:
                     window[name] = rows
                 else:
-                    few = f"too few steps: {len(rows)} of at least {spec.min_steps}"
-                    presence = Presence("missing", None, few if len(rows) else "nothing in the window")
+                    few = f"too few steps: {rows.count} of at least {spec.min_steps}"
+                    presence = Presence("missing", None, few if rows.count else "nothing in the window")
             self._judged[name] = presence
         return window
 
@@ -260,7 +261,7 @@ class SourceWindow:
             },
             presence={name: judged.state for name, judged in presence.items()},
             age_ms={name: None if age is None else round(age * 1e3, 1) for name, age in age_s.items()},
-            latency_ms={name: round(watch.total_ms.get(name, 0.0), 3) for name in parts},
+            latency_ms={name: watch.ms(name) for name in parts},
             reason={name: judged.reason for name, judged in presence.items() if judged.reason is not None},
             status=status if outputs is not None else "no prediction",
             backend=backend,
@@ -279,6 +280,7 @@ class SourceWindow:
             tokenizer=tools.tokenizers.get(name),
             detector=tools.detector,
             name=name,
+            slots=executor.slots(name),
         )
         return kind_of(spec).open_stream(opening)
 

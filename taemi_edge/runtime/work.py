@@ -7,7 +7,7 @@ protocol; `host_executor` and `tensorrt.executor` implement it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,7 +16,8 @@ import numpy as np
 
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
-from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.media.slots import NO_SLOT, SlotPool
+from taemi_edge.runtime.rings import Span, StepCounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,16 @@ class Item:
     Attributes:
         feeds: the encoder's inputs by name, without the batch axis. Of a text these are its `ids` alone: whoever runs
             the encoder pads texts and makes their masks.
-        rows: the row of the stream's ring for each step that the encoder gives, int32 (T,); -1 for the steps at the
-            beginning that are not kept.
+        rows: the rows of the stream's ring for the steps that the encoder gives, after those that are skipped. No two
+            items of a work share a row.
+        skipped: how many steps at the beginning are not kept.
+        slot: the number of the slot that the input lies in, if it lies in one; its feed is then a view of the slot.
     """
 
     feeds: Mapping[str, Array]
-    rows: Array
+    rows: Span
+    skipped: int = 0
+    slot: int = NO_SLOT
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,7 @@ class Work:
 
     source: int = 0
     items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
-    window: Mapping[str, Array] = field(default_factory=dict)
+    window: Mapping[str, Span] = field(default_factory=dict)
     fuse: bool = True
 
     @property
@@ -63,12 +68,13 @@ class WorkResult:
     Attributes:
         outputs: what the head gave for each group of outputs, float32 (n,) by its name; None where no prediction was
             wanted, or a fault was found.
-        part_ms: how long the call of each part took that this work shared, in milliseconds.
+        part_ms: how long the call of each part took that this work shared, in milliseconds; None where the executor
+            did not time this hop.
         faults: streams whose new features held a NaN or an infinity; those features were not kept.
     """
 
     outputs: Mapping[str, Array] | None
-    part_ms: Mapping[str, float]
+    part_ms: Mapping[str, float] | None
     faults: frozenset[str] = frozenset()
 
 
@@ -114,8 +120,12 @@ class Executor(Protocol):
         """
         ...
 
-    def features(self, source: int, stream: str, rows: Array) -> Array:
-        """A copy of features, float32 (T, D), from the rows (T,) of a source's ring."""
+    def features(self, source: int, stream: str, rows: Span) -> Array:
+        """A copy of features, float32 (T, D), from the rows of a source's ring."""
+        ...
+
+    def slots(self, stream: str) -> SlotPool | None:
+        """Where the inputs of a stream may be written so that nobody copies them; None where inputs are copied."""
         ...
 
     def device_memory(self) -> tuple[int, int] | None:
@@ -129,6 +139,10 @@ class Executor(Protocol):
 class Stopwatch:
     """Adds up milliseconds under names.
 
+    Attributes:
+        total_ms: the sums by name.
+        untimed: names of which something took time that nobody measured.
+
     Example:
         >>> watch = Stopwatch()
         >>> watch.add({"vision": 1.5})
@@ -139,6 +153,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.total_ms: dict[str, float] = {}
+        self.untimed: set[str] = set()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -152,15 +167,21 @@ class Stopwatch:
         for name, ms in parts_ms.items():
             self.total_ms[name] = self.total_ms.get(name, 0.0) + ms
 
+    def add_parts(self, ran: Collection[str], part_ms: Mapping[str, float] | None) -> None:
+        """Add what a work's own parts took.
 
-def as_slice(rows: Array) -> Array | slice:
-    """Rows that follow one another as a slice, which copies nothing; other rows as they are.
+        Args:
+            ran: the parts that ran for the work.
+            part_ms: milliseconds of all parts that ran; None where they were not measured.
+        """
+        if part_ms is None:
+            self.untimed.update(ran)
+        else:
+            self.add({part: ms for part, ms in part_ms.items() if part in ran})
 
-    >>> as_slice(np.array([3, 4, 5]))
-    slice(3, 6, None)
-    """
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
+    def ms(self, name: str) -> float | None:
+        """The milliseconds of a name, 0 where nothing ran under it; None where they are not known."""
+        return None if name in self.untimed else round(self.total_ms.get(name, 0.0), 3)
 
 
 def require_finite(outputs: Mapping[str, Array]) -> None:
@@ -178,7 +199,10 @@ def require_finite(outputs: Mapping[str, Array]) -> None:
 
 def merged(first: WorkResult, then: WorkResult) -> WorkResult:
     """Join the results of two calls for one hop: the outputs of the later one, the times of both."""
-    watch = Stopwatch()
-    watch.add(first.part_ms)
-    watch.add(then.part_ms)
-    return replace(then, part_ms=watch.total_ms, faults=first.faults | then.faults)
+    part_ms = None
+    if first.part_ms is not None and then.part_ms is not None:
+        watch = Stopwatch()
+        watch.add(first.part_ms)
+        watch.add(then.part_ms)
+        part_ms = watch.total_ms
+    return replace(then, part_ms=part_ms, faults=first.faults | then.faults)

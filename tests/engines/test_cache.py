@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,48 @@ def test_engines_from_the_cache_name_the_graphs_that_they_were_asked_for(calibra
     assert again.from_cache
     assert again.record.source == "../../../two/m"
     assert find_graphs(open_bundle(deep)) == tmp_path / "two" / "m"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB, where mounting one is allowed."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount, umount = shutil.which("mount") or "mount", shutil.which("umount") or "umount"
+    words = [mount, "-t", "tmpfs", "-o", "size=256k,mode=700", "none", str(folder)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run([umount, str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_nothing_and_says_so_once(small_disk, caplog):
+    cache = EngineCache(small_disk / "cache")
+    cache.write_part("small", b"engine", 1.0)
+    cache.write_part("large", bytes(1 << 20), 1.0)
+    cache.write_times("times", bytes(1 << 20))
+    assert cache.read_part("small") == (b"engine", 1.0)
+    assert cache.read_part("large") is None
+    [record] = caplog.records
+    assert f"{cache.folder} is not used (No space left on device): what is built now is not kept" in record.getMessage()
+
+
+def test_a_read_only_folder_is_read_and_said_once(small_disk, caplog):
+    folder = small_disk / "cache"
+    EngineCache(folder).write_part("a", b"engine", 1.0)
+    subprocess.run([shutil.which("mount") or "mount", "-o", "remount,ro", str(small_disk)], check=True)
+    cache = EngineCache(folder)
+    assert cache.read_part("a") == (b"engine", 1.0)
+    cache.write_part("b", b"engine", 1.0)
+    cache.write_times("times", b"times")
+    [record] = caplog.records
+    assert "(Read-only file system)" in record.getMessage()
+
+
+def test_a_folder_that_cannot_be_made_is_said_once(caplog):
+    cache = EngineCache(Path("/proc/nowhere"))
+    cache.write_part("a", b"engine", 1.0)
+    assert cache.read_part("a") is None
+    assert cache.read_times("times") is None
+    [record] = caplog.records
+    assert "/proc/nowhere is not used (it cannot be made or read)" in record.getMessage()

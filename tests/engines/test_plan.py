@@ -38,32 +38,38 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
         replace(plan, machine=msgspec.structs.replace(machine, gpu="Orin")),
         replace(plan, machine=msgspec.structs.replace(machine, processor="another")),
         replace(plan, machine=msgspec.structs.replace(machine, l4t="R36")),
+        replace(plan, machine=msgspec.structs.replace(machine, sm_count="16")),
+        replace(plan, machine=msgspec.structs.replace(machine, memory_gb="64")),
+        replace(plan, machine=msgspec.structs.replace(machine, model="NVIDIA Jetson Orin NX")),
         replace(plan, precision="fp16"),
         plan_build(tiny_folder, target(), "fp32", 1),
     ]
     keys = [p.build_key() for p in plans]
     assert len(set(keys)) == len(keys)
     spans = {"tokens": (1, 32, 64)}
-    assert plan.part_key(spans, "fp32", "x") == plan.part_key(dict(spans), "fp32", "x")
-    assert plan.part_key(spans, "fp32", "x") != plan.part_key({"tokens": (1, 16, 64)}, "fp32", "x")
-    assert plan.part_key(spans, "fp32", "x") != plan.part_key(spans, "fp32", "y")
+    assert plan.part_key([spans], "fp32", "x") == plan.part_key([dict(spans)], "fp32", "x")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([{"tokens": (1, 16, 64)}], "fp32", "x")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([spans], "fp32", "x", "-a=off")
+    assert plan.part_key([spans], "fp32", "x") != plan.part_key([spans], "fp32", "y")
 
 
-def test_a_target_of_another_architecture(cli, calibrated_folder, tmp_path):
+def test_a_target_of_another_architecture(cli_here, calibrated_folder, tmp_path):
     name = "jetson-orin-nano" if platform.machine() == "x86_64" else "rtx"
-    done = cli("build-engine", calibrated_folder, "--target", name, "--precision", "fp16", "--output", tmp_path / "o")
+    done = cli_here(
+        "build-engine", calibrated_folder, "--target", name, "--precision", "fp16", "--output", tmp_path / "o"
+    )
     refused(done, f"--target {name} is for")
     assert not (tmp_path / "o").exists()
 
 
-def test_no_tensorrt_here(cli, calibrated_folder, tmp_path):
-    done = cli("build-engine", calibrated_folder, "--target", "tensorrt", "--output", tmp_path / "o")
+def test_no_tensorrt_here(cli_here, calibrated_folder, tmp_path):
+    done = cli_here("build-engine", calibrated_folder, "--target", "tensorrt", "--output", tmp_path / "o")
     refused(done, "tensorrt cannot be loaded")
     assert not (tmp_path / "o").exists()
 
 
-def test_no_gpu_here(cli, calibrated_folder, tmp_path):
-    done = cli("build-engine", calibrated_folder, "--target", "cuda", "--output", tmp_path / "o")
+def test_no_gpu_here(cli_here, calibrated_folder, tmp_path):
+    done = cli_here("build-engine", calibrated_folder, "--target", "cuda", "--output", tmp_path / "o")
     refused(done, "a GPU is needed")
 
 

@@ -14,7 +14,7 @@ from taemi_edge.bundle.records import Provenance
 from taemi_edge.bundle.spec import SCHEMA, HeadSpec, Manifest, WindowSpec
 from taemi_edge.bundle.streams import MissingSpec, PresenceSpec, SeriesSpec, StreamSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, PartSpec, TensorSpec, Tolerance
-from taemi_edge.engines.profiles import part_profiles, require_profiles
+from taemi_edge.engines.profiles import all_profiles, part_profiles, require_profiles
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import UsageError
 from taemi_edge.media.chunks import MAX_BATCH
@@ -73,20 +73,39 @@ SERIES = part("imu", {"values": ("batch", "rows", 6)}, {"features": ("batch", "s
 FRAMES = part("front", {"pixels": ("batch", 8, 8, 3)}, {"features": ("batch", 4)})
 
 
-@pytest.mark.parametrize("sources", [1, 2, 3, 16])
-def test_taemi_keeps_the_profiles_that_its_figures_were_measured_with(tiny: Bundle, sources: int):
+@pytest.mark.parametrize(("sources", "frames"), [(1, 3), (2, 5), (3, 8), (16, 40)])
+def test_the_profiles_of_taemi(tiny: Bundle, sources: int, frames: int):
+    """What a hop brings is usual for the encoders, and the rings of a window of 4 s for the head; a minute is most."""
+    shared = min(1, sources - 1)  # the rings of several sources hold the stand-in as well
     profiles = part_profiles(tiny.manifest, target(sources=sources), load_cases(tiny.golden_file))
     assert profiles == {
-        "vision": {"frames": (1, 5 * sources // 2, max(16, 4 * sources))},
+        "vision": {"frames": (1, frames, max(16, 4 * sources))},
         "audio": {"batch": (1, sources, max(16, 2 * sources)), "samples": (8000, 16_000, 16_000)},
         "text": {"batch": (1, sources, max(4, sources)), "tokens": (1, 32, 64)},
         "fusion": {
             "batch": (1, sources, max(4, sources)),
-            "vision_steps": (1, 20, 300),
-            "audio_steps": (1, 200, 3000),
-            "text_steps": (1, 32, 65),
+            "vision_steps": (1, 22 + shared, 303),
+            "audio_steps": (1, 240 + shared, 2929),
+            "text_steps": (1, 64 + shared, 65),
         },
     }
+
+
+@pytest.mark.parametrize(("sources", "second"), [(1, {"vision": 16, "audio": 8}), (4, {"audio": 8}), (16, {})])
+def test_a_second_profile_where_a_whole_window_brings_at_least_twice_as_much(tiny: Bundle, sources: int, second: dict):
+    recipe, cases = target(sources=sources), load_cases(tiny.golden_file)
+    found = all_profiles(tiny.manifest, recipe, cases)
+    assert {part for part, profiles in found.items() if len(profiles) > 1} == set(second)
+    for part, batch in second.items():
+        hop, window = found[part]
+        name = "frames" if part == "vision" else "batch"
+        assert window == {**hop, name: (1, batch, hop[name][2])}
+
+
+def test_a_target_that_names_the_batch_leaves_one_profile(tiny: Bundle):
+    recipe = target(profiles={"audio": {"batch": (1, 4, 16)}})
+    found = all_profiles(tiny.manifest, recipe, load_cases(tiny.golden_file))
+    assert found["audio"] == ({"batch": (1, 4, 16), "samples": (8000, 16_000, 16_000)},)
 
 
 def test_rates_chunks_and_windows_decide():
@@ -94,8 +113,8 @@ def test_rates_chunks_and_windows_decide():
     profiles = part_profiles(manifest, target(), [series_case("imu", 75, 9)])
     assert profiles["front"] == {"batch": (1, 2, MAX_BATCH)}
     assert profiles["imu"] == {"batch": (1, 2, MAX_BATCH), "rows": (50, 75, 75)}
-    # the encoder gives 9 steps for 75 rows, of which 6 are the chunk's own: 12 a second
-    assert profiles[HEAD] == {"batch": (1, 1, 4), "front_steps": (1, 6, 200), "imu_steps": (1, 40, 800)}
+    # the encoder gives 9 steps for 75 rows, of which 6 are the chunk's own: 12 a second, in rings of two chunks more
+    assert profiles[HEAD] == {"batch": (1, 1, 4), "front_steps": (1, 6, 122), "imu_steps": (1, 36, 732)}
 
 
 def test_the_lengths_that_a_head_declares_bound_its_profile():
@@ -112,10 +131,10 @@ def test_rows_that_come_when_they_like_have_the_usual_length_of_the_golden_windo
     window = Case(HEAD, "window", {"imu": np.zeros((1, 7, 4), np.float32)}, {}, frozenset({"imu"}))
     profiles = part_profiles(manifest_of({"imu": heart}, {"imu": encoder}), target(sources=3), [window])
     assert profiles["imu"] == {"batch": (1, 3, MAX_BATCH)}
-    assert profiles[HEAD]["imu_steps"] == (1, 7, 65)  # the rows that are kept of a window, and the stand-in
+    assert profiles[HEAD]["imu_steps"] == (1, 7, 64)  # the rows that are kept of a window
     many = imu(rate_hz=0.0, chunk_s=0.0, context_s=0.0, max_rows=500)
     profiles = part_profiles(manifest_of({"imu": many}, {"imu": encoder}), target(sources=3), [window])
-    assert profiles[HEAD]["imu_steps"] == (1, 7, 501)
+    assert profiles[HEAD]["imu_steps"] == (1, 7, 500)
 
 
 @given(batch=st.integers(1, 40), steps=st.integers(1, 5000))

@@ -17,6 +17,7 @@ from taemi_edge.errors import ContractError
 from taemi_edge.export.export_model import export_model
 from taemi_edge.export.opening import _opened
 from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Layout, Work
 from tests.export.test_export_model import mean
 
@@ -147,7 +148,7 @@ def test_a_source_gets_the_same_prediction_in_company_as_alone(tmp_path: Path, h
         rng = np.random.default_rng(1)
         for ring in executor._rings["imu"]:
             ring[:] = rng.normal(size=ring.shape)
-        works = [Work(source, window={"imu": np.arange(steps)}) for source, steps in enumerate((4, 9))]
+        works = [Work(source, window={"imu": Span(0, steps)}) for source, steps in enumerate((4, 9))]
         for together, work in zip(executor.execute(works), works, strict=True):
             [alone] = executor.execute([work])
             np.testing.assert_allclose(together.outputs["state"], alone.outputs["state"], atol=1e-6)

@@ -16,7 +16,8 @@ from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import UsageError
-from taemi_edge.runtime.tensorrt.library import load_library, this_machine
+from taemi_edge.runtime.tensorrt.library import load_library
+from taemi_edge.runtime.tensorrt.machine import this_machine
 
 BUNDLES = sorted(Path(os.environ.get("TAEMI_EDGE_GPU_BUNDLES", "no-such-folder")).glob("*/manifest.json"))
 

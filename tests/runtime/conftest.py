@@ -13,7 +13,7 @@ from taemi_edge.bundle.records import EngineRecord
 from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.parity.golden import load_cases
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 from tests.runtime.tensorrt import stand_in_gpu
 
 _TARGET = TargetRecipe(name="stand-in", backend="tensorrt")

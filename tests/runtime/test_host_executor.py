@@ -11,6 +11,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.opening import open_executor
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Item, Layout, Work
 from taemi_edge.taemi.names import MODALITIES, PATTERN_NAMES, PRESENCE_PATTERNS
 
@@ -49,7 +50,7 @@ def test_a_source_with_a_nan_does_not_touch_the_others(tiny: Bundle, executor):
     good = prepared.output()
     works = list(prepared.works)
     [sound] = works[3].items["audio"]
-    bad = Item({"samples": np.full_like(sound.feeds["samples"], np.nan)}, sound.rows)
+    bad = Item({"samples": np.full_like(sound.feeds["samples"], np.nan)}, sound.rows, sound.skipped)
     works[3] = Work(3, {"audio": [bad]}, works[3].window)
     done = executor.execute(works)
     assert [bool(d.faults) for d in done] == [i == 3 for i in range(8)]
@@ -59,7 +60,7 @@ def test_a_source_with_a_nan_does_not_touch_the_others(tiny: Bundle, executor):
 
 
 def test_intensities_that_are_no_numbers_stop_the_run(tiny: Bundle, executor):
-    rows = {m: np.arange(2) for m in MODALITIES}
+    rows = {m: Span(0, 2) for m in MODALITIES}
     executor._rings["vision"][0][:2] = np.nan
     with pytest.raises(BackendError, match="fusion gave NaN for features that are numbers"):
         executor.execute([Work(0, window=rows)])

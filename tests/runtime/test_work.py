@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import BackendError
-from taemi_edge.runtime.work import Item, Work, as_slice, require_finite
+from taemi_edge.runtime.rings import Span
+from taemi_edge.runtime.work import Item, Work, require_finite
 
 
 def test_the_parts_of_a_work_are_those_that_run():
-    item = Item({"values": np.zeros(3, np.float32)}, np.zeros(1, np.int32))
+    item = Item({"values": np.zeros(3, np.float32)}, Span(0, 1))
     assert Work(0, {"imu": [item], "mic": []}).parts == {"imu", "fusion"}
     assert Work(0, {"imu": [item]}, fuse=False).parts == {"imu"}
-
-
-def test_rows_that_wrap_around_a_ring_are_no_slice():
-    assert as_slice(np.array([3, 4, 5])) == slice(3, 6)
-    assert as_slice(np.array([4, 5, 0])).tolist() == [4, 5, 0]
 
 
 def test_outputs_that_are_no_numbers_are_refused():

@@ -50,15 +50,13 @@ class ChunkedState(RingState):
             yield prepared[at : at + MAX_BATCH]
 
     def place(self, batch: Sequence[Segment]) -> list[Item]:
-        return [Item({self._input: segment.samples}, self._new_rows(segment)) for segment in batch]
-
-    def _new_rows(self, segment: Segment) -> Array:
-        """The row of each encoded step, int32 (T,); -1 for the steps of the context, which are not kept."""
-        samples = len(segment.samples)
-        kept = self.ring.push(step_times(segment, self._steps.kept(samples)))
-        rows = np.full(self._steps.encoded(samples), -1, np.int32)
-        rows[-len(kept) :] = kept
-        return rows
+        """Give chunks their rows; the steps of a chunk's context have none."""
+        lengths = [len(segment.samples) for segment in batch]
+        times_s = [step_times(one, self._steps.kept(n)).tolist() for one, n in zip(batch, lengths, strict=True)]
+        return [
+            Item({self._input: segment.samples}, rows, self._steps.encoded(length) - rows.count, segment.slot)
+            for segment, length, rows in zip(batch, lengths, self.ring.push_each(times_s), strict=True)
+        ]
 
 
 class SoundIntake:
@@ -121,7 +119,7 @@ def _runs(sounds: Sequence[Sound]) -> list[Sound]:
 
 def open_stream(opening: Opening) -> ChunkedState:
     """Open the state of a sound."""
-    return ChunkedState(opening, Chunker(opening.spec, opening.patience_s), "samples")
+    return ChunkedState(opening, Chunker(opening.spec, opening.patience_s, slots=opening.slots), "samples")
 
 
 def open_intake(name: str, spec: AudioSpec, window_s: float) -> SoundIntake:

@@ -14,10 +14,11 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import Face, FaceDetector
+from taemi_edge.media.slots import SlotPool
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.presence import StreamPresence
-from taemi_edge.runtime.rings import RingIndex, StepCounts
+from taemi_edge.runtime.rings import RingIndex, Span, StepCounts
 from taemi_edge.runtime.work import Item, Stopwatch
 
 
@@ -36,6 +37,7 @@ class Opening:
         tokenizer: of a text.
         detector: finds the faces of a video that looks for them.
         name: of the stream, for messages.
+        slots: where inputs may be written so that nobody copies them; None where inputs are copied.
     """
 
     spec: Any
@@ -48,6 +50,7 @@ class Opening:
     tokenizer: WordTokenizer | None = None
     detector: FaceDetector | None = None
     name: str = ""
+    slots: SlotPool | None = None
 
 
 class StreamState(Protocol):
@@ -97,12 +100,15 @@ class StreamState(Protocol):
         """What is encoded for the window (after_s, until_s] as a whole; nothing of kinds that encode piece by piece."""
         ...
 
-    def rows(self, after_s: float, until_s: float) -> Array:
-        """The rows of the features in (after_s, until_s], (T,), T possibly 0, in the order of time."""
+    def rows(self, after_s: float, until_s: float) -> Span:
+        """The rows of the features in (after_s, until_s], possibly none."""
         ...
 
     def repeated(self, items: Sequence[Item]) -> list[Item]:
         """The same hop for a device that has no earlier features: forget all but what these items bring.
+
+        Args:
+            items: those that were placed last.
 
         Returns:
             What is to be encoded, which may be more than the items.
@@ -200,15 +206,15 @@ class RingState:
     def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
         return []
 
-    def rows(self, after_s: float, until_s: float) -> Array:
+    def rows(self, after_s: float, until_s: float) -> Span:
         return self.ring.window(after_s, until_s)
 
     def repeated(self, items: Sequence[Item]) -> list[Item]:
-        self.ring.keep_only(np.concatenate([np.zeros(0, np.int32), *(item.rows for item in items)]))
+        self.ring.keep_newest(sum(item.rows.count for item in items))
         return list(items)
 
     def forget(self) -> None:
-        self.ring.keep_only(np.zeros(0, np.int32))
+        self.ring.keep_newest(0)
 
     def refuse(self) -> None:
         self.forget()

@@ -17,6 +17,7 @@ from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import require_time
 from taemi_edge.media.transcripts import Word, spread_words
 from taemi_edge.runtime.kinds.kind import Opening, described
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Item, Stopwatch
 
 _EPSILON_S = 1e-6
@@ -85,9 +86,9 @@ class TextState:
         self._encoded = _Encoded(words, ids)
         return self._items()
 
-    def rows(self, after_s: float, until_s: float) -> Array:
+    def rows(self, after_s: float, until_s: float) -> Span:
         tokens = len(self._encoded.ids)
-        return np.arange(self._fixed_steps if self._fixed_steps is not None and tokens else tokens)
+        return Span(0, self._fixed_steps if self._fixed_steps is not None and tokens else tokens)
 
     def repeated(self, items: Sequence[Item]) -> list[Item]:
         """The text of the last window as a whole."""
@@ -105,7 +106,7 @@ class TextState:
     def _items(self) -> list[Item]:
         if not len(self._encoded.ids):
             return []
-        return [Item({"ids": self._encoded.ids}, self.rows(0.0, 0.0).astype(np.int32))]
+        return [Item({"ids": self._encoded.ids}, self.rows(0.0, 0.0))]
 
 
 class WordIntake:

@@ -6,7 +6,8 @@ its caller sets the addresses that it reads and writes. `EngineSession` copies a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from mmap import mmap
 from typing import Any
@@ -77,7 +78,13 @@ class Engine:
         else:
             self._scratch_bytes = int(self._engine.device_memory_size)
         self._scratch = gpu.allocate(self._scratch_bytes)
-        self._profile = {s.name: self._engine.get_tensor_profile_shape(s.name, 0) for s in spec.inputs}
+        self._profiles = [
+            {
+                s.name: [tuple(shape) for shape in self._engine.get_tensor_profile_shape(s.name, index)]
+                for s in spec.inputs
+            }
+            for index in range(self._engine.num_optimization_profiles)
+        ]
 
     @property
     def largest_batch(self) -> int:
@@ -85,39 +92,38 @@ class Engine:
         return int(self.longest_shapes()[self.spec.inputs[0].name][0])
 
     def longest_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The largest inputs that the engine was built for."""
-        return {name: tuple(profile[2]) for name, profile in self._profile.items()}
+        """The largest inputs that the engine was built for: of its optimization profiles, the one that takes most."""
+        longest = [{name: spans[2] for name, spans in profile.items()} for profile in self._profiles]
+        return max(longest, key=lambda shapes: math.prod(math.prod(shape) for shape in shapes.values()))
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]]) -> Binding:
-        """Make an execution context for inputs of these shapes.
+        """Make an execution context for inputs of these shapes, with the optimization profile that suits them best.
 
         Args:
             shapes: by the name of the input.
 
         Raises:
-            BackendError: a shape outside the engine's profile, or no memory left.
+            BackendError: a shape outside the engine's profiles, or no memory left.
         """
-        if problems := self.outside(shapes):
-            raise BackendError(f"{self.part}: {'; '.join(problems)}")
-        return Binding(self, self._new_context(), shapes)
+        profile = self.profile_of(shapes)
+        if profile is None:
+            raise BackendError(f"{self.part}: {'; '.join(self.outside(shapes))}")
+        return Binding(self, self._new_context(profile), shapes)
+
+    def profile_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """The optimization profile that takes these shapes and whose usual ones are nearest; None where none does."""
+        fitting = [index for index, profile in enumerate(self._profiles) if not _outside(profile, shapes)]
+        return min(fitting, key=lambda index: _distance(self._profiles[index], shapes), default=None)
 
     def outside(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Name the shapes that the engine was not built for, a sentence each."""
-        problems = []
-        for name, shape in shapes.items():
-            low, _, high = (tuple(s) for s in self._profile[name])
-            if len(shape) != len(low) or any(not a <= n <= b for a, n, b in zip(low, shape, high, strict=False)):
-                problems.append(
-                    f"{name}: expected from {low} to {high}, got {tuple(shape)}: widen the target's profiles and build "
-                    f"anew"
-                )
-        return problems
+        """Name the shapes that the engine was not built for, a sentence each; of the profile that lacks fewest."""
+        return min((_outside(profile, shapes) for profile in self._profiles), key=len)
 
     def close(self) -> None:
         """Drop the engine; its contexts must be dropped before."""
         self._engine = None
 
-    def _new_context(self) -> Any:
+    def _new_context(self, profile: int) -> Any:
         engine, trt = self._engine, self.gpu.trt
         strategies = getattr(trt, "ExecutionContextAllocationStrategy", None)
         if strategies is not None:
@@ -126,13 +132,21 @@ class Engine:
             context = engine.create_execution_context_without_device_memory()
         if context is None:
             raise BackendError(f"{self.part}: there is not enough memory on the GPU to run the engine")
-        if context.active_optimization_profile < 0:
-            raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(int(self._scratch), self._scratch_bytes)
         else:
             context.device_memory = int(self._scratch)
+        self._set_profile(context, profile)
         return context
+
+    def _set_profile(self, context: Any, profile: int) -> None:
+        """Let a new context use an optimization profile; every context of an engine has the first one to begin with."""
+        if context.active_optimization_profile != profile:
+            taken = context.set_optimization_profile_async(profile, self.gpu.stream.handle)
+            with self.gpu.errors(f"choosing a profile of {self.part}"):
+                self.gpu.stream.synchronize()  # encoders run on streams of their own
+            if not taken or context.active_optimization_profile != profile:
+                raise EngineError(f"{self.part}: the engine lets one context alone use its profile: build it anew")
 
     def _require_seams(self) -> None:
         """Compare names, dtypes and fixed sizes with the manifest's before anything is fed."""
@@ -152,6 +166,27 @@ class Engine:
                 f"{self.part}: the engine and the manifest disagree: {'; '.join(sorted(problems))}: build it anew with "
                 f"`taemi-edge build-engine`"
             )
+
+
+def _outside(profile: Mapping[str, Sequence[tuple[int, ...]]], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Name the shapes that a profile, (min, opt, max) of each input, does not take."""
+    problems = []
+    for name, shape in shapes.items():
+        low, _, high = profile[name]
+        if len(shape) != len(low) or any(not a <= n <= b for a, n, b in zip(low, shape, high, strict=False)):
+            problems.append(
+                f"{name}: expected from {low} to {high}, got {tuple(shape)}: widen the target's profiles and build anew"
+            )
+    return problems
+
+
+def _distance(profile: Mapping[str, Sequence[tuple[int, ...]]], shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """How far shapes are from those that a profile was tuned for: the sum over all lengths of how many times longer."""
+    return sum(
+        abs(math.log(max(n, 1) / max(usual, 1)))
+        for name, shape in shapes.items()
+        for n, usual in zip(shape, profile[name][1], strict=True)
+    )
 
 
 def seam_problem(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], is_input: bool) -> str | None:

@@ -17,7 +17,8 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError, EngineError
 from taemi_edge.runtime.tensorrt.driver import DriverCallError, is_capturing
-from taemi_edge.runtime.tensorrt.library import load_cuda, load_library, quiet_logger, this_machine
+from taemi_edge.runtime.tensorrt.library import load_cuda, load_library, quiet_logger
+from taemi_edge.runtime.tensorrt.machine import described, is_same_device, this_machine, way_back
 
 #: Streams that do not wait for the default stream, on which others in the process may work (CU_STREAM_NON_BLOCKING).
 _NON_BLOCKING = 1
@@ -168,19 +169,9 @@ def _require_same_machine(bundle: Bundle, version: str) -> None:
     engine = bundle.manifest.engine
     if engine is None:
         raise EngineError(f"{bundle.folder}: its manifest has no engines")
-    machine = this_machine()
-    wanted = {"library": engine.library, **{k: engine.machine.get(k, "") for k in ("architecture", "gpu", "sm")}}
-    found = {
-        "library": f"{engine.backend} {version}",
-        "architecture": machine.architecture,
-        "gpu": machine.gpu,
-        "sm": machine.sm,
-    }
-    other = [
-        f"{name} {found[name]} (built for {want})" for name, want in wanted.items() if want and want != found[name]
-    ]
-    if other:
+    machine, library = this_machine(), f"{engine.backend} {version}"
+    if library != engine.library or not is_same_device(engine.machine, machine):
         raise EngineError(
-            f"{bundle.folder}: found {', '.join(other)}: build it anew with `taemi-edge build-engine`, or pass "
-            f"--rebuild"
+            f"{bundle.folder} was built for {engine.library} on {described(engine.machine)}, found {library} on "
+            f"{described(machine)}: {way_back(engine.machine, machine)}"
         )

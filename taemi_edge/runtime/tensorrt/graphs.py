@@ -180,9 +180,14 @@ class GraphCache:
         return graph
 
     def forget(self, shape: EncoderCase | HeadCase) -> None:
-        """Destroy the graphs that use calls of a shape, whose execution context is about to go."""
+        """Destroy the graphs that use calls of a shape, whose execution context is about to go.
+
+        A new context must run once before it is captured, so it is forgotten as well that their cases came up.
+        """
         for case in [case for case in self._graphs if case.uses(shape)]:
             self._graphs.pop(case).close()
+        for case in [case for case in self._noted if case.uses(shape)]:
+            del self._noted[case]
 
     def close(self) -> None:
         """Destroy all graphs."""

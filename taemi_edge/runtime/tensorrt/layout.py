@@ -5,21 +5,17 @@ Nothing is allocated here; `buffers` does that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import StreamSpec, TextSpec
-from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.kinds import count_steps, fixed_steps, ring_capacity
 from taemi_edge.runtime.rings import StepCounts
-from taemi_edge.runtime.tensorrt.calls import TOKENS_STEP, HeadCase, padded
+from taemi_edge.runtime.tensorrt.calls import BUCKETS, TOKENS_STEP, HeadCase, batch_sizes, padded, padded_tokens
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.work import Item, Layout, Work
-
-Rows = TypeVar("Rows", int, Array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +28,7 @@ class DeviceLayout:
         steps: how many feature vectors the encoders give for an input; texts are not among them.
         capacity: how many rows of each stream's ring one source writes.
         most: how many inputs of each stream fit into one call.
+        sizes: what batches of each stream are padded to (`calls.batch_sizes`).
     """
 
     manifest: Manifest
@@ -39,6 +36,7 @@ class DeviceLayout:
     steps: Mapping[str, StepCounts]
     capacity: Mapping[str, int]
     most: Mapping[str, int]
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
@@ -69,10 +67,6 @@ class DeviceLayout:
         """How many rows of a ring one source has, with those of the stand-in."""
         return self._ring_rows[stream]
 
-    def row(self, source: int, stream: str, row: Rows) -> Rows:
-        """Turn a row of one source's ring into a row of all rings."""
-        return source * self.ring_rows(stream) + row
-
     def spec(self, stream: str) -> StreamSpec:
         """What the manifest says of a stream."""
         return self.manifest.streams[stream]
@@ -88,13 +82,23 @@ class DeviceLayout:
             return [spec.max_tokens]
         return list(self.steps[stream].lengths) if self._length_axis(stream) else [0]
 
-    def length(self, stream: str, item: Item) -> int:
-        """The length of an input; 0 where all have one shape, and for texts, which are padded."""
-        axis = self._length_axis(stream)
-        if axis is None or isinstance(self.spec(stream), TextSpec):
-            return 0
-        name = self.manifest.parts[stream].inputs[0].name
-        return int(item.feeds[name].shape[axis - 1])
+    @cached_property
+    def varying(self) -> dict[str, Callable[[Item], int]]:
+        """Gives the length of an input, for streams whose inputs have several; texts are padded to one."""
+        chunked = [
+            name
+            for name in self.streams
+            if self._length_axis(name) is not None and not isinstance(self.spec(name), TextSpec)
+        ]
+        return {name: partial(_length_of, self.manifest.parts[name].inputs[0].name) for name in chunked}
+
+    def batch(self, stream: str, count: int) -> int:
+        """The size of a batch of so many inputs as it is run."""
+        return padded(count, self.most[stream], self.sizes.get(stream, BUCKETS))
+
+    def tokens(self, stream: str, longest: int) -> int:
+        """How many tokens a batch of texts is padded to."""
+        return padded_tokens(longest, self.lengths(stream)[-1], self.sources)
 
     def usual_length(self, stream: str) -> int:
         """The length of an input of an ordinary hop."""
@@ -126,7 +130,7 @@ class DeviceLayout:
     def window_steps(self, stream: str, work: Work) -> int:
         """How many feature vectors of a stream a work's window has, or what stands for it."""
         rows = work.window.get(stream)
-        return self.spec(stream).missing.steps if rows is None else len(rows)
+        return self.spec(stream).missing.steps if rows is None else rows.count
 
     def ring_case(self, live: frozenset[str]) -> HeadCase:
         """The head on whole rings of live streams, and on what stands for the others."""
@@ -175,6 +179,10 @@ class DeviceLayout:
         return next((axis for axis, size in enumerate(shape) if axis and isinstance(size, str)), None)
 
 
+def _length_of(name: str, item: Item) -> int:
+    return len(item.feeds[name])
+
+
 def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, Engine]) -> DeviceLayout:
     """The sizes for these sources and windows on these engines.
 
@@ -189,6 +197,19 @@ def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, E
         return shape[1]
 
     steps = count_steps(manifest, count)
-    capacity = ring_capacity(manifest, layout.window_s, steps)
     most = {name: engines[name].largest_batch for name in manifest.streams}
-    return DeviceLayout(manifest, layout.sources, steps, capacity, most)
+    return layout_of_sizes(manifest, layout, steps, most)
+
+
+def layout_of_sizes(
+    manifest: Manifest, layout: Layout, steps: Mapping[str, StepCounts], most: Mapping[str, int]
+) -> DeviceLayout:
+    """The sizes for these sources and windows on engines that need not be there yet.
+
+    Args:
+        steps: how many feature vectors the encoders give for an input; texts are not among them.
+        most: the largest batch of each encoder's engine.
+    """
+    capacity = ring_capacity(manifest, layout.window_s, steps)
+    sizes = {name: batch_sizes(spec, layout, most[name]) for name, spec in manifest.streams.items()}
+    return DeviceLayout(manifest, layout.sources, steps, capacity, most, sizes)

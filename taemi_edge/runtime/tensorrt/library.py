@@ -1,4 +1,4 @@
-"""Finds out which TensorRT is installed and which machine this is: the GPU, the driver, the Jetson release.
+"""Loads TensorRT, and PyCUDA, as they are installed.
 
 TensorRT itself, TensorRT-RTX and the latter's bare bindings have one interface. `hasattr` decides what differs between
 versions, never a version's number. One process uses one of them.
@@ -7,11 +7,8 @@ versions, never a version's number. One process uses one of them.
 from __future__ import annotations
 
 import importlib
-import platform
-from pathlib import Path
 from typing import Any
 
-from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
 
 _NAMES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
@@ -22,21 +19,6 @@ _ADVICE = {
     ),
     "tensorrt-rtx": "run `pip install 'taemi-edge[rtx]'`",
 }
-
-
-class Machine(Frozen, frozen=True):
-    """The machine that an engine is built for; fields are empty where there is no GPU or no Jetson."""
-
-    architecture: str
-    #: The processor's name: what was fastest on one need not be on another.
-    processor: str = ""
-    gpu: str = ""
-    #: Compute capability, such as "8.7".
-    sm: str = ""
-    driver: str = ""
-    cuda: str = ""
-    #: The Jetson's release (L4T), such as "R36 (release), REVISION: 4.3".
-    l4t: str = ""
 
 
 def load_library(kind: str) -> Any:
@@ -91,33 +73,6 @@ def quiet_logger(library: Any) -> tuple[Any, list[str]]:
     return Quiet(), complaints
 
 
-def this_machine(with_gpu: bool = True) -> Machine:
-    """Describe this machine, with the GPU as PyCUDA sees it.
-
-    Args:
-        with_gpu: False leaves the GPU out.
-
-    Raises:
-        UsageError: `with_gpu`, and there is no PyCUDA, no driver or no GPU.
-    """
-    architecture, processor, l4t = platform.machine(), _processor(), _l4t()
-    if not with_gpu:
-        return Machine(architecture=architecture, processor=processor, l4t=l4t)
-    cuda = load_cuda()
-    device = cuda.Device(0)
-    major, minor = device.compute_capability()
-    driver = cuda.get_driver_version()
-    return Machine(
-        architecture=architecture,
-        processor=processor,
-        gpu=device.name(),
-        sm=f"{major}.{minor}",
-        driver=f"{_driver_release() or driver}",
-        cuda=".".join(map(str, cuda.get_version()[:2])),
-        l4t=l4t,
-    )
-
-
 def load_cuda() -> Any:
     """PyCUDA's driver module, initialised.
 
@@ -141,25 +96,3 @@ def load_cuda() -> Any:
     if not count:
         raise UsageError("a GPU is needed and CUDA finds none: check `nvidia-smi`, or choose --target cpu")
     return cuda
-
-
-def _driver_release() -> str:
-    """The driver's own version; empty where /proc does not have it."""
-    file = Path("/proc/driver/nvidia/version")
-    words = file.read_text(encoding="utf-8").split() if file.is_file() else []
-    return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")
-
-
-def _processor() -> str:
-    """The name in /proc/cpuinfo; empty where it has none, as on most Arm devices."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _l4t() -> str:
-    file = Path("/etc/nv_tegra_release")
-    if not file.is_file():
-        return ""
-    first = file.read_text(encoding="utf-8").splitlines()[0]
-    return ", ".join(field.strip(" #") for field in first.split(",")[:2])

@@ -12,7 +12,7 @@ from taemi_edge.runtime.kinds import audio
 from taemi_edge.runtime.kinds.audio import ChunkedState
 from taemi_edge.runtime.kinds.kind import Opening
 from taemi_edge.runtime.presence import StreamPresence
-from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.runtime.rings import Span, StepCounts
 from taemi_edge.runtime.work import Stopwatch
 
 PRESENCE = PresenceSpec(stale_after_s=1, missing_after_s=2, recover_after_s=0)
@@ -30,10 +30,19 @@ def test_the_steps_of_the_context_get_no_row(stream: ChunkedState):
     segments = stream.prepare([SoundPiece(0.0, np.ones(1000, np.float32))], 1.0, Stopwatch(), False)
     [batch] = stream.batches(segments, lost=False)
     first, second = stream.place(batch)
-    assert first.rows.tolist() == [0, 1, 2, 3, 4]
-    assert second.rows.tolist() == [-1, -1, 5, 6, 7, 8, 9]
-    assert stream.rows(0.5, 1.0).tolist() == [5, 6, 7, 8, 9]
+    assert (first.skipped, first.rows) == (0, Span(0, 5))
+    assert (second.skipped, second.rows) == (2, Span(5, 5))
+    assert stream.rows(0.5, 1.0) == Span(5, 5)
     assert stream.presence.at(1.0).state == "live"
+
+
+def test_of_more_chunks_than_the_ring_holds_the_first_get_no_row(stream: ChunkedState):
+    """Forty rows, five a chunk: nine chunks at once write no row twice."""
+    segments = [Segment(i * 0.5, i * 0.5 + 0.5, np.zeros(500, np.float32), 500) for i in range(9)]
+    items = stream.place(segments)
+    assert [(item.skipped, item.rows) for item in items[:2]] == [(5, Span(5, 0)), (0, Span(5, 5))]
+    assert sorted(row for item in items for row in item.rows.rows(40)) == list(range(40))
+    assert stream.rows(0.0, 9.0) == Span(5, 40)
 
 
 def test_many_chunks_come_in_batches(stream: ChunkedState):
@@ -52,6 +61,6 @@ def test_after_a_loss_only_the_new_rows_are_left(stream: ChunkedState):
     stream.place([old])
     items = stream.place([new])
     assert stream.repeated(items) == items
-    assert stream.rows(0.0, 1.0).tolist() == [5, 6, 7, 8, 9]
+    assert stream.rows(0.0, 1.0) == Span(5, 5)
     stream.forget()
-    assert not len(stream.rows(0.0, 1.0))
+    assert not stream.rows(0.0, 1.0).count

@@ -39,7 +39,7 @@ def test_the_newest_rows_of_a_window_are_kept_and_more_are_reported_once(caplog,
             times_s = [at + i / 10 for i in range(10)]
             assert feed(state, times_s, times_s, at + 1.0) == 10
             rows = state.rows(-0.1, at + 1.0)
-    assert len(rows) == kept
+    assert rows.count == kept
     said = [record.getMessage() for record in caplog.records]
     assert said == ([f"imu: {WINDOW.format(declared)}"] if declared < 40 else [])
 

@@ -12,6 +12,7 @@ from taemi_edge.runtime.kinds import text
 from taemi_edge.runtime.kinds.kind import Opening
 from taemi_edge.runtime.kinds.text import TextState, pad_texts
 from taemi_edge.runtime.presence import StreamPresence
+from taemi_edge.runtime.rings import Span
 
 WORDS = [Word(0.0, 0.4, "so"), Word(0.5, 0.9, "it"), Word(1.0, 1.4, "is")]
 
@@ -31,7 +32,7 @@ def stream(tiny: Bundle) -> TextState:
 def test_words_are_encoded_once(stream: TextState):
     [item] = stream.at_hop_end(-3.0, 1.0)
     assert stream.words == ("so", "it")
-    assert stream.rows(-3.0, 1.0).tolist() == item.rows.tolist() == list(range(len(item.feeds["ids"])))
+    assert stream.rows(-3.0, 1.0) == item.rows == Span(0, len(item.feeds["ids"]))
     assert stream.at_hop_end(-2.9, 1.1) == []
     assert len(stream.at_hop_end(-2.5, 1.5)) == 1
     assert stream.words == ("so", "it", "is")
@@ -39,10 +40,10 @@ def test_words_are_encoded_once(stream: TextState):
 
 def test_an_encoder_that_gives_one_vector_takes_one_row(tiny: Bundle):
     stream = opened(tiny, fixed_steps=1)
-    assert not len(stream.rows(-3.0, 1.0))
+    assert not stream.rows(-3.0, 1.0).count
     [item] = stream.at_hop_end(-3.0, 1.0)
     assert len(item.feeds["ids"]) > 1
-    assert item.rows.tolist() == stream.rows(-3.0, 1.0).tolist() == [0]
+    assert item.rows == stream.rows(-3.0, 1.0) == Span(0, 1)
 
 
 def test_words_that_leave_the_window_leave_the_text(stream: TextState):

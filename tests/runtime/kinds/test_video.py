@@ -11,11 +11,12 @@ from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
 from taemi_edge.media.arrays import Frames
 from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
+from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.runtime.kinds import video
 from taemi_edge.runtime.kinds.kind import Opening
 from taemi_edge.runtime.kinds.video import VideoState
 from taemi_edge.runtime.presence import StreamPresence
-from taemi_edge.runtime.rings import StepCounts
+from taemi_edge.runtime.rings import Span, StepCounts
 from taemi_edge.runtime.work import Stopwatch
 from tests.media import first_hops
 
@@ -45,8 +46,8 @@ def grey_frames(count: int, first: int = 0) -> list[Frame]:
 def test_faces_get_rows_and_count_as_arrived(stream: VideoState, demo_video):
     hop, watch = first_hops(demo_video, 1)[0], Stopwatch()
     [faces] = batches(stream, hop.frames, watch)
-    assert [item.rows.tolist() for item in stream.place(faces)] == [[0], [1], [2]]
-    assert stream.rows(0.1, 0.5).tolist() == [1, 2]
+    assert [item.rows for item in stream.place(faces)] == [Span(0, 1), Span(1, 1), Span(2, 1)]
+    assert stream.rows(0.1, 0.5) == Span(1, 2)
     assert stream.presence.at(0.5).state == "live"
     assert stream.face is not None
     assert watch.total_ms["face"] > 0
@@ -80,7 +81,7 @@ def test_a_clip_of_frames_is_one_input_that_ends_with_the_newest(tiny: Bundle):
     [clips] = batches(stream, grey_frames(2, first=2))
     items = stream.place(clips)
     assert [item.feeds["pixels"][:, 0, 0, 0].tolist() for item in items] == [[0, 1, 2], [1, 2, 3]]
-    assert stream.rows(0.5, 1.0).tolist() == [1]
+    assert stream.rows(0.5, 1.0) == Span(1, 1)
 
 
 def test_a_camera_that_is_too_slow_for_clips_is_said_to_be(tiny: Bundle):
@@ -93,17 +94,17 @@ def test_a_camera_that_is_too_slow_for_clips_is_said_to_be(tiny: Bundle):
 def test_an_encoder_of_several_steps_a_frame_gets_a_row_for_each(tiny: Bundle):
     stream = opened(tiny, steps=4, crop="centre")
     [crops] = batches(stream, grey_frames(2))
-    assert [item.rows.tolist() for item in stream.place(crops)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [item.rows for item in stream.place(crops)] == [Span(0, 4), Span(4, 4)]
 
 
 def test_after_a_loss_only_the_new_rows_are_left(stream: VideoState):
     face = np.zeros((8, 8, 3), np.uint8)
-    stream.place([(0.1, face), (0.2, face)])
-    new = stream.place([(0.3, face)])
+    stream.place([(0.1, face, NO_SLOT), (0.2, face, NO_SLOT)])
+    new = stream.place([(0.3, face, NO_SLOT)])
     stream.repeated(new)
-    assert stream.rows(0.0, 1.0).tolist() == new[0].rows.tolist() == [2]
+    assert stream.rows(0.0, 1.0) == new[0].rows == Span(2, 1)
     stream.forget()
-    assert not len(stream.rows(0.0, 1.0))
+    assert not stream.rows(0.0, 1.0).count
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from taemi_edge.bundle.streams import VideoSpec
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.errors import BackendError, EngineError
 from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.rings import RingIndex, Span
 from taemi_edge.runtime.tensorrt import executor as trt_executor
 from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
@@ -54,7 +55,7 @@ def a_chunked_stream(bundle: Bundle) -> str:
 
 @pytest.fixture(scope="module")
 def executor(engines: Bundle):
-    opened = TrtExecutor(engines, layout_of(engines))
+    opened = TrtExecutor(engines, layout_of(engines), timed=True)
     yield opened
     opened.close()
 
@@ -95,12 +96,12 @@ def test_a_bound_token_is_the_token_fed(engines: Bundle, executor):
                     mask = np.full((1, spec.missing.steps), spec.missing.mask, np.int32)
                 elif executor._layout.reads_rings:
                     rows = executor.capacity[m]
-                    feeds[m] = executor.features(0, m, np.arange(rows))[None]
+                    feeds[m] = executor.features(0, m, Span(0, rows))[None]
                     mask = np.zeros((1, rows), np.int32)
-                    mask[0, window] = 1
+                    mask[0, window.rows(rows)] = 1
                 else:
                     feeds[m] = executor.features(0, m, window)[None]
-                    mask = np.ones((1, len(window)), np.int32)
+                    mask = np.ones((1, window.count), np.int32)
                 if manifest.head.masks:
                     feeds[f"{m}_mask"] = mask
             assert_same(prepared.output(), {n: values[0] for n, values in sessions[HEAD].run(feeds).items()})
@@ -148,11 +149,11 @@ def test_a_nan_in_an_input_is_told_and_leaves_the_rings_clean(engines: Bundle, e
     prepared = repeated(engines, executor)
     good = prepared.works[0]
     [item] = good.items[stream]
-    bad = Item({name: np.full_like(value, np.nan) for name, value in item.feeds.items()}, item.rows)
+    bad = Item({name: np.full_like(value, np.nan) for name, value in item.feeds.items()}, item.rows, item.skipped)
     [done] = executor.execute([Work(0, {stream: [bad]}, good.window)])
     assert done.faults == {stream}
     assert done.outputs is None
-    assert np.isfinite(executor.features(0, stream, np.arange(executor.capacity[stream]))).all()
+    assert np.isfinite(executor.features(0, stream, Span(0, executor.capacity[stream]))).all()
     prepared.run()
     assert all(np.isfinite(values).all() for values in prepared.output().values())
 
@@ -161,12 +162,12 @@ def test_more_inputs_than_the_engines_take_are_run_in_pieces(engines: Bundle, ex
     stream = next(n for n, spec in engines.manifest.streams.items() if isinstance(spec, VideoSpec))
     found = GoldenWindow(engines).items(executor, stream)
     count, capacity = executor._layout.most[stream] + 3, executor.capacity[stream]
-    rows = np.arange(count, dtype=np.int32) % capacity
-    items = [Item(found[i % len(found)].feeds, rows[i : i + 1]) for i in range(count)]
+    rows = RingIndex(capacity).push_each([(float(i),) for i in range(count)])
+    items = [Item(found[i % len(found)].feeds, rows[i], 1 - rows[i].count) for i in range(count)]
     executor.execute([Work(0, {stream: items}, fuse=False)])
-    last = executor.features(0, stream, rows[-1:])
-    executor.execute([Work(0, {stream: [Item(items[-1].feeds, np.zeros(1, np.int32))]}, fuse=False)])
-    assert_close(last, executor.features(0, stream, np.zeros(1, np.int64)), atol=0.05)
+    last = executor.features(0, stream, rows[-1])
+    executor.execute([Work(0, {stream: [Item(items[-1].feeds, Span(0, 1))]}, fuse=False)])
+    assert_close(last, executor.features(0, stream, Span(0, 1)), atol=0.05)
 
 
 def test_more_sources_than_the_engines_take_say_how_to_build(engines: Bundle):
@@ -257,7 +258,7 @@ def test_what_cannot_be_captured_is_launched_and_says_so(engines: Bundle, execut
 
 def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, monkeypatch):
     monkeypatch.setattr(trt_executor, "open_driver", lambda _: (None, "cuda-bindings cannot be loaded"))
-    executor = TrtExecutor(engines, layout_of(engines))
+    executor = TrtExecutor(engines, layout_of(engines), timed=True)
     prepared = repeated(engines, executor)
     prepared.run()
     assert executor.backend == "tensorrt"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array, end_to_end_tolerance
 from taemi_edge.parity.golden import WINDOW, load_cases, window_calls
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Executor, Item, Work, WorkResult
 
 
@@ -47,9 +46,7 @@ class GoldenWindow:
                     length = next(iter(own.values())).shape[0]
                     length = length if length in counts.lengths else counts.lengths[-1]
                     count, kept = counts.encoded(length), counts.kept(length)
-                rows = np.full(count, -1, np.int32)
-                rows[-kept:] = np.arange(first, first + kept)
-                items.append(Item(own, rows))
+                items.append(Item(own, Span(first, kept), count - kept))
                 first += kept
         return items
 
@@ -69,8 +66,7 @@ class Repeated:
         window = GoldenWindow(bundle)
         live = [name for name in bundle.manifest.streams if pattern is None or name in pattern]
         items = {name: window.items(executor, name) for name in live}
-        rows = {name: np.concatenate([item.rows for item in found]) for name, found in items.items()}
-        rows = {name: found[found >= 0].astype(np.int64) for name, found in rows.items()}
+        rows = {name: Span(0, sum(item.rows.count for item in found)) for name, found in items.items()}
         self.executor = executor
         before = {name: found[:-1] for name, found in items.items()} if kind == "hop" else {}
         new = {name: found[-1:] if kind == "hop" else found for name, found in items.items()}
@@ -87,4 +83,4 @@ class Repeated:
         return dict(self.done[0].outputs or {})
 
     def parts_ms(self) -> dict[str, float]:
-        return dict(self.done[0].part_ms)
+        return dict(self.done[0].part_ms or {})

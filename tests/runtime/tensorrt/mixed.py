@@ -31,9 +31,9 @@ from taemi_edge.bundle.values import HEAD, PartSpec, Tolerance
 from taemi_edge.parity.golden import ModelSpecs, Runner, save_cases
 from taemi_edge.parity.sample_cases import make_cases
 from taemi_edge.runtime.onnx_sessions import OrtSession
-from taemi_edge.runtime.rings import RingIndex
+from taemi_edge.runtime.rings import RingIndex, Span
 from taemi_edge.runtime.sessions import Sessions
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 from taemi_edge.runtime.work import Item, Work
 
 _PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
@@ -203,7 +203,7 @@ class NoisySource:
         window = {}
         for name in live:
             if self._is_text(name):
-                window[name] = items[name][0].rows.astype(np.int64)
+                window[name] = items[name][0].rows
             else:
                 tick = self._tick[name]
                 window[name] = self._rings[name].window(tick - steps, tick)
@@ -218,7 +218,8 @@ class NoisySource:
         feeds = {}
         for name, spec in self._manifest.streams.items():
             rows = work.window.get(name)
-            feeds[name] = (self._bundle.tokens[name] if rows is None else self._features[name][rows])[None]
+            ring = self._features[name]
+            feeds[name] = (self._bundle.tokens[name] if rows is None else ring[rows.rows(len(ring))])[None]
             if self._manifest.head.masks:
                 value = 1 if rows is not None else spec.missing.mask
                 feeds[f"{name}_mask"] = np.full(feeds[name].shape[:2], value, np.int32)
@@ -243,20 +244,21 @@ class NoisySource:
             feeds = {tensor.name: value}
             alone = {tensor.name: value[None]}
         features = self._run(stream, alone)["features"].reshape(-1, self._manifest.streams[stream].feature_dim)
-        return Item(feeds, self._placed(stream, features))
+        rows = self._placed(stream, features)
+        return Item(feeds, rows, 0 if self._is_text(stream) else len(features) - rows.count)
 
     def _length(self, stream: str) -> int:
         lengths = self._executor.steps[stream].lengths
         return int(lengths[0] if self._tick[stream] == 0 else lengths[-1])
 
-    def _placed(self, stream: str, features: np.ndarray) -> np.ndarray:
-        rows = np.full(len(features), -1, np.int32)
+    def _placed(self, stream: str, features: np.ndarray) -> Span:
+        """Rows for what the encoder gave; only the last features are kept, those of an input without its context."""
         if self._is_text(stream):
-            rows[:] = np.arange(len(features))
+            rows = Span(0, len(features))
         else:
-            counts = self._executor.steps[stream]
-            kept = counts.kept(self._length(stream))
-            rows[-kept:] = self._rings[stream].push(self._tick[stream] + 1.0 + np.arange(kept))
+            kept = self._executor.steps[stream].kept(self._length(stream))
+            rows = self._rings[stream].push([self._tick[stream] + 1.0 + step for step in range(kept)])
             self._tick[stream] += kept
-        self._features[stream][rows[rows >= 0]] = features[rows >= 0]
+        ring = self._features[stream]
+        ring[rows.rows(len(ring))] = features[len(features) - rows.count :]
         return rows

@@ -13,6 +13,7 @@ pytest.importorskip("onnx", reason="torch exports through onnx")
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import BackendError
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.work import Item, Layout, Work
 from tests.runtime.tensorrt import stand_in_gpu
@@ -45,7 +46,7 @@ def graphs(request: pytest.FixtureRequest, device, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def executor(graphs: Bundle):
-    opened = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5))
+    opened = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5), timed=True)
     yield opened
     opened.close()
 
@@ -68,7 +69,7 @@ def test_hop_after_hop_gives_what_each_part_gives_alone(graphs: Bundle, executor
         assert set(done.part_ms) == work.parts
     assert executor.counters.replayed > 0
     for name in NAMES:
-        rows = np.arange(executor.capacity[name])
+        rows = Span(0, executor.capacity[name])
         np.testing.assert_allclose(executor.features(0, name, rows), source.features(name), atol=2e-6)
 
 
@@ -124,10 +125,10 @@ def test_a_nan_is_told_by_its_stream_and_keeps_the_ring_clean(graphs: Bundle, ex
     good = source.work(EVERY, new=4)
     executor.execute([good])
     [item] = source.work(frozenset({"imu"})).items["imu"]
-    bad = Item({"values": np.full_like(item.feeds["values"], np.nan)}, item.rows)
+    bad = Item({"values": np.full_like(item.feeds["values"], np.nan)}, item.rows, item.skipped)
     [done] = executor.execute([Work(0, {"imu": [bad]}, good.window)])
     assert (done.faults, done.outputs) == ({"imu"}, None)
-    assert np.isfinite(executor.features(0, "imu", np.arange(executor.capacity["imu"]))).all()
+    assert np.isfinite(executor.features(0, "imu", Span(0, executor.capacity["imu"]))).all()
 
 
 def test_contexts_and_graphs_stay_few_where_lengths_never_settle(graphs: Bundle, executor: TrtExecutor):

@@ -11,9 +11,13 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import TensorSpec
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BackendError, BundleError, EngineError
 from taemi_edge.runtime.tensorrt.engine import open_engine, seam_problem
+from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
+from taemi_edge.runtime.work import Layout
+from tests.runtime.tensorrt import stand_in_gpu
+from tests.runtime.tensorrt.stand_in_engines import ExecutionContext, Profile
 
 PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=("frames", 32, 32, 3))
 
@@ -55,3 +59,59 @@ def test_an_engine_says_what_it_was_built_for(engines: Bundle):
         assert vision.longest_shapes() == {"pixels": (high, 32, 32, 3)}
         assert vision.outside({"pixels": (1, 32, 32, 3)}) == vision.outside({"pixels": (high, 32, 32, 3)}) == []
         assert "widen the target's profiles" in vision.outside({"pixels": (high + 1, 32, 32, 3)})[0]
+
+
+def hop_and_window(most_of_a_hop: int = 16) -> list[Profile]:
+    """Two profiles, of which the first takes no more frames than that."""
+    shared = {
+        "batch": (1, 1, 4),
+        "samples": (8000, 16_000, 16_000),
+        "tokens": (1, 32, 64),
+        "vision_steps": (1, 22, 303),
+        "audio_steps": (1, 240, 3000),
+        "text_steps": (1, 64, 65),
+    }
+    return [{**shared, "frames": (1, 3, most_of_a_hop)}, {**shared, "frames": (1, 16, 16)}]
+
+
+@pytest.mark.parametrize(
+    ("most_of_a_hop", "frames", "profile"), [(16, 1, 0), (16, 3, 0), (16, 6, 0), (16, 8, 1), (16, 16, 1), (4, 5, 1)]
+)
+def test_a_context_uses_the_profile_that_takes_its_shapes_and_is_nearest(
+    engines: Bundle, monkeypatch, most_of_a_hop: int, frames: int, profile: int
+):
+    stand_in_gpu.install(monkeypatch, hop_and_window(most_of_a_hop))
+    with open_gpu(engines) as gpu:
+        vision = open_engine(gpu, engines, "vision")
+        shapes = {"pixels": (frames, 32, 32, 3)}
+        assert vision.profile_of(shapes) == profile
+        assert vision.bind(shapes)._context.active_optimization_profile == profile
+        assert vision.largest_batch == 16
+        with pytest.raises(BackendError, match=r"pixels: expected from \(1, 32, 32, 3\) to .*, got \(17, 32, 32, 3\)"):
+            vision.bind({"pixels": (17, 32, 32, 3)})
+
+
+def test_engines_with_two_profiles_give_what_those_with_one_give(engines: Bundle, monkeypatch):
+    from tests.runtime.tensorrt.executor_checks import assert_same, repeated
+
+    found = []
+    for profiles in (hop_and_window(), hop_and_window()[:1]):
+        stand_in_gpu.install(monkeypatch, profiles)
+        executor = TrtExecutor(engines, Layout(1, 4.0, 0.5))
+        found.append([repeated(engines, executor, kind=kind).output() for kind in ("hop", "window")])
+        executor.close()
+    for two, one in zip(*found, strict=True):
+        assert_same(two, one)
+
+
+def test_a_profile_that_another_context_holds_is_told(engines: Bundle, monkeypatch):
+    """As TensorRT 8.6 has it, where an engine was built without sharing its profiles."""
+    stand_in_gpu.install(monkeypatch, hop_and_window())
+    monkeypatch.setattr(ExecutionContext, "set_optimization_profile_async", lambda *_: False)
+    with open_gpu(engines) as gpu:
+        vision = open_engine(gpu, engines, "vision")
+        vision.bind({"pixels": (3, 32, 32, 3)})
+        with pytest.raises(
+            EngineError, match="vision: the engine lets one context alone use its profile: build it anew"
+        ):
+            vision.bind({"pixels": (16, 32, 32, 3)})

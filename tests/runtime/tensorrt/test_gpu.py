@@ -14,7 +14,9 @@ def test_engines_of_another_gpu_are_refused(engines: Bundle):
     record = engines.manifest.engine
     other = msgspec.structs.replace(record, machine={**record.machine, "gpu": "Orin"})
     bundle = Bundle(engines.folder, msgspec.structs.replace(engines.manifest, engine=other), engines.tokens)
-    with pytest.raises(EngineError, match=r"found gpu stand-in \(built for Orin\)"):
+    with pytest.raises(
+        EngineError, match=r"was built for tensorrt .* on Orin \(.*, found .* on stand-in \(.*--rebuild"
+    ):
         open_gpu(bundle)
 
 

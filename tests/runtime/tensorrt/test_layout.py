@@ -6,17 +6,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
-import numpy as np
 
 from taemi_edge.bundle.spec import HeadSpec
+from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Work
-
-
-def test_the_rings_of_several_sources_lie_one_after_the_other(opened):
-    _, layout = opened
-    assert layout.row(0, "vision", 3) == 3
-    assert layout.row(1, "vision", 3) == layout.ring_rows("vision") + 3
 
 
 def test_the_head_reads_whole_rings_and_one_token_of_a_lost_stream(opened):
@@ -63,7 +57,7 @@ def test_a_window_in_order_is_as_long_as_the_head_wants_at_least(opened):
 
 def test_windows_share_a_call_under_masks_and_at_equal_lengths(opened):
     _, layout = opened
-    works = [Work(0, {}, {"vision": np.arange(n)}) for n in (3, 4, 3)]
+    works = [Work(0, {}, {"vision": Span(0, n)}) for n in (3, 4, 3)]
     assert layout.groups(works) == [works]
     assert layout.groups([]) == []
     bare = with_head(layout)
