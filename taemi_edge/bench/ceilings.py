@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.runtime.tensorrt.library import is_strongly_typed, network_flags
 
 if TYPE_CHECKING:
     import torch
@@ -109,16 +110,14 @@ def tensorrt_ceilings(bundle: Bundle) -> dict[str, float]:
 def _product_of(gpu: Any, side: int, tactic_sources: list[str]) -> Any:
     """An execution context that multiplies two FP16 matrices; None where TensorRT builds none."""
     trt = gpu.trt
-    flags = trt.NetworkDefinitionCreationFlag
-    named = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"
     builder = trt.Builder(gpu.logger)
-    network = builder.create_network(1 << int(getattr(flags, named)))
+    network = builder.create_network(network_flags(trt))
     a, b = (network.add_input(name, trt.float16, (side, side)) for name in ("a", "b"))
     product = network.add_matrix_multiply(a, trt.MatrixOperation.NONE, b, trt.MatrixOperation.NONE).get_output(0)
     product.name = "c"
     network.mark_output(product)
     config = builder.create_builder_config()
-    if named == "EXPLICIT_BATCH":
+    if not is_strongly_typed(trt):
         config.set_flag(trt.BuilderFlag.FP16)
         product.dtype = trt.float16
     if tactic_sources:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.precisions import FLAVOURS_OF, Flavour, Precision
 from taemi_edge.bundle.signals import StoppedError, request_on_signals
-from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.known_versions import MYELIN_FLAGS
 from taemi_edge.engines.timing_cache import TimingFile, keep_times, open_times
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.progress import SILENT, Progress
-from taemi_edge.runtime.tensorrt.library import load_library, quiet_logger
+from taemi_edge.runtime.tensorrt.library import is_strongly_typed, load_library, network_flags, quiet_logger
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -81,11 +81,20 @@ class Compiler:
     @property
     def strongly_typed(self) -> bool:
         """Whether the graph's own types decide; TensorRT 8.6 wants flags instead."""
-        return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
+        return is_strongly_typed(trt)
 
     def flavour_of(self, precision: Precision) -> Flavour:
         """Give the flavour of a graph that this library builds a precision from."""
-        return "int8-fp16" if precision == "int8" and self.strongly_typed else precision
+        return FLAVOURS_OF[precision][-1 if self.strongly_typed else 0]
+
+    def has_type(self, precision: Precision) -> bool:
+        """Whether the library computes in a precision: FP8 and BF16 need strong typing, and a type of that name.
+
+        TensorRT 8.6 has a name for FP8 already and cannot build it.
+        """
+        if precision not in ("fp8", "bf16"):
+            return True
+        return self.strongly_typed and hasattr(trt.DataType, precision.upper())
 
     def compile(
         self,
@@ -112,7 +121,7 @@ class Compiler:
             UsageError: the library does not know one of the options.
         """
         builder = trt.Builder(self._logger)
-        network = builder.create_network(self._network_flags())
+        network = builder.create_network(network_flags(trt))
         parser = trt.OnnxParser(network, self._logger)  # must live as long as the network that it filled
         self._parse(parser, graph, part)
         config = builder.create_builder_config()
@@ -140,12 +149,6 @@ class Compiler:
 
     def _last_complaint(self) -> str:
         return self._complaints[-1] if self._complaints else "it gave no reason"
-
-    def _network_flags(self) -> int:
-        flags = trt.NetworkDefinitionCreationFlag
-        if hasattr(flags, "STRONGLY_TYPED"):
-            return 1 << int(flags.STRONGLY_TYPED)
-        return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
     def _set_precision(
         self, config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: Precision, options: BuildOptions

@@ -1,4 +1,4 @@
-"""Whatever the runtime asks of a part lies in one of its profiles: for any streams, rates, chunks, windows and sources."""
+"""Whatever the runtime asks of a part lies in one of its profiles: any streams, rates, chunks, windows and sources."""
 
 from __future__ import annotations
 
@@ -153,8 +153,8 @@ def asked(device: DeviceLayout, layout: Layout, draw: st.DrawFn) -> list[tuple[s
         if isinstance(spec, TextSpec):
             lengths = [device.tokens(name, count) for count in (1, draw(st.integers(1, spec.max_tokens)), lengths[-1])]
         for length in lengths:
-            for count in (1, draw(st.integers(1, most)), most):
-                found.append((name, device.input_shapes(name, device.batch(name, count), length)))
+            counts = (1, draw(st.integers(1, most)), most)
+            found += [(name, device.input_shapes(name, device.batch(name, count), length)) for count in counts]
     for pattern in device.manifest.patterns:
         steps = {name: device.spec(name).missing.steps for name in device.streams}
         for name in pattern:

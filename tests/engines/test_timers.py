@@ -15,7 +15,7 @@ from taemi_edge.engines.profiles import all_profiles, hop_shapes
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.engines.timers import engine_timers, stretched
 from taemi_edge.parity.golden import golden_cases, usual_case
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 from tests.runtime.tensorrt import stand_in_gpu
 
 

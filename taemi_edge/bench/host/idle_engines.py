@@ -14,7 +14,7 @@ from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.bundle.records import EngineRecord
 from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.onnx_sessions import OrtSession
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 
 
 def graphs_behind(bundle: Bundle) -> Bundle:

@@ -27,7 +27,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.pipeline import Fleet
-from taemi_edge.runtime.tensorrt.library import this_machine
+from taemi_edge.runtime.tensorrt.machine import this_machine
 from taemi_edge.runtime.work import Work, WorkResult
 
 #: A case that comes up for the second time is captured, so that the third pass over the clip is like all later ones.
@@ -63,7 +63,7 @@ def run_host_bench(
     found = []
     with host_timer(bundle) as timer:
         for sources in options.sources:
-            progress.stage(f"timing {sources} sources")
+            progress.stage(f"timing hops, sources: {sources}")
             found.append(host_times(sources, *timer.measure(sources, options.hops)))
     return HostReport(
         bundle=str(folder),

@@ -40,6 +40,20 @@ def load_library(kind: str) -> Any:
     raise UsageError(f"{kind} cannot be loaded ({problems[0]}): {_ADVICE[kind]}")
 
 
+def is_strongly_typed(library: Any) -> bool:
+    """Whether the graph's own types decide in TensorRT's module; TensorRT 8.6 wants flags instead."""
+    flags = library.NetworkDefinitionCreationFlag
+    return hasattr(flags, "STRONGLY_TYPED") or not hasattr(library.BuilderFlag, "FP16")
+
+
+def network_flags(library: Any) -> int:
+    """The flags of a network that is typed strongly, where TensorRT's module has that, and has explicit batches."""
+    flags = library.NetworkDefinitionCreationFlag
+    if hasattr(flags, "STRONGLY_TYPED"):
+        return 1 << int(flags.STRONGLY_TYPED)
+    return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
+
+
 def quiet_logger(library: Any) -> tuple[Any, list[str]]:
     """A logger for TensorRT that prints nothing, and the list that its errors go into.
 

@@ -1,0 +1,1 @@
+"""Holds the project's own source against NVIDIA's real bindings, without a GPU."""
