@@ -22,7 +22,10 @@ from taemi_edge.errors import CheckFailedError
 
 _TargetOption = Annotated[str, typer.Option("--target", metavar="T", help="A target's name or TOML file (engines/).")]
 _PrecisionOption = Annotated[
-    PrecisionChoice, typer.Option("--precision", help="auto keeps the fastest of each part inside the budget.")
+    PrecisionChoice,
+    typer.Option(
+        "--precision", help="auto times what a hop of all sources brings, and keeps the fastest inside the budget."
+    ),
 ]
 _OutputOption = Annotated[
     Path | None,
