@@ -7,6 +7,7 @@ given, unless it is being captured. Nothing here says anything about TensorRT: `
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tests.runtime.tensorrt.stand_in_engines import ALIGNMENT, Engine, Profile
-from tests.runtime.tensorrt.stand_in_kernels import KERNELS, array_at
+from tests.runtime.tensorrt.stand_in_kernels import Kernel, array_at
 
 
 def install(monkeypatch: Any, profiles: Profile | list[Profile], graphs: bool = True) -> Device:
@@ -53,6 +54,8 @@ class Device:
         self.recording: list[Callable[[], None]] | None = None
         #: Set it to let every further call fail, as a device does that fell off its bus.
         self.broken = False
+        #: Whether it takes memory of the host that was not allocated through it.
+        self.registers = True
         self.contexts = 0
         #: What it calls itself, and how large it is.
         self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
@@ -101,6 +104,14 @@ class Device:
         assert values.flags.c_contiguous
         self.copy(values.ctypes.data, source, values.nbytes)
 
+    def register(self, memory: np.ndarray, flags: int) -> np.ndarray:
+        if not self.registers:
+            raise CudaError("operation not supported")
+        assert flags == 2
+        assert memory.flags.c_contiguous
+        assert memory.ctypes.data % mmap.PAGESIZE == 0
+        return memory.view(Registered)
+
     def fill(self, place: Any, value: int, count: int, stream: Any) -> None:
         self.do(lambda: array_at(place, (count,), np.int32).fill(value))
 
@@ -117,6 +128,8 @@ class Device:
             Event=partial(Event, self),
             device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
+            mem_host_register_flags=SimpleNamespace(DEVICEMAP=2),
+            register_host_memory=self.register,
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
@@ -129,7 +142,7 @@ class Device:
             memcpy_dtoh=self.copy_and_wait,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
-            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Kernel(self, ptx, name)),
         )
 
     def bindings(self) -> Any:
@@ -191,6 +204,7 @@ class Device:
             Builder=None,
             ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
             ILogger=ILogger,
+            LayerInformationFormat=SimpleNamespace(JSON="json"),
             nptype=lambda dtype: dtype,
             Runtime=lambda logger: SimpleNamespace(
                 deserialize_cuda_engine=lambda content: Engine(self, content, profiles)
@@ -304,6 +318,14 @@ class Pinned(np.ndarray):
     @property
     def base(self) -> Any:
         return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data)
+
+
+class Registered(np.ndarray):
+    """Ordinary memory that the device was told of."""
+
+    @property
+    def base(self) -> Any:
+        return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data, unregister=lambda: None)
 
 
 def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
