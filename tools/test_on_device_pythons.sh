@@ -13,15 +13,22 @@ find_python() { # find_python VERSION: an interpreter that really is that versio
   done
 }
 
-bundles=$(mktemp -d)
-trap 'rm -rf "$bundles"' EXIT
+# What tests/made_once.py has made in `make test` is there already.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bundles=${TAEMI_EDGE_TEST_BUNDLES:-$work/bundles}
+make_once() { # make_once NAME COMMAND...: run taemi-edge, which writes $bundles/NAME
+  [ ! -f "$bundles/$1.ready" ] || return 0
+  .venv/bin/taemi-edge "${@:2}" > /dev/null
+  touch "$bundles/$1.ready"
+}
 for recipe in taemi-tiny taemi-mobile; do
-  .venv/bin/taemi-edge export "$recipe" --output "$bundles/$recipe" > /dev/null
+  make_once "$recipe" export "$recipe" --output "$bundles/$recipe"
 done
-.venv/bin/taemi-edge synth "$bundles/corpus" --clips 14 --seed 3 > /dev/null
-.venv/bin/taemi-edge calibrate "$bundles/taemi-tiny" --data "$bundles/corpus" --output "$bundles/taemi-tiny-calibrated" \
-  --clips 6 --set min_clips=2 --set held_out=3 --set trial_clips=3 --set frames_per_clip=4 \
-  --set budget.mean_pearson_drop=2 > /dev/null     # labels of three clips tell nothing
+make_once corpora/synthetic synth "$bundles/corpora/synthetic" --clips 14 --seed 3
+make_once calibrated/taemi-tiny calibrate "$bundles/taemi-tiny" --data "$bundles/corpora/synthetic" \
+  --output "$bundles/calibrated/taemi-tiny" --clips 6 --set min_clips=2 --set held_out=3 --set trial_clips=3 \
+  --set frames_per_clip=4 --set budget.mean_pearson_drop=2     # labels of three clips tell nothing
 
 test_on() { # test_on VERSION PYTHON: make its environment where that is needed, then run the tests there
   local venv=.venv-$1
@@ -44,12 +51,12 @@ for version in 3.10 3.12; do
     echo "CPython $version is not on this machine: its runtime tests are left out"
     continue
   fi
-  (set -e; test_on "$version" "$python") > "$bundles/$version.log" 2>&1 &
+  (set -e; test_on "$version" "$python") > "$work/$version.log" 2>&1 &
   jobs[$version]=$!
 done
 failed=0
 for version in "${!jobs[@]}"; do
   wait "${jobs[$version]}" || failed=1
-  cat "$bundles/$version.log"
+  cat "$work/$version.log"
 done
 exit "$failed"

@@ -26,23 +26,25 @@ def test_int8_runs_and_is_the_same_model_as_fp32(calibrated_folder, tiny_folder)
     )
 
 
-def test_a_bundle_that_is_quantised_already(cli, calibrated_folder, corpus_folder, tmp_path):
-    done = cli("calibrate", calibrated_folder, "--data", corpus_folder, "--output", tmp_path / "out")
+def test_a_bundle_that_is_quantised_already(cli_here, calibrated_folder, corpus_folder, tmp_path):
+    done = cli_here("calibrate", calibrated_folder, "--data", corpus_folder, "--output", tmp_path / "out")
     refused(done, "vision.onnx is int8 already: name the exported bundle")
     assert not (tmp_path / "out").exists()
 
 
-def test_neither_clips_nor_ranges(cli, tiny_folder):
-    refused(cli("calibrate", tiny_folder), "expected --data CORPUS to calibrate on, or --ranges of another machine")
+def test_neither_clips_nor_ranges(cli_here, tiny_folder):
+    refused(
+        cli_here("calibrate", tiny_folder), "expected --data CORPUS to calibrate on, or --ranges of another machine"
+    )
 
 
-def test_inspect_says_what_it_was_calibrated_on(cli, calibrated_folder):
-    done = cli("inspect", calibrated_folder)
+def test_inspect_says_what_it_was_calibrated_on(cli_here, calibrated_folder):
+    done = cli_here("inspect", calibrated_folder)
     assert "calibrated    on 6 clips of the synthetic corpus of seed 3 (14 clips) by taemi-edge" in done.stdout
 
 
-def test_the_bundle_that_is_read_is_never_written_over(cli, tiny_folder, corpus_folder):
-    done = cli("calibrate", tiny_folder, "--data", corpus_folder, "--output", tiny_folder)
+def test_the_bundle_that_is_read_is_never_written_over(cli_here, tiny_folder, corpus_folder):
+    done = cli_here("calibrate", tiny_folder, "--data", corpus_folder, "--output", tiny_folder)
     refused(done, "expected another folder than the one that is read")
     assert open_bundle(tiny_folder).manifest.calibration is None
 

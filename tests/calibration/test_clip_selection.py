@@ -17,8 +17,8 @@ from tests.calibration.recipes import few
 from tests.cli.checks import refused
 
 
-def test_too_few_clips(cli, tiny_folder, corpus_folder, tmp_path):
-    done = cli("calibrate", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "out", "--clips", 64)
+def test_too_few_clips(cli_here, tiny_folder, corpus_folder, tmp_path):
+    done = cli_here("calibrate", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "out", "--clips", 64)
     refused(done, "expected at least 8 clips to judge on (split test or valid), got 4")
     assert list(tmp_path.iterdir()) == []
 

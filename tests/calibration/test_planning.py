@@ -36,7 +36,7 @@ def test_ranges_of_other_weights_are_refused(calibrated, tiny_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_ranges_file_that_is_none(cli, tiny_folder, tmp_path):
+def test_a_ranges_file_that_is_none(cli_here, tiny_folder, tmp_path):
     (tmp_path / "r.json").write_text("{}")
-    done = cli("calibrate", tiny_folder, "--ranges", tmp_path / "r.json", "--output", tmp_path / "out")
+    done = cli_here("calibrate", tiny_folder, "--ranges", tmp_path / "r.json", "--output", tmp_path / "out")
     refused(done, "expected the ranges.json of a calibrated bundle")

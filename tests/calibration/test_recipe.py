@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
         ("exclude.sound.conv=x", "expected vision, audio, text, fusion in exclude"),
     ],
 )
-def test_values_that_no_calibration_can_have(change, words, cli, tiny_folder, corpus_folder):
-    refused(cli("calibrate", tiny_folder, "--data", corpus_folder, "--set", change), words)
+def test_values_that_no_calibration_can_have(change, words, cli_here, tiny_folder, corpus_folder):
+    refused(cli_here("calibrate", tiny_folder, "--data", corpus_folder, "--set", change), words)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "calibration").glob("*.toml")), ids=lambda file: file.stem)

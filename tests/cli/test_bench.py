@@ -33,8 +33,8 @@ import pytest
         (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
     ],
 )
-def test_wrong_words_are_refused(cli, tiny_folder: Path, tmp_path: Path, words, problem):
-    done = cli("bench", tiny_folder, *words, cwd=tmp_path)
+def test_wrong_words_are_refused(cli_here, tiny_folder: Path, tmp_path: Path, words, problem):
+    done = cli_here("bench", tiny_folder, *words, cwd=tmp_path)
     assert done.returncode == 2
     assert problem in done.stderr
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from tests.cli.checks import refused
 
 
-def test_a_folder_that_holds_something_is_no_place_for_a_corpus(cli, tmp_path: Path):
+def test_a_folder_that_holds_something_is_no_place_for_a_corpus(cli_here, tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine")
-    done = cli("synth", tmp_path, "--clips", 3)
+    done = cli_here("synth", tmp_path, "--clips", 3)
     assert done.returncode == 2
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_features_name_a_modality_and_a_folder(cli, tiny_folder: Path, tmp_path: Path):
+def test_features_name_a_modality_and_a_folder(cli_here, tiny_folder: Path, tmp_path: Path):
     words = ["--data", tmp_path, "--output", tmp_path / "store", "--features", "vit"]
-    refused(cli("extract", tiny_folder, *words), "--features vit: expected STREAM=FOLDER")
+    refused(cli_here("extract", tiny_folder, *words), "--features vit: expected STREAM=FOLDER")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 
-def test_inspect_shows_what_a_bundle_holds(cli, tiny_folder, tmp_path: Path):
-    done = cli("inspect", tiny_folder, "--json", tmp_path / "i.json")
+def test_inspect_shows_what_a_bundle_holds(cli_here, tiny_folder, tmp_path: Path):
+    done = cli_here("inspect", tiny_folder, "--json", tmp_path / "i.json")
     assert done.returncode == 0
     for words in (
         "vision.onnx",

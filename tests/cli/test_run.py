@@ -132,7 +132,7 @@ def test_a_text_without_times_is_spread_over_the_clip(cli, tiny_folder, demo_vid
         (["good.wav", "--asr", "--asr-model", "./nowhere"], "expected a CTranslate2 folder, found nothing there"),
     ],
 )
-def test_bad_input_is_one_sentence_and_nothing_is_written(cli, tiny_folder, tmp_path: Path, words, message: str):
+def test_bad_input_is_one_sentence_and_nothing_is_written(cli_here, tiny_folder, tmp_path: Path, words, message: str):
     if "--asr" in words:
         pytest.importorskip("faster_whisper")
     (tmp_path / "empty.mp4").touch()
@@ -146,28 +146,28 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(cli, tiny_folder, tmp_
     (tmp_path / "backwards.vtt").write_text("WEBVTT\n\n00:02.000 --> 00:01.000\nhi\n")
     (tmp_path / "good.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhi\n")
     before = sorted(os.listdir(tmp_path))
-    refused(cli("run", tiny_folder, *words, "--output", "o.jsonl", cwd=tmp_path), message)
+    refused(cli_here("run", tiny_folder, *words, "--output", "o.jsonl", cwd=tmp_path), message)
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_a_bundle_that_was_touched_does_not_run(cli, tiny_folder, demo_video, tmp_path: Path):
+def test_a_bundle_that_was_touched_does_not_run(cli_here, tiny_folder, demo_video, tmp_path: Path):
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
     content = bytearray((folder / "audio.onnx").read_bytes())
     content[100] ^= 1
     (folder / "audio.onnx").write_bytes(content)
-    refused(cli("run", folder, demo_video), "audio.onnx is not the file that the manifest was written for")
+    refused(cli_here("run", folder, demo_video), "audio.onnx is not the file that the manifest was written for")
     (folder / "audio.onnx").unlink()
-    refused(cli("run", folder, demo_video), "audio.onnx is missing")
-    refused(cli("inspect", tmp_path), "expected a bundle")
+    refused(cli_here("run", folder, demo_video), "audio.onnx is missing")
+    refused(cli_here("inspect", tmp_path), "expected a bundle")
 
 
-def test_the_source_is_never_overwritten(cli, tiny_folder, demo_video, tmp_path: Path):
+def test_the_source_is_never_overwritten(cli_here, tiny_folder, demo_video, tmp_path: Path):
     own = Path(shutil.copy(demo_video, tmp_path / "me.mp4"))
     for option in ("--output", "--annotate"):
-        refused(cli("run", tiny_folder, own, option, own), "expected another file than the ones that are read")
+        refused(cli_here("run", tiny_folder, own, option, own), "expected another file than the ones that are read")
     kept = (tiny_folder / "manifest.json").read_bytes()
     refused(
-        cli("run", tiny_folder, own, "--output", tiny_folder / "manifest.json"),
+        cli_here("run", tiny_folder, own, "--output", tiny_folder / "manifest.json"),
         "expected a place outside of the bundle",
     )
     assert (tiny_folder / "manifest.json").read_bytes() == kept

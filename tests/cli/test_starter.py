@@ -53,7 +53,7 @@ def test_a_new_user_follows_what_the_example_says(cli, tmp_path):
             assert 0 <= lines[-1]["load"]["load"] <= 1
 
 
-def test_nothing_is_replaced(cli, tmp_path):
+def test_nothing_is_replaced(cli_here, tmp_path):
     (tmp_path / "model.py").write_text("mine\n")
-    refused(cli("init-model", tmp_path), "model.py exists already and is not replaced: name another folder")
+    refused(cli_here("init-model", tmp_path), "model.py exists already and is not replaced: name another folder")
     assert (tmp_path / "model.py").read_text() == "mine\n"

@@ -218,8 +218,8 @@ def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path
     assert (tmp_path / "store" / "words" / "00001.jsonl").stat().st_size > 0
 
 
-def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, cli):
-    done = cli("extract", "taemi-tniy", "--data", corpus_folder, "--output", tmp_path / "s")
+def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, cli_here):
+    done = cli_here("extract", "taemi-tniy", "--data", corpus_folder, "--output", tmp_path / "s")
     assert done.returncode == 2
     assert "found nothing there" in done.stderr
     with pytest.raises(CorpusError, match="expected clips in dev"):

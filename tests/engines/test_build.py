@@ -32,8 +32,8 @@ def test_a_precision_that_is_asked_for_is_what_every_part_gets(precision, calibr
         assert report.ok
 
 
-def test_inspect_says_what_it_was_built_for(built, cli):
-    done = cli("inspect", built.bundle.folder)
+def test_inspect_says_what_it_was_built_for(built, cli_here):
+    done = cli_here("inspect", built.bundle.folder)
     assert f"engines       for cpu, {ort.library_version()} on {platform.machine()}: verified" in done.stdout
 
 
@@ -43,10 +43,10 @@ def test_run_takes_an_engine_bundle_as_any_other(built, cli, demo_video, demo_vt
     assert len(lines_of(done.stdout)) == 33
 
 
-def test_an_engine_file_that_was_swapped_or_cut_is_refused(copy, cli, demo_video):
+def test_an_engine_file_that_was_swapped_or_cut_is_refused(copy, cli_here, demo_video):
     shutil.copyfile(copy / "text.onnx", copy / "audio.onnx")
     (copy / "fusion.onnx").write_bytes((copy / "fusion.onnx").read_bytes()[:500])
-    done = cli("run", copy, demo_video)
+    done = cli_here("run", copy, demo_video)
     refused(done, "audio.onnx is not the file that the manifest was written for")
     assert "fusion.onnx is not the file" in done.stderr
 
@@ -68,8 +68,8 @@ def test_rebuild_makes_foreign_engines_anew(copy, cli, demo_video, tmp_path):
     assert engine.recipe["runs"] == int(CPU["runs"])  # as it was built, not as the target's file says
 
 
-def test_the_bundle_that_is_read_is_never_written_over(cli, calibrated_folder):
-    done = cli("build-engine", calibrated_folder, "--target", "cpu", "--output", calibrated_folder)
+def test_the_bundle_that_is_read_is_never_written_over(cli_here, calibrated_folder):
+    done = cli_here("build-engine", calibrated_folder, "--target", "cpu", "--output", calibrated_folder)
     refused(done, "expected another folder than the one that is read")
     assert open_bundle(calibrated_folder).manifest.engine is None
 

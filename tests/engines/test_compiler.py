@@ -151,8 +151,8 @@ def test_a_calibrated_bundle_builds_ahead_of_time_and_is_not_verified(cli, calib
     refused(cli("run", tmp_path / "o", demo_video, "--unverified"), "a GPU is needed")
 
 
-def test_auto_cannot_time_what_it_cannot_run(cli, calibrated_folder, tmp_path):
-    done = cli("build-engine", calibrated_folder, "--target", "rtx", "--output", tmp_path / "o")
+def test_auto_cannot_time_what_it_cannot_run(cli_here, calibrated_folder, tmp_path):
+    done = cli_here("build-engine", calibrated_folder, "--target", "rtx", "--output", tmp_path / "o")
     refused(done, "--precision auto times engines, and --target rtx builds without their GPU")
 
 

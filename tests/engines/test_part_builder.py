@@ -15,7 +15,7 @@ def test_an_exported_bundle_is_cast_to_fp16_by_its_golden_feeds(tiny_folder, tmp
     assert made.bundle.manifest.parts["text"].precision == "fp16"
 
 
-def test_int8_of_a_bundle_that_was_never_calibrated(cli, tiny_folder, tmp_path):
+def test_int8_of_a_bundle_that_was_never_calibrated(cli_here, tiny_folder, tmp_path):
     words = ("build-engine", tiny_folder, "--target", "cpu", "--precision", "int8", "--output", tmp_path / "o")
-    refused(cli(*words), "has no int8 graph of vision: run `taemi-edge calibrate")
+    refused(cli_here(*words), "has no int8 graph of vision: run `taemi-edge calibrate")
     assert list(tmp_path.iterdir()) == []

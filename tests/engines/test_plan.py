@@ -53,21 +53,23 @@ def test_nothing_else_hits(calibrated_folder, tiny_folder, tmp_path):
     assert plan.part_key([spans], "fp32", "x") != plan.part_key([spans], "fp32", "y")
 
 
-def test_a_target_of_another_architecture(cli, calibrated_folder, tmp_path):
+def test_a_target_of_another_architecture(cli_here, calibrated_folder, tmp_path):
     name = "jetson-orin-nano" if platform.machine() == "x86_64" else "rtx"
-    done = cli("build-engine", calibrated_folder, "--target", name, "--precision", "fp16", "--output", tmp_path / "o")
+    done = cli_here(
+        "build-engine", calibrated_folder, "--target", name, "--precision", "fp16", "--output", tmp_path / "o"
+    )
     refused(done, f"--target {name} is for")
     assert not (tmp_path / "o").exists()
 
 
-def test_no_tensorrt_here(cli, calibrated_folder, tmp_path):
-    done = cli("build-engine", calibrated_folder, "--target", "tensorrt", "--output", tmp_path / "o")
+def test_no_tensorrt_here(cli_here, calibrated_folder, tmp_path):
+    done = cli_here("build-engine", calibrated_folder, "--target", "tensorrt", "--output", tmp_path / "o")
     refused(done, "tensorrt cannot be loaded")
     assert not (tmp_path / "o").exists()
 
 
-def test_no_gpu_here(cli, calibrated_folder, tmp_path):
-    done = cli("build-engine", calibrated_folder, "--target", "cuda", "--output", tmp_path / "o")
+def test_no_gpu_here(cli_here, calibrated_folder, tmp_path):
+    done = cli_here("build-engine", calibrated_folder, "--target", "cuda", "--output", tmp_path / "o")
     refused(done, "a GPU is needed")
 
 

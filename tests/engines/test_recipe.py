@@ -14,17 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("change", ["runs=0", "gain=2", "workspace_mib=-1", "optimisation_level=9", "precisions=[]"])
-def test_values_that_no_target_can_have(change, cli, calibrated_folder):
-    refused(cli("build-engine", calibrated_folder, "--target", "cpu", "--set", change), "expected ")
+def test_values_that_no_target_can_have(change, cli_here, calibrated_folder):
+    refused(cli_here("build-engine", calibrated_folder, "--target", "cpu", "--set", change), "expected ")
 
 
-def test_a_profile_whose_lengths_are_out_of_order(cli, calibrated_folder):
-    done = cli("build-engine", calibrated_folder, "--target", "cpu", "--set", "profiles.text.tokens=[4,2,3]")
+def test_a_profile_whose_lengths_are_out_of_order(cli_here, calibrated_folder):
+    done = cli_here("build-engine", calibrated_folder, "--target", "cpu", "--set", "profiles.text.tokens=[4,2,3]")
     refused(done, "expected 0 < min <= opt <= max for text.tokens, got 4, 2, 3")
 
 
-def test_a_profile_with_a_dimension_that_is_none(cli, calibrated_folder):
-    done = cli("build-engine", calibrated_folder, "--target", "cpu", "--set", "profiles.text.token=[1,2,3]")
+def test_a_profile_with_a_dimension_that_is_none(cli_here, calibrated_folder):
+    done = cli_here("build-engine", calibrated_folder, "--target", "cpu", "--set", "profiles.text.token=[1,2,3]")
     refused(done, "expected batch, tokens in profiles.text, got 'token'")
 
 

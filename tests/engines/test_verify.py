@@ -21,12 +21,12 @@ def test_verification_has_every_stage_and_all_presence_patterns(built):
     assert (verdicts["fusion"].cases, verdicts["end-to-end"].cases) == (32, 8)
 
 
-def test_unverified_engines_do_not_run_unless_told(copy, cli, demo_video):
+def test_unverified_engines_do_not_run_unless_told(copy, cli_here, demo_video):
     manifest = read_manifest(copy)
     engine = msgspec.structs.replace(manifest.engine, failure="text left its tolerance")
     write_manifest(copy, msgspec.structs.replace(manifest, verified=False, engine=engine))
-    refused(cli("run", copy, demo_video), "expected verified engines, but text left its tolerance")
-    done = cli("run", copy, demo_video, "--unverified", "--threads", 1)
+    refused(cli_here("run", copy, demo_video), "expected verified engines, but text left its tolerance")
+    done = cli_here("run", copy, demo_video, "--unverified", "--threads", 1)
     assert done.returncode == 0, done.stderr
     with pytest.raises(EngineError, match="pass --unverified"):
         require_verified(open_bundle(copy))

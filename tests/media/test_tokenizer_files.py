@@ -241,10 +241,10 @@ def test_the_tokenizers_of_bundles_stay_as_they_are(tiny: Bundle):
         assert ours.encode(words).ids == plain.encode(words).ids
 
 
-def test_the_command_line_says_it_in_one_line(tiny_folder: Path, demo_video: Path, tmp_path: Path, cli):
+def test_the_command_line_says_it_in_one_line(tiny_folder: Path, demo_video: Path, tmp_path: Path, cli_here):
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
     put(folder, "tokenizer.json", HOSTILE["a map that leads outside"].encode())
-    done = cli("run", folder, demo_video)
+    done = cli_here("run", folder, demo_video)
     assert (done.returncode, done.stdout) == (2, "")
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
     assert len(lines) == 1, done.stderr

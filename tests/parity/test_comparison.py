@@ -101,8 +101,8 @@ def test_checkpoint_against_bundle_and_against_another_seed(tiny_folder: Path, t
         check_parity(str(tmp_path / "same"))
 
 
-def test_two_different_models_are_one_sentence(cli, tiny_folder: Path, mobile_folder: Path):
-    done = cli("parity", tiny_folder, mobile_folder)
+def test_two_different_models_are_one_sentence(cli_here, tiny_folder: Path, mobile_folder: Path):
+    done = cli_here("parity", tiny_folder, mobile_folder)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert "are two different models (size_hw (32, 32) and (224, 224), vision feature_dim 16 and 1280" in last
@@ -118,18 +118,18 @@ def test_the_command_prints_writes_and_exits(cli, tiny_folder: Path, tmp_path: P
     assert (tmp_path / "p.png").stat().st_size > 10_000
 
 
-def test_the_command_exits_1_outside_and_2_on_wrong_use(cli, tiny_folder: Path, tmp_path: Path):
+def test_the_command_exits_1_outside_and_2_on_wrong_use(cli_here, tiny_folder: Path, tmp_path: Path):
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "strict"))
     manifest = open_bundle(folder).manifest
     strict = msgspec.structs.replace(manifest.tolerances["fusion"], max_abs=0.0)
     tolerances = manifest.tolerances | {"fusion": strict}
     write_manifest(folder, msgspec.structs.replace(manifest, tolerances=tolerances))
-    outside = cli("parity", folder)
+    outside = cli_here("parity", folder)
     assert outside.returncode == 1
     assert "fusion left its tolerance first" in outside.stderr
-    wrong = cli("parity", tiny_folder, "--plot", tmp_path / "p.doc")
+    wrong = cli_here("parity", tiny_folder, "--plot", tmp_path / "p.doc")
     assert (wrong.returncode, "expected a file that ends in .png" in wrong.stderr) == (2, True)
-    nothing = cli("parity", tmp_path / "nothing")
+    nothing = cli_here("parity", tmp_path / "nothing")
     assert nothing.returncode == 2
     assert nothing.stderr.splitlines()[-1].endswith("found nothing there")
 

@@ -76,14 +76,15 @@ def test_a_live_run_takes_places_too(recorded: Path):
     assert predictions[-1].presence["imu"] == "live"
 
 
-def test_what_does_not_fit_is_one_sentence(cli, recorded: Path, tmp_path: Path):
+def test_what_does_not_fit_is_one_sentence(cli_here, recorded: Path, tmp_path: Path):
     run = ("run", recorded / "model")
-    refused(cli(*run, recorded / "both.mp4", "--stream", f"imu={recorded / 'heart.npz'}"), "as numbers (rows, 3)")
+    refused(cli_here(*run, recorded / "both.mp4", "--stream", f"imu={recorded / 'heart.npz'}"), "as numbers (rows, 3)")
     copied = shutil.copy(recorded / "imu.csv", tmp_path / "imu.csv")
     refused(
-        cli(*run, "--stream", f"imu={copied}", "--output", copied), "expected another file than the ones that are read"
+        cli_here(*run, "--stream", f"imu={copied}", "--output", copied),
+        "expected another file than the ones that are read",
     )
-    done = cli(*run, recorded / "mic.wav", "--stream", f"imu={copied}", "--threads", 1)
+    done = cli_here(*run, recorded / "mic.wav", "--stream", f"imu={copied}", "--threads", 1)
     assert done.returncode == 0
     assert lines_of(done.stdout)[-1]["presence"]["mic"] == "live"
 

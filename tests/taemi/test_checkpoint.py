@@ -107,10 +107,10 @@ def test_a_local_transformers_folder_is_an_encoder(tmp_path: Path, checkpoint: C
         new_checkpoint(with_vision(EncoderRecipe(architecture="bert", weights=str(tmp_path / "vit"))))
 
 
-def test_init_makes_a_checkpoint_and_never_replaces_one(cli, tmp_path: Path):
-    assert cli("init", "taemi-tiny", cwd=tmp_path).returncode == 0
+def test_init_makes_a_checkpoint_and_never_replaces_one(cli_here, tmp_path: Path):
+    assert cli_here("init", "taemi-tiny", cwd=tmp_path).returncode == 0
     assert load_checkpoint(tmp_path / "checkpoints" / "taemi-tiny").recipe.name == "taemi-tiny"
-    again = cli("init", "taemi-tiny", cwd=tmp_path)
+    again = cli_here("init", "taemi-tiny", cwd=tmp_path)
     assert again.returncode == 2
     assert "exists and might hold a trained checkpoint: name a new folder" in again.stderr
-    assert cli("parity", "checkpoints/taemi-tiny", "taemi-tiny", cwd=tmp_path).returncode == 0
+    assert cli_here("parity", "checkpoints/taemi-tiny", "taemi-tiny", cwd=tmp_path).returncode == 0

@@ -57,12 +57,13 @@ def find_islands(
     return islands
 
 
-def convert_to_fp16(graph: Graph, islands: Collection[str]) -> Graph:
+def convert_to_fp16(graph: Graph, islands: Collection[str], kept_ops: Collection[str] = KEPT_OPS) -> Graph:
     """Convert a graph to FP16 with ONNX Runtime's converter; a graph with Q/DQ pairs becomes one of opset 19.
 
     Args:
         graph: in FP32, with or without Q/DQ pairs; it is not changed.
         islands: the names of further nodes that stay in FP32.
+        kept_ops: the kinds of nodes that stay in FP32. Fewer show what those islands cost, not what is right.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
@@ -74,18 +75,18 @@ def convert_to_fp16(graph: Graph, islands: Collection[str]) -> Graph:
         converted: Any = convert_float_to_float16(
             model,
             keep_io_types=True,
-            op_block_list=list(KEPT_OPS),
+            op_block_list=list(kept_ops),
             node_block_list=list(islands),
         )
     OnnxModel(converted).topological_sort()  # the converter puts its casts last
     fp16 = Graph(converted)
-    _join_islands(fp16, islands)
+    _join_islands(fp16, islands, kept_ops)
     return fp16
 
 
-def _join_islands(graph: Graph, islands: Collection[str]) -> None:
+def _join_islands(graph: Graph, islands: Collection[str], kept_ops: Collection[str]) -> None:
     """Let neighbouring islands pass FP32 to each other: the converter casts to FP16 and back between any two."""
-    wide_nodes = {node.name for node in graph.nodes if node.name in islands or node.op_type in KEPT_OPS}
+    wide_nodes = {node.name for node in graph.nodes if node.name in islands or node.op_type in kept_ops}
     wide_values = {name for node in graph.nodes if node.name in wide_nodes for name in node.output}
     inputs = graph.model.graph.input
     wide_values |= {value.name for value in inputs if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}

@@ -56,7 +56,7 @@ def test_faces_are_found_where_the_camera_was_not_lost(corpus_folder):
     assert np.mean(seen) > 0.85
 
 
-def test_wrong_use_is_said_before_anything_is_made(tmp_path, cli):
+def test_wrong_use_is_said_before_anything_is_made(tmp_path, cli_here):
     with pytest.raises(UsageError, match="at least 3 clips"):
         write_corpus(tmp_path / "a", 2, 0)
     with pytest.raises(UsageError, match="seed of 0 or more"):
@@ -66,4 +66,4 @@ def test_wrong_use_is_said_before_anything_is_made(tmp_path, cli):
     with pytest.raises(OutputError, match="holds other files"):
         write_corpus(tmp_path / "mine", 3, 0)
     assert [f.name for f in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
-    assert cli("synth", tmp_path / "a", "--clips", "2").returncode == 2
+    assert cli_here("synth", tmp_path / "a", "--clips", "2").returncode == 2

@@ -174,13 +174,16 @@ def test_ctrl_c_saves_and_resume_goes_on_exactly(store_folder, tmp_path):
     assert equal(ours, theirs)
 
 
-def test_a_wrong_key_is_named_with_the_nearest_known_one(store_folder, cli, tmp_path):
-    done = cli("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--set", "training.epoch=3")
+def test_a_wrong_key_is_named_with_the_nearest_known_one(store_folder, cli_here, tmp_path):
+    done = cli_here("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--set", "training.epoch=3")
     assert done.returncode == 2
     assert "unknown field `epoch`" in done.stderr
     assert "did you mean `epochs`?" in done.stderr
     for wrong in ("training.epochs=many", "training.epochs=0", "training", "name.x=1", "fusion.dropout=2"):
-        assert cli("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--set", wrong).returncode == 2
+        assert (
+            cli_here("train", "taemi-tiny", "--data", store_folder, "-o", tmp_path / "c", "--set", wrong).returncode
+            == 2
+        )
 
 
 @pytest.mark.nightly

@@ -1,0 +1,160 @@
+"""`make gpu-evidence` without a GPU: its commands are those of the command line, and its runner stops at nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from taemi_edge.cli.main import app
+from taemi_edge.cli.options import PrecisionChoice
+from tests.conftest import ROOT
+from tools.gpu_evidence.__main__ import carry_out
+from tools.gpu_evidence.goals import GOALS
+from tools.gpu_evidence.runner import Places, Runner
+from tools.gpu_evidence.steps import Plan, Step, all_steps, chosen
+
+PRECISIONS = [choice.value for choice in PrecisionChoice]
+STEPS = all_steps(Plan())
+NAMES = [step.name for step in STEPS]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path / "work", tmp_path / "out", tmp_path / "earlier", sys.executable, sys.executable)
+
+
+def wrote(name: str, **more) -> Step:
+    """A step that writes its JSON."""
+    script = "import sys; open(sys.argv[1], 'w').write('{\"found\": 1}')"
+    return Step(name, "", ("{python}", "-c", script, "{json}"), 60, **more)
+
+
+def does(name: str, script: str, limit_s: int = 60, **more) -> Step:
+    return Step(name, "", ("{python}", "-c", script), limit_s, **more)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=NAMES)
+def test_the_command_of_every_step_is_one_that_there_is(step: Step, places: Places):
+    """The real command line parses it; the modules of the tool are there."""
+    words = [places.fill(word, places.work / "x.json") for word in step.command]
+    assert words[:2] == [sys.executable, "-m"]
+    if words[2] != "taemi_edge":
+        assert importlib.util.find_spec(words[2])
+        return
+    if "fp8" in step.name and "fp8" not in PRECISIONS:
+        pytest.skip("this version has no FP8 yet")
+    command = typer.main.get_command(app)
+    with command.make_context("taemi-edge", words[3:]) as outer:
+        name, found, rest = command.resolve_command(outer, [*outer._protected_args, *outer.args])
+        assert found.make_context(name, rest, parent=outer).info_name == words[3]
+
+
+def test_what_a_step_needs_stands_before_it_and_every_name_is_there_once():
+    assert len(set(NAMES)) == len(NAMES)
+    for index, step in enumerate(STEPS):
+        assert set(step.needs) <= {before.name for before in STEPS[:index] if before.makes}
+        assert bool(step.makes) or "{json}" in step.command, step.name
+    assert STEPS[-1].name.startswith("tests-")
+
+
+def test_what_is_there_is_skipped_and_engines_are_built_for_who_needs_them(places: Places):
+    made = does("graphs", f"import os; os.makedirs({str(places.work / 'graphs')!r})", makes="graphs")
+    steps = (made, wrote("one", needs=("graphs",)), wrote("two"))
+    places.earlier.mkdir()
+    (places.earlier / "two.json").write_text('{"found": 2}')
+    runner = Runner(steps, places)
+    assert [step.name for step in runner.pending(chosen(steps, []))] == ["graphs", "one"]
+    assert carry_out(runner, chosen(steps, [])) == 0
+    assert json.loads((places.results / "two.json").read_text()) == {"found": 2}
+    assert json.loads((places.results / "one.json").read_text()) == {"found": 1}
+    assert Runner(steps, places).pending(chosen(steps, [])) == []
+    (places.results / "one.json").unlink()
+    assert [step.name for step in Runner(steps, places).pending(steps[1:])] == ["one"]
+
+
+def test_what_fails_or_takes_too_long_ends_nothing_and_is_tried_again(places: Places, capsys):
+    steps = (
+        does("broken", "import sys; sys.exit('no such kernel')"),
+        does("silent", "pass  # and writes no JSON"),
+        does("endless", "import time; time.sleep(100)", limit_s=1),
+        does("graphs", "raise SystemExit(3)", makes="graphs"),
+        wrote("starved", needs=("graphs",)),
+        Step("lost", "", ("/no/such/python",), 60),
+        wrote("last"),
+    )
+    steps = tuple(
+        s if "{json}" in s.command else Step(s.name, s.what, (*s.command, "{json}"), s.limit_s, s.needs, s.makes)
+        for s in steps
+    )
+    runner = Runner(steps, places)
+    assert carry_out(runner, chosen(steps, [])) == 1
+    assert [runner.state(step) for step in steps] == ["failed"] * 2 + ["over its limit"] + ["failed"] * 3 + ["there"]
+    assert "no such kernel" in runner.why(steps[0])
+    assert "it took more than 1 s" in runner.why(steps[2])
+    assert "it needs graphs" in runner.why(steps[4])
+    assert sorted(file.name for file in places.results.glob("*.json")) == ["last.json", "steps.json"]
+    assert "at most 0 min; " in capsys.readouterr().out
+    again = Runner(steps, places)
+    assert again.state(steps[2]) == "over its limit"
+    assert [step.name for step in again.pending([steps[2]])] == ["endless"]
+
+
+def test_ctrl_c_leaves_what_is_finished_and_ends_what_runs(places: Places, tmp_path: Path):
+    script = (
+        "import sys; from tests.test_gpu_evidence import *\n"
+        "places = Places(*map(Path, sys.argv[1:4]), sys.executable, sys.executable)\n"
+        "steps = wrote('one'), does('endless', \"import os, time; print(os.getpid(), flush=True); time.sleep(100)\")\n"
+        "sys.exit(carry_out(Runner(steps, places), steps))"
+    )
+    words = [str(folder) for folder in (places.work, places.results, places.earlier)]
+    running = subprocess.Popen([sys.executable, "-c", script, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    log = places.work / "endless.log"
+    deadline = time.monotonic() + 60
+    while not (log.is_file() and log.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped: Ctrl-C" in out
+    assert (places.results / "one.json").is_file()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text().split()[0]), 0)
+
+
+def test_no_step_begins_that_the_time_left_is_too_short_for(places: Places, capsys):
+    steps = (wrote("long"), wrote("short"))
+    steps = (Step("long", "", steps[0].command, 900), steps[1])
+    Runner(steps, places, ends_s=time.monotonic() + 50).run(steps)
+    assert [file.name for file in places.results.glob("[!s]*.json")] == []
+    assert (places.results / "short.json").is_file()
+    assert "left for another run" in capsys.readouterr().out
+
+
+def test_goals_are_told_by_what_was_measured_and_by_nothing_else(tmp_path: Path):
+    verdicts = [goal.verdict(tmp_path) for goal in GOALS]
+    assert all(verdict.startswith("open") for verdict in verdicts)
+    for name, file in (("base", "h100-bench-base"), ("mobile-16", "h100-bench-mobile-16")):
+        (tmp_path / f"{name}.json").write_text((ROOT / "benchmarks" / f"{file}.json").read_text())
+    (tmp_path / "host.json").write_text('{"sources": [{"sources": 1, "execute_us": {"median": 18.5}}]}')
+    verdicts = [goal.verdict(tmp_path) for goal in GOALS]
+    assert [verdict.split()[0] for verdict in verdicts] == ["reached", "open", *["short"] * 5]
+    assert "found 6.755" in verdicts[2]
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--only", "nothing"], 2), (["--list"], 0), ([], 2)])
+def test_the_command(words, code, tmp_path: Path):
+    command = [sys.executable, "-m", "tools.gpu_evidence", *words]
+    environment = {**os.environ, "OUT": str(tmp_path), "PATH": "/no/such/folder"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == (code == 2)
+    assert len(done.stdout.splitlines()) == (0 if code else len(STEPS))
