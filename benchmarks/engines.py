@@ -18,15 +18,16 @@ from typing import Any
 
 import msgspec
 
+from taemi_edge.bundle.precisions import PRECISIONS, RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
-from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SilentProgress
 
-PRECISIONS: tuple[RequestedPrecision, ...] = ("fp32", "fp16", "int8", "auto")
+#: Each is tried; what a library, a GPU or a bundle does not have is told in one sentence and takes no time.
+ASKED: tuple[RequestedPrecision, ...] = (*PRECISIONS, "auto")
 
 
 class _PartsCache(EngineCache):
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--target", default="tensorrt")
-    parser.add_argument("--precision", action="append", choices=PRECISIONS)
+    parser.add_argument("--precision", action="append", choices=ASKED)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     words = parser.parse_args()
     changes = dict(pair.split("=", 1) for pair in words.set)
@@ -52,7 +53,7 @@ def main() -> None:
     command = shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])
     report: dict[str, Any] = {"command": command, "models": {}}
     for bundle in words.bundles:
-        for precision in words.precision or PRECISIONS:
+        for precision in words.precision or ASKED:
             name, found = _measure(bundle, target, precision)
             print(bundle, precision, found.get("verified"), found.get("failure", ""), flush=True)
             report["models"].setdefault(name, {})[precision] = found

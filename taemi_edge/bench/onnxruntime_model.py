@@ -10,8 +10,9 @@ import numpy as np
 from taemi_edge.bench.feeds import BenchWindow, Calls, WindowKind, batched, joined_outputs
 from taemi_edge.bench.timed_model import HostRun, TimedRun, WithoutDeviceTimes
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.streams import Pattern
-from taemi_edge.bundle.values import HEAD, Array, Flavour
+from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.windows import encode_calls
 from taemi_edge.runtime.onnx_sessions import OrtSession

@@ -68,7 +68,7 @@ class RuntimeModel:
         if self._executor is None or self._sources != sources:
             self.close()
             layout = Layout(sources, window.length_s, manifest.window.hop_s)
-            self._executor = open_executor(self._bundle, layout, self._device, self._threads)
+            self._executor = open_executor(self._bundle, layout, self._device, self._threads, timed=True)
             self._sources = sources
         return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
 
@@ -126,11 +126,11 @@ class RepeatedWindow:
     def device_ms(self) -> float | None:
         """Milliseconds of the parts; on a GPU with everything between them."""
         device_ms: float | None = getattr(self.executor, "device_ms", None)
-        return sum(self._done[0].part_ms.values()) if device_ms is None else device_ms
+        return sum(self.parts_ms().values()) if device_ms is None else device_ms
 
     def parts_ms(self) -> dict[str, float]:
         """Milliseconds of each part in the last run."""
-        return dict(self._done[0].part_ms)
+        return dict(self._done[0].part_ms or {})
 
     def replay(self, graphs: bool) -> None:
         if hasattr(self.executor, "replaying"):

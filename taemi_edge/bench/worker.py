@@ -21,7 +21,8 @@ import numpy as np
 from taemi_edge.bench.feeds import Feeds, WindowKind
 from taemi_edge.bench.timed_model import TimedModel, TimedRun, time_runs
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.values import Array, Flavour, Frozen
+from taemi_edge.bundle.precisions import Flavour
+from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import end_with_parent
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of

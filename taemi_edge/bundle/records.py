@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from taemi_edge.bundle.values import Frozen, Precision
+from taemi_edge.bundle.precisions import Precision, QuantisedPrecision
+from taemi_edge.bundle.values import Frozen
 
 
 class Closeness(Frozen, frozen=True):
@@ -49,6 +50,15 @@ class PatternScores(Frozen, frozen=True):
     flips: float | None = None
 
 
+class QuantisedRecord(Frozen, frozen=True):
+    """How the graphs of FP8 were made, by part; `CalibrationRecord` has the same of INT8."""
+
+    methods: dict[str, str]
+    alphas: dict[str, dict[str, int]]
+    layer_error: dict[str, tuple[float, float]]
+    excluded: dict[str, dict[str, str]]
+
+
 class CalibrationRecord(Frozen, frozen=True):
     """How a calibrated bundle was made, and what its precisions cost on clips that had no part in making it.
 
@@ -57,11 +67,12 @@ class CalibrationRecord(Frozen, frozen=True):
         quantiser: the name and version of the code that put in the Q/DQ pairs.
         clips, held_out: how many clips gave ranges, and how many others judged.
         patterns: the presence patterns that the head was fed.
-        methods: how the ranges of each part were found.
+        methods: how the ranges of each part in INT8 were found.
         alphas: how many tensors of a part have each strength of SmoothQuant ("none" without).
         layer_error: the mean error of a part's layers, on the rows that chose ranges and alphas and on other rows.
-        excluded: the blocks of a part that stay in higher precision, each with the reason.
+        excluded: the blocks of a part that stay out of INT8, each with the reason.
         islands: how many nodes of a part stay in FP32 among FP16.
+        further: the same as these of INT8 for other quantised precisions, where there are any.
         closeness: by part and flavour.
         metric, higher_is_better: the metric that was counted on labels, and which way it is better.
         scores: of the metric by precision, all parts in it; None where it is undefined.
@@ -91,6 +102,14 @@ class CalibrationRecord(Frozen, frozen=True):
     scores: dict[str, float | None] = msgspec.field(default_factory=dict)
     pattern_scores: dict[str, PatternScores] = msgspec.field(default_factory=dict)
     mean_pearson: dict[str, float | None] = msgspec.field(default_factory=dict)
+    further: dict[QuantisedPrecision, QuantisedRecord] | msgspec.UnsetType = msgspec.UNSET
+
+    def excluded_from(self, precision: QuantisedPrecision) -> dict[str, dict[str, str]]:
+        """Give the blocks of each part that stay out of a precision, each with the reason."""
+        if precision == "int8":
+            return self.excluded
+        found = (self.further or {}).get(precision)
+        return {} if found is None else found.excluded
 
 
 #: What the flag of a record begins with that says at which shapes a part was timed.

@@ -18,17 +18,10 @@ from taemi_edge.bundle.limits import (
 )
 from taemi_edge.bundle.names import MASK_SUFFIX, file_name_problem, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
+from taemi_edge.bundle.precisions import Flavour, Precision
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import Pattern, StreamSpec, TextSpec, pattern_name, presence_patterns
-from taemi_edge.bundle.values import (
-    END_TO_END,
-    HEAD,
-    Flavour,
-    Frozen,
-    PartSpec,
-    PartTolerances,
-    Precision,
-)
+from taemi_edge.bundle.values import END_TO_END, HEAD, Frozen, PartSpec, PartTolerances
 
 SCHEMA = 2
 

@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taemi_edge.bundle.limits import MOST_AXES, MOST_LENGTH, MOST_TENSORS
+from taemi_edge.bundle.precisions import Precision
 
 Array = NDArray[Any]
 
-Precision = Literal["fp32", "fp16", "int8"]
-#: How a graph is written: "int8" has Q/DQ pairs among FP32, "int8-fp16" has them among strongly typed FP16.
-Flavour = Literal["fp32", "fp16", "int8", "int8-fp16"]
-
-FLAVOURS: tuple[Flavour, ...] = ("fp32", "fp16", "int8", "int8-fp16")
 #: The part that reads the features of all streams. Every other part encodes the stream whose name it has.
 HEAD = "fusion"
 #: The key of the tolerance of the whole way, from inputs to outputs, among those of the parts.

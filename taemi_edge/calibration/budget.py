@@ -1,4 +1,4 @@
-"""The budget rule: how much accuracy a part may lose in INT8.
+"""The budget rule: how much accuracy a part may lose in a precision below FP16.
 
 A recipe's budget has two limits: the least Pearson correlation of the part's outputs with FP32, and how much worse
 than FP32 the model's metric on labels may be. Calibration reports the parts that miss it, and `build-engine
@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Precision
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
 from taemi_edge.parity.metrics import CORRELATIONS
 
+#: The precisions that a budget holds: those below FP16, whose tolerance is close to what FP16 itself cannot write.
+BUDGETED: tuple[Precision, ...] = PRECISIONS[PRECISIONS.index("fp16") + 1 :]
+
 
 @dataclass(frozen=True)
 class BudgetCheck:
-    """One part's INT8 graph against a budget, measured on held-out clips.
+    """One part's graph in a lower precision against a budget, measured on held-out clips.
 
     Attributes:
         pearson: of the part's outputs with FP32; None where it is undefined.
-        score: the model's metric on labels, this part alone in INT8; None where it is undefined.
+        score: the model's metric on labels, this part alone in the precision; None where it is undefined.
         fp32_score: the same with every part in FP32; None where the clips have no labels.
         bound: the worst score that the budget allows; None where the clips have no labels.
         keeps_pearson, keeps_score: whether the part is inside the first and the second limit.
@@ -34,16 +38,19 @@ class BudgetCheck:
     keeps_score: bool
 
 
-def check_budget(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> BudgetCheck:
-    """Hold what calibration measured of a part in INT8 against a budget.
+def check_budget(
+    record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision = "int8"
+) -> BudgetCheck:
+    """Hold what calibration measured of a part in a lower precision against a budget.
 
     Args:
         record: of a calibrated bundle that was judged on clips; `record.closeness` has the part.
         part: the name of a stream, or of the head.
         budget: the recipe's limits. An undefined Pearson with FP32 is always outside, and so is an undefined score
             where FP32 has one; an undefined correlation counts as none, 0.
+        precision: one that the record has.
     """
-    found, fp32 = record.closeness[part]["int8"], record.scores.get("fp32")
+    found, fp32 = record.closeness[part][FLAVOURS_OF[precision][0]], record.scores.get("fp32")
     sign = 1 if record.higher_is_better else -1
     bound = None if fp32 is None else fp32 - sign * budget.allowed_loss(fp32, record.higher_is_better)
     got = 0.0 if found.score is None and record.metric in CORRELATIONS else found.score
@@ -62,9 +69,11 @@ def metric_words(record: CalibrationRecord) -> str:
     return "mean Pearson" if record.metric == "pearson" else record.metric
 
 
-def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> str:
-    """Say how a part in INT8 is outside a budget, for the reason of a choice; empty where it is inside."""
-    check = check_budget(record, part, budget)
+def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision) -> str:
+    """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged."""
+    if precision not in _judged(record, part):
+        return ""
+    check = check_budget(record, part, budget, precision)
     if not check.keeps_pearson:
         return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
     if not check.keeps_score:
@@ -74,16 +83,21 @@ def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe) -> 
 
 
 def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str]:
-    """Describe every part in INT8 that is outside the budget: what was expected and what was measured."""
+    """Describe every part and precision that is outside the budget: what was expected and what was measured."""
     misses = []
     limit = "at least" if record.higher_is_better else "at most"
-    for part in record.closeness:
-        check = check_budget(record, part, budget)
+    for part, precision in ((name, p) for name in record.closeness for p in _judged(record, name)):
+        check, name = check_budget(record, part, budget, precision), precision.upper()
         if not check.keeps_pearson:
             got = "an undefined one" if check.pearson is None else f"{check.pearson:.4f}"
-            misses.append(f"{part} in INT8: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")
+            misses.append(f"{part} in {name}: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")
         if not check.keeps_score:
             got = "an undefined one" if check.score is None else f"{check.score:.3f}"
             words = metric_words(record)
-            misses.append(f"{part} in INT8: expected a {words} on labels of {limit} {check.bound:.3f}, got {got}")
+            misses.append(f"{part} in {name}: expected a {words} on labels of {limit} {check.bound:.3f}, got {got}")
     return misses
+
+
+def _judged(record: CalibrationRecord, part: str) -> list[Precision]:
+    """The precisions of a part that a budget holds and that were judged."""
+    return [p for p in BUDGETED if FLAVOURS_OF[p][0] in record.closeness.get(part, {})]

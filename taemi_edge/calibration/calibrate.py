@@ -1,8 +1,8 @@
-"""Calibrating an FP32 bundle: a bundle of FP16 and INT8 graphs, and what each precision costs on real clips.
+"""Calibrating an FP32 bundle: a bundle of graphs in lower precisions, and what each of them costs on real clips.
 
 A calibration plans (`planning.py`), writes graphs (`writing.py`), judges them on other clips (`judging.py`) and records
-how it was done (`record.py`). The bundle's own parts are the Q/DQ graphs; FP32, FP16 and Q/DQ in FP16 lie beside them
-for `build-engine` to choose from. The new folder appears only when all of it is measured.
+how it was done (`record.py`). The bundle's own parts are the INT8 graphs; the other flavours lie beside them for
+`build-engine` to choose from. The new folder appears only when all of it is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replaceable_files
+from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.budget import describe_misses
@@ -64,14 +65,15 @@ class CalibrationResult:
     Attributes:
         bundle: the new one.
         record: what its manifest says about the calibration.
-        sensitivities: what INT8 costs and saves in each block, by part; empty where a `ranges.json` was used.
-        misses: a sentence for each limit of the recipe's budget that a part in INT8 does not keep.
+        sensitivities: what each quantised precision costs and saves in each block, by precision and part; empty where
+            a `ranges.json` was used.
+        misses: a sentence for each limit of the recipe's budget that a part does not keep in a precision.
         problems: why clips were left out, by clip id.
     """
 
     bundle: Bundle
     record: CalibrationRecord
-    sensitivities: Mapping[str, PartSensitivity]
+    sensitivities: Mapping[QuantisedPrecision, Mapping[str, PartSensitivity]]
     misses: tuple[str, ...]
     problems: Mapping[str, str]
 
@@ -88,14 +90,15 @@ def calibrate_bundle(
 ) -> CalibrationResult:
     """Calibrate a bundle on a corpus; the new bundle is written whole or not at all.
 
-    Ranges come from clips of the train split. What INT8 costs is measured on clips of the test split, else of the valid
-    split, else on a quarter of the train clips, which then give no ranges. Without labels FP32 is the only measure.
+    Ranges come from clips of the train split. What precisions cost is measured on clips of the test split, else of the
+    valid split, else on a quarter of the train clips, which then give no ranges. Without labels FP32 is the only
+    measure.
 
     Args:
         source: the folder of an FP32 bundle, as `export` makes it.
         corpus: the clips, or samples: dictionaries of arrays by `STREAM/INPUT` without a batch axis, and by
             `label/OUTPUT`. None only with `options.ranges`: the graphs are then made and not judged.
-        recipe: how ranges are found, and what INT8 may cost; a recipe, its name or its TOML file.
+        recipe: how ranges are found, and what precisions may cost; a recipe, its name or its TOML file.
         output: the folder of the new bundle.
         options: whose ranges and whose quantiser are used, and which metric is counted.
         workers: how many processes work; 0 for as many as there are cores.
@@ -138,8 +141,8 @@ def _calibrate(
     _require_exported(bundle)
     recipe.require_parts(bundle.manifest.part_names)
     judge = None if corpus is None else Judge(bundle.manifest.outputs, options.metric or bundle.manifest.metric)
-    reused = None if options.ranges is None else read_ranges(options.ranges, bundle)
-    foreign_quantiser = _require_quantiser(options.quantiser, corpus)
+    reused = None if options.ranges is None else read_ranges(options.ranges, bundle, recipe.quantised)
+    foreign_quantiser = _require_quantiser(options.quantiser, corpus, recipe)
     with (
         new_folder(output, replaceable_files(output)) as draft,
         scratch_folder() as scratch,
@@ -194,7 +197,7 @@ class _Work:
         quantise_part: PartQuantiser = own_quantiser
         if quantiser == "modelopt":
             quantise_part = modelopt_quantiser(self.bundle, clips.calibrating, self.recipe, self.scratch)
-        written = write_graphs(self.bundle, plan.ranges.parts, quantise_part, self.draft)
+        written = write_graphs(self.bundle, plan.ranges.plans, quantise_part, self.recipe.flavours, self.draft)
         write_ranges(self.draft, plan.ranges)
         graph_judge = GraphJudge(self.bundle, clips, self.recipe, judge, self.workers)
         return plan, written, graph_judge.judge(self.draft, written.files, self.progress)
@@ -202,7 +205,7 @@ class _Work:
     def apply_ranges(self, ranges: RangesFile) -> tuple[CalibrationPlan, WrittenGraphs, Judgement]:
         """Make the graphs by ranges that were found elsewhere; without clips nothing is judged."""
         self.progress.stage("writing graphs")
-        written = write_graphs(self.bundle, ranges.parts, own_quantiser, self.draft)
+        written = write_graphs(self.bundle, ranges.plans, own_quantiser, self.recipe.flavours, self.draft)
         write_ranges(self.draft, ranges)
         return CalibrationPlan(ranges), written, Judgement()
 
@@ -217,7 +220,7 @@ def _require_exported(bundle: Bundle) -> None:
             )
 
 
-def _require_quantiser(quantiser: Quantiser, corpus: AnyCorpus | None) -> str | None:
+def _require_quantiser(quantiser: Quantiser, corpus: AnyCorpus | None, recipe: CalibrationRecipe) -> str | None:
     """Give the name and version of a foreign quantiser; None for this package's own."""
     if quantiser == "own":
         return None
@@ -226,4 +229,6 @@ def _require_quantiser(quantiser: Quantiser, corpus: AnyCorpus | None) -> str | 
     name_and_version = require_modelopt()
     if corpus is None:
         raise CalibrationError("--quantiser modelopt finds its own ranges: expected --data CORPUS, got none")
+    if "fp8" in recipe.also:
+        raise CalibrationError("--quantiser modelopt makes INT8 alone here: leave fp8 out, or use --quantiser own")
     return name_and_version

@@ -13,11 +13,12 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
+from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.records import Closeness
 from taemi_edge.bundle.streams import Pattern
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, thin_clip
-from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
+from taemi_edge.calibration.graph_sessions import GraphRunner, runnable_graph, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
 from taemi_edge.calibration.head_feeds import head_feeds
@@ -32,12 +33,12 @@ class ComparisonTask:
 
     Attributes:
         part, name: the part that the graph belongs to, and what the result is called.
-        file: a graph that was just written, which is compared as it is; None for the bundle's own graph of the part,
-            which is quantised first where there is a plan.
+        file, flavour: a graph that was just written, which is compared as it is; None for the bundle's own graph of
+            the part, which is quantised first where there is a plan.
         bundle: in FP32; its head turns features into outputs.
         spool: the clips.
         items_per_clip: how many pictures or rows of a clip count, evenly over it.
-        excluded: the blocks that stay out of INT8 when a plan is used.
+        excluded: the blocks that stay in FP32 when a plan is used.
     """
 
     part: str
@@ -48,6 +49,7 @@ class ComparisonTask:
     items_per_clip: int
     plan: PartPlan | None = None
     excluded: tuple[str, ...] = ()
+    flavour: Flavour = "fp32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ def _compare_encoder(
 def _model(task: ComparisonTask) -> bytes:
     """The content of the graph that is compared."""
     if task.file is not None:
-        return task.file.read_bytes()
+        return runnable_graph(task.file, task.flavour)
     if task.plan is None:
         return task.bundle.read_part(task.part)
     return quantise(_part_graph(task.bundle, task.part), task.plan, task.excluded).bytes()

@@ -6,16 +6,25 @@ These sessions serve measurements. Live runs and files use the sessions of `runt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
+from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.values import Array
+from taemi_edge.calibration.graphs.bf16 import emulate_bf16
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, let_go_of_content
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+def runnable_graph(file: Path, flavour: Flavour) -> bytes:
+    """Read a graph as ONNX Runtime's CPU can compute it: one of BF16, which has no kernels there, is emulated."""
+    content = file.read_bytes()
+    return emulate_bf16(Graph.of_bytes(content, str(file))).bytes() if flavour == "bf16" else content
 
 
 def open_graph(model: bytes | str) -> Any:

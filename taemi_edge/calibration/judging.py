@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,23 +10,27 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import FLAVOURS, FLAVOURS_OF, PRECISIONS, Flavour, Precision
 from taemi_edge.bundle.records import Closeness, PatternScores
 from taemi_edge.bundle.streams import Pattern
-from taemi_edge.bundle.values import HEAD, Array, Flavour, Precision
+from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.clip_spool import thin_clip
-from taemi_edge.calibration.graph_comparison import ComparisonResult, compare_graph, predict, with_features
-from taemi_edge.calibration.graph_sessions import runner_of
+from taemi_edge.calibration.graph_comparison import (
+    ComparisonResult,
+    ComparisonTask,
+    compare_graph,
+    predict,
+    with_features,
+)
+from taemi_edge.calibration.graph_sessions import runnable_graph, runner_of
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.calibration.scoring import count_flips
 from taemi_edge.calibration.sensitivity import ComparisonSetup
 from taemi_edge.parity.judge import Judge
 from taemi_edge.progress import Progress
 
-#: The graphs that are compared with FP32.
-_JUDGED: tuple[Flavour, ...] = ("fp16", "int8", "int8-fp16")
-_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _Results = Mapping[tuple[str, str], ComparisonResult]  # by part and flavour
 _Predictions = Mapping[Pattern, dict[str, Array]]
 
@@ -74,32 +78,34 @@ class GraphJudge:
 
         Args:
             draft: the folder that the graphs lie in.
-            files: their names by part and flavour.
+            files: their names by part and flavour; all parts have the same flavours.
             progress: receives how many graphs are compared.
         """
+        precisions = [precision for precision in PRECISIONS if FLAVOURS_OF[precision][0] in files[HEAD]]
+        flavours = [flavour for flavour in FLAVOURS if flavour in files[HEAD] and flavour != "fp32"]
         setup = ComparisonSetup(self.bundle, self.clips.judging, self.recipe, self.metric, self.workers)
-        results = self._compare(setup, draft, files, progress)
-        predicted = {p: self._predict(draft / files[HEAD][p], p, results) for p in _PRECISIONS}
+        tasks = [
+            setup.task(part, flavour, file=draft / files[part][flavour], flavour=flavour)
+            for part in setup.parts
+            for flavour in flavours
+        ]
+        results = self._compare(tasks, progress)
+        predicted = {p: self._predict(draft, files[HEAD], p, results) for p in precisions}
         complete = self.bundle.manifest.patterns[0]
         fp32, labels = predicted["fp32"], setup.labels
         return Judgement(
             held_out=len(self.clips.judging),
             patterns=self.clips.patterns,
             closeness={
-                part: {flavour: self._closeness(setup, results[part, flavour], fp32[complete]) for flavour in _JUDGED}
+                part: {flavour: self._closeness(setup, results[part, flavour], fp32[complete]) for flavour in flavours}
                 for part in setup.parts
             },
-            scores={p: self.metric.value(predicted[p][complete], labels) for p in _PRECISIONS},
-            pattern_scores={p: self._over_patterns(predicted[p], fp32, labels) for p in _PRECISIONS},
+            scores={p: self.metric.value(predicted[p][complete], labels) for p in precisions},
+            pattern_scores={p: self._over_patterns(predicted[p], fp32, labels) for p in precisions},
             problems=self.clips.problems,
         )
 
-    def _compare(
-        self, setup: ComparisonSetup, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress
-    ) -> _Results:
-        tasks = [
-            setup.task(part, flavour, file=draft / files[part][flavour]) for part in setup.parts for flavour in _JUDGED
-        ]
+    def _compare(self, tasks: Sequence[ComparisonTask], progress: Progress) -> _Results:
         results: dict[tuple[str, str], ComparisonResult] = {}
         for result in run_parallel(compare_graph, tasks, self.workers):
             results[result.part, result.name] = result
@@ -113,12 +119,16 @@ class GraphJudge:
             return found
         return msgspec.structs.replace(found, flips=count_flips(self.metric.outputs, fp32, result.outputs))
 
-    def _predict(self, head: Path, precision: Precision, results: _Results) -> _Predictions:
+    def _predict(
+        self, draft: Path, heads: Mapping[Flavour, str], precision: Precision, results: _Results
+    ) -> _Predictions:
         """Run a whole precision, every encoder and the head in it, on the clips in every presence pattern."""
         manifest = self.bundle.manifest
         clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.clips.judging]
-        features = {name: results[name, precision].features for name in manifest.streams if precision != "fp32"}
-        run, swapped = runner_of(str(head)), with_features(clips, features)
+        flavour = FLAVOURS_OF[precision][0]
+        features = {name: results[name, flavour].features for name in manifest.streams if precision != "fp32"}
+        run = runner_of(runnable_graph(draft / heads[flavour], flavour))
+        swapped = with_features(clips, features)
         return {pattern: predict(run, self.bundle, swapped, pattern) for pattern in manifest.patterns}
 
     def _over_patterns(self, predicted: _Predictions, fp32: _Predictions, labels: dict[str, Array]) -> PatternScores:

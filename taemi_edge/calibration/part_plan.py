@@ -1,7 +1,7 @@
-"""Planning how one part becomes FP16 and INT8: the range and the smoothing of each tensor, and its FP32 islands.
+"""Planning how one part is quantised: the range and the smoothing of each tensor, and the islands of FP32.
 
-A plan is made by each method of finding ranges that the recipe names. `sensitivity.py` keeps the best of these plans
-and excludes blocks from INT8.
+Each quantised precision has a plan by each method of finding ranges that the recipe names; all of them follow from one
+run over the clips. `sensitivity.py` keeps the best plan of each precision and excludes blocks from it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
 from taemi_edge.calibration.graphs.fp16 import find_islands
 from taemi_edge.calibration.graphs.graph import Graph, Layer, blocks_of, groups_of, weight_matrix
+from taemi_edge.calibration.graphs.grids import GRIDS
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, weights_sha256
 from taemi_edge.calibration.graphs.ranges import Method, PartStatistics, collect_statistics
 from taemi_edge.calibration.graphs.smoothing import Scaling, choose_scaling
@@ -52,15 +54,15 @@ class PartPlanTask:
 
 @dataclass(frozen=True)
 class PartPlanDraft:
-    """The plans of one part, by the method that found their ranges, and the sizes of its blocks by name."""
+    """The plans of one part, by precision and the method that found their ranges, and its blocks' sizes by name."""
 
     part: str
-    plans: dict[str, PartPlan]
+    plans: dict[QuantisedPrecision, dict[str, PartPlan]]
     sizes: dict[str, BlockSize]
 
 
 def draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
-    """Run a part over its clips once and plan its FP16 and INT8 by every method of the recipe.
+    """Run a part over its clips once and plan its graphs in every precision and by every method of the recipe.
 
     Raises:
         CalibrationError: no clip feeds this part, an activation is NaN or constant, or the graph is quantised already.
@@ -78,18 +80,22 @@ def _draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
             f"{task.bundle.part_file(task.part)} holds Q/DQ nodes already: calibrate the bundle that `export` made"
         )
     layers = graph.layers()
-    readers = dict(_readers(graph, layers, recipe))
-    statistics = _collect_statistics(task, graph, readers)
+    readers = {precision: dict(_readers(graph, layers, recipe, precision)) for precision in recipe.quantised}
+    statistics = _collect_statistics(task, graph, {k: v for by in readers.values() for k, v in by.items()})
     islands = find_islands(graph, statistics.amax, recipe.fp16_keep.get(task.part, ()), recipe.fp16_margin)
     identity = weights_sha256(graph)
     plans = {
-        name: PartPlan(
-            weights_sha256=identity,
-            tensors=_scale_tensors(graph, statistics, readers, recipe, methods),
-            excluded=dict(recipe.exclude.get(task.part, {})),
-            islands=islands,
-        )
-        for name, methods in _method_choices(recipe).items()
+        precision: {
+            name: PartPlan(
+                weights_sha256=identity,
+                tensors=_scale_tensors(graph, statistics, readers[precision], recipe, methods, precision),
+                excluded=dict(recipe.exclude.get(task.part, {})),
+                islands=islands,
+                precision=precision,
+            )
+            for name, methods in _method_choices(recipe).items()
+        }
+        for precision in recipe.quantised
     }
     return PartPlanDraft(task.part, plans, _block_sizes(graph, layers, statistics))
 
@@ -103,7 +109,7 @@ def _method_choices(recipe: CalibrationRecipe) -> dict[str, tuple[Method, ...]]:
 
 
 class _Readers(NamedTuple):
-    """The nodes that read one tensor as INT8.
+    """The nodes that read one tensor quantised.
 
     Attributes:
         feature_axis: of the tensor; None where no axis has a fixed length.
@@ -116,15 +122,17 @@ class _Readers(NamedTuple):
     nodes: list[str]
 
 
-def _readers(graph: Graph, layers: list[Layer], recipe: CalibrationRecipe) -> Iterator[tuple[str, _Readers]]:
-    """Every tensor that becomes INT8 with its readers: layers, and the other nodes that the recipe names."""
+def _readers(
+    graph: Graph, layers: list[Layer], recipe: CalibrationRecipe, precision: QuantisedPrecision
+) -> Iterator[tuple[str, _Readers]]:
+    """Every tensor that is quantised with its readers: layers, and the other nodes that the recipe names."""
     groups = dict(groups_of(layers))
     others: dict[str, list[str]] = {}
     wanted = {"Softmax": recipe.softmax, "LayerNormalization": recipe.layer_norm}
     for node in graph.nodes:
         if wanted.get(node.op_type):
             others.setdefault(node.input[0], []).append(node.name)
-    for node in graph.attention_matmuls() if recipe.attention_matmuls else ():
+    for node in graph.attention_matmuls() if recipe.quantises_attention(precision) else ():
         for source in node.input:
             others.setdefault(source, []).append(node.name)
     for source, group in groups.items():
@@ -157,11 +165,12 @@ def _scale_tensors(
     readers: Mapping[str, _Readers],
     recipe: CalibrationRecipe,
     methods: tuple[Method, ...],
+    precision: QuantisedPrecision,
 ) -> tuple[ScaledTensor, ...]:
-    tensors = []
+    tensors, grid = [], GRIDS[precision]
     for source, found in readers.items():
         weights = [weight_matrix(graph, layer) for layer in found.linears]
-        chosen = choose_scaling(statistics.watched[source], weights, recipe.alphas, methods, recipe.percentile)
+        chosen = choose_scaling(statistics.watched[source], weights, recipe.alphas, methods, recipe.percentile, grid)
         tensors.append(_scaled_tensor(source, found.nodes, chosen))
     return tuple(tensors)
 

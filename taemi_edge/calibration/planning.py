@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import QUANTISED, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
@@ -20,15 +22,16 @@ from taemi_edge.parity.judge import Judge
 from taemi_edge.progress import Progress
 
 
-class RangesFile(Frozen, frozen=True):
-    """`ranges.json`: what another machine needs to make the same FP16 and INT8 graphs of the same weights.
+class RangesFile(Frozen, frozen=True, omit_defaults=True):
+    """`ranges.json`: what another machine needs to make the same graphs of the same weights.
 
     Attributes:
         name: of the model.
         data, synthetic, clips: the corpus that ranges were found on, whether it is synthetic, and how many clips of it
             were used.
         recipe: the name of the calibration recipe.
-        parts: the plan of each part.
+        parts: the plan of each part in INT8.
+        further: the same for other quantised precisions, where there are any.
     """
 
     schema: int
@@ -38,17 +41,23 @@ class RangesFile(Frozen, frozen=True):
     clips: int
     recipe: str
     parts: dict[str, PartPlan]
+    further: dict[QuantisedPrecision, dict[str, PartPlan]] = msgspec.field(default_factory=dict)
+
+    @property
+    def plans(self) -> dict[QuantisedPrecision, dict[str, PartPlan]]:
+        """The plan of each part by precision."""
+        return {"int8": self.parts, **self.further}
 
 
 @dataclass(frozen=True)
 class CalibrationPlan:
     """The plans of all parts, as they will be written, and what was measured of each part's blocks.
 
-    `sensitivities` is empty where the plans were read from a `ranges.json`.
+    `sensitivities` is by precision and part; it is empty where the plans were read from a `ranges.json`.
     """
 
     ranges: RangesFile
-    sensitivities: dict[str, PartSensitivity] = field(default_factory=dict)
+    sensitivities: dict[QuantisedPrecision, dict[str, PartSensitivity]] = field(default_factory=dict)
 
 
 def find_plan(
@@ -64,7 +73,7 @@ def find_plan(
     Args:
         bundle: in FP32, as `export` makes it.
         clips: of which only `clips.calibrating` is used.
-        recipe: says how ranges are found and what INT8 may cost.
+        recipe: says how ranges are found and what precisions may cost.
         judge: the metric that is counted on labels.
         workers: how many processes work; 0 for as many as there are cores.
         progress: receives the stages and how much of each is done.
@@ -79,7 +88,8 @@ def find_plan(
         drafts[draft.part] = draft
         progress.count(len(drafts), len(parts), "collecting ranges")
     setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, judge, workers)
-    plans, sensitivities = settle_plans(drafts, setup, progress)
+    settled = {precision: settle_plans(drafts, precision, setup, progress) for precision in recipe.quantised}
+    plans = {precision: found for precision, (found, _) in settled.items()}
     ranges = RangesFile(
         schema=1,
         name=bundle.manifest.name,
@@ -87,23 +97,37 @@ def find_plan(
         synthetic=clips.synthetic,
         clips=len(clips.calibrating),
         recipe=recipe.name,
-        parts=plans,
+        parts=plans.pop("int8"),
+        further=plans,
     )
-    return CalibrationPlan(ranges, sensitivities)
+    return CalibrationPlan(ranges, {precision: measured for precision, (_, measured) in settled.items()})
 
 
-def read_ranges(file: Path, bundle: Bundle) -> RangesFile:
+def read_ranges(file: Path, bundle: Bundle, wanted: Collection[QuantisedPrecision] = QUANTISED[:1]) -> RangesFile:
     """Read a `ranges.json`.
 
+    Args:
+        file: that another calibration wrote.
+        bundle: whose ranges they should be.
+        wanted: the precisions that graphs will be made of.
+
     Raises:
-        CalibrationError: the file is none, or was made for another model.
+        CalibrationError: the file is none, was made for another model, or lacks a precision.
     """
     try:
         found = msgspec.json.decode(file.read_bytes(), type=RangesFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CalibrationError(f"{file}: expected the ranges.json of a calibrated bundle: {error}") from error
-    if found.name != bundle.manifest.name or set(found.parts) != set(bundle.manifest.part_names):
+    if found.name != bundle.manifest.name or any(
+        set(parts) != set(bundle.manifest.part_names) for parts in found.plans.values()
+    ):
         raise CalibrationError(
             f"{file}: expected ranges of {bundle.manifest.name}, got those of {found.name}: calibrate anew"
         )
+    for precision in wanted:
+        if precision not in found.plans:
+            raise CalibrationError(
+                f"{file}: expected ranges of {precision}, it has those of {', '.join(found.plans)}: calibrate on clips "
+                f"with --also {precision}, or leave {precision} out"
+            )
     return found

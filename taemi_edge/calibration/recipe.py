@@ -1,4 +1,4 @@
-"""Calibration recipes: the TOML files in `calibration/` that say how ranges are found and what INT8 may cost."""
+"""Calibration recipes: the TOML files in `calibration/` that say how ranges are found and what precisions may cost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from typing import Literal
 import msgspec
 
 from taemi_edge.bundle.limits import MOST_BATCH, MOST_CALIBRATION_ROWS, MOST_CLIPS, MOST_PRESENCE_S
+from taemi_edge.bundle.precisions import (
+    FLAVOURS_OF,
+    FURTHER,
+    PRECISIONS,
+    QUANTISED,
+    Flavour,
+    FurtherPrecision,
+    Precision,
+    QuantisedPrecision,
+)
 from taemi_edge.bundle.recipe import list_recipes, load_recipe
 from taemi_edge.bundle.values import Frozen, PartTolerances, Tolerance, tolerance_by_output
 from taemi_edge.errors import CalibrationError
 
 
 class BudgetRecipe(Frozen, frozen=True):
-    """What INT8 may cost.
+    """What a precision below FP16 may cost.
 
     Attributes:
         pearson: the least Pearson correlation of a part's outputs with FP32.
@@ -63,18 +73,27 @@ class RelativeTolerance(Frozen, frozen=True):
 
 
 class OtherParts(Frozen, frozen=True):
-    """The tolerances of the parts that a recipe does not name, by precision."""
+    """The tolerances of the parts that a recipe does not name, by precision; None where it makes no such graphs."""
 
     fp16: RelativeTolerance
     int8: RelativeTolerance
+    bf16: RelativeTolerance | None = None
+    fp8: RelativeTolerance | None = None
+
+    def of(self, precision: Precision) -> RelativeTolerance | None:
+        """Give the tolerance in a precision below FP32."""
+        found: RelativeTolerance | None = getattr(self, precision)
+        return found
 
 
 class CalibrationRecipe(Frozen, frozen=True):
     """`calibration/NAME.toml`: how ranges are found and which parts of a network keep a higher precision.
 
     Attributes:
-        fp16, int8: the tolerances of the two precisions, by part.
-        others: the tolerances of the parts that `fp16` and `int8` do not name, which follow from the magnitude of their
+        fp16, int8, bf16, fp8: the tolerances of each precision, by part.
+        also: the precisions that are made beside FP32, FP16 and INT8. Each takes time and room, and not every device
+            has it: so none is made unasked.
+        others: the tolerances of the parts that these tables do not name, which follow from the magnitude of their
             outputs; without them every part must be named.
         clips, held_out: how many clips give ranges, and how many others judge the result.
         least_rows: where short clips hold fewer feature vectors of a stream than this, more clips give ranges, at most
@@ -90,17 +109,21 @@ class CalibrationRecipe(Frozen, frozen=True):
             used.
         percentile: of the magnitudes, for the method of that name.
         alphas: the strengths of SmoothQuant that are tried for each group of Linears, besides none.
-        exclude: the blocks of a part that stay in higher precision, each with the reason; measurements may add to them.
-        attention_matmuls, softmax, layer_norm: make the inputs of these operators INT8 too.
-        fp16_keep: the scopes that stay in FP32 among FP16, by part.
+        exclude: the blocks of a part that are never quantised, each with the reason; measurements may add to them.
+        attention_matmuls, softmax, layer_norm: quantise the inputs of these operators too.
+        fp8_attention_matmuls: quantise those of attention in FP8 alone.
+        fp16_keep: the scopes that stay in FP32 among FP16 and BF16, by part.
         fp16_margin: how many times larger a magnitude may become before it reaches FP16's largest number.
-        budget: what INT8 may cost.
+        budget: what a precision below FP16 may cost.
         seed: draws the clips and the rows.
     """
 
     name: str
     fp16: PartTolerances = msgspec.field(default_factory=dict)
     int8: PartTolerances = msgspec.field(default_factory=dict)
+    bf16: PartTolerances = msgspec.field(default_factory=dict)
+    fp8: PartTolerances = msgspec.field(default_factory=dict)
+    also: tuple[FurtherPrecision, ...] = ()
     others: OtherParts | None = None
     clips: int = 64
     held_out: int = 60
@@ -116,6 +139,7 @@ class CalibrationRecipe(Frozen, frozen=True):
     alphas: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     exclude: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     attention_matmuls: bool = False
+    fp8_attention_matmuls: bool = False
     softmax: bool = False
     layer_norm: bool = False
     fp16_keep: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
@@ -150,6 +174,30 @@ class CalibrationRecipe(Frozen, frozen=True):
             raise ValueError("expected at least one of minmax, percentile, entropy in methods, got none")
         if any(not 0 < alpha < 1 for alpha in self.alphas):
             raise ValueError(f"expected every alpha between 0 and 1, got {list(self.alphas)}")
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What a calibration makes, from the highest precision to the lowest."""
+        return tuple(p for p in PRECISIONS if p not in FURTHER or p in self.also)
+
+    @property
+    def quantised(self) -> tuple[QuantisedPrecision, ...]:
+        """The precisions among them that are made by ranges."""
+        return tuple(p for p in QUANTISED if p in self.precisions)
+
+    @property
+    def flavours(self) -> tuple[Flavour, ...]:
+        """The graphs that a calibration writes of each part."""
+        return tuple(flavour for precision in self.precisions for flavour in FLAVOURS_OF[precision])
+
+    def quantises_attention(self, precision: QuantisedPrecision) -> bool:
+        """Whether the products of two activations are quantised in a precision."""
+        return self.attention_matmuls or (precision == "fp8" and self.fp8_attention_matmuls)
+
+    def tolerances(self, precision: Precision) -> PartTolerances:
+        """Give the tolerances that the recipe names for a precision below FP32, by part."""
+        named: PartTolerances = getattr(self, precision)
+        return named
 
     def require_parts(self, parts: Collection[str]) -> None:
         """Hold the parts that the recipe names against those of a model.

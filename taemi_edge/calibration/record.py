@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+
+import msgspec
 
 from taemi_edge import __version__
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import PARETO, RANGES, SENSITIVITY, Bundle, sha256_of, write_manifest
 from taemi_edge.bundle.json_files import write_json
+from taemi_edge.bundle.precisions import Precision, QuantisedPrecision
 from taemi_edge.bundle.recipe import recipe_hash
-from taemi_edge.bundle.records import CalibrationRecord
-from taemi_edge.bundle.values import Frozen, PartTolerances, Precision
+from taemi_edge.bundle.records import CalibrationRecord, QuantisedRecord
+from taemi_edge.bundle.values import Frozen, PartTolerances
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.judging import Judgement
 from taemi_edge.calibration.planning import CalibrationPlan, RangesFile
@@ -23,13 +27,17 @@ from taemi_edge.calibration.writing import WrittenGraphs
 from taemi_edge.parity.judge import Judge
 
 
-class SensitivityFile(Frozen, frozen=True):
-    """`sensitivity.json`: what INT8 costs and saves, block by block, on so many clips of `data`."""
+class SensitivityFile(Frozen, frozen=True, omit_defaults=True):
+    """`sensitivity.json`: what INT8 costs and saves, block by block, on so many clips of `data`.
+
+    `further` has the same of other quantised precisions, where there are any.
+    """
 
     name: str
     data: str
     clips: int
     parts: dict[str, PartSensitivity]
+    further: dict[QuantisedPrecision, dict[str, PartSensitivity]] = msgspec.field(default_factory=dict)
 
 
 def write_ranges(draft: Path, ranges: RangesFile) -> None:
@@ -57,7 +65,9 @@ def make_record(
         judge: the metric that was counted on labels; None where nothing was judged.
         seconds: how long the calibration took.
     """
-    plans, own = ranges.parts, quantiser is None
+    own = quantiser is None
+    of = {precision: _quantised_record(plans, own) for precision, plans in ranges.plans.items()}
+    int8 = of.pop("int8")
     metric = "pearson" if judge is None else judge.name
     return CalibrationRecord(
         data=ranges.data,
@@ -69,11 +79,11 @@ def make_record(
         recipe=recipe.name,
         recipe_sha256=recipe_hash(recipe),
         ranges_sha256=sha256_of(draft / RANGES),
-        methods={part: _methods(plan) if own else "max" for part, plan in plans.items()},
-        alphas={part: _alphas(plan) for part, plan in plans.items() if own},
-        layer_error={part: _layer_error(plan) for part, plan in plans.items() if own},
-        excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
-        islands={part: len(plan.islands) for part, plan in plans.items()},
+        methods=int8.methods,
+        alphas=int8.alphas,
+        layer_error=int8.layer_error,
+        excluded=int8.excluded,
+        islands={part: len(plan.islands) for part, plan in ranges.parts.items()},
         closeness=judgement.closeness,
         metric=metric,
         higher_is_better=judge is None or judge.higher_is_better,
@@ -81,6 +91,16 @@ def make_record(
         pattern_scores=judgement.pattern_scores,
         mean_pearson=judgement.scores if metric == "pearson" else {},
         seconds=round(seconds, 1),
+        further=of or msgspec.UNSET,
+    )
+
+
+def _quantised_record(plans: Mapping[str, PartPlan], own: bool) -> QuantisedRecord:
+    return QuantisedRecord(
+        methods={part: _methods(plan) if own else "max" for part, plan in plans.items()},
+        alphas={part: _alphas(plan) for part, plan in plans.items() if own},
+        layer_error={part: _layer_error(plan) for part, plan in plans.items() if own},
+        excluded={part: plan.excluded for part, plan in plans.items() if plan.excluded},
     )
 
 
@@ -99,9 +119,12 @@ def write_sensitivity(draft: Path, plan: CalibrationPlan, recipe: CalibrationRec
 
     ranges = plan.ranges
     clips = min(recipe.trial_clips, ranges.clips)
-    content = SensitivityFile(name=ranges.name, data=ranges.data, clips=clips, parts=plan.sensitivities)
+    further = dict(plan.sensitivities)
+    parts = further.pop("int8")
+    content = SensitivityFile(name=ranges.name, data=ranges.data, clips=clips, parts=parts, further=further)
     write_json(draft / SENSITIVITY, content)
-    title = f"{ranges.name}: INT8 block by block, {clips} clips of {ranges.data}"
+    names = " and ".join(precision.upper() for precision in plan.sensitivities)
+    title = f"{ranges.name}: {names} block by block, {clips} clips of {ranges.data}"
     plot_sensitivity(plan.sensitivities, title, draft / PARETO)
 
 
@@ -113,7 +136,7 @@ def write_manifest_and_shared_files(
     Args:
         draft: the folder of the bundle that is being made; the graphs and `ranges.json` lie in it.
         source: the FP32 bundle.
-        recipe: has the tolerances of FP16 and INT8.
+        recipe: has the tolerances of each precision.
         written: the graphs.
         record: what the manifest says about the calibration.
     """
@@ -121,7 +144,7 @@ def write_manifest_and_shared_files(
     manifest = source.manifest
     ours = {"onnx": version("onnx"), "onnxruntime": version("onnxruntime")}
     tolerances: dict[Precision, PartTolerances] = {
-        precision: tolerances_by_recipe(source, recipe, precision) for precision in ("fp32", "fp16", "int8")
+        precision: tolerances_by_recipe(source, recipe, precision) for precision in recipe.precisions
     }
     derived = derive_manifest(
         source,

@@ -1,8 +1,9 @@
-"""Measuring what INT8 costs in each block of a part, and choosing the blocks that stay in higher precision.
+"""Measuring what a quantised precision costs in each block of a part, and choosing the blocks that stay higher.
 
-The cost of a block is how far the part's output moves when this block alone is INT8, and how much of the model's
-metric on labels is lost then; its saving is its share of the part's multiply-accumulates (MACs). Blocks leave INT8 in
-the order of cost for saving, until the part is near enough to FP32.
+The cost of a block is how far the part's output moves when this block alone is quantised, and how much of the model's
+metric on labels is lost then; its saving is its share of the part's multiply-accumulates (MACs). Blocks leave the
+precision in the order of cost for saving, until the part is near enough to FP32. INT8 and FP8 are settled in the same
+way, each for itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import Flavour, QuantisedPrecision
 from taemi_edge.bundle.records import Closeness
 from taemi_edge.bundle.values import HEAD, Array, Frozen
 from taemi_edge.bundle.workers import run_parallel
@@ -32,19 +34,19 @@ from taemi_edge.progress import Progress
 #: The share of the allowed error that may be used up on the clips of calibration: on other clips the error is larger.
 HEADROOM = 0.8
 _UNCHANGED = "FP32"
-_SAME = Closeness(pearson=1.0, max_abs=0, p99_abs=0, cosine=1, min_cosine=1)  # of a part without INT8
+_SAME = Closeness(pearson=1.0, max_abs=0, p99_abs=0, cosine=1, min_cosine=1)  # of a part that is not quantised
 
 
 class BlockCost(Frozen, frozen=True):
-    """What INT8 in one block costs and saves.
+    """What it costs and saves to quantise one block.
 
     Attributes:
-        cost: 1 - Pearson of the part with FP32 when this block alone is INT8.
+        cost: 1 - Pearson of the part with FP32 when this block alone is quantised.
         loss: how much worse the model's metric on labels is then; None where it is undefined.
         mean_pearson_drop: the loss where the metric is Pearson.
         weights: how many the block has.
         macs_share: the block's share of the part's multiply-accumulates, 0 to 1.
-        excluded: why the block stays in higher precision; None where it is INT8.
+        excluded: why the block stays in higher precision; None where it is quantised.
     """
 
     block: str
@@ -61,8 +63,9 @@ class PartSensitivity(Frozen, frozen=True):
 
     Attributes:
         blocks: all of them.
-        methods: Pearson with FP32 by the method that found the ranges, before any block left INT8 for its cost.
-        steps: each measurement while blocks left INT8: the share of MACs in INT8, and the cost (1 - Pearson).
+        methods: Pearson with FP32 by the method that found the ranges, before any block was left out for its cost.
+        steps: each measurement while blocks were left out: the share of MACs that is quantised, and the cost
+            (1 - Pearson).
     """
 
     blocks: tuple[BlockCost, ...]
@@ -132,8 +135,9 @@ class ComparisonSetup:
         plan: PartPlan | None = None,
         excluded: Collection[str] = (),
         file: Path | None = None,
+        flavour: Flavour = "fp32",
     ) -> ComparisonTask:
-        """Describe a comparison: of a part's own FP32 graph, of its INT8 by a plan, or of another file."""
+        """Describe a comparison: of a part's own FP32 graph, of it quantised by a plan, or of another file."""
         return ComparisonTask(
             part=part,
             name=name,
@@ -143,6 +147,7 @@ class ComparisonSetup:
             items_per_clip=self.recipe.frames_per_clip,
             plan=plan,
             excluded=tuple(excluded),
+            flavour=flavour,
         )
 
     def scored(self, result: ComparisonResult) -> Closeness:
@@ -154,20 +159,25 @@ class ComparisonSetup:
 
 
 def settle_plans(
-    drafts: Mapping[str, PartPlanDraft], setup: ComparisonSetup, progress: Progress
+    drafts: Mapping[str, PartPlanDraft],
+    precision: QuantisedPrecision,
+    setup: ComparisonSetup,
+    progress: Progress,
 ) -> tuple[dict[str, PartPlan], dict[str, PartSensitivity]]:
-    """Choose the method that finds each part's ranges, and the blocks that stay out of INT8.
+    """Choose the method that finds each part's ranges, and the blocks that are not quantised.
 
     Args:
-        drafts: the plans of each part by method.
+        drafts: the plans of each part.
+        precision: the one whose plans are settled.
         setup: the clips that methods and blocks are compared on.
         progress: receives how many comparisons are done.
 
     Returns:
         The plan of each part with its exclusions, and what was measured.
     """
-    by_method = _compare_methods(drafts, setup, progress)
-    plans = {part: drafts[part].plans[_nearest(by_method[part])] for part in setup.parts}
+    candidates = {part: drafts[part].plans[precision] for part in setup.parts}
+    by_method = _compare_methods(candidates, setup, progress)
+    plans = {part: candidates[part][_nearest(by_method[part])] for part in setup.parts}
     costs = _measure_blocks(plans, drafts, setup, progress)
     settled: dict[str, PartPlan] = {}
     sensitivities: dict[str, PartSensitivity] = {}
@@ -178,19 +188,19 @@ def settle_plans(
 
 
 def _compare_methods(
-    drafts: Mapping[str, PartPlanDraft],
+    candidates: Mapping[str, Mapping[str, PartPlan]],
     setup: ComparisonSetup,
     progress: Progress,
 ) -> dict[str, dict[str, Closeness]]:
     tasks = [
         setup.task(part, method, plan, plan.excluded)
         for part in setup.parts
-        for method, plan in drafts[part].plans.items()
+        for method, plan in candidates[part].items()
     ]
     found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
     for result in _compare_all(tasks, setup, "trying ways to find ranges", progress):
         found[result.part][result.name] = setup.scored(result)
-    return {part: {method: found[part][method] for method in drafts[part].plans} for part in setup.parts}
+    return {part: {method: found[part][method] for method in candidates[part]} for part in setup.parts}
 
 
 def _measure_blocks(
@@ -247,7 +257,7 @@ def _exclude(
     methods: Mapping[str, Closeness],
     setup: ComparisonSetup,
 ) -> tuple[PartPlan, PartSensitivity]:
-    """Take blocks out of INT8, the highest cost for its saving first, until the part is near enough to FP32."""
+    """Leave blocks unquantised, the highest cost for its saving first, until the part is near enough to FP32."""
     allowed = setup.allowed
     by_name = {block.block: block for block in blocks}
     total = {b.block: setup.total_cost(b.cost, b.loss) for b in blocks}

@@ -1,4 +1,4 @@
-"""The tolerances of a bundle in FP16 and INT8: those that its calibration recipe names, and derived ones for the rest.
+"""The tolerances of a bundle in each precision: those that its calibration recipe names, and derived ones for the rest.
 
 What a recipe does not name follows from the model itself: how large an error may be is a share of the largest magnitude
 that PyTorch gave of each output on the golden feeds, and never less than the model's own tolerance in FP32.
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances, Precision
+from taemi_edge.bundle.precisions import Precision
+from taemi_edge.bundle.values import END_TO_END, HEAD, PartTolerances
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
 from taemi_edge.parity.golden import golden_cases
@@ -31,17 +32,18 @@ def tolerances_by_recipe(bundle: Bundle, recipe: CalibrationRecipe, precision: P
     manifest = bundle.manifest
     if precision == "fp32":
         return dict(manifest.tolerances_by.get("fp32", manifest.tolerances))
-    named = recipe.fp16 if precision == "fp16" else recipe.int8
+    named = recipe.tolerances(precision)
     wanted = (*manifest.part_names, END_TO_END)
     missing = [name for name in wanted if name not in named and not (name == END_TO_END and HEAD in named)]
     found = {name: named[name] for name in wanted if name in named}
     if not missing:
         return found
-    if recipe.others is None:
+    relative = None if recipe.others is None else recipe.others.of(precision)
+    if relative is None:
         raise CalibrationError(
-            f"recipe {recipe.name}: expected a tolerance of {missing[0]} in [{precision}], or [others], got neither"
+            f"recipe {recipe.name}: expected a tolerance of {missing[0]} in [{precision}], or [others.{precision}], "
+            f"got neither"
         )
-    relative = recipe.others.fp16 if precision == "fp16" else recipe.others.int8
     magnitudes = golden_magnitudes(bundle)
     own = tolerances_by_recipe(bundle, recipe, "fp32")
     for name in missing:

@@ -1,12 +1,15 @@
-"""The command `calibrate`, which adds FP16 and INT8 graphs to a bundle."""
+"""The command `calibrate`, which adds graphs of lower precisions to a bundle."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from taemi_edge.bundle.precisions import FURTHER
 from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
@@ -41,6 +44,10 @@ _SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as attention_matmuls=true."),
 ]
+_AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option("--also", metavar="P", help="Make fp8 or bf16 too; repeatable. Short for --set also=['fp8']."),
+]
 _RangesOption = Annotated[
     Path | None,
     typer.Option("--ranges", metavar="F.json", help="Use the ranges.json of another machine, judge it here."),
@@ -67,6 +74,7 @@ def calibrate(
     recipe: _RecipeOption = None,
     output: _OutputOption = None,
     clips: Annotated[int | None, typer.Option("--clips", min=1, help="Ranges from N clips, no more.")] = None,
+    also: _AlsoOption = None,
     override: _SetOption = None,
     ranges: _RangesOption = None,
     quantiser: _QuantiserOption = QuantiserChoice.own,
@@ -75,7 +83,7 @@ def calibrate(
     workers: WorkersOption = 0,
     json_file: JsonOption = None,
 ) -> None:
-    """Make FP16 and INT8 graphs from real clips: ranges, smoothing, what each block costs; judged on other clips."""
+    """Make FP16 and INT8 graphs from real clips, FP8 and BF16 by --also; what each costs is judged on other clips."""
     with extra_needed("export", "taemi-edge calibrate"):
         from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
     from taemi_edge.bundle.folder import read_manifest
@@ -83,9 +91,10 @@ def calibrate(
     from taemi_edge.calibration.recipe import CalibrationRecipe
     from taemi_edge.corpora.opening import open_any_corpus
 
-    _check_inputs(data, ranges)
+    _check_inputs(data, ranges, also or ())
     counted = named_metric(metric)
     changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
+    changes |= {"also": json.dumps(also)} if also else {}
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with shown_progress() as progress:
@@ -105,7 +114,7 @@ def calibrate(
         raise CheckFailedError("; ".join(result.misses))
 
 
-def _check_inputs(data: Path | None, ranges: Path | None) -> None:
+def _check_inputs(data: Path | None, ranges: Path | None, also: Sequence[str]) -> None:
     """Find out what is missing before the work begins."""
     from taemi_edge.pictures import check_plot_file
 
@@ -113,3 +122,7 @@ def _check_inputs(data: Path | None, ranges: Path | None) -> None:
         check_plot_file(Path("sensitivity.png"), "taemi-edge calibrate")
     if data is None and ranges is None:
         raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
+    if wrong := [precision for precision in also if precision not in FURTHER]:
+        raise UsageError(
+            f"--also: expected {' or '.join(FURTHER)} (FP16 and INT8 are always made), got {wrong[0]!r:.40}"
+        )

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
-    PrecisionChoice,
     RequireSignatureOption,
     ThreadsOption,
     recipe_changes,
@@ -22,7 +22,11 @@ from taemi_edge.errors import CheckFailedError
 
 _TargetOption = Annotated[str, typer.Option("--target", metavar="T", help="A target's name or TOML file (engines/).")]
 _PrecisionOption = Annotated[
-    PrecisionChoice, typer.Option("--precision", help="auto keeps the fastest of each part inside the budget.")
+    RequestedPrecision,
+    typer.Option(
+        "--precision",
+        help="auto keeps the fastest of each part inside the budget; fp8 and bf16 where library and GPU have them.",
+    ),
 ]
 _OutputOption = Annotated[
     Path | None,
@@ -43,7 +47,7 @@ _CacheOption = Annotated[
 def build_engine_command(
     bundle: BundleArgument,
     target: _TargetOption,
-    precision: _PrecisionOption = PrecisionChoice.auto,
+    precision: _PrecisionOption = "auto",
     output: _OutputOption = None,
     override: _SetOption = None,
     sources: _SourcesOption = None,
@@ -67,7 +71,7 @@ def build_engine_command(
         result = build_engine(
             source,
             loaded,
-            precision.value,
+            precision,
             folder,
             threads=threads,
             cache=EngineCache() if cache else None,

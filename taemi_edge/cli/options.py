@@ -30,15 +30,6 @@ class DeviceChoice(str, Enum):
     tensorrt = "tensorrt"
 
 
-class PrecisionChoice(str, Enum):
-    """The precision that engines compute in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
 class QuantiserChoice(str, Enum):
     """The program that puts Q/DQ pairs into a graph."""
 

@@ -31,7 +31,7 @@ def print_fleet_summary(summary: FleetSummary) -> None:
     for source, one in summary.sources.items():
         print_summary(source, one)
     predictions = [p for one in summary.sources.values() for p in one.predictions]
-    latencies_ms = sorted(p.latency_ms["total"] for p in predictions)
+    latencies_ms = sorted(p.latency_ms["total"] or 0.0 for p in predictions)
     typer.echo(
         f"{len(summary.sources)} sources: {len(predictions)} predictions in {summary.calls} calls, "
         f"{len(predictions) / summary.wall_s:.1f} a second, median latency "

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from taemi_edge.bundle.precisions import FLAVOURS_OF, QUANTISED
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from taemi_edge.bundle.describe import BundleDescription
-    from taemi_edge.bundle.records import PatternScores
+    from taemi_edge.bundle.records import CalibrationRecord, PatternScores, QuantisedRecord
     from taemi_edge.bundle.spec import Manifest
     from taemi_edge.calibration.calibrate import CalibrationResult
     from taemi_edge.engines.build import BuildResult
@@ -159,6 +161,9 @@ def print_calibration(result: CalibrationResult) -> None:
     flips = ("flips",) if any(f.flips is not None for by in record.closeness.values() for f in by.values()) else ()
     columns = ("part", "graph", "Pearson", "max error", "cosine", "worst step", "labels", *flips, "left out")
     table = new_table(title, columns, left=("part", "graph", "left out"))
+    left_out: dict[str, dict[str, dict[str, str]]] = {
+        FLAVOURS_OF[precision][0]: record.excluded_from(precision) for precision in QUANTISED
+    }
     for part, flavours in record.closeness.items():
         for flavour, found in flavours.items():
             table.add_row(
@@ -170,7 +175,7 @@ def print_calibration(result: CalibrationResult) -> None:
                 f"{found.min_cosine:.4f}",
                 number(found.score, 4),
                 *([] if found.flips is None else [f"{found.flips:.4f}"]),
-                ", ".join(record.excluded.get(part, {})) if flavour == "int8" else "",
+                ", ".join(left_out.get(flavour, {}).get(part, {})),
             )
     make_console().print(table)
     on_labels = ", ".join(f"{k} {number(v, 4)}" for k, v in record.scores.items() if v is not None)
@@ -178,14 +183,23 @@ def print_calibration(result: CalibrationResult) -> None:
     typer.echo(f"{words} on labels, all parts: {on_labels or 'the clips have none: judged against FP32 alone'}")
     if on_labels:
         print_pattern_scores(record.pattern_scores)
-    typer.echo(
-        f"ranges by {', '.join(f'{part}: {method}' for part, method in record.methods.items())}; {record.seconds:.0f} s"
-    )
-    for part, (chosen, held_out) in record.layer_error.items():
-        alphas = ", ".join(f"{alpha} {count} x" for alpha, count in record.alphas[part].items())
-        typer.echo(f"{part}: layers err by {chosen:.4f} where alpha was swept, {held_out:.4f} held out; alpha {alphas}")
+    if "bf16" in record.scores:
+        typer.echo("bf16 was judged by an emulation: each value in FP32, rounded to BF16 wherever the graph holds BF16")
+    _print_ranges(record, "")
+    for precision, further in (record.further or {}).items():
+        _print_ranges(further, f"{precision} ")
+    typer.echo(f"{record.seconds:.0f} s")
     for clip, problem in list(result.problems.items())[:5]:
         typer.echo(f"clip {clip} left out: {problem}", err=True)
+
+
+def _print_ranges(found: CalibrationRecord | QuantisedRecord, name: str) -> None:
+    """Print how the ranges of a quantised precision were found, and what its layers lose by them."""
+    typer.echo(f"{name}ranges by {', '.join(f'{part}: {method}' for part, method in found.methods.items())}")
+    for part, (chosen, held_out) in found.layer_error.items():
+        alphas = ", ".join(f"{alpha} {count} x" for alpha, count in found.alphas[part].items())
+        errors = f"{chosen:.4f} where alpha was swept, {held_out:.4f} held out"
+        typer.echo(f"{part}: {name}layers err by {errors}; alpha {alphas}")
 
 
 def print_pattern_scores(scores: Mapping[str, PatternScores]) -> None:
@@ -226,6 +240,8 @@ def print_description(description: BundleDescription) -> None:
     source = manifest.provenance
     trained_on = f"trained on {manifest.trained_on}" if manifest.trained_on else "trained"
     typer.echo(f"fusion head   {trained_on if description.trained else 'untrained'}")
+    if flavours := dict.fromkeys(flavour for files in manifest.graphs.values() for flavour in files):
+        typer.echo(f"graphs        {', '.join(flavours)}")
     if (record := manifest.calibration) is not None:
         found = ", ".join(f"{precision} {number(value, 4)}" for precision, value in record.scores.items())
         typer.echo(

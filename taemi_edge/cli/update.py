@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from taemi_edge.cli.options import JsonOption, PrecisionChoice, ThreadsOption, save_json
+from taemi_edge.bundle.precisions import RequestedPrecision
+from taemi_edge.cli.options import JsonOption, ThreadsOption, save_json
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.errors import UsageError
 
@@ -36,7 +37,7 @@ _TargetOption = Annotated[
     ),
 ]
 _PrecisionOption = Annotated[
-    PrecisionChoice | None,
+    RequestedPrecision | None,
     typer.Option("--precision", help="As build-engine takes it; by default as the model in use, first auto."),
 ]
 _ClipOption = Annotated[
@@ -86,7 +87,7 @@ def update(
         source=source or "",
         key=key,
         target=target,
-        precision=None if precision is None else precision.value,
+        precision=precision,
         clip=clip,
         watch_s=watch_s,
         retry=retry,

@@ -31,6 +31,7 @@ from taemi_edge.bundle.folder import (
     with_tokens,
 )
 from taemi_edge.bundle.graph_source import find_graphs, seen_from
+from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import TIMED, Candidate, EngineRecord
 from taemi_edge.bundle.seal import seal_manifest
@@ -39,7 +40,7 @@ from taemi_edge.bundle.values import PartSpec
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.choose import PartChoice, choose_parts
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
-from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
+from taemi_edge.engines.plan import BuildPlan, plan_build
 from taemi_edge.engines.profiles import profiles_in_words
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.engines.tolerances import tolerances_of_mix

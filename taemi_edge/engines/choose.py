@@ -1,7 +1,7 @@
 """Choosing the precision of each part: the one that was asked for, or the fastest that keeps tolerance and budget.
 
-For "auto" every precision that the target offers is built, checked on the golden feeds and timed on the shapes that
-live hops usually have.
+For "auto" every precision that the target offers and the device has is built, checked on the golden feeds and timed on
+the shapes that live hops usually have. What the device does not have is skipped, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Precision
 from taemi_edge.bundle.records import Candidate
-from taemi_edge.bundle.values import Precision
 from taemi_edge.calibration.budget import budget_fault
+from taemi_edge.engines.abilities import why_it_is_no_speed
 from taemi_edge.engines.measuring import measure
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
-from taemi_edge.engines.plan import PRECISIONS, BuildPlan
+from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.errors import EngineError, InaccurateEngineError
 from taemi_edge.parity.golden import Case, golden_cases
 
@@ -49,7 +50,8 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
     parts = bundle.manifest.part_names
     if plan.precision != "auto":
         kept = {part: builder.build(part, plan.precision) for part in parts}
-        reason = f"asked for by --precision {plan.precision}"
+        reasons = (f"asked for by --precision {plan.precision}", why_it_is_no_speed(plan.target, plan.precision))
+        reason = "; ".join(filter(None, reasons))
         return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
     cases = golden_cases(bundle)
     choice = PartChoice()
@@ -81,9 +83,10 @@ def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precisi
 
 def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
     """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
-    has = {p for p in PRECISIONS if all(bundle.manifest.graph_file(part, p) for part in bundle.manifest.part_names)}
+    manifest, parts = bundle.manifest, bundle.manifest.part_names
+    has = {p for p in PRECISIONS if all(manifest.graph_file(part, FLAVOURS_OF[p][0]) for part in parts)}
     castable: set[Precision] = {"fp16"} if find_spec("onnx") else set()
-    return [p for p in plan.target.precisions if p in has | castable]
+    return [p for p in plan.target.offered if p in has | castable]
 
 
 def _choose_part(
@@ -104,7 +107,7 @@ def _choose_part(
     reasons = {b.precision: faults[b.precision] or _slower(b.precision, kept, medians, plan) for b in built}
     reasons[kept] = "the fastest inside the budget" if len(built) > 1 else "the only precision that the bundle has"
     timed = [_candidate(b, times_ms[b.precision], b.precision == kept, reasons[b.precision]) for b in built]
-    choice.candidates.extend([*refused, *timed])
+    choice.candidates.extend([*timed, *refused])
     choice.kept[part] = next(b for b in built if b.precision == kept)
     choice.timed[part] = measured.timed
 
@@ -112,15 +115,20 @@ def _choose_part(
 def _build_all(
     plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str
 ) -> tuple[list[BuiltPart], list[Candidate]]:
-    """Build one part in every offered precision; a precision that cannot be built is refused with the reason."""
+    """Build one part in every offered precision; what cannot be built, or gains nothing, is refused with the reason."""
     built: list[BuiltPart] = []
     refused: list[Candidate] = []
     for precision in _offered(plan, bundle):
+        reason = plan.missing.get(precision) or why_it_is_no_speed(plan.target, precision)
+        reason = reason and f"skipped: {reason}"
         try:
-            built.append(builder.build(part, precision))
+            if not reason:
+                built.append(builder.build(part, precision))
         except EngineError as error:
+            reason = str(error)
+        if reason:
             failed = BuiltPart(part, precision, Path(), "", 0.0)
-            refused.append(_candidate(failed, None, False, str(error)))
+            refused.append(_candidate(failed, None, False, reason))
     return built, refused
 
 
@@ -131,11 +139,9 @@ def _slower(precision: Precision, kept: Precision, medians: Mapping[Precision, f
 
 
 def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:
-    """Say how an INT8 candidate is outside the target's budget, as calibration measured it; empty where it is not."""
-    record, budget = bundle.manifest.calibration, plan.target.budget
-    if precision != "int8" or record is None or part not in record.closeness:
-        return ""
-    return budget_fault(record, part, budget)
+    """Say how a candidate is outside the target's budget, as calibration measured it; empty where it is not."""
+    record = bundle.manifest.calibration
+    return "" if record is None else budget_fault(record, part, plan.target.budget, precision)
 
 
 def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reason: str) -> Candidate:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.precisions import FLAVOURS_OF, Flavour, Precision
 from taemi_edge.bundle.signals import StoppedError, request_on_signals
-from taemi_edge.bundle.values import Flavour, Precision
 from taemi_edge.engines.known_versions import MYELIN_FLAGS
 from taemi_edge.engines.timing_cache import TimingFile, keep_times, open_times
 from taemi_edge.errors import EngineError, UsageError
@@ -85,7 +85,16 @@ class Compiler:
 
     def flavour_of(self, precision: Precision) -> Flavour:
         """Give the flavour of a graph that this library builds a precision from."""
-        return "int8-fp16" if precision == "int8" and self.strongly_typed else precision
+        return FLAVOURS_OF[precision][-1 if self.strongly_typed else 0]
+
+    def has_type(self, precision: Precision) -> bool:
+        """Whether the library computes in a precision: FP8 and BF16 need strong typing, and a type of that name.
+
+        TensorRT 8.6 has a name for FP8 already and cannot build it.
+        """
+        if precision not in ("fp8", "bf16"):
+            return True
+        return self.strongly_typed and hasattr(trt.DataType, precision.upper())
 
     def compile(
         self,

@@ -17,7 +17,8 @@ import numpy as np
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import HEAD, Frozen, PartSpec, Precision
+from taemi_edge.bundle.precisions import Precision
+from taemi_edge.bundle.values import HEAD, Frozen, PartSpec
 from taemi_edge.engines.asked_shapes import Shapes
 from taemi_edge.engines.cache import EngineCache, key_of
 from taemi_edge.engines.part_builder import BuiltPart

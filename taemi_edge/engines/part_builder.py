@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import Flavour, Precision
+from taemi_edge.bundle.precisions import CAST, FLAVOURS_OF, FURTHER, Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.known_versions import Trouble
@@ -124,7 +124,7 @@ class PartBuilder:
         elif self._plan.target.backend == "onnxruntime-cpu":
             from taemi_edge.runtime.onnx_sessions import optimise
 
-            optimise(graph, target)
+            optimise(_emulated(graph) if precision == "bf16" else graph, target)
         else:
             target.write_bytes(graph)  # ONNX Runtime rewrites it for the GPU when it is opened
 
@@ -147,24 +147,36 @@ class PartBuilder:
         )
 
     def _graph(self, part: str, precision: Precision) -> bytes:
-        """Read the graph that a precision is built from; FP16 can be cast from FP32."""
-        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else precision
+        """Read the graph that a precision is built from; FP16 and BF16 can be cast from FP32."""
+        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else FLAVOURS_OF[precision][0]
         name = self._bundle.manifest.graph_file(part, flavour)
         if name is not None:
             return self._bundle.read_graph(name)
-        if precision == "fp16" and self._bundle.manifest.graph_file(part, "fp32"):
-            return self._cast_to_fp16(part)
+        if precision in CAST and self._bundle.manifest.graph_file(part, "fp32"):
+            return self._cast(part, precision)
+        manifest, also = self._bundle.manifest, f" --also {precision}" if precision in FURTHER else ""
+        exported = self._bundle.folder if manifest.calibration is None else manifest.provenance.source
         raise EngineError(
-            f"{self._bundle.folder} has no {precision} graph of {part}: run `taemi-edge calibrate "
-            f"{self._bundle.folder} --data CORPUS` and build from what it makes"
+            f"{self._bundle.folder} has no {precision} graph of {part}: run `taemi-edge calibrate {exported} --data "
+            f"CORPUS{also}` and build from what it makes"
         )
 
-    def _cast_to_fp16(self, part: str) -> bytes:
-        """Cast a graph of a bundle that was never calibrated; the golden feeds show which nodes stay in FP32."""
+    def _cast(self, part: str, precision: Precision) -> bytes:
+        """Cast a graph that calibration did not make; the golden feeds show which nodes stay in FP32."""
         try:
-            from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
+            from taemi_edge.calibration.fp16_cast import cast_part
         except ModuleNotFoundError as error:
-            raise MissingExtraError("onnx", "export", "casting a graph to FP16") from error
-        file = self._scratch / f"{part}.fp16-graph.onnx"
-        cast_part_to_fp16(self._bundle, part, file)
+            raise MissingExtraError("onnx", "export", f"casting a graph to {precision.upper()}") from error
+        file = self._scratch / f"{part}.{precision}-graph.onnx"
+        cast_part(self._bundle, part, precision, file)
         return file.read_bytes()
+
+
+def _emulated(graph: bytes) -> bytes:
+    """A BF16 graph as a processor without kernels for it can compute it."""
+    try:
+        from taemi_edge.calibration.graphs.bf16 import emulate_bf16
+        from taemi_edge.calibration.graphs.graph import Graph
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("onnx", "export", "emulating BF16 on a CPU") from error
+    return emulate_bf16(Graph.of_bytes(graph, "graph")).bytes()

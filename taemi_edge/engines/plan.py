@@ -6,18 +6,19 @@ The keys of the engine cache are made here, from everything that a plan holds.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import Bundle, read_manifest
+from taemi_edge.bundle.precisions import PRECISIONS, Precision, RequestedPrecision
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.values import Precision
+from taemi_edge.engines.abilities import missing_precisions
 from taemi_edge.engines.cache import key_of
 from taemi_edge.engines.compiler import Compiler
 from taemi_edge.engines.known_versions import Trouble, known_troubles
@@ -25,11 +26,6 @@ from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
-
-#: The precision that a build is asked for; with "auto" each part gets the fastest one inside the budget.
-RequestedPrecision = Literal["auto", "fp32", "fp16", "int8"]
-#: From the highest to the lowest.
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,7 @@ class BuildPlan:
         library: the name and version of what compiles and runs the engines.
         machine: the device that builds.
         threads: of each session that times or checks an engine; 0 for all cores.
+        missing: the precisions that the library or the GPU does not have, each with the reason.
     """
 
     source: Path
@@ -53,6 +50,7 @@ class BuildPlan:
     library: str
     machine: Machine
     threads: int
+    missing: Mapping[Precision, str] = field(default_factory=dict)
 
     def flags(self) -> dict[str, str]:
         """Give the target's options for the compiler by name, in words."""
@@ -129,8 +127,8 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
 
     Raises:
         EngineError: the bundle holds engines already.
-        UsageError: the target is not this device, its library or its GPU is not here, or its profiles name what the
-            model does not have.
+        UsageError: the target is not this device, its library or its GPU is not here or does not have the precision, or
+            its profiles name what the model does not have.
     """
     manifest = read_manifest(source)
     if manifest.engine is not None:
@@ -141,8 +139,16 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
     require_profiles(manifest, target)
     _require_architecture(target)
     _require_timing(target, precision)
-    library, machine = _tensorrt(target) if target.is_tensorrt else _onnxruntime(target)
-    return BuildPlan(source, manifest, target, precision, library, machine, threads)
+    if not target.is_tensorrt:
+        library, machine = _onnxruntime(target)
+        return BuildPlan(source, manifest, target, precision, library, machine, threads)
+    compiler = Compiler(target.backend)
+    machine = _tensorrt_machine(target)
+    missing = missing_precisions(target, machine, compiler)
+    if precision in missing:
+        raise UsageError(missing[precision])
+    library = f"{target.backend} {compiler.version}"
+    return BuildPlan(source, manifest, target, precision, library, machine, threads, missing)
 
 
 def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
@@ -152,15 +158,14 @@ def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
     return library_version(), machine
 
 
-def _tensorrt(target: TargetRecipe) -> tuple[str, Machine]:
-    library = f"{target.backend} {Compiler(target.backend).version}"
+def _tensorrt_machine(target: TargetRecipe) -> Machine:
     machine = this_machine(with_gpu=not target.ahead_of_time)
     if target.sm and not target.ahead_of_time and machine.sm != target.sm:
         raise UsageError(
             f"--target {target.name} is for compute capability {target.sm}, found {machine.gpu} with {machine.sm}: "
             f"build on the device itself, or use --target tensorrt for this one"
         )
-    return library, machine
+    return machine
 
 
 def _require_architecture(target: TargetRecipe) -> None:
@@ -175,6 +180,6 @@ def _require_architecture(target: TargetRecipe) -> None:
 def _require_timing(target: TargetRecipe, precision: RequestedPrecision) -> None:
     if target.ahead_of_time and precision == "auto":
         raise UsageError(
-            f"--precision auto times engines, and --target {target.name} builds without their GPU: name fp32, fp16 "
-            f"or int8"
+            f"--precision auto times engines, and --target {target.name} builds without their GPU: name "
+            f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
         )

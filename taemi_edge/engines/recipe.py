@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 from taemi_edge.bundle.limits import MOST_LENGTH, MOST_RUNS, MOST_WORKSPACE_MIB
-from taemi_edge.bundle.values import Frozen, Precision
+from taemi_edge.bundle.precisions import PRECISIONS, Precision
+from taemi_edge.bundle.values import Frozen
 from taemi_edge.calibration.recipe import BudgetRecipe
 
 #: The library that compiles and runs engines.
@@ -24,7 +25,7 @@ class TargetRecipe(Frozen, frozen=True):
         architecture: of the processor, "" for any; an engine is built on the device that will run it.
         sm: the GPU's compute capability, "" for any.
         ahead_of_time: build without the GPU, for `sm`; such an engine cannot be verified where it is built.
-        precisions: what `--precision auto` may choose from.
+        precisions: what `--precision auto` may choose from; unset for everything that the device has.
         workspace_mib: how much memory tactics may use during the build; 0 leaves it to TensorRT.
         tactic_sources: the libraries that tactics are taken from, by TensorRT's names; empty for its default.
         optimisation_level: 0 (fast builds) to 5; unset for TensorRT's default.
@@ -38,7 +39,7 @@ class TargetRecipe(Frozen, frozen=True):
         runs: how often a candidate is timed.
         gain: the share of time that a lower precision must save to be kept, 0 to 1. A smaller gain may be noise, and is
             not worth the loss of accuracy.
-        budget: what INT8 may cost.
+        budget: what a precision below FP16 may cost.
     """
 
     name: str
@@ -46,7 +47,7 @@ class TargetRecipe(Frozen, frozen=True):
     architecture: Literal["", "x86_64", "aarch64"] = ""
     sm: str = ""
     ahead_of_time: bool = False
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    precisions: tuple[Precision, ...] | msgspec.UnsetType = msgspec.UNSET
     workspace_mib: int = 0
     tactic_sources: tuple[str, ...] = ()
     optimisation_level: int | None = None
@@ -74,8 +75,8 @@ class TargetRecipe(Frozen, frozen=True):
                 f"expected workspace_mib >= 0 and an optimisation_level of 0 to 5, got {self.workspace_mib} and "
                 f"{self.optimisation_level}"
             )
-        if not self.precisions:
-            raise ValueError("expected at least one of fp32, fp16, int8 in precisions, got none")
+        if self.precisions == ():
+            raise ValueError(f"expected at least one of {', '.join(PRECISIONS)} in precisions, got none")
 
     def _check_profiles(self) -> None:
         for part, spans in self.profiles.items():
@@ -85,6 +86,11 @@ class TargetRecipe(Frozen, frozen=True):
                         f"expected 0 < min <= opt <= max for {part}.{dimension}, got {low}, {usual}, {high} (lengths "
                         f"end at {MOST_LENGTH})"
                     )
+
+    @property
+    def offered(self) -> tuple[Precision, ...]:
+        """What `--precision auto` may choose from."""
+        return PRECISIONS if isinstance(self.precisions, msgspec.UnsetType) else self.precisions
 
     @property
     def is_tensorrt(self) -> bool:

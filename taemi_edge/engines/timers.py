@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from taemi_edge.bundle.precisions import Precision
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.values import Array, PartSpec, Precision
+from taemi_edge.bundle.values import Array, PartSpec
 from taemi_edge.engines.asked_shapes import Shapes
 from taemi_edge.engines.part_builder import BuiltPart
 from taemi_edge.runtime.sessions import Session

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import END_TO_END, PartTolerances, Precision, end_to_end_tolerance
+from taemi_edge.bundle.precisions import CAST, PRECISIONS, Precision
+from taemi_edge.bundle.values import END_TO_END, PartTolerances, end_to_end_tolerance
 from taemi_edge.calibration.recipe import load_recipe_of
 from taemi_edge.calibration.tolerances import tolerances_by_recipe
-from taemi_edge.engines.plan import PRECISIONS
 
 
 def tolerances_of(bundle: Bundle, precision: Precision) -> PartTolerances:
     """Give the tolerances of every part in one precision.
 
-    A bundle that was never calibrated has none for FP16. Its graphs are cast here, and their tolerances are those of
-    the model's calibration recipe.
+    A bundle that was never calibrated has none for FP16 and BF16. Its graphs are cast here, and their tolerances are
+    those of the model's calibration recipe.
     """
-    if precision != "fp16" or "fp16" in bundle.manifest.tolerances_by:
+    if precision not in CAST or precision in bundle.manifest.tolerances_by:
         return bundle.manifest.tolerances_of(precision)
     return tolerances_by_recipe(bundle, load_recipe_of(bundle.manifest.name), precision)
 

@@ -12,13 +12,14 @@ import msgspec
 
 from taemi_edge.bundle.atomic import new_folder
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle, read_manifest, replaceable_files
+from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.records import EngineRecord
 from taemi_edge.bundle.signatures import signature_file
 from taemi_edge.bundle.trusted_keys import read_small_file
 from taemi_edge.engines.build import BuildResult, build_engine
 from taemi_edge.engines.cache import EngineCache
-from taemi_edge.engines.plan import BuildPlan, RequestedPrecision, plan_build
+from taemi_edge.engines.plan import BuildPlan, plan_build
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import BundleError, CheckFailedError, EngineError, MissingExtraError, TaemiError
 from taemi_edge.fleet.versions import ENGINES, GRAPHS, UpdateFolder, Version

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 
+from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.trusted_keys import read_trusted_keys
-from taemi_edge.engines.plan import RequestedPrecision
 from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import (
     CheckFailedError,

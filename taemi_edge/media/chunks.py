@@ -14,6 +14,7 @@ import numpy as np
 from taemi_edge.bundle.streams import ChunkedSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.hops import SoundPiece
+from taemi_edge.media.slots import NO_SLOT, SlotPool, new_input
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +26,14 @@ class Segment:
         end_s: where the chunk ends.
         samples: the context and the chunk, float32 (samples,) or (samples, channels).
         chunk_samples: how many of the samples, at their end, are the chunk itself.
+        slot: the number of the slot that the samples lie in.
     """
 
     start_s: float
     end_s: float
     samples: Array
     chunk_samples: int
+    slot: int = NO_SLOT
 
 
 class Chunker:
@@ -43,11 +46,19 @@ class Chunker:
         spec: the rate, and the lengths of a chunk and its context.
         patience_s: how long an incomplete chunk is waited for, since live data arrives late.
         channels: of a series; None for sound.
+        slots: where chunks are written so that nobody copies them; by default each is an array of its own.
     """
 
     min_share = 0.9
 
-    def __init__(self, spec: ChunkedSpec, patience_s: float = 0.0, channels: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: ChunkedSpec,
+        patience_s: float = 0.0,
+        channels: int | None = None,
+        slots: SlotPool | None = None,
+    ) -> None:
+        self._slots = slots
         self._rate_hz = spec.values_per_second
         self._patience = round(patience_s * self._rate_hz)
         self._chunk = spec.chunk_samples
@@ -138,12 +149,13 @@ class Chunker:
             return None
         with_context = self._context > 0 and at >= self._context and self._share(at - self._context, self._context) == 1
         begin = at - self._context if with_context else at
-        samples = np.zeros((at + self._chunk - begin, *self._shape), np.float32)
+        slot, samples = new_input(self._slots, (at + self._chunk - begin, *self._shape), np.float32)
         present = self._values[begin : at + self._chunk]
         samples[: len(present)] = present
+        samples[len(present) :] = 0
         if self._holds:
-            samples = _held(samples, self._came[begin : at + self._chunk])
-        return Segment(start / self._rate_hz, (start + self._chunk) / self._rate_hz, samples, self._chunk)
+            _hold(samples, self._came[begin : at + self._chunk])
+        return Segment(start / self._rate_hz, (start + self._chunk) / self._rate_hz, samples, self._chunk, slot)
 
     def _share(self, at: int, length: int) -> float:
         return float(self._came[max(0, at) : at + length].sum() / length)
@@ -155,15 +167,14 @@ class Chunker:
             self._first = before
 
 
-def _held(samples: Array, came: Array) -> Array:
-    """Samples with the value before them, or else the first one, where they did not come."""
+def _hold(samples: Array, came: Array) -> None:
+    """Give samples that did not come the value before them, or else the first one."""
     known = np.zeros(len(samples), np.bool_)
     known[: len(came)] = came
     if known.all():
-        return samples
+        return
     from_row = np.maximum.accumulate(np.where(known, np.arange(len(samples)), int(np.argmax(known))))
-    held: Array = samples[from_row]
-    return held
+    samples[...] = samples[from_row]
 
 
 #: Frames and chunks are encoded in batches of at most this many, which bounds memory when a whole file is encoded.

@@ -10,6 +10,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.native_output import quiet_native_code
+from taemi_edge.media.slots import NO_SLOT
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,9 @@ class FaceTracker:
         return faces[0]
 
 
-def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float = 1.3) -> Array:
+def crop_face(
+    image: Array, face: Face, size_hw: tuple[int, int], margin: float = 1.3, into: Array | None = None
+) -> Array:
     """Cut out the square around a face; it is black where it reaches beyond the picture.
 
     Args:
@@ -149,6 +152,7 @@ def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float 
         face: in pixels of the image.
         size_hw: the height and width of the crop.
         margin: the side of the square, in multiples of the face's longer side.
+        into: memory for the crop, uint8 (*size_hw, 3); a new array by default.
 
     Returns:
         RGB, uint8 (*size_hw, 3).
@@ -167,32 +171,31 @@ def crop_face(image: Array, face: Face, size_hw: tuple[int, int], margin: float 
     square = np.zeros((side, side, 3), np.uint8)
     square[above : above + inside.shape[0], before : before + inside.shape[1]] = inside
     shrinks = side > max(size_hw)
-    crop: Array = cv2.resize(square, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return crop
+    return _resized(square, size_hw, shrinks, into)
 
 
-def resize_whole(image: Array, size_hw: tuple[int, int]) -> Array:
+def resize_whole(image: Array, size_hw: tuple[int, int], into: Array | None = None) -> Array:
     """The whole picture at another size, whatever its shape was.
 
     Args:
         image: RGB, uint8 (H, W, 3).
         size_hw: the wanted height and width.
+        into: memory for the result; a new array by default.
 
     Returns:
         RGB, uint8 (*size_hw, 3).
     """
     shrinks = image.shape[0] > size_hw[0] or image.shape[1] > size_hw[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Array = cv2.resize(np.ascontiguousarray(image), size_hw[::-1], interpolation=interpolation)
-    return resized
+    return _resized(np.ascontiguousarray(image), size_hw, shrinks, into)
 
 
-def crop_centre(image: Array, size_hw: tuple[int, int]) -> Array:
+def crop_centre(image: Array, size_hw: tuple[int, int], into: Array | None = None) -> Array:
     """The largest centred rectangle that has the wanted shape, at the wanted size.
 
     Args:
         image: RGB, uint8 (H, W, 3).
         size_hw: the wanted height and width.
+        into: memory for the result; a new array by default.
 
     Returns:
         RGB, uint8 (*size_hw, 3).
@@ -207,7 +210,14 @@ def crop_centre(image: Array, size_hw: tuple[int, int]) -> Array:
     scale = min(height / size_hw[0], width / size_hw[1])
     inside_hw = (max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale)))
     top, left = (height - inside_hw[0]) // 2, (width - inside_hw[1]) // 2
-    return resize_whole(image[top : top + inside_hw[0], left : left + inside_hw[1]], size_hw)
+    return resize_whole(image[top : top + inside_hw[0], left : left + inside_hw[1]], size_hw, into)
+
+
+def _resized(image: Array, size_hw: tuple[int, int], shrinks: bool, into: Array | None) -> Array:
+    """Another size of a picture, written into the given memory where there is any."""
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Array = cv2.resize(image, size_hw[::-1], dst=into, interpolation=interpolation)
+    return resized
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +228,9 @@ class FaceCrop:
         time_s: of the frame, in seconds.
         pixels: RGB uint8 (H, W, 3), or the clip of several frames (frames, H, W, 3) that ends with this one; None where
             a face was wanted and none was in view.
+        slot: the number of the slot that the pixels lie in.
     """
 
     time_s: float
     pixels: Array | None
+    slot: int = NO_SLOT

@@ -16,6 +16,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, of_equal_length, trim_context
 from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_centre, crop_face, resize_whole
 from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece, share_kept
+from taemi_edge.media.slots import SlotPool, new_input
 
 #: Runs one part of a bundle: takes arrays by the names of its inputs, and gives arrays by the names of its outputs.
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -31,13 +32,15 @@ class CropReader:
         spec: the size and kind of the crops, how many frames a second are looked at, and how many make up a clip.
         detector: finds the faces, where faces are wanted; a new one by default. Loading one takes 25 ms, so whoever
             reads many short videos one after the other shares it.
+        slots: where crops and clips are written so that nobody copies them; by default each is an array of its own.
 
     Attributes:
         face: the face that was found last, for callers that draw it; None where the last frame had none.
         broken_clips: how many clips were given up because a pause came before their last frame.
     """
 
-    def __init__(self, spec: VideoSpec, detector: FaceDetector | None = None) -> None:
+    def __init__(self, spec: VideoSpec, detector: FaceDetector | None = None, slots: SlotPool | None = None) -> None:
+        self._slots = slots
         self.face: Face | None = None
         self.broken_clips = 0
         self._spec = spec
@@ -69,19 +72,26 @@ class CropReader:
 
     def _crops_on_grid(self, frames: Iterable[Frame]) -> Iterator[FaceCrop]:
         for frame in frames:
-            crop = FaceCrop(frame.time_s, self._pixels(frame))
+            crop = self._crop(frame)
             if self._spec.clip_frames == 1 or crop.pixels is None:
                 self._clip.clear()
                 yield crop
             elif clip := self._clip_with(crop):
                 yield clip
 
-    def _pixels(self, frame: Frame) -> Array | None:
-        size_hw = self._spec.size_hw
+    def _crop(self, frame: Frame) -> FaceCrop:
+        size_hw, face = self._spec.size_hw, None
         if self._tracker is not None:
-            self.face = self._tracker.find(frame.image, frame.time_s)
-            return None if self.face is None else crop_face(frame.image, self.face, size_hw)
-        return (crop_centre if self._spec.crop == "centre" else resize_whole)(frame.image, size_hw)
+            face = self.face = self._tracker.find(frame.image, frame.time_s)
+            if face is None:
+                return FaceCrop(frame.time_s, None)
+        # a frame of clips lies in no slot: it is copied into each clip that it belongs to
+        slot, into = new_input(self._slots if self._spec.clip_frames == 1 else None, (*size_hw, 3), np.uint8)
+        if face is not None:
+            pixels = crop_face(frame.image, face, size_hw, into=into)
+        else:
+            pixels = (crop_centre if self._spec.crop == "centre" else resize_whole)(frame.image, size_hw, into)
+        return FaceCrop(frame.time_s, pixels, slot)
 
     def _clip_with(self, crop: FaceCrop) -> FaceCrop | None:
         """The clip that ends with a crop; None until there are frames enough since the last pause."""
@@ -92,7 +102,9 @@ class CropReader:
         self._clip.append(crop)
         if len(self._clip) < self._spec.clip_frames:
             return None
-        return FaceCrop(crop.time_s, np.stack([each.pixels for each in self._clip if each.pixels is not None]))
+        slot, into = new_input(self._slots, (self._spec.clip_frames, *self._spec.size_hw, 3), np.uint8)
+        np.stack([each.pixels for each in self._clip if each.pixels is not None], out=into)
+        return FaceCrop(crop.time_s, into, slot)
 
 
 class InputReader:

@@ -6,7 +6,9 @@ pool, the input is an array of its own, and the executor copies it.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from taemi_edge.bundle.values import Array
 
@@ -35,3 +37,24 @@ class SlotPool(Protocol):
     def take(self) -> Slot | None:
         """A free slot, whose content is of no meaning; None where all are in use. Any thread may call it."""
         ...
+
+
+def new_input(pool: SlotPool | None, shape: tuple[int, ...], dtype: Any) -> Slot:
+    """Memory for one input, contiguous and of no meaning yet: the beginning of a slot, or an array of its own.
+
+    Args:
+        pool: where to ask for a slot.
+        shape: of the input; what does not fit into a slot lies in none.
+        dtype: of its values.
+
+    Example:
+        >>> new_input(None, (2, 3), np.float32).number == NO_SLOT
+        True
+    """
+    slot = None if pool is None else pool.take()
+    if slot is not None and slot.array.dtype == dtype:
+        if slot.array.shape == shape:
+            return slot
+        if slot.array.shape[1:] == shape[1:] and shape[0] <= len(slot.array):
+            return Slot(slot.number, slot.array[: shape[0]])
+    return Slot(NO_SLOT, np.empty(shape, dtype))

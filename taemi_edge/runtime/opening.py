@@ -8,7 +8,9 @@ from taemi_edge.runtime.sessions import Device, Sessions, require_device
 from taemi_edge.runtime.work import Executor, Layout
 
 
-def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0) -> Executor:
+def open_executor(
+    bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0, *, timed: bool = False
+) -> Executor:
     """Open an executor, which runs whole hops of several sources.
 
     With TensorRT engines everything stays on the GPU; else ONNX Runtime runs each part.
@@ -17,6 +19,8 @@ def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, 
         layout: how many sources there are, and how long their windows and hops are.
         device: see `open_sessions`.
         threads: see `open_sessions`.
+        timed: whether the parts of every hop are timed. ONNX Runtime times them anyhow; TensorRT those of every 16th
+            hop otherwise.
 
     Raises:
         UsageError, EngineError, BackendError: see `open_sessions`.
@@ -25,7 +29,7 @@ def open_executor(bundle: Bundle, layout: Layout, device: Device | None = None, 
     if chosen == "tensorrt":
         from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 
-        return TrtExecutor(bundle, layout)
+        return TrtExecutor(bundle, layout, timed=timed)
     return HostExecutor(bundle, layout, open_sessions(bundle, chosen, threads), chosen)
 
 

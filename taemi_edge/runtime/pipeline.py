@@ -164,7 +164,7 @@ class Fleet:
         window = self.windows[index]
         for work in window.early_works(prepared):
             [done] = self._execute([work], {index: prepared})
-            prepared.watch.add(done.part_ms)
+            prepared.watch.add_parts(work.parts, done.part_ms)
             if done.faults:
                 window.refuse(done.faults, prepared.end_s)
         return window.last_work(prepared)
@@ -199,7 +199,7 @@ class Fleet:
 
     def _prediction(self, index: int, done: WorkResult, prepared: PreparedHop, parts: Collection[str]) -> Prediction:
         watch = prepared.watch
-        watch.add({part: ms for part, ms in done.part_ms.items() if part in parts})
+        watch.add_parts(parts, done.part_ms)
         watch.total_ms["total"] = (time.perf_counter() - prepared.started_s) * 1e3
         window = self.windows[index]
         if done.outputs is None and not window.lacking:

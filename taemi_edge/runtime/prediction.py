@@ -41,7 +41,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         presence: live, stale, missing or recovering, by stream.
         age_ms: the age of each stream's newest data; None where it is missing.
         latency_ms: each part's own time (of the call that it was batched into, where sources share one), `face`
-            (detection and crop, of models that look at faces) and `total`, the wall time of the hop.
+            (detection and crop, of models that look at faces) and `total`, the wall time of the hop. 0 where a part did
+            not run; None where it ran and was not timed, as in most hops on TensorRT. `total` is always there.
         reason: why a stream is not live, by stream.
         status: "no signal" where every stream was replaced by what stands for it: the outputs are then the model's
             prior. "no prediction" where a stream is missing that the model requires; `reason` says why.
@@ -64,7 +65,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, dict[str, Any] | None]
     presence: dict[str, State]
     age_ms: dict[str, float | None]
-    latency_ms: dict[str, float]
+    latency_ms: dict[str, float | None]
     reason: dict[str, str]
     status: Status
     backend: str = "cpu"

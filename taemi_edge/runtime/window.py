@@ -261,7 +261,7 @@ class SourceWindow:
             },
             presence={name: judged.state for name, judged in presence.items()},
             age_ms={name: None if age is None else round(age * 1e3, 1) for name, age in age_s.items()},
-            latency_ms={name: round(watch.total_ms.get(name, 0.0), 3) for name in parts},
+            latency_ms={name: watch.ms(name) for name in parts},
             reason={name: judged.reason for name, judged in presence.items() if judged.reason is not None},
             status=status if outputs is not None else "no prediction",
             backend=backend,

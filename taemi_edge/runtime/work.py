@@ -7,7 +7,7 @@ protocol; `host_executor` and `tensorrt.executor` implement it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -68,12 +68,13 @@ class WorkResult:
     Attributes:
         outputs: what the head gave for each group of outputs, float32 (n,) by its name; None where no prediction was
             wanted, or a fault was found.
-        part_ms: how long the call of each part took that this work shared, in milliseconds.
+        part_ms: how long the call of each part took that this work shared, in milliseconds; None where the executor
+            did not time this hop.
         faults: streams whose new features held a NaN or an infinity; those features were not kept.
     """
 
     outputs: Mapping[str, Array] | None
-    part_ms: Mapping[str, float]
+    part_ms: Mapping[str, float] | None
     faults: frozenset[str] = frozenset()
 
 
@@ -138,6 +139,10 @@ class Executor(Protocol):
 class Stopwatch:
     """Adds up milliseconds under names.
 
+    Attributes:
+        total_ms: the sums by name.
+        untimed: names of which something took time that nobody measured.
+
     Example:
         >>> watch = Stopwatch()
         >>> watch.add({"vision": 1.5})
@@ -148,6 +153,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.total_ms: dict[str, float] = {}
+        self.untimed: set[str] = set()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -160,6 +166,22 @@ class Stopwatch:
         """Add milliseconds that were measured elsewhere."""
         for name, ms in parts_ms.items():
             self.total_ms[name] = self.total_ms.get(name, 0.0) + ms
+
+    def add_parts(self, ran: Collection[str], part_ms: Mapping[str, float] | None) -> None:
+        """Add what a work's own parts took.
+
+        Args:
+            ran: the parts that ran for the work.
+            part_ms: milliseconds of all parts that ran; None where they were not measured.
+        """
+        if part_ms is None:
+            self.untimed.update(ran)
+        else:
+            self.add({part: ms for part, ms in part_ms.items() if part in ran})
+
+    def ms(self, name: str) -> float | None:
+        """The milliseconds of a name, 0 where nothing ran under it; None where they are not known."""
+        return None if name in self.untimed else round(self.total_ms.get(name, 0.0), 3)
 
 
 def require_finite(outputs: Mapping[str, Array]) -> None:
@@ -177,7 +199,10 @@ def require_finite(outputs: Mapping[str, Array]) -> None:
 
 def merged(first: WorkResult, then: WorkResult) -> WorkResult:
     """Join the results of two calls for one hop: the outputs of the later one, the times of both."""
-    watch = Stopwatch()
-    watch.add(first.part_ms)
-    watch.add(then.part_ms)
-    return replace(then, part_ms=watch.total_ms, faults=first.faults | then.faults)
+    part_ms = None
+    if first.part_ms is not None and then.part_ms is not None:
+        watch = Stopwatch()
+        watch.add(first.part_ms)
+        watch.add(then.part_ms)
+        part_ms = watch.total_ms
+    return replace(then, part_ms=part_ms, faults=first.faults | then.faults)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from taemi_edge.bench.costs import count_cost
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
+from taemi_edge.calibration.fp16_cast import cast_part
 from taemi_edge.calibration.graphs.graph import Graph
 
 
@@ -63,7 +63,7 @@ def test_a_recurrence_counts_both_matrices_at_every_step(tmp_path: Path):
 
 def test_half_precision_weights_are_half_the_bytes(tiny: Bundle, tmp_path: Path):
     feeds, _ = Feeds(tiny).part("text", 1)
-    cast_part_to_fp16(tiny, "text", tmp_path / "half.onnx")
+    cast_part(tiny, "text", "fp16", tmp_path / "half.onnx")
     single, half = (count_cost(Graph.load(file), feeds) for file in (tiny.part_file("text"), tmp_path / "half.onnx"))
     assert half.operations == single.operations
     assert half.weight_bytes < 0.62 * single.weight_bytes

@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="graphs are cast with onnx")
 from onnx import TensorProto
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.calibration.fp16_cast import cast_part_to_fp16
+from taemi_edge.calibration.fp16_cast import cast_part
 from taemi_edge.calibration.graph_sessions import runner_of
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.parity.golden import load_cases
@@ -20,7 +20,7 @@ from taemi_edge.parity.golden import load_cases
 
 def test_a_cast_part_has_fp16_weights_and_is_near_pytorch(tiny: Bundle, tmp_path: Path):
     file = tmp_path / "text.onnx"
-    cast_part_to_fp16(tiny, "text", file)
+    cast_part(tiny, "text", "fp16", file)
     weights = [tensor.data_type for tensor in Graph.load(file).initialisers.values() if len(tensor.dims) == 2]
     assert weights.count(TensorProto.FLOAT16) > len(weights) / 2
     run = runner_of(str(file))

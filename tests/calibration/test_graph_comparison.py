@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.values import Flavour
+from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.calibration.clip_spool import ClipSpool, spool_clips, thin_clip
 from taemi_edge.calibration.graph_comparison import compare_graph
 from taemi_edge.calibration.sensitivity import ComparisonSetup

@@ -1,13 +1,15 @@
 """A real TensorRT compiler, without a GPU: every graph that the recipes export, cast or quantise is compiled.
 
-TensorRT-RTX builds ahead of time for SM 8.6 (Ampere), the nearest that it knows to Orin's 8.7, with the profiles and
-the workspace of the Orin target. Whether the engines compute the right thing is for tests/gpu to tell.
+TensorRT-RTX builds ahead of time for SM 8.6 (Ampere), the nearest that it knows to Orin's 8.7, and FP8 for 8.9, with
+the profiles and the workspace of the Orin target. Whether the engines compute the right thing is for tests/gpu to tell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has wheels for x86-64 (extra `rtx`)")
@@ -15,9 +17,10 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest
+from taemi_edge.bundle.precisions import FLAVOURS, FLAVOURS_OF, FURTHER, PRECISIONS
 from taemi_edge.bundle.recipe import load_recipe
-from taemi_edge.bundle.values import FLAVOURS
 from taemi_edge.calibration.graph_sessions import runner_of_all_tensors
+from taemi_edge.calibration.graphs.bf16 import convert_to_bf16
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16, find_islands
 from taemi_edge.calibration.graphs.graph import Graph, groups_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, quantise, weights_sha256
@@ -29,6 +32,7 @@ from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.parity.golden import bind_tokens, load_cases
 from taemi_edge.progress import SilentProgress
+from taemi_edge.taemi.names import PARTS
 from tests.cli.checks import refused
 
 ORIN = load_recipe("engines", "jetson-orin-nano", TargetRecipe)
@@ -70,11 +74,15 @@ def flavours_of(bundle: Bundle, part: str, scratch: Path) -> dict[str, Path]:
     excluded = recipe.exclude.get(part, {})
     plan = PartPlan(weights_sha256=weights_sha256(graph), tensors=tensors, excluded=excluded, islands=islands)
     quantised = quantise(graph, plan)
+    in_fp8 = quantise(graph, msgspec.structs.replace(plan, precision="fp8"))
     made = {
         "fp16": convert_to_fp16(graph, islands),
+        "bf16": convert_to_bf16(graph, islands),
         "int8": quantised,
         "int8-fp16": convert_to_fp16(quantised, islands),
+        "fp8-fp16": convert_to_fp16(in_fp8, islands),
     }
+    assert {"fp32", *made} == set(FLAVOURS)
     files = {"fp32": bundle.part_file(part)}
     for flavour, cast in made.items():
         files[flavour] = scratch / f"{part}.{flavour}.onnx"
@@ -82,13 +90,19 @@ def flavours_of(bundle: Bundle, part: str, scratch: Path) -> dict[str, Path]:
     return files
 
 
-def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, int]:
-    """The size of every engine by part and flavour."""
+def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path, further: Collection[str] = PARTS) -> dict[str, int]:
+    """The size of every engine by part and flavour; FP8 and BF16 of the parts in `further` alone.
+
+    SM 8.9 (Ada) is the first that has FP8.
+    """
     sizes = {}
     for part in bundle.manifest.part_names:
         for flavour, file in flavours_of(bundle, part, scratch).items():
-            precision = "int8" if flavour.startswith("int8") else flavour
-            sizes[f"{part}.{flavour}"] = len(compiler.compile(file.read_bytes(), precision, orin_options(bundle, part)))
+            precision = next(p for p in PRECISIONS if flavour in FLAVOURS_OF[p])
+            if precision in FURTHER and part not in further:
+                continue
+            options = orin_options(bundle, part, **({"sm": "8.9"} if precision == "fp8" else {}))
+            sizes[f"{part}.{flavour}"] = len(compiler.compile(file.read_bytes(), precision, options))
             if flavour != "fp32":
                 file.unlink()
     return sizes
@@ -97,9 +111,13 @@ def compile_all(compiler: Compiler, bundle: Bundle, scratch: Path) -> dict[str, 
 @pytest.mark.parametrize("recipe", ["tiny", pytest.param("mobile", marks=pytest.mark.nightly)])
 def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, tmp_path):
     bundle = open_bundle(request.getfixturevalue(f"{recipe}_folder"))
-    sizes = compile_all(compiler, bundle, tmp_path)
-    assert len(sizes) == len(bundle.manifest.part_names) * len(FLAVOURS)
+    further = PARTS if recipe == "mobile" else ("text",)
+    sizes = compile_all(compiler, bundle, tmp_path, further)
+    left_out = 2 * (len(PARTS) - len(further))
+    assert len(sizes) == len(bundle.manifest.part_names) * len(FLAVOURS) - left_out
     if recipe == "mobile":  # the precision that was written is the one that was built
+        assert sizes["text.bf16"] < 0.6 * sizes["text.fp32"]
+        assert sizes["text.fp8-fp16"] < 0.8 * sizes["text.fp16"]
         assert sizes["text.fp16"] < 0.6 * sizes["text.fp32"]
         assert sizes["audio.int8-fp16"] < 0.8 * sizes["audio.fp16"]
 

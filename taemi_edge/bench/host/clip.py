@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.runtime.window import Source
 
-#: So many hops of the clip are read at most.
-_MOST_HOPS = 28
+#: So many hops are timed in one pass, once the windows are full.
+_TIMED_HOPS = 17
+#: So many hops are run at most to fill the windows.
+_MOST_FILLING = 100
 #: Sources begin at different hops of the clip, so that they do not bring the same at the same time.
 _STARTS = 4
 #: A series without a rate brings so many rows with a hop.
@@ -31,9 +34,9 @@ class Clip:
     """The hops of the demo clip for the streams of a model.
 
     Attributes:
-        hops: in the order of time.
+        hops: in the order of time; the clip begins again where it is too short.
         words: what is said in it.
-        first_timed: how many hops pass before the window of every source is full, or half of the clip at most.
+        first_timed: how many hops pass before the window of every source is full, at most `_MOST_FILLING`.
         synthetic: the streams that the clip does not have, whose rows are random numbers.
     """
 
@@ -58,17 +61,23 @@ class Clip:
 
 def read_clip(manifest: Manifest) -> Clip:
     """Decode the demo clip for the streams of a model."""
-    video, transcript = demo_clip()
     window, streams = manifest.window, manifest.streams
-    hops = [Hop((at + 1) * window.hop_s) for at in range(_MOST_HOPS)]
+    filling = min(int(np.ceil(window.length_s / window.hop_s)), _MOST_FILLING)
+    count = filling + _TIMED_HOPS + _STARTS - 1
+    video, transcript = demo_clip()
+    once = [Hop(window.hop_s)]
     if any(isinstance(spec, (VideoSpec, AudioSpec)) for spec in streams.values()):
         with MediaFile(video, streams=streams) as media:
-            hops = [_decoded(hop) for hop, _ in zip(media.hops(window.hop_s), hops, strict=False)]
+            once = list(islice(media.hops(window.hop_s), count)) or [replace(media.rest(), end_s=window.hop_s)]
+    once = [_decoded(hop) for hop in once]
+    words, length_s = read_transcript(transcript, None), once[-1].end_s
+    passes = [at * length_s for at in range(-(-count // len(once)))]
+    hops = [_shifted(hop, by_s) for by_s in passes for hop in once][:count]
     series = {name: spec for name, spec in streams.items() if isinstance(spec, SeriesSpec)}
     for hop in hops:
         hop.pieces |= {name: [_rows(spec, hop.end_s, window.hop_s)] for name, spec in series.items()}
-    full = int(np.ceil(window.length_s / window.hop_s))
-    return Clip(hops, read_transcript(transcript, None), min(full, (len(hops) - _STARTS) // 2), tuple(series))
+    said = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for by_s in passes for w in words if w.end_s <= length_s]
+    return Clip(hops, said, filling, tuple(series))
 
 
 @contextmanager
@@ -82,11 +91,11 @@ def remembered_faces() -> Iterator[None]:
             found[id(image)] = image, detect(detector, image)  # the picture is kept, so that no other has its number
         return found[id(image)][1]
 
-    FaceDetector.detect = remembered  # type: ignore[method-assign]
+    setattr(FaceDetector, detect.__name__, remembered)
     try:
         yield
     finally:
-        FaceDetector.detect = detect  # type: ignore[method-assign]
+        setattr(FaceDetector, detect.__name__, detect)
 
 
 def _decoded(hop: Hop) -> Hop:
@@ -100,6 +109,14 @@ def _decoded(hop: Hop) -> Hop:
         for name, of_one in hop.pieces.items()
     }
     return replace(hop, pieces=dict(pieces))
+
+
+def _shifted(hop: Hop, by_s: float) -> Hop:
+    """The same hop at a later time."""
+    pieces = {
+        name: [replace(piece, time_s=piece.time_s + by_s) for piece in of_one] for name, of_one in hop.pieces.items()
+    }
+    return replace(hop, end_s=hop.end_s + by_s, pieces=pieces)
 
 
 def _rows(spec: SeriesSpec, end_s: float, hop_s: float) -> Values:

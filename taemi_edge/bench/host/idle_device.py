@@ -1,7 +1,8 @@
 """A GPU that does nothing: PyCUDA, cuda-bindings and TensorRT whose calls return at once.
 
 What is left of a hop on it is the time of the host alone. It has no memory of its own: nothing is copied, encoders
-write nothing, and every output that comes back is zero. So no result means anything, and none is ever shown.
+write nothing, and every output that comes back is zero. So no result means anything, and none is ever shown. Like a
+Jetson it is faster where it reads the host's own memory: there the host writes inputs that nobody copies.
 
 It takes every call that some version of the executor may make: names of the libraries that it does not know do nothing.
 """
@@ -40,19 +41,19 @@ def idle_device(parts: Mapping[str, PartSpec], output_shapes: OutputShapes, larg
     modules |= {"pycuda.driver": _Cuda("pycuda.driver"), "cuda.bindings.driver": _Driver("cuda.bindings.driver")}
     modules |= {"tensorrt": _tensorrt(_Engines(parts, output_shapes, largest_batch))}
     for name, module in modules.items():
-        parent, _, own = name.rpartition(".")
+        parent, _, short = name.rpartition(".")
         if parent:
-            setattr(modules[parent], own, module)
+            setattr(modules[parent], short, module)
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, own in before.items():
+            if own is None:
                 sys.modules.pop(name, None)
             else:
-                sys.modules[name] = module
+                sys.modules[name] = own
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -93,16 +94,27 @@ class _Stream:
 
 
 class _Event:
-    def __init__(self, flags: int = 0) -> None:
-        self.handle = id(self)
+    """Counts what was copied before it was recorded: a copy takes a millisecond, and all else no time."""
 
-    record = synchronize = staticmethod(_nothing)
+    copies = 0
+
+    def __init__(self, flags: int = 0) -> None:
+        self.handle, self._copies = id(self), 0
+
+    def record(self, stream: Any = None) -> None:
+        self._copies = _Event.copies
+
+    synchronize = staticmethod(_nothing)
 
     def query(self) -> bool:
         return True
 
-    def time_since(self, earlier: Any) -> float:
-        return 0.0
+    def time_since(self, earlier: _Event) -> float:
+        return float(self._copies - earlier._copies)
+
+
+def _copy(*_: Any) -> None:
+    _Event.copies += 1
 
 
 class _Device:
@@ -196,6 +208,7 @@ class _Cuda(ModuleType):
     pagelocked_empty = pagelocked_zeros = staticmethod(_pinned_empty)
     register_host_memory = staticmethod(_pinned)
     mem_alloc = _Memory
+    memcpy_htod_async = staticmethod(_copy)
 
     @staticmethod
     def get_version() -> tuple[int, int, int]:
@@ -232,17 +245,19 @@ class _Driver(ModuleType):
     """cuda.bindings.driver: every call answers that it went well, and with a handle."""
 
     CUstream = CUevent = CUdeviceptr = CUgraphExec = int
+    CUDA_VERSION = 12000
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        found: Any = _Names() if name.startswith("CU") else _answer_of(name)
+        found: Any = 0 if name.isupper() else _Names() if name.startswith("CU") else _answer_of(name)
         setattr(self, name, found)
         return found
 
 
 #: What the calls of the driver answer that give something else than one handle.
 _ANSWERS: Mapping[str, tuple[Any, ...]] = {
+    "cuDriverGetVersion": (0, _Driver.CUDA_VERSION),
     "cuGraphLaunch": (0,),
     "cuEventElapsedTime": (0, 0.0),
     "cuGetErrorName": (0, b"CUDA_SUCCESS"),
@@ -339,10 +354,13 @@ class _ExecutionContext:
 
 
 def _tensorrt(engines: _Engines) -> ModuleType:
-    module: Any = ModuleType("tensorrt")
-    module.__version__ = VERSION
-    module.Builder, module.ILogger = None, _Logger
-    module.ExecutionContextAllocationStrategy = _Names()
-    module.nptype = np.dtype
-    module.Runtime = lambda logger: engines
+    module = ModuleType("tensorrt")
+    vars(module).update(
+        __version__=VERSION,
+        Builder=None,
+        ILogger=_Logger,
+        ExecutionContextAllocationStrategy=_Names(),
+        nptype=np.dtype,
+        Runtime=lambda logger: engines,
+    )
     return module

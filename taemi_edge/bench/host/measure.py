@@ -63,7 +63,7 @@ def run_host_bench(
     found = []
     with host_timer(bundle) as timer:
         for sources in options.sources:
-            progress.stage(f"timing {sources} sources")
+            progress.stage(f"timing hops, sources: {sources}")
             found.append(host_times(sources, *timer.measure(sources, options.hops)))
     return HostReport(
         bundle=str(folder),

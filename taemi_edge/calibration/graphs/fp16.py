@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import version_converter
 
 from taemi_edge.calibration.graphs.graph import Graph
 
@@ -69,10 +68,7 @@ def convert_to_fp16(graph: Graph, islands: Collection[str], kept_ops: Collection
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    if graph.is_quantised and graph.opset < _FP16_QDQ_OPSET:
-        model = version_converter.convert_version(model, _FP16_QDQ_OPSET)
+    model = graph.at_opset(_FP16_QDQ_OPSET if graph.is_quantised else 0).model
     with warnings.catch_warnings():
         # the converter warns of every value that it clips to FP16's range; the islands make that harmless
         warnings.simplefilter("ignore")

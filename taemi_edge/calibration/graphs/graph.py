@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, version_converter
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BundleError, CalibrationError, first_line
 
 #: The operators whose weights are quantised, with the axis of the activation that their weight mixes.
 _FEATURE_AXIS = {"MatMul": -1, "Gemm": -1, "Conv": 1}
+#: The version of the file format that has the types of an opset: FP8 with 19.
+_IR_VERSIONS = {19: 9, 22: 10}
 #: Scopes that do not belong to a block's name: wrappers, and the list that holds the layers.
 _WRAPPERS = ("backbone", "encoder", "")
 
@@ -117,6 +119,24 @@ class Graph:
         model.CopyFrom(self.model)
         return Graph(model)
 
+    def at_opset(self, least: int) -> Graph:
+        """Give a graph of at least this opset that shares nothing with this one.
+
+        Raises:
+            CalibrationError: onnx cannot raise the opset of one of the operators.
+        """
+        if self.opset >= least:
+            return self.copy()
+        try:
+            model = version_converter.convert_version(self.model, least)
+        except Exception as error:
+            raise CalibrationError(
+                f"expected operators that onnx {onnx.__version__} can raise from opset {self.opset} to {least}: "
+                f"{first_line(error)}: export the model at opset {least}, or make no precision that needs it"
+            ) from error
+        model.ir_version = max(model.ir_version, _IR_VERSIONS.get(least, 0))
+        return Graph(model)
+
     def save(self, file: Path) -> None:
         """Check the graph and write it."""
         onnx.checker.check_model(self.model)
@@ -159,8 +179,12 @@ class Graph:
 
     def add_value(self, name: str, array: Array) -> str:
         """Add an initialiser and give its name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return self.add_tensor(numpy_helper.from_array(np.ascontiguousarray(array), name))
+
+    def add_tensor(self, tensor: Any) -> str:
+        """Add an initialiser of any type and give its name."""
         self.model.graph.initializer.append(tensor)
+        name = str(tensor.name)
         self.initialisers[name] = self.model.graph.initializer[-1]
         return name
 

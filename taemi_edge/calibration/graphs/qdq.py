@@ -1,33 +1,38 @@
-"""Quantising a graph: Q/DQ pairs (QuantizeLinear, DequantizeLinear) of symmetric INT8 in front of what becomes INT8.
+"""Quantising a graph: Q/DQ pairs (QuantizeLinear, DequantizeLinear) in front of what becomes INT8 or FP8.
 
-A weight has one scale for each output channel. Weights stay FP32 with a Q/DQ pair behind them, since TensorRT 8.6 fails
-on int8 initialisers. Tensors that no layer reads keep their precision, so residual sums, LayerNorm and softmax are as
-exact as the graph around them.
+INT8 is symmetric, FP8 has the format E4M3 and asks for opset 19. A weight has one scale for each output channel.
+Weights stay FP32 with a Q/DQ pair behind them, since TensorRT 8.6 fails on int8 initialisers. Tensors that no layer
+reads keep their precision, so residual sums, LayerNorm and softmax are as exact as the graph around them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
+from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers
-from taemi_edge.calibration.graphs.ranges import QMAX
-from taemi_edge.calibration.graphs.smoothing import MIN_SCALE, weight_scale
+from taemi_edge.calibration.graphs.grids import GRIDS
+from taemi_edge.calibration.graphs.smoothing import weight_scale
 from taemi_edge.errors import CalibrationError
+
+#: The type of the zero points, which says what QuantizeLinear writes.
+_TYPES: Mapping[QuantisedPrecision, int] = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
 
 
 class ScaledTensor(Frozen, frozen=True):
-    """One activation that becomes INT8.
+    """One activation that is quantised.
 
     Attributes:
         tensor: its name.
-        nodes: the readers that take it as INT8; layers among them get INT8 weights as well.
-        amax: the magnitude that becomes 127, after smoothing.
+        nodes: the readers that take it quantised; layers among them get quantised weights as well.
+        amax: the magnitude that becomes the largest number of the precision (127, 448), after smoothing.
         method: the method that found `amax`.
         alpha: the strength of SmoothQuant; None without smoothing.
         smoothing: what each feature is divided by before it is quantised, (D,); empty without smoothing.
@@ -45,20 +50,22 @@ class ScaledTensor(Frozen, frozen=True):
     held_out_error: float = 0.0
 
 
-class PartPlan(Frozen, frozen=True):
-    """Everything that turns one part's FP32 graph into its FP16 and INT8 graphs.
+class PartPlan(Frozen, frozen=True, omit_defaults=True):
+    """Everything that turns one part's FP32 graph into its graphs of 16 bits and of one quantised precision.
 
     Attributes:
         weights_sha256: of the weights that the plan was made for.
-        tensors: the activations that become INT8.
+        tensors: the activations that are quantised.
         excluded: the blocks that stay in higher precision, each with the reason.
-        islands: the nodes that stay in FP32 among FP16, each with the reason.
+        islands: the nodes that stay in FP32 among FP16 and BF16, each with the reason.
+        precision: what the tensors become. Plans of INT8 are written without it, as they were before there was FP8.
     """
 
     weights_sha256: str
     tensors: tuple[ScaledTensor, ...]
     excluded: dict[str, str]
     islands: dict[str, str]
+    precision: QuantisedPrecision = "int8"
 
 
 def weights_sha256(graph: Graph) -> str:
@@ -87,7 +94,8 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
     if weights_sha256(graph) != plan.weights_sha256:
         raise CalibrationError("expected the weights that the ranges were made for, got others: calibrate anew")
     left_out = plan.excluded if excluded is None else excluded
-    made = graph.copy()
+    grid, kind = GRIDS[plan.precision], _TYPES[plan.precision]
+    made = graph.at_opset(grid.opset)
     layers = {layer.node: layer for layer in made.layers()}
     nodes = {node.name: node for node in made.nodes}
     after: dict[str, list[Any]] = {}
@@ -97,11 +105,12 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
         if not readers:
             continue
         source = _smooth(made, scaled, [layers[n] for n in readers if n in layers], after)
-        quantised = _add_pair(made, source, np.float32(max(scaled.amax / QMAX, MIN_SCALE)), None, after, scaled.tensor)
+        pair = _Pair(np.asarray(grid.scale(scaled.amax), np.float32), None, kind)
+        quantised = pair.add_behind(made, source, after, scaled.tensor)
         for name in readers:
             _read_instead(nodes[name], scaled.tensor, quantised)
             if name in layers:
-                front += _quantise_weight(made, nodes[name], layers[name])
+                front += _quantise_weight(made, nodes[name], layers[name], plan.precision)
     insert_after_producers(made, after, front)
     return made
 
@@ -148,32 +157,37 @@ def _scales_features(graph: Graph, producer: Any) -> bool:
     return all(name in graph.initialisers for name in producer.input[1:])
 
 
-def _quantise_weight(graph: Graph, node: Any, layer: Layer) -> list[Any]:
-    scale = weight_scale(graph.value(layer.weight), layer.channel_axis)
-    pair: dict[str, list[Any]] = {}
-    node.input[1] = _add_pair(graph, layer.weight, scale, layer.channel_axis, pair, layer.weight)
-    return pair[layer.weight]
+def _quantise_weight(graph: Graph, node: Any, layer: Layer, precision: QuantisedPrecision) -> list[Any]:
+    scale = weight_scale(graph.value(layer.weight), layer.channel_axis, GRIDS[precision])
+    made: dict[str, list[Any]] = {}
+    pair = _Pair(scale, layer.channel_axis, _TYPES[precision])
+    node.input[1] = pair.add_behind(graph, layer.weight, made, layer.weight)
+    return made[layer.weight]
 
 
-def _add_pair(
-    graph: Graph, source: str, scale: Array | np.float32, axis: int | None, after: dict[str, list[Any]], place: str
-) -> str:
-    """Add a Q/DQ pair behind `source`, to be inserted after the tensor `place`; give the name of the pair's output."""
-    values = np.asarray(scale, np.float32)
-    scale_name = graph.add_value(f"{source}/scale", values)
-    zero_name = graph.add_value(f"{source}/zero_point", np.zeros(values.shape, np.int8))
-    attributes = {} if axis is None else {"axis": axis}
-    quantised, back = f"{source}/quantised", f"{source}/dequantised"
-    pair = [
-        helper.make_node(
-            "QuantizeLinear", [source, scale_name, zero_name], [quantised], name=f"{source}/Quantize", **attributes
-        ),
-        helper.make_node(
-            "DequantizeLinear", [quantised, scale_name, zero_name], [back], name=f"{source}/Dequantize", **attributes
-        ),
-    ]
-    after.setdefault(place, []).extend(pair)
-    return back
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A Q/DQ pair: its scales (one, or one a channel along `axis`), and the type that it quantises to."""
+
+    scale: Array
+    axis: int | None
+    kind: int
+
+    def add_behind(self, graph: Graph, source: str, after: dict[str, list[Any]], place: str) -> str:
+        """Add it behind `source`, to be inserted after the tensor `place`; give the name of its output."""
+        scale = graph.add_value(f"{source}/scale", self.scale)
+        shape = self.scale.shape
+        content = bytes(int(np.prod(shape)))  # a zero of either type is a byte of zero
+        zero = graph.add_tensor(helper.make_tensor(f"{source}/zero_point", self.kind, shape, content, raw=True))
+        attributes = {} if self.axis is None else {"axis": self.axis}
+        quantised, back = f"{source}/quantised", f"{source}/dequantised"
+        for op, name, given, made in (
+            ("QuantizeLinear", "Quantize", source, quantised),
+            ("DequantizeLinear", "Dequantize", quantised, back),
+        ):
+            node = helper.make_node(op, [given, scale, zero], [made], name=f"{source}/{name}", **attributes)
+            after.setdefault(place, []).append(node)
+        return back
 
 
 def _read_instead(node: Any, old: str, new: str) -> None:

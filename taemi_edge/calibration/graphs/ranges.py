@@ -1,4 +1,6 @@
-"""Finding the ranges of activations: what each tensor held on real clips, and the magnitude that becomes 127 in INT8.
+"""Finding the ranges of activations: what each tensor held on real clips, and the magnitude at which its range ends.
+
+The end of a range becomes 127 in INT8 and 448 in FP8.
 
 Memory does not grow with the number of clips: of each tensor, extremes and a fixed number of rows are kept.
 """
@@ -12,13 +14,13 @@ from typing import Literal
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.calibration.graphs.grids import GRIDS, Grid
 from taemi_edge.errors import CalibrationError
 
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
-#: The largest integer of a symmetric INT8 range.
-QMAX = 127
 _BINS = 2048
+_LEAST_BINS = 128  # fewer would be fewer than the numbers of a grid
 
 
 @dataclass
@@ -77,7 +79,7 @@ class PartStatistics:
     """What the tensors of one part held over all feeds.
 
     Attributes:
-        watched: the tensors that become INT8, by name.
+        watched: the tensors that are quantised, by name.
         amax: the largest magnitude of every float tensor.
         elements: how many elements every float tensor had, over all feeds.
         feeds: how many there were.
@@ -102,7 +104,7 @@ def collect_statistics(
     Args:
         run: runs the part and gives every tensor of it by name.
         feeds: of the part.
-        watched: the feature axis of each tensor that becomes INT8; None where no axis has a fixed length.
+        watched: the feature axis of each tensor that is quantised; None where no axis has a fixed length.
         rows: how many feature vectors (without an axis: values) of each watched tensor are kept.
         seed: draws the rows.
         outputs: the names of the part's outputs, which must be finite as well.
@@ -165,8 +167,8 @@ def _add_values(statistics: PartStatistics, name: str, value: Array) -> None:
         statistics.watched[name].add(value)
 
 
-def range_by(method: Method, rows: Array, amax: float, percentile: float) -> float:
-    """Give the magnitude that becomes 127.
+def range_by(method: Method, rows: Array, amax: float, percentile: float, grid: Grid = GRIDS["int8"]) -> float:
+    """Give the magnitude that becomes the largest number of a grid.
 
     Args:
         method: "minmax" takes `amax`; "percentile" leaves the rarest magnitudes out; "entropy" takes the magnitude at
@@ -174,6 +176,7 @@ def range_by(method: Method, rows: Array, amax: float, percentile: float) -> flo
         rows: a sample of the values, of any shape.
         amax: the largest magnitude of all values.
         percentile: of the magnitudes, 0 to 100.
+        grid: the numbers that values are rounded to.
 
     Example:
         >>> range_by("minmax", np.array([1.0, -2.0]), 4.0, 99.0)
@@ -186,15 +189,15 @@ def range_by(method: Method, rows: Array, amax: float, percentile: float) -> flo
     magnitudes = np.abs(rows).ravel()
     if method == "percentile":
         return float(np.percentile(magnitudes, percentile)) or amax
-    return _entropy_range(magnitudes, amax)
+    return _entropy_range(magnitudes, amax, grid)
 
 
-def _entropy_range(magnitudes: Array, amax: float) -> float:
+def _entropy_range(magnitudes: Array, amax: float, grid: Grid) -> float:
     counts, edges = np.histogram(magnitudes, bins=_BINS, range=(0.0, amax))
     best, least = amax, np.inf
-    for stop in range(QMAX + 1, _BINS + 1, 32):
+    for stop in range(_LEAST_BINS, _BINS + 1, 32):
         p = counts[:stop].astype(np.float64)
-        q = _quantised_histogram(p)
+        q = _quantised_histogram(p, grid)
         p[-1] += counts[stop:].sum()
         divergence = _divergence(p, q)
         if divergence < least:
@@ -202,12 +205,11 @@ def _entropy_range(magnitudes: Array, amax: float) -> float:
     return best
 
 
-def _quantised_histogram(counts: Array) -> Array:
-    """Merge a histogram into 128 levels and spread each level over those of its bins that were not empty."""
-    level = np.arange(len(counts)) * (QMAX + 1) // len(counts)
+def _quantised_histogram(counts: Array, grid: Grid) -> Array:
+    """Merge a histogram into the grid's levels and spread each over those of its bins that were not empty."""
+    level = grid.levels(len(counts))
     filled = counts > 0
-    sums = np.bincount(level, counts, QMAX + 1)
-    members = np.bincount(level, filled, QMAX + 1)
+    sums, members = np.bincount(level, counts), np.bincount(level, filled)
     spread: Array = np.where(filled, (sums / np.maximum(members, 1))[level], 0.0)
     return spread
 

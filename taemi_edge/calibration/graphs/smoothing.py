@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.calibration.graphs.ranges import QMAX, Method, TensorStatistics, range_by
+from taemi_edge.calibration.graphs.grids import GRIDS, MIN_SCALE, Grid
+from taemi_edge.calibration.graphs.ranges import Method, TensorStatistics, range_by
 
-#: Smaller scales cannot be written in FP16.
-MIN_SCALE = 2.0**-20
+_INT8 = GRIDS["int8"]
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """How one tensor becomes INT8: it is divided by its smoothing, then by `amax` / 127.
+    """How one tensor is quantised: it is divided by its smoothing, then by its scale, and rounded to a grid.
 
     Attributes:
-        amax: the magnitude that becomes 127, after smoothing.
+        amax: the magnitude that becomes the grid's largest number, after smoothing.
         method: the method that found it.
         alpha: the strength of smoothing; None without.
         smoothing: what each feature is divided by, (D,); None without.
@@ -72,6 +72,7 @@ def choose_scaling(
     alphas: Sequence[float],
     methods: Sequence[Method],
     percentile: float,
+    grid: Grid = _INT8,
 ) -> Scaling:
     """Choose the smoothing and the range with the smallest error on half of the rows.
 
@@ -82,6 +83,7 @@ def choose_scaling(
         alphas: the strengths that are tried besides none.
         methods: the methods that find ranges.
         percentile: for the method of that name.
+        grid: the numbers that values are rounded to.
 
     Returns:
         The scaling, with its error on the other half of the rows.
@@ -94,21 +96,21 @@ def choose_scaling(
         rows = choosing if smoothing is None else choosing / smoothing
         amax = statistics.amax if smoothing is None else float((statistics.channel_amax / smoothing).max())
         smoothed = [w if smoothing is None else w * smoothing[:, None] for w in weights]
-        quantised = [fake_quantise_weight(w) for w in smoothed]
+        quantised = [fake_quantise_weight(w, grid) for w in smoothed]
         for method in methods:
-            limit = range_by(method, rows, amax, percentile)
-            error = _error(fake_quantise(rows, limit), rows, quantised, exact)
+            limit = range_by(method, rows, amax, percentile, grid)
+            error = _error(fake_quantise(rows, limit, grid), rows, quantised, exact)
             candidates.append(Scaling(limit, method, alpha, smoothing, error, 0.0))
     best = min(candidates, key=lambda candidate: candidate.error)
-    return _with_held_out_error(best, held_out, weights)
+    return _with_held_out_error(best, held_out, weights, grid)
 
 
-def _with_held_out_error(chosen: Scaling, rows: Array, weights: Sequence[Array]) -> Scaling:
+def _with_held_out_error(chosen: Scaling, rows: Array, weights: Sequence[Array], grid: Grid) -> Scaling:
     smoothing = chosen.smoothing
     smoothed_rows = rows if smoothing is None else rows / smoothing
-    quantised = [fake_quantise_weight(w if smoothing is None else w * smoothing[:, None]) for w in weights]
+    quantised = [fake_quantise_weight(w if smoothing is None else w * smoothing[:, None], grid) for w in weights]
     exact = [rows @ w for w in weights]
-    error = _error(fake_quantise(smoothed_rows, chosen.amax), smoothed_rows, quantised, exact)
+    error = _error(fake_quantise(smoothed_rows, chosen.amax, grid), smoothed_rows, quantised, exact)
     return Scaling(chosen.amax, chosen.method, chosen.alpha, smoothing, chosen.error, error)
 
 
@@ -120,31 +122,32 @@ def _error(quantised_rows: Array, rows: Array, weights: Sequence[Array], exact: 
     return float(np.sqrt(lost / signal)) if signal else 0.0
 
 
-def fake_quantise(values: Array, amax: float) -> Array:
-    """Round values to symmetric INT8 with one scale, and give them in the type that they came in.
+def fake_quantise(values: Array, amax: float, grid: Grid = _INT8) -> Array:
+    """Round values to a grid with one scale, and give them in the type that they came in.
 
     Args:
         values: of any shape.
-        amax: the magnitude that becomes 127.
+        amax: the magnitude that becomes the grid's largest number.
+        grid: the numbers that values are rounded to.
 
     Example:
         >>> fake_quantise(np.array([0.4, 126.6, 500.0]), 127.0).tolist()
         [0.0, 127.0, 127.0]
     """
-    scale = max(amax / QMAX, MIN_SCALE)
-    rounded: Array = np.clip(np.rint(values / scale), -QMAX - 1, QMAX) * np.float32(scale)
+    scale = grid.scale(amax)
+    rounded: Array = grid.round(values / scale) * np.float32(scale)
     return rounded
 
 
-def fake_quantise_weight(weight: Array) -> Array:
-    """Round a weight (K, N) to symmetric INT8 with one scale for each of its N outputs."""
-    scale = weight_scale(weight, axis=1)
-    rounded: Array = np.clip(np.rint(weight / scale), -QMAX - 1, QMAX) * scale
+def fake_quantise_weight(weight: Array, grid: Grid = _INT8) -> Array:
+    """Round a weight (K, N) to a grid with one scale for each of its N outputs."""
+    scale = weight_scale(weight, 1, grid)
+    rounded: Array = grid.round(weight / scale) * scale
     return rounded
 
 
-def weight_scale(weight: Array, axis: int) -> Array:
+def weight_scale(weight: Array, axis: int, grid: Grid = _INT8) -> Array:
     """Give the scale of each channel along `axis`, float32 (channels,)."""
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
-    scale: Array = np.maximum(np.abs(weight).max(axis=others) / QMAX, MIN_SCALE).astype(np.float32)
+    scale: Array = np.maximum(np.abs(weight).max(axis=others) / grid.largest, MIN_SCALE).astype(np.float32)
     return scale

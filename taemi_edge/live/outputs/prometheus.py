@@ -78,7 +78,7 @@ class Metrics(BaseOutput):
     def on_hop(self, result: HopResult) -> None:
         prediction = result.prediction
         for part, latency_ms in prediction.latency_ms.items():
-            if latency_ms > 0:
+            if latency_ms:  # neither at rest nor untimed
                 self._parts.labels(prediction.source, part).observe(latency_ms / 1e3)
         for stream, age_ms in prediction.age_ms.items():
             self._age.labels(prediction.source, stream).set(float("nan") if age_ms is None else age_ms / 1e3)

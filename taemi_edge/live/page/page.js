@@ -245,8 +245,9 @@ function drawLatency({ prediction, highest }) {
   parts.forEach((part, index) => {
     const cells = body.rows[index].cells;
     set(cells[0], part);
-    set(cells[1], prediction.latency_ms[part].toFixed(1));
-    set(cells[2], Math.max(...highest.map(([, ms]) => ms[part])).toFixed(1));
+    const last = highest.findLast(([, ms]) => ms[part] !== null); // a part is not timed in every hop
+    set(cells[1], last ? last[1][part].toFixed(1) : "");
+    set(cells[2], last ? Math.max(...highest.map(([, ms]) => ms[part] ?? 0)).toFixed(1) : "");
   });
 }
 

@@ -54,7 +54,7 @@ class ChunkedState(RingState):
         lengths = [len(segment.samples) for segment in batch]
         times_s = [step_times(one, self._steps.kept(n)).tolist() for one, n in zip(batch, lengths, strict=True)]
         return [
-            Item({self._input: segment.samples}, rows, self._steps.encoded(length) - rows.count)
+            Item({self._input: segment.samples}, rows, self._steps.encoded(length) - rows.count, segment.slot)
             for segment, length, rows in zip(batch, lengths, self.ring.push_each(times_s), strict=True)
         ]
 
@@ -119,7 +119,7 @@ def _runs(sounds: Sequence[Sound]) -> list[Sound]:
 
 def open_stream(opening: Opening) -> ChunkedState:
     """Open the state of a sound."""
-    return ChunkedState(opening, Chunker(opening.spec, opening.patience_s), "samples")
+    return ChunkedState(opening, Chunker(opening.spec, opening.patience_s, slots=opening.slots), "samples")
 
 
 def open_intake(name: str, spec: AudioSpec, window_s: float) -> SoundIntake:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from taemi_edge.media.arrays import Samples
 from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment
 from taemi_edge.media.hops import Values
 from taemi_edge.media.resampling import GridInterpolator
+from taemi_edge.media.slots import NO_SLOT, new_input
 from taemi_edge.runtime.kinds import audio
 from taemi_edge.runtime.kinds.audio import LONGEST_JITTER_S, ChunkedState
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
@@ -22,6 +23,9 @@ from taemi_edge.runtime.rings import RingIndex, Span
 from taemi_edge.runtime.work import Item, Stopwatch
 
 log = logging.getLogger("taemi_edge.runtime")
+
+#: An input of the encoder without a rate: its time, its numbers, and the number of the slot that they lie in.
+_Row: TypeAlias = tuple[float, Array, int]
 
 _UNUSABLE = "rows with NaN, or that go backwards in time"
 _EPSILON_S = 1e-6
@@ -34,7 +38,7 @@ class ResampledState(ChunkedState):
 
     def __init__(self, opening: Opening) -> None:
         spec: SeriesSpec = opening.spec
-        chunker = Chunker(spec, opening.patience_s, spec.channels)
+        chunker = Chunker(spec, opening.patience_s, spec.channels, opening.slots)
         super().__init__(opening, chunker, "values")
         self._name = opening.name
         self._grid = GridInterpolator(spec.rate_hz)
@@ -61,39 +65,50 @@ class RowState(RingState):
         super().__init__(opening.presence, RingIndex(opening.capacity))
         spec: SeriesSpec = opening.spec
         self._name, self._most = opening.name, min(spec.max_rows, spec.max_steps)
+        self._slots = opening.slots
         self._newest_s = -np.inf
         self._told: set[str] = set()
 
-    def prepare(
-        self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool
-    ) -> list[tuple[float, Array]]:
+    def prepare(self, pieces: Sequence[Values], end_s: float, watch: Stopwatch, lazily: bool) -> list[_Row]:
         """The rows one by one, each with its time."""
-        return [(float(t), row) for piece in pieces for t, row in zip(piece.times_s, piece.rows, strict=True)]
+        rows = ((float(t), row) for piece in pieces for t, row in zip(piece.times_s, piece.rows, strict=True))
+        return [(time_s, *self._in_slot(row)) for time_s, row in rows]
 
-    def batches(self, prepared: Sequence[tuple[float, Array]], lost: bool) -> Iterator[Sequence[tuple[float, Array]]]:
+    def batches(self, prepared: Sequence[_Row], lost: bool) -> Iterator[Sequence[_Row]]:
         if lost:
             return
-        usable = []
-        for time_s, row in prepared:
+        usable: list[_Row] = []
+        for time_s, row, slot in prepared:
             if np.isfinite(row).all() and time_s >= self._newest_s:
                 self._newest_s = time_s
                 self.presence.arrive(time_s)
-                usable.append((time_s, row))
+                usable.append((time_s, row, slot))
             else:
                 self._tell(f"{_UNUSABLE}, were left out")
                 self.presence.suspect(_UNUSABLE)
         for at in range(0, len(usable), MAX_BATCH):
             yield usable[at : at + MAX_BATCH]
 
-    def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
-        placed = self.ring.push_each([(time_s,) for time_s, _ in batch])
-        return [Item({"values": row}, rows, 1 - rows.count) for (_, row), rows in zip(batch, placed, strict=True)]
+    def place(self, batch: Sequence[_Row]) -> list[Item]:
+        placed = self.ring.push_each([(time_s,) for time_s, _, _ in batch])
+        return [
+            Item({"values": row}, rows, 1 - rows.count, slot)
+            for (_, row, slot), rows in zip(batch, placed, strict=True)
+        ]
 
     def rows(self, after_s: float, until_s: float) -> Span:
         found = super().rows(after_s, until_s)
         if found.count > self._most or self.ring.overwritten_s > after_s:
             self._tell(f"a window has more rows than max_rows, of which the newest {self._most} are read")
         return found.newest(self._most, self.ring.capacity)
+
+    def _in_slot(self, row: Array) -> tuple[Array, int]:
+        """A row in a slot, and the number of it; the row itself where there are no slots."""
+        if self._slots is None:
+            return row, NO_SLOT
+        slot, values = new_input(self._slots, row.shape, np.float32)
+        values[...] = row
+        return values, slot
 
     def _tell(self, what: str) -> None:
         """Log what happens to rows when it happens first."""

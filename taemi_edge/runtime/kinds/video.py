@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from taemi_edge.runtime.work import Item, Stopwatch
 
 _EPSILON_S = 1e-6
 
+#: An input of the encoder: its time, its pixels, and the number of the slot that they lie in.
+_Input: TypeAlias = tuple[float, Array, int]
+
 
 class VideoState(RingState):
     """The frames of one source, prepared for the encoder of one stream.
@@ -30,7 +33,7 @@ class VideoState(RingState):
     """
 
     def __init__(self, opening: Opening) -> None:
-        self._reader = CropReader(opening.spec, opening.detector)
+        self._reader = CropReader(opening.spec, opening.detector, opening.slots)
         self._finds_faces = opening.spec.crop == "face"
         self._spec: VideoSpec = opening.spec
         self._broken_clips = 0
@@ -52,7 +55,7 @@ class VideoState(RingState):
         crops = _timed(crops, watch) if self._finds_faces else crops
         return crops if lazily else iter(list(crops))
 
-    def batches(self, prepared: Iterator[FaceCrop], lost: bool) -> Iterator[list[tuple[float, Array]]]:
+    def batches(self, prepared: Iterator[FaceCrop], lost: bool) -> Iterator[list[_Input]]:
         if lost:
             return
         while found := self._next_crops(prepared):
@@ -60,21 +63,21 @@ class VideoState(RingState):
             if len(found) < MAX_BATCH:
                 return
 
-    def place(self, batch: Sequence[tuple[float, Array]]) -> list[Item]:
-        placed = self.ring.push_each([(time_s,) * self._steps for time_s, _ in batch])
+    def place(self, batch: Sequence[_Input]) -> list[Item]:
+        placed = self.ring.push_each([(time_s,) * self._steps for time_s, _, _ in batch])
         return [
-            Item({"pixels": pixels}, rows, self._steps - rows.count)
-            for (_, pixels), rows in zip(batch, placed, strict=True)
+            Item({"pixels": pixels}, rows, self._steps - rows.count, slot)
+            for (_, pixels, slot), rows in zip(batch, placed, strict=True)
         ]
 
-    def _next_crops(self, crops: Iterator[FaceCrop]) -> list[tuple[float, Array]]:
-        found: list[tuple[float, Array]] = []
+    def _next_crops(self, crops: Iterator[FaceCrop]) -> list[_Input]:
+        found: list[_Input] = []
         for crop in crops:
             if crop.pixels is None:
                 self.presence.suspect("no face in view")
                 continue
             self.presence.arrive(crop.time_s)
-            found.append((crop.time_s, crop.pixels))
+            found.append((crop.time_s, crop.pixels, crop.slot))
             if len(found) == MAX_BATCH:
                 break
         if not found and self._reader.broken_clips > self._broken_clips:

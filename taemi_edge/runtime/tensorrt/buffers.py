@@ -5,6 +5,7 @@ Nothing is allocated while a hop runs, so that a long run cannot run out of memo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,20 @@ import numpy as np
 
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.runtime.tensorrt.calls import usual_batches
-from taemi_edge.runtime.tensorrt.engine import Engine
+from taemi_edge.runtime.tensorrt.calls import EncoderCase, HeadCase, usual_batches
+from taemi_edge.runtime.tensorrt.device_kernels import Kernels, Ring
 from taemi_edge.runtime.tensorrt.gpu import Gpu
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout
-from taemi_edge.runtime.tensorrt.staging import Packed, Staged, is_faster_mapped
+from taemi_edge.runtime.tensorrt.slots import InputSlots
+from taemi_edge.runtime.tensorrt.staging import ALIGNMENT, Packed
 from taemi_edge.runtime.work import Layout
+
+#: So many ordinary hops of all sources fit into the slots: one runs, one waits, one is being prepared.
+_HOPS_AHEAD = 3
+#: How much memory the slots of one stream may take that the executor does not write itself.
+_MOST_POOLED_BYTES = 256 << 20
+#: Masks begin at multiples of so many numbers.
+_STEP = ALIGNMENT // 4
 
 
 class Features:
@@ -26,7 +35,6 @@ class Features:
     Attributes:
         rings: float32 (sources, rows, D) by stream; what stands for the stream lies at the end of each source's rows,
             where the layout wants it.
-        read_by_head: what the head reads of a live stream: the rings, or windows in order, float32 (sources, steps, D).
         stand_ins: float32 (sources, steps, D) by stream, bound where every source has lost the stream.
         stand_in_masks: their masks, int32 (sources, steps).
         encoded: the output buffer of each encoder, float32 (rows, D).
@@ -47,7 +55,11 @@ class Features:
             mask = np.full((layout.sources, spec.missing.steps), spec.missing.mask, np.int32)
             self.stand_in_masks[name] = gpu.allocate_like(mask)
         self.encoded = {m: gpu.allocate(4 * layout.most_rows(m) * layout.dim(m)) for m in layout.streams}
-        self.read_by_head = self.rings if layout.reads_rings else self._windows(gpu, layout)
+
+    def ring(self, stream: str) -> Ring:
+        """The rings of a stream as kernels know them."""
+        layout = self._layout
+        return Ring(int(self.rings[stream]), layout.dim(stream), layout.capacity[stream], layout.ring_rows(stream))
 
     def read(self, source: int, stream: str) -> Array:
         """A copy of one source's whole ring, float32 (rows, D)."""
@@ -57,111 +69,164 @@ class Features:
             self._gpu.cuda.memcpy_dtoh(ring, start)
         return ring
 
-    @staticmethod
-    def _windows(gpu: Gpu, layout: DeviceLayout) -> dict[str, Any]:
-        return {m: gpu.allocate(4 * layout.sources * layout.most_steps(m) * layout.dim(m)) for m in layout.streams}
 
-
-class Outputs:
+class Results:
     """What comes back from the GPU after a call.
+
+    Args:
+        mapped: whether the GPU writes into the host's own memory; else every call copies.
 
     Attributes:
         groups: each group of outputs by its name, float32 (sources, n).
-        faults: int32 (streams, sources), 1 where new features held a NaN or an infinity.
-    """
-
-    def __init__(self, gpu: Gpu, layout: DeviceLayout) -> None:
-        shapes = {name: (layout.sources, spec.size) for name, spec in layout.manifest.outputs.items()}
-        self.groups = Packed(gpu, shapes, mapped=False, dtype=np.float32)
-        self.faults = Staged(gpu, (len(layout.streams), layout.sources), np.int32, mapped=False)
-
-    def close(self) -> None:
-        """Free the pinned memory; the GPU's context must still be current."""
-        self.groups.close()
-        self.faults.close()
-
-
-class Inputs:
-    """What the host fills before a call: the inputs of the encoders, and `control` with token ids, rows and masks.
-
-    Args:
-        mapped: whether the GPU reads the host's own memory; else every call copies.
-
-    Attributes:
-        staged: for each stream and each length of its inputs, the arrays by the name of the input. Those of texts lie
-            in `control`.
-        control: "STREAM rows" where features go; "STREAM mask" of the head; "STREAM window", the rows that are laid in
-            order where the head does not read rings; "STREAM ids" and "STREAM input mask" of texts.
+        address: where the GPU writes each of them.
+        faults_address: where it writes the faults, int32 (streams, sources), 1 where new features held a NaN or an
+            infinity.
     """
 
     def __init__(self, gpu: Gpu, layout: DeviceLayout, mapped: bool) -> None:
-        self._layout, self.mapped = layout, mapped
-        self.staged: dict[tuple[str, int], dict[str, Staged]] = {}
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name, spec in layout.manifest.streams.items():
-            steps = layout.most_steps(name)
-            shapes[f"{name} rows"] = (layout.most_rows(name),)
-            if layout.manifest.head.masks:
-                shapes[f"{name} mask"] = (layout.sources, steps)
-            if not layout.reads_rings:
-                shapes[f"{name} window"] = (layout.sources, steps)
-            if isinstance(spec, TextSpec):
-                tokens = (layout.most[name] * spec.max_tokens,)
-                shapes |= {f"{name} ids": tokens, f"{name} input mask": tokens}
-            else:
-                self._stage(gpu, name)
-        self.control = Packed(gpu, shapes, mapped)
+        shapes: dict[str, tuple[int, ...]] = {"": (len(layout.streams), layout.sources)}  # no output is called ""
+        shapes |= {name: (layout.sources, spec.size) for name, spec in layout.manifest.outputs.items()}
+        self._gpu, self._layout = gpu, layout
+        self._all = Packed(gpu, shapes, mapped, dtype=np.float32)
+        self.groups, self.address = dict(self._all.host), dict(self._all.address)
+        self._faults: Array = self.groups.pop("").view(np.int32)
+        self.faults_address = self.address.pop("")
+        self._look: memoryview = self._faults.reshape(-1).data.cast("B")
+        self._none = bytes(self._faults.nbytes)
 
-    def addresses(self, stream: str, length: int) -> dict[str, int]:
-        """Where the encoder of a stream reads inputs of a length, by the name of the input."""
-        if (stream, length) in self.staged:
-            return {name: staged.address for name, staged in self.staged[stream, length].items()}
-        return {name: self.control.address[f"{stream} {where}"] for name, where in TEXT_INPUTS.items()}
+    def download(self, stream: Any) -> None:
+        """Copy everything to the host; does nothing where the memory is mapped."""
+        self._all.download(stream)
 
-    def upload(self, stream: str, length: int, batch: int, cuda_stream: Any) -> None:
-        """Copy the inputs of a stream to the GPU; those of texts are part of `control`."""
-        for staged in self.staged.get((stream, length), {}).values():
-            staged.upload(cuda_stream, batch)
+    def faults(self) -> dict[int, frozenset[str]]:
+        """The streams whose new features were no numbers in the calls since `clear`, by source."""
+        if self._look == self._none:
+            return {}
+        return {
+            int(source): frozenset(itertools.compress(self._layout.streams, self._faults[:, source]))
+            for source in np.flatnonzero(self._faults.any(axis=0))
+        }
+
+    def clear(self) -> None:
+        """Forget all faults, on the host and on the GPU."""
+        self._faults.fill(0)
+        if not self._all.mapped:
+            stream = self._gpu.stream
+            self._gpu.cuda.memset_d32_async(self.faults_address, 0, self._faults.size, stream)
 
     def close(self) -> None:
         """Free the pinned memory; the GPU's context must still be current."""
-        for arrays in self.staged.values():
-            for staged in arrays.values():
-                staged.close()
-        self.control.close()
-
-    def _stage(self, gpu: Gpu, stream: str) -> None:
-        dtypes = {tensor.name: tensor.dtype for tensor in self._layout.manifest.parts[stream].inputs}
-        for length in self._layout.lengths(stream):
-            shapes = self._layout.input_shapes(stream, self._layout.most[stream], length)
-            self.staged[stream, length] = {
-                name: Staged(gpu, shape, np.dtype(dtypes[name]), self.mapped) for name, shape in shapes.items()
-            }
+        self._look.release()
+        self._faults = np.empty((0, 0), np.int32)
+        self.groups.clear()
+        self._all.close()
 
 
-#: Where the inputs of a text encoder lie in `control`.
-TEXT_INPUTS = {"ids": "ids", "mask": "input mask"}
+class Inputs:
+    """What encoders read: the slots of each stream in the host's memory, and the batch that is gathered of them.
 
+    Args:
+        wanted: how many sources there are, and how long their hops are.
+        mapped: whether the GPU reads the host's own memory; else every call copies.
 
-def choose_mapped(layout: DeviceLayout, wanted: Layout, engines: Mapping[str, Engine], features: Features) -> bool:
-    """Whether encoders are faster here when they read a hop's inputs from the host's own memory.
-
-    The stream that brings the most bytes with a hop is tried: a video where there is one.
+    Attributes:
+        slots: of each stream.
+        batches: where the encoder of each stream reads its inputs, by the name of the input.
     """
-    usual = {
-        name: (usual_batches(spec, wanted, layout.most[name])[0] or 1, layout.usual_length(name))
-        for name, spec in layout.manifest.streams.items()
-        if not isinstance(spec, TextSpec)
-    }
-    if not usual:
-        return False
 
-    def hop_bytes(name: str) -> int:
-        [tensor, *_] = layout.manifest.parts[name].inputs
-        return int(np.prod(layout.input_shapes(name, *usual[name])[tensor.name])) * np.dtype(tensor.dtype).itemsize
+    def __init__(self, gpu: Gpu, layout: DeviceLayout, wanted: Layout, mapped: bool) -> None:
+        self._layout = layout
+        self.slots: dict[str, InputSlots] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        try:
+            for name, spec in layout.manifest.streams.items():
+                tensors = layout.manifest.parts[name].inputs
+                shapes = layout.input_shapes(name, layout.most[name], layout.lengths(name)[-1])
+                shape, dtype = shapes[tensors[0].name][1:], np.dtype(tensors[0].dtype)
+                each = int(np.prod(shape)) * dtype.itemsize
+                usual = max(usual_batches(spec, wanted, layout.most[name]), default=1)
+                pooled = min(_HOPS_AHEAD * usual, _MOST_POOLED_BYTES // max(1, each))
+                own = layout.most[name]
+                self.slots[name] = InputSlots(gpu, shape, dtype, own=own, pooled=pooled, mapped=mapped)
+                self.batches[name] = {
+                    tensor.name: gpu.allocate(int(np.prod(shapes[tensor.name])) * np.dtype(tensor.dtype).itemsize)
+                    for tensor in tensors
+                }
+        except BaseException:
+            self.close()
+            raise
 
-    largest = max(usual, key=hop_bytes)
-    binding = engines[largest].bind(layout.input_shapes(largest, *usual[largest]))
-    part = layout.manifest.parts[largest]
-    binding.at(**{part.outputs[0].name: features.encoded[largest]})
-    return is_faster_mapped(engines[largest].gpu, binding, part.inputs[0])
+    def gather(self, kernels: Kernels, case: EncoderCase, items: int, stream: Any) -> None:
+        """Start to gather the inputs of an encoder.
+
+        Args:
+            items: where the GPU reads their numbers.
+        """
+        slots, batches = self.slots[case.stream], self.batches[case.stream]
+        slots.upload(stream, case.batch)
+        if isinstance(self._layout.spec(case.stream), TextSpec):
+            addresses = (slots.address, items, int(batches["ids"]), int(batches["mask"]))
+            kernels.gather_texts(stream, case.batch, addresses, slots.stride, case.length)
+            return
+        [(name, batch)] = batches.items()
+        shape = self._layout.input_shapes(case.stream, 1, case.length)[name]
+        item_bytes = int(np.prod(shape)) * slots.own.dtype.itemsize
+        kernels.gather_slots(stream, case.batch, (slots.address, items, int(batch)), slots.stride, item_bytes)
+
+    def close(self) -> None:
+        """Give up the host's memory; the GPU's context must still be current."""
+        for slots in self.slots.values():
+            slots.close()
+        self.slots.clear()
+
+
+class Windows:
+    """What the head reads beside features: masks, and where it does not read rings, windows that are laid in order.
+
+    Attributes:
+        laid: float32 (sources, steps, D) by stream: the rings, or windows in order.
+        masks: int32 (sources, steps) by stream; none where the head takes none.
+    """
+
+    def __init__(self, gpu: Gpu, layout: DeviceLayout, features: Features) -> None:
+        self._layout, self._features = layout, features
+        self.laid = features.rings
+        if not layout.reads_rings:
+            rows = {name: layout.sources * layout.most_steps(name) for name in layout.streams}
+            self.laid = {name: gpu.allocate(4 * count * layout.dim(name)) for name, count in rows.items()}
+        self.masks: dict[str, int] = {}
+        starts, end = [], 0
+        for name in layout.streams:
+            starts.append(end)
+            end += -(-layout.sources * layout.most_steps(name) // _STEP) * _STEP
+        if layout.manifest.head.masks:
+            first = int(gpu.allocate(4 * end))
+            self.masks = {name: first + 4 * start for name, start in zip(layout.streams, starts, strict=True)}
+        table = [
+            (start, layout.ring_rows(name), layout.capacity[name], layout.spec(name).missing.mask)
+            for name, start in zip(layout.streams, starts, strict=True)
+        ]
+        self._table = gpu.allocate_like(np.array(table, np.int32))
+
+    def write_masks(self, kernels: Kernels, windows: int, stream: Any) -> None:
+        """Start to mark the windows in whole rings.
+
+        Args:
+            windows: where the GPU reads their numbers.
+        """
+        first = self.masks[self._layout.streams[0]]
+        grid = (self._layout.sources, len(self._layout.streams))
+        kernels.write_masks(stream, grid, (windows, int(self._table), first))
+
+    def lay(self, kernels: Kernels, case: HeadCase, addresses: tuple[int, int], stream: Any) -> None:
+        """Start to lay all windows in order.
+
+        Args:
+            addresses: where the GPU reads the numbers of the windows, and their sources.
+        """
+        windows, sources = addresses
+        for index, (name, steps) in enumerate(zip(self._layout.streams, case.steps, strict=True)):
+            own = windows + 8 * index * self._layout.sources
+            places = (sources, own, int(self.laid[name]), self.masks.get(name, 0))
+            stand_in = self._layout.spec(name).missing.mask
+            kernels.gather_windows(stream, case.batch * steps, places, steps, self._features.ring(name), stand_in)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TypeVar
 
 from taemi_edge.bundle.streams import ChunkedSpec, StreamSpec, TextSpec, VideoSpec
@@ -26,8 +27,19 @@ _ROOM = 1.25
 Element = TypeVar("Element")
 
 
+class _HashedOnce:
+    """A key of dictionaries that are asked with every hop: its hash is computed once."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 @dataclass(frozen=True)
-class EncoderCase:
+class EncoderCase(_HashedOnce):
     """The shape of one call of an encoder.
 
     Attributes:
@@ -40,9 +52,11 @@ class EncoderCase:
     batch: int
     length: int = 0
 
+    __hash__ = _HashedOnce.__hash__
+
 
 @dataclass(frozen=True)
-class HeadCase:
+class HeadCase(_HashedOnce):
     """The shape of one call of the head.
 
     Attributes:
@@ -55,18 +69,24 @@ class HeadCase:
     steps: tuple[int, ...]
     live: frozenset[str]
 
+    __hash__ = _HashedOnce.__hash__
+
 
 @dataclass(frozen=True)
-class GraphCase:
+class GraphCase(_HashedOnce):
     """What decides the shapes and addresses of a call.
 
     Attributes:
         encoders: of the streams that have something new, in the model's order.
         head: None where only encoders run.
+        timed: whether the time of each part is measured, which costs a few calls on the GPU.
     """
 
     encoders: tuple[EncoderCase, ...]
     head: HeadCase | None
+    timed: bool = False
+
+    __hash__ = _HashedOnce.__hash__
 
     def uses(self, shape: EncoderCase | HeadCase) -> bool:
         """Whether a call of this shape is part of it."""
@@ -90,7 +110,7 @@ class Call:
 def split_into_calls(
     works: Sequence[Work],
     most: Mapping[str, int],
-    length: Callable[[str, Item], int],
+    lengths: Mapping[str, Callable[[Item], int]],
     groups: Callable[[Sequence[Work]], Sequence[Sequence[Work]]],
 ) -> Iterator[Call]:
     """Divide works into calls of at most what the engines take.
@@ -100,16 +120,15 @@ def split_into_calls(
 
     Args:
         most: how many inputs the engine of a stream takes in one call.
-        length: gives the length of an input; only inputs of one length share a call.
+        lengths: gives the length of an input of streams whose inputs have several: only those of one length share a
+            call.
         groups: divides the works that want a prediction into those that may share a call of the head.
     """
     pieces: dict[str, list[Sequence[tuple[int, Item]]]] = {}
     for stream, largest in most.items():
         new = [(work.source, item) for work in works for item in work.items.get(stream, ())]
-        by_length: dict[int, list[tuple[int, Item]]] = {}
-        for source, item in new:
-            by_length.setdefault(length(stream, item), []).append((source, item))
-        pieces[stream] = [piece for size in sorted(by_length) for piece in _split(by_length[size], largest)]
+        if new:
+            pieces[stream] = _divided(new, largest, lengths.get(stream))
     windows = groups([work for work in works if work.fuse])
     encoding = max((len(queued) for queued in pieces.values()), default=0)
     for index in range(encoding):
@@ -204,6 +223,18 @@ def usual_batches(spec: StreamSpec, layout: Layout, most: int) -> list[int]:
     low, usual, high = usual_counts(spec, layout)
     counts = {0, -(-high // 4), high} if isinstance(spec, TextSpec) else {low, usual, high}
     return sorted({padded(min(count, most), most, sizes) for count in counts})
+
+
+def _divided(
+    new: Sequence[tuple[int, Item]], largest: int, length: Callable[[Item], int] | None
+) -> list[Sequence[tuple[int, Item]]]:
+    """Divide the inputs of a stream into those that share a call, the short ones first."""
+    if length is None:
+        return [new] if len(new) <= largest else list(_split(new, largest))
+    by_length: dict[int, list[tuple[int, Item]]] = {}
+    for one in new:
+        by_length.setdefault(length(one[1]), []).append(one)
+    return [piece for size in sorted(by_length) for piece in _split(by_length[size], largest)]
 
 
 def _split(items: Sequence[Element], most: int) -> Iterator[Sequence[Element]]:

@@ -1,11 +1,12 @@
 """Runs whole hops on the GPU with TensorRT: encoders side by side, features that stay on the device, then the head.
 
-    upload ──> encoder of a stream ─> scatter ─┐
-           ──> encoder of another  ─> scatter ─┼─> (gather) ──> head ──> outputs
-           ──> ...                 ─> scatter ─┘
+    slots ──> gather ──> encoder of a stream ─> scatter ─┐
+          ──> gather ──> encoder of another  ─> scatter ─┼─> masks, or windows in order ──> head ──> results
+          ──> ...                            ─> scatter ─┘
 
-Each encoder runs on a CUDA stream of its own. A kernel scatters its output rows into the rings, at the rows that the
-host has chosen.
+What a hop needs is described in a few numbers (`descriptor`), which kernels turn into batches of inputs, rows of rings
+and masks: the host neither copies an input that lies in a slot nor writes a mask. Each encoder runs on a CUDA stream of
+its own. A kernel scatters its output rows into the rings, at the rows that the host has chosen.
 
 Most heads read whole rings under masks: where the order of steps does not matter to them, a window may lie in a ring in
 any order. Where every source has lost a stream, such a head reads the stand-in's own buffer, (sources, steps, D): no
@@ -13,9 +14,8 @@ encoder runs and nothing is copied. Where only some sources have lost it, their 
 rings, which hold the stand-in. So the shapes and addresses of a hop depend only on how much is new and on which streams
 are there.
 
-For heads to which the order matters, and for those without masks, another kernel gathers each window's rows in order
-into a buffer of exactly as many steps as the longest window has. Without masks only windows of equal lengths share a
-call.
+For heads to which the order matters, and for those without masks, another kernel lays each window's rows in order into
+a buffer of exactly as many steps as the longest window has. Without masks only windows of equal lengths share a call.
 
 A CUDA graph is captured for each case of shapes and addresses, when the executor is opened or when the case comes up
 again, and replayed.
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -35,20 +35,22 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
 from taemi_edge.media.native_output import quiet_native_code
+from taemi_edge.media.slots import SlotPool
 from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.bindings import Bindings
-from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs, choose_mapped
-from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, split_into_calls
+from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Results, Windows
+from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase, HeadCase, split_into_calls
+from taemi_edge.runtime.tensorrt.descriptor import CallWriter, Descriptor
 from taemi_edge.runtime.tensorrt.engine import Engine, open_engine
-from taemi_edge.runtime.tensorrt.gather import GatherKernel
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
 from taemi_edge.runtime.tensorrt.graphs import GraphCache, open_driver
-from taemi_edge.runtime.tensorrt.inputs import write_inputs, write_warm_up
+from taemi_edge.runtime.tensorrt.launcher import Launcher
 from taemi_edge.runtime.tensorrt.layout import DeviceLayout, layout_on_device
-from taemi_edge.runtime.tensorrt.scatter import ScatterKernel
-from taemi_edge.runtime.tensorrt.timing import part_marks
 from taemi_edge.runtime.tensorrt.warm_up import run_usual, usual_cases
 from taemi_edge.runtime.work import Layout, Stopwatch, Work, WorkResult, require_finite
+
+#: Where times are not asked for, the parts of every so many-th hop are timed: an event costs a call on the GPU.
+TIMED_EVERY = 16
 
 
 class _Closable(Protocol):
@@ -73,7 +75,9 @@ class TrtExecutor:
         bundle: a bundle of engines that were built for this GPU.
         layout: how many sources there are, and how long their windows and hops are.
         graphs: capture CUDA graphs where cuda-bindings is installed.
-        mapped: whether the GPU reads the host's own memory; None measures which is faster here.
+        mapped: whether the GPU reads inputs and descriptors from the host's own memory, and writes results there; None
+            does so where it can. Each byte is read once, so that it costs no more than a copy.
+        timed: whether the parts of every hop are timed, or only those of one in TIMED_EVERY.
 
     Raises:
         UsageError: no TensorRT, no PyCUDA or no GPU here.
@@ -81,11 +85,22 @@ class TrtExecutor:
         BackendError: not enough memory, or more sources than the engines were built for.
     """
 
-    def __init__(self, bundle: Bundle, layout: Layout, *, graphs: bool = True, mapped: bool | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        layout: Layout,
+        *,
+        graphs: bool = True,
+        mapped: bool | None = None,
+        timed: bool = False,
+    ) -> None:
         self.counters = Counters()
         #: Set it to False to run the same calls without graphs.
         self.replaying = True
         self._replayed = False
+        self._every, self._hops = 1 if timed else TIMED_EVERY, 0
+        #: Whether no fault of an earlier call is left where the GPU notes them.
+        self._is_clean = False
         self._closing = ExitStack()
         self._gpu = self._opened(open_gpu(bundle))
         try:
@@ -108,35 +123,42 @@ class TrtExecutor:
 
     @property
     def device_ms(self) -> float:
-        """How long the GPU took for the last call, in milliseconds."""
-        return self._marks.ms("begin", "end")
-
-    @property
-    def mapped(self) -> bool:
-        """Whether the GPU reads the host's own memory."""
-        return self._inputs.mapped
+        """How long the GPU took for the last call that was timed, in milliseconds."""
+        return self._launcher.device_ms()
 
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         """Run works of different sources together; see `Executor.execute`."""
-        watch = Stopwatch()
-        faults = np.zeros((len(self._layout.streams), self._layout.sources), np.int32)
+        layout = self._layout
+        timed = not self._hops % self._every
+        self._hops += 1
+        watch = Stopwatch() if timed else None
         outputs: dict[int, dict[str, Array]] = {}
-        for call in split_into_calls(works, self._layout.most, self._layout.length, self._layout.groups):
-            case = write_inputs(self._inputs, self._layout, call)
-            self._run(case)
-            faults |= self._outputs.faults.host
-            outputs |= self._outputs_of(call)
-            watch.add(self._times(case))
-        return [self._result(work, outputs, faults, watch) for work in works]
+        are_numbers = True
+        if not self._is_clean:
+            self._results.clear()
+        self._is_clean = False
+        for call in split_into_calls(works, layout.most, layout.varying, layout.groups):
+            case = self._writer.write(call)
+            self._run(case if watch is None else replace(case, timed=True), watch)
+            if call.windows:
+                are_numbers &= self._take_outputs(call.windows, outputs)
+        faults = self._results.faults()
+        self._is_clean = not faults
+        part_ms = None if watch is None else watch.total_ms
+        results = [_result(work, outputs, part_ms, faults) for work in works]
+        if not are_numbers:
+            for result in results:
+                require_finite(result.outputs or {})
+        return results
 
     def features(self, source: int, stream: str, rows: Span) -> Array:
         """A copy of features, float32 (T, D), from the rows of a source's ring."""
         copied: Array = self._features.read(source, stream)[rows.rows(self.capacity[stream])]
         return copied
 
-    def slots(self, stream: str) -> None:
-        """Where the inputs of a stream may be written so that nobody copies them."""
-        return
+    def slots(self, stream: str) -> SlotPool | None:
+        """Where the inputs of a stream may be written so that nobody copies them; None where inputs are copied."""
+        return self._inputs.slots[stream].pool
 
     def device_memory(self) -> tuple[int, int] | None:
         """Free and total bytes of the GPU."""
@@ -155,20 +177,19 @@ class TrtExecutor:
         self._layout = layout_on_device(manifest, layout, engines)
         self.steps, self.capacity = self._layout.steps, dict(self._layout.capacity)
         _require_profiles(engines[HEAD], self._layout, layout)
-        self._features = Features(self._gpu, bundle.tokens, self._layout)
-        self._outputs = self._opened(Outputs(self._gpu, self._layout))
-        self._streams = {name: self._gpu.new_stream() for name in manifest.streams}
-        self._closing.callback(self._streams.clear)
-        self._joins = self._join_events()
-        self._closing.callback(self._joins.clear)
-        self._marks = self._opened(part_marks(self._gpu, driver, manifest.part_names))
-        self._scatter = self._opened(ScatterKernel(self._gpu))
-        self._gather = None if self._layout.reads_rings else self._opened(GatherKernel(self._gpu))
         if mapped is None:
-            mapped = choose_mapped(self._layout, layout, engines, self._features)
-        self._inputs = self._opened(Inputs(self._gpu, self._layout, mapped))
-        buffers = (self._inputs, self._features, self._outputs)
+            mapped = bool(self._gpu.device.get_attribute(self._gpu.cuda.device_attribute.CAN_MAP_HOST_MEMORY))
+        self.mapped = mapped
+        self._features = Features(self._gpu, bundle.tokens, self._layout)
+        self._results = self._opened(Results(self._gpu, self._layout, mapped))
+        self._inputs = self._opened(Inputs(self._gpu, self._layout, layout, mapped))
+        descriptor = self._opened(Descriptor(self._gpu, self._layout, mapped))
+        self._writer = CallWriter(descriptor, self._layout, self._inputs.slots)
+        windows = Windows(self._gpu, self._layout, self._features)
+        buffers = (self._inputs, self._features, windows, self._results)
         self._bindings = self._opened(Bindings(engines, self._layout, buffers, self._forget_graphs))
+        launcher = Launcher(self._gpu, driver, self._layout, descriptor, buffers, self._bindings)
+        self._launcher = self._opened(launcher)
         self._graphs = self._opened(GraphCache(driver, self._gpu))
 
     def _opened(self, resource: Resource) -> Resource:
@@ -176,32 +197,25 @@ class TrtExecutor:
         self._closing.callback(resource.close)
         return resource
 
-    def _join_events(self) -> dict[str, Any]:
-        """The events by which the encoders' streams wait for the upload, and the head for the encoders."""
-        flags = self._gpu.cuda.event_flags.DISABLE_TIMING
-        return {name: self._gpu.cuda.Event(flags) for name in ("start", *self._layout.streams)}
+    def _take_outputs(self, works: Sequence[Work], outputs: dict[int, dict[str, Array]]) -> bool:
+        """Copy what the head gave for the windows of a call, by source; returns whether all of it are numbers."""
+        layout, are_numbers = self._layout, True
+        for work in works:
+            outputs[work.source] = {}
+        at = [work.source for work in works] if layout.reads_rings else list(range(len(works)))
+        for name, values in self._results.groups.items():
+            copied = values[at]
+            are_numbers &= bool(np.isfinite(copied).all())
+            for work, row in zip(works, copied, strict=True):
+                outputs[work.source][name] = row
+        return are_numbers
 
-    def _outputs_of(self, call: Call) -> dict[int, dict[str, Array]]:
-        """What the head gave for the windows of a call, by source and by group of outputs."""
-        groups = self._outputs.groups.host
-        at = [work.source if self._layout.reads_rings else row for row, work in enumerate(call.windows)]
-        return {
-            work.source: {name: values[row].copy() for name, values in groups.items()}
-            for row, work in zip(at, call.windows, strict=True)
-        }
+    def _run(self, case: GraphCase, watch: Stopwatch | None = None) -> None:
+        """Replay the case's graph, or launch its calls where there is none yet.
 
-    def _result(
-        self, work: Work, outputs: Mapping[int, Mapping[str, Array]], faults: Array, watch: Stopwatch
-    ) -> WorkResult:
-        bad = frozenset(name for i, name in enumerate(self._layout.streams) if faults[i, work.source])
-        given = None
-        if work.fuse and not bad:
-            given = outputs[work.source]
-            require_finite(given)
-        return WorkResult(given, watch.total_ms, bad)
-
-    def _run(self, case: GraphCase) -> None:
-        """Replay the case's graph, or launch its calls where there is none yet."""
+        Args:
+            watch: counts the time of each part of a timed case.
+        """
         self._bindings.prepare(case)
         graph = None
         if self.replaying:
@@ -215,67 +229,37 @@ class TrtExecutor:
                 self._enqueue(case, capturing=False)
                 self.counters.launched += 1
             self._gpu.stream.synchronize()
+            if watch is not None:
+                watch.add(self._launcher.parts_ms(case))
         self._replayed = graph is not None
 
     def _enqueue(self, case: GraphCase, capturing: bool) -> None:
-        """Put a call on the streams: uploads, encoders side by side, fusion, what comes back."""
-        gpu, main, faults = self._gpu, self._gpu.stream, self._outputs.faults
-        self._marks.record("begin", main, capturing)
-        self._inputs.control.upload(main)
-        gpu.cuda.memset_d32_async(faults.address, 0, len(self._layout.streams) * self._layout.sources, main)
-        self._joins["start"].record(main)
-        for encoder in case.encoders:
-            part = encoder.stream
-            stream = self._streams[part]
-            stream.wait_for_event(self._joins["start"])
-            self._marks.record(f"{part} begin", stream, capturing)
-            self._encode(encoder, stream)
-            self._marks.record(f"{part} end", stream, capturing)
-            self._joins[part].record(stream)
-            main.wait_for_event(self._joins[part])
-        if case.head is not None:
-            self._marks.record(f"{HEAD} begin", main, capturing)
-            self._lay_windows(case.head, main)
-            self._bindings.head(case.head).enqueue(main)
-            self._marks.record(f"{HEAD} end", main, capturing)
-            self._outputs.groups.download(main)
-        faults.download(main)
-        self._marks.record("end", main, capturing)
-
-    def _encode(self, case: EncoderCase, stream: Any) -> None:
-        """Run an encoder, and lay its output rows into the rings."""
-        name, layout = case.stream, self._layout
-        self._inputs.upload(name, case.length, case.batch, stream)
-        self._bindings.encoder(case).enqueue(stream)
-        faults = self._outputs.faults.address + 4 * layout.streams.index(name) * layout.sources
-        encoded, rings = int(self._features.encoded[name]), int(self._features.rings[name])
-        addresses = (encoded, self._inputs.control.address[f"{name} rows"], rings, faults)
-        count = case.batch * layout.encoded_steps(name, case.length)
-        self._scatter.enqueue(stream, count, addresses, layout.dim(name), layout.ring_rows(name))
-
-    def _lay_windows(self, case: HeadCase, stream: Any) -> None:
-        """Lay the rows of all windows in order, where the head does not read rings."""
-        if self._gather is None:
-            return
-        for name, steps in zip(self._layout.streams, case.steps, strict=True):
-            rings, windows = int(self._features.rings[name]), int(self._features.read_by_head[name])
-            addresses = (rings, self._inputs.control.address[f"{name} window"], windows)
-            self._gather.enqueue(stream, case.batch * steps, addresses, self._layout.dim(name))
+        self._launcher.enqueue(case, capturing)
 
     def _forget_graphs(self, shape: EncoderCase | HeadCase) -> None:
         self._graphs.forget(shape)
 
-    def _times(self, case: GraphCase) -> dict[str, float]:
-        """Milliseconds of each part of the last call."""
-        ran = [encoder.stream for encoder in case.encoders] + ([] if case.head is None else [HEAD])
-        with self._gpu.errors("reading times"):
-            return {part: self._marks.ms(f"{part} begin", f"{part} end") for part in ran}
-
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
-        write_warm_up(self._inputs, self._layout)
-        run_usual(list(usual_cases(self._layout, layout)), self._run)
+
+        def run(case: GraphCase) -> None:
+            self._run(case)
+            self._graphs.note(replace(case, timed=True))  # its contexts have run
+
+        self._writer.write_warm_up()
+        run_usual(list(usual_cases(self._layout, layout)), run)
         self.counters = Counters()
+
+
+def _result(
+    work: Work,
+    outputs: Mapping[int, Mapping[str, Array]],
+    part_ms: Mapping[str, float] | None,
+    faults: Mapping[int, frozenset[str]],
+) -> WorkResult:
+    """The result of a work; without outputs where its new features were no numbers."""
+    bad = faults.get(work.source, frozenset())
+    return WorkResult(outputs.get(work.source) if work.fuse and not bad else None, part_ms, bad)
 
 
 def _require_profiles(head: Engine, device: DeviceLayout, layout: Layout) -> None:

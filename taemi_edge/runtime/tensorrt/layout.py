@@ -5,21 +5,17 @@ Nothing is allocated here; `buffers` does that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeVar
+from functools import cached_property, partial
 
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import StreamSpec, TextSpec
-from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.kinds import count_steps, fixed_steps, ring_capacity
 from taemi_edge.runtime.rings import StepCounts
 from taemi_edge.runtime.tensorrt.calls import BUCKETS, TOKENS_STEP, HeadCase, batch_sizes, padded, padded_tokens
 from taemi_edge.runtime.tensorrt.engine import Engine
 from taemi_edge.runtime.work import Item, Layout, Work
-
-Rows = TypeVar("Rows", int, Array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +67,6 @@ class DeviceLayout:
         """How many rows of a ring one source has, with those of the stand-in."""
         return self._ring_rows[stream]
 
-    def row(self, source: int, stream: str, row: Rows) -> Rows:
-        """Turn a row of one source's ring into a row of all rings."""
-        return source * self.ring_rows(stream) + row
-
     def spec(self, stream: str) -> StreamSpec:
         """What the manifest says of a stream."""
         return self.manifest.streams[stream]
@@ -90,13 +82,15 @@ class DeviceLayout:
             return [spec.max_tokens]
         return list(self.steps[stream].lengths) if self._length_axis(stream) else [0]
 
-    def length(self, stream: str, item: Item) -> int:
-        """The length of an input; 0 where all have one shape, and for texts, which are padded."""
-        axis = self._length_axis(stream)
-        if axis is None or isinstance(self.spec(stream), TextSpec):
-            return 0
-        name = self.manifest.parts[stream].inputs[0].name
-        return int(item.feeds[name].shape[axis - 1])
+    @cached_property
+    def varying(self) -> dict[str, Callable[[Item], int]]:
+        """Gives the length of an input, for streams whose inputs have several; texts are padded to one."""
+        chunked = [
+            name
+            for name in self.streams
+            if self._length_axis(name) is not None and not isinstance(self.spec(name), TextSpec)
+        ]
+        return {name: partial(_length_of, self.manifest.parts[name].inputs[0].name) for name in chunked}
 
     def batch(self, stream: str, count: int) -> int:
         """The size of a batch of so many inputs as it is run."""
@@ -183,6 +177,10 @@ class DeviceLayout:
         """The axis of an encoder's first input that changes its length; None where all inputs have one shape."""
         shape = self.manifest.parts[stream].inputs[0].shape
         return next((axis for axis, size in enumerate(shape) if axis and isinstance(size, str)), None)
+
+
+def _length_of(name: str, item: Item) -> int:
+    return len(item.feeds[name])
 
 
 def layout_on_device(manifest: Manifest, layout: Layout, engines: Mapping[str, Engine]) -> DeviceLayout:

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taemi_edge.bundle.values import Array, TensorSpec
+from taemi_edge.bundle.values import Array
 
 if TYPE_CHECKING:
-    from taemi_edge.runtime.tensorrt.engine import Binding
     from taemi_edge.runtime.tensorrt.gpu import Gpu
 
 #: TensorRT wants its inputs at multiples of so many bytes.
 ALIGNMENT = 256
-#: How often a transfer is timed, and how many of the first times are left out.
-_TIMED_RUNS, _WARM_UP_RUNS = 12, 2
 
 
 class Staged:
@@ -84,6 +81,11 @@ class Packed:
         }
         self.address = {name: self._all.address + 4 * start for name, start in starts.items()}
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the GPU reads the host's own memory."""
+        return self._all.mapped
+
     def upload(self, stream: Any) -> None:
         """Copy all arrays to the GPU; does nothing where the memory is mapped."""
         self._all.upload(stream)
@@ -96,33 +98,3 @@ class Packed:
         """Free the pinned memory; the GPU's context must still be current."""
         self.host.clear()
         self._all.close()
-
-
-def is_faster_mapped(gpu: Gpu, binding: Binding, tensor: TensorSpec) -> bool:
-    """Whether an encoder runs faster on inputs that are mapped than on inputs that are copied to the GPU.
-
-    Args:
-        binding: the encoder on as many inputs as a hop brings, with the address of its output set.
-        tensor: the input.
-    """
-    if not gpu.device.get_attribute(gpu.cuda.device_attribute.CAN_MAP_HOST_MEMORY):
-        return False
-    with gpu.errors("measuring transfers"):
-        copied_ms, mapped_ms = (_median_ms(gpu, binding, tensor, mapped) for mapped in (False, True))
-    return mapped_ms < copied_ms
-
-
-def _median_ms(gpu: Gpu, binding: Binding, tensor: TensorSpec, mapped: bool) -> float:
-    """Milliseconds of one upload and one run of the encoder."""
-    staged = Staged(gpu, binding.shapes[tensor.name], np.dtype(tensor.dtype), mapped)
-    binding.at(**{tensor.name: staged.address})
-    runs = []
-    for _ in range(_TIMED_RUNS):
-        first, then = gpu.cuda.Event(), gpu.cuda.Event()
-        first.record(gpu.stream)
-        staged.upload(gpu.stream)
-        binding.enqueue(gpu.stream)
-        then.record(gpu.stream)
-        then.synchronize()
-        runs.append(then.time_since(first))
-    return float(np.median(runs[_WARM_UP_RUNS:]))

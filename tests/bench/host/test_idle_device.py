@@ -23,5 +23,10 @@ def test_calls_of_any_version_do_nothing_and_addresses_are_real():
         pinned = cuda.pagelocked_empty((2, 3), np.int32, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
         assert type(pinned) is np.ndarray
         assert pinned.base.get_device_pointer() == pinned.ctypes.data
+        before_copy, after_copy = cuda.Event(), cuda.Event()
+        before_copy.record()
+        cuda.memcpy_htod_async(0, values, None)
+        after_copy.record()
+        assert after_copy.time_since(before_copy) > before_copy.time_since(before_copy)
         assert int(cuda.mem_alloc(1)) != int(cuda.mem_alloc(1))
     assert not {"pycuda", "pycuda.driver", "tensorrt", "cuda.bindings.driver"} & (set(sys.modules) - before)

@@ -9,9 +9,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from taemi_edge.bench.host.clip import read_clip
 from taemi_edge.bench.host.measure import EXECUTE, PREDICTION, ROWS, host_timer, run_host_bench
 from taemi_edge.bench.host.report import HostOptions
 from taemi_edge.bench.host.split import OTHER, PARTS
@@ -48,7 +50,8 @@ def test_hops_are_real_and_replayed_and_a_split_is_no_part_of_the_total(tiny: Bu
         fleet.predict = lambda prepared: predictions.extend(found := predict(prepared)) or found
         assert set(timer.one_pass(1)) == {EXECUTE, ROWS, PREDICTION}
     assert {state for p in predictions[8:] for state in p.presence.values()} == {"live"}
-    assert {p.backend for p in predictions} == {"tensorrt+graph"}
+    replayed = [p.backend == "tensorrt+graph" for p in predictions]
+    assert sum(replayed) > 0.8 * len(replayed)  # a case whose parts are timed comes up seldom
     assert all(np.isfinite(list(p.intensities.values())).all() for p in predictions)
 
 
@@ -62,6 +65,23 @@ def test_streams_of_every_kind_are_timed(tmp_path: Path):
     with host_timer(bundle) as timer:
         assert timer.clip.synthetic == ("imu", "heart")
         assert set(timer.one_pass(2, splitting=True)) == {*PARTS, OTHER}
+
+
+@pytest.mark.parametrize(
+    ("length_s", "hop_s"), [(4.0, 0.5), (60.0, 0.5), (8.0, 5.0), (90.0, 30.0)], ids=["usual", "long", "rare", "rarer"]
+)
+def test_a_clip_has_hops_enough_whatever_the_window(tiny: Bundle, length_s: float, hop_s: float):
+    """It begins again where it is too short: times ascend, and words go on."""
+    window = msgspec.structs.replace(tiny.manifest.window, length_s=length_s, hop_s=hop_s)
+    clip = read_clip(msgspec.structs.replace(tiny.manifest, window=window))
+    assert clip.length - clip.first_timed >= 16
+    assert clip.first_timed * hop_s >= min(length_s, 50.0)
+    ends_s = [hop.end_s for hop in clip.hops]
+    assert np.allclose(np.diff(ends_s), hop_s)
+    for hop in clip.hops:
+        for pieces in hop.pieces.values():
+            assert all(hop.end_s - hop_s - 0.1 < piece.time_s <= hop.end_s + 1e-6 for piece in pieces)
+    assert clip.words[-1].end_s > ends_s[-1] - 5 * hop_s - 5
 
 
 @pytest.mark.parametrize("options", [{"sources": (0,)}, {"hops": 3}])

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("onnx", reason="graphs are read with onnx")
 
+from taemi_edge.calibration.graphs.grids import GRIDS, MIN_SCALE
 from taemi_edge.calibration.graphs.ranges import METHODS
 from taemi_edge.calibration.graphs.smoothing import (
-    MIN_SCALE,
     choose_scaling,
     fake_quantise,
     smoothing_vector,
@@ -41,6 +41,20 @@ def test_an_outlier_channel_is_smoothed_and_the_error_falls():
     assert smoothed.alpha in (0.5, 0.7)
     assert smoothed.error < plain.error / 2
     assert smoothed.held_out_error == pytest.approx(smoothed.error, rel=0.3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ranges_of_fp8_are_found_by_each_method(method):
+    """E4M3 keeps small values beside large ones, where INT8 loses them to an outlier or cuts the outlier off."""
+    rows = np.random.default_rng(5).normal(size=(400, 8)).astype(np.float32)
+    rows[7, 3] = 300
+    weight = np.random.default_rng(6).normal(size=(8, 4)).astype(np.float32)
+    chosen = choose_scaling(seen_of(rows), [weight], (), (method,), 100.0, GRIDS["fp8"])
+    assert chosen.method == method
+    assert chosen.error < 0.1
+    small = rows[:7]
+    lost = {name: np.abs(fake_quantise(small, 300.0, grid) - small).mean() for name, grid in GRIDS.items()}
+    assert lost["fp8"] < lost["int8"] / 10
 
 
 def test_without_weights_the_tensor_itself_is_judged():

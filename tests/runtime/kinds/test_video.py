@@ -11,6 +11,7 @@ from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
 from taemi_edge.media.arrays import Frames
 from taemi_edge.media.crops import FaceDetector
 from taemi_edge.media.hops import Frame
+from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.runtime.kinds import video
 from taemi_edge.runtime.kinds.kind import Opening
 from taemi_edge.runtime.kinds.video import VideoState
@@ -98,8 +99,8 @@ def test_an_encoder_of_several_steps_a_frame_gets_a_row_for_each(tiny: Bundle):
 
 def test_after_a_loss_only_the_new_rows_are_left(stream: VideoState):
     face = np.zeros((8, 8, 3), np.uint8)
-    stream.place([(0.1, face), (0.2, face)])
-    new = stream.place([(0.3, face)])
+    stream.place([(0.1, face, NO_SLOT), (0.2, face, NO_SLOT)])
+    new = stream.place([(0.3, face, NO_SLOT)])
     stream.repeated(new)
     assert stream.rows(0.0, 1.0) == new[0].rows == Span(2, 1)
     stream.forget()

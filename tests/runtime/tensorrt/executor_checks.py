@@ -55,7 +55,7 @@ def a_chunked_stream(bundle: Bundle) -> str:
 
 @pytest.fixture(scope="module")
 def executor(engines: Bundle):
-    opened = TrtExecutor(engines, layout_of(engines))
+    opened = TrtExecutor(engines, layout_of(engines), timed=True)
     yield opened
     opened.close()
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_captured_is_launched_and_says_so(engines: Bundle, execut
 
 def test_without_cuda_bindings_the_same_calls_run_and_say_so(engines: Bundle, monkeypatch):
     monkeypatch.setattr(trt_executor, "open_driver", lambda _: (None, "cuda-bindings cannot be loaded"))
-    executor = TrtExecutor(engines, layout_of(engines))
+    executor = TrtExecutor(engines, layout_of(engines), timed=True)
     prepared = repeated(engines, executor)
     prepared.run()
     assert executor.backend == "tensorrt"

@@ -83,4 +83,4 @@ class Repeated:
         return dict(self.done[0].outputs or {})
 
     def parts_ms(self) -> dict[str, float]:
-        return dict(self.done[0].part_ms)
+        return dict(self.done[0].part_ms or {})

@@ -7,7 +7,7 @@ given, unless it is being captured. Nothing here says anything about TensorRT: `
 from __future__ import annotations
 
 import ctypes
-import json
+import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -16,16 +16,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from tests.runtime.tensorrt.stand_in_kernels import KERNELS, array_at
-
-_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
-_ALIGNMENT = 256
-
-
-#: (min, opt, max) of every dynamic dimension of every engine.
-Profile = dict[str, tuple[int, int, int]]
+from tests.runtime.tensorrt.stand_in_engines import ALIGNMENT, Engine, Profile
+from tests.runtime.tensorrt.stand_in_kernels import Kernel, array_at
 
 
 def install(monkeypatch: Any, profiles: Profile | list[Profile], graphs: bool = True) -> Device:
@@ -61,6 +54,8 @@ class Device:
         self.recording: list[Callable[[], None]] | None = None
         #: Set it to let every further call fail, as a device does that fell off its bus.
         self.broken = False
+        #: Whether it takes memory of the host that was not allocated through it.
+        self.registers = True
         self.contexts = 0
         #: What it calls itself, and how large it is.
         self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
@@ -109,6 +104,14 @@ class Device:
         assert values.flags.c_contiguous
         self.copy(values.ctypes.data, source, values.nbytes)
 
+    def register(self, memory: np.ndarray, flags: int) -> np.ndarray:
+        if not self.registers:
+            raise CudaError("operation not supported")
+        assert flags == 2
+        assert memory.flags.c_contiguous
+        assert memory.ctypes.data % mmap.PAGESIZE == 0
+        return memory.view(Registered)
+
     def fill(self, place: Any, value: int, count: int, stream: Any) -> None:
         self.do(lambda: array_at(place, (count,), np.int32).fill(value))
 
@@ -125,6 +128,8 @@ class Device:
             Event=partial(Event, self),
             device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
+            mem_host_register_flags=SimpleNamespace(DEVICEMAP=2),
+            register_host_memory=self.register,
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
@@ -137,7 +142,7 @@ class Device:
             memcpy_dtoh=self.copy_and_wait,
             memcpy_dtoh_async=self.download,
             memset_d32_async=self.fill,
-            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: KERNELS[name](self, ptx, name)),
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: Kernel(self, ptx, name)),
         )
 
     def bindings(self) -> Any:
@@ -159,11 +164,7 @@ class Device:
 
         def record(event: Handle, stream: int, flags: int) -> tuple[int]:
             assert bool(flags) == (self.recording is not None), "the external flag belongs to captures alone"
-
-            def note() -> None:
-                events[id(event)] = time.perf_counter()
-
-            self.do(note)
+            self.do(lambda: events.update({id(event): time.perf_counter()}))
             return (0,)
 
         def elapsed(first: Handle, then: Handle) -> tuple[int, float]:
@@ -302,10 +303,10 @@ class Allocation:
     def __init__(self, size: int) -> None:
         if size > 2**40:
             raise CudaMemoryError("out of memory")
-        self._bytes = np.full(size + _ALIGNMENT, 0xFF, np.uint8)
+        self._bytes = np.full(size + ALIGNMENT, 0xFF, np.uint8)
 
     def __int__(self) -> int:
-        return -(-self._bytes.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        return -(-self._bytes.ctypes.data // ALIGNMENT) * ALIGNMENT
 
     def free(self) -> None:
         pass
@@ -319,100 +320,16 @@ class Pinned(np.ndarray):
         return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data)
 
 
+class Registered(np.ndarray):
+    """Ordinary memory that the device was told of."""
+
+    @property
+    def base(self) -> Any:
+        return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data, unregister=lambda: None)
+
+
 def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape).view(Pinned)
-
-
-class Engine:
-    """An ONNX graph behind TensorRT's names."""
-
-    device_memory_size_v2 = 1024
-
-    def __init__(self, device: Device, content: bytes, profiles: Profile | list[Profile]) -> None:
-        self.device = device
-        self.profiles = profiles if isinstance(profiles, list) else [profiles]
-        self.num_optimization_profiles = len(self.profiles)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(bytes(content), options, providers=["CPUExecutionProvider"])
-        self.tensors = {t.name: t for t in (*self.session.get_inputs(), *self.session.get_outputs())}
-        self.num_io_tensors = len(self.tensors)
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.tensors)[index]
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return _TYPES[self.tensors[name].type]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(size if isinstance(size, int) else -1 for size in self.tensors[name].shape)
-
-    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        shape, spans = self.tensors[name].shape, self.profiles[profile]
-        return [tuple(n if isinstance(n, int) else spans[n][bound] for n in shape) for bound in range(3)]
-
-    def create_execution_context(self, strategy: str) -> ExecutionContext:
-        assert strategy == "user managed"
-        return ExecutionContext(self)
-
-    def create_engine_inspector(self) -> Any:
-        """IEngineInspector, whose layers are the inputs and outputs: with little verbosity it gives names alone."""
-        return SimpleNamespace(get_engine_information=lambda form: json.dumps({"Layers": list(self.tensors)}))
-
-
-class ExecutionContext:
-    """Shapes and addresses of an engine's next run; a captured run keeps those that it had."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.active_optimization_profile = 0
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._addresses: dict[str, int] = {}
-        self._scratch = (0, 0)
-
-    def set_device_memory(self, memory: int, size: int) -> None:
-        assert memory % _ALIGNMENT == 0
-        self._scratch = (memory, size)
-
-    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        assert self._engine.device.recording is None, "a profile is chosen before anything is captured"
-        if not 0 <= profile < self._engine.num_optimization_profiles:
-            return False
-        self.active_optimization_profile = profile
-        self._shapes.clear()  # they are void from now on, as TensorRT has it
-        return True
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        low, _, high = self._engine.get_tensor_profile_shape(name, self.active_optimization_profile)
-        if not all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True)):
-            return False
-        self._shapes[name] = shape
-        return True
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert address % _ALIGNMENT == 0, f"{name} lies at {address:#x}"
-        self._addresses[name] = address
-        return True
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        if name in self._shapes:
-            return self._shapes[name]
-        session = self._engine.session
-        feeds = {t.name: np.ones(self._shapes[t.name], _TYPES[t.type]) for t in session.get_inputs()}
-        return tuple(session.run([name], feeds)[0].shape)
-
-    def execute_async_v3(self, stream: int) -> bool:
-        session, shapes, addresses = self._engine.session, dict(self._shapes), dict(self._addresses)
-
-        def run() -> None:
-            feeds = {t.name: array_at(addresses[t.name], shapes[t.name], _TYPES[t.type]) for t in session.get_inputs()}
-            for tensor, values in zip(session.get_outputs(), session.run(None, feeds), strict=True):
-                array_at(addresses[tensor.name], values.shape, values.dtype)[...] = values
-
-        if self._engine.device.broken:
-            return False
-        self._engine.device.do(run)
-        return True

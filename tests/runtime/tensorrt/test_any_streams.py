@@ -46,7 +46,7 @@ def graphs(request: pytest.FixtureRequest, device, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def executor(graphs: Bundle):
-    opened = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5))
+    opened = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5), timed=True)
     yield opened
     opened.close()
 

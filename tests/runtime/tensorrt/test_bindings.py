@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.runtime.tensorrt.bindings import Bindings
-from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Outputs
+from taemi_edge.runtime.tensorrt.buffers import Features, Inputs, Results, Windows
 from taemi_edge.runtime.tensorrt.calls import EncoderCase
+from taemi_edge.runtime.work import Layout
 
 
 def bindings_of(gpu, opened, engines: Bundle, **options) -> Bindings:
     by_part, layout = opened
-    buffers = (Inputs(gpu, layout, mapped=False), Features(gpu, engines.tokens, layout), Outputs(gpu, layout))
+    features = Features(gpu, engines.tokens, layout)
+    inputs, results = Inputs(gpu, layout, Layout(2, 4.0, 0.5), mapped=False), Results(gpu, layout, mapped=False)
+    buffers = (inputs, features, Windows(gpu, layout, features), results)
     return Bindings(by_part, layout, buffers, **options)
 
 

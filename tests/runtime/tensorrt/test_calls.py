@@ -35,15 +35,15 @@ def sound(samples: int) -> Item:
     return Item({"samples": np.zeros(samples, np.float32)}, ROW)
 
 
-def length(stream: str, item: Item) -> int:
-    return len(item.feeds["samples"]) if stream == "mic" else 0
+def length(item: Item) -> int:
+    return len(item.feeds["samples"])
 
 
 def calls_of(works: list[Work], together: bool = True):
     def groups(wanted):
         return [wanted] * bool(wanted) if together else [[work] for work in wanted]
 
-    return list(split_into_calls(works, MOST, length, groups))
+    return list(split_into_calls(works, MOST, {"mic": length}, groups))
 
 
 def test_an_ordinary_hop_is_one_call():
@@ -59,7 +59,7 @@ def test_what_does_not_fit_goes_in_pieces_and_the_last_fuses():
     work = Work(0, {"front": [FRAME] * 5, "mic": [sound(12), sound(8), sound(8)]})
     first, last = calls_of([work])
     assert [len(call.inputs["front"]) for call in (first, last)] == [4, 1]
-    assert [[length("mic", item) for _, item in call.inputs["mic"]] for call in (first, last)] == [[8, 8], [12]]
+    assert [[length(item) for _, item in call.inputs["mic"]] for call in (first, last)] == [[8, 8], [12]]
     assert (first.windows, last.windows) == ((), [work])
 
 

@@ -17,6 +17,7 @@ from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
 from taemi_edge.runtime.work import Layout
 from tests.runtime.tensorrt import stand_in_gpu
+from tests.runtime.tensorrt.stand_in_engines import ExecutionContext, Profile
 
 PIXELS = TensorSpec(name="pixels", dtype="uint8", shape=("frames", 32, 32, 3))
 
@@ -60,7 +61,7 @@ def test_an_engine_says_what_it_was_built_for(engines: Bundle):
         assert "widen the target's profiles" in vision.outside({"pixels": (high + 1, 32, 32, 3)})[0]
 
 
-def hop_and_window(most_of_a_hop: int = 16) -> list[stand_in_gpu.Profile]:
+def hop_and_window(most_of_a_hop: int = 16) -> list[Profile]:
     """Two profiles, of which the first takes no more frames than that."""
     shared = {
         "batch": (1, 1, 4),
@@ -106,7 +107,7 @@ def test_engines_with_two_profiles_give_what_those_with_one_give(engines: Bundle
 def test_a_profile_that_another_context_holds_is_told(engines: Bundle, monkeypatch):
     """As TensorRT 8.6 has it, where an engine was built without sharing its profiles."""
     stand_in_gpu.install(monkeypatch, hop_and_window())
-    monkeypatch.setattr(stand_in_gpu.ExecutionContext, "set_optimization_profile_async", lambda *_: False)
+    monkeypatch.setattr(ExecutionContext, "set_optimization_profile_async", lambda *_: False)
     with open_gpu(engines) as gpu:
         vision = open_engine(gpu, engines, "vision")
         vision.bind({"pixels": (3, 32, 32, 3)})

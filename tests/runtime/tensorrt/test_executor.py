@@ -21,8 +21,16 @@ def hops_of(bundle: Bundle, video: Path, count: int = 12) -> list[Hop]:
         return list(islice(media.hops(0.5), count))
 
 
+def together(hops: list[Hop]) -> Hop:
+    """Several hops as one, as they come after a stall."""
+    return Hop(hops[-1].end_s, {m: [p for hop in hops for p in hop.pieces.get(m, ())] for m in hops[0].pieces})
+
+
 def test_a_clip_gives_what_the_cpu_gives(engines: Bundle, tiny: Bundle, demo_video: Path, demo_vtt: Path):
-    """Twelve hops with a camera that drops out and comes back: presence, ages and intensities."""
+    """Twelve hops with a camera that drops out and comes back: presence, ages and intensities.
+
+    The parts of the first hop are timed; of the others it is known which ran.
+    """
     lines = []
     for bundle in (engines, tiny):
         words, drops = read_transcript(demo_vtt, None), [Drop("vision", 2.0, 4.0)]
@@ -32,9 +40,30 @@ def test_a_clip_gives_what_the_cpu_gives(engines: Bundle, tiny: Bundle, demo_vid
     for ours, theirs in zip(*lines, strict=True):
         assert (ours.presence, ours.age_ms, ours.reason) == (theirs.presence, theirs.age_ms, theirs.reason)
         assert_close(list(ours.intensities.values()), list(theirs.intensities.values()), 2e-6)  # noqa: F405
-        assert [bool(ours.latency_ms[p]) for p in tiny.manifest.part_names] == [
-            bool(theirs.latency_ms[p]) for p in tiny.manifest.part_names
-        ]
+        ran = [p for p in tiny.manifest.part_names if theirs.latency_ms[p]]
+        assert [p for p in tiny.manifest.part_names if ours.latency_ms[p] != 0] == ran
+        assert {type(ours.latency_ms[p]) for p in ran} == {float if ours is lines[0][0] else type(None)}
+        assert ours.latency_ms["total"] > 0
+
+
+def test_a_backlog_of_more_chunks_than_a_ring_holds_gives_what_the_cpu_gives(
+    engines: Bundle, tiny: Bundle, demo_video: Path
+):
+    """A window of half a second, whose ring of sound has three chunks, and hops of eight seconds and of two."""
+    hops = hops_of(tiny, demo_video, 20)
+    backlogs = [together(hops[:16]), together(hops[16:])]
+    lines = []
+    for bundle in (engines, tiny):
+        with Pipeline(bundle, threads=1, window_s=0.5) as pipeline:
+            lines.append([pipeline.predict(hop) for hop in backlogs])
+            rings = {m: pipeline.features(m, backlogs[-1].end_s) for m in ("audio", "vision")}
+        lines[-1].append(rings)
+    for ours, theirs in zip(lines[0][:2], lines[1][:2], strict=True):
+        assert ours.presence == theirs.presence
+        assert_close(list(ours.intensities.values()), list(theirs.intensities.values()), 2e-6)  # noqa: F405
+    for m, features in lines[1][2].items():
+        assert len(features) > 1
+        assert_close(lines[0][2][m], features, 2e-6)  # noqa: F405
 
 
 def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Path, demo_vtt: Path):

@@ -13,12 +13,6 @@ from taemi_edge.runtime.tensorrt.layout import DeviceLayout
 from taemi_edge.runtime.work import Work
 
 
-def test_the_rings_of_several_sources_lie_one_after_the_other(opened):
-    _, layout = opened
-    assert layout.row(0, "vision", 3) == 3
-    assert layout.row(1, "vision", 3) == layout.ring_rows("vision") + 3
-
-
 def test_the_head_reads_whole_rings_and_one_token_of_a_lost_stream(opened):
     _, layout = opened
     shapes = layout.head_shapes(layout.ring_case(frozenset({"vision", "text"})))

@@ -1,0 +1,218 @@
+"""Describes a call to the GPU in a few numbers, which kernels turn into batches, rows of rings, and masks.
+
+For each input of an encoder there are six: the slot that it lies in, its source, the first row of the ring for what
+the encoder gives, how many steps are skipped before it, how many rows are kept, and the length of a text. For each
+window of each stream there are two: its first row and how many there are, or LOST. What the host does for a hop is to
+write these numbers, so that all of it is plain lists that go into the memory that the GPU reads as one piece a stream.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.media.slots import NO_SLOT
+from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded
+from taemi_edge.runtime.work import Item, Work
+
+if TYPE_CHECKING:
+    from taemi_edge.runtime.tensorrt.gpu import Gpu
+    from taemi_edge.runtime.tensorrt.layout import DeviceLayout
+    from taemi_edge.runtime.tensorrt.slots import InputSlots
+
+from taemi_edge.runtime.tensorrt.staging import Packed
+
+#: How many numbers describe one input.
+ITEM_NUMBERS = 6
+#: The number of rows of a window whose stream its source has lost.
+LOST = -1
+#: The source of a window that pads a batch.
+NO_SOURCE = -1
+_PADDING = (NO_SLOT, 0, 0, 0, 0, 0)
+#: How many cases are kept by their key; windows of lengths that never settle would make ever more of them.
+_MOST_CASES = 4096
+
+
+class Descriptor:
+    """The numbers of a call, in memory that the GPU reads.
+
+    Args:
+        mapped: whether the GPU reads the host's own memory; else every call copies.
+
+    Attributes:
+        numbers: "STREAM items" (items, 6); "windows" (streams, sources, 2); "sources" of the windows (sources,), where
+            the head does not read rings.
+    """
+
+    def __init__(self, gpu: Gpu, layout: DeviceLayout, mapped: bool) -> None:
+        shapes: dict[str, tuple[int, ...]] = {
+            "windows": (len(layout.streams), layout.sources, 2),
+            "sources": (layout.sources,),
+        }
+        shapes |= {f"{name} items": (layout.most[name], ITEM_NUMBERS) for name in layout.streams}
+        self.numbers = Packed(gpu, shapes, mapped)
+        for name in layout.streams:
+            self.numbers.host[f"{name} items"][:] = _PADDING
+
+    def items(self, stream: str) -> int:
+        """Where the GPU reads the items of a stream."""
+        return self.numbers.address[f"{stream} items"]
+
+    def close(self) -> None:
+        """Free the pinned memory; the GPU's context must still be current."""
+        self.numbers.close()
+
+
+class CallWriter:
+    """Writes calls into a descriptor, and names the case that the shapes of each make.
+
+    Args:
+        descriptor: what is written.
+        layout: the sizes of the buffers.
+        slots: of each stream, for inputs that must be copied.
+    """
+
+    def __init__(self, descriptor: Descriptor, layout: DeviceLayout, slots: dict[str, InputSlots]) -> None:
+        self._layout, self._numbers = layout, descriptor.numbers.host
+        self._writers = {
+            name: (_TextWriter if isinstance(layout.spec(name), TextSpec) else _ItemWriter)(
+                layout, name, slots[name], self._numbers[f"{name} items"]
+            )
+            for name in layout.streams
+        }
+        self._windows = self._numbers["windows"].reshape(-1).data
+        self._sources = self._numbers["sources"].data
+        self._write_head = self._write_rings if layout.reads_rings else self._write_windows
+        self._cases: dict[tuple[int, ...], GraphCase] = {}
+
+    def write(self, call: Call) -> GraphCase:
+        """Write a call; rows that pad a batch are left out by the kernels."""
+        key: list[int] = []
+        inputs = call.inputs
+        for name, writer in self._writers.items():
+            new = inputs.get(name)
+            key += writer.write(new) if new else (0, 0)
+        if call.windows:
+            key += self._write_head(call.windows)
+        case = self._cases.get(found := tuple(key))
+        if case is None:
+            if len(self._cases) >= _MOST_CASES:
+                self._cases.clear()
+            case = self._cases[found] = self._case(found)
+        return case
+
+    def write_warm_up(self) -> None:
+        """Write a call that any case may run on: no row is kept, and every mask lets one step count."""
+        for name in self._layout.streams:
+            self._numbers[f"{name} items"][:] = _PADDING
+        self._numbers["windows"][:] = (0, 1)
+        self._numbers["sources"].fill(NO_SOURCE)
+
+    def _write_rings(self, works: Sequence[Work]) -> tuple[int, ...]:
+        """Write the window of each source; the key is which streams are live, a bit each."""
+        streams, sources = self._layout.streams, self._layout.sources
+        values = [0] * (2 * sources * len(streams))
+        live = 0
+        for work in works:
+            at, window, bit = 2 * work.source, work.window, 1
+            for name in streams:
+                if (span := window.get(name)) is None:
+                    values[at + 1] = LOST
+                else:
+                    values[at], values[at + 1] = span.start, span.count
+                    live |= bit
+                at += 2 * sources
+                bit <<= 1
+        self._windows[:] = array("i", values)
+        return (live,)
+
+    def _write_windows(self, works: Sequence[Work]) -> tuple[int, ...]:
+        """Write one window after the other; the key is how many there are, and the steps of the longest by stream."""
+        layout, sources = self._layout, self._layout.sources
+        batch = padded(len(works), sources)
+        who = [work.source for work in works]
+        self._sources[:batch] = array("i", who + [NO_SOURCE] * (batch - len(works)))
+        key = [batch]
+        for index, name in enumerate(layout.streams):
+            spans = [work.window.get(name) for work in works]
+            longest = 1
+            values: list[int] = []
+            stand_in = layout.spec(name).missing.steps
+            for span in spans:
+                values += (0, LOST) if span is None else (span.start, span.count)
+                longest = max(longest, stand_in if span is None else span.count)
+            at = 2 * index * sources
+            self._windows[at : at + len(values)] = array("i", values)
+            key.append(longest)
+        return tuple(key)
+
+    def _case(self, key: tuple[int, ...]) -> GraphCase:
+        """The case that a key stands for."""
+        streams = self._layout.streams
+        encoders = tuple(EncoderCase(name, key[2 * i], key[2 * i + 1]) for i, name in enumerate(streams) if key[2 * i])
+        return GraphCase(encoders, self._head_case(key[2 * len(streams) :]))
+
+    def _head_case(self, key: tuple[int, ...]) -> HeadCase | None:
+        streams = self._layout.streams
+        if not key:
+            return None
+        if self._layout.reads_rings:
+            return self._layout.ring_case(frozenset(name for i, name in enumerate(streams) if key[0] >> i & 1))
+        return self._layout.window_case(key[0], dict(zip(streams, key[1:], strict=True)))
+
+
+class _ItemWriter:
+    """Writes the inputs of one stream.
+
+    An input that lies in no slot is copied into one of the executor's own, which its place in the batch names.
+    """
+
+    def __init__(self, layout: DeviceLayout, stream: str, slots: InputSlots, numbers: np.ndarray) -> None:
+        self._layout, self._stream = layout, stream
+        self._length = layout.varying.get(stream)
+        self._name = layout.manifest.parts[stream].inputs[0].name
+        self._own, self._has_pool = slots.own, slots.pool is not None
+        self._numbers = numbers.reshape(-1).data
+        self._padded = [layout.batch(stream, count) for count in range(layout.most[stream] + 1)]
+
+    def write(self, new: Sequence[tuple[int, Item]]) -> tuple[int, int]:
+        """Write some inputs of one length; returns the size of the batch and the length."""
+        values: list[int] = []
+        for at, (source, item) in enumerate(new):
+            rows = item.rows
+            values += (self._slot(at, item), source, rows.start, item.skipped, rows.count, 0)
+        return self._finish(len(new), values), 0 if self._length is None else self._length(new[0][1])
+
+    def _slot(self, at: int, item: Item) -> int:
+        """The slot of an input, into which it is copied if need be."""
+        if item.slot >= 0 and self._has_pool:
+            return item.slot
+        value = item.feeds[self._name]
+        place = self._own[at]
+        (place if place.shape == value.shape else place[: len(value)])[...] = value
+        return at
+
+    def _finish(self, count: int, values: list[int]) -> int:
+        """Pad a batch and write it; returns its size."""
+        batch = self._padded[count]
+        values += _PADDING * (batch - count)
+        self._numbers[: len(values)] = array("i", values)
+        return batch
+
+
+class _TextWriter(_ItemWriter):
+    """Writes the texts of one stream, of which each has a length of its own."""
+
+    def write(self, new: Sequence[tuple[int, Item]]) -> tuple[int, int]:
+        """Write some texts; returns the size of the batch, and how many tokens each text is padded to."""
+        values: list[int] = []
+        longest = 0
+        for at, (source, item) in enumerate(new):
+            rows, length = item.rows, len(item.feeds[self._name])
+            longest = max(longest, length)
+            values += (self._slot(at, item), source, rows.start, item.skipped, rows.count, length)
+        return self._finish(len(new), values), self._layout.tokens(self._stream, longest)
