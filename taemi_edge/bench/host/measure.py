@@ -241,5 +241,6 @@ class _TimedExecutor:
 
 def _interruptions() -> int:
     """How often the processor was given to something else than this thread so far."""
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    # other systems than Linux count them for the whole process
+    usage = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
     return usage.ru_nivcsw + usage.ru_nvcsw
