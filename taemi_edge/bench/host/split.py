@@ -27,7 +27,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "graphs:GraphCache.note",
     ),
     # what the device will read
-    "fill": ("executor:write_inputs", "descriptor:CallWriter.write"),
+    "fill": ("executor:write_inputs", "descriptor:CallWriter.write", "descriptor:CallWriter.write_hop"),
     # replaying or enqueuing the calls, and waiting for them
     "launch": ("executor:TrtExecutor._run",),
     # outputs, faults and times of the works

@@ -23,7 +23,7 @@ again, and replayed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,7 +128,6 @@ class TrtExecutor:
 
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         """Run works of different sources together; see `Executor.execute`."""
-        layout = self._layout
         timed = not self._hops % self._every
         self._hops += 1
         watch = Stopwatch() if timed else None
@@ -137,11 +136,10 @@ class TrtExecutor:
         if not self._is_clean:
             self._results.clear()
         self._is_clean = False
-        for call in split_into_calls(works, layout.most, layout.varying, layout.groups):
-            case = self._writer.write(call)
+        for case, windows in self._calls(works):
             self._run(case if watch is None else replace(case, timed=True), watch)
-            if call.windows:
-                are_numbers &= self._take_outputs(call.windows, outputs)
+            if windows:
+                are_numbers &= self._take_outputs(windows, outputs)
         faults = self._results.faults()
         self._is_clean = not faults
         part_ms = None if watch is None else watch.total_ms
@@ -196,6 +194,15 @@ class TrtExecutor:
         """Remember to close what was just opened."""
         self._closing.callback(resource.close)
         return resource
+
+    def _calls(self, works: Sequence[Work]) -> Iterator[tuple[GraphCase, Sequence[Work]]]:
+        """Write the calls of some works, each when it is asked for; an ordinary hop is one."""
+        if hop := self._writer.write_hop(works):
+            yield hop
+            return
+        layout = self._layout
+        for call in split_into_calls(works, layout.most, layout.varying, layout.groups):
+            yield self._writer.write(call), call.windows
 
     def _take_outputs(self, works: Sequence[Work], outputs: dict[int, dict[str, Array]]) -> bool:
         """Copy what the head gave for the windows of a call, by source; returns whether all of it are numbers."""
