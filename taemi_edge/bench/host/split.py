@@ -34,7 +34,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "read-back": (
         "executor:TrtExecutor._outputs_of",
         "executor:TrtExecutor._take_outputs",
-        "executor:_result",
+        "executor:_results",
         "buffers:Results.faults",
         "executor:TrtExecutor._times",
         "executor:TrtExecutor._result",

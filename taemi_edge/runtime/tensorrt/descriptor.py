@@ -219,7 +219,7 @@ class _ItemWriter:
             several lengths.
         """
         values: list[int] = []
-        count, length, name, length_of = 0, 0, self._stream, self._length
+        count, length, name, length_of, pooled = 0, 0, self._stream, self._length, self._has_pool
         for work in works:
             if not (items := work.items.get(name)):
                 continue
@@ -232,14 +232,14 @@ class _ItemWriter:
                     if count:
                         return None
                     length = length_of(item)
-                values += (self._slot(count, item), source, rows.start, item.skipped, rows.count, 0)
+                if (slot := item.slot) < 0 or not pooled:
+                    slot = self._copy(count, item)
+                values += (slot, source, rows.start, item.skipped, rows.count, 0)
                 count += 1
         return self._finish(count, values), length
 
-    def _slot(self, at: int, item: Item) -> int:
-        """The slot of an input, into which it is copied if need be."""
-        if item.slot >= 0 and self._has_pool:
-            return item.slot
+    def _copy(self, at: int, item: Item) -> int:
+        """Copy an input into one of the executor's own slots; returns the slot."""
         value = item.feeds[self._name]
         place = self._own[at]
         (place if place.shape == value.shape else place[: len(value)])[...] = value
@@ -272,9 +272,13 @@ class _TextWriter(_ItemWriter):
             if count + len(items) > self._most:
                 return None
             for item in items:
-                rows, length = item.rows, len(item.feeds[self._name])
+                rows, ids = item.rows, item.feeds[self._name]
+                length = len(ids)
                 if length > longest:
                     longest = length
-                values += (self._slot(count, item), work.source, rows.start, item.skipped, rows.count, length)
+                if (slot := item.slot) < 0 or not self._has_pool:
+                    self._own[count, :length] = ids
+                    slot = count
+                values += (slot, work.source, rows.start, item.skipped, rows.count, length)
                 count += 1
         return self._finish(count, values), self._layout.tokens(name, longest) if count else 0

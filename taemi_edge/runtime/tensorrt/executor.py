@@ -143,7 +143,7 @@ class TrtExecutor:
         faults = self._results.faults()
         self._is_clean = not faults
         part_ms = None if watch is None else watch.total_ms
-        results = [_result(work, outputs, part_ms, faults) for work in works]
+        results = _results(works, outputs, part_ms, faults)
         if not are_numbers:
             for result in results:
                 require_finite(result.outputs or {})
@@ -215,7 +215,8 @@ class TrtExecutor:
             are_numbers &= bool(np.isfinite(copied).all())
             for of_one, row in zip(given, copied, strict=True):
                 of_one[name] = row
-        outputs.update(zip((work.source for work in works), given, strict=True))
+        for work, of_one in zip(works, given, strict=True):
+            outputs[work.source] = of_one
         return are_numbers
 
     def _run(self, case: GraphCase, watch: Stopwatch | None = None) -> None:
@@ -260,15 +261,21 @@ class TrtExecutor:
         self.counters = Counters()
 
 
-def _result(
-    work: Work,
+def _results(
+    works: Sequence[Work],
     outputs: Mapping[int, Mapping[str, Array]],
     part_ms: Mapping[str, float] | None,
     faults: Mapping[int, frozenset[str]],
-) -> WorkResult:
-    """The result of a work; without outputs where its new features were no numbers."""
-    bad = faults.get(work.source, frozenset())
-    return WorkResult(outputs.get(work.source) if work.fuse and not bad else None, part_ms, bad)
+) -> list[WorkResult]:
+    """The results of works; without outputs where new features were no numbers."""
+    none: frozenset[str] = frozenset()
+    if not faults:
+        return [WorkResult(outputs[work.source] if work.fuse else None, part_ms, none) for work in works]
+    bad = [faults.get(work.source, none) for work in works]
+    return [
+        WorkResult(outputs[work.source] if work.fuse and not of_one else None, part_ms, of_one)
+        for work, of_one in zip(works, bad, strict=True)
+    ]
 
 
 def _require_profiles(head: Engine, device: DeviceLayout, layout: Layout) -> None:
