@@ -71,13 +71,13 @@ def engine_timers(
         built: the candidates, one a precision.
         feeds: what they are timed on.
     """
-    from taemi_edge.runtime.tensorrt.driver import load_driver
     from taemi_edge.runtime.tensorrt.gpu import Gpu
+    from taemi_edge.runtime.tensorrt.graphs import open_driver
     from taemi_edge.runtime.tensorrt.library import load_library
 
     with ExitStack() as stack:
         gpu = stack.enter_context(Gpu(load_library(backend)))
-        driver, why_uncaptured = load_driver()
+        driver, why_uncaptured = open_driver(gpu)
         timers: dict[Precision, Timer] = {}
         for candidate in built:
             timer = EngineTimer(gpu, driver, candidate, manifest.parts[candidate.part], feeds)
