@@ -14,15 +14,14 @@ from pathlib import Path
 import pytest
 import typer
 
+from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.cli.main import app
-from taemi_edge.cli.options import PrecisionChoice
 from tests.conftest import ROOT
 from tools.gpu_evidence.__main__ import carry_out
 from tools.gpu_evidence.goals import GOALS
 from tools.gpu_evidence.runner import Places, Runner
 from tools.gpu_evidence.steps import Plan, Step, all_steps, chosen
 
-PRECISIONS = [choice.value for choice in PrecisionChoice]
 STEPS = all_steps(Plan())
 NAMES = [step.name for step in STEPS]
 
@@ -50,8 +49,6 @@ def test_the_command_of_every_step_is_one_that_there_is(step: Step, places: Plac
     if words[2] != "taemi_edge":
         assert importlib.util.find_spec(words[2])
         return
-    if "fp8" in step.name and "fp8" not in PRECISIONS:
-        pytest.skip("this version has no FP8 yet")
     command = typer.main.get_command(app)
     with command.make_context("taemi-edge", words[3:]) as outer:
         name, found, rest = command.resolve_command(outer, [*outer._protected_args, *outer.args])
@@ -158,3 +155,38 @@ def test_the_command(words, code, tmp_path: Path):
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == (code == 2)
     assert len(done.stdout.splitlines()) == (0 if code else len(STEPS))
+
+
+def test_graphs_without_islands_compute_softmax_and_layer_norm_in_fp16(tiny: Bundle, tmp_path: Path):
+    pytest.importorskip("onnx", reason="graphs are cast with onnx")
+    from taemi_edge.calibration.graphs.fp16 import KEPT_OPS, convert_to_fp16
+    from taemi_edge.calibration.graphs.graph import Graph
+    from tools.gpu_evidence import free_graphs
+
+    free_graphs.main([str(tiny.folder), str(tmp_path / "free")])
+    free = open_bundle(tmp_path / "free")
+    for part in free.manifest.part_names:
+        file = free.manifest.graph_file(part, "fp16")
+        graph = Graph.of_bytes(free.read_graph(file), file)
+        kept = convert_to_fp16(Graph.of_part(tiny, part), ())
+        assert _casts(graph) <= _casts(kept)
+        if {node.op_type for node in graph.nodes} & set(KEPT_OPS):
+            assert _casts(graph) < _casts(kept), part
+
+
+def _casts(graph) -> int:
+    return sum(node.op_type == "Cast" for node in graph.nodes)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3000)
+def test_the_whole_list_runs_on_a_processor_with_a_small_model(places: Places):
+    """What needs TensorRT itself fails and says so; everything else leaves its JSON."""
+    plan = Plan(base="taemi-tiny", mobile="taemi-tiny", target="cpu", fp8="int8", runs=5)
+    steps = all_steps(plan)
+    runner = Runner(steps, places)
+    carry_out(runner, chosen(steps, []))
+    on_a_gpu = {"host-device", "host-device-16", "base-layers", "base-free-layers"}
+    assert {step.name for step in steps if not runner.is_done(step)} == on_a_gpu
+    for name in ("base", "base-free", "mobile-16", "mobile-fp8"):
+        assert json.loads((places.results / f"{name}.json").read_text())["windows"]
