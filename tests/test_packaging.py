@@ -129,6 +129,16 @@ def _locked(file: Path) -> dict[str, str]:
     return versions
 
 
+@pytest.mark.parametrize(("jetpack", "python"), [("jetpack6", "3.10"), ("jetpack7", "3.12")])
+def test_the_locks_follow_the_cuda_of_a_jetson(jetpack: str, python: str):
+    """JetPack 6 is CPython 3.10 with CUDA 12, and JetPack 7 is CPython 3.12 with CUDA 13."""
+    extras = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lock = _locked(LOCKS / f"tensorrt-cp{python.replace('.', '')}.txt")
+    for text in extras[jetpack]:
+        requirement = Requirement(text)
+        assert lock[canonicalize_name(requirement.name)] in requirement.specifier, "run make locks"
+
+
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_locks_hold_every_package_that_a_device_needs(python: str, machine: str):

@@ -25,7 +25,8 @@ _PrecisionOption = Annotated[
     RequestedPrecision,
     typer.Option(
         "--precision",
-        help="auto keeps the fastest of each part inside the budget; fp8 and bf16 where library and GPU have them.",
+        help="auto times what a hop of all sources brings, and keeps the fastest of each part inside the budget; fp8 "
+        "and bf16 where library and GPU have them.",
     ),
 ]
 _OutputOption = Annotated[

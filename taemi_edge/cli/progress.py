@@ -19,22 +19,35 @@ from taemi_edge.progress import Progress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+#: The logger that is told how far engines are warmed up (`taemi_edge.runtime.tensorrt.warm_up`).
+WARM_UP = "taemi_edge.runtime.warm_up"
+
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
     """A `Progress` on standard error.
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
-    is a line and counts are silent. What a build warns of is a note on standard error, too.
+    is a line and counts are silent. What a build warns of is a note on standard error, too, and engines that take long
+    to warm up are a stage.
     """
-    handler = _Notes(logging.WARNING)
-    logger = logging.getLogger("taemi_edge.engines")
+    notes = _heard("taemi_edge.engines", _Notes(logging.WARNING))
+    with _bars_or_lines() as progress, notes, _heard(WARM_UP, _Stages(progress)):
+        yield progress
+
+
+@contextmanager
+def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
+    """Let a handler have what a logger is told."""
+    logger = logging.getLogger(name)
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel(min(logger.getEffectiveLevel(), handler.level or logging.INFO))
     try:
-        with _bars_or_lines() as progress:
-            yield progress
+        yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextmanager
@@ -65,6 +78,18 @@ class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the warning."""
         note(without_addresses(in_one_line(record.getMessage()), sys.argv[1:]))
+
+
+class _Stages(logging.Handler):
+    """Shows each message as a stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the message."""
+        self._progress.stage(in_one_line(record.getMessage()))
 
 
 class _LinesOfStages:

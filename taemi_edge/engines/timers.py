@@ -71,8 +71,8 @@ def engine_timers(
         built: the candidates, one a precision.
         feeds: what they are timed on.
     """
+    from taemi_edge.runtime.tensorrt.driver import load_driver
     from taemi_edge.runtime.tensorrt.gpu import Gpu
-    from taemi_edge.runtime.tensorrt.graphs import load_driver
     from taemi_edge.runtime.tensorrt.library import load_library
 
     with ExitStack() as stack:

@@ -88,6 +88,8 @@ def open_times(config: trt.IBuilderConfig, file: TimingFile | None) -> trt.ITimi
     """
     if file is None or not hasattr(config, "create_timing_cache"):
         return None
+    if hasattr(config, "set_compute_capability"):
+        return None  # TensorRT-RTX has the calls, which do nothing there, and warns of them
     kept = file.read()
     if kept and (cache := _taken(config, kept, f"the timing cache {file.name} does not fit and is replaced")):
         return cache

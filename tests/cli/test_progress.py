@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taemi_edge.cli.progress import _reached, shown_progress
+from taemi_edge.cli.progress import WARM_UP, _reached, shown_progress
+from taemi_edge.runtime.tensorrt import warm_up
 
 
 def test_a_log_has_stages_and_no_counts(capsys):
@@ -16,3 +17,12 @@ def test_a_log_has_stages_and_no_counts(capsys):
 def test_things_are_counted_and_media_is_measured():
     assert _reached(3, 14) == "3/14"
     assert _reached(3.5, None) == "3.5 s"
+
+
+def test_engines_that_take_long_to_warm_up_are_a_stage(capsys):
+    assert warm_up.log.name == WARM_UP
+    before = list(warm_up.log.handlers), warm_up.log.level
+    with shown_progress():
+        warm_up.log.info("warming up: %d of %d cases", 3, 24)
+    assert "warming up: 3 of 24 cases\n" in capsys.readouterr().err
+    assert (list(warm_up.log.handlers), warm_up.log.level) == before

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 #: A module that imports one of these may hold an object of a library.
 _BEGINNINGS = ("taemi_edge.runtime.tensorrt", "taemi_edge.engines.compiler")
 _LIBRARIES = ("tensorrt", "tensorrt_rtx", "pycuda", "cuda")
+#: Where a module may import a library.
+_IMPORT = re.compile(rf"(?:import|from|import_module\(\"?)\s*(?:{'|'.join(_LIBRARIES)})\b")
 #: What a module defines: functions, classes, annotated names and attributes.
 _DEFINED = re.compile(r"^\s*(?:def|class) (\w+)|^\s*(\w+): |\bself\.(\w+)(?:: [^=\n]+)? = ", re.MULTILINE)
 
@@ -95,7 +97,7 @@ def meeting_places(folder: Path = ROOT / "taemi_edge") -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for file in sorted(folder.rglob("*.py")):
         text = file.read_text(encoding="utf-8")
-        if any(library in text for library in _LIBRARIES):
+        if _IMPORT.search(text):
             imported = _imported(ast.parse(text))
             met = {library for library in _LIBRARIES for i in imported if i == library or i.startswith(f"{library}.")}
             found |= {_module_name(file, folder): met} if met else {}

@@ -17,6 +17,7 @@ from tests.conformity.values import (
     OurCallable,
     Ours,
     Real,
+    Several,
     Value,
     one,
     signatures_of,
@@ -164,6 +165,10 @@ class Uses:
             return one(Instance(kind)) if inspect.isclass(kind) else ORDINARY
         if isinstance(node, ast.BinOp):
             return self.annotated(node.left, module) | self.annotated(node.right, module)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "tuple" and isinstance(node.slice, ast.Tuple):
+            if not any(ast.unparse(element) == "..." for element in node.slice.elts):
+                return one(Several(tuple(self.annotated(element, module) for element in node.slice.elts)))
+            return one(Many(self.annotated(node.slice.elts[0], module)))
         if isinstance(node, ast.Subscript):
             inner = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) and node.slice.elts else node.slice
             return one(Many(self.annotated(inner, module)))

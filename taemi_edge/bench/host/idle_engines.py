@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from taemi_edge.bundle.graph_source import find_graphs
 from taemi_edge.bundle.records import EngineRecord
 from taemi_edge.bundle.values import Array
 from taemi_edge.runtime.onnx_sessions import OrtSession
-from taemi_edge.runtime.tensorrt.machine import this_machine
+
+
+def machine(with_gpu: bool) -> dict[str, str]:
+    """This machine, as the runtime describes it; with the idle device where that is asked for."""
+    place = "taemi_edge.runtime.tensorrt."
+    try:
+        module = importlib.import_module(f"{place}machine")
+    except ModuleNotFoundError:  # checkouts of November 2026 and before have it with the library
+        module = importlib.import_module(f"{place}library")
+    found = msgspec.to_builtins(module.this_machine(with_gpu=with_gpu))
+    return {name: value for name, value in found.items() if value}
 
 
 def graphs_behind(bundle: Bundle) -> Bundle:
@@ -37,7 +48,7 @@ def engine_bundle(graphs: Bundle, folder: Path) -> Bundle:
         target="idle",
         backend="tensorrt",
         library=f"tensorrt {VERSION}",
-        machine=msgspec.to_builtins(this_machine()),
+        machine=machine(with_gpu=True),
         source=str(graphs.folder),
         asked="fp32",
         recipe={},

@@ -89,22 +89,20 @@ def _opset_with_bf16(node: Any, least: int) -> int | None:
 def _give_outputs_as_they_are(graph: Graph) -> None:
     """Take out the casts to FP16 and back between an island and an output of the graph."""
     for name in graph.outputs:
-        chain: list[Any] = []
-        while (node := graph.producers.get(chain[-1].input[0] if chain else name)) is not None and len(chain) < 3:
-            chain.append(node)
-        kinds = [node.op_type for node in chain]
-        if kinds[:2] != ["Cast", "Cast"] or len(chain) < 3 or len(graph.readers[chain[0].input[0]]) > 1:
+        back = graph.producers.get(name)
+        there = None if back is None else graph.producers.get(back.input[0])
+        if back is None or there is None or back.op_type != "Cast" or not _is_cast_to_fp16(there):
             continue
-        back, there, island = chain
-        if len(graph.readers[there.input[0]]) > 1 or not _is_cast_to_fp16(there):
+        island = graph.producers.get(there.input[0])
+        shared = [value for value in (back.input[0], there.input[0]) if len(graph.readers[value]) > 1]
+        if island is None or shared:
             continue
-        place = list(island.output).index(there.input[0])
-        island.output[place] = name
+        island.output[list(island.output).index(there.input[0])] = name
         graph.replace_nodes([node for node in graph.nodes if node.name not in (back.name, there.name)])
 
 
 def _is_cast_to_fp16(node: Any) -> bool:
-    return any(a.name == "to" and a.i == TensorProto.FLOAT16 for a in node.attribute)
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT16 for a in node.attribute)
 
 
 def _retype(part: Any, exact: Graph) -> None:

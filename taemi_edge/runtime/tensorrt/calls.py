@@ -130,6 +130,10 @@ def split_into_calls(
         if new:
             pieces[stream] = _divided(new, largest, lengths.get(stream))
     windows = groups([work for work in works if work.fuse])
+    if len(windows) < 2 and all(len(queued) == 1 for queued in pieces.values()):  # an ordinary hop
+        if windows or pieces:
+            yield Call({stream: queued[0] for stream, queued in pieces.items()}, windows[0] if windows else ())
+        return
     encoding = max((len(queued) for queued in pieces.values()), default=0)
     for index in range(encoding):
         together = {stream: queued[index] for stream, queued in pieces.items() if index < len(queued)}
@@ -229,7 +233,7 @@ def _divided(
     new: Sequence[tuple[int, Item]], largest: int, length: Callable[[Item], int] | None
 ) -> list[Sequence[tuple[int, Item]]]:
     """Divide the inputs of a stream into those that share a call, the short ones first."""
-    if length is None:
+    if length is None or len(new) == 1:
         return [new] if len(new) <= largest else list(_split(new, largest))
     by_length: dict[int, list[tuple[int, Item]]] = {}
     for one in new:

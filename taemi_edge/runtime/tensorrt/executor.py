@@ -199,15 +199,16 @@ class TrtExecutor:
 
     def _take_outputs(self, works: Sequence[Work], outputs: dict[int, dict[str, Array]]) -> bool:
         """Copy what the head gave for the windows of a call, by source; returns whether all of it are numbers."""
-        layout, are_numbers = self._layout, True
-        for work in works:
-            outputs[work.source] = {}
-        at = [work.source for work in works] if layout.reads_rings else list(range(len(works)))
+        are_numbers, count = True, len(works)
+        at = [work.source for work in works] if self._layout.reads_rings else list(range(count))
+        in_order = at == list(range(count))
+        given: list[dict[str, Array]] = [{} for _ in works]
         for name, values in self._results.groups.items():
-            copied = values[at]
+            copied = values[:count].copy() if in_order else values[at]
             are_numbers &= bool(np.isfinite(copied).all())
-            for work, row in zip(works, copied, strict=True):
-                outputs[work.source][name] = row
+            for of_one, row in zip(given, copied, strict=True):
+                of_one[name] = row
+        outputs.update(zip((work.source for work in works), given, strict=True))
         return are_numbers
 
     def _run(self, case: GraphCase, watch: Stopwatch | None = None) -> None:
@@ -220,7 +221,8 @@ class TrtExecutor:
         graph = None
         if self.replaying:
             graph = self._graphs.find(case, partial(self._enqueue, case, capturing=True))
-        self._graphs.note(case)
+        if graph is None:
+            self._graphs.note(case)
         with self._gpu.errors("running a window"):
             if graph is not None:
                 graph.launch()

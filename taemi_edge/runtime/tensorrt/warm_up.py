@@ -28,7 +28,7 @@ MOST_SECONDS = 30.0
 #: Progress is told when so many seconds have passed since it was told last.
 _TOLD_EVERY_S = 1.0
 
-log = logging.getLogger("taemi_edge.runtime")
+log = logging.getLogger("taemi_edge.runtime.warm_up")
 
 
 def run_usual(

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from taemi_edge.bench.host import measure
 from taemi_edge.bench.host.clip import read_clip
 from taemi_edge.bench.host.measure import EXECUTE, PREDICTION, ROWS, host_timer, run_host_bench
 from taemi_edge.bench.host.report import HostOptions
@@ -53,6 +54,22 @@ def test_hops_are_real_and_replayed_and_a_split_is_no_part_of_the_total(tiny: Bu
     replayed = [p.backend == "tensorrt+graph" for p in predictions]
     assert sum(replayed) > 0.8 * len(replayed)  # a case whose parts are timed comes up seldom
     assert all(np.isfinite(list(p.intensities.values())).all() for p in predictions)
+
+
+def test_a_time_in_which_the_processor_was_taken_away_is_left_out(tiny: Bundle, monkeypatch):
+    """First in every second call of the executor, then in every call: then the benchmark says so."""
+    calls = count()
+    with host_timer(tiny) as timer:
+        timer.one_pass(1)
+        monkeypatch.setattr(measure, "_interruptions", lambda: (next(calls) + 2) // 8)  # asked four times a hop
+        found = timer.one_pass(1)
+        hops = timer.clip.length - timer.clip.first_timed
+        assert len(found[EXECUTE]) in (hops // 2, hops // 2 + 1)
+        assert len(found[ROWS]) == len(found[PREDICTION]) == hops
+        monkeypatch.setattr(measure, "_interruptions", lambda: next(calls))
+        monkeypatch.setattr(measure, "_MOST_PASSES", 1)
+        with pytest.raises(UsageError, match="expected a hop of 1 sources that nothing interrupts, found none"):
+            timer.measure(1, 16)
 
 
 @pytest.mark.once

@@ -158,8 +158,7 @@ class Device:
             return (0, Handle(recorded)) if recorded is not None else (400, None)
 
         def launch(graph: Handle, stream: int) -> tuple[int]:
-            for work in graph.value:
-                work()
+            [work() for work in graph.value]
             return (0,)
 
         def record(event: Handle, stream: int, flags: int) -> tuple[int]:

@@ -18,17 +18,8 @@ def array_at(address: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype).reshape(shape)
 
 
-def scatter_rows(
-    grid: tuple[int, int],
-    features: int,
-    rows: int,
-    rings: int,
-    faults: int,
-    steps: int,
-    dim: int,
-    capacity: int,
-    ring_rows: int,
-) -> None:
+def scatter_rows(grid: tuple[int, int], *arguments: int) -> None:
+    features, rows, rings, faults, steps, dim, capacity, ring_rows = arguments
     count = grid[0]
     written: set[int] = set()
     values, items = array_at(features, (count, dim), np.float32), array_at(rows, (count // steps, 6), np.int32)
@@ -76,19 +67,8 @@ def write_masks(grid: tuple[int, int], windows: int, streams: int, masks: int) -
                 mask[source, (first + np.arange(kept)) % capacity] = 1
 
 
-def gather_windows(
-    grid: tuple[int, int],
-    rings: int,
-    sources: int,
-    windows: int,
-    laid: int,
-    mask: int,
-    steps: int,
-    dim: int,
-    capacity: int,
-    ring_rows: int,
-    stand_in: int,
-) -> None:
+def gather_windows(grid: tuple[int, int], *arguments: int) -> None:
+    rings, sources, windows, laid, mask, steps, dim, capacity, ring_rows, stand_in = arguments
     batch = grid[0] // steps
     dense = array_at(laid, (batch, steps, dim), np.float32)
     marks = array_at(mask, (batch, steps), np.int32) if mask else np.zeros((batch, steps), np.int32)

@@ -14,7 +14,7 @@ pytest.importorskip("onnx", reason="torch exports through onnx")
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import BackendError
 from taemi_edge.runtime.rings import Span
-from taemi_edge.runtime.tensorrt.executor import TrtExecutor
+from taemi_edge.runtime.tensorrt.executor import TIMED_EVERY, TrtExecutor
 from taemi_edge.runtime.work import Item, Layout, Work
 from tests.runtime.tensorrt import stand_in_gpu
 from tests.runtime.tensorrt.mixed import (
@@ -84,6 +84,65 @@ def test_the_same_window_replayed_and_launched_is_the_same(graphs: Bundle, execu
         assert executor.backend == "tensorrt+graph"
         for one in found[1:]:
             assert all(np.array_equal(one[name], found[0][name]) for name in one)
+
+
+@pytest.mark.parametrize("how", ["registered", "allocated", "copied"])
+def test_whatever_memory_inputs_lie_in_each_hop_gives_the_same(graphs: Bundle, device, how: str):
+    """Slots of the pool, slots that the driver allocates, and copies; a NaN is told in its hop and in no other."""
+    device.registers = how == "registered"
+    try:
+        executor = TrtExecutor(as_engines(graphs), Layout(2, 2.0, 0.5), mapped=how != "copied")
+    finally:
+        device.registers = True
+    try:
+        sources = [NoisySource(graphs, executor, index, seed=index) for index in range(2)]
+        for hop, pattern in enumerate(PATTERNS):
+            works = [source.work(pattern, new=1 + hop % 2, steps=3 + hop % 4) for source in sources]
+            works = [in_slots(executor, work) for work in works]
+            for work, done in zip(works, executor.execute(works), strict=True):
+                assert done.faults == frozenset()
+                same(done.outputs, sources[work.source].expected(work))
+            noise = Item({"values": np.full((20, 3), np.nan, np.float32)}, Span(0, 0), 1)
+            bad = [Work(0, {"imu": [noise]}, works[0].window), works[1]]
+            assert [done.faults for done in executor.execute(bad)] == [frozenset()] * 2  # nothing of it is kept
+            noise = Item(noise.feeds, Span(0, 1))
+            assert [done.faults for done in executor.execute([Work(1, {"imu": [noise]}, fuse=False)])] == [{"imu"}]
+            sources[1].features("imu")[0] = 0
+    finally:
+        executor.close()
+
+
+def in_slots(executor: TrtExecutor, work: Work) -> Work:
+    """The same work with its inputs in slots, as far as there are any."""
+    items: dict[str, list[Item]] = {}
+    for name, given in work.items.items():
+        pool = executor.slots(name)
+        for item in given:
+            slot = None if pool is None else pool.take()
+            [(tensor, value)] = item.feeds.items()
+            if slot is not None:
+                place = slot.array if slot.array.shape == value.shape else slot.array[: len(value)]
+                place[...] = value
+                item = Item({tensor: place}, item.rows, item.skipped, slot.number)
+            items.setdefault(name, []).append(item)
+    return Work(work.source, items, work.window, work.fuse)
+
+
+def test_parts_are_timed_in_one_hop_of_sixteen_unless_all_are_asked_for(graphs: Bundle):
+    executor = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5))
+    try:
+        work = NoisySource(graphs, executor).work(EVERY)
+        done = [executor.execute([work])[0] for _ in range(2 * TIMED_EVERY + 1)]
+        timed = [result.part_ms for result in done if result.part_ms is not None]
+        assert [hop for hop, result in enumerate(done) if result.part_ms is not None] == [
+            0,
+            TIMED_EVERY,
+            2 * TIMED_EVERY,
+        ]
+        assert all(set(part_ms) == work.parts for part_ms in timed)
+        assert executor.device_ms > 0
+    finally:
+        executor.close()
 
 
 def test_sources_of_different_patterns_and_lengths_share_calls(graphs: Bundle):

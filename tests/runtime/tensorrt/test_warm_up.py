@@ -88,7 +88,7 @@ def test_warming_up_ends_when_its_time_is_over_and_tells_how_far_it_came(caplog)
         now_s[0] += 2.0
 
     cases = [GraphCase((EncoderCase("front", batch),), None) for batch in range(1, 101)]
-    with caplog.at_level(logging.INFO, logger="taemi_edge.runtime"):
+    with caplog.at_level(logging.INFO, logger="taemi_edge.runtime.warm_up"):
         assert run_usual(cases, run, clock=lambda: now_s[0]) == 8
     assert ran == [case for case in cases[:8] for _ in range(2)]
     assert caplog.messages[0] == "warming up: 1 of 100 cases"
