@@ -9,6 +9,7 @@ from dataclasses import dataclass
 PYTHON, RIVALS = "{python}", "{rivals}"
 _RIVAL_WORDS = ("--against", "torch-eager", "--against", "torch-compile", "--against", "onnxruntime-cuda")
 _ALONE = ("--against", "none")
+_BESIDE = "a hop, the window and parts beside the rivals"
 _MODULE = "tools.gpu_evidence."
 
 
@@ -114,7 +115,7 @@ def all_steps(plan: Plan) -> tuple[Step, ...]:
             "{work}/engines/base",
             needs=("engines-base",),
         ),
-        plan.bench("base", "a hop, the window and parts beside the rivals", "base", *_RIVAL_WORDS, *pictures),
+        plan.bench("base", _BESIDE, "base", *_RIVAL_WORDS, *pictures, limit_s=900),
         own("base-layers", "its fused layers", "layers", "{work}/engines/base", needs=("engines-base",)),
         free,
         plan.build("base-free", "base-free"),
@@ -133,7 +134,7 @@ def all_steps(plan: Plan) -> tuple[Step, ...]:
             needs=("engines-mobile-16",),
         ),
         plan.build("mobile", "mobile"),
-        plan.bench("mobile", "a hop, the window and parts beside the rivals", "mobile", *_RIVAL_WORDS, *pictures),
+        plan.bench("mobile", _BESIDE, "mobile", *_RIVAL_WORDS, *pictures, limit_s=900),
         plan.build("base-16", "base", sources=16),
         plan.bench("base-16", "1 to 16 sources in one call", "base-16", *many, "--batch", "vision=24"),
         *_fp8(plan),
