@@ -61,6 +61,7 @@ def compare(bundle: Path, checkouts: Mapping[str, Path], words: argparse.Namespa
     started = time.perf_counter()
     command = shlex.join(["python", "benchmarks/host.py", *sys.argv[1:]])
     counts = [int(number) for number in words.sources.split(",")]
+    commits = {name: commit_of(checkout) for name, checkout in checkouts.items()}
     rows: dict[str, list[Any]] = {name: [] for name in checkouts}
     with ExitStack() as stack:
         asked = {name: stack.enter_context(worker(bundle, checkout)) for name, checkout in checkouts.items()}
@@ -84,7 +85,7 @@ def compare(bundle: Path, checkouts: Mapping[str, Path], words: argparse.Namespa
         from taemi_edge.cli.bench_host import plot_host
 
         plot_host(reports, words.plot)
-    found = {name: {"commit": commit_of(checkouts[name]), **msgspec.to_builtins(reports[name])} for name in checkouts}
+    found = {name: {"commit": commits[name], **msgspec.to_builtins(reports[name])} for name in checkouts}
     return {"command": command, "machine": processor(), **found, "ratios": ratios(reports)}
 
 
