@@ -14,7 +14,7 @@ from pathlib import Path
 
 from taemi_edge.bench.host.clip import read_clip, remembered_faces
 from taemi_edge.bench.host.idle_engines import graphs_behind
-from taemi_edge.bench.host.measure import HostTimer, machine
+from taemi_edge.bench.host.measure import HostTimer, processor
 from taemi_edge.bench.host.report import HostReport, host_times
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.json_files import write_json
@@ -40,7 +40,7 @@ def time_on_device(folder: Path, sources: Sequence[int], hops: int) -> HostRepor
         bundle=str(folder),
         model=bundle.manifest.name,
         command=" ".join(["device_hops", *sys.argv[1:]]),
-        machine=machine() | dict(bundle.manifest.engine.machine if bundle.manifest.engine else {}),
+        machine=processor() | dict(bundle.manifest.engine.machine if bundle.manifest.engine else {}),
         sources=tuple(found),
         synthetic=clip.synthetic,
         seconds=round(time.perf_counter() - started, 1),
