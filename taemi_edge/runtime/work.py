@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -61,8 +61,7 @@ class Work:
         return {stream for stream, items in self.items.items() if items} | ({HEAD} if self.fuse else set())
 
 
-@dataclass(frozen=True, eq=False)
-class WorkResult:
+class WorkResult(NamedTuple):
     """The result of a `Work`.
 
     Attributes:
@@ -205,4 +204,4 @@ def merged(first: WorkResult, then: WorkResult) -> WorkResult:
         watch.add(first.part_ms)
         watch.add(then.part_ms)
         part_ms = watch.total_ms
-    return replace(then, part_ms=part_ms, faults=first.faults | then.faults)
+    return then._replace(part_ms=part_ms, faults=first.faults | then.faults)

@@ -240,6 +240,6 @@ class _TimedExecutor:
 
 
 def _interruptions() -> int:
-    """How often the processor was given to something else than this thread so far."""
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_nivcsw + usage.ru_nvcsw
+    """How often the processor was taken away from this thread so far; waiting for a device is no interruption."""
+    # other systems than Linux count for the whole process
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nivcsw

@@ -27,14 +27,14 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "graphs:GraphCache.note",
     ),
     # what the device will read
-    "fill": ("executor:write_inputs", "descriptor:CallWriter.write"),
+    "fill": ("executor:write_inputs", "descriptor:CallWriter.write", "descriptor:CallWriter.write_hop"),
     # replaying or enqueuing the calls, and waiting for them
     "launch": ("executor:TrtExecutor._run",),
     # outputs, faults and times of the works
     "read-back": (
         "executor:TrtExecutor._outputs_of",
         "executor:TrtExecutor._take_outputs",
-        "executor:_result",
+        "executor:_results",
         "buffers:Results.faults",
         "executor:TrtExecutor._times",
         "executor:TrtExecutor._result",

@@ -111,8 +111,8 @@ class Results:
         """Forget all faults, on the host and on the GPU."""
         self._faults.fill(0)
         if not self._all.mapped:
-            stream = self._gpu.stream
-            self._gpu.cuda.memset_d32_async(self.faults_address, 0, self._faults.size, stream)
+            with self._gpu.errors("clearing faults"):
+                self._gpu.cuda.memset_d32_async(self.faults_address, 0, self._faults.size, self._gpu.stream)
 
     def close(self) -> None:
         """Free the pinned memory; the GPU's context must still be current."""

@@ -130,10 +130,6 @@ def split_into_calls(
         if new:
             pieces[stream] = _divided(new, largest, lengths.get(stream))
     windows = groups([work for work in works if work.fuse])
-    if len(windows) < 2 and all(len(queued) == 1 for queued in pieces.values()):  # an ordinary hop
-        if windows or pieces:
-            yield Call({stream: queued[0] for stream, queued in pieces.items()}, windows[0] if windows else ())
-        return
     encoding = max((len(queued) for queued in pieces.values()), default=0)
     for index in range(encoding):
         together = {stream: queued[index] for stream, queued in pieces.items() if index < len(queued)}

@@ -89,21 +89,34 @@ class CallWriter:
         self._write_head = self._write_rings if layout.reads_rings else self._write_windows
         self._cases: dict[tuple[int, ...], GraphCase] = {}
 
-    def write(self, call: Call) -> GraphCase:
-        """Write a call; rows that pad a batch are left out by the kernels."""
+    def write_hop(self, works: Sequence[Work]) -> tuple[GraphCase, Sequence[Work]] | None:
+        """Write all that works ask for as one call.
+
+        Returns:
+            The case, and the works that want a prediction; None where one call does not suffice, or none is needed.
+        """
+        groups = self._layout.groups([work for work in works if work.fuse])
+        if len(groups) > 1:
+            return None
         key: list[int] = []
-        inputs = call.inputs
+        for writer in self._writers.values():
+            written = writer.write(works)
+            if written is None:
+                return None
+            key += written
+        windows = groups[0] if groups else ()
+        return (self._case(key, windows), windows) if windows or any(key) else None
+
+    def write(self, call: Call) -> GraphCase:
+        """Write one of the calls that works were divided into."""
+        key: list[int] = []
         for name, writer in self._writers.items():
-            new = inputs.get(name)
-            key += writer.write(new) if new else (0, 0)
-        if call.windows:
-            key += self._write_head(call.windows)
-        case = self._cases.get(found := tuple(key))
-        if case is None:
-            if len(self._cases) >= _MOST_CASES:
-                self._cases.clear()
-            case = self._cases[found] = self._case(found)
-        return case
+            pairs = call.inputs.get(name, ())
+            written = writer.write([Work(source, {name: (item,)}) for source, item in pairs])
+            if written is None:
+                raise AssertionError(f"{name}: a call was divided into more than its engine takes")
+            key += written
+        return self._case(key, call.windows)
 
     def write_warm_up(self) -> None:
         """Write a call that any case may run on: no row is kept, and every mask lets one step count."""
@@ -111,6 +124,13 @@ class CallWriter:
             self._numbers[f"{name} items"][:] = _PADDING
         self._numbers["windows"][:] = (0, 1)
         self._numbers["sources"].fill(NO_SOURCE)
+
+    def close(self) -> None:
+        """Let go of the pinned memory, which its owners free."""
+        self._writers.clear()
+        self._numbers = {}
+        self._windows.release()
+        self._sources.release()
 
     def _write_rings(self, works: Sequence[Work]) -> tuple[int, ...]:
         """Write the window of each source; the key is which streams are live, a bit each."""
@@ -150,7 +170,18 @@ class CallWriter:
             key.append(longest)
         return tuple(key)
 
-    def _case(self, key: tuple[int, ...]) -> GraphCase:
+    def _case(self, key: list[int], windows: Sequence[Work]) -> GraphCase:
+        """Write windows, and find the case of a call whose inputs made this key."""
+        if windows:
+            key += self._write_head(windows)
+        case = self._cases.get(found := tuple(key))
+        if case is None:
+            if len(self._cases) >= _MOST_CASES:
+                self._cases.clear()
+            case = self._cases[found] = self._new_case(found)
+        return case
+
+    def _new_case(self, key: tuple[int, ...]) -> GraphCase:
         """The case that a key stands for."""
         streams = self._layout.streams
         encoders = tuple(EncoderCase(name, key[2 * i], key[2 * i + 1]) for i, name in enumerate(streams) if key[2 * i])
@@ -177,20 +208,38 @@ class _ItemWriter:
         self._name = layout.manifest.parts[stream].inputs[0].name
         self._own, self._has_pool = slots.own, slots.pool is not None
         self._numbers = numbers.reshape(-1).data
+        self._most = layout.most[stream]
         self._padded = [layout.batch(stream, count) for count in range(layout.most[stream] + 1)]
 
-    def write(self, new: Sequence[tuple[int, Item]]) -> tuple[int, int]:
-        """Write some inputs of one length; returns the size of the batch and the length."""
-        values: list[int] = []
-        for at, (source, item) in enumerate(new):
-            rows = item.rows
-            values += (self._slot(at, item), source, rows.start, item.skipped, rows.count, 0)
-        return self._finish(len(new), values), 0 if self._length is None else self._length(new[0][1])
+    def write(self, works: Sequence[Work]) -> tuple[int, int] | None:
+        """Write the inputs that works bring.
 
-    def _slot(self, at: int, item: Item) -> int:
-        """The slot of an input, into which it is copied if need be."""
-        if item.slot >= 0 and self._has_pool:
-            return item.slot
+        Returns:
+            The size of the batch and the length of the inputs; None where they are more than the engine takes, or have
+            several lengths.
+        """
+        values: list[int] = []
+        count, length, name, length_of, pooled = 0, 0, self._stream, self._length, self._has_pool
+        for work in works:
+            if not (items := work.items.get(name)):
+                continue
+            if count + len(items) > self._most:
+                return None
+            source = work.source
+            for item in items:
+                rows = item.rows
+                if length_of is not None and length_of(item) != length:
+                    if count:
+                        return None
+                    length = length_of(item)
+                if (slot := item.slot) < 0 or not pooled:
+                    slot = self._copy(count, item)
+                values += (slot, source, rows.start, item.skipped, rows.count, 0)
+                count += 1
+        return self._finish(count, values), length
+
+    def _copy(self, at: int, item: Item) -> int:
+        """Copy an input into one of the executor's own slots; returns the slot."""
         value = item.feeds[self._name]
         place = self._own[at]
         (place if place.shape == value.shape else place[: len(value)])[...] = value
@@ -199,20 +248,37 @@ class _ItemWriter:
     def _finish(self, count: int, values: list[int]) -> int:
         """Pad a batch and write it; returns its size."""
         batch = self._padded[count]
-        values += _PADDING * (batch - count)
-        self._numbers[: len(values)] = array("i", values)
+        if batch:
+            values += _PADDING * (batch - count)
+            self._numbers[: len(values)] = array("i", values)
         return batch
 
 
 class _TextWriter(_ItemWriter):
     """Writes the texts of one stream, of which each has a length of its own."""
 
-    def write(self, new: Sequence[tuple[int, Item]]) -> tuple[int, int]:
-        """Write some texts; returns the size of the batch, and how many tokens each text is padded to."""
+    def write(self, works: Sequence[Work]) -> tuple[int, int] | None:
+        """Write the texts that works bring.
+
+        Returns:
+            The size of the batch, and how many tokens each text is padded to; None where they are more than the engine
+            takes.
+        """
         values: list[int] = []
-        longest = 0
-        for at, (source, item) in enumerate(new):
-            rows, length = item.rows, len(item.feeds[self._name])
-            longest = max(longest, length)
-            values += (self._slot(at, item), source, rows.start, item.skipped, rows.count, length)
-        return self._finish(len(new), values), self._layout.tokens(self._stream, longest)
+        count, longest, name = 0, 0, self._stream
+        for work in works:
+            if not (items := work.items.get(name)):
+                continue
+            if count + len(items) > self._most:
+                return None
+            for item in items:
+                rows, ids = item.rows, item.feeds[self._name]
+                length = len(ids)
+                if length > longest:
+                    longest = length
+                if (slot := item.slot) < 0 or not self._has_pool:
+                    self._own[count, :length] = ids
+                    slot = count
+                values += (slot, work.source, rows.start, item.skipped, rows.count, length)
+                count += 1
+        return self._finish(count, values), self._layout.tokens(name, longest) if count else 0

@@ -23,7 +23,7 @@ again, and replayed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,7 +128,6 @@ class TrtExecutor:
 
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         """Run works of different sources together; see `Executor.execute`."""
-        layout = self._layout
         timed = not self._hops % self._every
         self._hops += 1
         watch = Stopwatch() if timed else None
@@ -137,15 +136,14 @@ class TrtExecutor:
         if not self._is_clean:
             self._results.clear()
         self._is_clean = False
-        for call in split_into_calls(works, layout.most, layout.varying, layout.groups):
-            case = self._writer.write(call)
+        for case, windows in self._calls(works):
             self._run(case if watch is None else replace(case, timed=True), watch)
-            if call.windows:
-                are_numbers &= self._take_outputs(call.windows, outputs)
+            if windows:
+                are_numbers &= self._take_outputs(windows, outputs)
         faults = self._results.faults()
         self._is_clean = not faults
         part_ms = None if watch is None else watch.total_ms
-        results = [_result(work, outputs, part_ms, faults) for work in works]
+        results = _results(works, outputs, part_ms, faults)
         if not are_numbers:
             for result in results:
                 require_finite(result.outputs or {})
@@ -184,7 +182,7 @@ class TrtExecutor:
         self._results = self._opened(Results(self._gpu, self._layout, mapped))
         self._inputs = self._opened(Inputs(self._gpu, self._layout, layout, mapped))
         descriptor = self._opened(Descriptor(self._gpu, self._layout, mapped))
-        self._writer = CallWriter(descriptor, self._layout, self._inputs.slots)
+        self._writer = self._opened(CallWriter(descriptor, self._layout, self._inputs.slots))
         windows = Windows(self._gpu, self._layout, self._features)
         buffers = (self._inputs, self._features, windows, self._results)
         self._bindings = self._opened(Bindings(engines, self._layout, buffers, self._forget_graphs))
@@ -197,6 +195,15 @@ class TrtExecutor:
         self._closing.callback(resource.close)
         return resource
 
+    def _calls(self, works: Sequence[Work]) -> Iterator[tuple[GraphCase, Sequence[Work]]]:
+        """Write the calls of some works, each when it is asked for; an ordinary hop is one."""
+        if hop := self._writer.write_hop(works):
+            yield hop
+            return
+        layout = self._layout
+        for call in split_into_calls(works, layout.most, layout.varying, layout.groups):
+            yield self._writer.write(call), call.windows
+
     def _take_outputs(self, works: Sequence[Work], outputs: dict[int, dict[str, Array]]) -> bool:
         """Copy what the head gave for the windows of a call, by source; returns whether all of it are numbers."""
         are_numbers, count = True, len(works)
@@ -208,7 +215,8 @@ class TrtExecutor:
             are_numbers &= bool(np.isfinite(copied).all())
             for of_one, row in zip(given, copied, strict=True):
                 of_one[name] = row
-        outputs.update(zip((work.source for work in works), given, strict=True))
+        for work, of_one in zip(works, given, strict=True):
+            outputs[work.source] = of_one
         return are_numbers
 
     def _run(self, case: GraphCase, watch: Stopwatch | None = None) -> None:
@@ -253,15 +261,21 @@ class TrtExecutor:
         self.counters = Counters()
 
 
-def _result(
-    work: Work,
+def _results(
+    works: Sequence[Work],
     outputs: Mapping[int, Mapping[str, Array]],
     part_ms: Mapping[str, float] | None,
     faults: Mapping[int, frozenset[str]],
-) -> WorkResult:
-    """The result of a work; without outputs where its new features were no numbers."""
-    bad = faults.get(work.source, frozenset())
-    return WorkResult(outputs.get(work.source) if work.fuse and not bad else None, part_ms, bad)
+) -> list[WorkResult]:
+    """The results of works; without outputs where new features were no numbers."""
+    none: frozenset[str] = frozenset()
+    if not faults:
+        return [WorkResult(outputs[work.source] if work.fuse else None, part_ms, none) for work in works]
+    bad = [faults.get(work.source, none) for work in works]
+    return [
+        WorkResult(outputs[work.source] if work.fuse and not of_one else None, part_ms, of_one)
+        for work, of_one in zip(works, bad, strict=True)
+    ]
 
 
 def _require_profiles(head: Engine, device: DeviceLayout, layout: Layout) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -56,6 +57,8 @@ class Device:
         self.broken = False
         #: Whether it takes memory of the host that was not allocated through it.
         self.registers = True
+        #: How many pieces of pinned memory some array still refers to, and how many were freed without a context.
+        self.open_pinned = self.outlived = 0
         self.contexts = 0
         #: What it calls itself, and how large it is.
         self.name, self.capability, self.sm_count, self.memory_bytes = "stand-in", (0, 0), 1, 2**31
@@ -91,7 +94,16 @@ class Device:
 
     def pinned(self, shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
         self.forbid("allocating pinned memory")
-        return pinned(shape, dtype, mem_flags)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+        self.open_pinned += 1
+        weakref.finalize(raw, self._freed)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + size].view(dtype).reshape(shape).view(Pinned)
+
+    def _freed(self) -> None:
+        self.open_pinned -= 1
+        self.outlived += not self.contexts
 
     def copy(self, to: Any, source: Any, count: int) -> None:
         self.do(lambda: ctypes.memmove(int(to), int(source), count) and None)
@@ -325,10 +337,3 @@ class Registered(np.ndarray):
     @property
     def base(self) -> Any:
         return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data, unregister=lambda: None)
-
-
-def pinned(shape: tuple[int, ...], dtype: Any, mem_flags: int) -> np.ndarray:
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape).view(Pinned)

@@ -128,6 +128,16 @@ def in_slots(executor: TrtExecutor, work: Work) -> Work:
     return Work(work.source, items, work.window, work.fuse)
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_is_pinned_is_freed_while_the_context_is_there(graphs: Bundle, device, mapped: bool):
+    before, outlived = device.open_pinned, device.outlived
+    executor = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5), mapped=mapped)
+    executor.execute([NoisySource(graphs, executor).work(EVERY)])
+    assert device.open_pinned > before
+    executor.close()
+    assert (device.open_pinned, device.outlived) == (before, outlived)
+
+
 def test_parts_are_timed_in_one_hop_of_sixteen_unless_all_are_asked_for(graphs: Bundle):
     executor = TrtExecutor(as_engines(graphs), Layout(1, 2.0, 0.5))
     try:
