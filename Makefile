@@ -19,13 +19,14 @@ test: .venv/.dev-ready
 	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 \
 	  MOST_LATE=0.05 PATIENCE=2
 
-# Two workers, a file of tests each: more would share two cores and stretch what is timed.
+# Two workers, a file of tests each: more would share two cores and stretch what is timed. tests/conftest.py puts slow
+# files first, so that neither worker is left with one at the end.
 check: .venv/.dev-ready .stubs/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	tools/check_example_types.sh
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not nightly"
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not nightly"
 	$(EXAMPLES)
 
 # For the loop of editing: without the tests that are marked slow, most of them by their folder (tests/conftest.py).
@@ -36,8 +37,9 @@ check-fast: .venv/.dev-ready .stubs/.ready
 	tools/check_example_types.sh
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow and not network and not nightly"
 
-# What takes long and seldom breaks: TAEMI at full and mobile size through the compiler, training from media, the ablations
-# of Table 2, fuzzed media by the thousand, a kill at every line, and half an hour of soak.
+# What takes long and seldom breaks: TAEMI at full and mobile size through the compiler, training from media and after
+# Ctrl-C, the ablations of Table 2, further encoders, a language model in INT8, fuzzed media by the thousand, a kill at
+# every line, the whole list of gpu-evidence on a processor, and half an hour of soak.
 nightly: .venv/.dev-ready .stubs/.ready
 	.venv/bin/python -m pytest -m nightly
 	$(MAKE) --no-print-directory soak

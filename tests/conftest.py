@@ -90,15 +90,73 @@ SLOW = (
     "test_real_clip.py",
 )
 
+#: Tests that begin so are marked `once`: servers, clocks, whole processes, files and texts of this tree, mappings by
+#: the thousand. No interpreter changes any of them.
+ONCE = (
+    "bundle/test_limits.py::test_json_that_nobody_writes",
+    "bundle/test_recipe.py::test_no_mapping_crashes",
+    "bundle/test_signatures.py::test_fuzzed_signatures",
+    "bundle/test_spec.py::test_no_json_becomes",
+    "cli/test_run.py::test_containers_give_the_same_presence",
+    "cli/test_run.py::test_several_sources_share_their_calls",
+    "cli/test_run.py::test_the_timeline_is_drawn",
+    "cli/test_signing.py",
+    "corpora/test_evaluate.py::test_the_command_line_prints",
+    "corpora/test_evaluation.py",
+    "corpora/test_extract.py::test_a_killed_run",
+    "corpora/test_extract.py::test_a_store_made_by_two_workers",
+    "corpora/test_extract.py::test_ctrl_c",
+    "corpora/test_extract.py::test_provided_features",
+    "engines/test_build.py::test_rebuild",
+    "engines/test_cache.py::test_the_same_build_again",
+    "fleet/test_logging_in.py",
+    "fleet/test_registry.py",
+    "fleet/test_rehearsal.py::test_a_process_that_is_killed",
+    "fuzz/test_campaign.py",
+    "live/capture/test_gst_reader.py",
+    "live/page/test_access.py",
+    "live/page/test_guesses.py",
+    "live/page/test_models.py",
+    "live/page/test_server.py",
+    "live/test_secrets.py::test_a_server_that_cannot_be_pushed_to",
+    "live/test_shedding.py::test_a_share_of_one",
+    "live/test_shedding.py::test_without_load",
+    "live/test_takeover.py::test_a_device_that_cannot_run_both",
+    "live/test_takeover.py::test_hops_that_came_too_late",
+    "parity/test_comparison.py::test_the_command_prints",
+    "runtime/tensorrt/test_gpu_evidence.py",
+    "runtime/test_timeline.py::test_the_timeline_is_drawn",
+    "test_gpu_evidence.py",
+    "test_packaging.py",
+    "test_rooms.py",
+)
+
+#: Tests that begin so are marked `nightly`: each of them is slow, has siblings that are not, and seldom breaks.
+NIGHTLY = (
+    "corpora/test_extract.py::test_a_killed_run_is_gone_on_with[5]",
+    "examples/test_whole_way_of_others.py::TestLlmText::test_a_language_model",
+    "examples/test_whole_way_of_others.py::TestLlmText::test_engines",
+    "examples/test_whole_way_of_others.py::TestLlmText::test_every_part",
+    "examples/test_whole_way_of_others.py::TestLlmText::test_int8",
+    "fuzz/test_campaign.py::test_a_campaign_counts",  # CI's own minute of fuzzing is one
+    "taemi/test_exporting.py::test_other_transformers_encoders_export_too[audio-wavlm",
+    "taemi/test_exporting.py::test_other_transformers_encoders_export_too[text-roberta",
+    "taemi/test_exporting.py::test_other_transformers_encoders_export_too[vision-clip",
+    "taemi/test_exporting.py::test_other_transformers_encoders_export_too[vision-convnext",
+    "taemi/train/test_run.py::test_ctrl_c_saves_and_resume",
+)
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `SLOW`."""
-    places = tuple(str(ROOT / "tests" / name) for name in SLOW)
+    """Mark the tests of the lists above; slow ones come first, so that no worker is left with one at the end."""
     for item in items:
-        if str(item.path).startswith(places):
-            item.add_marker(pytest.mark.slow)
+        name = item.nodeid.removeprefix("tests/")
+        for mark, places in (("slow", SLOW), ("once", ONCE), ("nightly", NIGHTLY)):
+            if name.startswith(places):
+                item.add_marker(mark)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import typer
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.cli.main import app
 from tests.conftest import ROOT
+from tools.gpu_evidence import gpu_tests
 from tools.gpu_evidence.__main__ import carry_out
 from tools.gpu_evidence.goals import GOALS
 from tools.gpu_evidence.runner import Places, Runner
@@ -157,6 +158,22 @@ def test_the_command(words, code, tmp_path: Path):
     assert len(done.stdout.splitlines()) == (0 if code else len(STEPS))
 
 
+def test_failures_and_reasons_of_tests_are_told_by_name(tmp_path: Path):
+    (tmp_path / "test_three.py").write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert 1 == 2, 'one is not two'\n"
+        "def test_elsewhere(): pytest.skip('no GPU')\n"
+    )
+    found = gpu_tests.run_tests(str(tmp_path / "test_three.py"), tmp_path)
+    assert (found["passed"], found["exit_code"]) == (1, 1)
+    assert ["one is not two" in told for told in found["failed"].values()] == [True]
+    assert ["no GPU" in told for told in found["skipped"].values()] == [True]
+    (tmp_path / "test_three.py").write_text("import pytest\ndef test_elsewhere(): pytest.skip('no GPU')\n")
+    with pytest.raises(SystemExit, match="no test ran: .*no GPU"):
+        gpu_tests.run_tests(str(tmp_path / "test_three.py"), tmp_path)
+
+
 def test_graphs_without_islands_compute_softmax_and_layer_norm_in_fp16(tiny: Bundle, tmp_path: Path):
     pytest.importorskip("onnx", reason="graphs are cast with onnx")
     from taemi_edge.calibration.graphs.fp16 import KEPT_OPS, convert_to_fp16
@@ -186,7 +203,7 @@ def test_the_whole_list_runs_on_a_processor_with_a_small_model(places: Places):
     steps = all_steps(plan)
     runner = Runner(steps, places)
     carry_out(runner, chosen(steps, []))
-    on_a_gpu = {"host-device", "host-device-16", "base-layers", "base-free-layers"}
+    on_a_gpu = {"host-device", "host-device-16", "base-layers", "base-free-layers", "tests-runtime", "tests-engines"}
     assert {step.name for step in steps if not runner.is_done(step)} == on_a_gpu
     for name in ("base", "base-free", "mobile-16", "mobile-fp8"):
         assert json.loads((places.results / f"{name}.json").read_text())["windows"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes requirements/locks: every package that a device installs, with the hashes of its files: tools/lock_device.sh
 #   device-cpXXX.txt     what `packaging/install.sh` installs: the package's own needs and the extras serve, mqtt and fleet
-#   tensorrt-cpXXX.txt   what the extra `tensorrt` adds; PyCUDA is built from source on the device
+#   tensorrt-cpXXX.txt   what the extra `jetpack6` (3.10) or `jetpack7` adds; PyCUDA is built from source on the device
 #   build.txt            what builds the package and PyCUDA
 #   sbom.txt             what writes the list of all components, `make sbom`
 # Each is resolved for x86-64 and for aarch64; where the two differ this stops, since one file serves both. Needs PyPI.
@@ -33,9 +33,9 @@ for version in 3.10 3.11 3.12; do
   tag=cp${version/./}
   compile "$locks/device-$tag.txt" "$version" pyproject.toml --extra serve --extra mqtt --extra fleet
   # JetPack 6, which is CPython 3.10, has a driver that is older than what cuda-bindings 13 wants.
-  [ "$version" = 3.10 ] && echo "cuda-bindings<13" > "$work/cuda" || echo "cuda-bindings>=13" > "$work/cuda"
-  compile "$work/all.txt" "$version" pyproject.toml --extra tensorrt --extra serve --extra mqtt --extra fleet \
-    -c "$work/cuda" -c <(grep -oE '^[a-zA-Z0-9._-]+==[^ ]+' "$locks/device-$tag.txt") --no-binary pycuda
+  [ "$version" = 3.10 ] && jetpack=jetpack6 || jetpack=jetpack7
+  compile "$work/all.txt" "$version" pyproject.toml --extra "$jetpack" --extra serve --extra mqtt --extra fleet \
+    -c <(grep -oE '^[a-zA-Z0-9._-]+==[^ ]+' "$locks/device-$tag.txt") --no-binary pycuda
   python3 tools/lock_difference.py "$work/all.txt" "$locks/device-$tag.txt" > "$locks/tensorrt-$tag.txt"
 done
 printf 'hatchling\nnumpy\nsetuptools\nwheel\n' > "$work/build.in"

@@ -23,7 +23,7 @@ from taemi_edge.bench.report import OURS, BenchReport, PartTimes, WindowTimes, f
 from taemi_edge.bench.rivals import graphs_of, open_contenders
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
-from taemi_edge.bundle.precisions import FURTHER, QUANTISED, WEIGHT_BYTES
+from taemi_edge.bundle.precisions import FLAVOURS_OF, FURTHER, QUANTISED, WEIGHT_BYTES
 from taemi_edge.errors import TaemiError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import device_of, require_verified
@@ -112,7 +112,7 @@ def _with_limit(times: PartTimes, bundle: Bundle, options: BenchOptions, ceiling
     manifest = graphs.manifest
     # Q/DQ graphs hold their weights as FP32 or FP16, where an engine has a byte of each; BF16 graphs run on no CPU
     countable = spec.precision not in (*QUANTISED, *FURTHER)
-    own = manifest.graph_file(times.part, spec.precision) if countable else None
+    own = manifest.graph_file(times.part, FLAVOURS_OF[spec.precision][0]) if countable else None
     name = own or manifest.graph_file(times.part, "fp32") or manifest.parts[times.part].file
     cost = count_cost(Graph.of_bytes(graphs.read_graph(name), str(folder / name)), Feeds(bundle).part(times.part, 1)[0])
     narrower = 1 if own else WEIGHT_BYTES["fp32"] // WEIGHT_BYTES[spec.precision]

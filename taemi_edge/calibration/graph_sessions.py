@@ -15,7 +15,7 @@ from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.bf16 import emulate_bf16
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
-from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, let_go_of_content
+from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, FP8_OPTIMISERS, let_go_of_content
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -41,7 +41,7 @@ def open_graph(model: bytes | str) -> Any:
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(FATAL_OPTIMISERS)
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*FATAL_OPTIMISERS, *FP8_OPTIMISERS]
     )
     let_go_of_content(session)
     return session

@@ -147,7 +147,7 @@ def _time_in_turn(timers: Mapping[Precision, Timer], runs: int, times_ms: Mappin
             took_ms = timer.run_ms()
             if turn >= _WARM_UP_RUNS:
                 times_ms[precision].append(took_ms)
-    return next(iter(timers.values())).how
+    return " or ".join(dict.fromkeys(timer.how for timer in timers.values()))
 
 
 def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: Sequence[Case]) -> str:

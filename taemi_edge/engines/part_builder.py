@@ -124,7 +124,7 @@ class PartBuilder:
         elif self._plan.target.backend == "onnxruntime-cpu":
             from taemi_edge.runtime.onnx_sessions import optimise
 
-            optimise(_emulated(graph) if precision == "bf16" else graph, target)
+            optimise(_emulated(graph) if precision == "bf16" else graph, target, in_fp8=precision == "fp8")
         else:
             target.write_bytes(graph)  # ONNX Runtime rewrites it for the GPU when it is opened
 

@@ -27,13 +27,11 @@ Feeds = Sequence[Mapping[str, Array]]
 
 
 class Timer(Protocol):
-    """One candidate that can be timed.
+    """One candidate that can be timed."""
 
-    Attributes:
-        how: it is timed, in words.
-    """
-
-    how: str
+    @property
+    def how(self) -> str:
+        """How it was timed, in words."""
 
     def run_ms(self) -> float:
         """Run each shape once, and give the mean of their times in milliseconds."""
@@ -71,18 +69,18 @@ def engine_timers(
         built: the candidates, one a precision.
         feeds: what they are timed on.
     """
-    from taemi_edge.runtime.tensorrt.driver import load_driver
     from taemi_edge.runtime.tensorrt.gpu import Gpu
+    from taemi_edge.runtime.tensorrt.graphs import open_driver
     from taemi_edge.runtime.tensorrt.library import load_library
 
     with ExitStack() as stack:
         gpu = stack.enter_context(Gpu(load_library(backend)))
-        driver, why_uncaptured = load_driver()
+        driver, why_uncaptured = open_driver(gpu)
         timers: dict[Precision, Timer] = {}
         for candidate in built:
             timer = EngineTimer(gpu, driver, candidate, manifest.parts[candidate.part], feeds)
             stack.callback(timer.close)
-            timer.how = "on the device, as CUDA graphs" if driver else f"on the device, uncaptured: {why_uncaptured}"
+            timer.why_uncaptured = why_uncaptured
             timers[candidate.precision] = timer
         yield timers
 
@@ -90,10 +88,13 @@ def engine_timers(
 class SessionTimer:
     """Times the runs of a session, host and all."""
 
-    how = "by runs of the session"
-
     def __init__(self, session: Session, feeds: Feeds) -> None:
         self._session, self._feeds = session, feeds
+
+    @property
+    def how(self) -> str:
+        """Not captured: the host is timed as well."""
+        return "by runs of the session"
 
     def run_ms(self) -> float:
         times_ms = []
@@ -113,9 +114,12 @@ class EngineTimer:
         candidate: the engine.
         spec: the part's inputs and outputs.
         feeds: what it is timed on.
+
+    Attributes:
+        why_uncaptured: why there is no driver module; empty where there is one.
     """
 
-    how = ""
+    why_uncaptured = ""
 
     def __init__(self, gpu: Any, driver: Any, candidate: BuiltPart, spec: PartSpec, feeds: Feeds) -> None:
         from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase
@@ -136,6 +140,13 @@ class EngineTimer:
                 size = int(np.prod(binding.shapes[output.name])) * np.dtype(output.dtype).itemsize
                 binding.at(**{output.name: gpu.allocate(size)})
             self._bound[GraphCase((EncoderCase(candidate.part, number),), None)] = binding
+
+    @property
+    def how(self) -> str:
+        """Captured, or why not."""
+        reasons = [self.why_uncaptured, *self._graphs.uncapturable.values()]
+        why = next((reason for reason in reasons if reason), "")
+        return f"on the device, uncaptured: {why}" if why else "on the device, as CUDA graphs"
 
     def run_ms(self) -> float:
         """Replay the graph of each shape; a shape is captured when it is run for the second time."""

@@ -24,6 +24,9 @@ _PROVIDER_OPTIONS = {
 #: Optimisers that may not run. ONNX Runtime 1.32 dies (SIGSEGV) in this one where it opens some graphs in FP16 on a
 #: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
 FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
+#: Optimisers that compute something else of FP8. ONNX Runtime 1.32 takes out a ReLU in front of FP8's QuantizeLinear,
+#: as if the pair gave no negative numbers.
+FP8_OPTIMISERS = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 
 class OrtSession:
@@ -74,14 +77,16 @@ class OrtSession:
         self._part = part
         self._spec = spec
         self._outputs = [output.name for output in self._spec.outputs]
-        options = session_options(threads)
+        in_fp8 = spec.precision == "fp8"
+        options = session_options(threads, as_written=in_fp8)
+        disabled = [*(FATAL_OPTIMISERS if device == "cpu" else ()), *(FP8_OPTIMISERS if in_fp8 else ())]
         _require_provider(device)
         try:
             self._session = onnxruntime.InferenceSession(
                 content,
                 options,
                 providers=[_PROVIDER_OPTIONS[device]],
-                disabled_optimizers=list(FATAL_OPTIMISERS) if device == "cpu" else None,
+                disabled_optimizers=disabled or None,
             )
         except Exception as error:
             raise BackendError(f"{where}: ONNX Runtime cannot open it: {first_line(error)}") from error
@@ -149,15 +154,21 @@ class _DeviceBuffers:
         return values
 
 
-def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """The options with which every part is opened; graphs with Q/DQ pairs give the same on any processor."""
+def session_options(threads: int, as_written: bool = False) -> onnxruntime.SessionOptions:
+    """The options with which every part is opened; graphs with Q/DQ pairs give the same on any processor.
+
+    Args:
+        threads: 0 for as many as there are cores.
+        as_written: compute Q/DQ pairs as they are written, as FP8 asks for: where ONNX Runtime 1.32 rewrites pairs of
+            FP8, it computes something else (EfficientNet-lite0 had a cosine of .37 with FP32, as written .997).
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Spinning workers win microseconds and burn a core between hops: on a device that decodes video they cost more.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if integer_kernels_saturate():
+    if as_written or integer_kernels_saturate():
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 
@@ -175,22 +186,24 @@ def integer_kernels_saturate() -> bool:
     return not any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
 
 
-def optimise(source: bytes, target: Path) -> None:
+def optimise(source: bytes, target: Path, in_fp8: bool = False) -> None:
     """Write a graph as ONNX Runtime rewrites it for this architecture, fused and folded.
 
     Args:
         source: the content of an ONNX file.
         target: the file to write.
+        in_fp8: compute its Q/DQ pairs as they are written.
 
     Raises:
         BackendError: the graph cannot be loaded.
     """
-    options = session_options(1)
+    options = session_options(1, as_written=in_fp8)
     # the last level lays weights out for one processor; it is applied when the graph is opened
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     try:
-        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        disabled = list(FP8_OPTIMISERS) if in_fp8 else None
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
     except Exception as error:
         raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {first_line(error)}") from error
 

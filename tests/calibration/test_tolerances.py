@@ -33,7 +33,7 @@ def test_the_rest_follows_from_the_outputs_of_the_golden_feeds(tiny: Bundle):
 
 def test_a_recipe_that_names_some_parts_alone(tiny: Bundle):
     recipe = msgspec.structs.replace(load_recipe_of("taemi-tiny"), int8={})
-    with pytest.raises(CalibrationError, match=r"expected a tolerance of vision in \[int8\], or \[others\]"):
+    with pytest.raises(CalibrationError, match=r"expected a tolerance of vision in \[int8\], or \[others.int8\]"):
         tolerances_by_recipe(tiny, recipe, "int8")
 
 

@@ -26,16 +26,16 @@ pytestmark = [pytest.mark.network, pytest.mark.once, pytest.mark.skipif(bool(UNF
 
 #: Guards that one answer is enough for: no version that is known gives the other one.
 ONE_ANSWER = {
-    "library:Builder": "an empty folder called tensorrt",
-    "library:FP16": "a TensorRT without either kind of precision flag",
-    "library:EXPLICIT_BATCH": "a TensorRT without either kind of network flag",
-    "compiler:TF32": "a TensorRT without TF32",
-    "compiler:PreviewFeature": "a TensorRT before 8.5",
-    "compiler:set_preview_feature": "a TensorRT before 8.5",
-    "compiler:builder_optimization_level": "a TensorRT before 8.6",
-    "compiler:create_timing_cache": "a TensorRT before 8.0",
-    "compiler:progress_monitor": "a TensorRT with the monitor's class alone",
-    "timing:cuEventElapsedTime": "a cuda-bindings that has the newer name alone",
+    "Builder": "an empty folder called tensorrt",
+    "FP16": "a TensorRT without either kind of precision flag",
+    "EXPLICIT_BATCH": "a TensorRT without either kind of network flag",
+    "TF32": "a TensorRT without TF32",
+    "PreviewFeature": "a TensorRT before 8.5",
+    "set_preview_feature": "a TensorRT before 8.5",
+    "builder_optimization_level": "a TensorRT before 8.6",
+    "create_timing_cache": "a TensorRT before 8.0",
+    "progress_monitor": "a TensorRT with the monitor's class alone",
+    "cuEventElapsedTime": "a cuda-bindings that has the newer name alone",
 }
 
 
@@ -107,7 +107,7 @@ def test_each_guard_is_tried_both_ways(found: dict[str, dict[str, Any]]):
     said: dict[str, set[bool]] = {}
     for result in found.values():
         for place, answer in result["guards"].items():
-            said.setdefault(place.rpartition(".")[2], set()).add(answer)
+            said.setdefault(place.rpartition(":")[2], set()).add(answer)
     assert {place for place, answers in said.items() if len(answers) < 2} == set(ONE_ANSWER)
 
 

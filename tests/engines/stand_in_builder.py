@@ -41,7 +41,7 @@ def add_builder(module: Any, state: BuilderState) -> None:
     module.__version__ = state.version
     module.Dims = tuple
     module.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=0)
-    module.BuilderFlag = SimpleNamespace()
+    module.BuilderFlag, module.DataType = SimpleNamespace(), SimpleNamespace(FLOAT=0, HALF=1, INT8=2)
     module.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
     module.Builder = lambda logger: _Builder(state)
     module.OnnxParser = _Parser

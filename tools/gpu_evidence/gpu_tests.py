@@ -1,6 +1,6 @@
 """Runs a file of tests/gpu and writes what passed and what failed: ...gpu_tests FILE GRAPHS --json FILE
 
-A test that fails is a finding: it ends nothing, and the exit code is 0 as long as tests ran.
+A test that fails is a finding: it ends nothing, and the exit code is 0 as long as any test ran.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def run_tests(file: str, graphs: Path) -> dict[str, Any]:
         code = subprocess.run(command, env=environment, check=False).returncode
         if not report.is_file():
             raise SystemExit(f"pytest ended with {code} before it ran any test")
-        return {"file": file, "exit_code": code, **results_of(report)}
+        found = {"file": file, "exit_code": code, **results_of(report)}
+    if not found["passed"] and not found["failed"]:
+        raise SystemExit(f"no test ran: {next(iter(found['skipped'].values()), 'none was found')}")
+    return found
 
 
 def results_of(report: Path) -> dict[str, Any]:

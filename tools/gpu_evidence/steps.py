@@ -9,6 +9,12 @@ from dataclasses import dataclass
 PYTHON, RIVALS = "{python}", "{rivals}"
 _RIVAL_WORDS = ("--against", "torch-eager", "--against", "torch-compile", "--against", "onnxruntime-cuda")
 _ALONE = ("--against", "none")
+_PICTURES = ("--batch", "vision=16", "--batch", "vision=24")
+_SOURCES = ("--sources", "1,2,4,8,16")
+_BESIDE = "a hop, the window and parts beside the rivals"
+_MANY = "1 to 16 sources in one call"
+_EXECUTE = "hops on this GPU: what execute takes, and where"
+_LAYERS = "its fused layers"
 _MODULE = "tools.gpu_evidence."
 
 
@@ -87,68 +93,56 @@ def own(name: str, what: str, module: str, *words: str, needs: tuple[str, ...] =
 
 def all_steps(plan: Plan) -> tuple[Step, ...]:
     """Every step in the order in which they are worth their time; what a step needs stands before it."""
-    pictures = ("--batch", "vision=16", "--batch", "vision=24")
-    many = (*_ALONE, "--sources", "1,2,4,8,16")
-    free = Step(
-        "graphs-base-free",
-        "the same graphs in FP16, without FP32 islands of softmax and LayerNorm",
-        (RIVALS, "-m", _MODULE + "free_graphs", "{work}/graphs/base", "{work}/graphs/base-free"),
-        600,
-        ("graphs-base",),
-        "graphs/base-free",
-    )
+    return (*_base(plan), *_mobile(plan), *_base_of_many(plan), *_fp8(plan), *_tests(plan))
+
+
+def _base(plan: Plan) -> tuple[Step, ...]:
+    """A transformer of 200 million weights: where a hop's time goes, and what FP32 islands cost."""
+    host = (PYTHON, "-m", "taemi_edge", "bench", "{work}/graphs/base", "--host", "--json", "{json}")
+    free = (RIVALS, "-m", _MODULE + "free_graphs", "{work}/graphs/base", "{work}/graphs/base-free")
+    without = "the same graphs in FP16, without FP32 islands of softmax and LayerNorm"
     return (
         plan.export("base", plan.base, *(["--random-weights"] if plan.base == "taemi-base" else [])),
-        Step(
-            "host",
-            "microseconds of the host in a hop, on a device that does nothing",
-            (PYTHON, "-m", "taemi_edge", "bench", "{work}/graphs/base", "--host", "--json", "{json}"),
-            300,
-            ("graphs-base",),
-        ),
+        Step("host", "microseconds of the host in a hop, on a device that does nothing", host, 300, ("graphs-base",)),
         plan.build("base", "base"),
-        own(
-            "host-device",
-            "the same hops on this GPU: what execute takes, and where",
-            "device_hops",
-            "{work}/engines/base",
-            needs=("engines-base",),
-        ),
-        plan.bench("base", "a hop, the window and parts beside the rivals", "base", *_RIVAL_WORDS, *pictures),
-        own("base-layers", "its fused layers", "layers", "{work}/engines/base", needs=("engines-base",)),
-        free,
+        own("host-device", _EXECUTE, "device_hops", "{work}/engines/base", needs=("engines-base",)),
+        plan.bench("base", _BESIDE, "base", *_RIVAL_WORDS, *_PICTURES, limit_s=900),
+        own("base-layers", _LAYERS, "layers", "{work}/engines/base", needs=("engines-base",)),
+        Step("graphs-base-free", without, free, 600, ("graphs-base",), "graphs/base-free"),
         plan.build("base-free", "base-free"),
-        plan.bench("base-free", "the same without the islands", "base-free", *_ALONE, *pictures),
-        own("base-free-layers", "its fused layers", "layers", "{work}/engines/base-free", needs=("engines-base-free",)),
+        plan.bench("base-free", "the same without the islands", "base-free", *_ALONE, *_PICTURES),
+        own("base-free-layers", _LAYERS, "layers", "{work}/engines/base-free", needs=("engines-base-free",)),
+    )
+
+
+def _mobile(plan: Plan) -> tuple[Step, ...]:
+    """The model for devices: many sources, and the rivals."""
+    sources = ("{work}/engines/mobile-16", "--sources", "1,4,8,16")
+    return (
         plan.export("mobile", plan.mobile),
         plan.build("mobile-16", "mobile", sources=16),
-        plan.bench("mobile-16", "1 to 16 sources in one call", "mobile-16", *many, "--batch", "vision=24"),
-        own(
-            "host-device-16",
-            "hops of 1 to 16 sources on this GPU: what execute takes, and where",
-            "device_hops",
-            "{work}/engines/mobile-16",
-            "--sources",
-            "1,4,8,16",
-            needs=("engines-mobile-16",),
-        ),
+        plan.bench("mobile-16", _MANY, "mobile-16", *_ALONE, *_SOURCES, "--batch", "vision=24"),
+        own("host-device-16", _EXECUTE, "device_hops", *sources, needs=("engines-mobile-16",)),
         plan.build("mobile", "mobile"),
-        plan.bench("mobile", "a hop, the window and parts beside the rivals", "mobile", *_RIVAL_WORDS, *pictures),
+        plan.bench("mobile", _BESIDE, "mobile", *_RIVAL_WORDS, *_PICTURES, limit_s=900),
+    )
+
+
+def _base_of_many(plan: Plan) -> tuple[Step, ...]:
+    return (
         plan.build("base-16", "base", sources=16),
-        plan.bench("base-16", "1 to 16 sources in one call", "base-16", *many, "--batch", "vision=24"),
-        *_fp8(plan),
+        plan.bench("base-16", _MANY, "base-16", *_ALONE, *_SOURCES, "--batch", "vision=24"),
+    )
+
+
+def _tests(plan: Plan) -> tuple[Step, ...]:
+    files = [f"tests/gpu/test_{name}.py" for name in ("runtime", "engines")]
+    names = ("tests-runtime", "tests-engines")
+    return (
         plan.export("tiny", plan.tiny),
         *(
-            own(
-                f"tests-{name}",
-                f"tests/gpu/test_{name}.py",
-                "gpu_tests",
-                f"tests/gpu/test_{name}.py",
-                "{work}/graphs/tiny",
-                needs=("graphs-tiny",),
-                limit_s=900,
-            )
-            for name in ("runtime", "engines")
+            own(name, file, "gpu_tests", file, "{work}/graphs/tiny", needs=("graphs-tiny",), limit_s=900)
+            for name, file in zip(names, files, strict=True)
         ),
     )
 
