@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from taemi_edge.bundle.folder import Bundle
 
 
+#: Of sources, and of inputs of one batch: beyond it a computer has no memory for what they bring.
+_MOST_AT_ONCE = 10_000
+#: Python reads no whole number of thousands of digits.
+_MOST_DIGITS = 40
+
+
 class DeviceChoice(str, Enum):
     """Where parts run."""
 
@@ -124,7 +130,7 @@ def recipe_changes(override: Sequence[str] | None, shortcuts: Mapping[str, int |
 
 
 def whole_number(text: str, option: str) -> int:
-    """Read a number of at least 1.
+    """Read a number of at least 1, and of no more than any device could hold at once.
 
     Raises:
         UsageError: `text` is something else; the message names the option.
@@ -133,9 +139,13 @@ def whole_number(text: str, option: str) -> int:
         >>> whole_number("4", "--batch")
         4
     """
-    if not text.strip().isdecimal() or int(text) < 1:
+    digits = text.strip()
+    if not digits.isdecimal() or not digits.strip("0"):
         raise UsageError(f"{option}: expected a number of at least 1, got {text!r}")
-    return int(text)
+    number = int(digits[:_MOST_DIGITS])
+    if len(digits) > _MOST_DIGITS or number > _MOST_AT_ONCE:
+        raise UsageError(f"{option}: expected a number of at most {_MOST_AT_ONCE}, got {text[:_MOST_DIGITS]!r}")
+    return number
 
 
 def command_line() -> str:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import EngineError, UsageError
+from taemi_edge.errors import BundleError, EngineError, UsageError
 
 Device = Literal["cpu", "cuda", "tensorrt"]
 _DEVICES: dict[str, Device] = {
@@ -71,9 +71,21 @@ class Sessions:
 
 
 def device_of(bundle: Bundle) -> Device:
-    """Where a bundle runs by default: what its engines were built for, or the CPU."""
+    """Where a bundle runs by default: what its engines were built for, or the CPU.
+
+    Raises:
+        BundleError: its engines were built for something that nothing here runs.
+    """
     engine = bundle.manifest.engine
-    return _DEVICES[engine.backend] if engine is not None else "cpu"
+    if engine is None:
+        return "cpu"
+    if engine.backend not in _DEVICES:
+        known = ", ".join(_DEVICES)
+        raise BundleError(
+            f"{bundle.folder}: expected engines of {known}, got the backend {engine.backend!r}: build them anew with "
+            "`taemi-edge build-engine`"
+        )
+    return _DEVICES[engine.backend]
 
 
 def require_verified(bundle: Bundle, unverified: bool = False) -> None:

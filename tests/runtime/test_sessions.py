@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.runtime.sessions import Sessions, device_of, require_device
 
 
@@ -39,6 +42,13 @@ def test_engines_run_on_tensorrt_by_default_and_nowhere_else(engines: Bundle):
     assert require_device(engines, None) == "tensorrt"
     with pytest.raises(UsageError, match="holds TensorRT engines: leave --device cpu away"):
         require_device(engines, "cpu")
+
+
+def test_engines_of_an_unknown_backend_are_refused(engines: Bundle):
+    record = msgspec.structs.replace(engines.manifest.engine, backend="npu")
+    strange = dataclasses.replace(engines, manifest=msgspec.structs.replace(engines.manifest, engine=record))
+    with pytest.raises(BundleError, match="expected engines of onnxruntime-cpu, .*, got the backend 'npu': build them"):
+        device_of(strange)
 
 
 def test_an_unknown_device_is_named(tiny: Bundle):

@@ -14,6 +14,8 @@ from taemi_edge.errors import UsageError
 
 #: A percentile of fewer hops means nothing.
 _LEAST_HOPS = 16
+#: As many as a target may name.
+_MOST_SOURCES = 256
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class HostOptions:
         hops: how many hops are timed for each number of sources, at least.
 
     Raises:
-        UsageError: a number is too small.
+        UsageError: a number is too small, or there are more sources than engines are built for.
     """
 
     sources: tuple[int, ...] = (1, 4, 8, 16)
@@ -34,6 +36,8 @@ class HostOptions:
     def __post_init__(self) -> None:
         if bad := [number for number in self.sources if number < 1]:
             raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
+        if many := [number for number in self.sources if number > _MOST_SOURCES]:
+            raise UsageError(f"--sources {many[0]}: expected at most {_MOST_SOURCES}, as many as engines are built for")
         if self.hops < _LEAST_HOPS:
             raise UsageError(f"--runs {self.hops}: expected at least {_LEAST_HOPS} hops")
 
