@@ -18,7 +18,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.cli.main import app
 from tests.conftest import ROOT
 from tools.gpu_evidence import gpu_tests
-from tools.gpu_evidence.__main__ import carry_out
+from tools.gpu_evidence.__main__ import carry_out, main
 from tools.gpu_evidence.goals import GOALS
 from tools.gpu_evidence.runner import Places, Runner
 from tools.gpu_evidence.steps import Plan, Step, all_steps, chosen
@@ -77,6 +77,26 @@ def test_what_is_there_is_skipped_and_engines_are_built_for_who_needs_them(place
     assert Runner(steps, places).pending(chosen(steps, [])) == []
     (places.results / "one.json").unlink()
     assert [step.name for step in Runner(steps, places).pending(steps[1:])] == ["one"]
+
+
+@pytest.mark.parametrize("record", ['{"steps":', "[]", '{"steps": [1]}', '{"steps": {"one": 1}}', "\xff"])
+def test_files_that_were_cut_are_measured_again(places: Places, record: str):
+    places.results.mkdir()
+    (places.results / "steps.json").write_bytes(record.encode("latin-1"))
+    (places.results / "one.json").write_text('{"found": ')
+    runner = Runner((wrote("one"),), places)
+    assert [step.name for step in runner.pending(runner.steps)] == ["one"]
+    assert carry_out(runner, runner.steps) == 0
+    assert json.loads((places.results / "one.json").read_text()) == {"found": 1}
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "/proc/nowhere", "/dev/null/below"])
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path, monkeypatch, capsys, out: str):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OUT", out)
+    assert main(["--list"]) == 2
+    assert f"gpu_evidence: {out}: cannot be written: " in (told := capsys.readouterr().err)
+    assert told.count("\n") == 1
 
 
 def test_what_fails_or_takes_too_long_ends_nothing_and_is_tried_again(places: Places, capsys):

@@ -33,7 +33,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"gpu_evidence: {error}", file=sys.stderr)
         return 2
-    runner = Runner(steps, _places(), time.monotonic() + 60 * given.minutes if given.minutes else None)
+    try:
+        runner = Runner(steps, _places(), time.monotonic() + 60 * given.minutes if given.minutes else None)
+    except OSError as error:
+        where = error.filename or _places().results
+        print(f"gpu_evidence: {where}: cannot be written: {error.strerror}: set OUT to another folder", file=sys.stderr)
+        return 2
     if given.list:
         _show(runner, steps)
         return 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,12 +66,12 @@ class Runner:
     def __post_init__(self) -> None:
         for folder in (self.places.work, self.places.results):
             folder.mkdir(parents=True, exist_ok=True)
-        file = next((f for f in self._files(RECORD) if f.is_file()), None)
-        if file is not None:
-            self._records = json.loads(file.read_text())["steps"]
+            with tempfile.TemporaryFile(dir=folder):  # what cannot be written is told now, not after an hour
+                pass
+        self._records = next((records for f in self._files(RECORD) if (records := _records_in(f))), {})
         for name in [step.json for step in self.steps]:
             for found in self._files(name)[1:]:
-                if found.is_file() and not (self.places.results / name).exists():
+                if _is_whole(found) and not _is_whole(self.places.results / name):
                     shutil.copyfile(found, self.places.results / name)
 
     def _files(self, name: str) -> list[Path]:
@@ -80,7 +81,7 @@ class Runner:
         """Whether a step's JSON file is there, or what it makes."""
         if step.makes:
             return self._made(step).exists() and (self.places.work / step.makes).is_dir()
-        return (self.places.results / step.json).is_file()
+        return _is_whole(self.places.results / step.json)
 
     def _made(self, step: Step) -> Path:
         """A file that says that what a step makes is whole."""
@@ -185,6 +186,26 @@ class Runner:
         draft = self.places.results / f".{RECORD}"
         draft.write_text(json.dumps({"steps": self._records}, indent=1))
         draft.rename(self.places.results / RECORD)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a JSON file is there and was not cut, as a copy from another machine may be."""
+    try:
+        json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _records_in(file: Path) -> dict[str, dict[str, Any]]:
+    """What came of each step, by a file of an earlier run; nothing where the file does not say."""
+    try:
+        steps = json.loads(file.read_text())["steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    if not isinstance(steps, dict):
+        return {}
+    return {name: record for name, record in steps.items() if isinstance(record, dict)}
 
 
 def _run_for(command: Sequence[str], limit_s: float, output: int) -> int | None:
