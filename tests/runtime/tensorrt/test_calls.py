@@ -133,6 +133,7 @@ def test_padding_costs_an_ordinary_hop_less_than_a_fifth_on_average(sources: int
 @pytest.mark.parametrize("sources", [1, 2, 16])
 @pytest.mark.parametrize("most", [1, 7, 40, 64, 512, 8192])
 def test_a_text_is_padded_to_one_of_few_lengths(sources: int, most: int):
+    assert padded_tokens(0, most, sources) > 0  # no engine takes inputs of no length
     lengths = [padded_tokens(count, most, sources) for count in range(1, most + 1)]
     assert all(count <= length <= most for count, length in enumerate(lengths, 1))
     assert len(set(lengths)) <= 4 + 2 * max(0, math.ceil(math.log2(most / 64)))
