@@ -213,8 +213,8 @@ def usual_counts(spec: StreamSpec, layout: Layout) -> tuple[int, int, int]:
         each = layout.hop_s / spec.chunk_s
     else:
         each = 1.0
-    each = round(each, 6)  # .3 / .1 is less than 3
-    mean = max(1, math.ceil(each * layout.sources))
+    each = round(each, 9)  # .3 / .1 is less than 3
+    mean = max(1, math.ceil(round(each * layout.sources, 6)))
     return math.floor(each) * layout.sources, mean, math.ceil(each) * layout.sources
 
 
