@@ -120,6 +120,25 @@ class CapturedGraph:
         return checked(self._driver, doing, answer)
 
 
+def try_capture(driver: Any, gpu: Gpu, enqueue: Callable[[], None]) -> tuple[CapturedGraph | None, str]:
+    """Capture calls and "", or None and why only the capture failed: the GPU is there, and can be given the calls.
+
+    Args:
+        driver: cuda-bindings' driver module.
+        enqueue: puts the calls on the GPU's stream.
+
+    Raises:
+        DeviceLostError: the GPU is lost.
+    """
+    try:
+        return CapturedGraph(driver, gpu.stream, enqueue), ""
+    except DeviceLostError:
+        raise
+    except (BackendError, RuntimeError, gpu.cuda.Error) as error:
+        gpu.require_alive("capturing a graph")
+        return None, first_line(error)
+
+
 class GraphCache:
     """The captured graphs of an executor, one for each case that came up twice, timed or not.
 
@@ -169,13 +188,9 @@ class GraphCache:
 
     def _captured(self, case: GraphCase, enqueue: Callable[[], None]) -> CapturedGraph | None:
         """Capture a case; None where only the capture failed and the GPU is there."""
-        try:
-            graph = CapturedGraph(self._driver, self._gpu.stream, enqueue)
-        except DeviceLostError:
-            raise
-        except (BackendError, RuntimeError, self._gpu.cuda.Error) as error:
-            self._gpu.require_alive("capturing a graph")
-            self.uncapturable[case] = first_line(error)
+        graph, problem = try_capture(self._driver, self._gpu, enqueue)
+        if graph is None:
+            self.uncapturable[case] = problem
             if len(self.uncapturable) > _MOST_NOTED:
                 self.uncapturable.popitem(last=False)
             return None
