@@ -23,6 +23,7 @@ from tests.conformity.values import (
     is_none,
     is_of_a_library,
     one,
+    signatures_of,
     truth,
 )
 
@@ -46,7 +47,7 @@ _HARMLESS = {
 }
 #: What gives back the elements of what it takes.
 _PASSING = {
-    *("list", "tuple", "sorted", "reversed", "set", "iter", "dict", "enumerate", "zip", "map"),
+    *("list", "tuple", "sorted", "reversed", "set", "iter", "dict", "enumerate", "zip"),
     *("next", "filter", "max", "min", "sum", "any", "all"),
 }
 
@@ -165,6 +166,8 @@ class Expressions(Uses):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in _HARMLESS:
             return ORDINARY
+        if name == "map" and isinstance(node.func, ast.Name):
+            return one(Many(self._returned_by(given[0])))
         handed = [value for value in (*given, *named.values()) if is_of_a_library(value)]
         if name in _PASSING and isinstance(node.func, ast.Name):
             return (
@@ -182,6 +185,20 @@ class Expressions(Uses):
                 (one(Many(inside)) | inside) if inside != ORDINARY and name in ("values", "pop", "items") else ORDINARY
             )
         return ORDINARY
+
+    def _returned_by(self, function: Value) -> Value:
+        """What a function gives whose arguments nobody sees here."""
+        found: Value = frozenset()
+        for atom in function:
+            if isinstance(atom, OurCallable):
+                owned = one(Ours(atom.name)) if atom.name in self.program.classes else frozenset()
+                found |= owned or self.tables.known.get(("result", atom.name), ORDINARY)
+            elif isinstance(atom, Real) and inspect.isclass(atom.content):
+                found |= one(Instance(atom.content))
+            elif isinstance(atom, Method):
+                ways = signatures_of(inspect.getattr_static(atom.kind, atom.name), atom.name, bound=True)
+                found = found.union(*(self.written(way.returns) for way in ways))
+        return found or ORDINARY
 
     def _kept(self, node: ast.Call, name: str, given: list[Value]) -> Value:
         if name == "append" and isinstance(node.func, ast.Attribute):

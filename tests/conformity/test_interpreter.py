@@ -157,6 +157,20 @@ CASES = {
         'def run(gpu: Gpu): gpu.runtime.read_engine(b"").create_context().active_profile = 1',
         ["Context.active_profile cannot be set"],
     ),
+    "through map": (
+        """
+        def run(gpu: Gpu): return [engine.destroy() for engine in map(gpu.runtime.read_engine, (b"",))]
+        """,
+        ["Engine has no destroy"],
+    ),
+    "in a statement that cannot be followed": (
+        """
+        def run(gpu: Gpu):
+            match gpu.trt:
+                case library: library.Refitter()
+        """,
+        ["this test cannot follow a statement of the kind Match"],
+    ),
     "overridden with other arguments": (
         """
         def run():
@@ -173,6 +187,16 @@ CASES = {
 def test_what_is_found(tmp_path: Path, case: str):
     code, expected = CASES[case]
     assert problems_of(tmp_path, code) == expected
+
+
+def test_a_name_that_an_imitation_has_too_is_not_our_own():
+    names = read_program().own_names
+    assert "execute_async_v3" not in names
+    assert "set_tensor_address" not in names
+
+
+def test_the_tools_that_measure_on_a_gpu_are_walked():
+    assert "tools.gpu_evidence.layers" in read_program().modules
 
 
 def test_a_name_that_another_version_lacks_is_found_with_that_version(tmp_path: Path):
