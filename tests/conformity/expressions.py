@@ -170,21 +170,29 @@ class Expressions(Uses):
             return one(Many(self._returned_by(given[0])))
         handed = [value for value in (*given, *named.values()) if is_of_a_library(value)]
         if name in _PASSING and isinstance(node.func, ast.Name):
-            return (
-                one(Many(frozenset().union(*map(elements, handed))))
-                if handed and name != "next"
-                else (elements(handed[0]) if handed else ORDINARY)
-            )
+            return self._passed(name, given, handed) if handed else ORDINARY
         if name in ("append", "callback", "partial", "enter_context", "setdefault", "get", "cast", "closing"):
             return self._kept(node, name, given)
         if handed:
             self.problem(node, f"{name} is handed an object of the library, and this test cannot follow it there")
         if isinstance(node.func, ast.Attribute):  # a method of a collection gives what lies in it
             inside = elements(self.value(node.func.value))
-            return (
-                (one(Many(inside)) | inside) if inside != ORDINARY and name in ("values", "pop", "items") else ORDINARY
-            )
+            if inside != ORDINARY and name == "items":
+                return one(Many(one(Several((ORDINARY, inside)))))
+            return (one(Many(inside)) | inside) if inside != ORDINARY and name in ("values", "pop") else ORDINARY
         return ORDINARY
+
+    def _passed(self, name: str, given: list[Value], handed: list[Value]) -> Value:
+        """What a function gives of the elements that it takes; pairs are kept apart."""
+        if name == "zip":
+            return one(Many(one(Several(tuple(map(elements, given))))))
+        if name == "enumerate":
+            return one(Many(one(Several((ORDINARY, elements(given[0]))))))
+        inside: Value = frozenset().union(*map(elements, handed))
+        if name == "dict":
+            pairs = [atom.each[1] for atom in inside if isinstance(atom, Several) and len(atom.each) == 2]
+            return one(Many(frozenset().union(*pairs) if pairs else inside))
+        return inside if name == "next" else one(Many(inside))
 
     def _returned_by(self, function: Value) -> Value:
         """What a function gives whose arguments nobody sees here."""

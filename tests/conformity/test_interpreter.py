@@ -157,6 +157,19 @@ CASES = {
         'def run(gpu: Gpu): gpu.runtime.read_engine(b"").create_context().active_profile = 1',
         ["Context.active_profile cannot be set"],
     ),
+    "through enumerate, zip, a dictionary and its items": (
+        """
+        def run(gpu: Gpu):
+            engines = [gpu.runtime.read_engine(b"")]
+            for number, engine in enumerate(engines):
+                engine.destroy(number)
+            for name, engine in zip("a", engines):
+                engine.remove(name)
+            for name, engine in dict(zip("a", engines)).items():
+                engine.forget(name)
+        """,
+        ["Engine has no destroy", "Engine has no remove", "Engine has no forget"],
+    ),
     "through map": (
         """
         def run(gpu: Gpu): return [engine.destroy() for engine in map(gpu.runtime.read_engine, (b"",))]
