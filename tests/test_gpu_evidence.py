@@ -15,7 +15,11 @@ import pytest
 import typer
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.cli.main import app
+from taemi_edge.engines.profiles import all_profiles
+from taemi_edge.engines.recipe import TargetRecipe
+from taemi_edge.parity.golden import golden_cases
 from tests.conftest import ROOT
 from tools.gpu_evidence import gpu_tests
 from tools.gpu_evidence.__main__ import carry_out
@@ -54,6 +58,24 @@ def test_the_command_of_every_step_is_one_that_there_is(step: Step, places: Plac
     with command.make_context("taemi-edge", words[3:]) as outer:
         name, found, rest = command.resolve_command(outer, [*outer._protected_args, *outer.args])
         assert found.make_context(name, rest, parent=outer).info_name == words[3]
+
+
+def test_parts_are_timed_at_batches_that_their_engines_take(tiny: Bundle):
+    sources = {step.makes: _word_after(step, "--sources") for step in STEPS if "build-engine" in step.command}
+    cases = golden_cases(tiny)
+    for step in STEPS:
+        if "bench" not in step.command or "--host" in step.command:
+            continue
+        engines = sources[step.command[4].removeprefix("{work}/")]
+        target = load_recipe("engines", "tensorrt", TargetRecipe, {"sources": engines})
+        most = max(spans["frames"][2] for spans in all_profiles(tiny.manifest, target, cases)["vision"])
+        for word in step.command:
+            part, _, batch = word.partition("=")
+            assert part != "vision" or int(batch) <= most, step.name
+
+
+def _word_after(step: Step, option: str) -> str:
+    return step.command[step.command.index(option) + 1]
 
 
 def test_what_a_step_needs_stands_before_it_and_every_name_is_there_once():
