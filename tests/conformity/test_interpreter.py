@@ -202,14 +202,11 @@ def test_what_is_found(tmp_path: Path, case: str):
     assert problems_of(tmp_path, code) == expected
 
 
-def test_a_name_that_an_imitation_has_too_is_not_our_own():
-    names = read_program().own_names
-    assert "execute_async_v3" not in names
-    assert "set_tensor_address" not in names
-
-
-def test_the_tools_that_measure_on_a_gpu_are_walked():
-    assert "tools.gpu_evidence.layers" in read_program().modules
+@pytest.mark.once
+def test_the_tools_are_walked_and_a_name_that_an_imitation_has_too_is_not_our_own():
+    program = read_program()
+    assert "tools.gpu_evidence.layers" in program.modules
+    assert not {"execute_async_v3", "set_tensor_address"} & program.own_names
 
 
 def test_a_name_that_another_version_lacks_is_found_with_that_version(tmp_path: Path):
