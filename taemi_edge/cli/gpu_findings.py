@@ -109,7 +109,7 @@ def graphs_finding(answer: str | None, toolkit: str, wanted: bool) -> Finding:
 
 def _package(toolkit: str) -> str:
     """This package with the extra that follows a version of CUDA, for pip; of an unknown one pip takes the newest."""
-    extra = {(12,): "jetpack6", (13,): "jetpack7"}.get(version_tuple(toolkit)[:1], "tensorrt")
+    extra = {"12": "jetpack6", "13": "jetpack7"}.get(toolkit.partition(".")[0], "tensorrt")
     return f"'taemi-edge[{extra}]'"
 
 
