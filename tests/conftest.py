@@ -107,6 +107,7 @@ ONCE = (
     "corpora/test_extract.py::test_a_store_made_by_two_workers",
     "corpora/test_extract.py::test_ctrl_c",
     "corpora/test_extract.py::test_provided_features",
+    "engines/test_another_device.py::test_engines_of_another_orin",
     "engines/test_build.py::test_rebuild",
     "engines/test_cache.py::test_the_same_build_again",
     "fleet/test_logging_in.py",

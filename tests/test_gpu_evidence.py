@@ -15,7 +15,11 @@ import pytest
 import typer
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.cli.main import app
+from taemi_edge.engines.profiles import all_profiles
+from taemi_edge.engines.recipe import TargetRecipe
+from taemi_edge.parity.golden import golden_cases
 from tests.conftest import ROOT
 from tools.gpu_evidence import gpu_tests
 from tools.gpu_evidence.__main__ import carry_out, main
@@ -54,6 +58,24 @@ def test_the_command_of_every_step_is_one_that_there_is(step: Step, places: Plac
     with command.make_context("taemi-edge", words[3:]) as outer:
         name, found, rest = command.resolve_command(outer, [*outer._protected_args, *outer.args])
         assert found.make_context(name, rest, parent=outer).info_name == words[3]
+
+
+def test_parts_are_timed_at_batches_that_their_engines_take(tiny: Bundle):
+    sources = {step.makes: _word_after(step, "--sources") for step in STEPS if "build-engine" in step.command}
+    cases = golden_cases(tiny)
+    for step in STEPS:
+        if "bench" not in step.command or "--host" in step.command:
+            continue
+        engines = sources[step.command[4].removeprefix("{work}/")]
+        target = load_recipe("engines", "tensorrt", TargetRecipe, {"sources": engines})
+        most = max(spans["frames"][2] for spans in all_profiles(tiny.manifest, target, cases)["vision"])
+        for word in step.command:
+            part, _, batch = word.partition("=")
+            assert part != "vision" or int(batch) <= most, step.name
+
+
+def _word_after(step: Step, option: str) -> str:
+    return step.command[step.command.index(option) + 1]
 
 
 def test_what_a_step_needs_stands_before_it_and_every_name_is_there_once():
@@ -126,11 +148,21 @@ def test_what_fails_or_takes_too_long_ends_nothing_and_is_tried_again(places: Pl
     assert [step.name for step in again.pending([steps[2]])] == ["endless"]
 
 
-def test_ctrl_c_leaves_what_is_finished_and_ends_what_runs(places: Places, tmp_path: Path):
+@pytest.mark.parametrize(("number", "code", "why"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_signals_leave_what_is_finished_and_end_what_runs(places: Places, number: int, code: int, why: str):
+    """What a step itself has started is ended, too, though it does not listen."""
+    started = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(1, flush=True); time.sleep(100)"
+    endless = (
+        "import os, subprocess, sys, time\n"
+        f"inner = subprocess.Popen([sys.executable, '-c', {started!r}], stdout=subprocess.PIPE)\n"
+        "inner.stdout.readline()\n"
+        "print(os.getpid(), inner.pid, flush=True)\n"
+        "time.sleep(100)"
+    )
     script = (
         "import sys; from tests.test_gpu_evidence import *\n"
         "places = Places(*map(Path, sys.argv[1:4]), sys.executable, sys.executable)\n"
-        "steps = wrote('one'), does('endless', \"import os, time; print(os.getpid(), flush=True); time.sleep(100)\")\n"
+        f"steps = wrote('one'), does('endless', {endless!r})\n"
         "sys.exit(carry_out(Runner(steps, places), steps))"
     )
     words = [str(folder) for folder in (places.work, places.results, places.earlier)]
@@ -139,13 +171,30 @@ def test_ctrl_c_leaves_what_is_finished_and_ends_what_runs(places: Places, tmp_p
     deadline = time.monotonic() + 60
     while not (log.is_file() and log.read_text().strip()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     out, _ = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert "stopped: Ctrl-C" in out
+    assert running.returncode == code
+    assert f"stopped: {why}" in out
     assert (places.results / "one.json").is_file()
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text().split()[0]), 0)
+    assert [pid for pid in log.read_text().split()[:2] if _runs(pid)] == []
+
+
+def _runs(pid: str) -> bool:
+    """Whether a process is there and no zombie, which whoever takes orphans may not have collected yet."""
+    status = Path("/proc", pid, "stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_what_needs_a_step_that_is_left_for_another_run_is_left_as_well(places: Places, capsys):
+    made = Step("graphs", "", wrote("graphs").command, 900, makes="graphs")
+    steps = (made, wrote("one", needs=("graphs",)))
+    runner = Runner(steps, places, ends_s=time.monotonic() + 50)
+    runner.run(chosen(steps, []))
+    assert [runner.state(step) for step in steps] == ["open", "open"]
+    assert "left for another run, as graphs is" in capsys.readouterr().out
 
 
 def test_no_step_begins_that_the_time_left_is_too_short_for(places: Places, capsys):

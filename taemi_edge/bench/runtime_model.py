@@ -19,7 +19,7 @@ from taemi_edge.runtime.opening import open_executor, open_sessions
 from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.runtime.tensorrt.driver import load_driver
-from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, open_driver
+from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, open_driver, try_capture
 from taemi_edge.runtime.tensorrt.timing import DriverMarks, PycudaMarks
 from taemi_edge.runtime.work import Executor, Item, Layout, Work
 
@@ -187,7 +187,7 @@ class _CapturedPartRun(WithoutDeviceTimes):
             self._enqueue(False)
             self._gpu.stream.synchronize()
             if driver is not None:
-                self._graph = CapturedGraph(driver, self._gpu.stream, lambda: self._enqueue(True))
+                self._graph, _ = try_capture(driver, self._gpu, lambda: self._enqueue(True))
         except BaseException:
             self.close()
             raise

@@ -191,7 +191,7 @@ def _cuda(machine: MachineProbe) -> Iterator[Finding]:
     else:
         yield Finding(name="CUDA", status="absent", found="no toolkit in /usr/local/cuda")
     yield pycuda_finding(machine.run([sys.executable, "-c", PYCUDA_SCRIPT]), toolkit, found is not None)
-    yield graphs_finding(machine.run([sys.executable, "-c", GRAPHS_SCRIPT]), found is not None)
+    yield graphs_finding(machine.run([sys.executable, "-c", GRAPHS_SCRIPT]), toolkit, found is not None)
 
 
 def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def pycuda_finding(answer: str | None, toolkit: str, wanted: bool) -> Finding:
         wanted: whether there is a GPU.
     """
     if not answer:
-        advice = "pip install 'taemi-edge[tensorrt]'" if wanted else ""
+        advice = f"pip install {_package(toolkit)}" if wanted else ""
         if wanted and version_tuple(toolkit)[:1] >= (13,):
             advice = f"pip install 'pycuda>={_PYCUDA_OF_CUDA_13}'   # older ones cannot be built with CUDA {toolkit}"
         return Finding(
@@ -89,21 +89,28 @@ def pycuda_finding(answer: str | None, toolkit: str, wanted: bool) -> Finding:
     return Finding(name="PyCUDA", status="ok", found=f"{version} for CUDA {built}" if built else version)
 
 
-def graphs_finding(answer: str | None, wanted: bool) -> Finding:
+def graphs_finding(answer: str | None, toolkit: str, wanted: bool) -> Finding:
     """Whether cuda-bindings fits the driver, so that CUDA graphs can be captured.
 
     Args:
         answer: of `GRAPHS_SCRIPT`; None where it is not installed.
+        toolkit: the version of the CUDA toolkit; "" where there is none.
         wanted: whether there is a GPU.
     """
     if not answer:
-        advice = "pip install 'taemi-edge[tensorrt]'   # without it the same calls run uncaptured" if wanted else ""
+        advice = f"pip install {_package(toolkit)}   # without it the same calls run uncaptured" if wanted else ""
         return Finding(name="cuda-bindings", status="absent", found="not installed", advice=advice)
     version, _, problem = answer.partition("\n")
     if not problem.strip():
         return Finding(name="cuda-bindings", status="ok", found=version.strip())
     status: Status = "note" if wanted else "absent"
     return Finding(name="cuda-bindings", status=status, found=version.strip(), advice=in_one_line(problem.strip()))
+
+
+def _package(toolkit: str) -> str:
+    """This package with the extra that follows a version of CUDA, for pip; of an unknown one pip takes the newest."""
+    extra = {"12": "jetpack6", "13": "jetpack7"}.get(toolkit.partition(".")[0], "tensorrt")
+    return f"'taemi-edge[{extra}]'"
 
 
 def _status(stopped: bool, advice: list[str]) -> Literal["ok", "note", "problem"]:

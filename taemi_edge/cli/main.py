@@ -6,12 +6,13 @@ their top, so that `taemi-edge --help` answers at once.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from taemi_edge import __version__
 from taemi_edge.cli.bench import bench
@@ -73,6 +74,16 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
 
 
+class _Command(PlacedCommand):
+    """A command whose `--help` shows what stands in square brackets: Typer would take "[default: all]" for a style."""
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named)
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
+                parameter.help = re.sub(r"\[(?=[a-z])", r"\\[", parameter.help)
+
+
 app = typer.Typer(
     name="taemi-edge",
     cls=_Group,
@@ -83,7 +94,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _command in COMMANDS.items():
-    app.command(name=_name, cls=PlacedCommand)(_command)
+    app.command(name=_name, cls=_Command)(_command)
 
 
 def main() -> None:

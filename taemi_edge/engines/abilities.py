@@ -73,16 +73,16 @@ def _missing(precision: Precision, target: TargetRecipe, machine: Machine, compi
     need = _NEEDS.get(precision)
     if need is None:
         return ""
-    if not compiler.has_type(precision):
-        return (
-            f"--precision {precision} needs a TensorRT with strong typing and {precision.upper()} (10 or later), found "
-            f"{compiler.kind} {compiler.version}: use {need.instead}, or a JetPack with a later TensorRT"
-        )
     sm = target.sm if target.ahead_of_time else machine.sm
     if sm and _numbers(sm) < need.sm:
         where = f"--target {target.name} is for" if target.ahead_of_time else f"{machine.gpu or 'this GPU'} has"
         least = f"{need.sm[0]}.{need.sm[1]} or later ({need.found_on})"
         return f"--precision {precision} needs compute capability {least}, {where} {sm}: use {need.instead}"
+    if not compiler.has_type(precision):
+        return (
+            f"--precision {precision} needs a TensorRT with strong typing and {precision.upper()} (10 or later), found "
+            f"{compiler.kind} {compiler.version}: use {need.instead}, or a later TensorRT (on a Jetson a later JetPack)"
+        )
     return ""
 
 

@@ -17,6 +17,9 @@ from taemi_edge.bench.plan import timed_patterns
 from taemi_edge.bench.runtime_model import RuntimeModel
 from taemi_edge.bench.timed_model import TimedModel
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.errors import BackendError
+from taemi_edge.runtime.tensorrt.driver import is_capturing
+from taemi_edge.runtime.tensorrt.engine import Binding
 from tests.runtime.tensorrt import stand_in_gpu
 from tests.runtime.tensorrt.mixed import HEADS, as_engines, mixed_profiles, write_mixed_bundle
 
@@ -69,6 +72,23 @@ def test_engines_give_it_as_well(mixed: Bundle, monkeypatch: pytest.MonkeyPatch)
         with closing(model.part("fusion", feeds)) as run:
             run.run()
             assert np.abs(run.output() - expected).max() < 1e-5
+
+
+def test_a_part_that_cannot_be_captured_is_timed_all_the_same(mixed: Bundle, monkeypatch: pytest.MonkeyPatch):
+    stand_in_gpu.install(monkeypatch, mixed_profiles())
+    engines, enqueue = as_engines(mixed), Binding.enqueue
+
+    def refused(binding: Binding, stream) -> None:
+        if is_capturing():
+            raise BackendError("fusion: TensorRT failed: no kernel for a captured stream")
+        enqueue(binding, stream)
+
+    monkeypatch.setattr(Binding, "enqueue", refused)
+    feeds, expected = Feeds(engines).part("fusion", 1)
+    with closing(RuntimeModel(engines, "tensorrt", 1)) as model, closing(model.part("fusion", feeds)) as run:
+        run.run()
+        assert run.device_ms() > 0
+        assert np.abs(run.output() - expected).max() < 1e-5
 
 
 def test_many_streams_are_timed_complete_with_each_one_lost_and_without_any(mixed: Bundle):

@@ -23,6 +23,7 @@ from tests.conformity.values import (
     is_none,
     is_of_a_library,
     one,
+    signatures_of,
     truth,
 )
 
@@ -46,7 +47,7 @@ _HARMLESS = {
 }
 #: What gives back the elements of what it takes.
 _PASSING = {
-    *("list", "tuple", "sorted", "reversed", "set", "iter", "dict", "enumerate", "zip", "map"),
+    *("list", "tuple", "sorted", "reversed", "set", "iter", "dict", "enumerate", "zip"),
     *("next", "filter", "max", "min", "sum", "any", "all"),
 }
 
@@ -165,23 +166,47 @@ class Expressions(Uses):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in _HARMLESS:
             return ORDINARY
+        if name == "map" and isinstance(node.func, ast.Name):
+            return one(Many(self._returned_by(given[0])))
         handed = [value for value in (*given, *named.values()) if is_of_a_library(value)]
         if name in _PASSING and isinstance(node.func, ast.Name):
-            return (
-                one(Many(frozenset().union(*map(elements, handed))))
-                if handed and name != "next"
-                else (elements(handed[0]) if handed else ORDINARY)
-            )
+            return self._passed(name, given, handed) if handed else ORDINARY
         if name in ("append", "callback", "partial", "enter_context", "setdefault", "get", "cast", "closing"):
             return self._kept(node, name, given)
         if handed:
             self.problem(node, f"{name} is handed an object of the library, and this test cannot follow it there")
         if isinstance(node.func, ast.Attribute):  # a method of a collection gives what lies in it
             inside = elements(self.value(node.func.value))
-            return (
-                (one(Many(inside)) | inside) if inside != ORDINARY and name in ("values", "pop", "items") else ORDINARY
-            )
+            if inside != ORDINARY and name == "items":
+                return one(Many(one(Several((ORDINARY, inside)))))
+            return (one(Many(inside)) | inside) if inside != ORDINARY and name in ("values", "pop") else ORDINARY
         return ORDINARY
+
+    def _passed(self, name: str, given: list[Value], handed: list[Value]) -> Value:
+        """What a function gives of the elements that it takes; pairs are kept apart."""
+        if name == "zip":
+            return one(Many(one(Several(tuple(map(elements, given))))))
+        if name == "enumerate":
+            return one(Many(one(Several((ORDINARY, elements(given[0]))))))
+        inside: Value = frozenset().union(*map(elements, handed))
+        if name == "dict":
+            pairs = [atom.each[1] for atom in inside if isinstance(atom, Several) and len(atom.each) == 2]
+            return one(Many(frozenset().union(*pairs) if pairs else inside))
+        return inside if name == "next" else one(Many(inside))
+
+    def _returned_by(self, function: Value) -> Value:
+        """What a function gives whose arguments nobody sees here."""
+        found: Value = frozenset()
+        for atom in function:
+            if isinstance(atom, OurCallable):
+                owned = one(Ours(atom.name)) if atom.name in self.program.classes else frozenset()
+                found |= owned or self.tables.known.get(("result", atom.name), ORDINARY)
+            elif isinstance(atom, Real) and inspect.isclass(atom.content):
+                found |= one(Instance(atom.content))
+            elif isinstance(atom, Method):
+                ways = signatures_of(inspect.getattr_static(atom.kind, atom.name), atom.name, bound=True)
+                found = found.union(*(self.written(way.returns) for way in ways))
+        return found or ORDINARY
 
     def _kept(self, node: ast.Call, name: str, given: list[Value]) -> Value:
         if name == "append" and isinstance(node.func, ast.Attribute):

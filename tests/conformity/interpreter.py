@@ -94,6 +94,9 @@ class FunctionWalk(Expressions):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
                 self.value(child)
+            elif isinstance(child, (ast.stmt, ast.match_case, ast.excepthandler)):
+                self.problem(node, f"this test cannot follow a statement of the kind {type(node).__name__}")
+                return True
         return True
 
     def _end(self, node: ast.stmt) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Where the project may meet a library: the package, and the tools that measure on a GPU.
+_FOLDERS = (ROOT / "taemi_edge", ROOT / "tools")
+#: Modules that imitate a library: that a name is theirs too does not make it the project's own.
+_IMITATIONS = ("taemi_edge.bench.host.idle_device",)
 #: A module that imports one of these may hold an object of a library.
 _BEGINNINGS = ("taemi_edge.runtime.tensorrt", "taemi_edge.engines.compiler")
 _LIBRARIES = ("tensorrt", "tensorrt_rtx", "pycuda", "cuda")
@@ -75,13 +80,13 @@ class Program:
     own_names: set[str] = field(default_factory=set)
 
 
-def read_program(folder: Path = ROOT / "taemi_edge") -> Program:
+def read_program(*folders: Path) -> Program:
     """Read the source, and find what may meet a library."""
     program = Program()
-    for file in sorted(folder.rglob("*.py")):
+    for file, name in _files(folders):
         text = file.read_text(encoding="utf-8")
-        program.own_names |= {name for names in _DEFINED.findall(text) for name in names if name}
-        name = _module_name(file, folder)
+        if name not in _IMITATIONS:
+            program.own_names |= {name for names in _DEFINED.findall(text) for name in names if name}
         if not name.startswith(_BEGINNINGS) and not any(beginning in text for beginning in _BEGINNINGS):
             continue  # most files need not be parsed
         tree = ast.parse(text)
@@ -92,20 +97,24 @@ def read_program(folder: Path = ROOT / "taemi_edge") -> Program:
     return program
 
 
-def meeting_places(folder: Path = ROOT / "taemi_edge") -> dict[str, set[str]]:
+def meeting_places(*folders: Path) -> dict[str, set[str]]:
     """The modules that import a library by its name, and which."""
     found: dict[str, set[str]] = {}
-    for file in sorted(folder.rglob("*.py")):
+    for file, name in _files(folders):
         text = file.read_text(encoding="utf-8")
         if _IMPORT.search(text):
             imported = _imported(ast.parse(text))
             met = {library for library in _LIBRARIES for i in imported if i == library or i.startswith(f"{library}.")}
-            found |= {_module_name(file, folder): met} if met else {}
+            found |= {name: met} if met else {}
     return found
 
 
-def _module_name(file: Path, folder: Path) -> str:
-    return ".".join(file.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__")
+def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """The modules in folders, each with its full name."""
+    for folder in folders or _FOLDERS:
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder.parent).with_suffix("").parts
+            yield file, ".".join(parts).removesuffix(".__init__")
 
 
 def _imported(tree: ast.Module) -> list[str]:

@@ -157,6 +157,33 @@ CASES = {
         'def run(gpu: Gpu): gpu.runtime.read_engine(b"").create_context().active_profile = 1',
         ["Context.active_profile cannot be set"],
     ),
+    "through enumerate, zip, a dictionary and its items": (
+        """
+        def run(gpu: Gpu):
+            engines = [gpu.runtime.read_engine(b"")]
+            for number, engine in enumerate(engines):
+                engine.destroy(number)
+            for name, engine in zip("a", engines):
+                engine.remove(name)
+            for name, engine in dict(zip("a", engines)).items():
+                engine.forget(name)
+        """,
+        ["Engine has no destroy", "Engine has no remove", "Engine has no forget"],
+    ),
+    "through map": (
+        """
+        def run(gpu: Gpu): return [engine.destroy() for engine in map(gpu.runtime.read_engine, (b"",))]
+        """,
+        ["Engine has no destroy"],
+    ),
+    "in a statement that cannot be followed": (
+        """
+        def run(gpu: Gpu):
+            match gpu.trt:
+                case library: library.Refitter()
+        """,
+        ["this test cannot follow a statement of the kind Match"],
+    ),
     "overridden with other arguments": (
         """
         def run():
@@ -173,6 +200,13 @@ CASES = {
 def test_what_is_found(tmp_path: Path, case: str):
     code, expected = CASES[case]
     assert problems_of(tmp_path, code) == expected
+
+
+@pytest.mark.once
+def test_the_tools_are_walked_and_a_name_that_an_imitation_has_too_is_not_our_own():
+    program = read_program()
+    assert "tools.gpu_evidence.layers" in program.modules
+    assert not {"execute_async_v3", "set_tensor_address"} & program.own_names
 
 
 def test_a_name_that_another_version_lacks_is_found_with_that_version(tmp_path: Path):

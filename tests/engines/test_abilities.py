@@ -62,6 +62,11 @@ def test_orin_is_told_to_use_int8(monkeypatch):
     )
 
 
+def test_no_later_library_is_advised_where_the_gpu_lacks_a_precision(monkeypatch):
+    """JetPack 6.0 has TensorRT 8.6: an Orin has no FP8 with any other either."""
+    assert missing(TENSORRT_8_6, "8.7", monkeypatch)["fp8"].endswith("Orin has 8.7: use int8")
+
+
 def test_the_library_decides_whatever_the_gpu_has(monkeypatch):
     found = missing(TENSORRT_8_6, "9.0", monkeypatch)
     assert set(found) == {"bf16", "fp8"}

@@ -57,7 +57,7 @@ def test_auto_builds_and_times_the_head_alone(tiny_folder, tmp_path, monkeypatch
     assert not second.from_cache
     assert second.bundle.manifest.verified
     assert {file.name.partition("-")[0] for _, file in built} == {"fusion"}
-    assert [candidates[0].part for _, _, candidates, _ in timed] == ["fusion"]
+    assert [candidates[0].part for _, _, candidates, *_ in timed] == ["fusion"]
     kept = {c.part: c.median_ms for c in first.record.candidates if c.kept and c.part != "fusion"}
     assert kept == {c.part: c.median_ms for c in second.record.candidates if c.kept and c.part != "fusion"}
 

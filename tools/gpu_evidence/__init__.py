@@ -8,7 +8,7 @@ A step that fails, or takes longer than its limit, ends nothing; it is tried aga
 when a step needs them, one after another, and nothing is timed beside them. TensorRT's timing cache and the engines of
 parts are kept in `runs/gpu-evidence/cache`, unless TAEMI_EDGE_CACHE names another folder.
 
-    make gpu-evidence                                   # everything; about an hour where nothing is there yet
+    make gpu-evidence                                   # everything; an hour or two where nothing is there yet
     make gpu-evidence ARGS='--only host-device --only base'
     make gpu-evidence ARGS='--minutes 14'               # stop by then
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import __doc__ as about
@@ -23,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     Returns:
         0 where everything that was asked for is there, 1 where something failed or is open, 2 for wrong use, 130 after
-        Ctrl-C.
+        Ctrl-C, 143 after SIGTERM, 129 where the terminal was closed.
     """
     given = _parser().parse_args(words)
     environment = os.environ
@@ -53,13 +55,29 @@ def carry_out(runner: Runner, wanted: Sequence[Step]) -> int:
     """Run steps and say what came of them; the exit code."""
     code = 0
     try:
-        runner.run(wanted)
-    except KeyboardInterrupt:
-        code = 130
+        with _stopped_by_signals():
+            runner.run(wanted)
+    except KeyboardInterrupt as stop:
+        code = 128 + (signal.Signals[str(stop)] if str(stop) else signal.SIGINT)
     _show(runner, wanted)
     for goal in GOALS:
         print(goal.verdict(runner.places.results))
     return code or int(not all(runner.is_done(step) for step in wanted))
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a terminal that is closed stop as Ctrl-C does: a step that nobody waits for would run on."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,12 +10,15 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
 from taemi_edge.runtime.tensorrt.library import load_library
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 
 def layers_of(folder: Path) -> dict[str, Any]:
@@ -26,14 +29,15 @@ def layers_of(folder: Path) -> dict[str, Any]:
     with open_gpu(bundle) as gpu:
         for part, spec in bundle.manifest.parts.items():
             engine = gpu.runtime.deserialize_cuda_engine(bundle.read(spec.file))
-            told = engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.JSON)
+            inspector: trt.EngineInspector = engine.create_engine_inspector()
+            told = inspector.get_engine_information(library.LayerInformationFormat.JSON)
             layers = json.loads(told).get("Layers", [])
             parts[part] = {
                 "count": len(layers),
                 "casts": sum("cast" in _name(layer).lower() for layer in layers),
                 "layers": layers,
             }
-            del engine
+            del inspector, engine
     return {"bundle": str(folder), "parts": parts}
 
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,14 +119,19 @@ class Runner:
         Raises:
             KeyboardInterrupt: what was finished is there.
         """
-        todo = self.pending(wanted)
+        todo, left = self.pending(wanted), set[str]()
         for index, step in enumerate(todo):
             left_s = sum(later.limit_s for later in todo[index:])
             self.say(f"[{index + 1}/{len(todo)}] {step.name}: {step.what} ({_at_most(step.limit_s, left_s)})")
-            if lacking := [name for name in step.needs if not self._is_there(name)]:
+            lacking = [name for name in step.needs if not self._is_there(name)]
+            if left & set(lacking):
+                self.say(f"    left for another run, as {lacking[0]} is")
+                left.add(step.name)
+            elif lacking:
                 self._record(step, FAILED, f"it needs {lacking[0]}, which is not there")
             elif (limit_s := self._limit_s(step)) < step.limit_s / _LEAST_SHARE:
                 self.say(f"    left for another run, which has more than {max(limit_s, 0):.0f} s for it")
+                left.add(step.name)
             else:
                 self._run(step, limit_s)
 
@@ -147,8 +153,8 @@ class Runner:
         with log.open("w") as output:
             try:
                 code = _run_for(command, limit_s, output.fileno())
-            except KeyboardInterrupt:
-                self._record(step, STOPPED, "Ctrl-C", time.monotonic() - started)
+            except KeyboardInterrupt as stop:
+                self._record(step, STOPPED, str(stop) or "Ctrl-C", time.monotonic() - started)
                 raise
             except OSError as error:
                 self._record(step, FAILED, f"{command[0]}: {error.strerror}")
@@ -221,16 +227,15 @@ def _run_for(command: Sequence[str], limit_s: float, output: int) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGINT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
+    """Let a command end by itself, and kill what is left of it and of what it started: the GPU must be free then."""
+    try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGINT)
             process.wait(_ENDS_IN_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(_ENDS_IN_S)
 
 
 def _at_most(step_s: float, all_s: float) -> str:

@@ -245,7 +245,7 @@ function drawLatency({ prediction, highest }) {
   parts.forEach((part, index) => {
     const cells = body.rows[index].cells;
     set(cells[0], part);
-    const last = highest.findLast(([, ms]) => ms[part] !== null); // a part is not timed in every hop
+    const last = highest.findLast(([, ms]) => typeof ms[part] === "number"); // a part is not timed in every hop
     set(cells[1], last ? last[1][part].toFixed(1) : "");
     set(cells[2], last ? Math.max(...highest.map(([, ms]) => ms[part] ?? 0)).toFixed(1) : "");
   });

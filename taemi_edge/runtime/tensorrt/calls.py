@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -88,6 +88,11 @@ class GraphCase(_HashedOnce):
 
     __hash__ = _HashedOnce.__hash__
 
+    @property
+    def untimed(self) -> GraphCase:
+        """The same case without times."""
+        return replace(self, timed=False) if self.timed else self
+
     def uses(self, shape: EncoderCase | HeadCase) -> bool:
         """Whether a call of this shape is part of it."""
         return shape == self.head or shape in self.encoders
@@ -154,7 +159,7 @@ def padded_tokens(longest: int, most: int, sources: int = 1) -> int:
     (32, 120, 96, 64)
     """
     if sources == 1 and longest <= 4 * TOKENS_STEP:
-        return min(-(-longest // TOKENS_STEP) * TOKENS_STEP, most)
+        return min(max(1, -(-longest // TOKENS_STEP)) * TOKENS_STEP, most)
     size = 2 * TOKENS_STEP
     while size < longest:
         between = size * 3 // 2
@@ -208,8 +213,8 @@ def usual_counts(spec: StreamSpec, layout: Layout) -> tuple[int, int, int]:
         each = layout.hop_s / spec.chunk_s
     else:
         each = 1.0
-    each = round(each, 6)  # .3 / .1 is less than 3
-    mean = max(1, math.ceil(each * layout.sources))
+    each = round(each, 9)  # .3 / .1 is less than 3
+    mean = max(1, math.ceil(round(each * layout.sources, 6)))
     return math.floor(each) * layout.sources, mean, math.ceil(each) * layout.sources
 
 

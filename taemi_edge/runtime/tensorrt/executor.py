@@ -129,7 +129,6 @@ class TrtExecutor:
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         """Run works of different sources together; see `Executor.execute`."""
         timed = not self._hops % self._every
-        self._hops += 1
         watch = Stopwatch() if timed else None
         outputs: dict[int, dict[str, Array]] = {}
         are_numbers = True
@@ -140,6 +139,7 @@ class TrtExecutor:
             self._run(case if watch is None else replace(case, timed=True), watch)
             if windows:
                 are_numbers &= self._take_outputs(windows, outputs)
+        self._hops += bool(outputs)  # what is encoded before the last call of a long hop belongs to that hop
         faults = self._results.faults()
         self._is_clean = not faults
         part_ms = None if watch is None else watch.total_ms
@@ -166,6 +166,7 @@ class TrtExecutor:
         """Free everything, last opened first; whatever belongs to the GPU's context goes before it."""
         # a lost GPU lets native code complain while it is closed, and nobody can act on that
         with quiet_native_code() if self._gpu.lost else nullcontext():
+            self._gpu.settle()  # Ctrl-C may have come before a call was waited for
             self._closing.close()
 
     def _open(self, bundle: Bundle, layout: Layout, driver: Any, mapped: bool | None) -> None:
@@ -251,13 +252,9 @@ class TrtExecutor:
 
     def _warm_up(self, layout: Layout) -> None:
         """Run and capture what an ordinary hop needs in the usual presence patterns."""
-
-        def run(case: GraphCase) -> None:
-            self._run(case)
-            self._graphs.note(replace(case, timed=True))  # its contexts have run
-
+        timed = self._every == 1
         self._writer.write_warm_up()
-        run_usual(list(usual_cases(self._layout, layout)), run)
+        run_usual([replace(case, timed=timed) for case in usual_cases(self._layout, layout)], self._run)
         self.counters = Counters()
 
 

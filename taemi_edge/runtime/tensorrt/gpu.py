@@ -130,6 +130,12 @@ class Gpu:
         with self.errors(doing):
             self.cuda.Context.synchronize()
 
+    def settle(self) -> None:
+        """Wait until nothing runs that may use what is freed next, whatever becomes of it."""
+        if self._context is not None:
+            with suppress(self.cuda.Error):  # nothing runs on a lost device
+                self.cuda.Context.synchronize()
+
     def close(self) -> None:
         """Free everything and leave the context: PyCUDA aborts the process at exit where it is still current."""
         if self._context is None:

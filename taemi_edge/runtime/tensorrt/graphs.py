@@ -18,7 +18,8 @@ from taemi_edge.runtime.tensorrt.timing import DriverMarks
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.gpu import Gpu
 
-#: How many graphs a cache keeps. The number of cases grows with that of streams; the usual ones are few.
+#: How many graphs a cache keeps, and as many again of cases that are timed: of those that are timed now and then, none
+#: takes the place of one that is not. The number of cases grows with that of streams; the usual ones are few.
 MAX_GRAPHS = 96
 #: How many cases that came up once, or that cannot be captured, are remembered.
 _MOST_NOTED = 4096
@@ -119,12 +120,32 @@ class CapturedGraph:
         return checked(self._driver, doing, answer)
 
 
+def try_capture(driver: Any, gpu: Gpu, enqueue: Callable[[], None]) -> tuple[CapturedGraph | None, str]:
+    """Capture calls and "", or None and why only the capture failed: the GPU is there, and can be given the calls.
+
+    Args:
+        driver: cuda-bindings' driver module.
+        enqueue: puts the calls on the GPU's stream.
+
+    Raises:
+        DeviceLostError: the GPU is lost.
+    """
+    try:
+        return CapturedGraph(driver, gpu.stream, enqueue), ""
+    except DeviceLostError:
+        raise
+    except (BackendError, RuntimeError, gpu.cuda.Error) as error:
+        gpu.require_alive("capturing a graph")
+        return None, first_line(error)
+
+
 class GraphCache:
-    """The captured graphs of an executor, one for each case that came up twice.
+    """The captured graphs of an executor, one for each case that came up twice, timed or not.
 
     Args:
         driver: cuda-bindings' driver module; None captures nothing.
-        most: how many graphs are kept; beyond them the one that was used least recently is destroyed.
+        most: how many graphs are kept of cases that are timed, and of others; beyond them the one that was used least
+            recently is destroyed.
 
     Attributes:
         uncapturable: the cases whose capture failed, and why: they are launched call by call from then on.
@@ -132,12 +153,14 @@ class GraphCache:
 
     def __init__(self, driver: Any, gpu: Gpu, most: int = MAX_GRAPHS) -> None:
         self._driver, self._gpu, self._most = driver, gpu, most
-        self._graphs: OrderedDict[GraphCase, CapturedGraph] = OrderedDict()
+        #: Of the cases that are not timed, and of those that are.
+        self._graphs: tuple[OrderedDict[GraphCase, CapturedGraph], ...] = (OrderedDict(), OrderedDict())
+        #: None of them is timed.
         self._noted: OrderedDict[GraphCase, None] = OrderedDict()
         self.uncapturable: OrderedDict[GraphCase, str] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._graphs)
+        return sum(map(len, self._graphs))
 
     def find(self, case: GraphCase, enqueue: Callable[[], None]) -> CapturedGraph | None:
         """The graph of a case, captured now if the case came up before; None where its calls must be launched.
@@ -148,35 +171,33 @@ class GraphCache:
         Raises:
             DeviceLostError: the GPU is lost.
         """
-        graph = self._graphs.get(case)
-        if graph is None and case in self._noted and self._driver is not None and case not in self.uncapturable:
+        graphs = self._graphs[case.timed]
+        graph = graphs.get(case)
+        if graph is None and self._driver is not None and case.untimed in self._noted and case not in self.uncapturable:
             graph = self._captured(case, enqueue)
         if graph is not None:
-            self._graphs.move_to_end(case)
+            graphs.move_to_end(case)
         return graph
 
     def note(self, case: GraphCase) -> None:
-        """Remember that a case came up: a case that comes up once more is worth a graph."""
-        self._noted[case] = None
-        self._noted.move_to_end(case)
+        """Remember that a case came up: a case that comes up once more, timed or not, is worth a graph."""
+        self._noted[case.untimed] = None
+        self._noted.move_to_end(case.untimed)
         if len(self._noted) > _MOST_NOTED:
             self._noted.popitem(last=False)
 
     def _captured(self, case: GraphCase, enqueue: Callable[[], None]) -> CapturedGraph | None:
         """Capture a case; None where only the capture failed and the GPU is there."""
-        try:
-            graph = CapturedGraph(self._driver, self._gpu.stream, enqueue)
-        except DeviceLostError:
-            raise
-        except (BackendError, RuntimeError, self._gpu.cuda.Error) as error:
-            self._gpu.require_alive("capturing a graph")
-            self.uncapturable[case] = first_line(error)
+        graph, problem = try_capture(self._driver, self._gpu, enqueue)
+        if graph is None:
+            self.uncapturable[case] = problem
             if len(self.uncapturable) > _MOST_NOTED:
                 self.uncapturable.popitem(last=False)
             return None
-        while len(self._graphs) >= self._most:
-            self._graphs.popitem(last=False)[1].close()
-        self._graphs[case] = graph
+        graphs = self._graphs[case.timed]
+        while len(graphs) >= self._most:
+            graphs.popitem(last=False)[1].close()
+        graphs[case] = graph
         return graph
 
     def forget(self, shape: EncoderCase | HeadCase) -> None:
@@ -184,13 +205,15 @@ class GraphCache:
 
         A new context must run once before it is captured, so it is forgotten as well that their cases came up.
         """
-        for case in [case for case in self._graphs if case.uses(shape)]:
-            self._graphs.pop(case).close()
+        for graphs in self._graphs:
+            for case in [case for case in graphs if case.uses(shape)]:
+                graphs.pop(case).close()
         for case in [case for case in self._noted if case.uses(shape)]:
             del self._noted[case]
 
     def close(self) -> None:
         """Destroy all graphs."""
-        for graph in self._graphs.values():
-            graph.close()
-        self._graphs.clear()
+        for graphs in self._graphs:
+            for graph in graphs.values():
+                graph.close()
+            graphs.clear()

@@ -83,8 +83,9 @@ def load_cuda() -> Any:
         cuda = importlib.import_module("pycuda.driver")
     except (ImportError, OSError) as error:
         raise UsageError(
-            f"a GPU is needed and PyCUDA cannot be loaded ({error}): run `pip install 'taemi-edge[tensorrt]'` where "
-            f"CUDA is, or choose --target cpu"
+            f"a GPU is needed and PyCUDA cannot be loaded ({error}): where CUDA is, run `pip install "
+            f"'taemi-edge[jetpack6]'` for CUDA 12 or `pip install 'taemi-edge[jetpack7]'` for CUDA 13; else choose "
+            f"--target cpu"
         ) from error
     try:
         cuda.init()

@@ -4,19 +4,22 @@ A kernel gathers the slots of a call into one batch, so that where an input lies
 are the executor's own, for inputs that it must copy. The others are a pool: whoever makes an input writes it into one
 of them, and nobody copies it. The pool is ordinary memory that is registered with CUDA, so that what lies in it can
 still be read when the GPU is lost. Where memory cannot be registered, there is no pool.
+
+It is registered through cuda-bindings. PyCUDA has a call for it that does not work with every array: since 2024.1.2 it
+frees what it has just made, and raises a SystemError (https://github.com/inducer/pycuda/issues/459).
 """
 
 from __future__ import annotations
 
 import mmap
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.slots import Slot
+from taemi_edge.runtime.tensorrt.driver import checked, load_driver
 from taemi_edge.runtime.tensorrt.staging import ALIGNMENT, Staged
 
 if TYPE_CHECKING:
@@ -45,17 +48,16 @@ class InputSlots:
     def __init__(self, gpu: Gpu, shape: tuple[int, ...], dtype: Any, *, own: int, pooled: int, mapped: bool) -> None:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self.stride = -(-size // ALIGNMENT) * ALIGNMENT
-        self._gpu = gpu
         self._staged: Staged | None = None
-        self._registered: Any = None
+        self._registered: _Registered | None = None
         self.pool: SharedSlots | None = None
         if mapped and pooled:
-            self._registered = _registered(gpu, (own + pooled) * self.stride)
+            self._registered = _registered((own + pooled) * self.stride)
         if self._registered is None:
             self._staged = Staged(gpu, (own * self.stride,), np.uint8, mapped)
             memory, self.address = self._staged.host, self._staged.address
         else:
-            memory, self.address = self._registered, int(self._registered.base.get_device_pointer())
+            memory, self.address = self._registered.memory, self._registered.address
             self.pool = SharedSlots(memory[own * self.stride :], self.stride, shape, dtype, own)
         rows = memory[: own * self.stride].reshape(own, self.stride)[:, :size]
         self.own: Array = np.asarray(rows).view(dtype).reshape(own, *shape)
@@ -71,8 +73,7 @@ class InputSlots:
         if self._staged is not None:
             self._staged.close()
         if self._registered is not None:
-            with suppress(self._gpu.cuda.Error):  # a lost device has let go of it already
-                self._registered.base.unregister()
+            self._registered.close()
             self._registered = None
 
 
@@ -119,16 +120,43 @@ class _Lease:
         self._free.append(self._index)
 
 
-def _registered(gpu: Gpu, size: int) -> Any:
-    """An array of ordinary memory, uint8 (size,), that CUDA maps for the GPU; None where it cannot.
+class _Registered:
+    """Ordinary memory that CUDA maps for the GPU.
 
     It is shared memory for the operating system: a fork of this process then leaves the host and the GPU on one copy.
+
+    Args:
+        driver: cuda-bindings' driver module.
+        size: in bytes.
+
+    Attributes:
+        memory: uint8 (size,), at the beginning of a page.
+        address: where the GPU reads it.
     """
-    memory = np.frombuffer(mmap.mmap(-1, size), np.uint8)
-    try:
-        flags = gpu.cuda.mem_host_register_flags.DEVICEMAP
-        registered = gpu.cuda.register_host_memory(memory, flags)
-        registered.base.get_device_pointer()
-    except (gpu.cuda.Error, AttributeError):  # no such call, or memory that the driver does not take
+
+    def __init__(self, driver: Any, size: int) -> None:
+        self._driver = driver
+        self.memory: Array = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+        self._start = int(self.memory.ctypes.data)
+        flags = driver.CU_MEMHOSTREGISTER_DEVICEMAP
+        checked(driver, "registering memory", driver.cuMemHostRegister(self._start, size, flags))
+        try:
+            self.address = int(checked(driver, "mapping memory", driver.cuMemHostGetDevicePointer(self._start, 0)))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take the memory back from CUDA, which a lost device has done already; arrays on it stay readable."""
+        self._driver.cuMemHostUnregister(self._start)
+
+
+def _registered(size: int) -> _Registered | None:
+    """Ordinary memory that CUDA maps for the GPU; None where it cannot, or where there is no cuda-bindings."""
+    driver, _ = load_driver()
+    if driver is None:
         return None
-    return registered
+    try:
+        return _Registered(driver, size)
+    except Exception:  # noqa: BLE001 - cuda-bindings raises errors of its own where the driver lacks a function
+        return None

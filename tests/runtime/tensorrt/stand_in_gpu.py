@@ -57,6 +57,8 @@ class Device:
         self.broken = False
         #: Whether it takes memory of the host that was not allocated through it.
         self.registers = True
+        #: Ordinary memory that it was told of: its size by its address.
+        self.registered: dict[int, int] = {}
         #: How many pieces of pinned memory some array still refers to, and how many were freed without a context.
         self.open_pinned = self.outlived = 0
         self.contexts = 0
@@ -116,13 +118,23 @@ class Device:
         assert values.flags.c_contiguous
         self.copy(values.ctypes.data, source, values.nbytes)
 
-    def register(self, memory: np.ndarray, flags: int) -> np.ndarray:
+    def register(self, start: int, size: int, flags: int) -> tuple[int]:
+        self.forbid("registering memory")
         if not self.registers:
-            raise CudaError("operation not supported")
+            return (801,)  # not supported
         assert flags == 2
-        assert memory.flags.c_contiguous
-        assert memory.ctypes.data % mmap.PAGESIZE == 0
-        return memory.view(Registered)
+        assert start % mmap.PAGESIZE == 0
+        assert start not in self.registered
+        self.registered[start] = size
+        return (0,)
+
+    def address_of(self, start: int, flags: int) -> tuple[int, int | None]:
+        assert flags == 0
+        return (0, start) if start in self.registered else (1, None)
+
+    def unregister(self, start: int) -> tuple[int]:
+        assert self.contexts or self.broken, "registered memory outlived the context"
+        return (0,) if self.registered.pop(start, None) else (713,)
 
     def fill(self, place: Any, value: int, count: int, stream: Any) -> None:
         self.do(lambda: array_at(place, (count,), np.int32).fill(value))
@@ -140,8 +152,6 @@ class Device:
             Event=partial(Event, self),
             device_attribute=SimpleNamespace(CAN_MAP_HOST_MEMORY="can map", MULTIPROCESSOR_COUNT="SMs"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
-            mem_host_register_flags=SimpleNamespace(DEVICEMAP=2),
-            register_host_memory=self.register,
             event_flags=SimpleNamespace(DISABLE_TIMING=2),
             init=lambda: None,
             get_version=lambda: (0, 0, 0),
@@ -201,6 +211,10 @@ class Device:
             cuEventDestroy=lambda event: (0,),
             cuEventRecordWithFlags=record,
             cuEventElapsedTime=elapsed,
+            CU_MEMHOSTREGISTER_DEVICEMAP=2,
+            cuMemHostRegister=self.register,
+            cuMemHostGetDevicePointer=self.address_of,
+            cuMemHostUnregister=self.unregister,
             cuGetErrorName=lambda status: (0, b"CUDA_ERROR"),
         )
 
@@ -329,11 +343,3 @@ class Pinned(np.ndarray):
     @property
     def base(self) -> Any:
         return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data)
-
-
-class Registered(np.ndarray):
-    """Ordinary memory that the device was told of."""
-
-    @property
-    def base(self) -> Any:
-        return SimpleNamespace(get_device_pointer=lambda: self.ctypes.data, unregister=lambda: None)

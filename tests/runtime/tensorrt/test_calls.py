@@ -98,6 +98,16 @@ def test_a_chunk_that_is_longer_than_a_hop_does_not_come_with_each():
     assert usual_batches(spec, Layout(16, 4.0, 0.5), 32) == [0, 8, 16]
 
 
+@pytest.mark.parametrize(
+    ("hop_s", "sources", "counts"),
+    [(0.5, 3, (0, 2, 3)), (0.25, 3, (0, 1, 3)), (0.75, 3, (3, 3, 3)), (1.0, 3, (3, 4, 6))],
+)
+def test_rounding_adds_no_input_to_an_ordinary_hop(hop_s: float, sources: int, counts: tuple[int, int, int]):
+    """Two thirds of a chunk for each of three sources are two chunks."""
+    spec = AudioSpec(feature_dim=4, presence=PRESENCE, sample_rate_hz=100, chunk_s=0.75)
+    assert usual_counts(spec, Layout(sources, 4.0, hop_s)) == counts
+
+
 @pytest.mark.parametrize("sources", range(1, 17))
 def test_the_ordinary_hops_of_any_number_of_sources_have_fewer_cases_than_graphs_are_kept(tiny: Bundle, sources: int):
     """TAEMI's streams: up to three frames and a chunk of each source, and new texts of 1 to 64 tokens of any of them.
@@ -133,6 +143,7 @@ def test_padding_costs_an_ordinary_hop_less_than_a_fifth_on_average(sources: int
 @pytest.mark.parametrize("sources", [1, 2, 16])
 @pytest.mark.parametrize("most", [1, 7, 40, 64, 512, 8192])
 def test_a_text_is_padded_to_one_of_few_lengths(sources: int, most: int):
+    assert padded_tokens(0, most, sources) > 0  # no engine takes inputs of no length
     lengths = [padded_tokens(count, most, sources) for count in range(1, most + 1)]
     assert all(count <= length <= most for count, length in enumerate(lengths, 1))
     assert len(set(lengths)) <= 4 + 2 * max(0, math.ceil(math.log2(most / 64)))

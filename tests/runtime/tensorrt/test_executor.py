@@ -66,6 +66,35 @@ def test_a_backlog_of_more_chunks_than_a_ring_holds_gives_what_the_cpu_gives(
         assert_close(lines[0][2][m], features, 2e-6)  # noqa: F405
 
 
+def test_all_calls_of_a_long_hop_are_timed_or_none(engines: Bundle, demo_video: Path, monkeypatch):
+    """Hops of four seconds, whose twenty frames are encoded in two calls."""
+    monkeypatch.setattr(trt_executor, "TIMED_EVERY", 2)  # noqa: F405
+    hops = hops_of(engines, demo_video, 32)
+    with Pipeline(engines) as pipeline:
+        done = [pipeline.predict(together(hops[at : at + 8])).latency_ms for at in range(0, 32, 8)]
+    assert [latency_ms["vision"] is None for latency_ms in done] == [False, True, False, True]
+    assert [latency_ms["fusion"] is None for latency_ms in done] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("timed", [False, True])  # noqa: F405
+def test_an_executor_warms_up_what_it_will_run(engines: Bundle, timed: bool):
+    executor = TrtExecutor(engines, layout_of(engines), timed=timed)  # noqa: F405
+    assert [bool(graphs) for graphs in executor._graphs._graphs] == [not timed, timed]
+    executor.close()
+
+
+def test_what_still_runs_is_waited_for_before_anything_is_freed(engines: Bundle, device, monkeypatch):
+    """Ctrl-C may come between the launch of a hop and the wait for it."""
+    executor, order = TrtExecutor(engines, layout_of(engines)), []  # noqa: F405
+    monkeypatch.setattr(executor._gpu.cuda.Context, "synchronize", lambda: order.append("wait"))
+    driver = load_driver()[0]  # noqa: F405
+    monkeypatch.setattr(driver, "cuGraphExecDestroy", lambda graph: order.append("destroy") or (0,))
+    executor.close()
+    assert order[:2] == ["wait", "destroy"]
+    executor.close()
+    assert order.count("wait") == 1
+
+
 def test_two_sources_give_what_each_gives_alone(engines: Bundle, demo_video: Path, demo_vtt: Path):
     """One has lost its camera, so that both patterns share the call."""
     words = tuple(read_transcript(demo_vtt, None))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from taemi_edge.errors import BackendError, DeviceLostError
 from taemi_edge.runtime.tensorrt.calls import EncoderCase, GraphCase
 from taemi_edge.runtime.tensorrt.driver import load_driver
+from taemi_edge.runtime.tensorrt.executor import TIMED_EVERY
 from taemi_edge.runtime.tensorrt.gpu import open_gpu
-from taemi_edge.runtime.tensorrt.graphs import CapturedGraph, GraphCache, open_driver
+from taemi_edge.runtime.tensorrt.graphs import MAX_GRAPHS, CapturedGraph, GraphCache, open_driver
+from taemi_edge.runtime.tensorrt.layout import layout_of_sizes
+from taemi_edge.runtime.work import Layout
 
 CASES = [GraphCase((EncoderCase("front", frames),), None) for frames in (1, 2, 3)]
 
@@ -58,6 +63,45 @@ def test_the_cache_keeps_what_was_used_last_whatever_comes(gpu, most: int):
         kept = [(at, graph) for at, graph in kept if at != number][-(most - 1) :] if most > 1 else []
         kept.append((number, found))
         assert len(cache) == len(kept)
+
+
+def test_cases_that_are_timed_take_the_place_of_no_other(gpu):
+    cache = GraphCache(load_driver()[0], gpu, most=2)
+    timed = [replace(case, timed=True) for case in CASES]
+    for case in CASES:
+        cache.note(case)
+    kept = [cache.find(case, lambda: None) for case in CASES[:2]]
+    for case in timed:  # the contexts of a case have run, timed or not
+        assert cache.find(case, lambda: None) is not None
+    assert [cache.find(case, lambda: None) for case in CASES[:2]] == kept
+    assert len(cache) == 4
+    cache.forget(EncoderCase("front", 3))
+    assert cache.find(timed[2], lambda: None) is None
+    cache.note(timed[2])
+    assert cache.find(CASES[2], lambda: None) is not None
+    cache.close()
+    assert len(cache) == 0
+
+
+def test_an_ordinary_day_of_sixteen_sources_captures_each_case_once(gpu, opened):
+    """Each source brings up to three frames, a chunk, and a new text of 1 to 64 tokens or none; some hops are timed."""
+    hops, most = Layout(16, 4.0, 0.5), {"vision": 64, "audio": 32, "text": 16}
+    layout = layout_of_sizes(opened[1].manifest, hops, opened[1].steps, most)
+    cache, rng = GraphCache(load_driver()[0], gpu), np.random.default_rng(0)
+    head = layout.ring_case(frozenset(layout.streams))
+    captured: list[GraphCase] = []
+    for hop in range(6_000):
+        frames, chunks, texts = rng.integers(0, 49), rng.integers(0, 17), rng.integers(0, 17)
+        cases = [
+            EncoderCase("vision", layout.batch("vision", int(frames))),
+            EncoderCase("audio", layout.batch("audio", int(chunks)), 16_000),
+            EncoderCase("text", layout.batch("text", int(texts)), layout.tokens("text", int(rng.integers(1, 65)))),
+        ]
+        case = GraphCase(tuple(one for one in cases if one.batch), head, timed=hop % TIMED_EVERY == 0)
+        if cache.find(case, lambda case=case: captured.append(case)) is None:
+            cache.note(case)
+    assert len(captured) == len(set(captured)) == len(cache) > MAX_GRAPHS
+    cache.close()
 
 
 def test_graphs_go_with_the_contexts_that_they_use(gpu):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 
 import numpy as np
+import pytest
 
+from taemi_edge.runtime.tensorrt.driver import load_driver
 from taemi_edge.runtime.tensorrt.slots import InputSlots
 
 
@@ -72,6 +75,41 @@ def test_what_lies_in_a_slot_can_be_read_when_the_gpu_is_gone(gpu):
     del slots
     gc.collect()
     assert slot.array.sum() == 45
+
+
+def test_the_pool_is_registered_through_cuda_bindings_and_taken_back(gpu, device):
+    """PyCUDA's own call crashes with memory like this since 2024.1.2."""
+    assert not hasattr(gpu.cuda, "register_host_memory")
+    before = dict(device.registered)
+    slots = opened_slots(gpu)
+    [(start, size)] = device.registered.items() - before.items()
+    assert (start, size) == (slots.address, 6 * slots.stride)
+    slots.close()
+    assert device.registered == before
+
+
+@pytest.mark.parametrize("call", ["cuMemHostRegister", "cuMemHostGetDevicePointer"])
+def test_a_driver_that_lacks_the_calls_registers_nothing(gpu, device, monkeypatch, call: str):
+    def missing(*_) -> None:
+        raise RuntimeError(f'Function "{call}" not found')
+
+    monkeypatch.setattr(load_driver()[0], call, missing)
+    before = dict(device.registered)
+    slots = opened_slots(gpu)
+    assert slots.pool is None
+    assert device.registered == before
+    slots.close()
+
+
+def test_without_cuda_bindings_there_is_no_pool(gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    slots = opened_slots(gpu)
+    assert slots.pool is None
+    slots.own[1] = 7
+    found = np.empty(15, np.float32)
+    gpu.cuda.memcpy_dtoh(found, slots.address + slots.stride)
+    assert set(found.tolist()) == {7.0}
+    slots.close()
 
 
 def test_memory_that_cannot_be_registered_is_allocated_and_nobody_shares_it(gpu, device):
