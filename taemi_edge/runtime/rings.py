@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 
+import msgspec
 import numpy as np
 
 from taemi_edge.bundle.values import Array
@@ -20,8 +21,7 @@ _EPSILON_S = 1e-6
 _NEVER = -float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Rows of a ring that follow one another, round its end where they reach it.
 
     They are in the order of time, for heads to which the order matters.
@@ -94,10 +94,13 @@ class RingIndex:
         held = self._times_s
         before = len(held)
         newest_s = held[-1] if held else _NEVER
-        for time_s in times_s:
-            if time_s > newest_s:
-                newest_s = time_s
-            held.append(newest_s)
+        if times_s and times_s[0] >= newest_s and times_s == sorted(times_s):
+            held += times_s
+        else:
+            for time_s in times_s:
+                if time_s > newest_s:
+                    newest_s = time_s
+                held.append(newest_s)
         count = len(held) - before
         start = self._first + before
         if (lost := len(held) - self.capacity) > 0:
@@ -124,7 +127,7 @@ class RingIndex:
             [Span(start=1, count=1), Span(start=2, count=2)]
         """
         inputs = list(each)
-        pushed = self.push([time_s for times_s in inputs for time_s in times_s])
+        pushed = self.push(list(chain.from_iterable(inputs)))
         without = sum(map(len, inputs)) - pushed.count
         spans, row = [], pushed.start
         for times_s in inputs:

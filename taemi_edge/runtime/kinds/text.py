@@ -15,10 +15,11 @@ from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import require_time
+from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.media.transcripts import Word, spread_words
 from taemi_edge.runtime.kinds.kind import Opening, described
 from taemi_edge.runtime.rings import Span
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 _EPSILON_S = 1e-6
 #: How long a word takes to say, where only the end of a text is known: about 170 words a minute.
@@ -46,7 +47,7 @@ class TextState:
     def __init__(self, opening: Opening) -> None:
         if opening.tokenizer is None:
             raise AssertionError("a text is opened with its tokenizer")
-        self.presence = opening.presence
+        self.presence, self._source = opening.presence, opening.source
         self._tokenizer, self._fixed_steps = opening.tokenizer, opening.fixed_steps
         self._words = list(opening.words)
         self._encoded = _Encoded()
@@ -66,10 +67,10 @@ class TextState:
             self._words = sorted([*self._words, *prepared], key=lambda word: word.end_s)
         return iter(())
 
-    def place(self, batch: Sequence[Any]) -> list[Item]:
+    def place(self, batch: Sequence[Any]) -> Sequence[Item]:
         return []
 
-    def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
+    def at_hop_end(self, after_s: float, until_s: float) -> Sequence[Item]:
         """The words spoken in (after_s, until_s].
 
         Nothing where they are those of the last window, or where the stream is missing.
@@ -82,7 +83,7 @@ class TextState:
         words = tuple(word.text for word in spoken)
         if words == self._encoded.words or not self.presence.at(until_s).usable:
             return []
-        ids = self._tokenizer.feeds([" ".join(words)])["ids"][0] if words else np.zeros(0, np.int32)
+        ids = self._tokenizer.ids(" ".join(words)) if words else np.zeros(0, np.int32)
         self._encoded = _Encoded(words, ids)
         return self._items()
 
@@ -90,7 +91,7 @@ class TextState:
         tokens = len(self._encoded.ids)
         return Span(0, self._fixed_steps if self._fixed_steps is not None and tokens else tokens)
 
-    def repeated(self, items: Sequence[Item]) -> list[Item]:
+    def repeated(self, items: Sequence[Item]) -> Sequence[Item]:
         """The text of the last window as a whole."""
         return self._items()
 
@@ -103,10 +104,12 @@ class TextState:
     def forget_face(self) -> None:
         pass
 
-    def _items(self) -> list[Item]:
-        if not len(self._encoded.ids):
+    def _items(self) -> Sequence[Item]:
+        ids = self._encoded.ids
+        if not len(ids):
             return []
-        return [Item({"ids": self._encoded.ids}, self.rows(0.0, 0.0))]
+        rows = self.rows(0.0, 0.0)
+        return Items("ids", (ids,), (NO_SLOT, self._source, rows.start, 0, rows.count, len(ids)))
 
 
 class WordIntake:
