@@ -296,6 +296,8 @@ class SourceWindow:
 
     def _note_losses(self, hop: PreparedHop) -> None:
         """Note the streams that are known to be gone, those that are back, and those that a rehearsed loss takes."""
+        if not (hop.losses or self._gone or self.source.drops):
+            return
         for name, presence in self._presence.items():
             if reason := hop.losses.get(name):
                 presence.lose(hop.end_s, reason)

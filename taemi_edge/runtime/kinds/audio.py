@@ -51,10 +51,12 @@ class ChunkedState(RingState):
 
     def place(self, batch: Sequence[Segment]) -> Items:
         """Give chunks their rows; the steps of a chunk's context have none."""
-        values = [segment.samples for segment in batch]
-        times_s = [step_times(one, self._steps.kept(len(one.samples))) for one in batch]
-        encoded = [self._steps.encoded(len(one)) for one in values]
-        return self._placed(self._input, values, [segment.slot for segment in batch], times_s, encoded)
+        new = []
+        for segment in batch:
+            samples, steps = segment.samples, self._steps
+            times_s = step_times(segment, steps.kept(len(samples)))
+            new.append((samples, segment.slot, steps.encoded(len(samples)), times_s))
+        return self._placed(self._input, new)
 
 
 class SoundIntake:

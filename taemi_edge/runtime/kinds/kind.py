@@ -216,27 +216,19 @@ class RingState:
         self.ring.keep_newest(sum(item.rows.count for item in items))
         return items
 
-    def _placed(
-        self,
-        name: str,
-        values: Sequence[Array],
-        slots: Iterable[int],
-        times_s: Sequence[Sequence[float]],
-        encoded: Iterable[int],
-    ) -> Items:
+    def _placed(self, name: str, new: Sequence[tuple[Array, int, int, Sequence[float]]]) -> Items:
         """Give inputs their rows of the ring.
 
         Args:
             name: of the encoder's input.
-            values: the inputs.
-            slots: the slot that each lies in.
-            times_s: the times of the steps of each that are kept.
-            encoded: how many steps the encoder gives for each.
+            new: the inputs; each with the number of its slot, with how many steps the encoder gives for it, and with
+                the times of those that are kept, its last ones.
         """
         numbers: list[int] = []
-        for slot, rows, steps in zip(slots, self.ring.push_each(times_s), encoded, strict=True):
+        placed = self.ring.push_each([times_s for _, _, _, times_s in new])
+        for (_, slot, steps, _), rows in zip(new, placed, strict=True):
             numbers += (slot, self.source, rows.start, steps - rows.count, rows.count, 0)
-        return Items(name, values, numbers)
+        return Items(name, [value for value, _, _, _ in new], numbers)
 
     def forget(self) -> None:
         self.ring.keep_newest(0)

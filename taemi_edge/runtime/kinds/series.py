@@ -90,8 +90,7 @@ class RowState(RingState):
             yield usable[at : at + MAX_BATCH]
 
     def place(self, batch: Sequence[_Row]) -> Items:
-        times_s, rows, slots = zip(*batch, strict=True)
-        return self._placed("values", rows, slots, [(time_s,) for time_s in times_s], [1] * len(batch))
+        return self._placed("values", [(row, slot, 1, (time_s,)) for time_s, row, slot in batch])
 
     def rows(self, after_s: float, until_s: float) -> Span:
         found = super().rows(after_s, until_s)

@@ -5,8 +5,10 @@ A text is encoded as a whole, so that its features need no ring: they take the f
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 _EPSILON_S = 1e-6
+_END_S = attrgetter("end_s")
 #: How long a word takes to say, where only the end of a text is known: about 170 words a minute.
 SECONDS_A_WORD = 0.35
 
@@ -49,7 +52,8 @@ class TextState:
             raise AssertionError("a text is opened with its tokenizer")
         self.presence, self._source = opening.presence, opening.source
         self._tokenizer, self._fixed_steps = opening.tokenizer, opening.fixed_steps
-        self._words = list(opening.words)
+        #: The words that are in the window or still to come, in the order in which they end.
+        self._words = sorted(opening.words, key=_END_S)
         self._encoded = _Encoded()
         self._newest_word_s = -1.0
 
@@ -64,7 +68,7 @@ class TextState:
     def batches(self, prepared: Sequence[Word], lost: bool) -> Iterator[Sequence[Any]]:
         """Take in the words of a hop, late ones at their place; a text is encoded at the hop's end."""
         if prepared:
-            self._words = sorted([*self._words, *prepared], key=lambda word: word.end_s)
+            self._words = sorted([*self._words, *prepared], key=_END_S)
         return iter(())
 
     def place(self, batch: Sequence[Any]) -> Sequence[Item]:
@@ -75,12 +79,12 @@ class TextState:
 
         Nothing where they are those of the last window, or where the stream is missing.
         """
-        self._words = [word for word in self._words if word.end_s > after_s]
-        spoken = [word for word in self._words if word.end_s <= until_s + _EPSILON_S]
+        del self._words[: bisect_right(self._words, after_s, key=_END_S)]
+        spoken = self._words[: bisect_right(self._words, until_s + _EPSILON_S, key=_END_S)]
         if spoken and spoken[-1].end_s > self._newest_word_s:
             self._newest_word_s = spoken[-1].end_s
             self.presence.arrive(self._newest_word_s)
-        words = tuple(word.text for word in spoken)
+        words = tuple([word.text for word in spoken])
         if words == self._encoded.words or not self.presence.at(until_s).usable:
             return []
         ids = self._tokenizer.ids(" ".join(words)) if words else np.zeros(0, np.int32)

@@ -64,9 +64,8 @@ class VideoState(RingState):
                 return
 
     def place(self, batch: Sequence[_Input]) -> Items:
-        times_s, pixels, slots = zip(*batch, strict=True)
-        each = self._steps
-        return self._placed("pixels", pixels, slots, [(time_s,) * each for time_s in times_s], [each] * len(batch))
+        steps = self._steps
+        return self._placed("pixels", [(pixels, slot, steps, (time_s,) * steps) for time_s, pixels, slot in batch])
 
     def _next_crops(self, crops: Iterator[FaceCrop]) -> list[_Input]:
         found: list[_Input] = []
