@@ -206,6 +206,10 @@ class _ItemWriter:
         self._own, self._has_pool = list(slots.own), slots.pool is not None
         self._numbers = numbers.reshape(-1).data
         self._most = layout.most[stream]
+        #: What texts of so many tokens are padded to.
+        self._tokens = (
+            [layout.tokens(stream, n) for n in range(layout.lengths(stream)[-1] + 1)] if self._is_text else []
+        )
         self._padded = [layout.batch(stream, count) for count in range(layout.most[stream] + 1)]
 
     def write(self, works: Sequence[Work]) -> tuple[int, int] | None:
@@ -235,7 +239,7 @@ class _ItemWriter:
         numbers += _PADDING * (batch - len(values))
         self._numbers[: len(numbers)] = numbers
         longest = max(lengths)
-        return batch, self._layout.tokens(stream, longest) if self._is_text else longest
+        return batch, self._tokens[longest] if self._is_text else longest
 
     def _copy(self, values: Sequence[Array], numbers: array[int]) -> None:
         """Copy inputs that lie in no slot into the executor's own ones, and say so in their numbers."""
