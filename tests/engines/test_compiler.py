@@ -117,7 +117,7 @@ def test_every_graph_of_a_recipe_compiles_for_ampere(recipe, compiler, request, 
     assert len(sizes) == len(bundle.manifest.part_names) * len(FLAVOURS) - left_out
     if recipe == "mobile":  # the precision that was written is the one that was built
         assert sizes["text.bf16"] < 0.6 * sizes["text.fp32"]
-        assert sizes["text.fp8-fp16"] < 0.8 * sizes["text.fp16"]
+        assert sizes["text.fp8-fp16"] < 0.9 * sizes["text.fp16"]  # the embeddings stay
         assert sizes["text.fp16"] < 0.6 * sizes["text.fp32"]
         assert sizes["audio.int8-fp16"] < 0.8 * sizes["audio.fp16"]
 
