@@ -219,7 +219,9 @@ class _ItemWriter:
             The size of the batch, and the length of the inputs (of texts, how many tokens each is padded to); None
             where they are more than the engine takes, or have several lengths.
         """
-        stream, described, values, in_slots = self._stream, [], [], self._has_pool
+        stream, in_slots = self._stream, self._has_pool
+        described: list[array[int]] = []
+        values: list[Array] = []
         for work in works:
             if items := work.items.get(stream):
                 if type(items) is not Items:
