@@ -200,7 +200,7 @@ class _ItemWriter:
     """
 
     def __init__(self, layout: DeviceLayout, stream: str, slots: InputSlots, numbers: np.ndarray) -> None:
-        self._layout, self._stream = layout, stream
+        self._stream = stream
         self._is_text, self._varies = isinstance(layout.spec(stream), TextSpec), stream in layout.varying
         self._name = layout.manifest.parts[stream].inputs[0].name
         self._own, self._has_pool = list(slots.own), slots.pool is not None
