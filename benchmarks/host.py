@@ -6,6 +6,7 @@
 Each checkout has a process of its own, which runs its `taemi_edge`; the benchmark itself (`taemi_edge/bench/host`) is
 the one beside this file in both, so that a checkout need not have it. The two take turns, one pass over the demo clip
 each, on a device that does nothing (`taemi-edge bench --host`): no GPU is needed, and nothing is said about one.
+After each pass the works of one hop are repeated without a pause (`repeated`).
 Without `--against` the checkout of this file is timed alone.
 """
 
@@ -116,7 +117,7 @@ def ratios(reports: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for before, after in zip(reports["before"].sources, reports["after"].sources, strict=True):
         found[str(before.sources)] = {
             what: round(getattr(before, f"{what}_us").median / getattr(after, f"{what}_us").median, 2)
-            for what in ("execute", "rows", "prediction")
+            for what in ("execute", "repeated", "rows", "prediction")
         }
     return found
 

@@ -56,7 +56,7 @@ class RegressionSpec(Frozen, frozen=True, tag_field="kind", tag="regression"):
         >>> RegressionSpec(names=("force_n",)).described(np.array([3.2e-7]))
         {'force_n': 3.2e-07}
         """
-        return {name: self._rounded(float(value)) for name, value in zip(self.names, raw, strict=True)}
+        return {name: self._rounded(value) for name, value in zip(self.names, raw.tolist(), strict=True)}
 
     def _rounded(self, value: float) -> float:
         size = abs(value) if self.range is None else self.range[1] - self.range[0]

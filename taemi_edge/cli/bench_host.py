@@ -15,13 +15,15 @@ from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
 
 
 def print_host(report: HostReport) -> None:
-    """Print one row for each number of sources: the whole of `execute`, its parts, and what is before and after."""
+    """Print one row for each number of sources: `execute`, its parts, what is before and after, and it repeated."""
     names = _part_names(report.sources)
-    title = "the host's part of a hop, on a device that does nothing: median (99th percentile) us"
-    table = new_table(title, ("sources", "execute", *names, "rows", "prediction"))
+    title = "the host's part of a hop, on a device that does nothing: median (99th percentile) us; repeated: (least)"
+    table = new_table(title, ("sources", "execute", *names, "rows", "prediction", "repeated"))
     for row in report.sources:
         parts = [_cell(row.parts_us.get(name)) for name in names]
-        table.add_row(str(row.sources), _cell(row.execute_us), *parts, _cell(row.rows_us), _cell(row.prediction_us))
+        around = [_cell(row.rows_us), _cell(row.prediction_us)]
+        repeated = f"{_short(row.repeated_us.median)} ({_short(row.repeated_us.least)})"
+        table.add_row(str(row.sources), _cell(row.execute_us), *parts, *around, repeated)
     make_console().print(table)
     if report.synthetic:
         typer.echo(f"note: the data of {', '.join(report.synthetic)} is synthetic", err=True)
@@ -51,6 +53,8 @@ def _draw_whole(reports: Mapping[str, HostReport], axis: Any) -> None:
         medians = [row.execute_us.median for row in report.sources]
         colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         axis.plot(counts, medians, "o-", color=colour, label=literal(name))
+        repeated = [row.repeated_us.median for row in report.sources]
+        axis.plot(counts, repeated, "o:", color=colour, markersize=3, label=literal(f"{name}, repeated"))
         for count, median in zip(counts, medians, strict=True):
             axis.annotate(f"{median:.0f}", (count, median), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axis.set(

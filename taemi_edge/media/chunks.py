@@ -188,17 +188,17 @@ def trim_context(segment: Segment, encoded: Array) -> tuple[Array, Array]:
         encoded: what the encoder gave for the chunk and its context, (steps, D).
     """
     steps = kept_steps(segment.chunk_samples, len(segment.samples), len(encoded))
-    return step_times(segment, steps), encoded[-steps:]
+    return np.array(step_times(segment, steps)), encoded[-steps:]
 
 
-def step_times(segment: Segment, steps: int) -> Array:
-    """The times (steps,) in seconds of a chunk's own steps, spread evenly over it.
+def step_times(segment: Segment, steps: int) -> list[float]:
+    """The times in seconds of a chunk's own steps, spread evenly over it.
 
-    >>> step_times(Segment(1.0, 2.0, np.zeros(8, np.float32), 8), 4).tolist()
+    >>> step_times(Segment(1.0, 2.0, np.zeros(8, np.float32), 8), 4)
     [1.25, 1.5, 1.75, 2.0]
     """
-    times_s: Array = segment.start_s + (segment.end_s - segment.start_s) * (np.arange(steps) + 1) / steps
-    return times_s
+    start_s, length_s = segment.start_s, segment.end_s - segment.start_s
+    return [start_s + length_s * step / steps for step in range(1, steps + 1)]
 
 
 def kept_steps(chunk_samples: int, samples: int, encoded_steps: int) -> int:

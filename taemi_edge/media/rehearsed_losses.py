@@ -68,7 +68,10 @@ def require_known(drops: Iterable[Drop], streams: Iterable[str]) -> None:
 
 def dropped_at(drops: Iterable[Drop], stream: str, time_s: float) -> Drop | None:
     """The drop that takes a stream away at a moment, if any does."""
-    return next((drop for drop in drops if drop.stream == stream and drop.covers(time_s)), None)
+    for drop in drops:
+        if drop.stream == stream and drop.covers(time_s):
+            return drop
+    return None
 
 
 def apply_drops(hop: Hop, drops: Iterable[Drop], streams: Mapping[str, StreamSpec]) -> Hop:

@@ -10,8 +10,9 @@ already, so that its features are there once it counts as live. Nothing here rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from taemi_edge.bundle.streams import PresenceSpec
 
@@ -21,8 +22,7 @@ State = Literal["live", "stale", "missing", "recovering"]
 _SAME_S = 1e-6
 
 
-@dataclass(frozen=True)
-class Presence:
+class Presence(msgspec.Struct, frozen=True):
     """A stream at one moment.
 
     Attributes:

@@ -1,16 +1,18 @@
 """Decides where the features of a stream lie in a ring, which is a buffer that is written round and round.
 
 The index is kept on the host wherever the features are, so that what a window holds is known before anything is
-encoded. It is asked with every hop of every source, so that it is made of plain lists, and answers with a `Span`: two
+encoded. It is asked with every hop of every source, so that it is one plain array, and answers with a `Span`: two
 numbers, whatever the length of a window.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import chain
 
+import msgspec
 import numpy as np
 
 from taemi_edge.bundle.values import Array
@@ -20,8 +22,7 @@ _EPSILON_S = 1e-6
 _NEVER = -float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Rows of a ring that follow one another, round its end where they reach it.
 
     They are in the order of time, for heads to which the order matters.
@@ -77,7 +78,7 @@ class RingIndex:
         self.capacity = capacity
         self.overwritten_s = _NEVER
         #: Of the features that the ring holds, ascending.
-        self._times_s: list[float] = []
+        self._times_s = array("d")
         #: The row of the oldest of them.
         self._first = 0
 
@@ -94,10 +95,13 @@ class RingIndex:
         held = self._times_s
         before = len(held)
         newest_s = held[-1] if held else _NEVER
-        for time_s in times_s:
-            if time_s > newest_s:
-                newest_s = time_s
-            held.append(newest_s)
+        if isinstance(times_s, list) and times_s and times_s[0] >= newest_s and times_s == sorted(times_s):
+            held.fromlist(times_s)
+        else:
+            for time_s in times_s:
+                if time_s > newest_s:
+                    newest_s = time_s
+                held.append(newest_s)
         count = len(held) - before
         start = self._first + before
         if (lost := len(held) - self.capacity) > 0:
@@ -107,7 +111,7 @@ class RingIndex:
         kept = min(count, self.capacity)
         return Span((start + count - kept) % self.capacity, kept)
 
-    def push_each(self, each: Iterable[Sequence[float]]) -> list[Span]:
+    def push_each(self, each: Sequence[Sequence[float]]) -> list[Span]:
         """Choose the rows for the features of several inputs that are encoded together.
 
         No row is given twice, so that the order in which the inputs are encoded does not matter: of more features than
@@ -123,15 +127,15 @@ class RingIndex:
             >>> RingIndex(3).push_each([[0.1, 0.2], [0.3, 0.4]])
             [Span(start=1, count=1), Span(start=2, count=2)]
         """
-        inputs = list(each)
-        pushed = self.push([time_s for times_s in inputs for time_s in times_s])
-        without = sum(map(len, inputs)) - pushed.count
+        counts = [len(times_s) for times_s in each]
+        pushed = self.push(list(chain.from_iterable(each)))
+        without = sum(counts) - pushed.count
         spans, row = [], pushed.start
-        for times_s in inputs:
-            count = max(0, len(times_s) - without)
-            without -= len(times_s) - count
-            spans.append(Span(row, count))
-            row = (row + count) % self.capacity
+        for new in counts:
+            lost = min(new, without) if without else 0
+            without -= lost
+            spans.append(Span(row, new - lost))
+            row = (row + new - lost) % self.capacity
         return spans
 
     def window(self, after_s: float, until_s: float) -> Span:
@@ -162,9 +166,9 @@ class StepCounts:
     """
 
     def __init__(self, chunk: int, context: int, count: Callable[[int], int]) -> None:
-        self._chunk = chunk
         self.lengths = sorted({chunk, chunk + context})
         self._encoded = {length: count(length) for length in self.lengths}
+        self._kept = {length: kept_steps(chunk, length, steps) for length, steps in self._encoded.items()}
 
     @property
     def per_chunk(self) -> int:
@@ -177,4 +181,4 @@ class StepCounts:
 
     def kept(self, length: int) -> int:
         """How many of these steps belong to the chunk itself and not to its context."""
-        return kept_steps(self._chunk, length, self._encoded[length])
+        return self._kept[length]

@@ -121,6 +121,8 @@ class SourceWindow:
         self._judged: dict[str, Presence] = {}
         #: Streams that were known to be gone at the last hop.
         self._gone: set[str] = set()
+        self._required = [name for name, spec in manifest.streams.items() if spec.required]
+        self._timed_parts = (*manifest.streams, HEAD, *((FACE,) if has_faces(manifest) else ()), TOTAL)
 
     @property
     def faces(self) -> dict[str, Face]:
@@ -186,8 +188,10 @@ class SourceWindow:
         if not fuse:
             return Work(self.index, items, fuse=False)
         for name, state in self._streams.items():
-            if name not in hop.losses and not dropped_at(self.source.drops, name, hop.end_s):
-                items[name] = [*items.get(name, ()), *state.at_hop_end(hop.end_s - self.window_s, hop.end_s)]
+            if name in hop.losses or dropped_at(self.source.drops, name, hop.end_s):
+                continue
+            if whole := state.at_hop_end(hop.end_s - self.window_s, hop.end_s):
+                items[name] = [*items[name], *whole] if name in items else whole
         work = self._fusing(hop.end_s, items)
         for name, state in self._streams.items():
             if not self._judged[name].usable:
@@ -234,8 +238,7 @@ class SourceWindow:
     @property
     def lacking(self) -> list[str]:
         """The streams that the model requires and that the last window did not hold."""
-        required = [name for name, spec in self.manifest.streams.items() if spec.required]
-        return [name for name in required if not self._judged[name].usable]
+        return [name for name in self._required if not self._judged[name].usable]
 
     def prediction(
         self, end_s: float, outputs: Mapping[str, Array] | None, watch: Stopwatch, backend: str
@@ -249,7 +252,6 @@ class SourceWindow:
         """
         presence, manifest = self._judged, self.manifest
         age_s = {name: judged.age_s for name, judged in presence.items()}
-        parts = (*manifest.streams, HEAD, *((FACE,) if has_faces(manifest) else ()), TOTAL)
         status: Status = "ok" if any(p.usable for p in presence.values()) else "no signal"
         return Prediction(
             source=self.source.name,
@@ -261,7 +263,7 @@ class SourceWindow:
             },
             presence={name: judged.state for name, judged in presence.items()},
             age_ms={name: None if age is None else round(age * 1e3, 1) for name, age in age_s.items()},
-            latency_ms={name: watch.ms(name) for name in parts},
+            latency_ms={name: watch.ms(name) for name in self._timed_parts},
             reason={name: judged.reason for name, judged in presence.items() if judged.reason is not None},
             status=status if outputs is not None else "no prediction",
             backend=backend,
@@ -281,6 +283,7 @@ class SourceWindow:
             detector=tools.detector,
             name=name,
             slots=executor.slots(name),
+            source=self.index,
         )
         return kind_of(spec).open_stream(opening)
 
@@ -293,6 +296,8 @@ class SourceWindow:
 
     def _note_losses(self, hop: PreparedHop) -> None:
         """Note the streams that are known to be gone, those that are back, and those that a rehearsed loss takes."""
+        if not (hop.losses or self._gone or self.source.drops):
+            return
         for name, presence in self._presence.items():
             if reason := hop.losses.get(name):
                 presence.lose(hop.end_s, reason)

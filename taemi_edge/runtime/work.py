@@ -7,11 +7,13 @@ protocol; `host_executor` and `tensorrt.executor` implement it.
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, overload
 
+import msgspec
 import numpy as np
 
 from taemi_edge.bundle.values import HEAD, Array
@@ -19,9 +21,11 @@ from taemi_edge.errors import BackendError
 from taemi_edge.media.slots import NO_SLOT, SlotPool
 from taemi_edge.runtime.rings import Span, StepCounts
 
+#: How many numbers of `Items.numbers` describe one input.
+ITEM_NUMBERS = 6
 
-@dataclass(frozen=True, eq=False)
-class Item:
+
+class Item(msgspec.Struct, frozen=True, eq=False):
     """One row of a batch of an encoder.
 
     Attributes:
@@ -39,20 +43,72 @@ class Item:
     slot: int = NO_SLOT
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
+class Items(Sequence[Item]):
+    """The inputs that a hop of one source brings to an encoder, in the order of time: one object for all of them.
+
+    Each of them is an `Item`, which is made when it is asked for. A device need not ask: `numbers` has what it reads.
+
+    Args:
+        name: of the encoder's input.
+        values: the inputs, without the batch axis.
+        numbers: six for each input: its slot, its source, the first of its rows, how many steps are skipped, how many
+            rows it has, and the length of a text, which is 0 of all else.
+
+    Attributes:
+        in_slots: whether every input lies in a slot.
+
+    Example:
+        >>> [item] = Items("ids", [np.array([5, 6], np.int32)], [NO_SLOT, 0, 3, 0, 2, 2])
+        >>> item.rows, item.feeds["ids"].tolist()
+        (Span(start=3, count=2), [5, 6])
+    """
+
+    __slots__ = ("in_slots", "name", "numbers", "values")
+
+    def __init__(self, name: str, values: Sequence[Array], numbers: Sequence[int]) -> None:
+        self.name, self.values = name, values
+        self.numbers = array("i", numbers)
+        self.in_slots = NO_SLOT not in numbers[::ITEM_NUMBERS]
+
+    @classmethod
+    def of(cls, source: int, items: Sequence[Item], name: str, is_text: bool = False) -> Items:
+        """The same inputs of a source as one object."""
+        numbers: list[int] = []
+        for item in items:
+            length = len(item.feeds[name]) if is_text else 0
+            numbers += (item.slot, source, item.rows.start, item.skipped, item.rows.count, length)
+        return cls(name, [item.feeds[name] for item in items], numbers)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(len(self))[index]]
+        value, at = self.values[index], range(len(self))[index] * ITEM_NUMBERS
+        slot, _, start, skipped, count, _ = self.numbers[at : at + ITEM_NUMBERS]
+        return Item({self.name: value}, Span(start, count), skipped, slot)
+
+
+class Work(msgspec.Struct, frozen=True, eq=False):
     """What one source needs from the executor at one hop.
 
     Attributes:
         source: the source's number.
-        items: what is to be encoded, by stream, in the order of time.
+        items: what is to be encoded, by stream, in the order of time; as `Items` it costs a device the least.
         window: the rows of the window, by stream; for a stream that is not in it, the head reads what stands for it.
         fuse: whether a prediction is wanted, or the encoders alone.
     """
 
     source: int = 0
-    items: Mapping[str, Sequence[Item]] = field(default_factory=dict)
-    window: Mapping[str, Span] = field(default_factory=dict)
+    items: Mapping[str, Sequence[Item]] = msgspec.field(default_factory=dict)
+    window: Mapping[str, Span] = msgspec.field(default_factory=dict)
     fuse: bool = True
 
     @property

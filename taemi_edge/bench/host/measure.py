@@ -3,6 +3,9 @@
 The time of `Executor.execute` is taken in rounds without a split. Beside it, `rows` is what comes before it (the works
 of the sources' windows) and `prediction` what comes after. Decoding, faces, crops and chunks are not timed.
 
+These are times of real hops: what came between two of them has filled the processor's caches with other things.
+`repeated` is `execute` alone, called again and again with the works of one hop, so that everything is at hand.
+
 Where the operating system gave the processor to something else meanwhile, a time says nothing of the host's work: such
 times are left out and counted, so that figures of a busy machine mean something too.
 """
@@ -39,8 +42,10 @@ _WARM_UP_PASSES = 2
 _LARGEST_BATCH = 16 * MAX_BATCH
 #: On a machine that interrupts many hops, so many times as many passes are run.
 _MOST_PASSES = 5
-#: The names of what is not inside the executor.
-EXECUTE, ROWS, PREDICTION = "execute", "rows", "prediction"
+#: How often the works of one hop are repeated after a pass, and how many of these calls come before the timed ones.
+_REPEATS, _REPEATS_BEFORE = 64, 8
+#: The names of what is not inside the executor, and of `execute` as a whole.
+EXECUTE, ROWS, PREDICTION, REPEATED = "execute", "rows", "prediction", "repeated"
 #: Microseconds of each hop, by name.
 Times = dict[str, list[float]]
 
@@ -120,7 +125,7 @@ class HostTimer:
         """Time at least so many hops as a whole, and a third of them with a split.
 
         Returns:
-            Microseconds of `EXECUTE`, `ROWS` and `PREDICTION`; and those of each part of `execute`.
+            Microseconds of `EXECUTE`, `ROWS`, `PREDICTION` and `REPEATED`; and those of each part of `execute`.
         """
         return self._passes(sources, hops, False), self._passes(sources, -(-hops // 3), True)
 
@@ -178,6 +183,7 @@ class _TimedFleet:
             spent_ns: where a split fills in what each part takes; then its parts are returned.
         """
         found: Times = {EXECUTE: [], ROWS: [], PREDICTION: []} if spent_ns is None else {}
+        middle: Sequence[Work] = ()
         for index in self._indices:
             self._fleet.restart(index, self._clip.source())
         for at in range(self._clip.length):
@@ -190,7 +196,19 @@ class _TimedFleet:
                 split_ns = {} if spent_ns is None or self.timed.interrupted else spent_ns
                 for name, ns in (whole if spent_ns is None else split_ns).items():
                     found.setdefault(name, []).append(ns / 1e3)
+                if spent_ns is None and at == (self._clip.first_timed + self._clip.length) // 2:
+                    middle = self.timed.works
+        if spent_ns is None:
+            found[REPEATED] = [ns / 1e3 for ns in self._repeat(middle)]
         return found
+
+    def _repeat(self, works: Sequence[Work]) -> Iterator[int]:
+        """Run works again and again; gives nanoseconds of the calls in which the processor was not taken away."""
+        for index in range(_REPEATS_BEFORE + _REPEATS):
+            self.timed.begin()
+            self.timed.execute(works)
+            if index >= _REPEATS_BEFORE and not self.timed.interrupted:
+                yield self.timed.spent_ns
 
     def _predict(self, prepared: Mapping[int, PreparedHop]) -> dict[str, int]:
         """Run a hop; gives nanoseconds by name, without those in which the processor was taken away."""
@@ -215,6 +233,7 @@ class _TimedExecutor:
         whole_ns: the same with the stamps.
         interrupted: how often the processor was taken away in them.
         ended_ns: when the last of them ended.
+        works: of the last call; while they are kept, so are the slots of their inputs.
     """
 
     def __init__(self, executor: Any) -> None:
@@ -224,6 +243,7 @@ class _TimedExecutor:
     def begin(self) -> None:
         """Forget the calls so far."""
         self.spent_ns = self.whole_ns = self.ended_ns = self.interrupted = 0
+        self.works: Sequence[Work] = ()
 
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         came_ns, interrupted, execute = perf_counter_ns(), _interruptions(), self.executor.execute
@@ -233,6 +253,7 @@ class _TimedExecutor:
         self.interrupted += _interruptions() - interrupted
         self.ended_ns = perf_counter_ns()
         self.whole_ns += self.ended_ns - came_ns
+        self.works = works
         return done
 
     def __getattr__(self, name: str) -> Any:

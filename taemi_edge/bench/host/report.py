@@ -43,7 +43,7 @@ class HostOptions:
 
 
 class Microseconds(Frozen, frozen=True):
-    """Microseconds of single hops."""
+    """Microseconds of single hops, or of single calls."""
 
     median: float
     p99: float
@@ -58,6 +58,7 @@ class HostTimes(Frozen, frozen=True):
         execute_us: all of `Executor.execute`, timed without a split.
         rows_us: what comes before it: the works of the sources' windows.
         prediction_us: what comes after it: the predictions.
+        repeated_us: `execute` again, of the works of one hop that are repeated without a pause.
         parts_us: what `execute` spends on each part, timed in other hops; the stamps are left out, and their calls
             cost a little all the same.
     """
@@ -66,6 +67,7 @@ class HostTimes(Frozen, frozen=True):
     execute_us: Microseconds
     rows_us: Microseconds
     prediction_us: Microseconds
+    repeated_us: Microseconds
     parts_us: dict[str, Microseconds]
 
 
@@ -110,7 +112,7 @@ def host_times(sources: int, whole: Mapping[str, Sequence[float]], parts: Mappin
     """Summarise the times of some sources.
 
     Args:
-        whole: microseconds of "execute", "rows" and "prediction", hop by hop.
+        whole: microseconds of "execute", "rows" and "prediction", hop by hop, and of "repeated", call by call.
         parts: of each part of `execute`.
     """
     return HostTimes(

@@ -16,7 +16,7 @@ from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, step_times
 from taemi_edge.media.hops import SoundPiece
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex, StepCounts
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 #: Times of blocks of sound that follow each other may be off by this much: they are put together all the same.
 LONGEST_JITTER_S = 0.05
@@ -32,7 +32,7 @@ class ChunkedState(RingState):
     """
 
     def __init__(self, opening: Opening, chunker: Chunker, input_name: str) -> None:
-        super().__init__(opening.presence, RingIndex(opening.capacity))
+        super().__init__(opening.presence, RingIndex(opening.capacity), opening.source)
         spec: ChunkedSpec = opening.spec
         self._steps = opening.steps or StepCounts(spec.chunk_samples, spec.context_samples, lambda _: 1)
         self._chunker, self._input = chunker, input_name
@@ -49,14 +49,14 @@ class ChunkedState(RingState):
         for at in range(0, len(prepared), MAX_BATCH):
             yield prepared[at : at + MAX_BATCH]
 
-    def place(self, batch: Sequence[Segment]) -> list[Item]:
+    def place(self, batch: Sequence[Segment]) -> Items:
         """Give chunks their rows; the steps of a chunk's context have none."""
-        lengths = [len(segment.samples) for segment in batch]
-        times_s = [step_times(one, self._steps.kept(n)).tolist() for one, n in zip(batch, lengths, strict=True)]
-        return [
-            Item({self._input: segment.samples}, rows, self._steps.encoded(length) - rows.count, segment.slot)
-            for segment, length, rows in zip(batch, lengths, self.ring.push_each(times_s), strict=True)
-        ]
+        new = []
+        for segment in batch:
+            samples, steps = segment.samples, self._steps
+            times_s = step_times(segment, steps.kept(len(samples)))
+            new.append((samples, segment.slot, steps.encoded(len(samples)), times_s))
+        return self._placed(self._input, new)
 
 
 class SoundIntake:

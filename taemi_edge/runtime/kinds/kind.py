@@ -19,7 +19,7 @@ from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.presence import StreamPresence
 from taemi_edge.runtime.rings import RingIndex, Span, StepCounts
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Opening:
         detector: finds the faces of a video that looks for them.
         name: of the stream, for messages.
         slots: where inputs may be written so that nobody copies them; None where inputs are copied.
+        source: the number of the source.
     """
 
     spec: Any
@@ -51,6 +52,7 @@ class Opening:
     detector: FaceDetector | None = None
     name: str = ""
     slots: SlotPool | None = None
+    source: int = 0
 
 
 class StreamState(Protocol):
@@ -92,11 +94,11 @@ class StreamState(Protocol):
         """
         ...
 
-    def place(self, batch: Sequence[Any]) -> list[Item]:
+    def place(self, batch: Sequence[Any]) -> Sequence[Item]:
         """Give inputs their rows of the ring."""
         ...
 
-    def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
+    def at_hop_end(self, after_s: float, until_s: float) -> Sequence[Item]:
         """What is encoded for the window (after_s, until_s] as a whole; nothing of kinds that encode piece by piece."""
         ...
 
@@ -104,7 +106,7 @@ class StreamState(Protocol):
         """The rows of the features in (after_s, until_s], possibly none."""
         ...
 
-    def repeated(self, items: Sequence[Item]) -> list[Item]:
+    def repeated(self, items: Sequence[Item]) -> Sequence[Item]:
         """The same hop for a device that has no earlier features: forget all but what these items bring.
 
         Args:
@@ -199,19 +201,34 @@ class RingState:
 
     presence: StreamPresence
     ring: RingIndex
+    source: int = 0
     face: Face | None = field(default=None, init=False)
     words: tuple[str, ...] = field(default=(), init=False)
     frames_share: float = field(default=1.0, init=False)
 
-    def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
+    def at_hop_end(self, after_s: float, until_s: float) -> Sequence[Item]:
         return []
 
     def rows(self, after_s: float, until_s: float) -> Span:
         return self.ring.window(after_s, until_s)
 
-    def repeated(self, items: Sequence[Item]) -> list[Item]:
+    def repeated(self, items: Sequence[Item]) -> Sequence[Item]:
         self.ring.keep_newest(sum(item.rows.count for item in items))
-        return list(items)
+        return items
+
+    def _placed(self, name: str, new: Sequence[tuple[Array, int, int, Sequence[float]]]) -> Items:
+        """Give inputs their rows of the ring.
+
+        Args:
+            name: of the encoder's input.
+            new: the inputs; each with the number of its slot, with how many steps the encoder gives for it, and with
+                the times of those that are kept, its last ones.
+        """
+        numbers: list[int] = []
+        placed = self.ring.push_each([times_s for _, _, _, times_s in new])
+        for (_, slot, steps, _), rows in zip(new, placed, strict=True):
+            numbers += (slot, self.source, rows.start, steps - rows.count, rows.count, 0)
+        return Items(name, [value for value, _, _, _ in new], numbers)
 
     def forget(self) -> None:
         self.ring.keep_newest(0)

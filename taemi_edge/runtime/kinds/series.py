@@ -20,7 +20,7 @@ from taemi_edge.runtime.kinds import audio
 from taemi_edge.runtime.kinds.audio import LONGEST_JITTER_S, ChunkedState
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex, Span
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 log = logging.getLogger("taemi_edge.runtime")
 
@@ -62,7 +62,7 @@ class RowState(RingState):
     """A series without a rate: each row is an input of its own, at the time at which it came."""
 
     def __init__(self, opening: Opening) -> None:
-        super().__init__(opening.presence, RingIndex(opening.capacity))
+        super().__init__(opening.presence, RingIndex(opening.capacity), opening.source)
         spec: SeriesSpec = opening.spec
         self._name, self._most = opening.name, min(spec.max_rows, spec.max_steps)
         self._slots = opening.slots
@@ -89,12 +89,8 @@ class RowState(RingState):
         for at in range(0, len(usable), MAX_BATCH):
             yield usable[at : at + MAX_BATCH]
 
-    def place(self, batch: Sequence[_Row]) -> list[Item]:
-        placed = self.ring.push_each([(time_s,) for time_s, _, _ in batch])
-        return [
-            Item({"values": row}, rows, 1 - rows.count, slot)
-            for (_, row, slot), rows in zip(batch, placed, strict=True)
-        ]
+    def place(self, batch: Sequence[_Row]) -> Items:
+        return self._placed("values", [(row, slot, 1, (time_s,)) for time_s, row, slot in batch])
 
     def rows(self, after_s: float, until_s: float) -> Span:
         found = super().rows(after_s, until_s)

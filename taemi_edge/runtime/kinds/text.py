@@ -5,8 +5,10 @@ A text is encoded as a whole, so that its features need no ring: they take the f
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,14 @@ from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import require_time
+from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.media.transcripts import Word, spread_words
 from taemi_edge.runtime.kinds.kind import Opening, described
 from taemi_edge.runtime.rings import Span
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 _EPSILON_S = 1e-6
+_END_S = attrgetter("end_s")
 #: How long a word takes to say, where only the end of a text is known: about 170 words a minute.
 SECONDS_A_WORD = 0.35
 
@@ -46,9 +50,10 @@ class TextState:
     def __init__(self, opening: Opening) -> None:
         if opening.tokenizer is None:
             raise AssertionError("a text is opened with its tokenizer")
-        self.presence = opening.presence
+        self.presence, self._source = opening.presence, opening.source
         self._tokenizer, self._fixed_steps = opening.tokenizer, opening.fixed_steps
-        self._words = list(opening.words)
+        #: The words that are in the window or still to come, in the order in which they end.
+        self._words = sorted(opening.words, key=_END_S)
         self._encoded = _Encoded()
         self._newest_word_s = -1.0
 
@@ -63,26 +68,26 @@ class TextState:
     def batches(self, prepared: Sequence[Word], lost: bool) -> Iterator[Sequence[Any]]:
         """Take in the words of a hop, late ones at their place; a text is encoded at the hop's end."""
         if prepared:
-            self._words = sorted([*self._words, *prepared], key=lambda word: word.end_s)
+            self._words = sorted([*self._words, *prepared], key=_END_S)
         return iter(())
 
-    def place(self, batch: Sequence[Any]) -> list[Item]:
+    def place(self, batch: Sequence[Any]) -> Sequence[Item]:
         return []
 
-    def at_hop_end(self, after_s: float, until_s: float) -> list[Item]:
+    def at_hop_end(self, after_s: float, until_s: float) -> Sequence[Item]:
         """The words spoken in (after_s, until_s].
 
         Nothing where they are those of the last window, or where the stream is missing.
         """
-        self._words = [word for word in self._words if word.end_s > after_s]
-        spoken = [word for word in self._words if word.end_s <= until_s + _EPSILON_S]
+        del self._words[: bisect_right(self._words, after_s, key=_END_S)]
+        spoken = self._words[: bisect_right(self._words, until_s + _EPSILON_S, key=_END_S)]
         if spoken and spoken[-1].end_s > self._newest_word_s:
             self._newest_word_s = spoken[-1].end_s
             self.presence.arrive(self._newest_word_s)
-        words = tuple(word.text for word in spoken)
+        words = tuple([word.text for word in spoken])
         if words == self._encoded.words or not self.presence.at(until_s).usable:
             return []
-        ids = self._tokenizer.feeds([" ".join(words)])["ids"][0] if words else np.zeros(0, np.int32)
+        ids = self._tokenizer.ids(" ".join(words)) if words else np.zeros(0, np.int32)
         self._encoded = _Encoded(words, ids)
         return self._items()
 
@@ -90,7 +95,7 @@ class TextState:
         tokens = len(self._encoded.ids)
         return Span(0, self._fixed_steps if self._fixed_steps is not None and tokens else tokens)
 
-    def repeated(self, items: Sequence[Item]) -> list[Item]:
+    def repeated(self, items: Sequence[Item]) -> Sequence[Item]:
         """The text of the last window as a whole."""
         return self._items()
 
@@ -103,10 +108,12 @@ class TextState:
     def forget_face(self) -> None:
         pass
 
-    def _items(self) -> list[Item]:
-        if not len(self._encoded.ids):
+    def _items(self) -> Sequence[Item]:
+        ids = self._encoded.ids
+        if not len(ids):
             return []
-        return [Item({"ids": self._encoded.ids}, self.rows(0.0, 0.0))]
+        rows = self.rows(0.0, 0.0)
+        return Items("ids", (ids,), (NO_SLOT, self._source, rows.start, 0, rows.count, len(ids)))
 
 
 class WordIntake:

@@ -17,7 +17,7 @@ from taemi_edge.media.hops import Frame
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
 from taemi_edge.runtime.rings import RingIndex
-from taemi_edge.runtime.work import Item, Stopwatch
+from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 _EPSILON_S = 1e-6
 
@@ -38,7 +38,7 @@ class VideoState(RingState):
         self._spec: VideoSpec = opening.spec
         self._broken_clips = 0
         self._steps = 1 if opening.steps is None else opening.steps.per_chunk
-        super().__init__(opening.presence, RingIndex(opening.capacity))
+        super().__init__(opening.presence, RingIndex(opening.capacity), opening.source)
 
     @property
     def face(self) -> Face | None:
@@ -63,12 +63,9 @@ class VideoState(RingState):
             if len(found) < MAX_BATCH:
                 return
 
-    def place(self, batch: Sequence[_Input]) -> list[Item]:
-        placed = self.ring.push_each([(time_s,) * self._steps for time_s, _, _ in batch])
-        return [
-            Item({"pixels": pixels}, rows, self._steps - rows.count, slot)
-            for (_, pixels, slot), rows in zip(batch, placed, strict=True)
-        ]
+    def place(self, batch: Sequence[_Input]) -> Items:
+        steps = self._steps
+        return self._placed("pixels", [(pixels, slot, steps, (time_s,) * steps) for time_s, pixels, slot in batch])
 
     def _next_crops(self, crops: Iterator[FaceCrop]) -> list[_Input]:
         found: list[_Input] = []

@@ -39,13 +39,18 @@ class Bindings:
         self._inputs, self._features, self._windows, self._results = buffers
         self._before_drop, self._most = before_drop, most
         self._kept: OrderedDict[EncoderCase | HeadCase, Binding] = OrderedDict()
+        #: The case whose contexts were used last, all of which are there.
+        self._prepared: GraphCase | None = None
 
     def prepare(self, case: GraphCase) -> None:
         """Make the contexts of a case that are not there, before anything is put on a stream or captured."""
+        if case is self._prepared:
+            return
         for encoder in case.encoders:
             self.encoder(encoder)
         if case.head is not None:
             self.head(case.head)
+        self._prepared = case
 
     def encoder(self, case: EncoderCase) -> Binding:
         """The encoder of a stream on its inputs."""
@@ -86,6 +91,7 @@ class Bindings:
         shapes: Mapping[str, tuple[int, ...]],
         places: Mapping[str, Any],
     ) -> Binding:
+        self._prepared = None
         while len(self._kept) >= self._most:
             oldest = next(iter(self._kept))
             self._before_drop(oldest)

@@ -3,7 +3,8 @@
 For each input of an encoder there are six: the slot that it lies in, its source, the first row of the ring for what
 the encoder gives, how many steps are skipped before it, how many rows are kept, and the length of a text. For each
 window of each stream there are two: its first row and how many there are, or LOST. What the host does for a hop is to
-write these numbers, so that all of it is plain lists that go into the memory that the GPU reads as one piece a stream.
+join these numbers, which were made when the inputs got their rows (`Items.numbers`), and to put them into the memory
+that the GPU reads as one piece a stream.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase, GraphCase, HeadCase, padded
-from taemi_edge.runtime.work import Item, Work
+from taemi_edge.runtime.work import ITEM_NUMBERS, Items, Work
 
 if TYPE_CHECKING:
     from taemi_edge.runtime.tensorrt.gpu import Gpu
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
 
 from taemi_edge.runtime.tensorrt.staging import Packed
 
-#: How many numbers describe one input.
-ITEM_NUMBERS = 6
 #: The number of rows of a window whose stream its source has lost.
 LOST = -1
 #: The source of a window that pads a batch.
 NO_SOURCE = -1
-_PADDING = (NO_SLOT, 0, 0, 0, 0, 0)
+_PADDING = array("i", (NO_SLOT, 0, 0, 0, 0, 0))
 #: How many cases are kept by their key; windows of lengths that never settle would make ever more of them.
 _MOST_CASES = 4096
 
@@ -79,10 +79,7 @@ class CallWriter:
     def __init__(self, descriptor: Descriptor, layout: DeviceLayout, slots: dict[str, InputSlots]) -> None:
         self._layout, self._numbers = layout, descriptor.numbers.host
         self._writers = {
-            name: (_TextWriter if isinstance(layout.spec(name), TextSpec) else _ItemWriter)(
-                layout, name, slots[name], self._numbers[f"{name} items"]
-            )
-            for name in layout.streams
+            name: _ItemWriter(layout, name, slots[name], self._numbers[f"{name} items"]) for name in layout.streams
         }
         self._windows = self._numbers["windows"].reshape(-1).data
         self._sources = self._numbers["sources"].data
@@ -203,82 +200,52 @@ class _ItemWriter:
     """
 
     def __init__(self, layout: DeviceLayout, stream: str, slots: InputSlots, numbers: np.ndarray) -> None:
-        self._layout, self._stream = layout, stream
-        self._length = layout.varying.get(stream)
+        self._stream = stream
+        self._is_text, self._varies = isinstance(layout.spec(stream), TextSpec), stream in layout.varying
         self._name = layout.manifest.parts[stream].inputs[0].name
-        self._own, self._has_pool = slots.own, slots.pool is not None
+        self._own, self._has_pool = list(slots.own), slots.pool is not None
         self._numbers = numbers.reshape(-1).data
         self._most = layout.most[stream]
+        #: What texts of so many tokens are padded to.
+        self._tokens = (
+            [layout.tokens(stream, n) for n in range(layout.lengths(stream)[-1] + 1)] if self._is_text else []
+        )
         self._padded = [layout.batch(stream, count) for count in range(layout.most[stream] + 1)]
 
     def write(self, works: Sequence[Work]) -> tuple[int, int] | None:
         """Write the inputs that works bring.
 
         Returns:
-            The size of the batch and the length of the inputs; None where they are more than the engine takes, or have
-            several lengths.
+            The size of the batch, and the length of the inputs (of texts, how many tokens each is padded to); None
+            where they are more than the engine takes, or have several lengths.
         """
-        values: list[int] = []
-        count, length, name, length_of, pooled = 0, 0, self._stream, self._length, self._has_pool
+        stream, in_slots = self._stream, self._has_pool
+        described: list[array[int]] = []
+        values: list[Array] = []
         for work in works:
-            if not (items := work.items.get(name)):
-                continue
-            if count + len(items) > self._most:
-                return None
-            source = work.source
-            for item in items:
-                rows = item.rows
-                if length_of is not None and length_of(item) != length:
-                    if count:
-                        return None
-                    length = length_of(item)
-                if (slot := item.slot) < 0 or not pooled:
-                    slot = self._copy(count, item)
-                values += (slot, source, rows.start, item.skipped, rows.count, 0)
-                count += 1
-        return self._finish(count, values), length
+            if items := work.items.get(stream):
+                if type(items) is not Items:
+                    items = Items.of(work.source, items, self._name, self._is_text)
+                described.append(items.numbers)
+                values += items.values
+                in_slots &= items.in_slots
+        if not values:
+            return 0, 0
+        lengths = set(map(len, values)) if self._varies or self._is_text else {0}
+        if len(values) > self._most or (len(lengths) > 1 and not self._is_text):
+            return None
+        numbers = array("i", b"".join(described))
+        if not in_slots:
+            self._copy(values, numbers)
+        batch = self._padded[len(values)]
+        numbers += _PADDING * (batch - len(values))
+        self._numbers[: len(numbers)] = numbers
+        longest = max(lengths)
+        return batch, self._tokens[longest] if self._is_text else longest
 
-    def _copy(self, at: int, item: Item) -> int:
-        """Copy an input into one of the executor's own slots; returns the slot."""
-        value = item.feeds[self._name]
-        place = self._own[at]
-        (place if place.shape == value.shape else place[: len(value)])[...] = value
-        return at
-
-    def _finish(self, count: int, values: list[int]) -> int:
-        """Pad a batch and write it; returns its size."""
-        batch = self._padded[count]
-        if batch:
-            values += _PADDING * (batch - count)
-            self._numbers[: len(values)] = array("i", values)
-        return batch
-
-
-class _TextWriter(_ItemWriter):
-    """Writes the texts of one stream, of which each has a length of its own."""
-
-    def write(self, works: Sequence[Work]) -> tuple[int, int] | None:
-        """Write the texts that works bring.
-
-        Returns:
-            The size of the batch, and how many tokens each text is padded to; None where they are more than the engine
-            takes.
-        """
-        values: list[int] = []
-        count, longest, name = 0, 0, self._stream
-        for work in works:
-            if not (items := work.items.get(name)):
-                continue
-            if count + len(items) > self._most:
-                return None
-            for item in items:
-                rows, ids = item.rows, item.feeds[self._name]
-                length = len(ids)
-                if length > longest:
-                    longest = length
-                if (slot := item.slot) < 0 or not self._has_pool:
-                    self._own[count, :length] = ids
-                    slot = count
-                values += (slot, work.source, rows.start, item.skipped, rows.count, length)
-                count += 1
-        return self._finish(count, values), self._layout.tokens(name, longest) if count else 0
+    def _copy(self, values: Sequence[Array], numbers: array[int]) -> None:
+        """Copy inputs that lie in no slot into the executor's own ones, and say so in their numbers."""
+        for at, value in enumerate(values):
+            if numbers[at * ITEM_NUMBERS] == NO_SLOT or not self._has_pool:
+                self._own[at][: len(value)] = value
+                numbers[at * ITEM_NUMBERS] = at

@@ -15,7 +15,7 @@ import pytest
 
 from taemi_edge.bench.host import measure
 from taemi_edge.bench.host.clip import read_clip
-from taemi_edge.bench.host.measure import EXECUTE, PREDICTION, ROWS, host_timer, run_host_bench
+from taemi_edge.bench.host.measure import EXECUTE, PREDICTION, REPEATED, ROWS, host_timer, run_host_bench
 from taemi_edge.bench.host.report import HostOptions
 from taemi_edge.bench.host.split import OTHER, PARTS
 from taemi_edge.bundle.folder import Bundle
@@ -35,6 +35,7 @@ def test_every_part_is_found_and_more_sources_take_longer(tiny_folder: Path):
         assert set(row.parts_us) == {*PARTS, OTHER}
         assert all(times.median > 0 for times in row.parts_us.values())
         assert row.execute_us.hops >= 16
+        assert row.repeated_us.least <= row.execute_us.median
         assert row.parts_us[OTHER].median < 0.5 * sum(times.median for times in row.parts_us.values())
     assert all(one.execute_us.least < more.execute_us.least for one, more in pairwise(report.sources))
     assert {name: sys.modules.get(name) for name in before} == before
@@ -49,7 +50,7 @@ def test_hops_are_real_and_replayed_and_a_split_is_no_part_of_the_total(tiny: Bu
         fleet = timer._fleets[1]._fleet
         predict = fleet.predict
         fleet.predict = lambda prepared: predictions.extend(found := predict(prepared)) or found
-        assert set(timer.one_pass(1)) == {EXECUTE, ROWS, PREDICTION}
+        assert set(timer.one_pass(1)) == {EXECUTE, ROWS, PREDICTION, REPEATED}
     assert {state for p in predictions[8:] for state in p.presence.values()} == {"live"}
     replayed = [p.backend == "tensorrt+graph" for p in predictions]
     assert sum(replayed) > 0.8 * len(replayed)  # a case whose parts are timed comes up seldom

@@ -59,6 +59,16 @@ def test_a_word_that_comes_late_stands_where_it_was_said(stream: TextState):
     assert stream.words == ("so", "it", "late", "is")
 
 
+def test_words_stand_in_the_order_in_which_they_end(tiny: Bundle):
+    """Words that were known beforehand, and the same words as they come."""
+    tokenizer = WordTokenizer(tiny.tokenizer_file("text").read_text(encoding="utf-8"), 32)
+    spec = tiny.manifest.streams["text"]
+    backwards = Opening(spec, StreamPresence(spec.presence), 32, words=WORDS[::-1], tokenizer=tokenizer)
+    stream = text.open_stream(backwards)
+    stream.at_hop_end(0.4, 1.4)  # a word that ends where a window begins is not in it
+    assert stream.words == ("it", "is")
+
+
 def test_words_that_are_recognised_later_are_added(stream: TextState):
     stream.at_hop_end(-2.0, 1.5)
     assert list(stream.batches([Word(1.6, 1.9, "so")], lost=False)) == []

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.tensorrt.buffers import Inputs
 from taemi_edge.runtime.tensorrt.calls import Call, EncoderCase
 from taemi_edge.runtime.tensorrt.descriptor import LOST, CallWriter, Descriptor
-from taemi_edge.runtime.work import Item, Layout, Work
+from taemi_edge.runtime.work import Item, Items, Layout, Work
 
 PADDING = [-1, 0, 0, 0, 0, 0]
 
@@ -60,6 +61,39 @@ def test_an_input_in_a_slot_is_not_copied(opened, inputs: Inputs, descriptor: De
     CallWriter(descriptor, opened[1], inputs.slots).write(Call({"vision": frames}))
     assert descriptor.numbers.host["vision items"][:2, 0].tolist() == [slot.number for slot in slots]
     assert not inputs.slots["vision"].own.any()
+
+
+def test_only_what_lies_in_no_slot_is_copied_to_its_place_in_the_batch(opened, inputs: Inputs, descriptor: Descriptor):
+    """Two works in one call, of which the second has an input of each kind."""
+    layout, slot = opened[1], inputs.slots["vision"].pool.take()
+    inputs.slots["vision"].own.fill(0)
+    slot.array.fill(7)
+    crop = np.full((*layout.spec("vision").size_hw, 3), 5, np.uint8)
+    first = Items("pixels", [slot.array], [slot.number, 0, 3, 0, 1, 0])
+    second = Items("pixels", [slot.array, crop], [slot.number, 1, 4, 0, 1, 0, NO_SLOT, 1, 5, 0, 1, 0])
+    assert first.in_slots
+    assert not second.in_slots
+    writer = CallWriter(descriptor, layout, inputs.slots)
+    case, windows = writer.write_hop([Work(0, {"vision": first}, fuse=False), Work(1, {"vision": second}, fuse=False)])
+    assert (case.encoders, case.head, list(windows)) == ((EncoderCase("vision", 4),), None, [])
+    at = slot.number
+    assert descriptor.numbers.host["vision items"][:4].tolist() == [
+        [at, 0, 3, 0, 1, 0],
+        [at, 1, 4, 0, 1, 0],
+        [2, 1, 5, 0, 1, 0],
+        PADDING,
+    ]
+    assert [row.max() for row in inputs.slots["vision"].own[:3]] == [0, 0, 5]
+    assert second.numbers[6] == NO_SLOT  # the work itself stays as it is: it may be run again elsewhere
+
+
+def test_inputs_of_several_lengths_are_no_one_call(opened, inputs: Inputs, descriptor: Descriptor):
+    writer, lengths = CallWriter(descriptor, opened[1], inputs.slots), opened[1].lengths("audio")
+    sounds = [Item({"samples": np.zeros(length, np.float32)}, Span(at, 1)) for at, length in enumerate(lengths)]
+    works = [Work(at, {"audio": [sound]}, fuse=False) for at, sound in enumerate(sounds)]
+    assert len(works) == 2
+    assert writer.write_hop(works) is None
+    assert [writer.write_hop([work])[0].encoders[0].length for work in works] == lengths
 
 
 def test_the_shapes_of_a_call_are_one_case_whatever_it_brings(opened, inputs: Inputs, descriptor: Descriptor):
