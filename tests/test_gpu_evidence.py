@@ -211,7 +211,7 @@ def test_goals_are_told_by_what_was_measured_and_by_nothing_else(tmp_path: Path)
     assert all(verdict.startswith("open") for verdict in verdicts)
     for name, file in (("base", "h100-bench-base"), ("mobile-16", "h100-bench-mobile-16")):
         (tmp_path / f"{name}.json").write_text((ROOT / "benchmarks" / f"{file}.json").read_text())
-    (tmp_path / "host.json").write_text('{"sources": [{"sources": 1, "execute_us": {"median": 18.5}}]}')
+    (tmp_path / "host.json").write_text('{"sources": [{"sources": 1, "repeated_us": {"median": 18.5}}]}')
     verdicts = [goal.verdict(tmp_path) for goal in GOALS]
     assert [verdict.split()[0] for verdict in verdicts] == ["reached", "open", *["short"] * 5]
     assert "found 6.755" in verdicts[2]

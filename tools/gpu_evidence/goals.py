@@ -56,13 +56,14 @@ def _of_sources(report: Report, sources: int) -> Report:
     return next((found for found in report["sources"] if found["sources"] == sources), {})
 
 
-def _execute_us(sources: int) -> Callable[[Report], float]:
-    return lambda report: float(_of_sources(report, sources)["execute_us"]["median"])
+def _repeated_us(sources: int) -> Callable[[Report], float]:
+    """Python alone, as the goals were set: without caches that are cold."""
+    return lambda report: float(_of_sources(report, sources)["repeated_us"]["median"])
 
 
 GOALS = (
-    Goal("host Python in a hop of 1 source", "host.json", _execute_us(1), 20, "us"),
-    Goal("host Python in a hop of 16 sources", "host.json", _execute_us(16), 100, "us"),
+    Goal("host Python in a hop of 1 source", "host.json", _repeated_us(1), 20, "us"),
+    Goal("host Python in a hop of 16 sources", "host.json", _repeated_us(16), 100, "us"),
     Goal(
         "a hop of taemi-base FP16 against PyTorch eager FP16",
         "base.json",

@@ -233,13 +233,17 @@ class TrtExecutor:
         if graph is None:
             self._graphs.note(case)
         with self._gpu.errors("running a window"):
-            if graph is not None:
-                graph.launch()
-                self.counters.replayed += 1
-            else:
-                self._enqueue(case, capturing=False)
-                self.counters.launched += 1
-            self._gpu.stream.synchronize()
+            try:
+                if graph is not None:
+                    graph.launch()
+                    self.counters.replayed += 1
+                else:
+                    self._enqueue(case, capturing=False)
+                    self.counters.launched += 1
+                self._gpu.stream.synchronize()
+            except BaseException:  # Ctrl-C as well: the next hop writes what this one may still read
+                self._gpu.settle()
+                raise
             if watch is not None:
                 watch.add(self._launcher.parts_ms(case))
         self._replayed = graph is not None
