@@ -111,7 +111,7 @@ def test_a_metric_of_the_users_is_counted_and_its_budget_held(mixed: Bundle, tmp
     assert (done.record.metric, done.record.higher_is_better) == ("miles_off", False)
     assert done.record.scores["fp32"] > 0
     assert all("expected a miles_off on labels of at most" in miss for miss in done.misses)
-    excluded = [block for found in done.sensitivities.values() for block in found.blocks if block.excluded]
+    excluded = [block for found in done.sensitivities["int8"].values() for block in found.blocks if block.excluded]
     assert excluded
     assert all(block.loss > 0 and block.excluded.endswith("of the metric on labels") for block in excluded)
 

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,7 @@ from taemi_edge.errors import TaemiError
 from taemi_edge.live.capture.addresses import default_name, parse_address
 from taemi_edge.media.places import shown_place
 from tests.live.captured import needs_gst
+from tests.live.page.client import get
 from tests.live.running import LiveRun
 
 SECRET = "hunter2Xq"
@@ -171,7 +171,7 @@ def test_what_cannot_be_reached_is_said_everywhere_without_its_secret(tiny_folde
         run.wait_until(lambda: all(any(f" s{at}: " in line for line in run.log) for at in range(len(addresses))), 60)
         url = next(line.rpartition(" ")[2] for line in run.log if "watch it at" in line)
         for page in ("metrics", "healthz"):
-            told["text"] += urlopen(url + page, timeout=5).read().decode()
+            told["text"] += get(url + page)[1]  # of a run that is still starting as well, which is no 200
         processes = _arguments_of_children(run.process.pid)
         run.stop()
     told["text"] += "\n".join([*run.log, *map(json.dumps, [*run.predictions, *run.events]), *processes])
