@@ -269,7 +269,8 @@ def test_fuzzed_signatures_are_refused_in_one_sentence(signer, data):
         content = json.dumps(bundle).encode()
     else:
         raw = bytearray(json.dumps(bundle).encode())
-        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+        at = data.draw(st.integers(0, 9_999)) % len(raw)  # a signature is not always of one length
+        raw[at] ^= data.draw(st.integers(1, 255))
         content = bytes(raw)
     try:
         by = check_signed(content, DIGESTS, signer.trusted, "m.sig")
