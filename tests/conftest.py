@@ -271,14 +271,16 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def store_folder(corpus_folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The features of those clips by the tiny model's encoders."""
+    """The features of those clips by the tiny model's encoders; versions of ONNX Runtime differ in the last bits."""
+    import onnxruntime
+
     from taemi_edge.corpora.extract import extract_features
     from taemi_edge.taemi.vidmimic2 import open_corpus
 
     def make(folder: Path) -> None:
         extract_features(open_corpus(corpus_folder), str(tiny_folder), folder)
 
-    return made_once("stores/tiny", make, tmp_path_factory)
+    return made_once(f"stores/tiny-onnxruntime-{onnxruntime.__version__}", make, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
