@@ -127,13 +127,16 @@ def worker(bundle: Path, checkout: Path) -> Iterator[Any]:
     """A process that runs a checkout; gives a function that times one pass there."""
     command = [sys.executable, str(Path(__file__).resolve()), str(bundle), "--serve"]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe) as process:
+        questions, answers = process.stdin, process.stdout
+        assert questions is not None
+        assert answers is not None
 
         def ask(sources: int, splitting: bool) -> dict[str, list[float]]:
             with suppress(BrokenPipeError):
-                print(json.dumps([sources, splitting]), file=process.stdin, flush=True)
-            answer = process.stdout.readline()
+                print(json.dumps([sources, splitting]), file=questions, flush=True)
+            answer = answers.readline()
             if not answer:
                 raise SystemExit(f"{checkout}: expected the times of {sources} sources, its process ended")
             times: dict[str, list[float]] = json.loads(answer)
@@ -141,7 +144,7 @@ def worker(bundle: Path, checkout: Path) -> Iterator[Any]:
 
         yield ask
         with suppress(BrokenPipeError):
-            process.stdin.close()
+            questions.close()
 
 
 def serve(bundle: Path) -> None:
