@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour
@@ -63,7 +64,21 @@ def runner_of(model: bytes | str, flavour: Flavour = "fp32") -> GraphRunner:
         flavour: of the graph.
     """
     session = open_graph(model, flavour)
-    return _runner(session, [output.name for output in session.get_outputs()])
+    run = _runner(session, [output.name for output in session.get_outputs()])
+    return _row_by_row(run) if flavour == "int8-dynamic" else run
+
+
+def _row_by_row(run: GraphRunner) -> GraphRunner:
+    """Run the rows of a batch one at a time, as live runs do where a range is that of all rows together."""
+
+    def run_rows(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        counts = {len(value) for value in feeds.values() if value.ndim}
+        if len(counts) != 1 or counts == {1}:
+            return run(feeds)
+        rows = [run({name: value[row : row + 1] for name, value in feeds.items()}) for row in range(counts.pop())]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    return run_rows
 
 
 def runner_of_all_tensors(graph: Graph) -> GraphRunner:

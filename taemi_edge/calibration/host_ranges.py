@@ -11,11 +11,11 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.chains import Chains, Convolution, find_chains
 from taemi_edge.calibration.graphs.equalising import channel_factors, equalisable, full_equaliser, is_depthwise
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host_plan import HostPlan, HostTensor
 from taemi_edge.calibration.graphs.qdq import ScaledTensor
 from taemi_edge.calibration.graphs.ranges import TensorStatistics
 from taemi_edge.calibration.graphs.simplifying import simplify
 from taemi_edge.calibration.graphs.smoothing import fake_quantise_weight
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan, UnsignedTensor
 
 #: The shares of the values, in percent, that a range may keep: all of them, or all but the rarest at each end.
 _PERCENTILES = (100.0, 99.99, 99.9)
@@ -32,10 +32,10 @@ def simplified_chains(graph: Graph) -> tuple[Graph, Chains]:
 
 def plan_for_hosts(
     graph: Graph,
-    convolutions: Mapping[str, HostTensor],
+    convolutions: Mapping[str, UnsignedTensor],
     watched: Mapping[str, TensorStatistics],
     scaled: Sequence[ScaledTensor],
-) -> HostPlan:
+) -> UnsignedPlan:
     """Give the ranges of one part for processors.
 
     Args:
@@ -53,11 +53,13 @@ def plan_for_hosts(
         smoothing = np.array(each.smoothing, np.float32) if each.smoothing else None
         rows = seen.rows if smoothing is None else seen.rows / smoothing
         low, high, method = unsigned_range(rows, *_ends(seen, smoothing))
-        tensors[each.tensor] = HostTensor(tensor=each.tensor, low=_short(low), high=_short(high), method=method)
-    return HostPlan(tensors=tuple(tensors[name] for name in sorted(tensors)))
+        tensors[each.tensor] = UnsignedTensor(tensor=each.tensor, low=_short(low), high=_short(high), method=method)
+    return UnsignedPlan(tensors=tuple(tensors[name] for name in sorted(tensors)))
 
 
-def convolution_ranges(simple: Graph, chains: Chains, watched: Mapping[str, TensorStatistics]) -> dict[str, HostTensor]:
+def convolution_ranges(
+    simple: Graph, chains: Chains, watched: Mapping[str, TensorStatistics]
+) -> dict[str, UnsignedTensor]:
     """Give the range of every tensor that may be quantised around the convolutions of a part.
 
     Args:
@@ -71,14 +73,16 @@ def convolution_ranges(simple: Graph, chains: Chains, watched: Mapping[str, Tens
         seen = watched[name]
         low, high, method = unsigned_range(seen.rows, seen.low, seen.high)
         mean = tuple(_short(value) for value in seen.rows.mean(0)) if name in sources else ()
-        tensor = HostTensor(tensor=name, low=_short(low), high=_short(high), method=method, mean=mean)
+        tensor = UnsignedTensor(tensor=name, low=_short(low), high=_short(high), method=method, mean=mean)
         if name in readers:
             tensor = _equalised(tensor, seen, [(simple.value(r.layer.weight), r) for r in readers[name]])
         found[name] = tensor
     return found
 
 
-def _equalised(tensor: HostTensor, seen: TensorStatistics, readers: Sequence[tuple[Array, Convolution]]) -> HostTensor:
+def _equalised(
+    tensor: UnsignedTensor, seen: TensorStatistics, readers: Sequence[tuple[Array, Convolution]]
+) -> UnsignedTensor:
     """Give a tensor with the equaliser by which what its readers make comes nearest to FP32."""
     full = full_equaliser(seen.channel_amax)
     weights = [weight for weight, _ in readers]

@@ -12,8 +12,8 @@ import msgspec
 
 from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host_plan import HostPlan
 from taemi_edge.calibration.graphs.qdq import PartPlan
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan
 from taemi_edge.calibration.part_plan import PartPlanDraft
 from taemi_edge.calibration.sensitivity import (
     ComparisonSetup,
@@ -80,6 +80,6 @@ def _excluded(plan: PartPlan, flavour: Flavour) -> Mapping[str, str]:
 
 
 def _with_excluded(plan: PartPlan, flavour: Flavour, excluded: Mapping[str, str]) -> PartPlan:
-    host = plan.host or HostPlan(tensors=())
+    host = plan.host or UnsignedPlan(tensors=())
     host = msgspec.structs.replace(host, excluded={**host.excluded, flavour: dict(excluded)})
     return msgspec.structs.replace(plan, host=host)

@@ -14,7 +14,7 @@ import numpy as np
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.chains import Chains, Convolution
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host_plan import HostTensor
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedTensor
 
 #: A channel is stretched by this much at most: what clips did not show may be larger.
 _MOST_STRETCH = 16.0
@@ -39,7 +39,7 @@ def equalisable(graph: Graph, chains: Chains) -> dict[str, list[Convolution]]:
     return found
 
 
-def equalised_tensors(graph: Graph, chains: Chains, ranges: Mapping[str, HostTensor]) -> set[str]:
+def equalised_tensors(graph: Graph, chains: Chains, ranges: Mapping[str, UnsignedTensor]) -> set[str]:
     """The tensors whose channels are divided where these ranges are used."""
     return {name for name in equalisable(graph, chains) if name in ranges and ranges[name].equaliser}
 

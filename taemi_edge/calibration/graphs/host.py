@@ -23,12 +23,12 @@ from taemi_edge.calibration.graphs.chains import Chains, Convolution, find_chain
 from taemi_edge.calibration.graphs.equalising import channel_factors, equalised_tensors
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers, weight_matrix
 from taemi_edge.calibration.graphs.grids import MIN_SCALE
-from taemi_edge.calibration.graphs.host_plan import HostTensor
 from taemi_edge.calibration.graphs.pixels import moved_bytes
 from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded, require_own_weights, smooth
 from taemi_edge.calibration.graphs.rounding import mean_error, round_to_steps
 from taemi_edge.calibration.graphs.simplifying import drop_unread, simplify
 from taemi_edge.calibration.graphs.smoothing import weight_scale
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedTensor
 from taemi_edge.errors import CalibrationError
 
 #: The opset with DequantizeLinear along an axis.
@@ -84,7 +84,7 @@ class _Writer:
         chains: what is computed in integers around convolutions.
     """
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, HostTensor], chains: Chains) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, UnsignedTensor], chains: Chains) -> None:
         self._graph, self._ranges, self._chains = graph, ranges, chains
         self._equalised = equalised_tensors(graph, chains, ranges)
         self._same_numbers = find_chains(graph).range_of  # that of all of them, if some blocks stay in FP32
@@ -236,17 +236,20 @@ class _Writer:
         node.input[1] = self._add_weight(layer.weight, round_to_steps(matrix, scale, 1), scale, 1)
 
     def _split_gemm(self, node: Any, matrix: Array) -> Array:
-        """Turn a Gemm into a MatMul and the Add of its bias; give its weight with the factor of the Gemm in it."""
+        """Turn a Gemm into a MatMul and a Sub of its negative bias; give its weight with the factor of the Gemm in it.
+
+        Behind an Add, ONNX Runtime would make a Gemm of both again, which has no kernel for integers and FP32.
+        """
         given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        bias = node.input[2] if len(node.input) > 2 else ""
-        product = f"{node.output[0]}/product"
+        bias, factor = node.input[2] if len(node.input) > 2 else "", np.float32(-given.get("beta", 1.0))
         if bias:
-            nodes = [helper.make_node("Add", [product, bias], [node.output[0]], name=f"{node.name}/Add")]
-            if (beta := given.get("beta", 1.0)) != 1.0:
-                factor = self._graph.add_value(f"{node.name}/beta", np.asarray(beta, np.float32))
-                scaled = f"{node.output[0]}/scaled_bias"
-                nodes.insert(0, helper.make_node("Mul", [bias, factor], [scaled], name=f"{node.name}/Beta"))
-                nodes[-1].input[1] = scaled
+            product, negative = f"{node.output[0]}/product", f"{node.name}/negative_bias"
+            nodes = [helper.make_node("Sub", [product, negative], [node.output[0]], name=f"{node.name}/Bias")]
+            if bias in self._graph.initialisers:
+                self._graph.add_value(negative, self._graph.value(bias) * factor)
+            else:
+                name = self._graph.add_value(f"{node.name}/beta", np.asarray(factor))
+                nodes.insert(0, helper.make_node("Mul", [bias, name], [negative], name=f"{node.name}/Beta"))
             node.output[0] = product
             self._after[product] = nodes
         node.op_type = "MatMul"

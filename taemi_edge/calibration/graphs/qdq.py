@@ -19,8 +19,8 @@ from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers
 from taemi_edge.calibration.graphs.grids import GRIDS
-from taemi_edge.calibration.graphs.host_plan import HostPlan
 from taemi_edge.calibration.graphs.smoothing import weight_scale
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan
 from taemi_edge.errors import CalibrationError
 
 #: The type of the zero points, which says what QuantizeLinear writes.
@@ -68,7 +68,7 @@ class PartPlan(Frozen, frozen=True, omit_defaults=True):
     excluded: dict[str, str]
     islands: dict[str, str]
     precision: QuantisedPrecision = "int8"
-    host: HostPlan | None = None
+    host: UnsignedPlan | None = None
 
 
 def weights_sha256(graph: Graph) -> str:

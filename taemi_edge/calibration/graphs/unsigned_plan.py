@@ -14,7 +14,7 @@ from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.values import Frozen
 
 
-class HostTensor(Frozen, frozen=True, omit_defaults=True):
+class UnsignedTensor(Frozen, frozen=True, omit_defaults=True):
     """The range of one activation.
 
     Attributes:
@@ -37,7 +37,7 @@ class HostTensor(Frozen, frozen=True, omit_defaults=True):
     mean: tuple[float, ...] = ()
 
 
-class HostPlan(Frozen, frozen=True, omit_defaults=True):
+class UnsignedPlan(Frozen, frozen=True, omit_defaults=True):
     """The ranges of one part for processors, and the blocks that stay in FP32 there.
 
     Attributes:
@@ -45,9 +45,9 @@ class HostPlan(Frozen, frozen=True, omit_defaults=True):
         excluded: by flavour the blocks that stay in FP32, each with the reason.
     """
 
-    tensors: tuple[HostTensor, ...]
+    tensors: tuple[UnsignedTensor, ...]
     excluded: dict[Flavour, dict[str, str]] = msgspec.field(default_factory=dict)
 
-    def ranges(self) -> Mapping[str, HostTensor]:
+    def ranges(self) -> Mapping[str, UnsignedTensor]:
         """Give the ranges by tensor."""
         return {tensor.tensor: tensor for tensor in self.tensors}
