@@ -116,10 +116,11 @@ class CalibrationRecord(Frozen, frozen=True):
 TIMED = "timed "
 
 
-class Candidate(Frozen, frozen=True):
+class Candidate(Frozen, frozen=True, omit_defaults=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
-    `form` says which of several graphs of that precision it is, such as "int8-dynamic, fused"; "" for the only one.
+    `form` says which of several graphs of that precision it is, such as "int8-dynamic, fused"; "" for the first one,
+    which is not written: older readers do not know the word.
     `median_ms` and `p95_ms` are the mean over the shapes that live hops usually have, which the flags of the record
     name; None where it was not timed.
     """
@@ -133,6 +134,22 @@ class Candidate(Frozen, frozen=True):
     kept: bool
     reason: str
     form: str = ""
+
+
+class SessionPlan(Frozen, frozen=True, omit_defaults=True):
+    """How ONNX Runtime opens the engine of one part on a processor, and what that asks of the processor.
+
+    Attributes:
+        exact_kernels: whether its sums are right only where the integer kernels do not saturate.
+        unsigned_weights: let the integer kernels of x86 take unsigned weights; those never saturate, and are slower.
+        bf16_products: compute matrix products of FP32 in BF16, where an ARM processor has instructions for it.
+        as_written: compute Q/DQ pairs as they are written, in FP32.
+    """
+
+    exact_kernels: bool = False
+    unsigned_weights: bool = False
+    bf16_products: bool = False
+    as_written: bool = False
 
 
 class StageVerdict(Frozen, frozen=True):
@@ -169,6 +186,8 @@ class EngineRecord(Frozen, frozen=True):
         candidates: everything that was built or refused.
         verification: the verdict of parity on each stage; empty where parity was not run.
         failure: why the engines are not verified; empty where they are.
+        sessions: how ONNX Runtime opens the parts that it must open in a way of their own. Not written where there are
+            none. A reader that does not know it refuses the bundle: it would open such an engine wrongly.
     """
 
     target: str
@@ -186,6 +205,11 @@ class EngineRecord(Frozen, frozen=True):
     failure: str = ""
     source_place: str = ""
     source_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    sessions: dict[str, SessionPlan] | msgspec.UnsetType = msgspec.UNSET
+
+    def session_plan(self, part: str) -> SessionPlan | None:
+        """Give how a part is opened; None where nothing is said of it, as of parts without integer kernels."""
+        return (self.sessions or {}).get(part)
 
 
 class Provenance(Frozen, frozen=True):

@@ -230,6 +230,7 @@ def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str, outpu
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
+        sessions={part: b.variant.session for part, b in choice.kept.items() if b.variant.session} or msgspec.UNSET,
     )
 
 
