@@ -116,6 +116,15 @@ class CalibrationRecord(Frozen, frozen=True):
 TIMED = "timed "
 
 
+def form_in_words(precision: str, form: str) -> str:
+    """Say a precision and which form of it, once.
+
+    >>> form_in_words("int8", "int8-u8, fused"), form_in_words("fp32", "fused"), form_in_words("fp32", "")
+    ('int8-u8, fused', 'fp32 fused', 'fp32')
+    """
+    return form if form.startswith(precision) else f"{precision} {form}".strip()
+
+
 class Candidate(Frozen, frozen=True, omit_defaults=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
@@ -134,6 +143,11 @@ class Candidate(Frozen, frozen=True, omit_defaults=True):
     kept: bool
     reason: str
     form: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its precision and form, by which the candidates of a part are told apart."""
+        return form_in_words(self.precision, self.form)
 
 
 class SessionPlan(Frozen, frozen=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Precision
+from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Flavour, Precision
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
 from taemi_edge.parity.metrics import CORRELATIONS
@@ -39,7 +39,11 @@ class BudgetCheck:
 
 
 def check_budget(
-    record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision = "int8"
+    record: CalibrationRecord,
+    part: str,
+    budget: BudgetRecipe,
+    precision: Precision = "int8",
+    flavour: Flavour | None = None,
 ) -> BudgetCheck:
     """Hold what calibration measured of a part in a lower precision against a budget.
 
@@ -49,8 +53,9 @@ def check_budget(
         budget: the recipe's limits. An undefined Pearson with FP32 is always outside, and so is an undefined score
             where FP32 has one; an undefined correlation counts as none, 0.
         precision: one that the record has.
+        flavour: of its graphs; by default the first one.
     """
-    found, fp32 = record.closeness[part][FLAVOURS_OF[precision][0]], record.scores.get("fp32")
+    found, fp32 = record.closeness[part][flavour or FLAVOURS_OF[precision][0]], record.scores.get("fp32")
     sign = 1 if record.higher_is_better else -1
     bound = None if fp32 is None else fp32 - sign * budget.allowed_loss(fp32, record.higher_is_better)
     got = 0.0 if found.score is None and record.metric in CORRELATIONS else found.score
@@ -69,11 +74,14 @@ def metric_words(record: CalibrationRecord) -> str:
     return "mean Pearson" if record.metric == "pearson" else record.metric
 
 
-def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision) -> str:
+def budget_fault(
+    record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision, flavour: Flavour | None = None
+) -> str:
     """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged."""
-    if precision not in _judged(record, part):
+    wanted = flavour or FLAVOURS_OF[precision][0]
+    if precision not in BUDGETED or wanted not in record.closeness.get(part, {}):
         return ""
-    check = check_budget(record, part, budget, precision)
+    check = check_budget(record, part, budget, precision, wanted)
     if not check.keeps_pearson:
         return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
     if not check.keeps_score:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.precisions import FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Flavour, Precision
-from taemi_edge.bundle.records import SessionPlan
+from taemi_edge.bundle.records import SessionPlan, form_in_words
 from taemi_edge.engines.recipe import Form, TargetRecipe
 from taemi_edge.runtime import processor
 
@@ -56,7 +56,7 @@ class Variant:
         >>> Variant("int8", "int8-u8", ("int8-u8",)).name, Variant("fp32", "fp32", ("fused",)).name
         ('int8-u8', 'fp32 fused')
         """
-        return self.form if self.form.startswith(self.precision) else f"{self.precision} {self.form}".strip()
+        return form_in_words(self.precision, self.form)
 
     @property
     def is_fused(self) -> bool:
