@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from taemi_edge.engines.measuring import Measured
 from taemi_edge.engines.part_builder import BuiltPart
 
-#: Fusing made no graph faster than this many times (taemi-mobile; docs/engines.md), so slower ones cannot win by it.
+#: Fusing made no graph faster than this many times (docs/engines.md), so what is slower cannot win by it.
 _FAR_SLOWER = 1.5
+#: How many forms of one precision are rewritten, the fastest ones.
+_MOST = 2
 
 
 def worth_fusing(
@@ -21,22 +23,25 @@ def worth_fusing(
     """Say of each candidate why its rewritten form is not tried; "" where it is.
 
     Args:
-        built: the candidates as they are written.
+        built: the candidates as the bundle has their graphs.
         looked: the faults and first times of all candidates; None where there is only one.
         fault_of: says what is wrong with one.
     """
     if looked is None:
         return dict.fromkeys(built, "")
     right = [b for b in built if not fault_of(b)] or built[:1]
-    fastest = min(right, key=lambda b: looked.median_ms(b.name))
+    in_order = sorted(right, key=lambda b: looked.median_ms(b.name))
+    fastest = in_order[0]
     least_ms = looked.median_ms(fastest.name)
 
     def why_not(one: BuiltPart) -> str:
         if one.precision == "fp32":
             return ""
-        if fault_of(one):
-            return "not tried: it is left out as it is written"
-        ratio = looked.median_ms(one.name) / least_ms
-        return f"not tried: as written it takes {ratio:.1f} x the time of {fastest.name}" if ratio > _FAR_SLOWER else ""
+        if one not in right:
+            return f"not tried: {one.name} is left out"
+        if (ratio := looked.median_ms(one.name) / least_ms) > _FAR_SLOWER:
+            return f"not tried: {one.name} takes {ratio:.1f} x the time of {fastest.name}"
+        faster = [b.name for b in in_order[: in_order.index(one)] if b.precision == one.precision]
+        return f"not tried: {' and '.join(faster[:_MOST])} are faster" if len(faster) >= _MOST else ""
 
     return {b: why_not(b) for b in built}
