@@ -75,7 +75,8 @@ def features(root: Path = Path("/")) -> Processor:
     """
     lines = [line for line in _cpuinfo(root) if ":" in line]
     fields = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
-    cores = [DECIDING.intersection(value.split()) for name, value in fields if name in ("flags", "features")]
+    listed = "flags" if platform.machine() in _X86 else "features"  # an emulator may show the file of its host
+    cores = [DECIDING.intersection(value.split()) for name, value in fields if name == listed]
     named = next((value for name, value in fields if name == "model name"), "") or _arm_name(dict(fields[::-1]))
     common = frozenset.intersection(*cores) if cores else frozenset()
     return Processor(architecture=platform.machine(), name=printable(named[:_MOST_NAME]), features=common)

@@ -33,10 +33,19 @@ def of(architecture: str, *names: str) -> Processor:
     return Processor(architecture=architecture, features=frozenset(names))
 
 
-def test_the_features_are_those_that_every_core_has(tmp_path):
+@pytest.fixture
+def on(monkeypatch):
+    """Let this machine be of another architecture."""
+    return lambda name: monkeypatch.setattr(processor.platform, "machine", lambda: name)
+
+
+def test_the_features_are_those_that_every_core_has(tmp_path, on):
+    on("x86_64")
     hybrid = INTEL.format(n=0, flags="avx2 avx_vnni avx512f") + INTEL.format(n=1, flags="avx2 avx_vnni")
     found = features(root_with(tmp_path / "x86", hybrid))
     assert (found.name, found.features) == ("Intel(R) Xeon(R)", {"avx2", "avx_vnni"})
+    on("aarch64")
+    assert features(tmp_path / "x86").features == set(), "the file is that of an emulator's host"
     big_little = ARM.format(n=0, flags="asimd asimddp", part="0xd05") + ARM.format(
         n=1, flags="asimd asimddp i8mm bf16 sve", part="0xd4d"
     )
@@ -69,7 +78,8 @@ def test_what_is_no_list_of_features_gives_none(tmp_path, content):
     assert found.name.isprintable()
 
 
-def test_a_huge_file_is_cut_at_a_line(tmp_path, monkeypatch):
+def test_a_huge_file_is_cut_at_a_line(tmp_path, monkeypatch, on):
+    on("x86_64")
     core = INTEL.format(n=0, flags="avx2 avx512_vnni")
     monkeypatch.setattr(processor, "_MOST_BYTES", len(core) + core.index("avx512_vnni"))
     assert features(root_with(tmp_path, core * 3)).features == {"avx2", "avx512_vnni"}
