@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.precisions import Precision, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 
@@ -152,6 +153,33 @@ class StageVerdict(Frozen, frozen=True):
     flips: float | None = None
 
 
+class HostPlan(Frozen, frozen=True):
+    """How a processor runs a hop, as it was measured where the engines were built.
+
+    Attributes:
+        threads: of each part.
+        side_by_side: whether encoders run at the same time, each in a thread of its own, or one after the other.
+        pinned: whether each of these threads keeps to one core.
+        largest: how many inputs a part takes in one call; parts that are not named take what there is.
+        cores: how many cores the process could use then.
+        how: how it was chosen, and what each way took, in words.
+    """
+
+    threads: dict[str, int]
+    side_by_side: bool = False
+    pinned: bool = False
+    largest: dict[str, int] = msgspec.field(default_factory=dict)
+    cores: int = 1
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        counts = {**{f"threads.{part}": count for part, count in self.threads.items()}, "cores": self.cores}
+        counts |= {f"largest.{part}": count for part, count in self.largest.items()}
+        for name, count in counts.items():
+            if not 1 <= count <= MOST_THREADS:
+                raise ValueError(f"expected {name} from 1 to {MOST_THREADS}, got {count}")
+
+
 class EngineRecord(Frozen, frozen=True):
     """How an engine bundle was built, and whether parity held.
 
@@ -169,6 +197,7 @@ class EngineRecord(Frozen, frozen=True):
         candidates: everything that was built or refused.
         verification: the verdict of parity on each stage; empty where parity was not run.
         failure: why the engines are not verified; empty where they are.
+        host: how a processor runs a hop; unset where that was not measured, as for other devices.
     """
 
     target: str
@@ -186,6 +215,7 @@ class EngineRecord(Frozen, frozen=True):
     failure: str = ""
     source_place: str = ""
     source_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    host: HostPlan | msgspec.UnsetType = msgspec.UNSET
 
 
 class Provenance(Frozen, frozen=True):
