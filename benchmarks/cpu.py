@@ -263,6 +263,7 @@ def hop_of(totals: list[float], hops: list[dict[str, float]]) -> dict[str, Any]:
     return {
         "hops": len(hops),
         "total_ms": round(median(totals), 2),
+        "mean_ms": round(float(np.mean([hop["total"] for hop in hops])), 2),
         "without_face_ms": round(median(hop["total"] - hop.get("face", 0.0) for hop in hops), 2),
         "parts_ms": {name: round(float(np.mean([hop[name] for hop in hops])), 2) for name in names},
         "own_time_share": round(own, 4),
@@ -368,10 +369,10 @@ def plot(result: Mapping[str, Any], file: Path) -> None:
         heights = np.array([result["hop"][name]["parts_ms"].get(part, 0.0) for name in names])
         right.bar(list(names.values()), heights, 0.6, bottom, label=part)
         bottom += heights
-    walls = [result["hop"][name]["total_ms"] for name in names]
+    walls = [result["hop"][name]["mean_ms"] for name in names]
     right.plot(list(names.values()), walls, "k_", markersize=40, label="by the wall")
-    right.set(title="A hop with faces: work of its parts", ylabel="ms")
-    right.legend()
+    right.set(title="A hop with faces: mean work of its parts", ylabel="ms")
+    right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"taemi-mobile on {result['machine']['cpu']}, {result['machine']['cores']} cores")
     figure.savefig(file, dpi=120)
 

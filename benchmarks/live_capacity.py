@@ -234,6 +234,7 @@ def plot(report: dict[str, Any], file: Path) -> None:
     axes.set(xlabel="live sources", ylabel="seconds a hop takes (median; dotted: longest)", ylim=(0, None))
     cores = report["machine"]["cores"]
     axes.set_title(f"{report['machine']['processor']}, {cores} cores, a prediction of each source every second")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     figure.savefig(file, dpi=120)
 

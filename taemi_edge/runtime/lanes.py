@@ -51,12 +51,12 @@ class Lanes:
                 at the end. By default they begin in their order.
 
         Raises:
-            Exception: what a task raised; of several, what the first one in their order did.
+            BaseException: what a task raised; of several, what the first one in their order did.
         """
         if self._pool is None or len(tasks) < 2 or os.getpid() != self._process:
             return [task() for task in tasks]
         order = range(len(tasks)) if costs is None else sorted(range(len(tasks)), key=lambda at: -costs[at])
-        waiting, done, errors = deque(order), dict[int, Result](), dict[int, Exception]()
+        waiting, done, errors = deque(order), dict[int, Result](), dict[int, BaseException]()
 
         def work() -> None:
             while True:
@@ -66,7 +66,7 @@ class Lanes:
                     return
                 try:
                     done[at] = tasks[at]()
-                except Exception as error:  # noqa: BLE001  the caller raises it, below
+                except BaseException as error:  # noqa: BLE001  the caller raises it, below
                     errors[at] = error
                     waiting.clear()
 
@@ -80,7 +80,7 @@ class Lanes:
                 waiting.clear()
             wait(futures)
         if errors:
-            raise errors[min(errors)]
+            raise errors[min(errors, key=lambda at: (isinstance(errors[at], Exception), at))]  # Ctrl-C before others
         return [done[at] for at in range(len(tasks))]
 
     def close(self) -> None:
