@@ -16,6 +16,7 @@ from taemi_edge.bundle.records import HostPlan
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.cores import usable_cores
+from taemi_edge.runtime.sessions import Device
 
 log = logging.getLogger("taemi_edge.runtime")
 
@@ -41,15 +42,16 @@ class HostWay:
         return self.largest.get(part, 1 << 30 if part == HEAD else MAX_BATCH)
 
 
-def way_of(bundle: Bundle, threads: int | None) -> HostWay:
-    """How a bundle runs on this machine's processor.
+def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
+    """How the sessions of a bundle run on this machine.
 
     Args:
+        device: where they run; a plan is one for the processor alone, as calls through CUDA share buffers.
         threads: of each part, the parts one after the other; 0 for as many as there are cores, and no more than these.
             None takes the plan of the engines; where there is none, all cores.
     """
     parts, cores = bundle.manifest.part_names, usable_cores()
-    plan = _plan_of(bundle)
+    plan = _plan_of(bundle) if device == "cpu" else None
     if plan is None or threads is not None:
         count = _capped(threads or cores, cores)
         return HostWay(dict.fromkeys(parts, count), largest=plan.largest if plan else {})

@@ -31,7 +31,7 @@ def open_executor(
         from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 
         return TrtExecutor(bundle, layout, timed=timed)
-    way = way_of(bundle, threads)
+    way = way_of(bundle, chosen, threads)
     return HostExecutor(bundle, layout, _open_graphs(bundle, chosen, way), chosen, way)
 
 
@@ -54,7 +54,7 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int | N
         from taemi_edge.runtime.tensorrt.engine import open_engines
 
         return open_engines(bundle)
-    return _open_graphs(bundle, device, way_of(bundle, threads))
+    return _open_graphs(bundle, device, way_of(bundle, device, threads))
 
 
 def _open_graphs(bundle: Bundle, device: Device, way: HostWay) -> Sessions:

@@ -47,29 +47,29 @@ def plan(cores: int = 4, **changes) -> HostPlan:
 @pytest.mark.parametrize(("threads", "expected"), [(None, 4), (0, 4), (1, 1), (3, 3)])
 def test_without_a_plan_all_cores_or_what_was_asked_for(tiny: Bundle, threads, expected):
     for bundle in (tiny, with_plan(tiny, None)):
-        assert way_of(bundle, threads) == HostWay(dict.fromkeys(PARTS, expected))
+        assert way_of(bundle, "cpu", threads) == HostWay(dict.fromkeys(PARTS, expected))
 
 
 def test_the_plan_is_taken(tiny: Bundle):
     threads = {"vision": 1, "audio": 1, "text": 1, "fusion": 4}
     bundle = with_plan(tiny, plan(threads=threads, largest={"vision": 4}))
-    assert way_of(bundle, None) == HostWay(threads, lanes=4, largest={"vision": 4})
+    assert way_of(bundle, "cpu", None) == HostWay(threads, lanes=4, largest={"vision": 4})
 
 
 def test_lanes_leave_each_other_their_threads(tiny: Bundle):
     bundle = with_plan(tiny, plan(threads=dict.fromkeys(PARTS, 2), pinned=True))
-    assert way_of(bundle, None) == HostWay(dict.fromkeys(PARTS, 2), lanes=2, pinned=True)
+    assert way_of(bundle, "cpu", None) == HostWay(dict.fromkeys(PARTS, 2), lanes=2, pinned=True)
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (0, 4)])
 def test_a_number_wins_over_the_plan(tiny: Bundle, threads, expected):
     bundle = with_plan(tiny, plan(largest={"audio": 8}))
-    assert way_of(bundle, threads) == HostWay(dict.fromkeys(PARTS, expected), largest={"audio": 8})
+    assert way_of(bundle, "cpu", threads) == HostWay(dict.fromkeys(PARTS, expected), largest={"audio": 8})
 
 
 def test_more_threads_than_cores_are_capped_with_a_note(tiny: Bundle, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        assert way_of(tiny, 64) == way_of(tiny, 64) == HostWay(dict.fromkeys(PARTS, 4))
+        assert way_of(tiny, "cpu", 64) == way_of(tiny, "cpu", 64) == HostWay(dict.fromkeys(PARTS, 4))
     [note] = caplog.records
     assert note.getMessage() == "64 threads were asked for, and this process may use 4 cores: it takes 4"
 
@@ -80,13 +80,17 @@ def test_engines_that_moved_to_a_smaller_device_take_what_is_there(
     monkeypatch.setattr(host_way, "usable_cores", lambda: 1)
     bundle = with_plan(tiny, plan(cores=16, threads={**dict.fromkeys(PARTS, 2), "fusion": 16}, pinned=True))
     with caplog.at_level(logging.WARNING):
-        assert way_of(bundle, None) == HostWay(dict.fromkeys(PARTS, 1))
+        assert way_of(bundle, "cpu", None) == HostWay(dict.fromkeys(PARTS, 1))
     [note] = caplog.records
     assert "built where a process may use 16 cores, here it may use 1" in note.getMessage()
 
 
+def test_through_cuda_nothing_runs_side_by_side(tiny: Bundle):
+    assert way_of(with_plan(tiny, plan(largest={"vision": 4})), "cuda", None) == HostWay(dict.fromkeys(PARTS, 4))
+
+
 def test_a_plan_of_other_parts_runs_with_one_thread(tiny: Bundle):
-    assert way_of(with_plan(tiny, plan(threads={"lidar": 2})), None).threads == dict.fromkeys(PARTS, 1)
+    assert way_of(with_plan(tiny, plan(threads={"lidar": 2})), "cpu", None).threads == dict.fromkeys(PARTS, 1)
 
 
 @pytest.mark.parametrize("changes", [{"threads": {"audio": 0}}, {"cores": -1}, {"largest": {"audio": 5000}}])
