@@ -33,6 +33,10 @@ SLOW_OPTIMISERS = ("SkipLayerNormFusion",)
 FP8_OPTIMISERS = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 
+#: What the names of operators begin with that take their range from all rows of a batch together.
+_DYNAMIC = b"DynamicQuantize"
+
+
 class OrtSession:
     """Implements `taemi_edge.runtime.sessions.Session` for one ONNX graph.
 
@@ -41,6 +45,10 @@ class OrtSession:
         part: its name.
         device: "cpu" or "cuda".
         threads: 0 for as many as there are cores.
+
+    Attributes:
+        mixes_rows: whether the rows of a batch change each other's results, as where the graph quantises with the range
+            that all of them have together: a NaN in one spoils all.
 
     Raises:
         UsageError: ONNX Runtime was not built for the device.
@@ -96,6 +104,7 @@ class OrtSession:
     def _open(self, content: bytes, where: str, part: str, spec: PartSpec, device: str, threads: int) -> None:
         self._part = part
         self._spec = spec
+        self.mixes_rows = _DYNAMIC in content
         self._outputs = [output.name for output in self._spec.outputs]
         in_fp8 = spec.precision == "fp8"
         options = session_options(threads, as_written=in_fp8, plan=self._plan)
