@@ -31,17 +31,25 @@ def crop_face(
         >>> crop_face(np.zeros((240, 320, 3), np.uint8), Face((100, 60, 180, 160), 0.9), (32, 32)).shape
         (32, 32, 3)
     """
-    x1, y1, x2, y2 = face.box_xyxy
-    half = max(x2 - x1, y2 - y1) * margin / 2
-    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
-    left, top = round(centre_x - half), round(centre_y - half)
-    side = max(1, round(2 * half))
+    left, top, side = square_around(face, margin)
     inside = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
     above, before = max(0, -top), max(0, -left)
     square = np.zeros((side, side, 3), np.uint8)
     square[above : above + inside.shape[0], before : before + inside.shape[1]] = inside
     shrinks = side > max(size_hw)
     return _resized(square, size_hw, shrinks, into)
+
+
+def square_around(face: Face, margin: float = 1.3) -> tuple[int, int, int]:
+    """The square that `crop_face` cuts out, in pixels of the image: its left, its top and its side.
+
+    Example:
+        >>> square_around(Face((100, 60, 180, 160), 0.9))
+        (75, 45, 130)
+    """
+    x1, y1, x2, y2 = face.box_xyxy
+    half = max(x2 - x1, y2 - y1) * margin / 2
+    return round((x1 + x2) / 2 - half), round((y1 + y2) / 2 - half), max(1, round(2 * half))
 
 
 def resize_whole(image: Array, size_hw: tuple[int, int], into: Array | None = None) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,8 @@ from taemi_edge.media.faces import Face, FaceDetector, overlap
 
 #: In one of how many frames faces are detected, if nothing else is said.
 DETECT_EVERY = 1
+#: How optical flow searches: the window in pixels of the small picture, the levels of the pyramid, and when it stops.
+_SEARCH: dict[str, Any] = {"winSize": (9, 9), "maxLevel": 2, "criteria": (3, 10, 0.03)}
 #: Motion is followed from a detection for no longer than this: heads turn, and what was beside a face is on it.
 FOLLOW_FOR_S = 0.5
 
@@ -83,8 +87,8 @@ class FaceTracker:
 class FacePatch:
     """A face and what is around it, small and grey, which is found again in the next frames by optical flow.
 
-    Points on the face are followed there and back (Lucas and Kanade's method on image pyramids); their motion must agree,
-    and the face must look as it did.
+    Points on the face are followed there and back (Lucas and Kanade's method on image pyramids). They must come back to
+    where they were, and the face must look as it did.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -98,7 +102,6 @@ class FacePatch:
     most_astray, least_kept = 0.7, 0.5
     #: How much larger or smaller a face may become, how far it may move in sides, and how alike it must look (-1 to 1).
     most_scaled, most_moved, least_alike = 1.2, 0.4, 0.75
-    _search = {"winSize": (9, 9), "maxLevel": 2, "criteria": (3, 10, 0.03)}
 
     def __init__(self, image: Array, face: Face) -> None:
         self._face = face
@@ -106,7 +109,9 @@ class FacePatch:
         self._face_side = float(max(box[2:] - box[:2]))
         margin = self.reach * self._face_side
         height, width = image.shape[:2]
-        self._corners = np.clip(np.concatenate([box[:2] - margin, box[2:] + margin]), 0, [width, height] * 2).astype(int)
+        self._corners = np.clip(np.concatenate([box[:2] - margin, box[2:] + margin]), 0, [width, height] * 2).astype(
+            int
+        )
         region_wh = self._corners[2:] - self._corners[:2]
         self._step = max(1, int(self._face_side / self.side / 2))
         self._size_wh = np.maximum(1, np.rint(region_wh * min(1.0, self.side / max(1.0, self._face_side)))).astype(int)
@@ -122,8 +127,8 @@ class FacePatch:
         if not self._usable:
             return None
         grey = self._small(image)
-        there, found, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **self._search)
-        back, _, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, there, None, **self._search)
+        there, found, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **_SEARCH)
+        back, _, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, there, None, **_SEARCH)
         astray = np.abs(back - self._points).max(axis=(1, 2))
         kept = (found[:, 0] == 1) & (astray <= self.most_astray)
         if kept.sum() < self.least_kept * len(kept):
