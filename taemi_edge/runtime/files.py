@@ -16,7 +16,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop

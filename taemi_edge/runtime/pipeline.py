@@ -19,7 +19,7 @@ import msgspec
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.failover import fail_over_to_cpu
 from taemi_edge.runtime.opening import open_executor
