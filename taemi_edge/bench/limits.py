@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +11,7 @@ import msgspec
 from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bench.report import OURS, PartTimes, find
 from taemi_edge.bench.rivals import graphs_of
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.precisions import FLAVOURS_OF, FURTHER, QUANTISED, WEIGHT_BYTES
 
@@ -87,8 +86,8 @@ def _integer_operations(bundle: Bundle, part: str, feeds: Mapping[str, Any]) -> 
     from taemi_edge.calibration.graphs.graph import Graph
     from taemi_edge.runtime.onnx_sessions import optimise
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{part}.onnx"
+    with scratch_folder() as folder:
+        file = folder / f"{part}.onnx"
         optimise(bundle.read_part(part), file)
         return count_cost(Graph.load(file), feeds).integer_operations
 

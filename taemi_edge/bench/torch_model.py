@@ -156,7 +156,7 @@ def require_compiler() -> None:
 
     try:
         get_cpp_compiler()
-    except InvalidCxxCompiler as error:
+    except (InvalidCxxCompiler, OSError) as error:
         raise UsageError(
             "torch.compile on a CPU needs a C++ compiler, and PyTorch found none: install one "
             "(`apt-get install g++`), or name it in CXX"

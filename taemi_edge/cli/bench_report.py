@@ -220,15 +220,21 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 def _draw_limits(report: BenchReport, axis: Any) -> None:
     rows = [p for p in report.parts if p.share is not None]
     shares = [100 * (p.share or 0.0) for p in rows]
-    axis.barh(range(len(rows)), shares, color=SERIES_COLOURS[0])
-    for row, share in enumerate(shares):
-        axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
+    of_fp32 = [100 * (p.fp32_share or 0.0) for p in rows]
+    differ = of_fp32 != shares and any(of_fp32)
+    for index, (label, values) in enumerate((("limit", shares), ("limit of FP32", of_fp32))[: 1 + differ]):
+        places = [row + (0.4 * index - 0.2 if differ else 0.0) for row in range(len(rows))]
+        axis.barh(places, values, 0.38 if differ else 0.8, color=SERIES_COLOURS[3 * index], label=label)
+        for place, share in zip(places, values, strict=True):
+            axis.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8)
+    if differ:
+        axis.legend(frameon=False, fontsize=8)
     axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
     axis.invert_yaxis()
     axis.set(
         xlabel="% of the measured ceilings",
         title="how near a part is to its limit",
-        xlim=(0, 1.15 * max(shares, default=1)),
+        xlim=(0, 1.15 * max((*shares, *of_fp32), default=1)),
     )
 
 
