@@ -119,6 +119,7 @@ TIMED = "timed "
 class Candidate(Frozen, frozen=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
+    `form` says which of several graphs of that precision it is, such as "int8-dynamic, fused"; "" for the only one.
     `median_ms` and `p95_ms` are the mean over the shapes that live hops usually have, which the flags of the record
     name; None where it was not timed.
     """
@@ -131,6 +132,7 @@ class Candidate(Frozen, frozen=True):
     build_s: float
     kept: bool
     reason: str
+    form: str = ""
 
 
 class StageVerdict(Frozen, frozen=True):

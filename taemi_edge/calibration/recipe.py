@@ -11,6 +11,7 @@ from taemi_edge.bundle.limits import MOST_BATCH, MOST_CALIBRATION_ROWS, MOST_CLI
 from taemi_edge.bundle.precisions import (
     FLAVOURS_OF,
     FURTHER,
+    HOST_FLAVOURS,
     PRECISIONS,
     QUANTISED,
     Flavour,
@@ -188,7 +189,8 @@ class CalibrationRecipe(Frozen, frozen=True):
     @property
     def flavours(self) -> tuple[Flavour, ...]:
         """The graphs that a calibration writes of each part."""
-        return tuple(flavour for precision in self.precisions for flavour in FLAVOURS_OF[precision])
+        wanted = (flavour for precision in self.precisions for flavour in FLAVOURS_OF[precision])
+        return tuple(flavour for flavour in wanted if flavour not in HOST_FLAVOURS)
 
     def quantises_attention(self, precision: QuantisedPrecision) -> bool:
         """Whether the products of two activations are quantised in a precision."""
