@@ -6,7 +6,6 @@ OpenVINO compiles each part for the shapes of its feeds, which makes it faster t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,6 +21,9 @@ from taemi_edge.errors import MissingExtraError, UsageError
 #: "fp32": FP32 on every processor. "default": what OpenVINO takes by itself, which is BF16 on processors that have it.
 #: "int8": the bundle's own graphs with Q/DQ pairs. "nncf": INT8 that NNCF makes of the FP32 graphs.
 OpenVinoPrecision: TypeAlias = Literal["fp32", "default", "int8", "nncf"]
+
+#: How lines of OpenVINO's messages begin that say nothing of the graph.
+_SAYS_NOTHING = ("Exception from", "Check '", "FrontEnd API failed", "Summary:", "To facilitate")
 
 
 class OpenVinoModel(ScriptModel):
@@ -130,11 +132,11 @@ def _require(package: str) -> None:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What an exception of OpenVINO says: the last of its lines that is neither a place in its code nor empty.
+    """What an exception of OpenVINO says in one line, without places in its code and advice to its developers.
 
-    >>> _reason(RuntimeError("Exception from src/core.cpp:85:\\nFrontEnd API failed:\\nNo node FooBar\\n\\n"))
-    'No node FooBar'
+    >>> _reason(RuntimeError("Exception from core.cpp:85:\\nSummary:\\n-- No conversion rule found for FooBar\\n\\n"))
+    'No conversion rule found for FooBar'
     """
-    lines = [line.strip() for line in str(error).splitlines()]
-    said = [line for line in lines if line and not re.match(r"(Exception from|Check .* failed at) ", line)]
-    return said[-1] if said else str(error).strip() or type(error).__name__
+    lines = [line.strip().removeprefix("-- ") for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    return " ".join(said)[:300] or type(error).__name__
