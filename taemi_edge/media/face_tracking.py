@@ -16,7 +16,7 @@ DETECT_EVERY = 4
 #: How optical flow searches: the window in pixels of the small picture, the levels of the pyramid, and when it stops.
 _SEARCH: dict[str, Any] = {"winSize": (9, 9), "maxLevel": 2, "criteria": (3, 10, 0.03)}
 #: Motion is followed from a detection for no longer than this: heads turn, and what was beside a face is on it.
-FOLLOW_FOR_S = 0.65
+FOLLOW_FOR_S = 0.8
 _EPSILON_S = 1e-6
 
 

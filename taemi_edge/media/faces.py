@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from taemi_edge.bundle.values import Array
 
@@ -74,8 +74,10 @@ class FaceDetector:
 
 
 @lru_cache(maxsize=4)
-def _session(threads: int) -> onnxruntime.InferenceSession:
+def _session(threads: int) -> Any:
     """The network, opened once: several threads may run it at the same time."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
