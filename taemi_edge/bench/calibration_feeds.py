@@ -58,13 +58,14 @@ class CalibrationFeeds:
         return list(feeds.values()), self._listed.left_out.get(part, [])
 
 
-def write_calibration_feeds(exported: Bundle, data: Path, folder: Path, progress: Progress) -> None:
+def write_calibration_feeds(exported: Bundle, data: Path, folder: Path, progress: Progress, workers: int = 0) -> None:
     """Read clips of a corpus as a calibration does, and write the inputs that they give each part.
 
     Args:
         exported: the bundle in FP32 that `export` made.
         data: a corpus, a table or .npz files of samples; its split train, or what it has in place of it.
         folder: where the inputs are written.
+        workers: how many processes read; 0 for as many as there are cores.
 
     Raises:
         CalibrationError, InputError: the corpus has too few clips, or none that can be read.
@@ -79,7 +80,8 @@ def write_calibration_feeds(exported: Bundle, data: Path, folder: Path, progress
     corpus = open_any_corpus(data, None, needs_labels=False)
     few = {"clips": str(CLIPS), "least_rows": "0", "held_out": "1"}
     recipe = load_recipe("calibration", default_recipe(exported.folder), CalibrationRecipe, few)
-    clips = read_clips(corpus, recipe, exported, folder, 0, RenamedCounts(progress, "reading clips for openvino-int8"))
+    counts = RenamedCounts(progress, "reading clips for openvino-int8")
+    clips = read_clips(corpus, recipe, exported, folder, workers, counts)
     for part in exported.manifest.part_names:
         items = recipe.frames_per_clip
         feeds = _drawn(part_feeds(clips.calibrating, exported, part, items, 1), FEEDS)

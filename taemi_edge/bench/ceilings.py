@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _COPY_BYTES = 1 << 30
 _RUNS = 10
+#: Rows and columns of the matrices that a processor multiplies.
+_SIDE = 2048
 
 
 def host_ceilings(threads: int = 1) -> dict[str, float]:
@@ -39,7 +41,7 @@ def host_ceilings(threads: int = 1) -> dict[str, float]:
     source = np.ones(_COPY_BYTES // 16, np.float32)
     target = np.empty_like(source)
     copy_s = _median_s(lambda: np.copyto(target, source))
-    side = 2048
+    side = _SIDE
     a, b = (np.random.default_rng(i).standard_normal((side, side), np.float32) for i in range(2))
     product_s = _median_s(lambda: a @ b)
     found = {"copy_gb_s": 2 * source.nbytes / copy_s / 1e9, "fp32_tflop_s": 2 * side**3 / product_s / 1e12}

@@ -117,7 +117,7 @@ def _accumulations(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> float:
 def _of_attention(op: str, inputs: Sequence[tuple[int, ...]]) -> float:
     """Multiply-accumulates of a fused attention: the projections where they lie in it, scores, and weighted values."""
     if op == "MultiHeadAttention":  # queries (rows, steps, width), keys and values projected already
-        rows, steps, width = inputs[0][:3] if len(inputs[0]) == 3 else (*inputs[0][:2], int(np.prod(inputs[0][2:])))
+        (rows, steps), width = inputs[0][:2], float(np.prod(inputs[0][2:]))
         keys = inputs[1] if len(inputs) > 1 and inputs[1] else inputs[0]
         length = keys[2] if len(keys) == 4 else keys[1]
         return 2.0 * rows * steps * length * width

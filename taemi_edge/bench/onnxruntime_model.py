@@ -55,7 +55,7 @@ class OnnxRuntimeModel(ScriptModel):
             "threads": str(self._threads),
         }
 
-    def run_part(self, part: str, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+    def run_part(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._sessions[part].run(feeds)
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:

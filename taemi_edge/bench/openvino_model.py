@@ -78,7 +78,7 @@ class OpenVinoModel(ScriptModel):
             described["quantised by"] = "taemi-edge calibrate: the bundle's graphs with Q/DQ pairs"
         return described
 
-    def run_part(self, part: str, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+    def run_part(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         key = (part, tuple(value.shape for value in feeds.values()))
         request = self._requests.get(key)
         if request is None:

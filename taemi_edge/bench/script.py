@@ -27,7 +27,7 @@ class ScriptModel(ABC):
         self._bundle = bundle
 
     @abstractmethod
-    def run_part(self, part: str, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+    def run_part(self, part: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run a part once, from arrays by the names of its inputs to arrays by the names of its outputs."""
 
     def part(self, part: str, feeds: Mapping[str, Array]) -> TimedRun:

@@ -214,7 +214,11 @@ def _time(
 def _requests(axis: Axis, value: float, streams: tuple[str, ...], runs: int) -> Iterator[tuple[Request, int]]:
     """What is prepared for one value, and how often it is run: a hop, and where it tells something, a whole window."""
     hop = Request(do="prepare", pattern=streams)
-    changed = {"window": {"length_s": value}, "hop": {"hop_s": value}, "sources": {"sources": int(value)}}
+    changed: dict[str, dict[str, float]] = {
+        "window": {"length_s": value},
+        "hop": {"hop_s": value},
+        "sources": {"sources": int(value)},
+    }
     hop = msgspec.structs.replace(hop, **changed.get(axis, {}))
     yield hop, runs
     if axis in ("window", "hop"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +21,9 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.errors import UsageError
+
+#: Options whose names in `BenchOptions` are others.
+_OPTIONS = {"python": "rivals-python"}
 
 _AgainstOption = Annotated[
     list[str] | None,
@@ -117,38 +119,36 @@ def bench(
     plot: _PlotOption = None,
 ) -> None:
     """Time a bundle beside ONNX Runtime, OpenVINO and PyTorch: parts, hops by presence, several sources, limits."""
-    from taemi_edge.bench.compare import run_bench
-    from taemi_edge.bench.options import BenchOptions, rivals_from
-    from taemi_edge.cli.bench_report import plot_bench, print_bench
     from taemi_edge.pictures import check_plot_file
 
     check_plot_file(plot)
     counts = None if sources is None else tuple(whole_number(number, "--sources") for number in sources.split(","))
+    on_device = {"threads": threads, "device": device_name(device), "unverified": unverified}
+    rivals = {"against": against, "python": rivals_python, "checkpoint": checkpoint, "model": model, "data": data}
     if host or sweep:
-        rivals = {"against": against, "rivals_python": rivals_python, "checkpoint": checkpoint, "model": model}
-        _refuse_beside(host, {**rivals, "data": data, "batch": batch, "all_patterns": all_patterns})
+        _refuse_beside(host, {**rivals, "batch": batch, "all_patterns": all_patterns})
     if host:
-        _refuse_beside(host, {"sweep": sweep, "device": device, "unverified": unverified, "threads": threads != 1})
+        _refuse_beside(host, {**on_device, "threads": threads != 1, "sweep": sweep})
         _bench_host(bundle, {"sources": counts, "hops": runs}, json_file, plot)
-        return
-    if sweep:
-        given = {"sources": counts, "runs": runs, "threads": threads, "device": device_name(device)}
-        _bench_sweep(bundle, {**given, "unverified": unverified}, json_file, plot)
-        return
-    options = BenchOptions(
-        against=rivals_from(against or ()),
-        python=rivals_python or sys.executable,
-        checkpoint=checkpoint,
-        model=model,
-        data=data,
-        batches=_batches(batch or ()),
-        all_patterns=all_patterns,
-        sources=counts or (1, 2, 4),
-        runs=50 if runs is None else runs,
-        threads=threads,
-        device=device_name(device),
-        unverified=unverified,
-    )
+    elif sweep:
+        _bench_sweep(bundle, {**on_device, "sources": counts, "runs": runs}, json_file, plot)
+    else:
+        timed = {"batches": _batches(batch or ()), "all_patterns": all_patterns, "sources": counts, "runs": runs}
+        _compare(bundle, {**rivals, **on_device, **timed}, json_file, plot)
+
+
+def _compare(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
+    """Time a bundle and its rivals.
+
+    Args:
+        given: the options that were given, by the names of `BenchOptions`; None where the default holds.
+    """
+    from taemi_edge.bench.compare import run_bench
+    from taemi_edge.bench.options import BenchOptions, rivals_from
+    from taemi_edge.cli.bench_report import plot_bench, print_bench
+
+    chosen = {**given, "against": rivals_from(given["against"] or ())}
+    options = BenchOptions(**{name: value for name, value in chosen.items() if value is not None})
     with shown_progress() as progress:
         report = run_bench(bundle, options, command_line(), progress)
     print_bench(report)
@@ -196,7 +196,7 @@ def _bench_sweep(bundle: Path, given: Mapping[str, Any], json_file: Path | None,
 
 def _refuse_beside(host: bool, options: Mapping[str, Any]) -> None:
     """Refuse options that --host or --sweep has no use for, by their values; one that was not given is empty."""
-    if other := [name.replace("_", "-") for name, value in options.items() if value]:
+    if other := [_OPTIONS.get(name, name.replace("_", "-")) for name, value in options.items() if value]:
         beside = "--sources, --runs, --json and --plot beside --host, which runs nothing on a device"
         if not host:
             beside = (

@@ -48,9 +48,10 @@ def changed_graph(graph: bytes, variant: Variant, part: str) -> bytes:
         raise MissingExtraError("onnx", "export", f"building {what}")
     try:
         if variant.has_seven_bits:
+            from taemi_edge.calibration.graphs.graph import Graph
             from taemi_edge.calibration.graphs.seven_bits import with_seven_bit_weights
 
-            graph = with_seven_bit_weights(graph)
+            graph = with_seven_bit_weights(Graph.of_bytes(graph, what)).bytes()
         if variant.is_fused:
             from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
 

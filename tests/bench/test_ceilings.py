@@ -15,6 +15,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small copies: the sizes of a benchmark take seconds."""
     monkeypatch.setattr(ceilings, "_COPY_BYTES", 1 << 26)
     monkeypatch.setattr(ceilings, "_RUNS", 2)
+    monkeypatch.setattr(ceilings, "_SIDE", 256)
 
 
 def test_the_processor_copies_and_multiplies():

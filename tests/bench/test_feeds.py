@@ -26,8 +26,8 @@ def test_the_window_has_an_expected_output_for_every_pattern(tiny: Bundle):
 
 @pytest.mark.parametrize(
     ("length_s", "hop_s", "rows", "new"),
-    [(8.0, 0.0, {"vision": 40, "audio": 8, "text": 1}, {"vision": 3, "audio": 1, "text": 1})]
-    + [(2.0, 1.0, {"vision": 10, "audio": 2, "text": 1}, {"vision": 5, "audio": 1, "text": 1})],
+    [(8.0, 0.0, {"vision": 40, "audio": 16, "text": 1}, {"vision": 3, "audio": 1, "text": 1})]
+    + [(2.0, 1.0, {"vision": 10, "audio": 4, "text": 1}, {"vision": 5, "audio": 2, "text": 1})],
 )
 def test_another_window_or_hop_has_the_rows_that_it_lasts(tiny: Bundle, length_s, hop_s, rows, new):
     own, window = Feeds(tiny).window(), Feeds(tiny).window(length_s, hop_s)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from taemi_edge.bench.contender import Contender
-from taemi_edge.bench.sweep import AXES, SweepOptions, SweepReport, run_sweep, values_of
+from taemi_edge.bench.sweep import AXES, SweepOptions, SweepReport, values_of
 from taemi_edge.bench.worker import Answer, Request
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import UsageError
@@ -30,30 +30,26 @@ def test_too_few_runs_and_sources_are_refused():
         SweepOptions(sources=(1, 0))
 
 
-def test_the_command_times_every_axis(cli, tiny_folder: Path, tmp_path: Path):
+def test_the_command_times_every_axis(cli_here, tiny_folder: Path, tmp_path: Path, monkeypatch):
+    """A value that fails is named, and the others go on."""
     pytest.importorskip("matplotlib")
-    words = ["--sweep", "--runs", 6, "--sources", "1,2", "--json", tmp_path / "s.json", "--plot", tmp_path / "s.png"]
-    done = cli("bench", tiny_folder, *words)
-    assert done.returncode == 0, done.stderr
-    assert "how the cost of a hop grows" in done.stdout
-    report = msgspec.json.decode((tmp_path / "s.json").read_bytes(), type=SweepReport)
-    assert {point.axis for point in report.points} == set(AXES)
-    for point in report.points:
-        assert point.failure == ""
-        assert point.wall.runs == 6
-        assert point.parts_ms.keys() == {"vision", "audio", "text", "fusion"}
-        assert (point.anew_ms is not None) == (point.axis in ("window", "hop"))
-    assert (tmp_path / "s.png").stat().st_size > 20_000
-
-
-def test_a_value_that_fails_is_named_and_the_others_go_on(tiny_folder: Path, monkeypatch):
     ask = Contender.ask
 
     def without_long_windows(self: Contender, request: Request) -> Answer:
-        return Answer(failure="too long") if request.length_s > 4 else ask(self, request)
+        return Answer(failure="too long") if request.length_s > 8 else ask(self, request)
 
     monkeypatch.setattr(Contender, "ask", without_long_windows)
-    report = run_sweep(tiny_folder, SweepOptions(sources=(1,), runs=3))
-    failed = [(point.axis, point.value) for point in report.points if point.failure == "too long"]
-    assert failed == [("window", 8.0), ("window", 16.0)]
-    assert all(point.wall is not None for point in report.points if not point.failure)
+    words = ["--sweep", "--runs", "6", "--sources", "1,2", "--json", tmp_path / "s.json", "--plot", tmp_path / "s.png"]
+    done = cli_here("bench", tiny_folder, *words)
+    assert done.returncode == 0, done.stderr
+    assert "how the cost of a hop grows" in done.stdout
+    assert "not run: window 16: too long" in done.stderr
+    report = msgspec.json.decode((tmp_path / "s.json").read_bytes(), type=SweepReport)
+    assert {point.axis for point in report.points} == set(AXES)
+    assert [(point.axis, point.value) for point in report.points if point.failure] == [("window", 16.0)]
+    for point in report.points:
+        if not point.failure:
+            assert point.wall.runs == 6
+            assert point.parts_ms.keys() == {"vision", "audio", "text", "fusion"}
+            assert (point.anew_ms is not None) == (point.axis in ("window", "hop"))
+    assert (tmp_path / "s.png").stat().st_size > 20_000

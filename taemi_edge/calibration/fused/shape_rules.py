@@ -188,6 +188,21 @@ def _sliced(facts: Known, name: str, size: Dim, start: Dim, end: Dim) -> Dim:
     return Dim.named(name)
 
 
+def _split(facts: Known, node: Any) -> Fact | tuple[Fact, ...]:
+    shape, given = facts.shape(node.input[0]), attributes(node)
+    if shape is None or not shape:
+        return NOTHING
+    axis, sizes = given.get("axis", 0) % len(shape), given.get("split")
+    if sizes is None and len(node.input) > 1 and node.input[1]:
+        values = facts[node.input[1]].values
+        if values is None:
+            return NOTHING
+        sizes = numbers_of(values)
+    equal = shape[axis].divided_by(Dim.of(len(node.output)))
+    parts = [equal] * len(node.output) if sizes is None else [Dim.of(size) for size in sizes]
+    return tuple(Fact(None if part is None else (*shape[:axis], part, *shape[axis + 1 :])) for part in parts)
+
+
 def _quantised(facts: Known, node: Any) -> tuple[Fact, ...]:
     return Fact(facts.shape(node.input[0])), Fact(()), Fact(())
 
@@ -225,6 +240,7 @@ SHAPE_RULES: Mapping[str, Rule] = {
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
+    "Split": _split,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
