@@ -50,7 +50,7 @@ class RuntimeModel:
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
         built = manifest.engine.candidates if manifest.engine else ()
-        names = {part: spec.precision for part, spec in manifest.parts.items()}
+        names: dict[str, str] = {part: spec.precision for part, spec in manifest.parts.items()}
         names |= {candidate.part: candidate.name for candidate in built if candidate.kept}
         precisions = ", ".join(f"{part} {names[part]}" for part in manifest.part_names)
         described = {"device": self._device, "precision": precisions}
