@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench bench-host soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity bench-host soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -67,8 +67,17 @@ fuzz: .venv/.dev-ready
 	nice -n 15 .venv/bin/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --jobs $(JOBS) --json runs/fuzz.json \
 	  $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
 
+# Engines on this processor, beside FP32 engines: make bench [BUNDLE=engines/taemi-mobile-cpu] [AGAINST=FOLDER], where
+# FOLDER is another checkout that runs the FP32 engines. Without BUNDLE it builds engines of a new export.
 bench: .venv/.dev-ready
-	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
+	.venv/bin/python benchmarks/cpu.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
+	  --output benchmarks/cpu.json --plot benchmarks/cpu.png
+
+# How many live sources it carries: make live-capacity BUNDLE=engines/taemi-mobile-cpu [AGAINST=FOLDER].
+live-capacity: .venv/.dev-ready
+	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
+	.venv/bin/python benchmarks/live_capacity.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
+	  --output benchmarks/live-capacity.json --plot benchmarks/live-capacity.png
 
 # The host's part of a hop, on a device that does nothing; in turn with another checkout: make bench-host AGAINST=FOLDER.
 bench-host: .venv/.dev-ready

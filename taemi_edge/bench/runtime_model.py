@@ -39,7 +39,7 @@ class RuntimeModel:
         self._bundle, self._threads = bundle, threads
         self._device = require_device(bundle, device)
         self._executor: Executor | None = None
-        self._sources = 0
+        self._layout: Layout | None = None
         if self._device == "tensorrt":
             from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
@@ -65,16 +65,16 @@ class RuntimeModel:
 
     def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
         manifest = self._bundle.manifest
-        if self._executor is None or self._sources != sources:
+        layout = Layout(sources, window.length_s, window.hop_s)
+        if self._executor is None or self._layout != layout:
             self.close()
-            layout = Layout(sources, window.length_s, manifest.window.hop_s)
             self._executor = open_executor(self._bundle, layout, self._device, self._threads, timed=True)
-            self._sources = sources
+            self._layout = layout
         return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
 
     def ceilings(self) -> dict[str, float]:
         if self._device != "tensorrt":
-            return host_ceilings() if self._device == "cpu" else {}
+            return host_ceilings(self._threads) if self._device == "cpu" else {}
         return tensorrt_ceilings(self._bundle)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Precision
+from taemi_edge.bundle.precisions import FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Flavour, Precision
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
 from taemi_edge.parity.metrics import CORRELATIONS
@@ -39,7 +39,11 @@ class BudgetCheck:
 
 
 def check_budget(
-    record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision = "int8"
+    record: CalibrationRecord,
+    part: str,
+    budget: BudgetRecipe,
+    precision: Precision = "int8",
+    flavour: Flavour | None = None,
 ) -> BudgetCheck:
     """Hold what calibration measured of a part in a lower precision against a budget.
 
@@ -49,8 +53,9 @@ def check_budget(
         budget: the recipe's limits. An undefined Pearson with FP32 is always outside, and so is an undefined score
             where FP32 has one; an undefined correlation counts as none, 0.
         precision: one that the record has.
+        flavour: of the precision; None for the one that it is judged by.
     """
-    found, fp32 = record.closeness[part][FLAVOURS_OF[precision][0]], record.scores.get("fp32")
+    found, fp32 = record.closeness[part][flavour or FLAVOURS_OF[precision][0]], record.scores.get("fp32")
     sign = 1 if record.higher_is_better else -1
     bound = None if fp32 is None else fp32 - sign * budget.allowed_loss(fp32, record.higher_is_better)
     got = 0.0 if found.score is None and record.metric in CORRELATIONS else found.score
@@ -69,11 +74,23 @@ def metric_words(record: CalibrationRecord) -> str:
     return "mean Pearson" if record.metric == "pearson" else record.metric
 
 
-def budget_fault(record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision) -> str:
-    """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged."""
-    if precision not in _judged(record, part):
+def budget_fault(
+    record: CalibrationRecord,
+    part: str,
+    budget: BudgetRecipe,
+    precision: Precision,
+    flavour: Flavour | None = None,
+) -> str:
+    """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged.
+
+    Args:
+        record, part, budget, precision: as `check_budget` takes them; a precision that was not judged has no fault.
+        flavour: of the precision; None for the one that it is judged by.
+    """
+    judged = flavour or FLAVOURS_OF[precision][0]
+    if (precision, judged) not in _judged(record, part):
         return ""
-    check = check_budget(record, part, budget, precision)
+    check = check_budget(record, part, budget, precision, judged)
     if not check.keeps_pearson:
         return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
     if not check.keeps_score:
@@ -86,8 +103,9 @@ def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str
     """Describe every part and precision that is outside the budget: what was expected and what was measured."""
     misses = []
     limit = "at least" if record.higher_is_better else "at most"
-    for part, precision in ((name, p) for name in record.closeness for p in _judged(record, name)):
-        check, name = check_budget(record, part, budget, precision), precision.upper()
+    for part, (precision, flavour) in ((name, found) for name in record.closeness for found in _judged(record, name)):
+        check = check_budget(record, part, budget, precision, flavour)
+        name = flavour if flavour in HOST_FLAVOURS else precision.upper()
         if not check.keeps_pearson:
             got = "an undefined one" if check.pearson is None else f"{check.pearson:.4f}"
             misses.append(f"{part} in {name}: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")
@@ -98,6 +116,8 @@ def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str
     return misses
 
 
-def _judged(record: CalibrationRecord, part: str) -> list[Precision]:
-    """The precisions of a part that a budget holds and that were judged."""
-    return [p for p in BUDGETED if FLAVOURS_OF[p][0] in record.closeness.get(part, {})]
+def _judged(record: CalibrationRecord, part: str) -> list[tuple[Precision, Flavour]]:
+    """The flavours of a part that a budget holds and that were judged, each with its precision."""
+    found = record.closeness.get(part, {})
+    judged = [(precision, flavour) for precision in BUDGETED for flavour in FLAVOURS_OF[precision] if flavour in found]
+    return [(p, flavour) for p, flavour in judged if flavour == FLAVOURS_OF[p][0] or flavour in HOST_FLAVOURS]

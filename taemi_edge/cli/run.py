@@ -15,8 +15,8 @@ from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
     DeviceOption,
+    PlannedThreadsOption,
     RequireSignatureOption,
-    ThreadsOption,
     note,
     note_training,
 )
@@ -46,7 +46,7 @@ def run(
     annotate: options.Annotate = None,
     plot: options.Plot = None,
     device: DeviceOption = None,
-    threads: ThreadsOption = 0,
+    threads: PlannedThreadsOption = None,
     unverified: options.Unverified = False,
     rebuild: options.Rebuild = False,
     require_signature: RequireSignatureOption = None,
