@@ -59,7 +59,7 @@ def require_same_values(original: Graph, rewritten: Graph, what: str) -> None:
 def without_rounding(graph: Graph) -> Graph:
     """Give a copy in which activations are not quantised where they are dequantised at once."""
     made = graph.copy()
-    kept, renamed, nodes = kept_names(made), {}, []
+    kept, renamed, nodes = kept_names(made), dict[str, str](), []
     for node in made.nodes:
         for place, name in enumerate(node.input):
             node.input[place] = renamed.get(name, name)
