@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from taemi_edge.bundle.precisions import Precision, QuantisedPrecision
+from taemi_edge.bundle.precisions import Flavour, Precision, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 
 
@@ -73,9 +73,10 @@ class CalibrationRecord(Frozen, frozen=True):
         excluded: the blocks of a part that stay out of INT8, each with the reason.
         islands: how many nodes of a part stay in FP32 among FP16.
         further: the same as these of INT8 for other quantised precisions, where there are any.
+        host_excluded: by flavour for processors, the blocks of a part that stay in FP32 there, each with the reason.
         closeness: by part and flavour.
         metric, higher_is_better: the metric that was counted on labels, and which way it is better.
-        scores: of the metric by precision, all parts in it; None where it is undefined.
+        scores: of the metric by precision and by flavour for processors, all parts in it; None where it is undefined.
         pattern_scores: the same over all presence patterns.
         mean_pearson: the scores where the metric is Pearson.
         seconds: how long the calibration took.
@@ -103,6 +104,7 @@ class CalibrationRecord(Frozen, frozen=True):
     pattern_scores: dict[str, PatternScores] = msgspec.field(default_factory=dict)
     mean_pearson: dict[str, float | None] = msgspec.field(default_factory=dict)
     further: dict[QuantisedPrecision, QuantisedRecord] | msgspec.UnsetType = msgspec.UNSET
+    host_excluded: dict[Flavour, dict[str, dict[str, str]]] | msgspec.UnsetType = msgspec.UNSET
 
     def excluded_from(self, precision: QuantisedPrecision) -> dict[str, dict[str, str]]:
         """Give the blocks of each part that stay out of a precision, each with the reason."""

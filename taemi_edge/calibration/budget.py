@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Flavour, Precision
+from taemi_edge.bundle.precisions import FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Flavour, Precision
 from taemi_edge.bundle.records import CalibrationRecord
 from taemi_edge.calibration.recipe import BudgetRecipe
 from taemi_edge.parity.metrics import CORRELATIONS
@@ -53,7 +53,7 @@ def check_budget(
         budget: the recipe's limits. An undefined Pearson with FP32 is always outside, and so is an undefined score
             where FP32 has one; an undefined correlation counts as none, 0.
         precision: one that the record has.
-        flavour: of its graphs; by default the first one.
+        flavour: of the precision; None for the one that it is judged by.
     """
     found, fp32 = record.closeness[part][flavour or FLAVOURS_OF[precision][0]], record.scores.get("fp32")
     sign = 1 if record.higher_is_better else -1
@@ -75,13 +75,22 @@ def metric_words(record: CalibrationRecord) -> str:
 
 
 def budget_fault(
-    record: CalibrationRecord, part: str, budget: BudgetRecipe, precision: Precision, flavour: Flavour | None = None
+    record: CalibrationRecord,
+    part: str,
+    budget: BudgetRecipe,
+    precision: Precision,
+    flavour: Flavour | None = None,
 ) -> str:
-    """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged."""
-    wanted = flavour or FLAVOURS_OF[precision][0]
-    if precision not in BUDGETED or wanted not in record.closeness.get(part, {}):
+    """Say how a part is outside a budget, for the reason of a choice; empty where it is inside or was not judged.
+
+    Args:
+        record, part, budget, precision: as `check_budget` takes them; a precision that was not judged has no fault.
+        flavour: of the precision; None for the one that it is judged by.
+    """
+    judged = flavour or FLAVOURS_OF[precision][0]
+    if (precision, judged) not in _judged(record, part):
         return ""
-    check = check_budget(record, part, budget, precision, wanted)
+    check = check_budget(record, part, budget, precision, judged)
     if not check.keeps_pearson:
         return f"Pearson {check.pearson or 0:.4f} with FP32 on held-out clips, the budget wants {budget.pearson:g}"
     if not check.keeps_score:
@@ -94,8 +103,9 @@ def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str
     """Describe every part and precision that is outside the budget: what was expected and what was measured."""
     misses = []
     limit = "at least" if record.higher_is_better else "at most"
-    for part, precision in ((name, p) for name in record.closeness for p in _judged(record, name)):
-        check, name = check_budget(record, part, budget, precision), precision.upper()
+    for part, (precision, flavour) in ((name, found) for name in record.closeness for found in _judged(record, name)):
+        check = check_budget(record, part, budget, precision, flavour)
+        name = flavour if flavour in HOST_FLAVOURS else precision.upper()
         if not check.keeps_pearson:
             got = "an undefined one" if check.pearson is None else f"{check.pearson:.4f}"
             misses.append(f"{part} in {name}: expected a Pearson with FP32 of at least {budget.pearson:g}, got {got}")
@@ -106,6 +116,8 @@ def describe_misses(record: CalibrationRecord, budget: BudgetRecipe) -> list[str
     return misses
 
 
-def _judged(record: CalibrationRecord, part: str) -> list[Precision]:
-    """The precisions of a part that a budget holds and that were judged."""
-    return [p for p in BUDGETED if FLAVOURS_OF[p][0] in record.closeness.get(part, {})]
+def _judged(record: CalibrationRecord, part: str) -> list[tuple[Precision, Flavour]]:
+    """The flavours of a part that a budget holds and that were judged, each with its precision."""
+    found = record.closeness.get(part, {})
+    judged = [(precision, flavour) for precision in BUDGETED for flavour in FLAVOURS_OF[precision] if flavour in found]
+    return [(p, flavour) for p, flavour in judged if flavour == FLAVOURS_OF[p][0] or flavour in HOST_FLAVOURS]

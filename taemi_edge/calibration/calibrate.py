@@ -141,7 +141,7 @@ def _calibrate(
     _require_exported(bundle)
     recipe.require_parts(bundle.manifest.part_names)
     judge = None if corpus is None else Judge(bundle.manifest.outputs, options.metric or bundle.manifest.metric)
-    reused = None if options.ranges is None else read_ranges(options.ranges, bundle, recipe.quantised)
+    reused = None if options.ranges is None else read_ranges(options.ranges, bundle, recipe.quantised, recipe.host)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus, recipe)
     with (
         new_folder(output, replaceable_files(output)) as draft,

@@ -13,13 +13,14 @@ import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
-from taemi_edge.bundle.precisions import Flavour
+from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour
 from taemi_edge.bundle.records import Closeness
 from taemi_edge.bundle.streams import Pattern
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, thin_clip
 from taemi_edge.calibration.graph_sessions import GraphRunner, runnable_graph, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
 from taemi_edge.calibration.head_feeds import head_feeds
 from taemi_edge.calibration.scoring import count_flips
@@ -33,8 +34,9 @@ class ComparisonTask:
 
     Attributes:
         part, name: the part that the graph belongs to, and what the result is called.
-        file, flavour: a graph that was just written, which is compared as it is; None for the bundle's own graph of
-            the part, which is quantised first where there is a plan.
+        file: a graph that was just written, which is compared as it is; None for the bundle's own graph of the part,
+            which is quantised first where there is a plan.
+        flavour: of the graph; by a plan it is quantised symmetrically unless this is a flavour for processors.
         bundle: in FP32; its head turns features into outputs.
         spool: the clips.
         items_per_clip: how many pictures or rows of a clip count, evenly over it.
@@ -74,7 +76,7 @@ class ComparisonResult:
 
 def compare_graph(task: ComparisonTask) -> ComparisonResult:
     """Run a graph over the clips and compare what it gives with the features that FP32 gave."""
-    run, head = runner_of(_model(task)), runner_of(task.bundle.read_part(HEAD))
+    run, head = runner_of(_model(task), task.flavour), runner_of(task.bundle.read_part(HEAD))
     clips = [thin_clip(clip, task.bundle, task.items_per_clip) for clip in task.spool]
     if task.part == HEAD:
         return _compare_head(task, run, head, clips)
@@ -99,7 +101,10 @@ def _model(task: ComparisonTask) -> bytes:
         return runnable_graph(task.file, task.flavour)
     if task.plan is None:
         return task.bundle.read_part(task.part)
-    return quantise(_part_graph(task.bundle, task.part), task.plan, task.excluded).bytes()
+    graph = _part_graph(task.bundle, task.part)
+    if task.flavour in HOST_FLAVOURS:
+        return quantise_for_hosts(graph, task.plan, task.flavour, task.excluded).bytes()
+    return quantise(graph, task.plan, task.excluded).bytes()
 
 
 def _part_graph(bundle: Bundle, part: str) -> Graph:

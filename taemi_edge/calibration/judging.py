@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import FLAVOURS, FLAVOURS_OF, PRECISIONS, Flavour, Precision
+from taemi_edge.bundle.precisions import FLAVOURS, FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Flavour
 from taemi_edge.bundle.records import Closeness, PatternScores
 from taemi_edge.bundle.streams import Pattern
 from taemi_edge.bundle.values import HEAD, Array
@@ -43,7 +43,8 @@ class Judgement:
         held_out: how many clips judged.
         patterns: the presence patterns that the head was fed while ranges were found.
         closeness: how near each part is to FP32, by part and flavour.
-        scores: the metric on labels by precision, all parts in it; None where it is undefined.
+        scores: the metric on labels by precision and by flavour for processors, all parts in it; None where it is
+            undefined.
         pattern_scores: the same over all presence patterns.
         problems: why clips were left out, by clip id.
     """
@@ -90,7 +91,9 @@ class GraphJudge:
             for flavour in flavours
         ]
         results = self._compare(tasks, progress)
-        predicted = {p: self._predict(draft, files[HEAD], p, results) for p in precisions}
+        whole: dict[str, Flavour] = {precision: FLAVOURS_OF[precision][0] for precision in precisions}
+        whole |= {flavour: flavour for flavour in HOST_FLAVOURS if flavour in flavours}
+        predicted = {name: self._predict(draft, files[HEAD], flavour, results) for name, flavour in whole.items()}
         complete = self.bundle.manifest.patterns[0]
         fp32, labels = predicted["fp32"], setup.labels
         return Judgement(
@@ -100,8 +103,8 @@ class GraphJudge:
                 part: {flavour: self._closeness(setup, results[part, flavour], fp32[complete]) for flavour in flavours}
                 for part in setup.parts
             },
-            scores={p: self.metric.value(predicted[p][complete], labels) for p in precisions},
-            pattern_scores={p: self._over_patterns(predicted[p], fp32, labels) for p in precisions},
+            scores={name: self.metric.value(predicted[name][complete], labels) for name in whole},
+            pattern_scores={name: self._over_patterns(predicted[name], fp32, labels) for name in whole},
             problems=self.clips.problems,
         )
 
@@ -119,15 +122,12 @@ class GraphJudge:
             return found
         return msgspec.structs.replace(found, flips=count_flips(self.metric.outputs, fp32, result.outputs))
 
-    def _predict(
-        self, draft: Path, heads: Mapping[Flavour, str], precision: Precision, results: _Results
-    ) -> _Predictions:
-        """Run a whole precision, every encoder and the head in it, on the clips in every presence pattern."""
+    def _predict(self, draft: Path, heads: Mapping[Flavour, str], flavour: Flavour, results: _Results) -> _Predictions:
+        """Run a whole flavour, every encoder and the head in it, on the clips in every presence pattern."""
         manifest = self.bundle.manifest
         clips = [thin_clip(clip, self.bundle, self.recipe.frames_per_clip) for clip in self.clips.judging]
-        flavour = FLAVOURS_OF[precision][0]
-        features = {name: results[name, flavour].features for name in manifest.streams if precision != "fp32"}
-        run = runner_of(runnable_graph(draft / heads[flavour], flavour))
+        features = {name: results[name, flavour].features for name in manifest.streams if flavour != "fp32"}
+        run = runner_of(runnable_graph(draft / heads[flavour], flavour), flavour)
         swapped = with_features(clips, features)
         return {pattern: predict(run, self.bundle, swapped, pattern) for pattern in manifest.patterns}
 

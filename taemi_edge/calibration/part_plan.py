@@ -23,6 +23,7 @@ from taemi_edge.calibration.graphs.grids import GRIDS
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, weights_sha256
 from taemi_edge.calibration.graphs.ranges import Method, PartStatistics, collect_statistics
 from taemi_edge.calibration.graphs.smoothing import Scaling, choose_scaling
+from taemi_edge.calibration.host_ranges import convolution_ranges, plan_for_hosts, simplified_chains
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.errors import CalibrationError
 
@@ -81,22 +82,28 @@ def _draft_part_plan(task: PartPlanTask) -> PartPlanDraft:
         )
     layers = graph.layers()
     readers = {precision: dict(_readers(graph, layers, recipe, precision)) for precision in recipe.quantised}
-    statistics = _collect_statistics(task, graph, {k: v for by in readers.values() for k, v in by.items()})
+    watched = {name: found.feature_axis for by in readers.values() for name, found in by.items()}
+    hosts = simplified_chains(graph) if recipe.host else None
+    further = {} if hosts is None else {name: 1 for name in sorted(hosts[1].ranged) if name not in watched}
+    statistics = _collect_statistics(task, graph, watched, further)
     islands = find_islands(graph, statistics.amax, recipe.fp16_keep.get(task.part, ()), recipe.fp16_margin)
     identity = weights_sha256(graph)
-    plans = {
-        precision: {
-            name: PartPlan(
-                weights_sha256=identity,
-                tensors=_scale_tensors(graph, statistics, readers[precision], recipe, methods, precision),
-                excluded=dict(recipe.exclude.get(task.part, {})),
-                islands=islands,
-                precision=precision,
-            )
-            for name, methods in _method_choices(recipe).items()
-        }
-        for precision in recipe.quantised
-    }
+    convolutions = {} if hosts is None else convolution_ranges(*hosts, statistics.watched)
+
+    def plan(precision: QuantisedPrecision, methods: tuple[Method, ...]) -> PartPlan:
+        tensors = _scale_tensors(graph, statistics, readers[precision], recipe, methods, precision)
+        for_hosts = hosts is not None and precision == "int8"
+        return PartPlan(
+            weights_sha256=identity,
+            tensors=tensors,
+            excluded=dict(recipe.exclude.get(task.part, {})),
+            islands=islands,
+            precision=precision,
+            host=plan_for_hosts(graph, convolutions, statistics.watched, tensors) if for_hosts else None,
+        )
+
+    choices = _method_choices(recipe).items()
+    plans = {precision: {name: plan(precision, methods) for name, methods in choices} for precision in recipe.quantised}
     return PartPlanDraft(task.part, plans, _block_sizes(graph, layers, statistics))
 
 
@@ -144,15 +151,18 @@ def _readers(
             yield source, _Readers(None, [], nodes)
 
 
-def _collect_statistics(task: PartPlanTask, graph: Graph, readers: Mapping[str, _Readers]) -> PartStatistics:
+def _collect_statistics(
+    task: PartPlanTask, graph: Graph, watched: Mapping[str, int | None], further: Mapping[str, int]
+) -> PartStatistics:
     recipe = task.recipe
     statistics = collect_statistics(
         runner_of_all_tensors(graph),
         part_feeds(task.spool, task.bundle, task.part, recipe.frames_per_clip, recipe.batch),
-        {source: found.feature_axis for source, found in readers.items()},
+        {**watched, **further},
         recipe.rows,
         recipe.seed,
         graph.outputs,
+        further,
     )
     if not statistics.feeds:
         raise CalibrationError("no clip has anything to feed it: calibrate on clips that have this stream")

@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import QUANTISED, QuantisedPrecision
+from taemi_edge.bundle.precisions import QUANTISED, Flavour, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.bundle.workers import run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.graphs.qdq import PartPlan
+from taemi_edge.calibration.host_sensitivity import settle_for_hosts
 from taemi_edge.calibration.part_plan import PartPlanDraft, PartPlanTask, draft_part_plan
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.calibration.sensitivity import ComparisonSetup, PartSensitivity, settle_plans
@@ -53,11 +54,13 @@ class RangesFile(Frozen, frozen=True, omit_defaults=True):
 class CalibrationPlan:
     """The plans of all parts, as they will be written, and what was measured of each part's blocks.
 
-    `sensitivities` is by precision and part; it is empty where the plans were read from a `ranges.json`.
+    `sensitivities` is by precision and part; it is empty where the plans were read from a `ranges.json`. `hosts` is by
+    flavour for processors, of the parts that had to leave blocks out there.
     """
 
     ranges: RangesFile
     sensitivities: dict[QuantisedPrecision, dict[str, PartSensitivity]] = field(default_factory=dict)
+    hosts: dict[Flavour, dict[str, PartSensitivity]] = field(default_factory=dict)
 
 
 def find_plan(
@@ -90,6 +93,7 @@ def find_plan(
     setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, judge, workers)
     settled = {precision: settle_plans(drafts, precision, setup, progress) for precision in recipe.quantised}
     plans = {precision: found for precision, (found, _) in settled.items()}
+    plans["int8"], hosts = settle_for_hosts(plans["int8"], drafts, setup, progress)
     ranges = RangesFile(
         schema=1,
         name=bundle.manifest.name,
@@ -100,19 +104,23 @@ def find_plan(
         parts=plans.pop("int8"),
         further=plans,
     )
-    return CalibrationPlan(ranges, {precision: measured for precision, (_, measured) in settled.items()})
+    return CalibrationPlan(ranges, {precision: measured for precision, (_, measured) in settled.items()}, hosts)
 
 
-def read_ranges(file: Path, bundle: Bundle, wanted: Collection[QuantisedPrecision] = QUANTISED[:1]) -> RangesFile:
+def read_ranges(
+    file: Path, bundle: Bundle, wanted: Collection[QuantisedPrecision] = QUANTISED[:1], host: bool = False
+) -> RangesFile:
     """Read a `ranges.json`.
 
     Args:
         file: that another calibration wrote.
         bundle: whose ranges they should be.
         wanted: the precisions that graphs will be made of.
+        host: whether INT8 graphs for processors will be made, too.
 
     Raises:
-        CalibrationError: the file is none, was made for another model, or lacks a precision.
+        CalibrationError: the file is none, was made for another model, or lacks a precision or the
+            ranges for processors.
     """
     try:
         found = msgspec.json.decode(file.read_bytes(), type=RangesFile)
@@ -130,4 +138,9 @@ def read_ranges(file: Path, bundle: Bundle, wanted: Collection[QuantisedPrecisio
                 f"{file}: expected ranges of {precision}, it has those of {', '.join(found.plans)}: calibrate on clips "
                 f"with --also {precision}, or leave {precision} out"
             )
+    if host and (lacking := [part for part, plan in found.parts.items() if plan.host is None]):
+        raise CalibrationError(
+            f"{file}: expected ranges of {lacking[0]} for processors, the file was made without them: calibrate anew, "
+            f"or pass --set host=false to make no graphs for processors"
+        )
     return found

@@ -113,6 +113,7 @@ class CalibrationRecipe(Frozen, frozen=True):
         exclude: the blocks of a part that are never quantised, each with the reason; measurements may add to them.
         attention_matmuls, softmax, layer_norm: quantise the inputs of these operators too.
         fp8_attention_matmuls: quantise those of attention in FP8 alone.
+        host: make the INT8 graphs that processors want, too ("int8-u8" and "int8-dynamic").
         fp16_keep: the scopes that stay in FP32 among FP16 and BF16, by part.
         fp16_margin: how many times larger a magnitude may become before it reaches FP16's largest number.
         budget: what a precision below FP16 may cost.
@@ -143,6 +144,7 @@ class CalibrationRecipe(Frozen, frozen=True):
     fp8_attention_matmuls: bool = False
     softmax: bool = False
     layer_norm: bool = False
+    host: bool = True
     fp16_keep: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     fp16_margin: float = 2.0
     budget: BudgetRecipe = BudgetRecipe()
@@ -190,7 +192,7 @@ class CalibrationRecipe(Frozen, frozen=True):
     def flavours(self) -> tuple[Flavour, ...]:
         """The graphs that a calibration writes of each part."""
         wanted = (flavour for precision in self.precisions for flavour in FLAVOURS_OF[precision])
-        return tuple(flavour for flavour in wanted if flavour not in HOST_FLAVOURS)
+        return tuple(flavour for flavour in wanted if self.host or flavour not in HOST_FLAVOURS)
 
     def quantises_attention(self, precision: QuantisedPrecision) -> bool:
         """Whether the products of two activations are quantised in a precision."""

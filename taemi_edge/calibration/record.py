@@ -13,7 +13,7 @@ from taemi_edge import __version__
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import PARETO, RANGES, SENSITIVITY, Bundle, sha256_of, write_manifest
 from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.precisions import Precision, QuantisedPrecision
+from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour, Precision, QuantisedPrecision
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.records import CalibrationRecord, QuantisedRecord
 from taemi_edge.bundle.values import Frozen, PartTolerances
@@ -30,7 +30,8 @@ from taemi_edge.parity.judge import Judge
 class SensitivityFile(Frozen, frozen=True, omit_defaults=True):
     """`sensitivity.json`: what INT8 costs and saves, block by block, on so many clips of `data`.
 
-    `further` has the same of other quantised precisions, where there are any.
+    `further` has the same of other quantised precisions, where there are any, and `hosts` of the flavours for
+    processors, of the parts that had to leave blocks out there.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SensitivityFile(Frozen, frozen=True, omit_defaults=True):
     clips: int
     parts: dict[str, PartSensitivity]
     further: dict[QuantisedPrecision, dict[str, PartSensitivity]] = msgspec.field(default_factory=dict)
+    hosts: dict[Flavour, dict[str, PartSensitivity]] = msgspec.field(default_factory=dict)
 
 
 def write_ranges(draft: Path, ranges: RangesFile) -> None:
@@ -92,7 +94,19 @@ def make_record(
         mean_pearson=judgement.scores if metric == "pearson" else {},
         seconds=round(seconds, 1),
         further=of or msgspec.UNSET,
+        host_excluded=_host_excluded(ranges) or msgspec.UNSET,
     )
+
+
+def _host_excluded(ranges: RangesFile) -> dict[Flavour, dict[str, dict[str, str]]]:
+    """The blocks that stay in FP32 by flavour for processors and part; empty where there are no such graphs."""
+    plans = {part: plan.host for part, plan in ranges.parts.items() if plan.host is not None}
+    if not plans:
+        return {}
+    return {
+        flavour: {part: host.excluded[flavour] for part, host in plans.items() if host.excluded.get(flavour)}
+        for flavour in HOST_FLAVOURS
+    }
 
 
 def _quantised_record(plans: Mapping[str, PartPlan], own: bool) -> QuantisedRecord:
@@ -121,7 +135,9 @@ def write_sensitivity(draft: Path, plan: CalibrationPlan, recipe: CalibrationRec
     clips = min(recipe.trial_clips, ranges.clips)
     further = dict(plan.sensitivities)
     parts = further.pop("int8")
-    content = SensitivityFile(name=ranges.name, data=ranges.data, clips=clips, parts=parts, further=further)
+    content = SensitivityFile(
+        name=ranges.name, data=ranges.data, clips=clips, parts=parts, further=further, hosts=plan.hosts
+    )
     write_json(draft / SENSITIVITY, content)
     names = " and ".join(precision.upper() for precision in plan.sensitivities)
     title = f"{ranges.name}: {names} block by block, {clips} clips of {ranges.data}"

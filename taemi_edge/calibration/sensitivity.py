@@ -123,6 +123,10 @@ class ComparisonSetup:
         sure = loss - (1 / len(self.spool) if counts_labels(self.judge) else 0.0)
         return max(cost, sure / max(of_metric, 1e-9) * self.allowed)
 
+    def keeps(self, found: Closeness) -> bool:
+        """Whether a part is near enough to FP32, with room for clips that are not these."""
+        return self.total_cost(cost_of(found), self.loss(found)) <= self.allowed
+
     @cached_property
     def labels(self) -> dict[str, Array]:
         """The labels of all clips, by output."""
@@ -178,12 +182,17 @@ def settle_plans(
     candidates = {part: drafts[part].plans[precision] for part in setup.parts}
     by_method = _compare_methods(candidates, setup, progress)
     plans = {part: candidates[part][_nearest(by_method[part])] for part in setup.parts}
-    costs = _measure_blocks(plans, drafts, setup, progress)
+    costs = measure_blocks(plans, drafts, setup, progress)
     settled: dict[str, PartPlan] = {}
     sensitivities: dict[str, PartSensitivity] = {}
     for number, part in enumerate(setup.parts):
         progress.count(number, len(setup.parts), "leaving blocks out")
-        settled[part], sensitivities[part] = _exclude(part, plans[part], costs[part], by_method[part], setup)
+        methods = by_method[part]
+        start = Start(plans[part], plans[part].excluded, methods[_nearest(methods)])
+        excluded, measured = exclude_blocks(part, start, costs[part], setup)
+        pearsons = {method: closeness.pearson for method, closeness in methods.items()}
+        settled[part] = msgspec.structs.replace(plans[part], excluded=excluded)
+        sensitivities[part] = msgspec.structs.replace(measured, methods=pearsons)
     return settled, sensitivities
 
 
@@ -198,28 +207,41 @@ def _compare_methods(
         for method, plan in candidates[part].items()
     ]
     found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
-    for result in _compare_all(tasks, setup, "trying ways to find ranges", progress):
+    for result in compare_all(tasks, setup, "trying ways to find ranges", progress):
         found[result.part][result.name] = setup.scored(result)
     return {part: {method: found[part][method] for method in candidates[part]} for part in setup.parts}
 
 
-def _measure_blocks(
+def measure_blocks(
     plans: Mapping[str, PartPlan],
     drafts: Mapping[str, PartPlanDraft],
     setup: ComparisonSetup,
     progress: Progress,
+    flavour: Flavour = "int8",
 ) -> dict[str, list[BlockCost]]:
+    """Measure what each block costs where it alone is quantised.
+
+    Args:
+        plans: of the parts that are measured.
+        drafts: have the blocks.
+        setup: the clips that are compared on.
+        progress: receives how many comparisons are done.
+        flavour: how the block is quantised.
+
+    Returns:
+        The blocks of each part.
+    """
     tasks = []
-    for part in setup.parts:
+    for part in plans:
         blocks = list(drafts[part].sizes)
         tasks.append(setup.task(part, _UNCHANGED))
         for block in blocks:
             others = [other for other in blocks if other != block]
-            tasks.append(setup.task(part, block, plans[part], others))
-    found: dict[str, dict[str, Closeness]] = {part: {} for part in setup.parts}
-    for result in _compare_all(tasks, setup, "measuring blocks", progress):
+            tasks.append(setup.task(part, block, plans[part], others, flavour=flavour))
+    found: dict[str, dict[str, Closeness]] = {part: {} for part in plans}
+    for result in compare_all(tasks, setup, "measuring blocks", progress):
         found[result.part][result.name] = setup.scored(result)
-    return {part: _block_costs(plans[part], drafts[part].sizes, found[part], setup.judge) for part in setup.parts}
+    return {part: _block_costs(plans[part], drafts[part].sizes, found[part], setup.judge) for part in plans}
 
 
 def _block_costs(
@@ -250,24 +272,35 @@ def cost_of(closeness: Closeness) -> float:
     return 1.0 if closeness.pearson is None else 1.0 - closeness.pearson
 
 
-def _exclude(
-    part: str,
-    plan: PartPlan,
-    blocks: list[BlockCost],
-    methods: Mapping[str, Closeness],
-    setup: ComparisonSetup,
-) -> tuple[PartPlan, PartSensitivity]:
-    """Leave blocks unquantised, the highest cost for its saving first, until the part is near enough to FP32."""
-    allowed = setup.allowed
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where leaving blocks out begins: a plan, the blocks that stay out anyway, and how near the part is without them.
+
+    `flavour` says how the part is quantised.
+    """
+
+    plan: PartPlan
+    excluded: Mapping[str, str]
+    closeness: Closeness
+    flavour: Flavour = "int8"
+
+
+def exclude_blocks(
+    part: str, start: Start, blocks: list[BlockCost], setup: ComparisonSetup
+) -> tuple[dict[str, str], PartSensitivity]:
+    """Leave blocks unquantised, the highest cost for its saving first, until the part is near enough to FP32.
+
+    Returns:
+        All that stay out, each with the reason, and what was measured.
+    """
     by_name = {block.block: block for block in blocks}
     total = {b.block: setup.total_cost(b.cost, b.loss) for b in blocks}
     waiting = sorted((b for b in blocks if b.excluded is None), key=lambda b: total[b.block] / (b.macs_share + 1e-3))
-    excluded, steps = dict(plan.excluded), []
-    found = methods[_nearest(methods)]
+    excluded, steps, found = dict(start.excluded), [], start.closeness
     while True:
         share = sum(b.macs_share for b in by_name.values() if b.excluded is None)
         steps.append((share, cost_of(found)))
-        if setup.total_cost(cost_of(found), setup.loss(found)) <= allowed or not waiting:
+        if setup.keeps(found) or not waiting:
             break
         # the remaining blocks cost together about the sum of their costs: several leave before the next measurement
         while True:
@@ -275,15 +308,11 @@ def _exclude(
             reason = _reason(block, total[block.block])
             excluded[block.block] = reason
             by_name[block.block] = msgspec.structs.replace(block, excluded=reason)
-            if not waiting or sum(total[b.block] for b in waiting) <= allowed:
+            if not waiting or sum(total[b.block] for b in waiting) <= setup.allowed:
                 break
-        found = setup.scored(compare_graph(setup.task(part, "settled", plan, excluded))) if waiting else _SAME
-    sensitivity = PartSensitivity(
-        blocks=tuple(by_name.values()),
-        methods={method: closeness.pearson for method, closeness in methods.items()},
-        steps=tuple(steps),
-    )
-    return msgspec.structs.replace(plan, excluded=excluded), sensitivity
+        task = setup.task(part, "settled", start.plan, excluded, flavour=start.flavour)
+        found = setup.scored(compare_graph(task)) if waiting else _SAME
+    return excluded, PartSensitivity(blocks=tuple(by_name.values()), methods={}, steps=tuple(steps))
 
 
 def _reason(block: BlockCost, total: float) -> str:
@@ -296,9 +325,10 @@ def _nearest(methods: Mapping[str, Closeness]) -> str:
     return min(methods, key=lambda method: cost_of(methods[method]))
 
 
-def _compare_all(
+def compare_all(
     tasks: list[ComparisonTask], setup: ComparisonSetup, what: str, progress: Progress
 ) -> list[ComparisonResult]:
+    """Run comparisons in worker processes, and report how many are done."""
     results = []
     progress.count(0, len(tasks), what)
     for result in run_parallel(compare_graph, tasks, setup.workers):

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import Flavour, QuantisedPrecision
+from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour, QuantisedPrecision
 from taemi_edge.bundle.values import PartSpec
 from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graphs.bf16 import convert_to_bf16
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
 from taemi_edge.calibration.recipe import CalibrationRecipe
 
@@ -113,6 +114,8 @@ class _Makers:
             return convert_to_bf16(self.fp32, islands)
         if flavour == "int8":
             return self.quantised("int8")
+        if flavour in HOST_FLAVOURS:
+            return quantise_for_hosts(self.fp32, self.plans["int8"][self.part], flavour)
         graphs: dict[Flavour, Callable[[], Graph]] = {
             "fp16": lambda: self.fp32,
             "int8-fp16": lambda: self.quantised("int8"),

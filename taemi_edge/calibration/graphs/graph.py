@@ -192,6 +192,14 @@ class Graph:
         """Replace the array of an initialiser."""
         self.initialisers[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
 
+    def drop_unread_values(self) -> None:
+        """Take out the initialisers that nothing reads."""
+        kept = [tensor for tensor in self.model.graph.initializer if tensor.name in {*self.readers, *self.outputs}]
+        held = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
+        del self.model.graph.initializer[:]
+        self.model.graph.initializer.extend(held)
+        self.initialisers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+
     def replace_nodes(self, nodes: Sequence[Any]) -> None:
         """Replace all nodes by a new list, which is in topological order."""
         kept = list(nodes)
@@ -205,7 +213,7 @@ class Graph:
         Those that read a tensor which the graph's inputs do not change are left out: it needs no range.
         """
         found = []
-        changing = self._changing()
+        changing = self.changing()
         for node in self.nodes:
             axis = self._channel_axis(node)
             if axis is not None and len(self.readers[node.input[1]]) == 1 and node.input[0] in changing:
@@ -231,7 +239,7 @@ class Graph:
             return 0 if attributes.get("transB", 0) else 1
         return 1 if len(weight.dims) == 2 else None
 
-    def _changing(self) -> set[str]:
+    def changing(self) -> set[str]:
         """The tensors that depend on an input of the graph."""
         found = {value.name for value in self.model.graph.input if value.name not in self.initialisers}
         for node in self.nodes:
@@ -354,11 +362,17 @@ def insert_after_producers(graph: Graph, new: Mapping[str, Sequence[Any]], at_st
         at_start: nodes that come before all others.
     """
     nodes = list(at_start)
-    for name, inserted in new.items():
-        if name not in graph.producers:
-            nodes += inserted
-    for node in graph.nodes:
+    waiting = dict(new)
+
+    def add(node: Any) -> None:
         nodes.append(node)
         for name in node.output:
-            nodes += new.get(name, ())
+            for behind in waiting.pop(name, ()):
+                add(behind)
+
+    for name in [name for name in new if name not in graph.producers]:
+        for behind in waiting.pop(name, ()):
+            add(behind)
+    for node in list(graph.nodes):
+        add(node)
     graph.replace_nodes(nodes)

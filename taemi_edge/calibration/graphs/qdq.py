@@ -20,6 +20,7 @@ from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers
 from taemi_edge.calibration.graphs.grids import GRIDS
 from taemi_edge.calibration.graphs.smoothing import weight_scale
+from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan
 from taemi_edge.errors import CalibrationError
 
 #: The type of the zero points, which says what QuantizeLinear writes.
@@ -59,6 +60,7 @@ class PartPlan(Frozen, frozen=True, omit_defaults=True):
         excluded: the blocks that stay in higher precision, each with the reason.
         islands: the nodes that stay in FP32 among FP16 and BF16, each with the reason.
         precision: what the tensors become. Plans of INT8 are written without it, as they were before there was FP8.
+        host: of a plan in INT8, the ranges for processors; None where none were asked for.
     """
 
     weights_sha256: str
@@ -66,6 +68,7 @@ class PartPlan(Frozen, frozen=True, omit_defaults=True):
     excluded: dict[str, str]
     islands: dict[str, str]
     precision: QuantisedPrecision = "int8"
+    host: UnsignedPlan | None = None
 
 
 def weights_sha256(graph: Graph) -> str:
@@ -89,10 +92,7 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
     Raises:
         CalibrationError: the plan was made for other weights, or the graph is quantised already.
     """
-    if graph.is_quantised:
-        raise CalibrationError("expected an FP32 graph, got one with Q/DQ nodes: calibrate the exported bundle")
-    if weights_sha256(graph) != plan.weights_sha256:
-        raise CalibrationError("expected the weights that the ranges were made for, got others: calibrate anew")
+    require_own_weights(graph, plan)
     left_out = plan.excluded if excluded is None else excluded
     grid, kind = GRIDS[plan.precision], _TYPES[plan.precision]
     made = graph.at_opset(grid.opset)
@@ -104,7 +104,7 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
         readers = [name for name in scaled.nodes if name not in layers or not is_excluded(layers[name].block, left_out)]
         if not readers:
             continue
-        source = _smooth(made, scaled, [layers[n] for n in readers if n in layers], after)
+        source = smooth(made, scaled, [layers[n] for n in readers if n in layers], after)
         pair = _Pair(np.asarray(grid.scale(scaled.amax), np.float32), None, kind)
         quantised = pair.add_behind(made, source, after, scaled.tensor)
         for name in readers:
@@ -113,6 +113,18 @@ def quantise(graph: Graph, plan: PartPlan, excluded: Collection[str] | None = No
                 front += _quantise_weight(made, nodes[name], layers[name], plan.precision)
     insert_after_producers(made, after, front)
     return made
+
+
+def require_own_weights(graph: Graph, plan: PartPlan) -> None:
+    """Refuse to quantise a graph by the plan of another one.
+
+    Raises:
+        CalibrationError: the plan was made for other weights, or the graph is quantised already.
+    """
+    if graph.is_quantised:
+        raise CalibrationError("expected an FP32 graph, got one with Q/DQ nodes: calibrate the exported bundle")
+    if weights_sha256(graph) != plan.weights_sha256:
+        raise CalibrationError("expected the weights that the ranges were made for, got others: calibrate anew")
 
 
 def is_excluded(block: str, excluded: Collection[str]) -> bool:
@@ -124,7 +136,7 @@ def is_excluded(block: str, excluded: Collection[str]) -> bool:
     return any(block == entry or block.startswith(f"{entry}/") for entry in excluded)
 
 
-def _smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict[str, list[Any]]) -> str:
+def smooth(graph: Graph, scaled: ScaledTensor, layers: list[Layer], after: dict[str, list[Any]]) -> str:
     """Divide the tensor by its smoothing and multiply the weights by it; give the smoothed tensor's name.
 
     Where a LayerNorm makes the tensor and only these layers read it, its own weights are divided; else a Mul is added.

@@ -98,6 +98,7 @@ def collect_statistics(
     rows: int,
     seed: int = 0,
     outputs: Collection[str] = (),
+    may_be_constant: Collection[str] = (),
 ) -> PartStatistics:
     """Run a part over its feeds and keep ranges and a sample of rows.
 
@@ -108,6 +109,7 @@ def collect_statistics(
         rows: how many feature vectors (without an axis: values) of each watched tensor are kept.
         seed: draws the rows.
         outputs: the names of the part's outputs, which must be finite as well.
+        may_be_constant: the watched tensors that need not vary.
 
     Raises:
         CalibrationError: an output or a watched tensor held NaN or infinity, or a watched one is constant; the message
@@ -131,7 +133,7 @@ def collect_statistics(
         for name, value in floats.items():
             _add_values(statistics, name, value)
     for name, seen in statistics.watched.items():
-        if seen.is_constant:
+        if seen.is_constant and name not in may_be_constant:
             raise CalibrationError(
                 f"{name}: expected activations that vary, got {seen.low:g} throughout: calibrate on real clips, and "
                 f"check that the model was trained"
