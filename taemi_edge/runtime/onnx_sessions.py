@@ -26,7 +26,7 @@ _PROVIDER_OPTIONS = {
 #: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
 FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
 #: Optimisers that make a graph slower on a CPU. ONNX Runtime 1.32 takes four times as long for its one operator for a
-#: residual and the normalisation behind it as for the two (384 features: .48 ms and .12 ms); up to 1.23 they were alike.
+#: residual and the normalisation behind it as for the two (384 features: .48 and .12 ms); up to 1.23 they were alike.
 SLOW_OPTIMISERS = ("SkipLayerNormFusion",)
 #: Optimisers that compute something else of FP8. ONNX Runtime 1.32 takes out a ReLU in front of FP8's QuantizeLinear,
 #: as if the pair gave no negative numbers.
