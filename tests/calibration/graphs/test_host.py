@@ -10,14 +10,12 @@ import pytest
 
 pytest.importorskip("torch", reason="the networks are written in PyTorch")
 onnx = pytest.importorskip("onnx", reason="graphs are quantised with onnx")
-import msgspec
 import onnxruntime
 
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.host import quantise_for_hosts
-from taemi_edge.errors import CalibrationError
-from tests.calibration.graphs.host_models import NETWORKS, exported, feeds_of, graph_of, plan_of, torch
+from tests.calibration.graphs.host_models import NETWORKS, feeds_of, graph_of, plan_of
 
 FLAVOURS = ("int8-u8", "int8-dynamic")
 
@@ -54,5 +52,7 @@ def test_every_kind_of_network_stays_near_fp32_in_standard_operators(name, tmp_p
         assert fused["QLinearConv"] == convolutions and not fused["Conv"]
         linears = sum(layer.is_linear for layer in graph.layers())
         assert fused["MatMulIntegerToFloat"] + fused["DynamicQuantizeMatMul"] == linears
-        weights = [made.value(node.input[1].replace("dequantised", "s8")) for node in made.nodes if node.op_type == "Conv"]
+        weights = [
+            made.value(node.input[1].replace("dequantised", "s8")) for node in made.nodes if node.op_type == "Conv"
+        ]
         assert all(w.dtype == np.int8 and w.min() >= -127 for w in weights)
