@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity bench-host bench-rivals soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity bench-host bench-rivals soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -99,6 +99,10 @@ bench-rivals: .venv/.dev-ready
 # On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:
 	$${PYTHON:-.venv/bin/python} -m tools.gpu_evidence $(ARGS)
+
+# An emulated arm64 machine: installs, agrees with PyTorch, adds bytes exactly; needs Debian and PyPI. Not in `make test`.
+aarch64: .venv/.dev-ready
+	nice -n 10 .venv/bin/python -m tools.aarch64 $(ARGS)
 
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:
