@@ -24,6 +24,8 @@ from taemi_edge.calibration.graphs.graph import Graph
 #: What is filled in for masked scores must be so low that adding it to a score gives the same number.
 _LOW_ENOUGH = -1e8
 _FLOAT = 1
+#: Of a tensor with batch, steps, and heads and features together.
+_AXES = 3
 
 
 def fuse_attention(graph: Graph) -> int:
@@ -160,7 +162,7 @@ class _Finder:
         """One side where it starts at the last tensor of a path that was walked back."""
         name = path[-1][1]
         shape = self.facts.shape(name)
-        if shape is None or len(shape) != 3 or self.facts[name].dtype != _FLOAT:
+        if shape is None or len(shape) != _AXES or self.facts[name].dtype != _FLOAT:
             return None
         axes: Axes | None = whole(shape)
         for node, _, _ in reversed(path):
@@ -204,12 +206,13 @@ class _Finder:
         found, turned = "", False
         sizes = (query.batch, query.heads, query.steps, value.size)
         batch, heads, steps, size = (((Factor(i, d),) if d != ONE else ()) for i, d in enumerate(sizes))
-        three = len(self.facts.shape(name) or ()) == 3
-        axes: Axes | None = (batch + heads, steps, size) if three else (batch, heads, steps, size)
+        three = len(self.facts.shape(name) or ()) == _AXES
+        axes: Axes = (batch + heads, steps, size) if three else (batch, heads, steps, size)
         while (node := only_reader(self.graph, name)) is not None and node.input[0] == name:
-            axes = after(self.facts, node, axes)
-            if axes is None:
+            following = after(self.facts, node, axes)
+            if following is None:
                 break
+            axes = following
             name = node.output[0]
             flat = tuple(factor for axis in axes for factor in axis)
             straight = flat == batch + steps + heads + size
@@ -225,7 +228,7 @@ class _Finder:
 
 def _side_of(name: str, shape: Shape, axes: Axes, scale: float, is_key: bool) -> Side | None:
     """Read the four factors of one side; None where the axes are something else."""
-    if len(axes) < 3:
+    if len(axes) < _AXES:
         return None
     lead = [factor for axis in axes[:-2] for factor in axis]
     steps, size = (axes[-1], axes[-2]) if is_key else (axes[-2], axes[-1])

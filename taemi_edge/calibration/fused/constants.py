@@ -9,14 +9,14 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from taemi_edge.calibration.fused.names import drop_unread, has_branches, kept_names
+from taemi_edge.calibration.fused.names import drop_unread, has_branches, is_random, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.runtime.onnx_sessions import session_options
 
 #: What is larger stays as it is: ONNX Runtime folds it when it opens the graph, and a file should not grow.
 _MOST_ELEMENTS = 4096
-#: Operators that give another result each time, and those that keep weights small.
-_LEFT_ALONE = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "Multinomial", "Bernoulli")
+#: Operators that keep weights small.
+_LEFT_ALONE = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 
 
 def fold_constants(graph: Graph) -> None:
@@ -28,9 +28,8 @@ def fold_constants(graph: Graph) -> None:
     constant = set(graph.initialisers)
     nodes = []
     for node in graph.nodes:
-        random = node.op_type in _LEFT_ALONE or node.op_type.startswith("Random")
-        plain = node.domain in ("", "ai.onnx") and not has_branches(node) and not random
-        if plain and all(name in constant for name in node.input if name):
+        plain = node.domain in ("", "ai.onnx") and not has_branches(node) and not is_random(node)
+        if plain and node.op_type not in _LEFT_ALONE and all(name in constant for name in node.input if name):
             constant.update(node.output)
             nodes.append(node)
     kept = kept_names(graph)

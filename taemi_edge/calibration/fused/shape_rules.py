@@ -158,12 +158,18 @@ def _reduce(facts: Known, node: Any) -> Fact:
     return Fact(tuple(dim for axis, dim in enumerate(shape) if axis not in gone))
 
 
+#: The places of a Slice's inputs behind its data.
+_STARTS, _ENDS, _AXES = 1, 2, 3
+
+
 def _slice(facts: Known, node: Any) -> Fact:
     fact = facts[node.input[0]]
-    if fact.shape is None or len(node.input) < 3:
+    if fact.shape is None or len(node.input) <= _ENDS:
         return Fact(fill=fact.fill)
-    starts, ends = (facts[node.input[place]].values for place in (1, 2))
-    axes = _axes(facts, node, 3) if len(node.input) > 3 and node.input[3] else list(range(len(starts or ())))
+    starts, ends = (facts[node.input[place]].values for place in (_STARTS, _ENDS))
+    axes = (
+        _axes(facts, node, _AXES) if len(node.input) > _AXES and node.input[_AXES] else list(range(len(starts or ())))
+    )
     steps = facts[node.input[4]].values if len(node.input) > 4 else None
     if starts is None or ends is None or axes is None or any(step != ONE for step in steps or ()):
         return Fact(tuple(Dim.named(f"{node.output[0]}[{a}]") for a in range(len(fact.shape))), fill=fact.fill)

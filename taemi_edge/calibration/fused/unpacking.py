@@ -17,6 +17,9 @@ from taemi_edge.calibration.fused.facts import Facts
 from taemi_edge.calibration.fused.names import drop_unread, fresh_name, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
 
+#: Batch, steps, and what is packed.
+_PACKED_AXES = 3
+
 
 def unpack(graph: Graph) -> int:
     """Rewrite every such product.
@@ -34,7 +37,13 @@ def unpack(graph: Graph) -> int:
             continue
         before, after = facts.shape(packed.input[0]), facts.shape(turn.input[0])
         order = list(attributes(turn).get("perm", ()))
-        if before is None or after is None or len(before) != 3 or len(after) != 5 or order[:1] != [2]:
+        if (
+            before is None
+            or after is None
+            or len(before) != _PACKED_AXES
+            or len(after) != _PACKED_AXES + 2
+            or order[:1] != [2]
+        ):
             continue
         sizes = numbers_of(after[2:])
         parts = None if sizes is None or before[:2] != after[:2] else _parts(graph, turn, sizes[0], kept)

@@ -59,6 +59,19 @@ class SelfAttention(nn.Module):
         return x + self.out(made.transpose(1, 2).reshape(batch, steps, FEATURES))
 
 
+class Ways(nn.Module):
+    """One layer after another, each with attention written in another way."""
+
+    def __init__(self, *ways: tuple[str, bool]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SelfAttention(way, causal) for way, causal in ways)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
 class Layers(nn.Module):
     """PyTorch's own encoder layers."""
 
@@ -82,20 +95,6 @@ class CrossAttention(nn.Module):
         made, _ = self.attend(x, y, y, key_padding_mask=y_mask == 0, need_weights=False)
         weights = x_mask[..., None].float()
         return (made * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-
-class Convolutions(nn.Module):
-    """A network without attention that takes pictures as they come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mean = nn.Buffer(torch.tensor([123.7, 116.3, 103.5])[:, None, None])
-        self.deviation = nn.Buffer(torch.tensor([58.4, 57.1, 57.4])[:, None, None])
-        self.convolutions = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
-        return self.convolutions(x).mean((2, 3))
 
 
 class Recurrence(nn.Module):
