@@ -41,10 +41,8 @@ def main() -> None:
 def _graphs(bundle: Bundle, part: str) -> dict[str, Path]:
     """The files of a part that a processor may run, by their form."""
     named = bundle.manifest.graphs.get(part, {})
-    files = {
-        form: bundle.folder / str(file) for form, file in named.items() if form in ("fp32", "int8-u8", "int8-dynamic")
-    }
-    return files or {bundle.manifest.parts[part].precision: bundle.part_file(part)}
+    files = {str(form): bundle.folder / named[form] for form in ("fp32", *HOST_FLAVOURS) if form in named}
+    return files or {str(bundle.manifest.parts[part].precision): bundle.part_file(part)}
 
 
 def _measure(bundle: Bundle, part: str, form: str, file: Path, runs: int) -> None:
