@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.precisions import HOST_FLAVOURS
 from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.golden import golden_cases
