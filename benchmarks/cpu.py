@@ -366,9 +366,9 @@ def plot(result: Mapping[str, Any], file: Path) -> None:
     names["now_as_planned"] = "now,\nas planned"
     bottom = np.zeros(len(names))
     for part in (*parts, "face"):
-        heights = np.array([result["hop"][name]["parts_ms"].get(part, 0.0) for name in names])
-        right.bar(list(names.values()), heights, 0.6, bottom, label=part)
-        bottom += heights
+        taken = np.array([result["hop"][name]["parts_ms"].get(part, 0.0) for name in names])
+        right.bar(list(names.values()), taken, 0.6, bottom, label=part)
+        bottom += taken
     walls = [result["hop"][name]["mean_ms"] for name in names]
     right.plot(list(names.values()), walls, "k_", markersize=40, label="by the wall")
     right.set(title="A hop with faces: mean work of its parts", ylabel="ms")

@@ -85,8 +85,8 @@ def write_calibration_feeds(exported: Bundle, data: Path, folder: Path, progress
     for part in exported.manifest.part_names:
         items = recipe.frames_per_clip
         feeds = _drawn(part_feeds(clips.calibrating, exported, part, items, 1), FEEDS)
-        arrays = {f"{i}|{name}": value for i, of_one in enumerate(feeds) for name, value in of_one.items()}
-        np.savez(folder / f"{part}.npz", allow_pickle=False, **arrays)
+        arrays: dict[str, Any] = {f"{i}|{n}": value for i, of_one in enumerate(feeds) for n, value in of_one.items()}
+        np.savez(folder / f"{part}.npz", **arrays)
     kind = "synthetic clips" if clips.synthetic else "clips"
     described = f"on {len(clips.calibrating)} {kind} of {clips.data}"
     left_out = {part: _nodes_in(exported, part, blocks) for part, blocks in recipe.exclude.items()}

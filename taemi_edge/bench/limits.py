@@ -88,7 +88,8 @@ def _integer_operations(bundle: Bundle, part: str, feeds: Mapping[str, Any]) -> 
 
     with scratch_folder() as folder:
         file = folder / f"{part}.onnx"
-        optimise(bundle.read_part(part), file)
+        engine = bundle.manifest.engine
+        optimise(bundle.read_part(part), file, plan=None if engine is None else engine.session_plan(part))
         return count_cost(Graph.load(file), feeds).integer_operations
 
 

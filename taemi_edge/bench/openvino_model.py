@@ -83,7 +83,10 @@ class OpenVinoModel(ScriptModel):
         request = self._requests.get(key)
         if request is None:
             request = self._requests[key] = self._compiled(part, feeds)
-        given = request.infer(dict(feeds), share_inputs=True)
+        try:
+            given = request.infer(dict(feeds), share_inputs=True)
+        except RuntimeError as error:
+            raise UsageError(f"OpenVINO cannot run {part}: {_reason(error)}") from error
         return {spec.name: given[spec.name] for spec in self._bundle.manifest.parts[part].outputs}
 
     def close(self) -> None:
@@ -97,7 +100,10 @@ class OpenVinoModel(ScriptModel):
             if model is None:
                 model = self._models[part] = self._read(part)
             fixed = model.clone()
-            fixed.reshape({name: list(value.shape) for name, value in feeds.items()})
+            try:
+                fixed.reshape({name: list(value.shape) for name, value in feeds.items()})
+            except RuntimeError:
+                fixed = model  # a graph whose shapes cannot be fixed may run with open ones
             return self._core.compile_model(fixed, "CPU", self._settings).create_infer_request()
         except RuntimeError as error:
             raise UsageError(f"OpenVINO cannot compile {part}: {_reason(error)}") from error

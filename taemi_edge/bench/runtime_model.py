@@ -49,7 +49,10 @@ class RuntimeModel:
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
-        precisions = ", ".join(f"{part} {manifest.parts[part].precision}" for part in manifest.part_names)
+        built = manifest.engine.candidates if manifest.engine else ()
+        names: dict[str, str] = {part: spec.precision for part, spec in manifest.parts.items()}
+        names |= {candidate.part: candidate.name for candidate in built if candidate.kept}
+        precisions = ", ".join(f"{part} {names[part]}" for part in manifest.part_names)
         described = {"device": self._device, "precision": precisions}
         if self._device == "tensorrt" and manifest.engine is not None:
             return {**described, "library": manifest.engine.library, "graphs": load_driver()[1] or "captured"}

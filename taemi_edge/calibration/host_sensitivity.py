@@ -65,13 +65,17 @@ def _settle(
     tasks = [setup.task(part, "whole", plan, always[part], flavour=flavour) for part, plan in plans.items()]
     whole = {result.part: setup.scored(result) for result in compare_all(tasks, setup, f"trying {flavour}", progress)}
     settled = {part: _with_excluded(plan, flavour, always[part]) for part, plan in plans.items()}
-    dear = {part: plan for part, plan in plans.items() if not setup.keeps(whole[part])}
+    dear = {
+        part: msgspec.structs.replace(plan, excluded=dict(always[part]))  # not what the symmetric graph leaves out
+        for part, plan in plans.items()
+        if not setup.keeps(whole[part])
+    }
     measured: dict[str, PartSensitivity] = {}
     costs = measure_blocks(dear, drafts, setup, progress, flavour)
     for part, plan in dear.items():
         start = Start(plan, always[part], whole[part], flavour)
         excluded, measured[part] = exclude_blocks(part, start, costs[part], setup)
-        settled[part] = _with_excluded(plan, flavour, excluded)
+        settled[part] = _with_excluded(plans[part], flavour, excluded)
     return settled, measured
 
 

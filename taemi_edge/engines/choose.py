@@ -142,7 +142,10 @@ class _PartChooser:
         reason = skipped
         try:
             if not reason:
-                self._built.append(self._builder.build(self._part, variant))
+                built = self._builder.build(self._part, variant)
+                same = next((b.name for b in self._built if b.key == built.key), "")
+                self._built += [] if same else [built]
+                reason = same and f"skipped: it is the same as {same}"
         except (EngineError, MissingExtraError, BackendError) as error:
             self._errors.append(error)
             reason = str(error)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from taemi_edge import __version__
+from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
 from taemi_edge.engines.variants import Variant
 from taemi_edge.errors import MissingExtraError
 
@@ -46,19 +47,12 @@ def changed_graph(graph: bytes, variant: Variant, part: str) -> bytes:
         return graph
     if not find_spec("onnx"):
         raise MissingExtraError("onnx", "export", f"building {what}")
-    try:
-        if variant.has_seven_bits:
-            from taemi_edge.calibration.graphs.graph import Graph
-            from taemi_edge.calibration.graphs.seven_bits import with_seven_bit_weights
+    if variant.has_seven_bits:
+        from taemi_edge.calibration.graphs.graph import Graph
+        from taemi_edge.calibration.graphs.seven_bits import with_seven_bit_weights
 
-            graph = with_seven_bit_weights(Graph.of_bytes(graph, what)).bytes()
-        if variant.is_fused:
-            from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
-
-            graph = rewrite_for_cpu(graph, what)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "onnx", "export", f"building {what}") from error
-    return graph
+        graph = with_seven_bit_weights(Graph.of_bytes(graph, what)).bytes()
+    return rewrite_for_cpu(graph, what) if variant.is_fused else graph
 
 
 def _onnx_version() -> str:

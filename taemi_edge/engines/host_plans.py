@@ -32,11 +32,11 @@ _GAIN = 0.05
 #: Pinned threads share a core with whatever else is pinned to it: they must save more.
 _GAIN_OF_PINNING = 0.1
 #: No comparison takes much longer than so many seconds, and none has fewer turns.
-_SECONDS, _FEWEST_TURNS = 4.0, 5
+_SECONDS, _FEWEST_TURNS = 4.0, 3
 #: The sizes of calls that are compared, and how often; a call that takes longer than so many seconds is left as it is.
 _SIZES, _TURNS_OF_SIZES, _LONG_CALL_S = (4, 8, MAX_BATCH), 3, 0.5
-#: How many sources share a hop in the further timing that a plan for one source mentions.
-_SEVERAL = 4
+#: How many sources share a hop in the further timing that a plan for one source mentions, where that is soon done.
+_SEVERAL, _SOON_MS = 4, 250.0
 
 
 @dataclass
@@ -99,7 +99,8 @@ def _chosen(bench: _Bench, layout: Layout, cores: int, largest: Mapping[str, int
         told += f"; then {_told([best, refined], again)}"
         best = _fastest([best, refined], again, gain)
     several = ""
-    if layout.sources == 1 and len(ways) > 1:
+    soon = min(taken.typical_ms for taken in timed) < _SOON_MS
+    if layout.sources == 1 and len(ways) > 1 and soon:
         rest = [way for way in ways if way != best][-1]
         few = replace(layout, sources=_SEVERAL)
         several = f"; a hop of {_SEVERAL} sources: {_told([best, rest], bench.time([best, rest], few))}"

@@ -15,6 +15,8 @@ from taemi_edge.media.faces import Face, FaceDetector, overlap
 DETECT_EVERY = 4
 #: How optical flow searches: the window in pixels of the small picture, the levels of the pyramid, and when it stops.
 _SEARCH: dict[str, Any] = {"winSize": (9, 9), "maxLevel": 2, "criteria": (3, 10, 0.03)}
+#: Where on a face points are followed, in shares of its box, (25, 1, 2): all over it, without touching its border.
+_GRID = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, 5)] * 2), axis=-1).reshape(-1, 1, 2)
 #: Motion is followed from a detection for no longer than this: heads turn, and what was beside a face is on it.
 FOLLOW_FOR_S = 0.8
 _EPSILON_S = 1e-6
@@ -94,8 +96,8 @@ class FaceTracker:
 class FacePatch:
     """A face and what is around it, small and grey, which is found again in the next frames by optical flow.
 
-    Points on the face are followed there and back (Lucas and Kanade's method on image pyramids). They must come back to
-    where they were, and the face must look as it did.
+    Points on the face are followed (Lucas and Kanade's method on image pyramids). They must move as one, and the face
+    must look as it did.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -104,11 +106,10 @@ class FacePatch:
 
     #: Of the face's longer side in the small picture, and how far the picture reaches beyond the face, in such sides.
     side, reach = 32, 0.35
-    points_a_side = 5
     #: A region that is smaller than this in the small picture is not followed.
     least_side = 12
-    #: How far a point may be from its place after the way back, in pixels of the small picture, and how many may not.
-    most_astray, least_kept = 0.7, 0.4
+    #: How many of the points must move as the face does, and how far each may be from that, in pixels of this picture.
+    least_agreeing, most_apart = 0.5, 1.5
     #: How much larger or smaller a face may become, how far it may move in sides, and how alike it must look (-1 to 1).
     most_scaled, most_moved, least_alike = 1.2, 0.4, 0.6
 
@@ -131,7 +132,7 @@ class FacePatch:
             self._scale_xy = size_wh / region_wh
             self._grey = self._small(image)
             self._box = (box.reshape(2, 2) - self._corners[:2]) * self._scale_xy
-            self._points = self._grid()
+            self._points = (self._box[0] + _GRID * (self._box[1] - self._box[0])).astype(np.float32)
             left, top = (max(0, round(value)) for value in self._box[0])
             self._left_top = np.array([left, top])
             self._look = _standardised(self._grey[top : round(self._box[1, 1]), left : round(self._box[1, 0])])
@@ -142,12 +143,15 @@ class FacePatch:
             return None
         grey = self._small(image)
         there, found, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._points, None, **_SEARCH)
-        back, _, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, there, None, **_SEARCH)
-        astray = np.abs(back - self._points).max(axis=(1, 2))
-        kept = (found[:, 0] == 1) & (astray <= self.most_astray)
-        if np.count_nonzero(kept) < self.least_kept * len(kept):
+        kept = found[:, 0] == 1
+        least = self.least_agreeing * len(kept)
+        if np.count_nonzero(kept) < least:
             return None
-        scale, moved_xy = _motion(self._points[kept, 0], there[kept, 0])
+        before_xy, after_xy = self._points[kept, 0], there[kept, 0]
+        scale, moved_xy = _motion(before_xy, after_xy)
+        apart = np.abs(after_xy - scale * before_xy - moved_xy).max(axis=1)
+        if np.count_nonzero(apart <= self.most_apart) < least:
+            return None
         if not 1 / self.most_scaled <= scale <= self.most_scaled or not self._looks_alike(grey, scale, moved_xy):
             return None
         return self._moved(scale, moved_xy)
@@ -158,12 +162,6 @@ class FacePatch:
         thinned = np.ascontiguousarray(image[top : bottom : self._step, left : right : self._step, 1])
         grey: Array = cv2.resize(thinned, self._size_wh, interpolation=cv2.INTER_AREA)
         return grey
-
-    def _grid(self) -> Array:
-        """Points all over the face, float32 (n, 1, 2), which do not touch its border."""
-        shares = np.linspace(0.15, 0.85, self.points_a_side)[:, None]
-        x, y = (self._box[0] + shares * (self._box[1] - self._box[0])).T
-        return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 1, 2).astype(np.float32)
 
     def _looks_alike(self, grey: Array, scale: float, moved_xy: Array) -> bool:
         """Whether the face, moved back, is that of the patch, by their correlation."""

@@ -18,7 +18,7 @@ from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.sessions import Device
 
-log = logging.getLogger("taemi_edge.runtime")
+log = logging.getLogger("taemi_edge.runtime.threads")
 
 
 @dataclass(frozen=True)

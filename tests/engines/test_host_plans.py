@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.engines import host_plans
 from taemi_edge.engines.asked_shapes import declared_layout
 from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.host_plans import Timed, plan_host
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.engines.usual_hops import usual_hops
 from taemi_edge.parity.golden import golden_cases
 from taemi_edge.runtime.host_way import HostWay
@@ -134,7 +137,8 @@ def test_a_usual_hop_has_what_the_rates_say(tiny: Bundle):
 def test_engines_keep_the_plan_and_runs_take_it(tiny_folder, tmp_path, monkeypatch: pytest.MonkeyPatch):
     scripted(monkeypatch, 2, lambda way, _: 10 / way.lanes + (9 if way.pinned else 0))
     monkeypatch.setattr("taemi_edge.runtime.host_way.usable_cores", lambda: 2)
-    build_engine(tiny_folder, "cpu", "auto", tmp_path / "built")
+    cpu = msgspec.structs.replace(load_recipe("engines", "cpu", TargetRecipe), precisions=("fp32",), runs=2)
+    build_engine(tiny_folder, cpu, "auto", tmp_path / "built")
     bundle = open_bundle(tmp_path / "built")
     plan = bundle.manifest.engine.host
     assert plan.side_by_side

@@ -80,10 +80,12 @@ def agree(pictures: list[Array]) -> int:
         expected, found = original.detect(picture), ours.detect(picture)
         given = [each._session.run(["scores", "boxes"], {"pixels": ours._pixels}) for each in (ours, original)]
         for value, wanted in zip(*given, strict=True):
-            np.testing.assert_allclose(value, wanted, atol=1e-3, rtol=1e-5)  # logits reach 100, boxes 200 pixels
+            np.testing.assert_allclose(value, wanted, atol=5e-4, rtol=1e-5)  # logits reach 100, boxes 200 pixels
         assert len(found) == len(expected)
         for face, wanted_face in zip(found, expected, strict=True):
-            np.testing.assert_allclose(face.box_xyxy, wanted_face.box_xyxy, atol=1e-6 * max(picture.shape))
+            np.testing.assert_allclose(
+                face.box_xyxy, wanted_face.box_xyxy, atol=1e-4 * max(1, max(picture.shape) / 192)
+            )
             assert abs(face.score - wanted_face.score) < 1e-4
         count += len(found)
     return count

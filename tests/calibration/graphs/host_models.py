@@ -177,9 +177,7 @@ def plan_of(graph: Graph, feeds: list[dict[str, np.ndarray]], smooth: bool = Tru
     groups = dict(groups_of(graph.layers()))
     axes: Mapping[str, int] = {source: group[0].feature_axis for source, group in groups.items()}
     watched = {**axes, **{name: 1 for name in sorted(chains.ranged) if name not in axes}}
-    seen = collect_statistics(
-        runner_of_all_tensors(graph), feeds, watched, 64, may_be_constant=set(watched)
-    ).watched
+    seen = collect_statistics(runner_of_all_tensors(graph), feeds, watched, 64, may_be_constant=set(watched)).watched
     scaled = []
     for source, group in groups.items():
         weights = [weight_matrix(graph, layer) for layer in group if layer.is_linear]
