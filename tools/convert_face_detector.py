@@ -84,7 +84,8 @@ def _dense(tensor: Any, sparsity: Any, values: Array) -> Array:
     rows = np.zeros((int(np.prod(shape[:-1])), shape[-1]), values.dtype)
     for at, row in enumerate(rows):
         row[columns[begins[at] : begins[at + 1]]] = values[begins[at] : begins[at + 1]]
-    return rows.reshape(shape)
+    dense_rows: Array = rows.reshape(shape)
+    return dense_rows
 
 
 def _indices(kind: int, table: Any) -> Array:
@@ -131,7 +132,7 @@ class Converter:
 
     def _scale_pixels(self, target: int) -> None:
         """From 0 to 255 become -1 to 1."""
-        self._weights |= {"scale": np.float32([1 / 127.5]), "one": np.float32([1])}
+        self._weights |= {"scale": np.array([1 / 127.5], np.float32), "one": np.array([1], np.float32)}
         self._node("Transpose", ["pixels"], "channels_first", perm=[0, 3, 1, 2])
         self._node("Cast", ["channels_first"], "as_float", to=TensorProto.FLOAT)
         self._node("Mul", ["as_float", "scale"], "scaled")
@@ -177,7 +178,7 @@ class Converter:
         options = _options(operator, tflite.ResizeBilinearOptions)
         if [2 * side for side in sizes[0]] != sizes[1] or not options.HalfPixelCenters() or options.AlignCorners():
             raise SystemExit(f"tensor {output}: expected twice the size and pixels that are areas, got {sizes}")
-        self._weights["twice"] = np.float32([1, 1, 2, 2])
+        self._weights["twice"] = np.array([1, 1, 2, 2], np.float32)
         self._node("Resize", [f"t{inputs[0]}", "", "twice"], f"t{output}", mode="linear")
 
     def _to_space(self, operator: Any, inputs: list[int], output: int) -> None:

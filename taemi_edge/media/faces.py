@@ -109,7 +109,8 @@ def _overlaps(box_xyxy: Array, others_xyxy: Array) -> Array:
     shared = np.prod(np.maximum(sides, 0), axis=1)
     areas = np.prod(others_xyxy[:, 2:] - others_xyxy[:, :2], axis=1)
     union = np.prod(box_xyxy[2:] - box_xyxy[:2]) + areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    shares: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
 
 
 def overlap(a: Array | tuple[float, ...], b: Array | tuple[float, ...]) -> float:
