@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.precisions import HOST_FLAVOURS
 from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.golden import golden_cases
@@ -41,10 +42,8 @@ def main() -> None:
 def _graphs(bundle: Bundle, part: str) -> dict[str, Path]:
     """The files of a part that a processor may run, by their form."""
     named = bundle.manifest.graphs.get(part, {})
-    files = {
-        form: bundle.folder / str(file) for form, file in named.items() if form in ("fp32", "int8-u8", "int8-dynamic")
-    }
-    return files or {bundle.manifest.parts[part].precision: bundle.part_file(part)}
+    files = {str(form): bundle.folder / named[form] for form in ("fp32", *HOST_FLAVOURS) if form in named}
+    return files or {str(bundle.manifest.parts[part].precision): bundle.part_file(part)}
 
 
 def _measure(bundle: Bundle, part: str, form: str, file: Path, runs: int) -> None:

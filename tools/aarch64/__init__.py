@@ -2,7 +2,7 @@
 
     make aarch64                                        # about 15 minutes on two cores; it needs Debian and PyPI
     make aarch64 ARGS='--only operators'                # a minute
-    make aarch64 ARGS='--only tiny --only operators'
+    make aarch64 ARGS='--only int8 --calibrated calibration/taemi-mobile'
 
 It makes an arm64 root of Debian's packages and the wheels of `requirements/locks` in `runs/aarch64`, without root
 rights (`machine_root.py`). There it runs `doctor`, `parity` and `run` of taemi-tiny and taemi-mobile, and small graphs
