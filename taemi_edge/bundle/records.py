@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.precisions import Flavour, Precision, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 
@@ -185,6 +186,33 @@ class StageVerdict(Frozen, frozen=True):
     flips: float | None = None
 
 
+class HostPlan(Frozen, frozen=True):
+    """How a processor runs a hop, as it was measured where the engines were built.
+
+    Attributes:
+        threads: of each part.
+        side_by_side: whether encoders run at the same time, each in a thread of its own, or one after the other.
+        pinned: whether each of these threads keeps to one core.
+        largest: how many inputs a part takes in one call; parts that are not named take what there is.
+        cores: how many cores the process could use then.
+        how: how it was chosen, and what each way took, in words.
+    """
+
+    threads: dict[str, int]
+    side_by_side: bool = False
+    pinned: bool = False
+    largest: dict[str, int] = msgspec.field(default_factory=dict)
+    cores: int = 1
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        counts = {**{f"threads.{part}": count for part, count in self.threads.items()}, "cores": self.cores}
+        counts |= {f"largest.{part}": count for part, count in self.largest.items()}
+        for name, count in counts.items():
+            if not 1 <= count <= MOST_THREADS:
+                raise ValueError(f"expected {name} from 1 to {MOST_THREADS}, got {count}")
+
+
 class EngineRecord(Frozen, frozen=True):
     """How an engine bundle was built, and whether parity held.
 
@@ -204,6 +232,7 @@ class EngineRecord(Frozen, frozen=True):
         failure: why the engines are not verified; empty where they are.
         sessions: how ONNX Runtime opens the parts that it must open in a way of their own. Not written where there are
             none. A reader that does not know it refuses the bundle: it would open such an engine wrongly.
+        host: how a processor runs a hop; unset where that was not measured, as for other devices.
     """
 
     target: str
@@ -222,6 +251,7 @@ class EngineRecord(Frozen, frozen=True):
     source_place: str = ""
     source_digests: dict[str, str] = msgspec.field(default_factory=dict)
     sessions: dict[str, SessionPlan] | msgspec.UnsetType = msgspec.UNSET
+    host: HostPlan | msgspec.UnsetType = msgspec.UNSET
 
     def session_plan(self, part: str) -> SessionPlan | None:
         """Give how a part is opened; None where nothing is said of it, as of parts without integer kernels."""

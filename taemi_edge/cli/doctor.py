@@ -217,8 +217,13 @@ def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
     script = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
     answer = machine.run([sys.executable, "-c", script])
     if answer is None:
-        advice = "pip install --force-reinstall onnxruntime"
-        yield Finding(name="ONNX Runtime", status="problem", found="cannot be imported", advice=advice)
+        found, advice = "cannot be imported", "pip install --force-reinstall onnxruntime"
+        if _shows_another_processor(machine):
+            found = (
+                "cannot be imported: /proc/cpuinfo names no ARM processor, on which ONNX Runtime 1.28 and later crash"
+            )
+            advice = "QEMU 8.1 or later shows the emulated one; or pip install 'onnxruntime<1.28'"
+        yield Finding(name="ONNX Runtime", status="problem", found=found, advice=advice)
         return
     version, *providers = answer.split()
     if len(both) == 2:
@@ -232,6 +237,11 @@ def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
         status="ok" if has_cuda else "absent",
         found="there" if has_cuda else "not in this build",
     )
+
+
+def _shows_another_processor(machine: MachineProbe) -> bool:
+    """Whether an ARM machine hides its processor: under QEMU before 8.1, /proc/cpuinfo is that of the host."""
+    return platform.machine() in ("aarch64", "arm64") and "CPU implementer" not in (machine.text("/proc/cpuinfo") or "")
 
 
 def _extras(_machine: MachineProbe) -> Iterator[Finding]:

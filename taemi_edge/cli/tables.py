@@ -138,6 +138,8 @@ def print_build(result: BuildResult) -> None:
     for flag, words in record.flags.items():
         if flag.startswith(TIMED):
             typer.echo(f"{flag} at {words}")
+    if record.host:
+        typer.echo(f"threads: {record.host.how}")
     if result.from_cache:
         typer.echo("built before of just the same graphs, target and device: taken from the cache")
     for verdict in record.verification:

@@ -83,10 +83,16 @@ def _rewrite(graph: Graph) -> bool:
     """Apply every pass; say whether anything changed that ONNX Runtime would not have done itself."""
     from taemi_edge.calibration.fused.attention import fuse_attention
     from taemi_edge.calibration.fused.channels import scale_rows
+    from taemi_edge.calibration.fused.constants import fold_constants
     from taemi_edge.calibration.fused.folding import fold
+    from taemi_edge.calibration.fused.unpacking import unpack
 
+    fold_constants(graph)
     shapes = _readers_of_shapes(graph)
-    fold(graph)
+    for _ in range(2):  # what was computed from sizes is a constant after the first round
+        fold(graph)
+        fold_constants(graph)
+    unpack(graph)
     changed = scale_rows(graph) + fuse_attention(graph)
     fold(graph)
     return changed > 0 or _readers_of_shapes(graph) < shapes

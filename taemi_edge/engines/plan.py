@@ -26,6 +26,7 @@ from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
 from taemi_edge.runtime import processor
+from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
 
 
@@ -130,6 +131,7 @@ class BuildPlan:
             library=self.library,
             machine=_known(self.machine),
             threads=self.threads,
+            **({"cores": usable_cores()} if self.target.backend == "onnxruntime-cpu" else {}),
             made_by=__version__,
         )
 

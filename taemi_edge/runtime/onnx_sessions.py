@@ -26,11 +26,15 @@ _PROVIDER_OPTIONS = {
 #: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
 FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
 #: Optimisers that make a graph slower on a CPU. ONNX Runtime 1.32 takes four times as long for its one operator for a
-#: residual and the normalisation behind it as for the two (384 features: .48 and .12 ms); up to 1.23 they were alike.
+#: residual and the normalisation behind it as for the two (248 rows of 384: .48 and .12 ms); in 1.23 both take as long.
 SLOW_OPTIMISERS = ("SkipLayerNormFusion",)
 #: Optimisers that compute something else of FP8. ONNX Runtime 1.32 takes out a ReLU in front of FP8's QuantizeLinear,
 #: as if the pair gave no negative numbers.
 FP8_OPTIMISERS = ("ReluQuantRewrite", "ClipQuantRewrite")
+
+
+#: What the names of operators begin with that take their range from all rows of a batch together.
+_DYNAMIC = b"DynamicQuantize"
 
 
 class OrtSession:
@@ -41,6 +45,10 @@ class OrtSession:
         part: its name.
         device: "cpu" or "cuda".
         threads: 0 for as many as there are cores.
+
+    Attributes:
+        mixes_rows: whether the rows of a batch change each other's results, as where the graph quantises with the range
+            that all of them have together: a NaN in one spoils all.
 
     Raises:
         UsageError: ONNX Runtime was not built for the device.
@@ -96,6 +104,7 @@ class OrtSession:
     def _open(self, content: bytes, where: str, part: str, spec: PartSpec, device: str, threads: int) -> None:
         self._part = part
         self._spec = spec
+        self.mixes_rows = _DYNAMIC in content
         self._outputs = [output.name for output in self._spec.outputs]
         in_fp8 = spec.precision == "fp8"
         options = session_options(threads, as_written=in_fp8, plan=self._plan)

@@ -13,7 +13,7 @@ from taemi_edge.engines.part_builder import BuiltPart
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import all_profiles, hop_shapes
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.engines.timers import Runs, engine_timers, stretched, time_in_turn
+from taemi_edge.engines.timers import Runs, SessionTimer, engine_timers, stretched, time_in_turn
 from taemi_edge.engines.variants import Variant
 from taemi_edge.parity.golden import golden_cases, usual_case
 from taemi_edge.runtime.tensorrt.machine import this_machine
@@ -125,3 +125,25 @@ def test_feeds_of_another_shape_repeat_the_golden_ones():
     assert found["front"].tolist() == [[[0, 1, 2], [3, 4, 5], [0, 1, 2]]] * 2
     assert found["front_mask"].tolist() == [[1, 1, 1]] * 2
     assert found["front"].flags.c_contiguous
+
+
+@pytest.mark.parametrize(("mixes", "rows"), [(False, [2, 3]), (True, [1, 1, 1, 1, 1])])
+def test_rows_that_would_change_each_other_are_timed_one_by_one(mixes: bool, rows: list[int]):
+    class Counting:
+        mixes_rows = mixes
+
+        def __init__(self) -> None:
+            self.rows: list[int] = []
+
+        def run(self, feeds):
+            self.rows.append(len(feeds["x"]))
+            return {}
+
+        def close(self) -> None:
+            pass
+
+    session = Counting()
+    timer = SessionTimer(session, [{"x": np.zeros((2, 4))}, {"x": np.zeros((3, 4))}])
+    assert timer.run_ms() >= 0
+    assert session.rows == rows
+    assert timer.how.endswith("row by row") == mixes

@@ -22,6 +22,8 @@ from taemi_edge.calibration.graphs.graph import Graph
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 #: Rows of more channels than that are computed well as they are.
 _MOST_CHANNELS = 8
+#: Rows, their width, and the channels.
+_LEAST_AXES = 3
 _FLOAT = 1
 
 
@@ -73,7 +75,7 @@ def _chain(graph: Graph, facts: Facts, node: Any) -> _Chain | None:
     if turn is None and (node.op_type not in _ARITHMETIC or source in graph.initialisers):
         return None
     shape = facts.shape(source)
-    if shape is None or len(shape) < 3 or shape[-1].number is None or shape[-2].number is None:
+    if shape is None or len(shape) < _LEAST_AXES or shape[-1].number is None or shape[-2].number is None:
         return None
     channels, width = shape[-1].number, shape[-2].number
     order = attributes(node).get("perm", ()) if turn is not None else range(len(shape))

@@ -18,12 +18,14 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.fused.dims import ONE, Dim, numbers_of, product_of
 from taemi_edge.calibration.fused.fact import Fact, Shape, attributes
 from taemi_edge.calibration.fused.facts import Facts
-from taemi_edge.calibration.fused.names import drop_unread, fresh_name, has_branches, kept_names
+from taemi_edge.calibration.fused.names import drop_unread, fresh_name, has_branches, is_random, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
 
 #: Each round sees the facts that the one before made simpler; the graphs that were tried need two.
 _MOST_ROUNDS = 8
 _TYPES = {onnx.TensorProto.INT64: np.int64, onnx.TensorProto.INT32: np.int32, onnx.TensorProto.BOOL: np.bool_}
+#: A constant of at most so many elements is compared with the others.
+_SMALL = 64
 #: Operators that keep the order of all elements.
 _KEEP_ORDER = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 
@@ -74,6 +76,8 @@ class _Round:
         self.renamed: dict[str, str] = {}
         self.changes = 0
         self.kept_names = kept_names(graph)
+        self.made: dict[tuple[Any, ...], str] = {}
+        self._merge_constants()
 
     def run(self) -> int:
         """Apply every rule to every node; say how many changes there were."""
@@ -98,9 +102,30 @@ class _Round:
             if same is not None:
                 self._rename(name, same)
                 return
+            twin = self.made.setdefault(self._key(node), name)
+            if twin != name and not is_random(node):
+                self._rename(name, twin)
+                return
         rewrite = _REWRITES.get(node.op_type)
         if rewrite is not None and rewrite(self, node):
             self.changes += 1
+
+    def _key(self, node: Any) -> tuple[Any, ...]:
+        """What two nodes have in common that compute the same: the sizes that they give, or all that they are."""
+        fact = self.facts[node.output[0]]
+        if fact.values is not None and fact.dtype:
+            return (fact.values, fact.shape, fact.dtype)
+        given = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        return (node.domain, node.op_type, *node.input, *given)
+
+    def _merge_constants(self) -> None:
+        """Let small constants that are equal be one, so that what is computed with them can be."""
+        first: dict[tuple[Any, ...], str] = {}
+        for name, tensor in self.graph.initialisers.items():
+            if np.prod(tensor.dims, dtype=int) <= _SMALL and name not in self.kept_names and not tensor.data_location:
+                key = (tensor.data_type, tuple(tensor.dims), self.graph.value(name).tobytes())
+                if first.setdefault(key, name) != name:
+                    self.renamed[name] = first[key]
 
     def _rename(self, name: str, to: str) -> None:
         self.renamed[name] = to

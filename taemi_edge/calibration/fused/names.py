@@ -28,6 +28,11 @@ def has_branches(node: Any) -> bool:
     return any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
 
 
+def is_random(node: Any) -> bool:
+    """Whether a node gives something else each time that it runs."""
+    return node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Dropout", "Multinomial")
+
+
 def kept_names(graph: Graph) -> set[str]:
     """The tensors that must keep their names: outputs, and what is read inside branches and loop bodies."""
     return {name for node in graph.nodes if has_branches(node) for name in read_by(node)} | set(graph.outputs)

@@ -158,12 +158,18 @@ def _reduce(facts: Known, node: Any) -> Fact:
     return Fact(tuple(dim for axis, dim in enumerate(shape) if axis not in gone))
 
 
+#: The places of a Slice's inputs behind its data.
+_STARTS, _ENDS, _AXES = 1, 2, 3
+
+
 def _slice(facts: Known, node: Any) -> Fact:
     fact = facts[node.input[0]]
-    if fact.shape is None or len(node.input) < 3:
+    if fact.shape is None or len(node.input) <= _ENDS:
         return Fact(fill=fact.fill)
-    starts, ends = (facts[node.input[place]].values for place in (1, 2))
-    axes = _axes(facts, node, 3) if len(node.input) > 3 and node.input[3] else list(range(len(starts or ())))
+    starts, ends = (facts[node.input[place]].values for place in (_STARTS, _ENDS))
+    axes = (
+        _axes(facts, node, _AXES) if len(node.input) > _AXES and node.input[_AXES] else list(range(len(starts or ())))
+    )
     steps = facts[node.input[4]].values if len(node.input) > 4 else None
     if starts is None or ends is None or axes is None or any(step != ONE for step in steps or ()):
         return Fact(tuple(Dim.named(f"{node.output[0]}[{a}]") for a in range(len(fact.shape))), fill=fact.fill)
@@ -186,6 +192,21 @@ def _sliced(facts: Known, name: str, size: Dim, start: Dim, end: Dim) -> Dim:
     if start.number == 0 and end.is_never_negative and size.number is not None:
         facts.shortest[name] = (end, size.number)
     return Dim.named(name)
+
+
+def _split(facts: Known, node: Any) -> Fact | tuple[Fact, ...]:
+    shape, given = facts.shape(node.input[0]), attributes(node)
+    if shape is None or not shape:
+        return NOTHING
+    axis, sizes = given.get("axis", 0) % len(shape), given.get("split")
+    if sizes is None and len(node.input) > 1 and node.input[1]:
+        values = facts[node.input[1]].values
+        if values is None:
+            return NOTHING
+        sizes = numbers_of(values)
+    equal = shape[axis].divided_by(Dim.of(len(node.output)))
+    parts = [equal] * len(node.output) if sizes is None else [Dim.of(size) for size in sizes]
+    return tuple(Fact(None if part is None else (*shape[:axis], part, *shape[axis + 1 :])) for part in parts)
 
 
 def _quantised(facts: Known, node: Any) -> tuple[Fact, ...]:
@@ -225,6 +246,7 @@ SHAPE_RULES: Mapping[str, Rule] = {
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
+    "Split": _split,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

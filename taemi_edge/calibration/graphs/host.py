@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.values import Array
@@ -177,8 +177,10 @@ class _Writer:
                 scale, zero = unsigned_numbers(*self._ends(root))
             self._numbers[root] = _Numbers(
                 scale,
-                self._graph.add_value(f"{root}/u8_scale", scale),
-                self._graph.add_value(f"{root}/u8_zero_point", zero),
+                self._graph.add_tensor(
+                    numpy_helper.from_array(scale, f"{root}/u8_scale")
+                ),  # no axis: as QLinearMul asks
+                self._graph.add_tensor(numpy_helper.from_array(zero, f"{root}/u8_zero_point")),
             )
         return self._numbers[root]
 
