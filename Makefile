@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench bench-host soak fuzz device-pythons gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity bench-host bench-rivals soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -67,8 +67,17 @@ fuzz: .venv/.dev-ready
 	nice -n 15 .venv/bin/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --jobs $(JOBS) --json runs/fuzz.json \
 	  $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
 
+# Engines on this processor, beside FP32 engines: make bench [BUNDLE=engines/taemi-mobile-cpu] [AGAINST=FOLDER], where
+# FOLDER is another checkout that runs the FP32 engines. Without BUNDLE it builds engines of a new export.
 bench: .venv/.dev-ready
-	.venv/bin/python benchmarks/cpu.py --output benchmarks/cpu.json
+	.venv/bin/python benchmarks/cpu.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
+	  --output benchmarks/cpu.json --plot benchmarks/cpu.png
+
+# How many live sources it carries: make live-capacity BUNDLE=engines/taemi-mobile-cpu [AGAINST=FOLDER].
+live-capacity: .venv/.dev-ready
+	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
+	.venv/bin/python benchmarks/live_capacity.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
+	  --output benchmarks/live-capacity.json --plot benchmarks/live-capacity.png
 
 # The host's part of a hop, on a device that does nothing; in turn with another checkout: make bench-host AGAINST=FOLDER.
 bench-host: .venv/.dev-ready
@@ -76,9 +85,24 @@ bench-host: .venv/.dev-ready
 	.venv/bin/python benchmarks/host.py export/taemi-mobile $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/host.json --plot benchmarks/host.png
 
+# Every rival on this machine's CPU in one run, then how a hop's cost grows; of engines, with a corpus of your own:
+# make bench-rivals BUNDLE=engines/mine-cpu DATA=my-corpus. OpenVINO's own INT8 needs `pip install '.[nncf]'`.
+bench-rivals: BUNDLE = export/taemi-mobile
+bench-rivals: DATA = runs/bench-corpus
+bench-rivals: .venv/.dev-ready
+	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
+	@test -e $(DATA) || .venv/bin/taemi-edge synth $(DATA) --clips 80 --seed 7
+	.venv/bin/taemi-edge bench $(BUNDLE) --against onnxruntime-cpu --against openvino --against openvino-int8 \
+	  --data $(DATA) --against torch-eager --against torch-compile --json benchmarks/rivals.json --plot benchmarks/rivals.png
+	.venv/bin/taemi-edge bench $(BUNDLE) --sweep --json benchmarks/sweep.json --plot benchmarks/sweep.png
+
 # On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:
 	$${PYTHON:-.venv/bin/python} -m tools.gpu_evidence $(ARGS)
+
+# An emulated arm64 machine: installs, agrees with PyTorch, adds bytes exactly; needs Debian and PyPI. Not in `make test`.
+aarch64: .venv/.dev-ready
+	nice -n 10 .venv/bin/python -m tools.aarch64 $(ARGS)
 
 # make second-opinion BUNDLE=calibration/taemi-mobile: what trtcheck and Polygraphy say of its graphs.
 second-opinion:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, overload
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.trusted_keys import required_key
 from taemi_edge.errors import BundleError, UsageError
@@ -30,7 +31,6 @@ from taemi_edge.runtime.window import Source
 
 #: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
 _PLACES = ("engines", "calibration", "export")
-_MOST_THREADS = 1024
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
 _SOURCE_OPTIONS = ("transcript", "asr", "streams")
 _SETTLED = ("source", "bundle", "device", "threads", "unverified", "require_signature")
@@ -41,7 +41,7 @@ def load(
     bundle: str | Path,
     *,
     device: Device | None = None,
-    threads: int = 0,
+    threads: int | None = None,
     unverified: bool = False,
     require_signature: str | Path | None = None,
 ) -> LoadedModel:
@@ -51,7 +51,7 @@ def load(
         bundle: a bundle's folder, or the name of one in `engines/`, `calibration/` or `export/` of the working
             directory: "taemi-mobile" finds `export/taemi-mobile`.
         device: "cpu", "cuda" or "tensorrt"; by default what the bundle was built for.
-        threads: threads of each part on a CPU, 0 for as many as there are cores.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         unverified: run engines although parity has not passed them.
         require_signature: a file with the public key that must have signed the bundle. By default it is the key that
             this device trusts, where one is installed (`docs/signing.md`).
@@ -72,8 +72,8 @@ def load(
         >>> prediction.presence
         {'vision': 'missing', 'audio': 'missing', 'text': 'live'}
     """
-    if not isinstance(threads, int) or not 0 <= threads <= _MOST_THREADS:
-        raise UsageError(f"expected a number of threads from 0 to {_MOST_THREADS}, got {threads!r}")
+    if threads is not None and (not isinstance(threads, int) or not 0 <= threads <= MOST_THREADS):
+        raise UsageError(f"expected a number of threads from 0 to {MOST_THREADS}, got {threads!r}")
     opened = open_bundle(_find_bundle(bundle), require_signature=required_key(require_signature))
     require_verified(opened, unverified)
     return LoadedModel(opened, device=device, threads=threads)
@@ -96,7 +96,7 @@ class LoadedModel:
         (33, 'live')
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device | None = None, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device | None = None, threads: int | None = None) -> None:
         self.bundle = bundle
         self._device, self._threads = require_device(bundle, device), threads
         #: The runtimes behind `predict` and `hop`, each opened with its first call.

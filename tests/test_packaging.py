@@ -163,6 +163,30 @@ def test_the_locks_hold_every_package_that_a_device_needs(python: str, machine: 
             assert device[canonicalize_name(pin.name)] in pin.specifier, "run make locks"
 
 
+@pytest.mark.network
+@pytest.mark.once
+@pytest.mark.parametrize("python", ["3.10", "3.12"])
+def test_all_that_a_device_needs_has_wheels_for_aarch64(python: str):
+    """Needs PyPI: the newest versions that the project allows, which no lock holds yet."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("uv is in the extra `dev`")
+    command = [str(uv), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"]
+    command += ["--python-platform", "aarch64-manylinux_2_28", "--python-version", python]
+    command += ["--python", sys.executable]  # else it asks every interpreter of the machine for its version: 10 s
+    done = subprocess.run(
+        [*command, str(PACKAGING.parent / "pyproject.toml")], capture_output=True, text=True, check=False
+    )
+    if done.returncode and re.search("error sending request|dns error|timed out|offline", done.stderr):
+        pytest.skip("PyPI cannot be reached")
+    assert done.returncode == 0, done.stderr
+    resolved = {canonicalize_name(line.partition("==")[0]) for line in done.stdout.splitlines()}
+    project = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())["project"]
+    here = {"python_version": python, "platform_machine": "aarch64"}
+    needed = [Requirement(text) for text in project["dependencies"]]
+    assert {canonicalize_name(r.name) for r in needed if r.marker is None or r.marker.evaluate(here)} <= resolved
+
+
 @pytest.mark.nightly
 def test_the_bill_of_materials_names_what_is_locked(tmp_path):
     """Needs PyPI, as `make sbom` does."""

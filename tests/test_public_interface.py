@@ -35,12 +35,12 @@ SIGNATURES = {
     "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
     "export_model": "(model, folder, *, source='', opset=17, progress=...)",
     "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None, signed_by=None)",
-    "Fleet": "(bundle, sources, *, device=None, threads=0, window_s=None, hop_s=None, own_thread=False)",
+    "Fleet": "(bundle, sources, *, device=None, threads=None, window_s=None, hop_s=None, own_thread=False)",
     "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
-    "LoadedModel": "(bundle, *, device=None, threads=0)",
+    "LoadedModel": "(bundle, *, device=None, threads=None)",
     "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
-    "Pipeline": "(bundle, source='', *, device=None, threads=0, window_s=None, hop_s=None)",
+    "Pipeline": "(bundle, source='', *, device=None, threads=None, window_s=None, hop_s=None)",
     "Prediction": (
         "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "
         "model_id='', degraded=None)"
@@ -52,10 +52,10 @@ SIGNATURES = {
     "bench": "(folder, options=None, command='', progress=...)",
     "build_engine": "(source, target, precision, output, *, threads=0, cache=None, progress=...)",
     "calibrate_bundle": "(source, corpus, recipe, output, *, options=..., workers=0, progress=...)",
-    "check_parity": "(a, b=None, *, device=None, threads=0)",
+    "check_parity": "(a, b=None, *, device=None, threads=None)",
     "evaluate": "(source, data, split=None, options=..., *, progress=...)",
     "export_checkpoint": "(checkpoint, output, *, source, clip=None, untrained_tokens=False, progress=...)",
-    "load": "(bundle, *, device=None, threads=0, unverified=False, require_signature=None)",
+    "load": "(bundle, *, device=None, threads=None, unverified=False, require_signature=None)",
     "open_bundle": "(folder, *, require_signature=None)",
     "open_checkpoint": "(source, random_weights=False)",
     "open_corpus": "(folder, transcripts=None, needs_labels=True)",

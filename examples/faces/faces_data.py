@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from model import FRAMES_PER_SECOND, SIZE, WINDOW_S
 
-from taemi_edge.media.crops import FaceDetector, FaceTracker, crop_face
+from taemi_edge.media.crops import crop_face
+from taemi_edge.media.face_tracking import FaceTracker
+from taemi_edge.media.faces import FaceDetector
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import FrameGrid
 from taemi_edge.parity.golden import demo_clip

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import ChunkedSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array, end_to_end_tolerance
 from taemi_edge.errors import BundleError
@@ -37,13 +36,15 @@ class BenchWindow:
         new: how many of a stream's rows came with the last hop.
         length_s: how many seconds the longest stream lasts, at least the model's window.
         expected: the outputs that the reference gave, one after the other, by the name of the presence pattern; empty
-            where the rows are fewer than those that it was given.
+            where the rows are not those that it was given.
+        hop_s: how many seconds the last hop lasts.
         tolerance: the largest error of an output that parity allows.
     """
 
     rows: Mapping[str, Sequence[Row]]
     new: Mapping[str, int]
     length_s: float
+    hop_s: float
     expected: Mapping[str, Array]
     tolerance: float
 
@@ -76,19 +77,33 @@ class Feeds:
         expected = joined_outputs(case.expected or {})
         return {name: _tiled(value, batch) for name, value in case.feeds.items()}, _tiled(expected, batch)
 
-    def window(self) -> BenchWindow:
-        """The first window of the golden feeds; its last rows came with the last hop."""
-        manifest = self._manifest
+    def window(self, length_s: float = 0.0, hop_s: float = 0.0) -> BenchWindow:
+        """The first window of the golden feeds; its last rows came with the last hop.
+
+        Args:
+            length_s: of another window than the model's, whose rows are those of the golden feeds again and again, or
+                the newest of them; 0 for the golden feeds as they are.
+            hop_s: of another hop than the model's; 0 for that.
+        """
+        manifest, hop_s = self._manifest, hop_s or self._manifest.window.hop_s
         calls = window_calls(self._cases, WINDOW, manifest.streams)
         rows = {name: _rows_of(of_one) for name, of_one in calls.items()}
+        if length_s:
+            share = length_s / manifest.window.length_s
+            rows = {name: _lasting(of_one, manifest.streams[name], length_s, share) for name, of_one in rows.items()}
         kept = {name: of_one[-_most_rows(manifest.streams[name]) :] for name, of_one in rows.items()}
         cut = [name for name in rows if len(kept[name]) < min(len(rows[name]), manifest.streams[name].max_steps)]
+        window_s = length_s or manifest.window.length_s
         lengths_s = [len(of_one) * _seconds_a_row(manifest.streams[name]) for name, of_one in kept.items()]
         return BenchWindow(
             rows=kept,
-            new={name: min(len(of_one), _new_rows(manifest, name, len(of_one))) for name, of_one in kept.items()},
-            length_s=max(manifest.window.length_s, *lengths_s),
-            expected={} if cut else self._expected(),
+            new={
+                name: min(len(of_one), _new_rows(manifest.streams[name], len(of_one), hop_s, window_s))
+                for name, of_one in kept.items()
+            },
+            length_s=max(window_s, *lengths_s),
+            hop_s=hop_s,
+            expected={} if cut or length_s else self._expected(),
             tolerance=end_to_end_tolerance(manifest.tolerances).max_abs,
         )
 
@@ -141,18 +156,30 @@ def _most_rows(spec: StreamSpec) -> int:
     return spec.max_rows if isinstance(spec, SeriesSpec) and not spec.rate_hz else 1 << 30
 
 
-def _new_rows(manifest: Manifest, stream: str, rows: int) -> int:
+def _lasting(rows: list[Row], spec: StreamSpec, length_s: float, share: float) -> list[Row]:
+    """So many rows of a stream as last so long, the newest last; a text is the same in a window of any length.
+
+    Args:
+        share: how many rows without a rate there are, as a share of those that are given.
+    """
+    if isinstance(spec, TextSpec) or not rows:
+        return rows
+    period_s = _seconds_a_row(spec)
+    count = max(1, round(length_s / period_s if period_s else len(rows) * share))
+    return [rows[(number - count) % len(rows)] for number in range(count)]
+
+
+def _new_rows(spec: StreamSpec, rows: int, hop_s: float, window_s: float) -> int:
     """How many rows of a stream come with a hop; of chunks that are longer than a hop, one.
 
     A text is encoded as a whole whenever a word comes. Rows without a rate are spread evenly over the window.
     """
-    spec, window = manifest.streams[stream], manifest.window
     if isinstance(spec, TextSpec):
         return rows
     if period_s := _seconds_a_row(spec):
-        in_hop = window.hop_s / period_s
+        in_hop = hop_s / period_s
         return max(1, round(in_hop) if isinstance(spec, ChunkedSpec) else math.ceil(in_hop - 1e-9))
-    return math.ceil(rows * window.hop_s / window.length_s)
+    return math.ceil(rows * hop_s / window_s)
 
 
 def _seconds_a_row(spec: StreamSpec) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
 
 from taemi_edge.bench.worker import ContenderName
 from taemi_edge.errors import UsageError
@@ -12,7 +14,7 @@ from taemi_edge.export.user_code import names_a_function
 from taemi_edge.runtime.sessions import Device
 
 #: What a bundle can be compared with.
-RIVALS: tuple[ContenderName, ...] = ("onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile")
+RIVALS: tuple[ContenderName, ...] = tuple(name for name in get_args(ContenderName) if name != "runtime")
 #: How many turns each thing is timed in; in every turn each contender has its share of the runs.
 TURNS = 5
 
@@ -26,6 +28,7 @@ class BenchOptions:
         python: the interpreter that runs the rivals.
         checkpoint: what PyTorch runs, where it is TAEMI; by default what the bundle was exported from.
         model: what PyTorch runs, where the model is declared: `file.py:function`, whose code is run.
+        data: the corpus that a rival's own INT8 is calibrated on.
         batches: batches beside 1 at which a part is timed, by part.
         all_patterns: time every presence pattern, and not only the complete one, those without one stream, and none.
         sources: how many sources share a call, one count after another.
@@ -46,6 +49,7 @@ class BenchOptions:
     python: str = sys.executable
     checkpoint: str | None = None
     model: str | None = None
+    data: Path | None = None
     batches: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     all_patterns: bool = False
     sources: tuple[int, ...] = (1, 2, 4)
@@ -63,6 +67,9 @@ class BenchOptions:
             raise UsageError("--model and --checkpoint: expected one of the two, got both")
         if self.model is not None and not names_a_function(self.model):
             raise UsageError(f"--model {self.model}: expected FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION")
+
+        if self.data is not None and "openvino-int8" not in (self.against or ()):
+            raise UsageError("--data: expected --against openvino-int8 beside it, which is calibrated on a corpus")
 
     def require_parts(self, parts: Sequence[str]) -> None:
         """Refuse batches of parts that the model does not have.

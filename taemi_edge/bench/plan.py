@@ -161,6 +161,7 @@ class BenchPlan:
                 device=stats_of(device[name]),
                 max_abs=prepared[name].max_abs,
                 cosine=prepared[name].cosine,
+                pearson=prepared[name].pearson,
                 failure=failures.get(name, ""),
             )
             for name in contenders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from taemi_edge.bench.power import PowerReport
@@ -45,7 +46,8 @@ class Timing(Frozen, frozen=True):
     Attributes:
         wall: by the host's clock, from call to result.
         device: by the device's own clock, without what the host adds; None where the device does not measure.
-        max_abs, cosine: of its outputs with those of the model in FP32, recorded at export; None where none are.
+        max_abs, cosine, pearson: of its outputs with those of the model in FP32, recorded at export; None where none
+            are. Pearson is taken over all numbers of the outputs.
         failure: why there are no times.
     """
 
@@ -54,6 +56,7 @@ class Timing(Frozen, frozen=True):
     device: Stats | None = None
     max_abs: float | None = None
     cosine: float | None = None
+    pearson: float | None = None
     failure: str = ""
 
     @property
@@ -67,8 +70,11 @@ class PartTimes(Frozen, frozen=True):
 
     Attributes:
         operations, bytes: the least that it needs (`taemi_edge.bench.costs`); None where they cannot be counted.
-        limit_ms: the least time for them at the highest rates of this machine.
+        operations_by: the operations by the type that the bundle does them in: a part in INT8 has some in FP32.
+        limit_ms: the least time for them at the highest rates of this machine, each type at its own.
         share: `limit_ms` divided by the bundle's own time.
+        fp32_share: the same as if all operations were done in FP32; above 1 where INT8 beats whatever FP32 could reach.
+            None for engines of TensorRT.
     """
 
     part: str
@@ -78,6 +84,8 @@ class PartTimes(Frozen, frozen=True):
     bytes: int | None = None
     limit_ms: float | None = None
     share: float | None = None
+    operations_by: dict[str, float] = msgspec.field(default_factory=dict)
+    fp32_share: float | None = None
 
 
 class WindowTimes(Frozen, frozen=True):
@@ -114,6 +122,7 @@ class BenchReport(Frozen, frozen=True):
         not_run: what was not timed, each with the reason: contenders, and presence patterns.
         overhead_ms: the median time of a hop less the median time of the device.
         ratios: the times of the contenders divided by the bundle's own, for a hop with all streams.
+        script_ratios: the same for scripts that keep no features, and so encode the whole window again at every hop.
         saved: for each stream, how much less time the encoders take without it, divided by the time of its own
             encoder. 1 is all of it; more where encoders that run side by side slow each other down.
     """
@@ -133,6 +142,7 @@ class BenchReport(Frozen, frozen=True):
     saved: dict[str, float]
     power: PowerReport
     seconds: float
+    script_ratios: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 def find(timings: Sequence[Timing], contender: str) -> Timing | None:

@@ -39,7 +39,7 @@ class RuntimeModel:
         self._bundle, self._threads = bundle, threads
         self._device = require_device(bundle, device)
         self._executor: Executor | None = None
-        self._sources = 0
+        self._layout: Layout | None = None
         if self._device == "tensorrt":
             from taemi_edge.runtime.tensorrt.gpu import open_gpu
 
@@ -49,7 +49,10 @@ class RuntimeModel:
 
     def describe(self) -> dict[str, str]:
         manifest = self._bundle.manifest
-        precisions = ", ".join(f"{part} {manifest.parts[part].precision}" for part in manifest.part_names)
+        built = manifest.engine.candidates if manifest.engine else ()
+        names: dict[str, str] = {part: spec.precision for part, spec in manifest.parts.items()}
+        names |= {candidate.part: candidate.name for candidate in built if candidate.kept}
+        precisions = ", ".join(f"{part} {names[part]}" for part in manifest.part_names)
         described = {"device": self._device, "precision": precisions}
         if self._device == "tensorrt" and manifest.engine is not None:
             return {**described, "library": manifest.engine.library, "graphs": load_driver()[1] or "captured"}
@@ -65,16 +68,16 @@ class RuntimeModel:
 
     def window(self, kind: WindowKind, window: BenchWindow, pattern: Pattern, sources: int) -> TimedRun:
         manifest = self._bundle.manifest
-        if self._executor is None or self._sources != sources:
+        layout = Layout(sources, window.length_s, window.hop_s)
+        if self._executor is None or self._layout != layout:
             self.close()
-            layout = Layout(sources, window.length_s, manifest.window.hop_s)
             self._executor = open_executor(self._bundle, layout, self._device, self._threads, timed=True)
-            self._sources = sources
+            self._layout = layout
         return RepeatedWindow(self._executor, manifest, kind, window, pattern, sources)
 
     def ceilings(self) -> dict[str, float]:
         if self._device != "tensorrt":
-            return host_ceilings() if self._device == "cpu" else {}
+            return host_ceilings(self._threads) if self._device == "cpu" else {}
         return tensorrt_ceilings(self._bundle)
 
     def close(self) -> None:

@@ -145,6 +145,24 @@ class TorchModel:
         return cloned
 
 
+def require_compiler() -> None:
+    """Refuse `torch.compile` on a CPU where PyTorch finds no C++ compiler, which it needs there.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, OSError) as error:
+        raise UsageError(
+            "torch.compile on a CPU needs a C++ compiler, and PyTorch found none: install one "
+            "(`apt-get install g++`), or name it in CXX"
+        ) from error
+
+
 def _cloned(given: Any) -> Any:
     if isinstance(given, Tensor):
         return given.clone()

@@ -26,8 +26,11 @@ from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import end_with_parent
 from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.parity.comparison import cosine_of
+from taemi_edge.parity.metrics import pearson_of
 
-ContenderName = Literal["runtime", "onnxruntime-cpu", "onnxruntime-cuda", "torch-eager", "torch-compile"]
+ContenderName = Literal[
+    "runtime", "onnxruntime-cpu", "onnxruntime-cuda", "openvino", "openvino-int8", "torch-eager", "torch-compile"
+]
 
 
 class Opening(Frozen, frozen=True):
@@ -35,10 +38,12 @@ class Opening(Frozen, frozen=True):
 
     Attributes:
         bundle: the bundle that "runtime" runs.
-        graphs: the bundle of ONNX graphs that ONNX Runtime runs.
+        graphs: the bundle of ONNX graphs that ONNX Runtime and OpenVINO run.
         checkpoint: what PyTorch runs, a checkpoint folder or a recipe of TAEMI.
         model: what PyTorch runs, `file.py:function` of a declared model; its code is run.
-        precision: the precision of ONNX Runtime's graphs or of PyTorch's weights.
+        precision: the precision of ONNX Runtime's graphs or of PyTorch's weights; of OpenVINO, see
+            `taemi_edge.bench.openvino_model.OpenVinoPrecision`.
+        calibration: the folder of inputs that OpenVINO's own INT8 is calibrated on.
     """
 
     contender: ContenderName
@@ -48,6 +53,7 @@ class Opening(Frozen, frozen=True):
     model: str = ""
     random_weights: bool = False
     precision: str = "fp32"
+    calibration: str = ""
     device: str | None = None
     threads: int = 1
 
@@ -60,6 +66,7 @@ class Request(Frozen, frozen=True):
 
     Attributes:
         pattern: the streams that a window has.
+        length_s, hop_s: of a window and of its last hop; 0 for those of the model.
     """
 
     do: Literal["prepare", "run", "ceilings", "close"]
@@ -68,6 +75,8 @@ class Request(Frozen, frozen=True):
     kind: WindowKind = "hop"
     pattern: tuple[str, ...] = ()
     sources: int = 1
+    length_s: float = 0.0
+    hop_s: float = 0.0
     runs: int = 1
     warm_up: int = 0
     graphs: bool = True
@@ -78,7 +87,8 @@ class Answer(Frozen, frozen=True):
 
     Attributes:
         parts_ms: the median of each part; empty where they are not measured.
-        max_abs, cosine: of the output with PyTorch's in FP32.
+        max_abs, cosine, pearson: of the output with PyTorch's in FP32; Pearson over all its numbers, None where those
+            are equal.
     """
 
     failure: str = ""
@@ -88,6 +98,7 @@ class Answer(Frozen, frozen=True):
     parts_ms: dict[str, float] = msgspec.field(default_factory=dict)
     max_abs: float | None = None
     cosine: float | None = None
+    pearson: float | None = None
     ceilings: dict[str, float] = msgspec.field(default_factory=dict)
 
 
@@ -167,7 +178,7 @@ class _Server:
             feeds, expected = self._feeds.part(request.part, request.batch)
             prepared = self._model.part(request.part, feeds)
         else:
-            window, pattern = self._feeds.window(), frozenset(request.pattern)
+            window, pattern = self._feeds.window(request.length_s, request.hop_s), frozenset(request.pattern)
             prepared = self._model.window(request.kind, window, pattern, request.sources)
             own = window.expected.get(self._manifest.pattern_name(pattern))
             expected = None if own is None else np.tile(own, (request.sources, 1))
@@ -198,10 +209,22 @@ def open_model(opening: Opening) -> TimedModel:
         flavour: Flavour = msgspec.convert(opening.precision, Flavour)
         device = opening.contender.partition("-")[2]
         return OnnxRuntimeModel(open_bundle(Path(opening.graphs)), device, flavour, opening.threads)
-    from taemi_edge.bench.torch_model import TorchModel
+    if opening.contender.startswith("openvino"):
+        from taemi_edge.bench.openvino_model import OpenVinoModel, OpenVinoPrecision
+
+        precision: OpenVinoPrecision = msgspec.convert(opening.precision, OpenVinoPrecision)
+        calibration = Path(opening.calibration) if opening.calibration else None
+        return OpenVinoModel(open_bundle(Path(opening.graphs)), precision, opening.threads, calibration)
+    return _open_torch(opening)
+
+
+def _open_torch(opening: Opening) -> TimedModel:
+    from taemi_edge.bench.torch_model import TorchModel, require_compiler
     from taemi_edge.bench.torch_parts import checkpoint_parts, declared_parts
 
     bundle, device = open_bundle(Path(opening.bundle)), opening.device or "cpu"
+    if opening.contender == "torch-compile" and device == "cpu":
+        require_compiler()
     if opening.model:
         parts = declared_parts(opening.model, bundle, opening.precision)
     else:
@@ -213,7 +236,11 @@ def _compared(output: Array, expected: Array) -> Answer:
     if output.shape != expected.shape:
         return Answer(failure=f"gave {output.shape}, expected {expected.shape}")
     error = np.abs(output.astype(np.float64) - expected)
-    return Answer(max_abs=float(error.max()), cosine=cosine_of(output, expected))
+    return Answer(
+        max_abs=float(error.max()),
+        cosine=cosine_of(output, expected),
+        pearson=pearson_of(output.ravel(), expected.ravel()),
+    )
 
 
 def json_line(message: Frozen) -> str:

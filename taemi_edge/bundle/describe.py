@@ -14,7 +14,11 @@ from taemi_edge.bundle.values import Frozen, TensorSpec
 
 
 class PartDescription(Frozen, frozen=True):
-    """One part of a bundle. `bytes` is the size of its file; inputs and outputs are written as `name dtype (shape)`."""
+    """One part of a bundle.
+
+    `bytes` is the size of its file; inputs and outputs are written as `name dtype (shape)`. `form` says in which form
+    of its precision an engine for a processor computes, such as "int8-dynamic, fused"; "" for the first one.
+    """
 
     part: str
     file: str
@@ -24,6 +28,7 @@ class PartDescription(Frozen, frozen=True):
     parameters: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    form: str = ""
 
 
 class BundleDescription(Frozen, frozen=True):
@@ -48,6 +53,8 @@ def describe_bundle(folder: Path) -> BundleDescription:
     """
     bundle = open_bundle(folder)
     manifest = bundle.manifest
+    built = () if manifest.engine is None else manifest.engine.candidates
+    forms = {candidate.part: candidate.form for candidate in built if candidate.kept}
     parts = []
     for part, spec in manifest.parts.items():
         parts.append(
@@ -60,6 +67,7 @@ def describe_bundle(folder: Path) -> BundleDescription:
                 parameters=spec.parameters,
                 inputs=tuple(_signature(tensor) for tensor in spec.inputs),
                 outputs=tuple(_signature(tensor) for tensor in spec.outputs),
+                form=forms.get(part, ""),
             )
         )
     return BundleDescription(

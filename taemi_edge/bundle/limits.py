@@ -101,6 +101,8 @@ MOST_OUTPUT_NAMES = 1 << 16
 MOST_PATTERNS = 1024
 #: Pictures or windows in one call.
 MOST_BATCH = 1024
+#: Threads of a part: more than any machine has cores.
+MOST_THREADS = 1024
 #: How often a candidate is timed, and the memory of tactics in MiB: a tebibyte.
 MOST_RUNS, MOST_WORKSPACE_MIB = 100_000, 1 << 20
 #: Clips, rows of a clip and rows of a tensor in a calibration.

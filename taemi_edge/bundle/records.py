@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.precisions import Flavour, Precision, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
 
@@ -118,10 +119,20 @@ class CalibrationRecord(Frozen, frozen=True):
 TIMED = "timed "
 
 
-class Candidate(Frozen, frozen=True):
+def form_in_words(precision: str, form: str) -> str:
+    """Say a precision and which form of it, once.
+
+    >>> form_in_words("int8", "int8-u8, fused"), form_in_words("fp32", "fused"), form_in_words("fp32", "")
+    ('int8-u8, fused', 'fp32 fused', 'fp32')
+    """
+    return form if form.startswith(precision) else f"{precision} {form}".strip()
+
+
+class Candidate(Frozen, frozen=True, omit_defaults=True):
     """One precision of one part on one target: how fast it was, and why it was kept or not.
 
-    `form` says which of several graphs of that precision it is, such as "int8-dynamic, fused"; "" for the only one.
+    `form` says which of several graphs of that precision it is, such as "int8-dynamic, fused"; "" for the first one,
+    which is not written: older readers do not know the word.
     `median_ms` and `p95_ms` are the mean over the shapes that live hops usually have, which the flags of the record
     name; None where it was not timed.
     """
@@ -135,6 +146,27 @@ class Candidate(Frozen, frozen=True):
     kept: bool
     reason: str
     form: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its precision and form, by which the candidates of a part are told apart."""
+        return form_in_words(self.precision, self.form)
+
+
+class SessionPlan(Frozen, frozen=True, omit_defaults=True):
+    """How ONNX Runtime opens the engine of one part on a processor, and what that asks of the processor.
+
+    Attributes:
+        exact_kernels: whether its sums are right only where the integer kernels do not saturate.
+        unsigned_weights: let the integer kernels of x86 take unsigned weights; those never saturate, and are slower.
+        bf16_products: compute matrix products of FP32 in BF16, where an ARM processor has instructions for it.
+        as_written: compute Q/DQ pairs as they are written, in FP32.
+    """
+
+    exact_kernels: bool = False
+    unsigned_weights: bool = False
+    bf16_products: bool = False
+    as_written: bool = False
 
 
 class StageVerdict(Frozen, frozen=True):
@@ -154,6 +186,33 @@ class StageVerdict(Frozen, frozen=True):
     flips: float | None = None
 
 
+class HostPlan(Frozen, frozen=True):
+    """How a processor runs a hop, as it was measured where the engines were built.
+
+    Attributes:
+        threads: of each part.
+        side_by_side: whether encoders run at the same time, each in a thread of its own, or one after the other.
+        pinned: whether each of these threads keeps to one core.
+        largest: how many inputs a part takes in one call; parts that are not named take what there is.
+        cores: how many cores the process could use then.
+        how: how it was chosen, and what each way took, in words.
+    """
+
+    threads: dict[str, int]
+    side_by_side: bool = False
+    pinned: bool = False
+    largest: dict[str, int] = msgspec.field(default_factory=dict)
+    cores: int = 1
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        counts = {**{f"threads.{part}": count for part, count in self.threads.items()}, "cores": self.cores}
+        counts |= {f"largest.{part}": count for part, count in self.largest.items()}
+        for name, count in counts.items():
+            if not 1 <= count <= MOST_THREADS:
+                raise ValueError(f"expected {name} from 1 to {MOST_THREADS}, got {count}")
+
+
 class EngineRecord(Frozen, frozen=True):
     """How an engine bundle was built, and whether parity held.
 
@@ -171,6 +230,9 @@ class EngineRecord(Frozen, frozen=True):
         candidates: everything that was built or refused.
         verification: the verdict of parity on each stage; empty where parity was not run.
         failure: why the engines are not verified; empty where they are.
+        sessions: how ONNX Runtime opens the parts that it must open in a way of their own. Not written where there are
+            none. A reader that does not know it refuses the bundle: it would open such an engine wrongly.
+        host: how a processor runs a hop; unset where that was not measured, as for other devices.
     """
 
     target: str
@@ -188,6 +250,12 @@ class EngineRecord(Frozen, frozen=True):
     failure: str = ""
     source_place: str = ""
     source_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    sessions: dict[str, SessionPlan] | msgspec.UnsetType = msgspec.UNSET
+    host: HostPlan | msgspec.UnsetType = msgspec.UNSET
+
+    def session_plan(self, part: str) -> SessionPlan | None:
+        """Give how a part is opened; None where nothing is said of it, as of parts without integer kernels."""
+        return (self.sessions or {}).get(part)
 
 
 class Provenance(Frozen, frozen=True):

@@ -16,10 +16,10 @@ from taemi_edge.bundle.precisions import HOST_FLAVOURS, Flavour
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.bf16 import emulate_bf16
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
+from taemi_edge.runtime import processor
 from taemi_edge.runtime.onnx_sessions import (
     FATAL_OPTIMISERS,
     FP8_OPTIMISERS,
-    integer_kernels_saturate,
     let_go_of_content,
 )
 
@@ -47,7 +47,7 @@ def open_graph(model: bytes | str, flavour: Flavour = "fp32") -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    if flavour not in HOST_FLAVOURS or integer_kernels_saturate():
+    if flavour not in HOST_FLAVOURS or not processor.kernels_are_exact():
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*FATAL_OPTIMISERS, *FP8_OPTIMISERS]

@@ -1,8 +1,7 @@
-"""The command `bench`, which times a bundle beside PyTorch and ONNX Runtime."""
+"""The command `bench`, which times a bundle beside what people use otherwise."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +22,16 @@ from taemi_edge.cli.options import (
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.errors import UsageError
 
+#: Options whose names in `BenchOptions` are others.
+_OPTIONS = {"python": "rivals-python"}
+
 _AgainstOption = Annotated[
     list[str] | None,
     typer.Option(
         "--against",
         metavar="RIVAL",
-        help="onnxruntime-cpu, onnxruntime-cuda, torch-eager, torch-compile or none; repeatable  [default: what "
-        "can run here]",
+        help="onnxruntime-cpu, onnxruntime-cuda, openvino, openvino-int8, torch-eager, torch-compile or none; "
+        "repeatable  [default: ONNX Runtime and PyTorch, as far as they can run here]",
     ),
 ]
 _RivalsPythonOption = Annotated[
@@ -44,6 +46,10 @@ _ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="F.py:FUNCTION", help="A declared model in PyTorch; its code is run."),
 ]
+_DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="CORPUS", help="Clips or samples that openvino-int8 calibrates its own INT8 on."),
+]
 _BatchOption = Annotated[
     list[str] | None, typer.Option("--batch", metavar="PART=N", help="Time a part at this batch too; repeatable.")
 ]
@@ -55,17 +61,31 @@ _HostOption = Annotated[
         "--runs, --json and --plot.",
     ),
 ]
+_SweepOption = Annotated[
+    bool,
+    typer.Option(
+        "--sweep",
+        help="Time how a hop's cost grows with window, hop, sources and threads. With it go --sources, --runs, "
+        "--device, --threads, --unverified, --json and --plot.",
+    ),
+]
 _SourcesOption = Annotated[
     str | None,
     typer.Option(
         "--sources",
         metavar="N,N",
-        help="How many sources share a call, one after another.  [default: 1,2,4; with --host 1,4,8,16]",
+        help="How many sources share a call, one after another.  [default: 1,2,4; with --host 1,4,8,16; with --sweep "
+        "1,2,4,8,16]",
     ),
 ]
 _RunsOption = Annotated[
     int | None,
-    typer.Option("--runs", min=5, help="Runs of each thing, in five turns; with --host hops.  [default: 50; 320]"),
+    typer.Option(
+        "--runs",
+        min=5,
+        help="Runs of each thing, in five turns; with --host or --sweep hops.  [default: 50; with --host 320; with "
+        "--sweep 30]",
+    ),
 ]
 _AllPatternsOption = Annotated[
     bool,
@@ -82,10 +102,12 @@ _PlotOption = Annotated[
 def bench(
     bundle: BundleArgument,
     host: _HostOption = False,
+    sweep: _SweepOption = False,
     against: _AgainstOption = None,
     rivals_python: _RivalsPythonOption = None,
     checkpoint: _CheckpointOption = None,
     model: _ModelOption = None,
+    data: _DataOption = None,
     batch: _BatchOption = None,
     all_patterns: _AllPatternsOption = False,
     sources: _SourcesOption = None,
@@ -96,33 +118,37 @@ def bench(
     json_file: JsonOption = None,
     plot: _PlotOption = None,
 ) -> None:
-    """Time a bundle beside PyTorch and ONNX Runtime: parts, hops by presence pattern, several sources, limits."""
-    from taemi_edge.bench.compare import run_bench
-    from taemi_edge.bench.options import BenchOptions, rivals_from
-    from taemi_edge.cli.bench_report import plot_bench, print_bench
+    """Time a bundle beside ONNX Runtime, OpenVINO and PyTorch: parts, hops by presence, several sources, limits."""
     from taemi_edge.pictures import check_plot_file
 
     check_plot_file(plot)
     counts = None if sources is None else tuple(whole_number(number, "--sources") for number in sources.split(","))
+    on_device = {"threads": threads, "device": device_name(device), "unverified": unverified}
+    rivals = {"against": against, "python": rivals_python, "checkpoint": checkpoint, "model": model, "data": data}
+    if host or sweep:
+        _refuse_beside(host, {**rivals, "batch": batch, "all_patterns": all_patterns})
     if host:
-        _refuse_beside_host(against=against, rivals_python=rivals_python, checkpoint=checkpoint, model=model)
-        _refuse_beside_host(batch=batch, all_patterns=all_patterns, device=device, unverified=unverified)
-        _refuse_beside_host(threads=threads != 1)
+        _refuse_beside(host, {**on_device, "threads": threads != 1, "sweep": sweep})
         _bench_host(bundle, {"sources": counts, "hops": runs}, json_file, plot)
-        return
-    options = BenchOptions(
-        against=rivals_from(against or ()),
-        python=rivals_python or sys.executable,
-        checkpoint=checkpoint,
-        model=model,
-        batches=_batches(batch or ()),
-        all_patterns=all_patterns,
-        sources=counts or (1, 2, 4),
-        runs=50 if runs is None else runs,
-        threads=threads,
-        device=device_name(device),
-        unverified=unverified,
-    )
+    elif sweep:
+        _bench_sweep(bundle, {**on_device, "sources": counts, "runs": runs}, json_file, plot)
+    else:
+        timed = {"batches": _batches(batch or ()), "all_patterns": all_patterns, "sources": counts, "runs": runs}
+        _compare(bundle, {**rivals, **on_device, **timed}, json_file, plot)
+
+
+def _compare(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
+    """Time a bundle and its rivals.
+
+    Args:
+        given: the options that were given, by the names of `BenchOptions`; None where the default holds.
+    """
+    from taemi_edge.bench.compare import run_bench
+    from taemi_edge.bench.options import BenchOptions, rivals_from
+    from taemi_edge.cli.bench_report import plot_bench, print_bench
+
+    chosen = {**given, "against": rivals_from(given["against"] or ())}
+    options = BenchOptions(**{name: value for name, value in chosen.items() if value is not None})
     with shown_progress() as progress:
         report = run_bench(bundle, options, command_line(), progress)
     print_bench(report)
@@ -150,13 +176,34 @@ def _bench_host(bundle: Path, given: Mapping[str, Any], json_file: Path | None, 
         plot_host({"now": report}, plot)
 
 
-def _refuse_beside_host(**options: Any) -> None:
-    """Refuse options that say nothing of the host alone, by their values; one that was not given is empty."""
-    if other := [name.replace("_", "-") for name, value in options.items() if value]:
-        raise UsageError(
-            f"--{other[0]}: expected only --sources, --runs, --json and --plot beside --host, which runs nothing on a "
-            f"device: leave it out"
-        )
+def _bench_sweep(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
+    """Time how the cost of a hop grows.
+
+    Args:
+        given: the options that were given, by the names of `SweepOptions`; None where the default holds.
+    """
+    from taemi_edge.bench.sweep import SweepOptions, run_sweep
+    from taemi_edge.cli.bench_sweep import plot_sweep, print_sweep
+
+    options = SweepOptions(**{name: value for name, value in given.items() if value is not None})
+    with shown_progress() as progress:
+        report = run_sweep(bundle, options, command_line(), progress)
+    print_sweep(report)
+    save_json(json_file, report)
+    if plot is not None:
+        plot_sweep(report, plot)
+
+
+def _refuse_beside(host: bool, options: Mapping[str, Any]) -> None:
+    """Refuse options that --host or --sweep has no use for, by their values; one that was not given is empty."""
+    if other := [_OPTIONS.get(name, name.replace("_", "-")) for name, value in options.items() if value]:
+        beside = "--sources, --runs, --json and --plot beside --host, which runs nothing on a device"
+        if not host:
+            beside = (
+                "--sources, --runs, --device, --threads, --unverified, --json and --plot beside --sweep, which times "
+                "the bundle alone"
+            )
+        raise UsageError(f"--{other[0]}: expected only {beside}: leave it out")
 
 
 def _batches(given: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def print_bench(report: BenchReport) -> None:
     _print_sources(report)
     for name, ratio in report.ratios.items():
         typer.echo(f"a hop with all streams takes {name} {ratio:.2f} x as long")
+    for name, ratio in report.script_ratios.items():
+        typer.echo(f"a script of {name} that encodes its window again takes {ratio:.2f} x as long as a hop")
     if report.overhead_ms is not None:
         typer.echo(f"the runtime adds {1e3 * report.overhead_ms:.0f} microseconds to a hop beyond its parts")
     for stream, share in report.saved.items():
@@ -42,21 +45,24 @@ def print_bench(report: BenchReport) -> None:
         )
         for reason in power.throttled_by:
             typer.echo(f"note: the device was slowed down by its {reason}", err=True)
+    _print_failures(report)
     for name, reason in report.not_run.items():
         typer.echo(f"not run: {name}: {reason}", err=True)
 
 
 def plot_bench(report: BenchReport, file: Path) -> None:
-    """Draw four charts: a hop by contender, a hop by pattern, each part against its limit, and several sources.
+    """Draw five charts: each part and a hop by contender, a hop by pattern, parts against limits, several sources.
 
     Args:
         file: the picture to write; its ending names the format.
     """
     rows = max(len(report.parts), sum(window.kind == "hop" for window in report.windows))
-    figure = new_figure((13, max(9.0, 0.5 * rows)), "taemi-edge bench")
+    figure = new_figure((13, max(13.0, 0.7 * rows)), "taemi-edge bench")
     gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
     figure.suptitle(literal(f"{report.model} on {gpu}"))
-    (hops, patterns), (limits, sources) = figure.subplots(2, 2)
+    grid = figure.add_gridspec(3, 2)
+    _draw_parts(report, figure.add_subplot(grid[0, :]))
+    hops, patterns, limits, sources = (figure.add_subplot(grid[row, column]) for row in (1, 2) for column in (0, 1))
     _draw_contenders(report, hops)
     _draw_patterns(report, patterns)
     _draw_limits(report, limits)
@@ -68,14 +74,37 @@ def plot_bench(report: BenchReport, file: Path) -> None:
 def _print_parts(report: BenchReport) -> None:
     names = list(report.contenders)
     title = "parts, feeds on the device: median (95th percentile) ms"
-    table = new_table(title, ("part", "batch", *names, "limit", "share of it"), left=("part",), no_wrap=("part",))
+    columns = ("part", "batch", *names, "limit", "share of it", "of FP32's")
+    table = new_table(title, columns, left=("part",), no_wrap=("part",))
     for part in report.parts:
         limit = "" if part.limit_ms is None else f"{part.limit_ms:.3g}"
-        share = "" if part.share is None else f"{part.share:.1%}"
+        shares = ["" if share is None else f"{share:.1%}" for share in (part.share, part.fp32_share)]
         cells = [_cell(find(part.timings, name)) for name in names]
-        table.add_row(part.part, str(part.batch), *cells, limit, share)
+        table.add_row(part.part, str(part.batch), *cells, limit, *shares)
     make_console().print(table)
-    _print_failures([(f"{p.part}, batch {p.batch}", t) for p in report.parts for t in p.timings])
+    _print_nearness(report)
+
+
+def _print_nearness(report: BenchReport) -> None:
+    """Print how near each contender's outputs are to the model's: a time says little without it."""
+    names = list(report.contenders)
+    title = "parts, against the model in FP32: Pearson correlation (largest error)"
+    table = new_table(title, ("part", "batch", *names), left=("part",), no_wrap=("part",))
+    for part in report.parts:
+        table.add_row(part.part, str(part.batch), *(_nearness(find(part.timings, name)) for name in names))
+    make_console().print(table)
+
+
+def _nearness(timing: Timing | None) -> str:
+    """How near a contender's outputs are; rounded down, so that 1 is written only where all digits agree.
+
+    >>> _nearness(Timing(contender="torch", pearson=0.999996, max_abs=0.0123))
+    '.99999 (1.2e-02)'
+    """
+    if timing is None or timing.max_abs is None:
+        return "-"
+    correlation = "-" if timing.pearson is None else f"{math.floor(timing.pearson * 1e5) / 1e5:.5f}"
+    return f"{correlation.replace('0.', '.', 1)} ({timing.max_abs:.1e})"
 
 
 def _print_windows(report: BenchReport) -> None:
@@ -93,7 +122,6 @@ def _print_windows(report: BenchReport) -> None:
             cells = [_cell(find(window.timings, name), wall=True) for name in report.contenders]
             table.add_row(_shown(window.pattern, report), *cells, error)
         make_console().print(table)
-        _print_failures([(f"{kind}, {w.pattern}", t) for w in rows for t in w.timings])
 
 
 def _print_sources(report: BenchReport) -> None:
@@ -111,13 +139,20 @@ def _print_sources(report: BenchReport) -> None:
             "" if row.timing.max_abs is None else f"{row.timing.max_abs:.1e}",
         )
     make_console().print(table)
-    _print_failures([(f"{row.sources} sources", row.timing) for row in report.sources])
 
 
-def _print_failures(timings: list[tuple[str, Timing]]) -> None:
+def _print_failures(report: BenchReport) -> None:
+    """Print why a contender has no time, once for each reason, with the first thing that it failed on."""
+    timings = [(f"{p.part}, batch {p.batch}", t) for p in report.parts for t in p.timings]
+    timings += [(f"{w.kind}, {w.pattern}", t) for w in report.windows for t in w.timings]
+    timings += [(f"{row.sources} sources", row.timing) for row in report.sources]
+    failed: dict[tuple[str, str], list[str]] = {}
     for what, timing in timings:
         if timing.failure:
-            typer.echo(f"{what}, {timing.contender}: {timing.failure}", err=True)
+            failed.setdefault((timing.contender, timing.failure), []).append(what)
+    for (contender, failure), (first, *others) in failed.items():
+        also = f" (and {len(others)} more)" if others else ""
+        typer.echo(f"not run: {first}{also}, {contender}: {failure}", err=True)
 
 
 def _shown(pattern: str, report: BenchReport) -> str:
@@ -135,6 +170,26 @@ def _cell(timing: Timing | None, wall: bool = False) -> str:
 
 def _rounded(value: float | None) -> str:
     return "?" if value is None else f"{value:.0f}"
+
+
+def _draw_parts(report: BenchReport, axis: Any) -> None:
+    """Each part by contender, in times of the bundle's own: parts differ by orders of magnitude."""
+    names = list(report.contenders)
+    width = 0.8 / len(names)
+    for index, name in enumerate(names):
+        places, ratios = [], []
+        for row, part in enumerate(report.parts):
+            ours, theirs = find(part.timings, OURS), find(part.timings, name)
+            if ours is not None and ours.best is not None and theirs is not None and theirs.best is not None:
+                places.append(row - 0.4 + (index + 0.5) * width)
+                ratios.append(theirs.best.median / ours.best.median)
+        axis.bar(places, ratios, width, color=SERIES_COLOURS[index % len(SERIES_COLOURS)], label=literal(name))
+        for place, ratio in zip(places, ratios, strict=True):
+            axis.annotate(f"{ratio:.2f}", (place, ratio), ha="center", va="bottom", fontsize=7)
+    axis.set_xticks(range(len(report.parts)), [f"{p.part}, batch {p.batch}" for p in report.parts])
+    axis.set(ylabel=f"times of {OURS}", title="each part by contender")
+    axis.margins(y=0.12)
+    axis.legend(frameon=False, fontsize=8)
 
 
 def _draw_contenders(report: BenchReport, axis: Any) -> None:
@@ -165,15 +220,21 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 def _draw_limits(report: BenchReport, axis: Any) -> None:
     rows = [p for p in report.parts if p.share is not None]
     shares = [100 * (p.share or 0.0) for p in rows]
-    axis.barh(range(len(rows)), shares, color=SERIES_COLOURS[0])
-    for row, share in enumerate(shares):
-        axis.annotate(f" {share:.1f} %", (share, row), va="center", fontsize=8)
+    of_fp32 = [100 * (p.fp32_share or 0.0) for p in rows]
+    differ = of_fp32 != shares and any(of_fp32)
+    for index, (label, values) in enumerate((("limit", shares), ("limit of FP32", of_fp32))[: 1 + differ]):
+        places = [row + (0.4 * index - 0.2 if differ else 0.0) for row in range(len(rows))]
+        axis.barh(places, values, 0.38 if differ else 0.8, color=SERIES_COLOURS[3 * index], label=label)
+        for place, share in zip(places, values, strict=True):
+            axis.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8)
+    if differ:
+        axis.legend(frameon=False, fontsize=8)
     axis.set_yticks(range(len(rows)), [f"{p.part}, batch {p.batch}" for p in rows])
     axis.invert_yaxis()
     axis.set(
         xlabel="% of the measured ceilings",
         title="how near a part is to its limit",
-        xlim=(0, 1.15 * max(shares, default=1)),
+        xlim=(0, 1.15 * max((*shares, *of_fp32), default=1)),
     )
 
 

@@ -31,12 +31,17 @@ from taemi_edge.cli.gpu_findings import (
 )
 from taemi_edge.engines.known_versions import jetpack_of
 from taemi_edge.errors import in_one_line
+from taemi_edge.runtime.processor import features
 from taemi_edge.runtime.tensorrt.machine import device_model
 
 _MIN_MEMORY_GB, _MIN_DISK_GB = 1.0, 2.0
 _L4T = re.compile(r"R(\d{1,3})\s*\(release\),\s*REVISION:\s*([\d.]{1,20})")
 #: The compute capability of each Jetson's chip, by its name in the device tree.
 _CHIPS = {"tegra234": "8.7", "tegra264": "11.0"}
+#: What a processor has for products of bytes, in words of Linux.
+_FOR_INTEGERS = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm", "sve")
+#: Tries a product in a process of its own: an ONNX Runtime that does not fit this processor may end it.
+EXACT_SCRIPT = "from taemi_edge.runtime.processor import kernels_are_exact as exact; print(exact())"
 _ELEMENTS = ("appsink", "decodebin", "rtspsrc", "videoconvert", "v4l2src", "alsasrc", "pulsesrc")
 _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _EXTRAS = {
@@ -95,11 +100,7 @@ def examine(machine: MachineProbe | None = None) -> Report:
         The findings in the order in which `taemi-edge doctor` prints them.
     """
     machine = machine or MachineProbe()
-    findings = [
-        finding
-        for look in (_machine, _jetpack, _python, _tensorrt, _cuda, _onnxruntime, _extras, _gstreamer, _devices, _power)
-        for finding in look(machine)
-    ]
+    findings = [finding for look in _LOOKS for finding in look(machine)]
     findings += [_memory(machine), _disk()]
     states = {finding.name: finding.status for finding in findings}
     return Report(
@@ -115,6 +116,23 @@ def examine(machine: MachineProbe | None = None) -> Report:
 def _machine(machine: MachineProbe) -> Iterator[Finding]:
     model = device_model(machine.root) or platform.machine()
     yield Finding(name="machine", status="ok", found=f"{model}, {os.cpu_count()} cores, {platform.system()}")
+
+
+def _processor(machine: MachineProbe) -> Iterator[Finding]:
+    """What the processor has for INT8, and whether ONNX Runtime's integer kernels add up exactly on it."""
+    found = features(machine.root)
+    has = [name for name in _FOR_INTEGERS if name in found.features]
+    named = f"{found.name or 'unnamed'}, with {', '.join(has)}" if has else found.name or "unnamed"
+    answer = (machine.run([sys.executable, "-c", EXACT_SCRIPT]) or "").strip()
+    if answer not in ("True", "False"):
+        yield Finding(name="processor", status="note", found=f"{named}; its integer kernels could not be tried")
+        return
+    if answer == "True":
+        yield Finding(name="processor", status="ok", found=f"{named}; integer kernels add up exactly")
+        return
+    found_words = f"{named}; integer kernels saturate, as on x86 without VNNI"
+    advice = "build-engine takes only forms of INT8 that are right all the same: see docs/engines.md"
+    yield Finding(name="processor", status="note", found=found_words, advice=advice)
 
 
 def _jetpack(machine: MachineProbe) -> Iterator[Finding]:
@@ -199,8 +217,13 @@ def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
     script = "import onnxruntime as o; print(o.__version__, *o.get_available_providers())"
     answer = machine.run([sys.executable, "-c", script])
     if answer is None:
-        advice = "pip install --force-reinstall onnxruntime"
-        yield Finding(name="ONNX Runtime", status="problem", found="cannot be imported", advice=advice)
+        found, advice = "cannot be imported", "pip install --force-reinstall onnxruntime"
+        if _shows_another_processor(machine):
+            found = (
+                "cannot be imported: /proc/cpuinfo names no ARM processor, on which ONNX Runtime 1.28 and later crash"
+            )
+            advice = "QEMU 8.1 or later shows the emulated one; or pip install 'onnxruntime<1.28'"
+        yield Finding(name="ONNX Runtime", status="problem", found=found, advice=advice)
         return
     version, *providers = answer.split()
     if len(both) == 2:
@@ -214,6 +237,11 @@ def _onnxruntime(machine: MachineProbe) -> Iterator[Finding]:
         status="ok" if has_cuda else "absent",
         found="there" if has_cuda else "not in this build",
     )
+
+
+def _shows_another_processor(machine: MachineProbe) -> bool:
+    """Whether an ARM machine hides its processor: under QEMU before 8.1, /proc/cpuinfo is that of the host."""
+    return platform.machine() in ("aarch64", "arm64") and "CPU implementer" not in (machine.text("/proc/cpuinfo") or "")
 
 
 def _extras(_machine: MachineProbe) -> Iterator[Finding]:
@@ -274,6 +302,11 @@ def _power(machine: MachineProbe) -> Iterator[Finding]:
     yield Finding(
         name="power mode", status="ok" if governor else "absent", found=governor or "not told by this machine"
     )
+
+
+_LOOKS: tuple[Callable[[MachineProbe], Iterator[Finding]], ...] = (
+    *(_machine, _processor, _jetpack, _python, _tensorrt, _cuda, _onnxruntime, _extras, _gstreamer, _devices, _power),
+)
 
 
 def _memory(machine: MachineProbe) -> Finding:

@@ -68,6 +68,15 @@ DeviceOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
+PlannedThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=0,
+        help="Threads for each part, the parts one after the other; 0 takes all cores  [default: as measured when the "
+        "engines were built, else all cores]",
+    ),
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="F.json", help="Also write the result as JSON.")]
 AsrModelOption = Annotated[
     str, typer.Option("--asr-model", help="A CTranslate2 folder, or a size that faster-whisper fetches.")

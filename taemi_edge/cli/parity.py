@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from taemi_edge.cli.options import BundleArgument, DeviceOption, JsonOption, ThreadsOption, device_name, save_json
+from taemi_edge.cli.options import (
+    BundleArgument,
+    DeviceOption,
+    JsonOption,
+    PlannedThreadsOption,
+    device_name,
+    save_json,
+)
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_description, print_parity
 from taemi_edge.errors import CheckFailedError
@@ -26,7 +33,7 @@ def parity(
         Path | None, typer.Option("--plot", metavar="F.png", help="Scatter and error histogram a part.")
     ] = None,
     device: DeviceOption = None,
-    threads: ThreadsOption = 0,
+    threads: PlannedThreadsOption = None,
 ) -> None:
     """Compare two artefacts part by part, in every presence pattern: exit 0 inside the tolerances, 1 outside."""
     from taemi_edge.parity.comparison import check_parity

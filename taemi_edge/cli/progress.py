@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The logger that is told how far engines are warmed up (`taemi_edge.runtime.tensorrt.warm_up`).
 WARM_UP = "taemi_edge.runtime.warm_up"
+#: The logger that is told of threads for which there are no cores (`taemi_edge.runtime.host_way`).
+THREADS = "taemi_edge.runtime.threads"
 
 
 @contextmanager
@@ -28,11 +30,12 @@ def shown_progress() -> Iterator[Progress]:
     """A `Progress` on standard error.
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
-    is a line and counts are silent. What a build warns of is a note on standard error, too, and engines that take long
-    to warm up are a stage.
+    is a line and counts are silent. What a build warns of is a note on standard error, too, and so are threads without
+    a core; engines that take long to warm up are a stage.
     """
     notes = _heard("taemi_edge.engines", _Notes(logging.WARNING))
-    with _bars_or_lines() as progress, notes, _heard(WARM_UP, _Stages(progress)):
+    threads = _heard(THREADS, _Notes(logging.WARNING))
+    with _bars_or_lines() as progress, notes, threads, _heard(WARM_UP, _Stages(progress)):
         yield progress
 
 

@@ -15,12 +15,12 @@ from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
     DeviceOption,
+    PlannedThreadsOption,
     RequireSignatureOption,
-    ThreadsOption,
     note,
     note_training,
 )
-from taemi_edge.cli.progress import WARM_UP, shown_progress
+from taemi_edge.cli.progress import THREADS, WARM_UP, shown_progress
 from taemi_edge.cli.run_options import Given
 from taemi_edge.cli.run_summaries import print_fleet_summary, print_live_summary, print_summary
 from taemi_edge.errors import UsageError
@@ -46,7 +46,7 @@ def run(
     annotate: options.Annotate = None,
     plot: options.Plot = None,
     device: DeviceOption = None,
-    threads: ThreadsOption = 0,
+    threads: PlannedThreadsOption = None,
     unverified: options.Unverified = False,
     rebuild: options.Rebuild = False,
     require_signature: RequireSignatureOption = None,
@@ -177,7 +177,7 @@ def _log_to_stderr() -> None:
     """Write changes of presence, problems and how far engines are warmed up on standard error, a line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("taemi_edge.live", WARM_UP):
+    for name in ("taemi_edge.live", WARM_UP, THREADS):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(logging.INFO)

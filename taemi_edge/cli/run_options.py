@@ -17,8 +17,8 @@ from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
     DeviceOption,
+    PlannedThreadsOption,
     RequireSignatureOption,
-    ThreadsOption,
     device_name,
     recipe_changes,
 )
@@ -136,7 +136,7 @@ class Given:
     annotate: Annotate = None
     plot: Plot = None
     device: DeviceOption = None
-    threads: ThreadsOption = 0
+    threads: PlannedThreadsOption = None
     unverified: Unverified = False
     rebuild: Rebuild = False
     require_signature: RequireSignatureOption = None
@@ -236,7 +236,7 @@ class Given:
             "hop_s": self.hop,
             "duration_s": self.duration,
             "device": device_name(self.device),
-            "threads": self.threads or None,
+            "threads": self.threads,
             "unverified": self.unverified or None,
             "require_signature": self.require_signature,
             "loop": self.loop or None,

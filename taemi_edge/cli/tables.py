@@ -125,11 +125,11 @@ def print_build(result: BuildResult) -> None:
     for c in record.candidates:
         table.add_row(
             c.part if c.part != last else "",
-            c.precision,
+            c.name,
             number(c.median_ms, 3) if c.median_ms is not None else "",
             number(c.p95_ms, 3) if c.p95_ms is not None else "",
-            f"{c.bytes / 1e6:.1f} MB",
-            f"{c.build_s:.1f} s",
+            f"{c.bytes / 1e6:.1f} MB" if c.bytes else "",
+            f"{c.build_s:.1f} s" if c.bytes else "",
             "[green]kept[/green]" if c.kept else "[dim]rejected[/dim]",
             c.reason,
         )
@@ -138,6 +138,8 @@ def print_build(result: BuildResult) -> None:
     for flag, words in record.flags.items():
         if flag.startswith(TIMED):
             typer.echo(f"{flag} at {words}")
+    if record.host:
+        typer.echo(f"threads: {record.host.how}")
     if result.from_cache:
         typer.echo("built before of just the same graphs, target and device: taken from the cache")
     for verdict in record.verification:
@@ -217,6 +219,7 @@ def print_description(description: BundleDescription) -> None:
     from rich.table import Table
 
     from taemi_edge.bundle.describe import output_in_words, stream_in_words
+    from taemi_edge.bundle.records import form_in_words
 
     manifest = description.manifest
     table = Table(title=f"{description.name}  ({description.folder})", title_justify="left")
@@ -227,7 +230,7 @@ def print_description(description: BundleDescription) -> None:
             part.part,
             part.file,
             f"{part.bytes / 1e6:.1f} MB",
-            part.precision,
+            form_in_words(part.precision, part.form),
             str(part.opset),
             f"{part.parameters / 1e6:.2f} M" if part.parameters >= 1e5 else str(part.parameters),
             "\n".join(part.inputs),

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +33,14 @@ from taemi_edge.bundle.folder import (
 from taemi_edge.bundle.graph_source import find_graphs, seen_from
 from taemi_edge.bundle.precisions import RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
-from taemi_edge.bundle.records import TIMED, Candidate, EngineRecord
+from taemi_edge.bundle.records import TIMED, Candidate, EngineRecord, HostPlan
 from taemi_edge.bundle.seal import seal_manifest
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
+from taemi_edge.engines.asked_shapes import declared_layout
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.choose import PartChoice, choose_parts
+from taemi_edge.engines.host_plans import plan_host
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan, plan_build
 from taemi_edge.engines.profiles import profiles_in_words
@@ -47,6 +49,7 @@ from taemi_edge.engines.tolerances import tolerances_of_mix
 from taemi_edge.engines.verify import verify_engines
 from taemi_edge.errors import EngineError, MissingExtraError, OutputError
 from taemi_edge.parity.comparison import ParityReport
+from taemi_edge.parity.golden import golden_cases
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.tensorrt.machine import described, is_same_machine
 
@@ -151,6 +154,7 @@ def _build(
         if bundle.signed_by is not None:
             (draft / SOURCE_SIGNATURE).write_bytes(bundle.signed_by.content)
         record = _record(plan, bundle, choice, key, output)
+        record = msgspec.structs.replace(record, host=_host_plan(plan, bundle, choice, draft, progress))
         record = msgspec.structs.replace(record, flags={**record.flags, **_shapes_in_words(plan, builder, choice)})
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
@@ -158,6 +162,24 @@ def _build(
         if bundle.signed_by is not None:
             _seal(draft, bundle, manifest, made)
     return manifest, report
+
+
+def _host_plan(
+    plan: BuildPlan, bundle: Bundle, choice: PartChoice, draft: Path, progress: Progress
+) -> HostPlan | msgspec.UnsetType:
+    """How the engines share this processor, where `auto` builds for it."""
+    if plan.precision != "auto" or plan.target.backend != "onnxruntime-cpu":
+        return msgspec.UNSET
+    progress.stage("timing threads")
+    manifest = _manifest(bundle, choice, plan)
+    return plan_host(
+        replace(bundle, manifest=manifest),
+        {part: draft / spec.file for part, spec in manifest.parts.items()},
+        golden_cases(bundle),
+        declared_layout(manifest, plan.target.sources),
+        runs=plan.target.runs,
+        threads=plan.threads,
+    )
 
 
 def _seal(draft: Path, source: Bundle, manifest: Manifest, made: Mapping[str, str]) -> None:
@@ -230,6 +252,7 @@ def _record(plan: BuildPlan, bundle: Bundle, choice: PartChoice, key: str, outpu
         build_key=key,
         part_keys={part: built.key for part, built in choice.kept.items()},
         candidates=tuple(choice.candidates),
+        sessions={part: b.variant.session for part, b in choice.kept.items() if b.variant.session} or msgspec.UNSET,
     )
 
 

@@ -1,29 +1,38 @@
-"""Choosing the precision of each part: the one that was asked for, or the fastest that keeps tolerance and budget.
+"""Choosing the engine of each part: the precision that was asked for, or the fastest that keeps tolerance and budget.
 
 For "auto" every precision that the target offers and the device has is built, checked on the golden feeds and timed on
 the shapes that live hops usually have. What the device does not have is skipped, and the reason is kept.
+
+On a processor each precision has several forms (`variants.py`). All of them are built as the bundle has them and looked
+at; of the promising ones the rewritten form is built as well (`rewriting.py`); then all are timed in turn. Of a
+precision that was asked for by its name, the fastest form is taken.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import FLAVOURS_OF, PRECISIONS, Precision
+from taemi_edge.bundle.precisions import FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Precision
 from taemi_edge.bundle.records import Candidate
 from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.abilities import why_it_is_no_speed
-from taemi_edge.engines.measuring import measure
+from taemi_edge.engines.measuring import Measured, Measuring
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.errors import EngineError, InaccurateEngineError
-from taemi_edge.parity.golden import Case, golden_cases
+from taemi_edge.engines.rewriting import worth_fusing
+from taemi_edge.engines.variants import Variant, missing_flavours, multiplies_in_bf16, variants_of
+from taemi_edge.errors import BackendError, EngineError, InaccurateEngineError, MissingExtraError
+from taemi_edge.parity.golden import golden_cases
+
+_Offered = TypeVar("_Offered")
 
 
 @dataclass(frozen=True)
@@ -47,104 +56,197 @@ def choose_parts(plan: BuildPlan, bundle: Bundle, builder: PartBuilder) -> PartC
     Raises:
         EngineError: a part has no graph of the precision, cannot be built, or keeps its tolerance in none.
     """
-    parts = bundle.manifest.part_names
-    if plan.precision != "auto":
-        kept = {part: builder.build(part, plan.precision) for part in parts}
-        reasons = (f"asked for by --precision {plan.precision}", why_it_is_no_speed(plan.target, plan.precision))
-        reason = "; ".join(filter(None, reasons))
-        return PartChoice(kept, [_candidate(built, None, True, reason) for built in kept.values()])
-    cases = golden_cases(bundle)
+    measuring = Measuring(plan, bundle, golden_cases(bundle), builder.cache, builder.progress)
     choice = PartChoice()
-    for part in parts:
-        _choose_part(plan, bundle, builder, cases, part, choice)
+    for part in bundle.manifest.part_names:
+        _PartChooser(plan, bundle, builder, measuring, part).choose(choice)
     return choice
 
 
-def fastest_worth_it(medians: Mapping[Precision, float], gain: float) -> Precision:
-    """Give the fastest precision; a lower one counts only if it saves enough of the time of a higher one.
+def fastest_worth_it(
+    medians: Mapping[_Offered, float], gain: float, level: Callable[[_Offered], float] = PRECISIONS.index
+) -> _Offered:
+    """Give the fastest one; of a lower precision it counts only if it saves enough of the time of a higher one.
 
     Args:
-        medians: the time of each precision, in any unit.
+        medians: the time of each, in any unit.
         gain: the share of time that a lower precision must save, 0 to 1.
+        level: the precision of one, as a number that rises as precision falls; by default, these are precisions.
 
     Example:
         >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98, "int8": 0.50}, 0.05)
         'int8'
         >>> fastest_worth_it({"fp32": 1.00, "fp16": 0.98}, 0.05)
         'fp32'
+        >>> fastest_worth_it({"int8": 0.99, "int8-u8": 0.98}, 0.05, level=lambda form: 3)
+        'int8-u8'
     """
-    offered = [precision for precision in PRECISIONS if precision in medians]
-    best = offered[0]
-    for precision in offered[1:]:
-        if medians[precision] < medians[best] * (1 - gain):
-            best = precision
+    levels = sorted({level(one) for one in medians})
+    fastest = [min((one for one in medians if level(one) == each), key=lambda one: medians[one]) for each in levels]
+    best = fastest[0]
+    for one in fastest[1:]:
+        if medians[one] < medians[best] * (1 - gain):
+            best = one
     return best
 
 
-def _offered(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
-    """The target's precisions that the bundle has graphs of, and FP16 where graphs can be cast here."""
-    manifest, parts = bundle.manifest, bundle.manifest.part_names
-    has = {p for p in PRECISIONS if all(manifest.graph_file(part, FLAVOURS_OF[p][0]) for part in parts)}
-    castable: set[Precision] = {"fp16"} if find_spec("onnx") else set()
-    return [p for p in plan.target.offered if p in has | castable]
+class _PartChooser:
+    """Chooses one part: builds its variants, measures them, and keeps the fastest that is allowed."""
 
+    def __init__(self, plan: BuildPlan, bundle: Bundle, builder: PartBuilder, measuring: Measuring, part: str) -> None:
+        self._plan, self._bundle, self._builder, self._measuring, self._part = plan, bundle, builder, measuring, part
+        self._built: list[BuiltPart] = []
+        self._refused: list[Candidate] = []
+        self._errors: list[Exception] = []
 
-def _choose_part(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, cases: list[Case], part: str, choice: PartChoice
-) -> None:
-    """Build one part in every offered precision, and add the fastest that is allowed to the choice."""
-    built, refused = _build_all(plan, bundle, builder, part)
-    if not built:
-        raise EngineError(f"{part}: no precision can be built: {refused[0].reason}")
-    measured = measure(plan, bundle, built, cases, builder.cache)
-    times_ms = measured.times_ms
-    faults = {p: fault or _budget_fault(plan, bundle, part, p) for p, fault in measured.faults.items()}
-    allowed = [b for b in built if not faults[b.precision]]
-    if not allowed:
-        raise InaccurateEngineError(f"{part}: no precision is inside its tolerance: {faults[built[0].precision]}")
-    medians = {b.precision: statistics.median(times_ms[b.precision]) for b in allowed}
-    kept = fastest_worth_it(medians, plan.target.gain)
-    reasons = {b.precision: faults[b.precision] or _slower(b.precision, kept, medians, plan) for b in built}
-    reasons[kept] = "the fastest inside the budget" if len(built) > 1 else "the only precision that the bundle has"
-    timed = [_candidate(b, times_ms[b.precision], b.precision == kept, reasons[b.precision]) for b in built]
-    choice.candidates.extend([*timed, *refused])
-    choice.kept[part] = next(b for b in built if b.precision == kept)
-    choice.timed[part] = measured.timed
+    def choose(self, choice: PartChoice) -> None:
+        """Add the part to a choice."""
+        offered = self._offered()
+        for number, (variant, skipped) in enumerate(offered.items(), 1):
+            self._build(variant, skipped)
+            if len(offered) > 1:
+                self._builder.progress.count(number, len(offered), f"{self._part}: building candidates")
+        if not self._built:
+            self._say_that_nothing_was_built()
+        asked = self._plan.precision
+        faults = self._fuse() if self._plan.target.backend == "onnxruntime-cpu" else {}
+        if asked != "auto" and len(self._built) == 1:
+            self._keep(choice, self._built[0], {}, {self._built[0].name: f"asked for by --precision {asked}"})
+            return
+        measured = self._measuring.measure(self._built, faults)
+        choice.timed[self._part] = measured.timed
+        allowed, problems = self._allowed(measured)
+        medians = {b: measured.median_ms(b.name) for b in allowed}
+        kept = fastest_worth_it(medians, self._plan.target.gain, level=lambda b: b.variant.level)
+        self._keep(choice, kept, measured.times_ms, self._reasons(kept, measured, problems))
 
+    def _offered(self) -> dict[Variant, str]:
+        """The variants to build, none of them rewritten yet, each with the reason why it is skipped; "" for none."""
+        target, asked = self._plan.target, self._plan.precision
+        wanted = _precisions(self._plan, self._bundle) if asked == "auto" else [asked]
+        found = {v: "" for p in wanted for v in variants_of(target, self._bundle, self._part, p)}
+        if asked != "auto":
+            return found
+        for variant in found:
+            missing = self._plan.missing.get(variant.precision)
+            idle = "" if variant.session else why_it_is_no_speed(target, variant.precision)
+            if reason := missing or idle:
+                found[variant] = f"skipped: {reason}"
+        for variant in missing_flavours(target, self._bundle, self._part) if "int8" in wanted else ():
+            calibrate = "calibrate the exported bundle again"
+            found[variant] = f"skipped: the bundle has no such graph, as older calibrations made none: {calibrate}"
+        return found
 
-def _build_all(
-    plan: BuildPlan, bundle: Bundle, builder: PartBuilder, part: str
-) -> tuple[list[BuiltPart], list[Candidate]]:
-    """Build one part in every offered precision; what cannot be built, or gains nothing, is refused with the reason."""
-    built: list[BuiltPart] = []
-    refused: list[Candidate] = []
-    for precision in _offered(plan, bundle):
-        reason = plan.missing.get(precision) or why_it_is_no_speed(plan.target, precision)
-        reason = reason and f"skipped: {reason}"
+    def _build(self, variant: Variant, skipped: str = "") -> None:
+        """Build a variant; what cannot be built, or gains nothing, is refused with the reason."""
+        reason = skipped
         try:
             if not reason:
-                built.append(builder.build(part, precision))
-        except EngineError as error:
+                built = self._builder.build(self._part, variant)
+                same = next((b.name for b in self._built if b.key == built.key), "")
+                self._built += [] if same else [built]
+                reason = same and f"skipped: it is the same as {same}"
+        except (EngineError, MissingExtraError, BackendError) as error:
+            self._errors.append(error)
             reason = str(error)
         if reason:
-            failed = BuiltPart(part, precision, Path(), "", 0.0)
-            refused.append(_candidate(failed, None, False, reason))
-    return built, refused
+            self._refused.append(_candidate(BuiltPart(self._part, variant, Path(), "", 0.0), [], False, reason))
+
+    def _say_that_nothing_was_built(self) -> None:
+        if self._plan.precision != "auto" and self._errors:
+            raise self._errors[0]
+        raise EngineError(f"{self._part}: no precision can be built: {self._refused[0].reason}")
+
+    def _fuse(self) -> dict[str, str]:
+        """Build the rewritten form of what promises most; gives the faults of the others, which were looked for."""
+        candidates = [b for b in self._built if b.precision != "fp16" and not b.variant.session_is_as_written]
+        if not candidates or not self._plan.target.allows("fused"):
+            return {}
+        looked = None
+        if len(candidates) > 1:
+            looked = self._measuring.look_at(self._built)
+        chosen = worth_fusing(candidates, looked, lambda b: self._fault(b, looked))
+        for number, (built, why_not) in enumerate(chosen.items(), 1):
+            self._build(built.variant.fused(), why_not)
+            self._builder.progress.count(number, len(chosen), f"{self._part}: fusing candidates")
+        return {} if looked is None else looked.faults
+
+    def _allowed(self, measured: Measured) -> tuple[list[BuiltPart], dict[str, str]]:
+        """The candidates that may be kept, and by name what is wrong with each.
+
+        Of a precision that was asked for, one is taken even where none is allowed: parity then says so of the bundle.
+        """
+        problems = {b.name: self._fault(b, measured) for b in self._built}
+        allowed = [b for b in self._built if not problems[b.name]]
+        if not allowed and self._plan.precision != "auto":
+            right = [b for b in self._built if not measured.faults[b.name]]
+            return right or self._built[:1], problems
+        if not allowed:
+            reason = problems[self._built[0].name]
+            raise InaccurateEngineError(f"{self._part}: no precision is inside its tolerance: {reason}")
+        return allowed, problems
+
+    def _fault(self, built: BuiltPart, measured: Measured | None) -> str:
+        """Say how a candidate is outside its tolerance or the target's budget; empty where it may be kept."""
+        fault = "" if measured is None else measured.faults[built.name]
+        record, variant = self._bundle.manifest.calibration, built.variant
+        if fault or record is None:
+            return fault
+        budget = self._plan.target.budget
+        if variant.flavour in HOST_FLAVOURS:
+            return budget_fault(record, self._part, budget, variant.precision, variant.flavour)
+        return budget_fault(record, self._part, budget, variant.precision)
+
+    def _reasons(self, kept: BuiltPart, measured: Measured, problems: Mapping[str, str]) -> dict[str, str]:
+        asked, of = self._plan.precision, len(self._built)
+        reasons = {b.name: problems[b.name] or self._slower(b, kept, measured) for b in self._built}
+        best = "the fastest inside the budget" if of > 1 else "the only precision that the bundle has"
+        if asked != "auto":
+            best = f"asked for by --precision {asked}, the fastest of its forms"
+        reasons[kept.name] = "; ".join(filter(None, [best, problems[kept.name], self._unjudged(kept.variant)]))
+        return reasons
+
+    def _unjudged(self, variant: Variant) -> str:
+        """What was not judged on clips of a variant that is kept; empty where calibration judged it."""
+        record = self._bundle.manifest.calibration
+        if variant.has_seven_bits:
+            return "weights of seven bits were held against the golden feeds alone, not judged on clips"
+        judged = record is not None and "bf16" in record.closeness.get(self._part, {})
+        if variant.session is not None and variant.session.bf16_products and not judged:
+            return "products in BF16 were held against the golden feeds alone, not judged on clips"
+        return ""
+
+    def _slower(self, built: BuiltPart, kept: BuiltPart, measured: Measured) -> str:
+        ratio = measured.median_ms(built.name) / measured.median_ms(kept.name)
+        reason = f"{ratio:.2f} x the time of {kept.name}"
+        return reason + (f": it would have to save {self._plan.target.gain:.0%}" if ratio < 1 else "")
+
+    def _keep(
+        self,
+        choice: PartChoice,
+        kept: BuiltPart,
+        times_ms: Mapping[str, Sequence[float]],
+        reasons: Mapping[str, str],
+    ) -> None:
+        idle = "" if kept.variant.session else why_it_is_no_speed(self._plan.target, kept.precision)
+        said = {**reasons, kept.name: "; ".join(filter(None, (reasons[kept.name], idle)))}
+        found = [_candidate(b, times_ms.get(b.name, []), b is kept, said[b.name]) for b in self._built]
+        choice.candidates.extend([*found, *self._refused])
+        choice.kept[self._part] = kept
 
 
-def _slower(precision: Precision, kept: Precision, medians: Mapping[Precision, float], plan: BuildPlan) -> str:
-    ratio = medians[precision] / medians[kept]
-    reason = f"{ratio:.2f} x the time of {kept}"
-    return reason + (f": it would have to save {plan.target.gain:.0%}" if ratio < 1 else "")
+def _precisions(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
+    """The target's precisions that the bundle has graphs of, and those that its FP32 graphs give here."""
+    manifest, parts = bundle.manifest, bundle.manifest.part_names
+    has = {p for p in PRECISIONS if all(manifest.graph_file(part, FLAVOURS_OF[p][0]) for part in parts)}
+    if find_spec("onnx"):
+        has.add("fp16")  # graphs can be cast
+    if plan.target.backend == "onnxruntime-cpu" and "fp32" in has and multiplies_in_bf16():
+        has.add("bf16")
+    return [p for p in plan.target.offered if p in has]
 
 
-def _budget_fault(plan: BuildPlan, bundle: Bundle, part: str, precision: Precision) -> str:
-    """Say how a candidate is outside the target's budget, as calibration measured it; empty where it is not."""
-    record = bundle.manifest.calibration
-    return "" if record is None else budget_fault(record, part, plan.target.budget, precision)
-
-
-def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reason: str) -> Candidate:
+def _candidate(built: BuiltPart, times_ms: Sequence[float], kept: bool, reason: str) -> Candidate:
     return Candidate(
         part=built.part,
         precision=built.precision,
@@ -154,4 +256,5 @@ def _candidate(built: BuiltPart, times_ms: list[float] | None, kept: bool, reaso
         build_s=built.seconds,
         kept=kept,
         reason=reason,
+        form=built.variant.form,
     )

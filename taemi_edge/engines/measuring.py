@@ -8,8 +8,11 @@ cases of the part, its tolerances. So a model whose head alone changed has only 
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import msgspec
@@ -17,25 +20,30 @@ import numpy as np
 
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import Precision
 from taemi_edge.bundle.values import HEAD, Frozen, PartSpec
 from taemi_edge.engines.asked_shapes import Shapes
 from taemi_edge.engines.cache import EngineCache, key_of
 from taemi_edge.engines.part_builder import BuiltPart
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import dynamic_sizes, hop_shapes
-from taemi_edge.engines.timers import SessionTimer, Timer, engine_timers, stretched
+from taemi_edge.engines.timers import Runs, SessionTimer, Timer, engine_timers, stretched, time_in_turn
 from taemi_edge.engines.tolerances import tolerances_of
+from taemi_edge.errors import BackendError
 from taemi_edge.parity.comparison import check_part
 from taemi_edge.parity.golden import Case, usual_case
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.sessions import Session
 
-#: Runs of each candidate before timing starts; the first ones fill caches.
-_WARM_UP_RUNS = 3
+#: How the fault of a candidate begins that fails on golden feeds.
+_CANNOT_RUN = "cannot be run"
+#: A part of a processor is timed more often where its turns together take no longer than this.
+_ENOUGH_MS = 150.0
+#: What is enough to see which candidates are far slower than others.
+_LOOK = Runs(5, warm_up=1)
 
 
 class Measured(Frozen, frozen=True):
-    """What was measured of the candidates of one part, by precision.
+    """What was measured of the candidates of one part, by their names.
 
     Attributes:
         times_ms: the mean over all shapes of each turn, the candidates in turn.
@@ -43,31 +51,56 @@ class Measured(Frozen, frozen=True):
         timed: at which shapes and how they were timed, in words.
     """
 
-    times_ms: dict[Precision, list[float]]
-    faults: dict[Precision, str]
+    times_ms: dict[str, list[float]]
+    faults: dict[str, str]
     timed: str
 
+    def median_ms(self, name: str) -> float:
+        """The median time of a candidate; infinite where it could not be run."""
+        return statistics.median(self.times_ms[name] or [math.inf])
 
-def measure(
-    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case], cache: EngineCache | None
-) -> Measured:
-    """Measure the candidates of one part, or give what was measured of just these before.
 
-    Args:
+@dataclass(frozen=True)
+class Measuring:
+    """Measures candidates of the parts of one bundle, or gives what was measured of just these before.
+
+    Attributes:
         plan: what is built for which device.
         bundle: the graphs.
-        built: the candidates, one a precision.
         cases: the golden cases of all parts.
         cache: where measurements are looked up and kept; None measures now and keeps nothing.
+        progress: receives how many turns of timing are done.
     """
-    shapes = hop_shapes(bundle.manifest, plan.target, cases, built[0].part)
-    key = _key(plan, bundle, built, cases, shapes)
-    if cache is not None and (kept := cache.read_part(key)) is not None:
-        return msgspec.json.decode(kept[0], type=Measured)
-    measured = _measured_now(plan, bundle, built, cases, shapes)
-    if cache is not None:
-        cache.write_part(key, msgspec.json.encode(measured), 0.0)
-    return measured
+
+    plan: BuildPlan
+    bundle: Bundle
+    cases: Sequence[Case]
+    cache: EngineCache | None
+    progress: Progress = SILENT
+
+    def measure(self, built: Sequence[BuiltPart], faults: Mapping[str, str] | None = None) -> Measured:
+        """Measure the candidates of one part.
+
+        Args:
+            built: the candidates.
+            faults: those of candidates that were held against the golden outputs already.
+        """
+        enough_ms = 0.0 if self.plan.target.is_tensorrt else _ENOUGH_MS
+        return self._kept_or_now(built, Runs(self.plan.target.runs, enough_ms=enough_ms), faults or {})
+
+    def look_at(self, built: Sequence[BuiltPart]) -> Measured:
+        """Hold the candidates of one part against the golden outputs, and time each a few times."""
+        return self._kept_or_now(built, _LOOK, {})
+
+    def _kept_or_now(self, built: Sequence[BuiltPart], runs: Runs, faults: Mapping[str, str]) -> Measured:
+        shapes = hop_shapes(self.bundle.manifest, self.plan.target, self.cases, built[0].part)
+        key = _key(self.plan, self.bundle, built, self.cases, (shapes, runs))
+        if self.cache is not None and (kept := self.cache.read_part(key)) is not None:
+            return msgspec.json.decode(kept[0], type=Measured)
+        measured = _measured_now(self, built, shapes, runs, faults)
+        if self.cache is not None:
+            self.cache.write_part(key, msgspec.json.encode(measured), 0.0)
+        return measured
 
 
 def cases_digest(cases: Sequence[Case], part: str) -> str:
@@ -85,7 +118,11 @@ def cases_digest(cases: Sequence[Case], part: str) -> str:
 
 
 def _key(
-    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case], shapes: Sequence[Shapes]
+    plan: BuildPlan,
+    bundle: Bundle,
+    built: Sequence[BuiltPart],
+    cases: Sequence[Case],
+    asked: tuple[Sequence[Shapes], Runs],
 ) -> str:
     """Everything that times and faults depend on; the device and the library are in the keys of the engines."""
     part, manifest = built[0].part, bundle.manifest
@@ -101,13 +138,13 @@ def _key(
     return key_of(
         **of_the_head,
         what="times",
-        engines={b.precision: b.key for b in built},
+        engines={b.name: b.key for b in built},
         part=part,
         spec=msgspec.to_builtins(manifest.parts[part]),
         cases=cases_digest(cases, part),
-        shapes=shapes,
-        tolerances={b.precision: msgspec.to_builtins(tolerances_of(bundle, b.precision)[part]) for b in built},
-        runs=plan.target.runs,
+        shapes=asked[0],
+        tolerances={b.name: msgspec.to_builtins(tolerances_of(bundle, b.precision)[part]) for b in built},
+        runs=asdict(asked[1]),
         threads=plan.threads,
         made_by=__version__,
     )
@@ -122,38 +159,43 @@ def shapes_in_words(part: PartSpec, shapes: Sequence[Shapes]) -> str:
 
 
 def _measured_now(
-    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart], cases: Sequence[Case], shapes: Sequence[Shapes]
+    given: Measuring, built: Sequence[BuiltPart], shapes: Sequence[Shapes], runs: Runs, known: Mapping[str, str]
 ) -> Measured:
     """Run each candidate on all cases of its part, and then all of them in turn on what ordinary hops bring."""
-    part = built[0].part
-    spec, usual = bundle.manifest.parts[part], usual_case(list(cases), part).feeds
+    plan, bundle, part = given.plan, given.bundle, built[0].part
+    spec, usual = bundle.manifest.parts[part], usual_case(list(given.cases), part).feeds
     feeds = [stretched(each, usual) for each in shapes]
-    times_ms: dict[Precision, list[float]] = {b.precision: [] for b in built}
+    what = f"{part}: timing {len(built)} candidate{'s' if len(built) > 1 else ''}"
+
+    def told(done: int, of: int) -> None:
+        given.progress.count(done, of, what)
+
+    def timed(timers: Mapping[str, Timer]) -> tuple[dict[str, list[float]], str]:
+        return time_in_turn(timers, runs, told), " or ".join(dict.fromkeys(t.how for t in timers.values()))
+
     with _opened(plan, bundle, built) as sessions:
-        faults = {p: _tolerance_fault(bundle, part, p, session, cases) for p, session in sessions.items()}
+        faults = {
+            b.name: known[b.name] if b.name in known else _fault(bundle, b, sessions[b.name], given.cases)
+            for b in built
+        }
+        runnable = [name for name, fault in faults.items() if not fault.startswith(_CANNOT_RUN)]
         if not plan.target.is_tensorrt:
-            timers: dict[Precision, Timer] = {p: SessionTimer(session, feeds) for p, session in sessions.items()}
-            how = _time_in_turn(timers, plan.target.runs, times_ms)
+            times_ms, how = timed({name: SessionTimer(sessions[name], feeds) for name in runnable})
     if plan.target.is_tensorrt:
-        with engine_timers(plan.target.backend, bundle.manifest, built, feeds) as opened:
-            how = _time_in_turn(opened, plan.target.runs, times_ms)
+        fit = [b for b in built if b.name in runnable]
+        with engine_timers(plan.target.backend, bundle.manifest, fit, feeds) as opened:
+            times_ms, how = timed(opened)
+    times_ms = {b.name: times_ms.get(b.name, []) for b in built}
     return Measured(times_ms=times_ms, faults=faults, timed=f"{shapes_in_words(spec, shapes)}; {how}")
 
 
-def _time_in_turn(timers: Mapping[Precision, Timer], runs: int, times_ms: Mapping[Precision, list[float]]) -> str:
-    """Time candidates in turn, so that a clock that changes changes for all; gives how they were timed, in words."""
-    for turn in range(_WARM_UP_RUNS + runs):
-        for precision, timer in timers.items():
-            took_ms = timer.run_ms()
-            if turn >= _WARM_UP_RUNS:
-                times_ms[precision].append(took_ms)
-    return " or ".join(dict.fromkeys(timer.how for timer in timers.values()))
-
-
-def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: Session, cases: Sequence[Case]) -> str:
-    """Say how a candidate is outside its tolerance on the golden feeds; empty where it is not."""
-    tolerance = tolerances_of(bundle, precision)[part]
-    result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
+def _fault(bundle: Bundle, built: BuiltPart, session: Session, cases: Sequence[Case]) -> str:
+    """Say how a candidate is outside its tolerance on the golden feeds, or fails on them; empty where it is right."""
+    part, tolerance = built.part, tolerances_of(bundle, built.precision)[built.part]
+    try:
+        result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
+    except BackendError as failure:
+        return f"{_CANNOT_RUN}: {failure}"
     if result.ok:
         return ""
     worst = next((case for case in result.cases if not case.ok), None)
@@ -165,35 +207,34 @@ def _tolerance_fault(bundle: Bundle, part: str, precision: Precision, session: S
 
 
 @contextmanager
-def _opened(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]) -> Iterator[Mapping[Precision, Session]]:
+def _opened(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]) -> Iterator[Mapping[str, Session]]:
     """Open the candidates of one part; they are closed at the end."""
     if plan.target.is_tensorrt:
-        with _opened_engines(plan, bundle, built) as sessions:
-            yield sessions
+        with _opened_engines(plan, bundle, built) as engines:
+            yield engines
         return
     from taemi_edge.runtime.onnx_sessions import OrtSession
 
     device = "cuda" if plan.target.backend == "onnxruntime-cuda" else "cpu"
-    yield {
-        b.precision: OrtSession.from_file(b.file, b.part, bundle.manifest.parts[b.part], device, plan.threads)
-        for b in built
-    }
+    sessions: dict[str, Session] = {}
+    for b in built:
+        spec = msgspec.structs.replace(bundle.manifest.parts[b.part], precision=b.precision)
+        sessions[b.name] = OrtSession.from_file(b.file, b.part, spec, device, plan.threads, b.variant.session)
+    yield sessions
 
 
 @contextmanager
-def _opened_engines(
-    plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]
-) -> Iterator[Mapping[Precision, Session]]:
+def _opened_engines(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]) -> Iterator[Mapping[str, Session]]:
     from taemi_edge.runtime.tensorrt.engine import EngineSession
     from taemi_edge.runtime.tensorrt.gpu import Gpu
     from taemi_edge.runtime.tensorrt.library import load_library
 
     gpu = Gpu(load_library(plan.target.backend))
-    sessions: dict[Precision, Session] = {}
+    sessions: dict[str, Session] = {}
     try:
         for b in built:
             spec = bundle.manifest.parts[b.part]
-            sessions[b.precision] = EngineSession(gpu, b.file.read_bytes(), b.part, spec)
+            sessions[b.name] = EngineSession(gpu, b.file.read_bytes(), b.part, spec)
         yield sessions
     finally:
         for session in sessions.values():

@@ -1,4 +1,4 @@
-"""Building one part in one precision: taken from the cache where it was built before, else compiled from its graph."""
+"""Building one variant of a part: taken from the cache where it was built before, else compiled from its graph."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.precisions import CAST, FLAVOURS_OF, FURTHER, Flavour, Precision
+from taemi_edge.bundle.precisions import CAST, FURTHER, Flavour, Precision
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.engines.compiler import BuildOptions, Compiler
+from taemi_edge.engines.graph_changes import changed_graph, changes_in_words
 from taemi_edge.engines.known_versions import Trouble
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import all_profiles, require_covering
 from taemi_edge.engines.timing_cache import timing_file
+from taemi_edge.engines.variants import Variant
 from taemi_edge.errors import EngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 from taemi_edge.progress import PrefixedCounts, Progress
@@ -25,7 +27,7 @@ log = logging.getLogger("taemi_edge.engines")
 
 @dataclass(frozen=True)
 class BuiltPart:
-    """One part in one precision.
+    """One variant of one part.
 
     Attributes:
         file: the engine, or the graph that ONNX Runtime runs.
@@ -35,11 +37,21 @@ class BuiltPart:
     """
 
     part: str
-    precision: Precision
+    variant: Variant
     file: Path
     key: str
     seconds: float
     workaround: str = ""
+
+    @property
+    def name(self) -> str:
+        """The variant's, by which the candidates of a part are told apart."""
+        return self.variant.name
+
+    @property
+    def precision(self) -> Precision:
+        """The variant's."""
+        return self.variant.precision
 
 
 class PartBuilder:
@@ -53,6 +65,7 @@ class PartBuilder:
         progress: receives the part that is being built.
 
     Attributes:
+        cache, progress: as they were given.
         profiles: the optimization profiles of each part.
 
     Raises:
@@ -68,37 +81,40 @@ class PartBuilder:
         progress: Progress,
     ) -> None:
         self._plan, self._bundle, self._scratch, self.cache = plan, bundle, scratch, cache
-        self._progress = progress
+        self.progress = progress
         cases = golden_cases(bundle)
         self.profiles = all_profiles(bundle.manifest, plan.target, cases)
         require_covering(bundle.manifest, plan.target, cases, self.profiles)
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
         self._told: set[str] = set()
 
-    def build(self, part: str, precision: Precision) -> BuiltPart:
-        """Build one part in one precision.
+    def build(self, part: str, variant: Variant) -> BuiltPart:
+        """Build one variant of a part.
 
         Raises:
             EngineError: the bundle has no graph of that precision, or it cannot be built.
+            MissingExtraError: its graph must be rewritten, and onnx is not installed.
         """
-        graph = self._graph(part, precision)
+        precision = variant.precision
+        graph = self._graph(part, variant)
         suffix = ".engine" if self._compiler else ".onnx"
-        target = self._scratch / f"{part}-{precision}{suffix}"
+        target = self._scratch / f"{part}-{variant.name.replace(', ', '-').replace(' ', '-')}{suffix}"
         troubles = self._plan.troubles(precision, self._largest_batch(part))
         myelin = " ".join(trouble.myelin for trouble in troubles if trouble.myelin)
-        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest(), myelin)
+        form = changes_in_words(variant)
+        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest(), myelin, form)
         started = time.perf_counter()
         if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
             target.write_bytes(engine)
-            return BuiltPart(part, precision, target, key, seconds, myelin)
+            return BuiltPart(part, variant, target, key, seconds, myelin)
         self._tell(part, troubles)
-        self._progress.stage(f"building {part} in {precision}")
-        self._build(graph, target, part, precision, myelin)
+        self.progress.stage(f"building {part} in {variant.name}")
+        self._build(changed_graph(graph, variant, part), target, part, variant, myelin)
         seconds = round(time.perf_counter() - started, 2)
         if self.cache is not None:
             self.cache.write_part(key, target.read_bytes(), seconds)
-        return BuiltPart(part, precision, target, key, seconds, myelin)
+        return BuiltPart(part, variant, target, key, seconds, myelin)
 
     def _largest_batch(self, part: str) -> int:
         """The largest batch that the engine of a part takes; of several profiles, that of the one that takes least."""
@@ -117,14 +133,16 @@ class PartBuilder:
                     "%s: %s %s: %s (%s)", part, self._plan.library, trouble.what, trouble.advice, trouble.reference
                 )
 
-    def _build(self, graph: bytes, target: Path, part: str, precision: Precision, myelin: str) -> None:
+    def _build(self, graph: bytes, target: Path, part: str, variant: Variant, myelin: str) -> None:
+        precision = variant.precision
         if self._compiler is not None:
-            progress = PrefixedCounts(self._progress, f"{part} {precision}: ")
+            progress = PrefixedCounts(self.progress, f"{part} {precision}: ")
             target.write_bytes(self._compiler.compile(graph, precision, self._options(part, myelin), progress, part))
         elif self._plan.target.backend == "onnxruntime-cpu":
             from taemi_edge.runtime.onnx_sessions import optimise
 
-            optimise(_emulated(graph) if precision == "bf16" else graph, target, in_fp8=precision == "fp8")
+            given = _emulated(graph) if variant.flavour == "bf16" else graph
+            optimise(given, target, in_fp8=precision == "fp8", plan=variant.session)
         else:
             target.write_bytes(graph)  # ONNX Runtime rewrites it for the GPU when it is opened
 
@@ -146,13 +164,14 @@ class PartBuilder:
             myelin=myelin,
         )
 
-    def _graph(self, part: str, precision: Precision) -> bytes:
-        """Read the graph that a precision is built from; FP16 and BF16 can be cast from FP32."""
-        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else FLAVOURS_OF[precision][0]
+    def _graph(self, part: str, variant: Variant) -> bytes:
+        """Read the graph that a variant is built from; FP16 and BF16 can be cast from FP32."""
+        precision = variant.precision
+        flavour: Flavour = self._compiler.flavour_of(precision) if self._compiler else variant.flavour
         name = self._bundle.manifest.graph_file(part, flavour)
         if name is not None:
             return self._bundle.read_graph(name)
-        if precision in CAST and self._bundle.manifest.graph_file(part, "fp32"):
+        if flavour in CAST and self._bundle.manifest.graph_file(part, "fp32"):
             return self._cast(part, precision)
         manifest, also = self._bundle.manifest, f" --also {precision}" if precision in FURTHER else ""
         exported = self._bundle.folder if manifest.calibration is None else manifest.provenance.source

@@ -25,6 +25,8 @@ from taemi_edge.engines.known_versions import Trouble, known_troubles
 from taemi_edge.engines.profiles import require_profiles
 from taemi_edge.engines.recipe import Spans, TargetRecipe
 from taemi_edge.errors import EngineError, UsageError
+from taemi_edge.runtime import processor
+from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.tensorrt.machine import Machine, this_machine
 
 
@@ -65,9 +67,26 @@ class BuildPlan:
             "profiles": "shared by contexts",
         }
 
-    def part_key(self, profiles: Sequence[Spans], precision: Precision, graph_sha256: str, workaround: str = "") -> str:
-        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on."""
+    def part_key(
+        self,
+        profiles: Sequence[Spans],
+        precision: Precision,
+        graph_sha256: str,
+        workaround: str = "",
+        form: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Give the cache key of one part's engine: of its graph, its profiles and all that its build depends on.
+
+        Args:
+            profiles: of the part.
+            precision: of the engine.
+            graph_sha256: of the graph of the bundle.
+            workaround: flags for the compiler.
+            form: what is done to the graph before it is built, and how the engine is opened; None for nothing.
+        """
         further: dict[str, Any] = {"further": profiles[1:]} if len(profiles) > 1 else {}
+        if form:
+            further["form"] = form
         if workaround:
             further["workaround"] = workaround
         return key_of(
@@ -77,7 +96,7 @@ class BuildPlan:
             spans=profiles[0],
             backend=self.target.backend,
             library=self.library,
-            machine=msgspec.to_builtins(self.machine),
+            machine=_known(self.machine),
             flags=self.flags(),
         )
 
@@ -110,8 +129,9 @@ class BuildPlan:
             target=msgspec.to_builtins(self.target),
             asked=self.precision,
             library=self.library,
-            machine=msgspec.to_builtins(self.machine),
+            machine=_known(self.machine),
             threads=self.threads,
+            **({"cores": usable_cores()} if self.target.backend == "onnxruntime-cpu" else {}),
             made_by=__version__,
         )
 
@@ -151,10 +171,19 @@ def plan_build(source: Path, target: TargetRecipe, precision: RequestedPrecision
     return BuildPlan(source, manifest, target, precision, library, machine, threads, missing)
 
 
+def _known(machine: Machine) -> dict[str, str]:
+    """A machine for the keys of the cache; without what only engines for processors ask, keys of GPUs stay valid."""
+    fields: dict[str, str] = msgspec.to_builtins(machine)
+    return {name: value for name, value in fields.items() if value or name not in ("features", "integer_sums")}
+
+
 def _onnxruntime(target: TargetRecipe) -> tuple[str, Machine]:
     from taemi_edge.runtime.onnx_sessions import library_version
 
     machine = this_machine(with_gpu=target.backend == "onnxruntime-cuda")
+    if target.backend == "onnxruntime-cpu":
+        sums = "exact" if processor.kernels_are_exact() else "saturating"
+        machine = msgspec.structs.replace(machine, features=processor.features().in_words, integer_sums=sums)
     return library_version(), machine
 
 

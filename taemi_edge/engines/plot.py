@@ -31,7 +31,7 @@ def plot_choice(candidates: Sequence[Candidate], title: str, file: Path) -> None
         axis.barh(row, median, color=colour)
         axis.plot([median, found.p95_ms or median], [row, row], color="0.3", linewidth=1)
         axis.annotate(f"  {median:.3g} ms: {found.reason}", (found.p95_ms or median, row), va="center", fontsize=8)
-    axis.set_yticks(range(len(timed)), [f"{c.part} {c.precision}" for c in timed])
+    axis.set_yticks(range(len(timed)), [f"{c.part} {c.name}" for c in timed])
     axis.invert_yaxis()
     longest = max((c.p95_ms or 0.0) for c in timed)
     axis.set(

@@ -13,6 +13,10 @@ from taemi_edge.calibration.recipe import BudgetRecipe
 
 #: The library that compiles and runs engines.
 Backend = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
+#: The words for the forms that an engine for a processor can have (`taemi_edge.engines.variants`).
+Form = Literal[
+    "fused", "int8", "int8-u8", "int8-dynamic", "unsigned weights", "7-bit weights", "as written", "bf16 products"
+]
 #: An optimization profile: the (min, opt, max) length of each dynamic dimension by its name.
 Spans = dict[str, tuple[int, int, int]]
 
@@ -40,6 +44,7 @@ class TargetRecipe(Frozen, frozen=True):
         gain: the share of time that a lower precision must save to be kept, 0 to 1. A smaller gain may be noise, and is
             not worth the loss of accuracy.
         budget: what a precision below FP16 may cost.
+        forms: which forms engines for a processor may have, beside FP32 and FP16 as they are written; unset for all.
     """
 
     name: str
@@ -59,6 +64,7 @@ class TargetRecipe(Frozen, frozen=True):
     runs: int = 30
     gain: float = 0.05
     budget: BudgetRecipe = BudgetRecipe()
+    forms: tuple[Form, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         self._check_profiles()
@@ -91,6 +97,14 @@ class TargetRecipe(Frozen, frozen=True):
     def offered(self) -> tuple[Precision, ...]:
         """What `--precision auto` may choose from."""
         return PRECISIONS if isinstance(self.precisions, msgspec.UnsetType) else self.precisions
+
+    def allows(self, word: str) -> bool:
+        """Whether an engine may have a form.
+
+        >>> TargetRecipe(name="mine", backend="onnxruntime-cpu", forms=("fused",)).allows("int8-dynamic")
+        False
+        """
+        return isinstance(self.forms, msgspec.UnsetType) or word in self.forms
 
     @property
     def is_tensorrt(self) -> bool:

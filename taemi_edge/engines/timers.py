@@ -6,16 +6,18 @@ graph where that is possible, and by events on the device. A graph of ONNX Runti
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
 
-from taemi_edge.bundle.precisions import Precision
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Array, PartSpec
 from taemi_edge.engines.asked_shapes import Shapes
@@ -61,13 +63,16 @@ def stretched(shapes: Shapes, feeds: Mapping[str, Array]) -> dict[str, Array]:
 @contextmanager
 def engine_timers(
     backend: str, manifest: Manifest, built: Sequence[BuiltPart], feeds: Feeds
-) -> Iterator[dict[Precision, Timer]]:
+) -> Iterator[dict[str, Timer]]:
     """Open the engines of one part for timing; they are closed at the end.
 
     Args:
         backend: TensorRT's name, as targets have it.
-        built: the candidates, one a precision.
+        built: the candidates.
         feeds: what they are timed on.
+
+    Yields:
+        Their timers by name.
     """
     from taemi_edge.runtime.tensorrt.gpu import Gpu
     from taemi_edge.runtime.tensorrt.graphs import open_driver
@@ -76,33 +81,97 @@ def engine_timers(
     with ExitStack() as stack:
         gpu = stack.enter_context(Gpu(load_library(backend)))
         driver, why_uncaptured = open_driver(gpu)
-        timers: dict[Precision, Timer] = {}
+        timers: dict[str, Timer] = {}
         for candidate in built:
             timer = EngineTimer(gpu, driver, candidate, manifest.parts[candidate.part], feeds)
             stack.callback(timer.close)
             timer.why_uncaptured = why_uncaptured
-            timers[candidate.precision] = timer
+            timers[candidate.name] = timer
         yield timers
 
 
+def time_in_turn(timers: Mapping[str, Timer], runs: Runs, told: Callable[[int, int], None]) -> dict[str, list[float]]:
+    """Time candidates in turn, so that a clock or a load that changes changes for all.
+
+    Args:
+        timers: of the candidates, by name.
+        runs: how often each is timed.
+        told: is called after each turn, with how many there were and how many there will be.
+
+    Returns:
+        The milliseconds of each turn by candidate.
+    """
+    times_ms: dict[str, list[float]] = {name: [] for name in timers}
+    if not timers:
+        return times_ms
+    fastest_ms, turns = math.inf, runs.warm_up + runs.least
+    for turn in count(1):
+        for name, timer in timers.items():
+            took_ms = timer.run_ms()
+            fastest_ms = min(fastest_ms, took_ms)
+            if turn > runs.warm_up:
+                times_ms[name].append(took_ms)
+        if turn == runs.warm_up:
+            turns += runs.further(fastest_ms)
+        told(turn, turns)
+        if turn >= turns:
+            return times_ms
+    raise AssertionError("turns are counted without end")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How often candidates are timed.
+
+    Attributes:
+        least: turns that count.
+        warm_up: turns before them; the first ones fill caches.
+        enough_ms: a short part is timed more often, until its turns take this time together; 0 never does so.
+        most: how many times as often as `least` it is timed at most.
+
+    Example:
+        >>> Runs(30, enough_ms=150).further(1.0), Runs(30, enough_ms=150).further(10.0), Runs(30).further(1.0)
+        (120, 0, 0)
+    """
+
+    least: int
+    warm_up: int = 3
+    enough_ms: float = 0.0
+    most: int = 5
+
+    def further(self, fastest_ms: float) -> int:
+        """How many turns are added where the fastest candidate takes so long."""
+        wanted = math.ceil(self.enough_ms / max(fastest_ms, 1e-3))
+        return max(0, min(wanted, self.most * self.least) - self.least)
+
+
 class SessionTimer:
-    """Times the runs of a session, host and all."""
+    """Times the runs of a session, host and all; rows that would change each other run one by one, as in a hop."""
 
     def __init__(self, session: Session, feeds: Feeds) -> None:
-        self._session, self._feeds = session, feeds
+        self._session = session
+        self._row_by_row = bool(getattr(session, "mixes_rows", False))
+        self._calls = [_rows_of(feed) if self._row_by_row else [feed] for feed in feeds]
 
     @property
     def how(self) -> str:
         """Not captured: the host is timed as well."""
-        return "by runs of the session"
+        return "by runs of the session" + (", row by row" if self._row_by_row else "")
 
     def run_ms(self) -> float:
         times_ms = []
-        for feed in self._feeds:
+        for calls in self._calls:
             started = time.perf_counter()
-            self._session.run(feed)
+            for feed in calls:
+                self._session.run(feed)
             times_ms.append((time.perf_counter() - started) * 1e3)
         return statistics.fmean(times_ms)
+
+
+def _rows_of(feed: Mapping[str, Array]) -> list[Mapping[str, Array]]:
+    """The rows of a batch as feeds of one row each."""
+    count = len(next(iter(feed.values())))
+    return [{name: value[at : at + 1] for name, value in feed.items()} for at in range(count)]
 
 
 class EngineTimer:

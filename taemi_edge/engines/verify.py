@@ -39,7 +39,7 @@ def verify_engines(
         return _written(draft, unverified, msgspec.structs.replace(record, failure=failure), False), None
     write_manifest(draft, unverified)  # parity opens the draft as a bundle
     progress.stage("checking parity")
-    report, _ = check_parity(str(draft), threads=plan.threads)
+    report, _ = check_parity(str(draft), threads=plan.threads or None)
     failure = "" if report.ok else f"{report.first_failure} left its tolerance{_where(report)}{_suspects(plan)}"
     judged = msgspec.structs.replace(record, verification=_verdicts(report), failure=failure)
     return _written(draft, unverified, judged, report.ok), report

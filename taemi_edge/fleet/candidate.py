@@ -124,7 +124,7 @@ class Built:
             CheckFailedError: an output left its tolerance.
         """
         bundle = open_bundle(self.folder, require_signature=key)
-        report = self.report or check_parity(self.folder, threads=threads)[0]
+        report = self.report or check_parity(self.folder, threads=threads or None)[0]
         if not report.ok or not bundle.manifest.verified:
             raise CheckFailedError(f"{report.first_failure or 'an output'} left its tolerance on this device")
         return bundle

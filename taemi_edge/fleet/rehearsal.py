@@ -48,7 +48,7 @@ def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> floa
         clip: a file that `taemi-edge run` takes; a transcript of the same name with the ending .vtt goes with it. None
             takes the clip that ships with the package for pictures, sound and words, and the golden feeds, again and
             again, for series.
-        threads: of ONNX Runtime, 0 for all cores.
+        threads: of each part on a CPU; 0 lets the engines' plan choose, as a service does.
 
     Returns:
         How long a hop took, in milliseconds: the median.
@@ -59,7 +59,8 @@ def rehearse(bundle: Bundle, clip: Path | None = None, threads: int = 0) -> floa
     """
     with scratch_folder() as scratch:
         output = scratch / "predictions.jsonl"
-        words = [*_inputs(bundle, clip, scratch), "--output", str(output), "--threads", str(threads)]
+        words = [*_inputs(bundle, clip, scratch), "--output", str(output)]
+        words += ["--threads", str(threads)] if threads else []
         as_child = [sys.executable, "-c", _WITH_ITS_PARENT, str(os.getpid())]
         command = [*as_child, "run", str(bundle.folder.absolute()), *words]
         try:

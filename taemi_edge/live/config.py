@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.recipe import change_key, read_toml, recipe_from_mapping
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import Frozen
@@ -193,7 +194,7 @@ class LiveConfig(Frozen, frozen=True):
         settle_s: how long after the end of a hop its data may still arrive, in seconds.
         duration_s: when the run ends, in seconds of the session; None for never.
         device: where the model runs; None lets the toolkit choose.
-        threads: of ONNX Runtime on the CPU; 0 lets the toolkit choose.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         unverified: whether a bundle that was not verified may run.
         require_signature: a file with the public key that must have signed the bundle; "" for the key that this device
             trusts, where one is installed.
@@ -217,7 +218,7 @@ class LiveConfig(Frozen, frozen=True):
     settle_s: float = 0.15
     duration_s: float | None = None
     device: Literal["cpu", "cuda", "tensorrt"] | None = None
-    threads: int = 0
+    threads: int | None = None
     unverified: bool = False
     require_signature: str = ""
     loop: bool = False
@@ -239,8 +240,8 @@ class LiveConfig(Frozen, frozen=True):
         for name, value in (("window_s", self.window_s), ("hop_s", self.hop_s)):
             if value is not None and not 0 < value <= 3600:
                 raise ValueError(f"expected {name} above 0 and up to 3600 seconds, got {value:g}")
-        if not 0 <= self.threads <= 1024:
-            raise ValueError(f"expected threads from 0 to 1024, got {self.threads}")
+        if self.threads is not None and not 0 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"expected threads from 0 to {MOST_THREADS}, got {self.threads}")
         if not 0 <= self.settle_s <= 10:
             raise ValueError(f"expected settle_s from 0 to 10 seconds, got {self.settle_s:g}")
         if self.duration_s is not None and not self.duration_s > 0:

@@ -14,7 +14,9 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, of_equal_length, trim_context
-from taemi_edge.media.crops import Face, FaceCrop, FaceDetector, FaceTracker, crop_centre, crop_face, resize_whole
+from taemi_edge.media.crops import FaceCrop, crop_centre, crop_face, resize_whole
+from taemi_edge.media.face_tracking import DETECT_EVERY, FaceTracker
+from taemi_edge.media.faces import Face, FaceDetector
 from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece, share_kept
 from taemi_edge.media.slots import SlotPool, new_input
 
@@ -30,22 +32,30 @@ class CropReader:
 
     Args:
         spec: the size and kind of the crops, how many frames a second are looked at, and how many make up a clip.
-        detector: finds the faces, where faces are wanted; a new one by default. Loading one takes 25 ms, so whoever
-            reads many short videos one after the other shares it.
+        detector: finds the faces, where faces are wanted; a new one by default.
         slots: where crops and clips are written so that nobody copies them; by default each is an array of its own.
+        detect_every: in one of how many frames faces are detected, 1 for all of them; see `FaceTracker`.
 
     Attributes:
         face: the face that was found last, for callers that draw it; None where the last frame had none.
         broken_clips: how many clips were given up because a pause came before their last frame.
     """
 
-    def __init__(self, spec: VideoSpec, detector: FaceDetector | None = None, slots: SlotPool | None = None) -> None:
+    def __init__(
+        self,
+        spec: VideoSpec,
+        detector: FaceDetector | None = None,
+        slots: SlotPool | None = None,
+        detect_every: int = DETECT_EVERY,
+    ) -> None:
         self._slots = slots
         self.face: Face | None = None
         self.broken_clips = 0
         self._spec = spec
         self._grid = FrameGrid(spec.frames_per_second)
-        self._tracker = FaceTracker(detector or FaceDetector()) if spec.crop == "face" else None
+        self._tracker: FaceTracker | None = None
+        if spec.crop == "face":
+            self._tracker = FaceTracker(detector or FaceDetector(), spec.frames_per_second, detect_every)
         #: The last frames of the clip that is being filled, none of them after a pause.
         self._clip: deque[FaceCrop] = deque(maxlen=spec.clip_frames)
 

@@ -100,13 +100,13 @@ class Artefact:
 
 
 @contextmanager
-def open_artefact(source: str, device: Device | None = None, threads: int = 0) -> Iterator[Artefact]:
+def open_artefact(source: str, device: Device | None = None, threads: int | None = None) -> Iterator[Artefact]:
     """Open a bundle folder, or what a guest knows: a declared model, a checkpoint folder or a recipe.
 
     Args:
         source: what to open; the artefact keeps it as its name.
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
-        threads: of the backend on the CPU; 0 leaves the number to it.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
 
     Raises:
         InputError: none of these is there.

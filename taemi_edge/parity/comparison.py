@@ -100,7 +100,7 @@ class Pairs:
 
 
 def check_parity(
-    a: Path | str, b: Path | str | None = None, *, device: Device | None = None, threads: int = 0
+    a: Path | str, b: Path | str | None = None, *, device: Device | None = None, threads: int | None = None
 ) -> tuple[ParityReport, Pairs]:
     """Compare two artefacts on the same feeds, or one bundle with its golden outputs.
 
@@ -110,7 +110,7 @@ def check_parity(
         b: another one, or None to compare the bundle `a` with the PyTorch outputs in its `golden.npz`. The tolerances
             are those of the bundle (of `b` where both are bundles), else of the recipe of `a`.
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
-        threads: of the backend on the CPU; 0 leaves the number to it.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
 
     Returns:
         The report, and the compared outputs for `taemi_edge.parity.plot.plot_parity`.

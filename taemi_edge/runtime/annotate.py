@@ -24,7 +24,7 @@ from taemi_edge.bundle.atomic import new_file, write_error
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop, SoundPiece
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.lettering import ending, write

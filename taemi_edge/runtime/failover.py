@@ -26,7 +26,7 @@ class Failover:
 
 
 def fail_over_to_cpu(
-    bundle: Bundle, layout: Layout, capacity: Mapping[str, int], error: DeviceLostError, threads: int = 0
+    bundle: Bundle, layout: Layout, capacity: Mapping[str, int], error: DeviceLostError, threads: int | None = None
 ) -> Failover:
     """Open the graphs that a bundle's engines were built from, on the CPU.
 
@@ -35,7 +35,7 @@ def fail_over_to_cpu(
         layout: of the executor that is lost.
         capacity: how many rows its rings had: the windows' rows must fit the new rings.
         error: how the device was lost.
-        threads: for ONNX Runtime, 0 for as many as there are cores.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
 
     Raises:
         DeviceLostError: the bundle is not one of engines, or its graphs are gone or have changed.

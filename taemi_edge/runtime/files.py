@@ -16,7 +16,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
@@ -49,7 +49,7 @@ class RunOptions:
         drops: losses to rehearse.
         annotate: where to write an annotated video, .mp4 or .mkv.
         device: where to run; by default what the bundle was built for.
-        threads: for ONNX Runtime, 0 for as many as there are cores.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         deadline_s: how long the first of several sources waits for the others' hops.
         streams: files of their own, by stream: video, audio, transcripts, series.
 
@@ -65,7 +65,7 @@ class RunOptions:
     drops: tuple[Drop, ...] = ()
     annotate: Path | None = None
     device: Device | None = None
-    threads: int = 0
+    threads: int | None = None
     deadline_s: float = 0.05
     streams: Mapping[str, Path] = field(default_factory=dict)
 
@@ -350,7 +350,7 @@ def _described(manifest: Manifest, files: FileSource, options: RunOptions, progr
 def _recognised(files: FileSource, options: RunOptions, progress: Progress) -> list[Word]:
     if files.sound_file is None:
         raise UsageError(f"--asr: {files.name} has no audio stream to recognise speech in: leave --asr away")
-    return transcribe(read_samples(files.sound_file, SAMPLE_RATE_HZ), options.asr_model, options.threads, progress)
+    return transcribe(read_samples(files.sound_file, SAMPLE_RATE_HZ), options.asr_model, options.threads or 0, progress)
 
 
 def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:

@@ -1,14 +1,17 @@
 """Runs hops through sessions that take and give numpy arrays, on a CPU or through CUDA.
 
 It encodes what is new, keeps features in rings in the host's memory, and runs the head on the window; where a stream is
-lost, the head reads what stands for it. Several sources share a call: their inputs and windows are batched.
+lost, the head reads what stands for it. Several sources share a call: their inputs and windows are batched. On a CPU
+the calls of encoders may run side by side, and give the same as one after the other.
 `taemi_edge.runtime.tensorrt.executor` does the same on a GPU, where features stay on the device.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -17,8 +20,9 @@ import numpy as np
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import BackendError
-from taemi_edge.media.chunks import MAX_BATCH
+from taemi_edge.runtime.host_way import HostWay
 from taemi_edge.runtime.kinds import count_steps, kind_of, ring_capacity
+from taemi_edge.runtime.lanes import Lanes
 from taemi_edge.runtime.rings import Span
 from taemi_edge.runtime.sessions import Sessions
 from taemi_edge.runtime.work import Item, Layout, Stopwatch, Work, WorkResult, require_finite
@@ -34,6 +38,14 @@ class _StandIn:
     mask: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """The inputs that one call of a stream's encoder takes, each with the number of its source."""
+
+    stream: str
+    batch: list[tuple[int, Item]]
+
+
 class HostExecutor:
     """Implements `taemi_edge.runtime.work.Executor` on sessions; it owns the sessions and closes them.
 
@@ -42,11 +54,19 @@ class HostExecutor:
         layout: how many sources there are, and how long their windows are.
         sessions: one for each part.
         backend: what predictions say about where they were made.
+        way: how the parts of a hop share the processor; by default they run one after the other.
     """
 
-    def __init__(self, bundle: Bundle, layout: Layout, sessions: Sessions, backend: str = "cpu") -> None:
+    def __init__(
+        self, bundle: Bundle, layout: Layout, sessions: Sessions, backend: str = "cpu", way: HostWay | None = None
+    ) -> None:
         manifest = self._manifest = bundle.manifest
         self._backend = backend
+        way = way or HostWay()
+        self._most = {part: 1 if sessions.mixes_rows(part) else way.most(part) for part in manifest.part_names}
+        self._lanes = Lanes(min(way.lanes, len(manifest.streams) * layout.sources), way.pinned)
+        #: What an input of a stream took last, in milliseconds: the longest calls begin first.
+        self._each_ms: dict[str, float] = {}
         self.sessions = sessions
         self.steps = count_steps(manifest, self._count_steps)
         self.capacity = ring_capacity(manifest, layout.window_s, self.steps)
@@ -66,9 +86,14 @@ class HostExecutor:
     def execute(self, works: Sequence[Work]) -> list[WorkResult]:
         watch = Stopwatch()
         faults: dict[int, set[str]] = {work.source: set() for work in works}
-        for stream in self._manifest.streams:
-            items = [(work.source, item) for work in works for item in work.items.get(stream, ())]
-            self._encode(stream, items, watch, faults)
+        calls = list(self._calls(works))
+        costs = [self._each_ms.get(call.stream, np.inf) * len(call.batch) for call in calls]
+        done = self._lanes.run([partial(self._encode, call) for call in calls], costs)
+        for call, (took_ms, spoiled) in zip(calls, done, strict=True):
+            watch.add({call.stream: took_ms})
+            self._each_ms[call.stream] = took_ms / len(call.batch)
+            for source in spoiled:
+                faults[source].add(call.stream)
         clean = [work for work in works if work.fuse and not faults[work.source]]
         outputs = self._fuse(clean, watch) if clean else {}
         return [WorkResult(outputs.get(work.source), watch.total_ms, frozenset(faults[work.source])) for work in works]
@@ -84,6 +109,7 @@ class HostExecutor:
         return None
 
     def close(self) -> None:
+        self._lanes.close()
         self.sessions.close()
 
     def _count_steps(self, stream: str, length: int) -> int:
@@ -92,30 +118,35 @@ class HostExecutor:
         encoded = self.sessions[stream].run({name: value[None] for name, value in example.items()})
         return int(encoded["features"].shape[1])
 
-    def _encode(
-        self, stream: str, items: list[tuple[int, Item]], watch: Stopwatch, faults: dict[int, set[str]]
-    ) -> None:
-        """Encode the items of a stream; those that may share a call do."""
-        kind = kind_of(self._manifest.streams[stream])
-        keys = [kind.share_key(item) for _, item in items]
-        for key in dict.fromkeys(keys):
-            for batch in _batches([pair for pair, own in zip(items, keys, strict=True) if own == key]):
-                feeds = kind.batch_feeds([item for _, item in batch])
-                with watch.timed(stream):
-                    features = self.sessions[stream].run(feeds)["features"]
-                self._keep_batch(stream, batch, features, faults)
+    def _calls(self, works: Sequence[Work]) -> Iterator[_Call]:
+        """What is new in works, as calls of encoders; inputs that may share a call do."""
+        for stream, spec in self._manifest.streams.items():
+            items = [(work.source, item) for work in works for item in work.items.get(stream, ())]
+            keys = [kind_of(spec).share_key(item) for _, item in items]
+            for key in dict.fromkeys(keys):
+                alike = [pair for pair, own in zip(items, keys, strict=True) if own == key]
+                yield from (_Call(stream, batch) for batch in _batches(alike, self._most[stream]))
 
-    def _keep_batch(
-        self, stream: str, batch: list[tuple[int, Item]], features: Array, faults: dict[int, set[str]]
-    ) -> None:
-        """Write the features of a batch, (B, D) or (B, T, D), to the rings of their sources."""
+    def _encode(self, call: _Call) -> tuple[float, set[int]]:
+        """Run a call; gives its milliseconds, and the sources whose features are no numbers and were not kept.
+
+        Calls of one hop run in several threads: they share nothing but the sessions, and write to rows of their own.
+        """
+        feeds = kind_of(self._manifest.streams[call.stream]).batch_feeds([item for _, item in call.batch])
+        started = time.perf_counter()
+        features = self.sessions[call.stream].run(feeds)["features"]
+        took_ms = (time.perf_counter() - started) * 1e3
+        return took_ms, self._keep_batch(call.stream, call.batch, features)
+
+    def _keep_batch(self, stream: str, batch: list[tuple[int, Item]], features: Array) -> set[int]:
+        """Write the features of a batch, (B, D) or (B, T, D), to the rings of their sources; gives the spoiled ones."""
         steps = features[:, None] if features.ndim == 2 else features
         longest = max(item.skipped + item.rows.count for _, item in batch)
         if longest > steps.shape[1]:
             raise BackendError(
                 f"{stream}: expected {longest} steps of its encoder, got {steps.shape[1]}: export the model anew"
             )
-        at = 0
+        at, spoiled = 0, set()
         for source, of_one in groupby(batch, key=lambda pair: pair[0]):
             items = [item for _, item in of_one]
             new = [steps[at + i, item.skipped : item.skipped + item.rows.count] for i, item in enumerate(items)]
@@ -124,8 +155,9 @@ class HostExecutor:
                 for item, values in zip(items, new, strict=True):
                     self._write(source, stream, item.rows, values)
             else:
-                faults[source].add(stream)
+                spoiled.add(source)
             at += len(items)
+        return spoiled
 
     def _write(self, source: int, stream: str, rows: Span, features: Array) -> None:
         """Write features (T, D) to their rows of the ring."""
@@ -148,13 +180,14 @@ class HostExecutor:
         outputs: dict[int, dict[str, Array]] = {}
         lengths = [() if self._manifest.head.takes_padding else self._lengths(work) for work in works]
         for length in dict.fromkeys(lengths):
-            together = [work for work, own in zip(works, lengths, strict=True) if own == length]
-            feeds = self._head_feeds(together)
-            with watch.timed(HEAD):
-                given = self.sessions[HEAD].run(feeds)
-            require_finite(given)
-            for row, work in enumerate(together):
-                outputs[work.source] = {name: given[name][row] for name in self._manifest.outputs}
+            alike = [work for work, own in zip(works, lengths, strict=True) if own == length]
+            for together in _batches(alike, self._most[HEAD]):
+                feeds = self._head_feeds(together)
+                with watch.timed(HEAD):
+                    given = self.sessions[HEAD].run(feeds)
+                require_finite(given)
+                for row, work in enumerate(together):
+                    outputs[work.source] = {name: given[name][row] for name in self._manifest.outputs}
         return outputs
 
     def _lengths(self, work: Work) -> tuple[int, ...]:
@@ -196,6 +229,6 @@ class HostExecutor:
         return features, mask
 
 
-def _batches(items: list[T]) -> Iterator[list[T]]:
-    for at in range(0, len(items), MAX_BATCH):
-        yield items[at : at + MAX_BATCH]
+def _batches(items: list[T], most: int) -> Iterator[list[T]]:
+    for at in range(0, len(items), most):
+        yield items[at : at + most]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ import numpy as np
 import onnxruntime
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.records import SessionPlan
 from taemi_edge.bundle.values import Array, PartSpec
 from taemi_edge.errors import BackendError, EngineError, UsageError, first_line
+from taemi_edge.runtime import processor
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: TF32 has ten bits of mantissa: it is not the FP32 that parity was checked in.
@@ -24,9 +25,16 @@ _PROVIDER_OPTIONS = {
 #: Optimisers that may not run. ONNX Runtime 1.32 dies (SIGSEGV) in this one where it opens some graphs in FP16 on a
 #: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
 FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
+#: Optimisers that make a graph slower on a CPU. ONNX Runtime 1.32 takes four times as long for its one operator for a
+#: residual and the normalisation behind it as for the two (248 rows of 384: .48 and .12 ms); in 1.23 both take as long.
+SLOW_OPTIMISERS = ("SkipLayerNormFusion",)
 #: Optimisers that compute something else of FP8. ONNX Runtime 1.32 takes out a ReLU in front of FP8's QuantizeLinear,
 #: as if the pair gave no negative numbers.
 FP8_OPTIMISERS = ("ReluQuantRewrite", "ClipQuantRewrite")
+
+
+#: What the names of operators begin with that take their range from all rows of a batch together.
+_DYNAMIC = b"DynamicQuantize"
 
 
 class OrtSession:
@@ -38,23 +46,42 @@ class OrtSession:
         device: "cpu" or "cuda".
         threads: 0 for as many as there are cores.
 
+    Attributes:
+        mixes_rows: whether the rows of a batch change each other's results, as where the graph quantises with the range
+            that all of them have together: a NaN in one spoils all.
+
     Raises:
         UsageError: ONNX Runtime was not built for the device.
         BackendError: the graph cannot be loaded, or its seams are not the manifest's.
     """
 
     def __init__(self, bundle: Bundle, part: str, device: str = "cpu", threads: int = 0) -> None:
-        spec = bundle.manifest.parts[part]
+        spec, engine = bundle.manifest.parts[part], bundle.manifest.engine
+        self._plan = None if engine is None else engine.session_plan(part)
         self._open(bundle.read_graph(spec.file), str(bundle.part_file(part)), part, spec, device, threads)
 
     @classmethod
-    def from_file(cls, file: Path, part: str, spec: PartSpec, device: str = "cpu", threads: int = 0) -> OrtSession:
+    def from_file(
+        cls,
+        file: Path,
+        part: str,
+        spec: PartSpec,
+        device: str = "cpu",
+        threads: int = 0,
+        plan: SessionPlan | None = None,
+    ) -> OrtSession:
         """Open a graph that lies in no bundle yet.
+
+        Args:
+            plan: how an engine is opened; None for a graph.
 
         Raises:
             UsageError, BackendError: see the class.
         """
-        return cls.from_bytes(file.read_bytes(), str(file), part, spec, device, threads)
+        session = cls.__new__(cls)
+        session._plan = plan
+        session._open(file.read_bytes(), str(file), part, spec, device, threads)
+        return session
 
     @classmethod
     def from_bytes(
@@ -70,16 +97,19 @@ class OrtSession:
             UsageError, BackendError: see the class.
         """
         session = cls.__new__(cls)
+        session._plan = None
         session._open(content, where, part, spec, device, threads)
         return session
 
     def _open(self, content: bytes, where: str, part: str, spec: PartSpec, device: str, threads: int) -> None:
         self._part = part
         self._spec = spec
+        self.mixes_rows = _DYNAMIC in content
         self._outputs = [output.name for output in self._spec.outputs]
         in_fp8 = spec.precision == "fp8"
-        options = session_options(threads, as_written=in_fp8)
-        disabled = [*(FATAL_OPTIMISERS if device == "cpu" else ()), *(FP8_OPTIMISERS if in_fp8 else ())]
+        options = session_options(threads, as_written=in_fp8, plan=self._plan)
+        on_cpu = (*FATAL_OPTIMISERS, *SLOW_OPTIMISERS) if device == "cpu" else ()
+        disabled = [*on_cpu, *(FP8_OPTIMISERS if in_fp8 else ())]
         _require_provider(device)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -154,13 +184,17 @@ class _DeviceBuffers:
         return values
 
 
-def session_options(threads: int, as_written: bool = False) -> onnxruntime.SessionOptions:
-    """The options with which every part is opened; graphs with Q/DQ pairs give the same on any processor.
+def session_options(
+    threads: int, as_written: bool = False, plan: SessionPlan | None = None
+) -> onnxruntime.SessionOptions:
+    """The options with which every part is opened; sums of integers are right on any processor.
 
     Args:
         threads: 0 for as many as there are cores.
         as_written: compute Q/DQ pairs as they are written, as FP8 asks for: where ONNX Runtime 1.32 rewrites pairs of
             FP8, it computes something else (EfficientNet-lite0 had a cosine of .37 with FP32, as written .997).
+        plan: how an engine is opened. Without one, Q/DQ pairs are computed as written where integer kernels saturate,
+            which is exact and slower (docs/precision.md has figures).
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -168,41 +202,37 @@ def session_options(threads: int, as_written: bool = False) -> onnxruntime.Sessi
     options.log_severity_level = 3
     # Spinning workers win microseconds and burn a core between hops: on a device that decodes video they cost more.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if as_written or integer_kernels_saturate():
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    exact = processor.kernels_are_exact()
+    entries = {
+        "session.disable_quant_qdq": as_written or (not exact if plan is None else plan.as_written),
+        # ONNX Runtime's own way out of saturation: weights become unsigned, for kernels that add in 32 bits. Graphs
+        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some.
+        "session.x64quantprecision": not exact or (plan is not None and plan.unsigned_weights),
+        "mlas.enable_gemm_fastmath_arm64_bfloat16": plan is not None and plan.bf16_products,
+    }
+    for name in (name for name, wanted in entries.items() if wanted):
+        options.add_session_config_entry(name, "1")
     return options
 
 
-@lru_cache(maxsize=1)
-def integer_kernels_saturate() -> bool:
-    """Whether ONNX Runtime's INT8 kernels overflow 16 bits here: on x86 without VNNI they add pairs of products so.
-
-    Q/DQ pairs are computed as written then, which is exact and slower (docs/precision.md has figures).
-    """
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    file = Path("/proc/cpuinfo")
-    flags = file.read_text(encoding="utf-8") if file.is_file() else ""
-    return not any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
-
-
-def optimise(source: bytes, target: Path, in_fp8: bool = False) -> None:
+def optimise(source: bytes, target: Path, in_fp8: bool = False, plan: SessionPlan | None = None) -> None:
     """Write a graph as ONNX Runtime rewrites it for this architecture, fused and folded.
 
     Args:
         source: the content of an ONNX file.
         target: the file to write.
         in_fp8: compute its Q/DQ pairs as they are written.
+        plan: how the engine will be opened; see `session_options`.
 
     Raises:
         BackendError: the graph cannot be loaded.
     """
-    options = session_options(1, as_written=in_fp8)
+    options = session_options(1, as_written=in_fp8, plan=plan)
     # the last level lays weights out for one processor; it is applied when the graph is opened
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     try:
-        disabled = list(FP8_OPTIMISERS) if in_fp8 else None
+        disabled = [*SLOW_OPTIMISERS, *(FP8_OPTIMISERS if in_fp8 else ())]
         onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
     except Exception as error:
         raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {first_line(error)}") from error
@@ -214,7 +244,7 @@ def library_version() -> str:
 
 
 def require_same_library(bundle: Bundle) -> None:
-    """Refuse graphs that another ONNX Runtime or architecture optimised.
+    """Refuse engines of another ONNX Runtime or architecture, and those that this processor would compute wrongly.
 
     Raises:
         EngineError: found and wanted differ.
@@ -224,11 +254,27 @@ def require_same_library(bundle: Bundle) -> None:
         return
     here = (library_version(), platform.machine())
     wanted = (engine.library, engine.machine.get("architecture", here[1]))
+    anew = "build it anew with `taemi-edge build-engine`, or pass --rebuild"
     if here != wanted:
         raise EngineError(
-            f"{bundle.folder} was built for {wanted[0]} on {wanted[1]}, found {here[0]} on {here[1]}: build it anew "
-            f"with `taemi-edge build-engine`, or pass --rebuild"
+            f"{bundle.folder} was built for {wanted[0]} on {wanted[1]}, found {here[0]} on {here[1]}: {anew}"
         )
+    for part, plan in (engine.sessions or {}).items():
+        if lack := _lack(plan):
+            raise EngineError(
+                f"{bundle.folder}: {part} was built for a processor ({engine.machine.get('processor') or 'unnamed'}) "
+                f"{lack} this one ({processor.features().name or 'unnamed'}): {anew}"
+            )
+
+
+def _lack(plan: SessionPlan) -> str:
+    """What this processor does not have of what an engine asks for; empty where it has all."""
+    if plan.exact_kernels and not processor.kernels_are_exact():
+        return "whose integer kernels add up exactly, and they saturate on"
+    known = processor.features().features
+    if plan.bf16_products and known and "bf16" not in known:
+        return "that multiplies in BF16, which is missing on"
+    return ""
 
 
 def _require_provider(device: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.runtime.host_executor import HostExecutor
+from taemi_edge.runtime.host_way import HostWay, way_of
 from taemi_edge.runtime.sessions import Device, Sessions, require_device
 from taemi_edge.runtime.work import Executor, Layout
 
 
 def open_executor(
-    bundle: Bundle, layout: Layout, device: Device | None = None, threads: int = 0, *, timed: bool = False
+    bundle: Bundle, layout: Layout, device: Device | None = None, threads: int | None = None, *, timed: bool = False
 ) -> Executor:
     """Open an executor, which runs whole hops of several sources.
 
@@ -30,16 +31,18 @@ def open_executor(
         from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 
         return TrtExecutor(bundle, layout, timed=timed)
-    return HostExecutor(bundle, layout, open_sessions(bundle, chosen, threads), chosen)
+    way = way_of(bundle, chosen, threads)
+    return HostExecutor(bundle, layout, _open_graphs(bundle, chosen, way), chosen, way)
 
 
-def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0) -> Sessions:
+def open_sessions(bundle: Bundle, device: Device | None = None, threads: int | None = None) -> Sessions:
     """Open every part of a bundle as a session that takes and gives arrays.
 
     Args:
         device: where to run; "cuda" needs onnxruntime-gpu, "tensorrt" a bundle of engines. By default what the bundle
             was built for.
-        threads: threads per part, 0 for as many as there are cores.
+        threads: of each part, 0 for as many as there are cores. None takes what was measured when the engines were
+            built, and all cores where that was not measured. There are never more than cores that may be used.
 
     Raises:
         UsageError: the device is not there, or the bundle is for another one.
@@ -51,7 +54,18 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int = 0
         from taemi_edge.runtime.tensorrt.engine import open_engines
 
         return open_engines(bundle)
+    return _open_graphs(bundle, device, way_of(bundle, device, threads))
+
+
+def _open_graphs(bundle: Bundle, device: Device, way: HostWay) -> Sessions:
+    """Open the parts with ONNX Runtime, the largest first: opening takes several times a part's memory for a while."""
     from taemi_edge.runtime.onnx_sessions import OrtSession, require_same_library
 
     require_same_library(bundle)
-    return Sessions({part: OrtSession(bundle, part, device, threads) for part in bundle.manifest.part_names})
+    parts = bundle.manifest.part_names
+    sizes = {part: bundle.sizes.get(bundle.manifest.parts[part].file, 0) for part in parts}
+    opened = {
+        part: OrtSession(bundle, part, device, way.threads[part])
+        for part in sorted(parts, key=lambda part: -sizes[part])
+    }
+    return Sessions({part: opened[part] for part in parts})

@@ -19,7 +19,7 @@ import msgspec
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import BackendError, DeviceLostError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.failover import fail_over_to_cpu
 from taemi_edge.runtime.opening import open_executor
@@ -40,7 +40,7 @@ class Fleet:
         bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
         sources: the sources, each with what is known of it beforehand.
         device: where to run; by default what the bundle was built for.
-        threads: for ONNX Runtime, 0 for as many as there are cores.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         window_s: how far back a prediction looks, in seconds; the bundle's own by default.
         hop_s: how often a prediction is made, in seconds; the bundle's own by default.
         own_thread: whether the device belongs to a thread of its own, so that any thread may use the fleet and close
@@ -71,7 +71,7 @@ class Fleet:
         sources: Sequence[Source],
         *,
         device: Device | None = None,
-        threads: int = 0,
+        threads: int | None = None,
         window_s: float | None = None,
         hop_s: float | None = None,
         own_thread: bool = False,
@@ -215,7 +215,7 @@ class Pipeline:
         bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
         source: the source, or only the name that predictions carry.
         device: where to run; by default what the bundle was built for.
-        threads: for ONNX Runtime, 0 for as many as there are cores.
+        threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         window_s: how far back a prediction looks, in seconds; the bundle's own by default.
         hop_s: how often a prediction is made, in seconds; the bundle's own by default.
 
@@ -240,7 +240,7 @@ class Pipeline:
         source: Source | str = "",
         *,
         device: Device | None = None,
-        threads: int = 0,
+        threads: int | None = None,
         window_s: float | None = None,
         hop_s: float | None = None,
     ) -> None:

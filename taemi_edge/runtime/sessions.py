@@ -55,6 +55,10 @@ class Sessions:
     def __getitem__(self, part: str) -> Session:
         return self._parts[part]
 
+    def mixes_rows(self, part: str) -> bool:
+        """Whether the rows of a batch change each other's results, so that each wants a call of its own."""
+        return bool(getattr(self._parts[part], "mixes_rows", False))
+
     def close(self) -> None:
         """Close all parts, then free what they share."""
         for session in self._parts.values():

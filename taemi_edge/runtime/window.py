@@ -15,7 +15,7 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import UsageError
-from taemi_edge.media.crops import Face, FaceDetector
+from taemi_edge.media.faces import Face, FaceDetector
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.rehearsed_losses import Drop, apply_drops, dropped_at, require_known, words_after_drops
 from taemi_edge.media.tokens import WordTokenizer

@@ -67,3 +67,91 @@ def test_half_precision_weights_are_half_the_bytes(tiny: Bundle, tmp_path: Path)
     single, half = (count_cost(Graph.load(file), feeds) for file in (tiny.part_file("text"), tmp_path / "half.onnx"))
     assert half.operations == single.operations
     assert half.weight_bytes < 0.62 * single.weight_bytes
+
+
+U8, S8 = np.dtype(np.uint8), np.dtype(np.int8)
+#: What of a graph's operations is done in whole numbers: a node, its constants, the inputs, and what is counted.
+INTEGER_NODES = {
+    "QLinearMatMul": (
+        helper.make_node("QLinearMatMul", ["x", "s", "z", "w", "s", "wz", "s", "z"], ["y"]),
+        {"w": np.ones((8, 5), S8), "wz": np.zeros((), S8), "z": np.zeros((), U8), "s": np.float32(0.1)},
+        np.ones((3, 8), U8),
+        2 * 3 * 8 * 5,
+    ),
+    "MatMulInteger": (
+        helper.make_node("MatMulInteger", ["x", "w"], ["y"]),
+        {"w": np.ones((8, 5), S8)},
+        np.ones((3, 8), U8),
+        2 * 3 * 8 * 5,
+    ),
+    "QLinearConv": (
+        helper.make_node("QLinearConv", ["x", "s", "z", "w", "s", "wz", "s", "z"], ["y"], pads=[1, 1], group=4),
+        {"w": np.ones((4, 1, 3), S8), "wz": np.zeros((), S8), "z": np.zeros((), U8), "s": np.float32(0.1)},
+        np.ones((2, 4, 16), U8),
+        2 * (2 * 4 * 16) * 3,
+    ),
+    "DynamicQuantizeMatMul": (
+        helper.make_node("DynamicQuantizeMatMul", ["x", "w", "s"], ["y"], domain="com.microsoft"),
+        {"w": np.ones((8, 5), S8), "s": np.float32(0.1)},
+        np.ones((3, 8), np.float32),
+        2 * 3 * 8 * 5,
+    ),
+    "MatMulIntegerToFloat": (
+        helper.make_node("MatMulIntegerToFloat", ["x", "w", "s", "s"], ["y"], domain="com.microsoft"),
+        {"w": np.ones((8, 5), S8), "s": np.float32(0.1)},
+        np.ones((3, 8), U8),
+        2 * 3 * 8 * 5,
+    ),
+    "QGemm": (
+        helper.make_node("QGemm", ["x", "s", "z", "w", "s", "wz"], ["y"], domain="com.microsoft", transB=1),
+        {"w": np.ones((5, 8), S8), "wz": np.zeros((), S8), "z": np.zeros((), U8), "s": np.float32(0.1)},
+        np.ones((3, 8), U8),
+        2 * 3 * 8 * 5,
+    ),
+    "QAttention": (
+        helper.make_node("QAttention", ["x", "w", "b", "s", "s"], ["y"], domain="com.microsoft", num_heads=2),
+        {"w": np.ones((8, 24), S8), "b": np.zeros(24, np.float32), "s": np.float32(0.1)},
+        np.ones((1, 5, 8), U8),
+        2 * (5 * 8 * 24) + 2 * (2 * 5 * 5 * 8),
+    ),
+}
+FP32_NODES = {
+    "FusedMatMul": (
+        helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain="com.microsoft", transB=1),
+        {"w": np.ones((5, 8), np.float32)},
+        np.ones((3, 8), np.float32),
+        2 * 3 * 8 * 5,
+    ),
+    "FusedConv": (
+        helper.make_node("FusedConv", ["x", "w"], ["y"], domain="com.microsoft", activation="Relu"),
+        {"w": np.ones((6, 4, 3, 3), np.float32)},
+        np.ones((1, 4, 5, 5), np.float32),
+        2 * (6 * 3 * 3) * (4 * 3 * 3),
+    ),
+    "Attention": (
+        helper.make_node("Attention", ["x", "w", "b"], ["y"], domain="com.microsoft", num_heads=2),
+        {"w": np.ones((8, 24), np.float32), "b": np.zeros(24, np.float32)},
+        np.ones((1, 5, 8), np.float32),
+        2 * (5 * 8 * 24) + 2 * (2 * 5 * 5 * 8),
+    ),
+    "MultiHeadAttention": (
+        helper.make_node("MultiHeadAttention", ["x", "k", "k"], ["y"], domain="com.microsoft", num_heads=2),
+        {"k": np.ones((1, 7, 8), np.float32)},
+        np.ones((1, 5, 8), np.float32),
+        2 * (2 * 5 * 7 * 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*INTEGER_NODES, *FP32_NODES])
+def test_products_that_onnx_runtime_names_are_counted(name: str):
+    """`build-engine` leaves them in graphs; the counts are worked out by hand."""
+    node, constants, given, expected = {**INTEGER_NODES, **FP32_NODES}[name]
+    kind = helper.np_dtype_to_tensor_dtype(given.dtype)
+    kept = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+    seams = [helper.make_tensor_value_info("x", kind, given.shape)], [onnx.ValueInfoProto(name="y")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph([node], "g", *seams, kept), opset_imports=opsets, ir_version=8)
+    cost = count_cost(Graph(model), {"x": given})
+    assert cost.operations == expected
+    assert cost.integer_operations == (expected if name in INTEGER_NODES else 0)

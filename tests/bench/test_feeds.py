@@ -24,6 +24,22 @@ def test_the_window_has_an_expected_output_for_every_pattern(tiny: Bundle):
     assert window.rows["text"][0]["ids"].ndim == 1
 
 
+@pytest.mark.parametrize(
+    ("length_s", "hop_s", "rows", "new"),
+    [(8.0, 0.0, {"vision": 40, "audio": 16, "text": 1}, {"vision": 3, "audio": 1, "text": 1})]
+    + [(2.0, 1.0, {"vision": 10, "audio": 4, "text": 1}, {"vision": 5, "audio": 2, "text": 1})],
+)
+def test_another_window_or_hop_has_the_rows_that_it_lasts(tiny: Bundle, length_s, hop_s, rows, new):
+    own, window = Feeds(tiny).window(), Feeds(tiny).window(length_s, hop_s)
+    assert {name: len(of_one) for name, of_one in window.rows.items()} == rows
+    assert window.new == new
+    assert (window.length_s, window.hop_s) == (length_s, hop_s or 0.5)
+    assert window.expected == {}
+    for name, of_one in window.rows.items():
+        for number in range(1, 1 + min(len(of_one), len(own.rows[name]))):  # the newest rows are the same
+            assert all(np.array_equal(of_one[-number][key], own.rows[name][-number][key]) for key in of_one[-number])
+
+
 def test_a_hop_finds_all_but_its_own_rows_encoded(tiny: Bundle):
     window = Feeds(tiny).window()
     assert window.new == {"vision": 3, "audio": 1, "text": 1}

@@ -32,6 +32,13 @@ import pytest
             "m.py:build: expected a Python file at m.py, found nothing there",
             marks=pytest.mark.skipif(find_spec("torch") is None, reason="without PyTorch its contender is left out"),
         ),
+        (["--data", "corpus"], "--data: expected --against openvino-int8 beside it"),
+        (
+            ["--against", "openvino-int4"],
+            "openvino-int4: expected onnxruntime-cpu, onnxruntime-cuda, openvino,",
+        ),
+        (["--sweep", "--against", "openvino"], "--against: expected only --sources, --runs, --device, --threads"),
+        (["--sweep", "--host"], "--sweep: expected only --sources, --runs, --json and --plot beside --host"),
         (["--host", "--device", "cpu"], "--device: expected only --sources, --runs, --json and --plot beside --host"),
         (["--plot", "b.bmp"], "--plot b.bmp: expected a file that ends in"),
     ],

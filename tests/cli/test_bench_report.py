@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from taemi_edge.bench.power import PowerReport
@@ -44,6 +45,28 @@ def test_every_figure_and_failure_is_printed(capsys):
         assert words in shown.out
     assert "vision, batch 4, torch: out of memory" in shown.err
     assert "not run: onnxruntime-cuda fp32: no GPU" in shown.err
+
+
+def test_how_near_a_contender_is_stands_beside_its_time(capsys):
+    near = Timing(contender=OURS, wall=stats_of([2.0]), pearson=0.999999, max_abs=1e-6)
+    fast_and_wrong = Timing(contender="torch", wall=stats_of([1.0]), pearson=0.41234, max_abs=3.5)
+    parts = (PartTimes(part="vision", batch=1, timings=(near, fast_and_wrong), share=0.8, fp32_share=1.25),)
+    print_bench(msgspec.structs.replace(REPORT, parts=parts, script_ratios={"torch": 8.5}))
+    shown = capsys.readouterr().out
+    assert ".99999 (1.0e-06)" in shown
+    assert ".41233 (3.5e+00)" in shown or ".41234 (3.5e+00)" in shown
+    assert "80.0%" in shown
+    assert "125.0%" in shown
+    assert "a script of torch that encodes its window again takes 8.50 x as long as a hop" in shown
+
+
+def test_a_reason_is_printed_once(capsys):
+    failed = Timing(contender="torch", failure="no such operator")
+    windows = tuple(WindowTimes(kind="hop", pattern=name, timings=(OURS_MS, failed)) for name in ("all", "none"))
+    print_bench(msgspec.structs.replace(REPORT, windows=windows))
+    shown = capsys.readouterr().err
+    assert shown.count("no such operator") == 1
+    assert "not run: hop, all (and 1 more), torch: no such operator" in shown
 
 
 def test_the_picture_is_drawn(tmp_path: Path):

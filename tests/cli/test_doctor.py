@@ -165,3 +165,28 @@ def test_a_server_is_asked_for_its_compute_capability(tmp_path):
 
 def test_a_report_with_a_problem_is_no_success(tmp_path):
     assert not examine(jetson(tmp_path)).ok
+
+
+X86_FLAGS = "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx2\n"
+ARM_FEATURES = "processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "cpuinfo", "advice"),
+    [
+        ("aarch64", X86_FLAGS, "QEMU 8.1 or later"),
+        ("aarch64", ARM_FEATURES, "--force-reinstall"),
+        ("x86_64", X86_FLAGS, "--force-reinstall"),
+    ],
+)
+def test_an_emulator_that_shows_the_processor_of_its_host_is_named(
+    tmp_path, monkeypatch, architecture: str, cpuinfo: str, advice: str
+):
+    """ONNX Runtime 1.28 and later end the process there with a segmentation fault, which no exception reports."""
+    monkeypatch.setattr("platform.machine", lambda: architecture)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    report = examine(MachineProbe(tmp_path, lambda words: None))
+    found = finding(report, "ONNX Runtime")
+    assert found.status == "problem"
+    assert advice in found.advice

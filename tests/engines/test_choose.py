@@ -13,12 +13,13 @@ def test_auto_times_every_precision_of_every_part_and_says_why(built):
     assert built.bundle.manifest.verified
     assert {entry.name for entry in built.bundle.folder.iterdir()} <= replaceable_files(built.bundle.folder)
     for part in built.bundle.manifest.part_names:
-        candidates = {c.precision: c for c in record.candidates if c.part == part}
-        assert set(candidates) == {"fp32", "fp16", "int8"}
-        (kept,) = [c for c in candidates.values() if c.kept]
+        candidates = [c for c in record.candidates if c.part == part]
+        assert {c.precision for c in candidates if c.median_ms} == {"fp32", "fp16", "int8"}
+        (kept,) = [c for c in candidates if c.kept]
         assert kept.precision == built.bundle.manifest.parts[part].precision
-        assert all(c.reason and c.median_ms > 0 for c in candidates.values())
-        inside = [c.median_ms for c in candidates.values() if not c.reason.startswith(("outside", "Pearson", "mean"))]
+        assert all(c.reason for c in candidates)
+        timed = [c for c in candidates if c.median_ms]
+        inside = [c.median_ms for c in timed if not c.reason.startswith(("outside", "Pearson", "mean"))]
         assert kept.median_ms * 0.95 <= min(inside)
     assert (built.bundle.folder / CHOICE).stat().st_size > 5_000
 

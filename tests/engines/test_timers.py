@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.engines.measuring import measure
+from taemi_edge.engines.measuring import Measuring
 from taemi_edge.engines.part_builder import BuiltPart
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.profiles import all_profiles, hop_shapes
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.engines.timers import engine_timers, stretched
+from taemi_edge.engines.timers import Runs, SessionTimer, engine_timers, stretched, time_in_turn
+from taemi_edge.engines.variants import Variant
 from taemi_edge.parity.golden import golden_cases, usual_case
 from taemi_edge.runtime.tensorrt.machine import this_machine
 from tests.runtime.tensorrt import stand_in_gpu
@@ -31,7 +32,7 @@ def install(bundle: Bundle, recipe: TargetRecipe, monkeypatch: pytest.MonkeyPatc
 
 
 def candidates(bundle: Bundle, part: str) -> list[BuiltPart]:
-    return [BuiltPart(part, precision, bundle.part_file(part), precision, 0.0) for precision in ("fp32", "fp16")]
+    return [BuiltPart(part, Variant(p, p), bundle.part_file(part), p, 0.0) for p in ("fp32", "fp16")]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +90,33 @@ def test_a_measurement_says_at_which_shapes_it_was_made(tiny: Bundle, monkeypatc
         install(tiny, recipe, monkeypatch)
     machine = this_machine(with_gpu=False)
     plan = BuildPlan(Path(tiny.folder), tiny.manifest, recipe, "auto", "stand-in 0", machine, 1)
-    found = measure(plan, tiny, candidates(tiny, "vision"), golden_cases(tiny), None)
+    found = Measuring(plan, tiny, golden_cases(tiny), None).measure(candidates(tiny, "vision"))
     assert found.timed == words
-    assert {precision: len(times) for precision, times in found.times_ms.items()} == {"fp32": 2, "fp16": 2}
+    turns = 2 if recipe.is_tensorrt else 10
+    assert {name: len(times) for name, times in found.times_ms.items()} == {"fp32": turns, "fp16": turns}
     assert found.faults == {"fp32": "", "fp16": ""}
+
+
+class _Clock:
+    """A timer whose runs take what they are told to."""
+
+    how = "by a clock"
+
+    def __init__(self, *times_ms: float) -> None:
+        self._times_ms = iter(times_ms)
+
+    def run_ms(self) -> float:
+        return next(self._times_ms)
+
+
+def test_a_short_part_is_timed_more_often():
+    told: list[tuple[int, int]] = []
+    clocks = {"slow": _Clock(9.0, *[4.0] * 6), "fast": _Clock(9.0, *[2.0] * 6)}
+    times = time_in_turn(clocks, Runs(2, warm_up=1, enough_ms=54.0, most=3), lambda *turn: told.append(turn))
+    assert times == {"slow": [4.0] * 6, "fast": [2.0] * 6}
+    assert told[0] == (1, 7)
+    assert told[-1] == (7, 7)
+    assert time_in_turn({}, Runs(2), lambda *turn: told.append(turn)) == {}
 
 
 def test_feeds_of_another_shape_repeat_the_golden_ones():
@@ -101,3 +125,25 @@ def test_feeds_of_another_shape_repeat_the_golden_ones():
     assert found["front"].tolist() == [[[0, 1, 2], [3, 4, 5], [0, 1, 2]]] * 2
     assert found["front_mask"].tolist() == [[1, 1, 1]] * 2
     assert found["front"].flags.c_contiguous
+
+
+@pytest.mark.parametrize(("mixes", "rows"), [(False, [2, 3]), (True, [1, 1, 1, 1, 1])])
+def test_rows_that_would_change_each_other_are_timed_one_by_one(mixes: bool, rows: list[int]):
+    class Counting:
+        mixes_rows = mixes
+
+        def __init__(self) -> None:
+            self.rows: list[int] = []
+
+        def run(self, feeds):
+            self.rows.append(len(feeds["x"]))
+            return {}
+
+        def close(self) -> None:
+            pass
+
+    session = Counting()
+    timer = SessionTimer(session, [{"x": np.zeros((2, 4))}, {"x": np.zeros((3, 4))}])
+    assert timer.run_ms() >= 0
+    assert session.rows == rows
+    assert timer.how.endswith("row by row") == mixes

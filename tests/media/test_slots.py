@@ -9,7 +9,7 @@ import pytest
 
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, VideoSpec
 from taemi_edge.media.chunks import Chunker
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, SoundPiece
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.slots import NO_SLOT, new_input

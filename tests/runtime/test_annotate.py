@@ -13,7 +13,7 @@ import pytest
 
 from taemi_edge.bundle.outputs import RegressionSpec
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, VideoSpec
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.runtime.annotate import CAPTION_HEIGHT, PICTURE_HEIGHT, AnnotatedVideo, compose
 from taemi_edge.runtime.panel import PANEL_WIDTH, Panel

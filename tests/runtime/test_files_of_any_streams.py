@@ -14,7 +14,7 @@ pytest.importorskip("onnx", reason="the model is exported with onnx")
 
 import taemi_edge as te
 from taemi_edge.errors import UsageError
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop
 from taemi_edge.runtime.files import RunOptions, _FileRun, run_file
 from taemi_edge.runtime.json_lines import JsonLines

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, UsageError
+from taemi_edge.runtime.onnx_sessions import OrtSession, optimise
 from taemi_edge.runtime.opening import open_sessions
+from taemi_edge.runtime.sessions import Sessions
 
 
 def test_wrong_feeds_are_named_all_at_once(tiny: Bundle):
@@ -39,3 +42,53 @@ def test_nothing_is_reported_to_the_maker_of_onnx_runtime(tiny_folder: Path, tmp
     command = [sys.executable, "-c", code, str(tiny_folder)]
     subprocess.run(command, env={**environment, "HOME": str(tmp_path), "XDG_CACHE_HOME": ""}, check=True)
     assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+def test_no_residual_is_put_together_with_its_normalisation(tmp_path: Path):
+    """ONNX Runtime takes names of optimisers that it does not have without a word: the operator must be gone."""
+    onnx = pytest.importorskip("onnx")
+    import onnxruntime
+
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("Add", ["x", "positive"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "w", "w"], ["out"]),
+    ]
+    seams = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b", 6]) for name in ("x", "out")]
+    weight = onnx.numpy_helper.from_array(np.ones(6, np.float32), "w")
+    graph = helper.make_graph(nodes, "graph", seams[:1], seams[1:], [weight])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "as_it_comes.onnx")
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    optimise(content, tmp_path / "ours.onnx")
+    found = {file.stem: [n.op_type for n in onnx.load(file).graph.node] for file in tmp_path.glob("*.onnx")}
+    assert found["as_it_comes"] == ["Relu", "SkipLayerNormalization"]
+    assert found["ours"] == ["Relu", "Add", "LayerNormalization"]
+
+
+def test_a_graph_that_takes_its_range_from_all_rows_says_so():
+    """One loud row changes what another one gets, so whoever batches must know."""
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xy")
+    quantise = helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"])
+    back = helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"])
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    tensor = {"dtype": "float32", "shape": ("batch", 3)}
+    inputs, outputs = ((TensorSpec(name=name, **tensor),) for name in "xy")
+    spec = PartSpec(file="p.onnx", opset=17, precision="fp32", parameters=0, inputs=inputs, outputs=outputs)
+    found = {}
+    for name, nodes in (("dynamic", [quantise, back]), ("plain", [copy])):
+        graph = helper.make_graph(nodes, name, [x], [y])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        found[name] = OrtSession.from_bytes(model.SerializeToString(), name, "part", spec, threads=1)
+    quiet, loud = np.full((1, 3), 0.123, np.float32), np.full((1, 3), 1000.0, np.float32)
+    alone = found["dynamic"].run({"x": quiet})["y"]
+    assert np.abs(found["dynamic"].run({"x": np.concatenate([quiet, loud])})["y"][:1] - alone).max() > 0.1
+    assert [session.mixes_rows for session in found.values()] == [True, False]
+    sessions = Sessions(found)
+    assert [sessions.mixes_rows(name) for name in found] == [True, False]

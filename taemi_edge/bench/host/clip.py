@@ -12,7 +12,7 @@ import numpy as np
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.crops import Face, FaceDetector
+from taemi_edge.media.faces import Face, FaceDetector
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Frame, Hop, Values
 from taemi_edge.media.transcripts import Word, read_transcript

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from taemi_edge.live.events import ModelEvent, PresenceEvent
 from taemi_edge.live.load import LoadEvent
-from taemi_edge.media.crops import Face
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.prediction import Prediction
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.crops import Face, FaceDetector
+from taemi_edge.media.faces import Face, FaceDetector
 from taemi_edge.media.slots import SlotPool
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word

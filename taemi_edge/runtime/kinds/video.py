@@ -12,7 +12,8 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import Frames, is_picture
 from taemi_edge.media.chunks import MAX_BATCH
-from taemi_edge.media.crops import Face, FaceCrop
+from taemi_edge.media.crops import FaceCrop
+from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked

@@ -73,6 +73,10 @@ class Machine(Frozen, frozen=True):
     memory_gb: str = ""
     #: What the firmware calls the machine (its device tree), such as "NVIDIA Jetson AGX Orin Developer Kit".
     model: str = ""
+    #: Of a machine that runs engines on its processor: what that can do, such as "avx2 avx512_vnni".
+    features: str = ""
+    #: And whether its integer kernels add up: "exact" or "saturating" (`taemi_edge.runtime.processor`).
+    integer_sums: str = ""
 
 
 def this_machine(with_gpu: bool = True, root: Path = Path("/")) -> Machine:

@@ -20,7 +20,7 @@ from taemi_edge.bench.host.report import HostOptions
 from taemi_edge.bench.host.split import OTHER, PARTS
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.errors import UsageError
-from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.faces import FaceDetector
 from taemi_edge.runtime.tensorrt.executor import TrtExecutor
 
 ROOT = Path(__file__).parents[3]

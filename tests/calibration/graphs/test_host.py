@@ -17,7 +17,7 @@ from taemi_edge.calibration.graph_sessions import open_graph, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
 from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.errors import CalibrationError
-from taemi_edge.runtime.onnx_sessions import integer_kernels_saturate
+from taemi_edge.runtime.processor import kernels_are_exact
 from tests.calibration.graphs.host_models import NETWORKS, Bytes, exported, feeds_of, graph_of, nn, plan_of, torch
 
 FLAVOURS = ("int8-u8", "int8-dynamic")
@@ -60,7 +60,7 @@ def test_every_kind_of_network_stays_near_fp32_in_standard_operators(name, tmp_p
         assert all((w.dtype, w.min() >= -127) == (np.int8, True) for w in weights)  # -128 overflows on ARM
 
 
-@pytest.mark.skipif(integer_kernels_saturate(), reason="the integer kernels saturate on this processor")
+@pytest.mark.skipif(not kernels_are_exact(), reason="the integer kernels saturate on this processor")
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("name", ["plain", "mobile", "sound", "after"])
 def test_integer_kernels_give_what_the_graph_says_but_for_ties_in_rounding(name, flavour):

@@ -9,7 +9,7 @@ import pytest
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
 from taemi_edge.media.arrays import Frames
-from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.faces import FaceDetector
 from taemi_edge.media.hops import Frame
 from taemi_edge.media.slots import NO_SLOT
 from taemi_edge.runtime.kinds import video

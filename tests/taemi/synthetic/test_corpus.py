@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.errors import OutputError, UsageError
-from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.faces import FaceDetector
 from taemi_edge.media.files import MediaFile
 from taemi_edge.taemi.vidmimic2 import COLUMNS, open_corpus
 

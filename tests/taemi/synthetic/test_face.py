@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taemi_edge.media.crops import FaceDetector
+from taemi_edge.media.faces import FaceDetector
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.taemi.synthetic.face import Expression, Look, draw_face
