@@ -30,9 +30,11 @@ def test_the_range_between_convolutions_is_the_one_with_the_least_error():
     rows = np.abs(np.random.default_rng(0).normal(size=(512, 64))).astype(np.float32)
     rows[:8, :8] *= 1.5  # many that are a little larger: rougher steps for all of them cost more than these
     low, high, _ = unsigned_range(rows, 0.0, float(rows.max()))
-    errors = [((fake_unsigned(rows, 0.0, end) - rows) ** 2).sum() for end in (high, rows.max(), rows.max() / 2)]
+    errors = [
+        ((fake_unsigned(rows, 0.0, end) - rows) ** 2).sum() for end in (high, rows.max(), np.percentile(rows, 99.9))
+    ]
     assert low == 0.0
-    assert errors[0] == min(errors)
+    assert errors[0] <= min(errors) * 1.001
 
 
 def test_the_range_of_what_linears_read_keeps_outliers_but_not_the_farthest():
