@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="the cases are made of onnx, in the extra `export`")
 
-from taemi_edge.runtime.onnx_sessions import integer_kernels_saturate
+from taemi_edge.runtime.processor import kernels_are_exact
 from tests.conftest import ROOT
 from tools.aarch64 import guest
 from tools.aarch64.__main__ import (
@@ -32,7 +32,7 @@ from tools.aarch64.runs import MOST_APART, compared
 pytestmark = pytest.mark.once
 RECORD = json.loads((ROOT / "benchmarks" / "aarch64.json").read_text())
 #: What may differ on this machine.
-HERE = ON_ARM if platform.machine() == "aarch64" else KNOWN[WITHOUT_VNNI] if integer_kernels_saturate() else "never"
+HERE = ON_ARM if platform.machine() == "aarch64" else "never" if kernels_are_exact() else KNOWN[WITHOUT_VNNI]
 
 
 def test_integer_operators_give_what_numpy_gives(tmp_path: Path):
