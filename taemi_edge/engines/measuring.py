@@ -194,8 +194,8 @@ def _fault(bundle: Bundle, built: BuiltPart, session: Session, cases: Sequence[C
     part, tolerance = built.part, tolerances_of(bundle, built.precision)[built.part]
     try:
         result = check_part(session.run, part, cases, bundle.tokens, tolerance, bundle.manifest)
-    except BackendError as error:
-        return f"{_CANNOT_RUN}: {error}"
+    except BackendError as failure:
+        return f"{_CANNOT_RUN}: {failure}"
     if result.ok:
         return ""
     worst = next((case for case in result.cases if not case.ok), None)
@@ -210,8 +210,8 @@ def _fault(bundle: Bundle, built: BuiltPart, session: Session, cases: Sequence[C
 def _opened(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]) -> Iterator[Mapping[str, Session]]:
     """Open the candidates of one part; they are closed at the end."""
     if plan.target.is_tensorrt:
-        with _opened_engines(plan, bundle, built) as sessions:
-            yield sessions
+        with _opened_engines(plan, bundle, built) as engines:
+            yield engines
         return
     from taemi_edge.runtime.onnx_sessions import OrtSession
 

@@ -16,6 +16,8 @@ from taemi_edge.bundle.records import SessionPlan, form_in_words
 from taemi_edge.engines.recipe import Form, TargetRecipe
 from taemi_edge.runtime import processor
 
+#: The flavours that only processors take, with the words for the forms that they are.
+_HOST_FORMS: dict[Flavour, Form] = {"int8-u8": "int8-u8", "int8-dynamic": "int8-dynamic"}
 #: How the engines of INT8 are opened whose sums are right on processors that saturate, by the word for their form.
 _NEVER_SATURATING: dict[Form, SessionPlan] = {
     "unsigned weights": SessionPlan(unsigned_weights=True),
@@ -114,7 +116,7 @@ def missing_flavours(target: TargetRecipe, bundle: Bundle, part: str) -> list[Va
     if target.backend != "onnxruntime-cpu" or not manifest.graph_file(part, "int8"):
         return []
     found = [f for f in HOST_FLAVOURS if not manifest.graph_file(part, f) and target.allows(f)]
-    return [Variant("int8", flavour, (flavour,)) for flavour in found]
+    return [Variant("int8", flavour, (_HOST_FORMS[flavour],)) for flavour in found]
 
 
 def multiplies_in_bf16() -> bool:
@@ -125,7 +127,7 @@ def multiplies_in_bf16() -> bool:
 
 def _integer_variants(flavour: Flavour) -> list[Variant]:
     """The forms of one flavour of INT8 whose sums are right on this processor."""
-    ways: tuple[Form, ...] = (flavour,) if flavour in HOST_FLAVOURS else ()
+    ways: tuple[Form, ...] = (_HOST_FORMS[flavour],) if flavour in _HOST_FORMS else ()
     if processor.kernels_are_exact():
         return [Variant("int8", flavour, ways, SessionPlan(exact_kernels=True))]
     safe = {way: plan for way, plan in _NEVER_SATURATING.items() if way != "as written" or flavour == "int8"}
