@@ -119,7 +119,7 @@ def calibrate_bundle(
         ...     "export/taemi-tiny", te.open_corpus("corpus"), recipe, "calibration/taemi-tiny", workers=1
         ... )
         >>> sorted(result.bundle.manifest.graphs["text"])
-        ['fp16', 'fp32', 'int8', 'int8-fp16']
+        ['fp16', 'fp32', 'int8', 'int8-dynamic', 'int8-fp16', 'int8-u8']
     """
     chosen = load_recipe("calibration", recipe, CalibrationRecipe) if isinstance(recipe, str) else recipe
     found = None if corpus is None else require_corpus(corpus)

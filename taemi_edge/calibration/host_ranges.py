@@ -21,6 +21,8 @@ from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan, UnsignedTe
 _PERCENTILES = (100.0, 99.99, 99.9)
 #: How much of the full equalisation is tried where a convolution mixes channels: its weights pay for it.
 _STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: The share of the values, in percent, that gives the range of what a Linear reads, and how far the range goes beyond.
+_NEARLY_ALL, _REACH = 99.99, 1.5
 _DIGITS = 6
 
 
@@ -52,7 +54,7 @@ def plan_for_hosts(
         seen = watched[each.tensor]
         smoothing = np.array(each.smoothing, np.float32) if each.smoothing else None
         rows = seen.rows if smoothing is None else seen.rows / smoothing
-        low, high, method = unsigned_range(rows, *_ends(seen, smoothing))
+        low, high, method = far_reaching_range(rows, *_ends(seen, smoothing))
         tensors[each.tensor] = UnsignedTensor(tensor=each.tensor, low=_short(low), high=_short(high), method=method)
     return UnsignedPlan(tensors=tuple(tensors[name] for name in sorted(tensors)))
 
@@ -119,13 +121,30 @@ def _error(rows: Array, factors: Array, low: float, high: float, weights: Sequen
 
 
 def _ends(seen: TensorStatistics, factors: Array | None) -> tuple[float, float]:
-    """The smallest and the largest value of a tensor whose channels were divided, as far as it is known."""
+    """The smallest and the largest value of a tensor whose channels are divided by factors."""
     if factors is None:
         return seen.low, seen.high
-    largest = float((seen.channel_amax / factors).max(initial=0.0))
-    rows = seen.rows / factors
-    low = 0.0 if seen.low >= 0 else min(float(rows.min(initial=0.0)), -largest if seen.high <= 0 else 0.0)
-    return low, largest
+    return float((seen.channel_low / factors).min(initial=0.0)), float((seen.channel_high / factors).max(initial=0.0))
+
+
+def far_reaching_range(rows: Array, low: float, high: float) -> tuple[float, float, str]:
+    """Give the range of what a Linear reads: all values, but not far beyond where nearly all of them are.
+
+    The rare outliers of a transformer steer its attention, and cutting them off costs more than rougher steps: with
+    ends at 1.3 to 1.8 times the percentile of 99.99 Whisper, MiniLM and the fusion head came nearest to FP32.
+
+    Args:
+        rows: a sample of its values, of any shape.
+        low, high: the smallest and the largest of all its values.
+
+    Example:
+        >>> [round(end, 2) for end in far_reaching_range(np.linspace(-1, 1, 101), -1.2, 9.0)[:2]]
+        [-1.2, 1.5]
+    """
+    ends = np.percentile(rows, [100.0 - _NEARLY_ALL, _NEARLY_ALL]) * _REACH
+    found = max(min(low, 0.0), min(float(ends[0]), 0.0)), min(max(high, 0.0), max(float(ends[1]), 0.0))
+    whole = found == (min(low, 0.0), max(high, 0.0))
+    return *found, "minmax" if whole else "percentile"
 
 
 def unsigned_range(rows: Array, low: float, high: float) -> tuple[float, float, str]:

@@ -137,7 +137,7 @@ def test_a_usual_hop_has_what_the_rates_say(tiny: Bundle):
 def test_engines_keep_the_plan_and_runs_take_it(tiny_folder, tmp_path, monkeypatch: pytest.MonkeyPatch):
     scripted(monkeypatch, 2, lambda way, _: 10 / way.lanes + (9 if way.pinned else 0))
     monkeypatch.setattr("taemi_edge.runtime.host_way.usable_cores", lambda: 2)
-    cpu = msgspec.structs.replace(load_recipe("engines", "cpu", TargetRecipe), precisions=("fp32",), runs=2)
+    cpu = msgspec.structs.replace(load_recipe("engines", "cpu", TargetRecipe), precisions=("fp32",), forms=(), runs=2)
     build_engine(tiny_folder, cpu, "auto", tmp_path / "built")
     bundle = open_bundle(tmp_path / "built")
     plan = bundle.manifest.engine.host

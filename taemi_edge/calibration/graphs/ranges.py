@@ -35,6 +35,7 @@ class TensorStatistics:
         amax: the largest magnitude.
         low, high: the smallest and the largest value.
         channel_amax: the largest magnitude of each feature, (D,).
+        channel_low, channel_high: the smallest and the largest value of each, (D,).
         rows: feature vectors drawn evenly from all that were added, (R, D).
     """
 
@@ -45,6 +46,8 @@ class TensorStatistics:
     low: float = np.inf
     high: float = -np.inf
     channel_amax: Array = field(default_factory=lambda: np.zeros(0))
+    channel_low: Array = field(default_factory=lambda: np.zeros(0))
+    channel_high: Array = field(default_factory=lambda: np.zeros(0))
     rows: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     _priorities: Array = field(default_factory=lambda: np.zeros(0))
 
@@ -62,6 +65,8 @@ class TensorStatistics:
         low, high = moved.min(axis=others), moved.max(axis=others)
         channels = np.maximum(high, -low)
         self.channel_amax = np.maximum(self.channel_amax, channels) if self.channel_amax.size else channels
+        self.channel_low = np.minimum(self.channel_low, low) if self.channel_low.size else low
+        self.channel_high = np.maximum(self.channel_high, high) if self.channel_high.size else high
         self.amax = max(self.amax, float(channels.max()))
         self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
         priorities = self.rng.random(moved.size // moved.shape[-1])
