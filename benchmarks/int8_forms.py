@@ -22,7 +22,7 @@ import onnxruntime
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.parity.golden import golden_cases
-from taemi_edge.runtime.onnx_sessions import integer_kernels_saturate
+from taemi_edge.runtime.processor import kernels_are_exact
 
 FORMS: tuple[Flavour, ...] = ("fp32", "int8", "int8-u8", "int8-dynamic")
 
@@ -38,7 +38,7 @@ def main() -> None:
     result = {
         "onnxruntime": onnxruntime.__version__,
         "architecture": platform.machine(),
-        "kernels_saturate": integer_kernels_saturate(),
+        "kernels_are_exact": kernels_are_exact(),
         "parts": parts,
     }
     text = json.dumps(result, indent=2)

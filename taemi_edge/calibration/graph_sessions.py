@@ -17,11 +17,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.bf16 import emulate_bf16
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 from taemi_edge.runtime import processor
-from taemi_edge.runtime.onnx_sessions import (
-    FATAL_OPTIMISERS,
-    FP8_OPTIMISERS,
-    let_go_of_content,
-)
+from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, FP8_OPTIMISERS, let_go_of_content
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]

@@ -1,7 +1,9 @@
 """Settling what stays in FP32 in the INT8 graphs for processors.
 
 A block costs something else there than in the symmetric graph, since convolutions give quantised outputs: so it is
-measured for these graphs themselves. A part that keeps its budget whole is measured no further.
+measured for these graphs themselves. A part that keeps its budget whole is measured no further, and one that was
+measured with ranges from clips is not measured block by block again with those of each run: the order is the same, and
+the part as a whole is judged in its own flavour.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.graphs.unsigned_plan import UnsignedPlan
 from taemi_edge.calibration.part_plan import PartPlanDraft
 from taemi_edge.calibration.sensitivity import (
+    BlockCost,
     ComparisonSetup,
     PartSensitivity,
     Start,
@@ -41,13 +44,14 @@ def settle_for_hosts(
         The plans with these blocks, and what was measured of the parts that had to leave some out.
     """
     settled, measured = dict(plans), {}
+    costs: dict[str, list[BlockCost]] = {}
     for flavour in HOST_FLAVOURS:
         waiting = {part: plan for part, plan in settled.items() if plan.host is not None}
         if flavour == "int8-dynamic":
             linear = {part for part in waiting if any(x.is_linear for x in Graph.of_part(setup.bundle, part).layers())}
             for part in set(waiting) - linear:  # both flavours are the same graph
                 settled[part] = _with_excluded(waiting.pop(part), flavour, _excluded(settled[part], "int8-u8"))
-        found, sensitivities = _settle(flavour, waiting, drafts, setup, progress)
+        found, sensitivities = _settle(flavour, waiting, drafts, costs, setup, progress)
         settled.update(found)
         if sensitivities:
             measured[flavour] = sensitivities
@@ -58,9 +62,11 @@ def _settle(
     flavour: Flavour,
     plans: Mapping[str, PartPlan],
     drafts: Mapping[str, PartPlanDraft],
+    costs: dict[str, list[BlockCost]],
     setup: ComparisonSetup,
     progress: Progress,
 ) -> tuple[dict[str, PartPlan], dict[str, PartSensitivity]]:
+    """Settle one flavour; `costs` has the blocks of the parts that were measured, and gets those of others."""
     always = {part: setup.recipe.exclude.get(part, {}) for part in plans}
     tasks = [setup.task(part, "whole", plan, always[part], flavour=flavour) for part, plan in plans.items()]
     whole = {result.part: setup.scored(result) for result in compare_all(tasks, setup, f"trying {flavour}", progress)}
@@ -71,7 +77,8 @@ def _settle(
         if not setup.keeps(whole[part])
     }
     measured: dict[str, PartSensitivity] = {}
-    costs = measure_blocks(dear, drafts, setup, progress, flavour)
+    unknown = {part: plan for part, plan in dear.items() if part not in costs}
+    costs.update(measure_blocks(unknown, drafts, setup, progress, flavour))
     for part, plan in dear.items():
         start = Start(plan, always[part], whole[part], flavour)
         excluded, measured[part] = exclude_blocks(part, start, costs[part], setup)

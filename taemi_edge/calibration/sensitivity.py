@@ -329,7 +329,9 @@ def compare_all(
     tasks: list[ComparisonTask], setup: ComparisonSetup, what: str, progress: Progress
 ) -> list[ComparisonResult]:
     """Run comparisons in worker processes, and report how many are done."""
-    results = []
+    results: list[ComparisonResult] = []
+    if not tasks:
+        return results
     progress.count(0, len(tasks), what)
     for result in run_parallel(compare_graph, tasks, setup.workers):
         results.append(result)

@@ -11,7 +11,7 @@ import msgspec
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.records import CalibrationRecord, Closeness
-from taemi_edge.calibration.budget import check_budget, describe_misses
+from taemi_edge.calibration.budget import budget_fault, check_budget, describe_misses
 from taemi_edge.calibration.recipe import BudgetRecipe
 from tests.conftest import FEW_CLIPS
 
@@ -68,3 +68,15 @@ def test_an_undefined_score_of_a_users_own_metric_is_outside():
     record = msgspec.structs.replace(record_of(0.999, None, -0.5), metric="minus_error")
     assert not check_budget(record, "text", BudgetRecipe()).keeps_score
     assert describe_misses(record, BudgetRecipe())[0].endswith("at least -0.510, got an undefined one")
+
+
+def test_each_flavour_for_processors_is_held_to_the_budget_by_itself():
+    record, budget = record_of(0.996, 0.70, 0.705), BudgetRecipe()
+    rough = msgspec.structs.replace(record.closeness["text"]["int8"], pearson=0.99)
+    both = msgspec.structs.replace(record, closeness={"text": {**record.closeness["text"], "int8-u8": rough}})
+    assert (
+        budget_fault(both, "text", budget, "int8") == budget_fault(both, "text", budget, "int8", "int8-dynamic") == ""
+    )
+    assert budget_fault(both, "text", budget, "int8", "int8-u8").startswith("Pearson 0.9900 with FP32")
+    (miss,) = describe_misses(both, budget)
+    assert miss == "text in int8-u8: expected a Pearson with FP32 of at least 0.995, got 0.9900"

@@ -18,11 +18,14 @@ from tests.cli.checks import refused
 def test_the_record_says_what_each_flavour_costs_on_clips_that_were_not_used(calibrated: Bundle):
     record = calibrated.manifest.calibration
     assert (record.clips, record.held_out, record.synthetic) == (6, 3, True)
-    assert set(record.mean_pearson) == {"fp32", "fp16", "int8"}
+    assert set(record.mean_pearson) == {"fp32", "fp16", "int8", "int8-u8", "int8-dynamic"}
     for part in PARTS:
         assert record.closeness[part]["fp16"].pearson > 0.9999
-        assert record.closeness[part]["int8"].pearson > 0.98
+        for flavour in ("int8", "int8-u8", "int8-dynamic"):
+            assert record.closeness[part][flavour].pearson > 0.98
+            assert record.closeness[part][flavour].score is not None
     assert "powers down to 1e-10" in record.excluded["audio"]["frontend"]
+    assert all("frontend" in record.host_excluded[flavour]["audio"] for flavour in ("int8-u8", "int8-dynamic"))
     assert len(record.patterns) > 4  # the fusion head saw tokens
     assert all(0 < error < 0.2 for pair in record.layer_error.values() for error in pair)
     assert sum(record.alphas["text"].values()) > 3
@@ -40,6 +43,6 @@ def test_clips_without_labels_are_judged_against_fp32_alone(cli, tiny_folder, co
     assert "the clips have none: judged against FP32 alone" in done.stdout
     record = open_bundle(tmp_path / "out").manifest.calibration
     assert record.held_out >= 4
-    assert record.mean_pearson == dict.fromkeys(("fp32", "fp16", "int8"))
+    assert record.mean_pearson == dict.fromkeys(("fp32", "fp16", "int8", "int8-u8", "int8-dynamic"))
     assert record.closeness["audio"]["int8"].pearson > 0.5
     refused(cli("extract", tiny_folder, "--data", folder, "--output", tmp_path / "store"), "train_split.csv")

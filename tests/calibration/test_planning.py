@@ -8,6 +8,7 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 import msgspec
 
+from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle
 from taemi_edge.calibration.planning import RangesFile
 from taemi_edge.errors import CalibrationError
@@ -40,3 +41,18 @@ def test_a_ranges_file_that_is_none(cli_here, tiny_folder, tmp_path):
     (tmp_path / "r.json").write_text("{}")
     done = cli_here("calibrate", tiny_folder, "--ranges", tmp_path / "r.json", "--output", tmp_path / "out")
     refused(done, "expected the ranges.json of a calibrated bundle")
+
+
+def test_ranges_that_were_made_before_there_were_graphs_for_processors(calibrated, cli_here, tiny_folder, tmp_path):
+    content = msgspec.json.decode((calibrated.folder / "ranges.json").read_bytes(), type=RangesFile)
+    old = {part: msgspec.structs.replace(plan, host=None) for part, plan in content.parts.items()}
+    file = tmp_path / "ranges.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(content, parts=old)))
+    assert b'"host"' not in file.read_bytes()
+    words = ("calibrate", tiny_folder, "--recipe", "taemi-tiny", "--ranges", file, "--output", tmp_path / "out")
+    refused(
+        cli_here(*words), "for processors, the file was made without them: calibrate anew, or pass --set host=false"
+    )
+    assert cli_here(*words, "--set", "host=false").returncode == 0
+    graphs = open_bundle(tmp_path / "out").manifest.graphs
+    assert all(set(of_part) == {"fp32", "fp16", "int8", "int8-fp16"} for of_part in graphs.values())

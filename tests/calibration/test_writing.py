@@ -21,7 +21,11 @@ def test_the_bundle_holds_every_part_in_the_flavours_of_its_recipe(calibrated: B
     manifest = calibrated.manifest
     assert {entry.name for entry in calibrated.folder.iterdir()} <= replaceable_files(calibrated.folder)
     for part in PARTS:
-        assert set(manifest.graphs[part]) == set(few().flavours) == {"fp32", "fp16", "int8", "int8-u8", "int8-dynamic", "int8-fp16"}
+        assert (
+            set(manifest.graphs[part])
+            == set(few().flavours)
+            == {"fp32", "fp16", "int8", "int8-u8", "int8-dynamic", "int8-fp16"}
+        )
         assert manifest.parts[part].precision == "int8"
         assert Graph.load(calibrated.part_file(part)).is_quantised
         fp32 = calibrated.folder / manifest.graphs[part]["fp32"]

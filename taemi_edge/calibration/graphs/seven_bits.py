@@ -48,7 +48,7 @@ def _holds(graph: Graph, node: Any, kind: int) -> bool:
 
 def _bias(graph: Graph, node: Any, pairs: Mapping[str, Any]) -> Any | None:
     """The DequantizeLinear of a layer's INT32 bias, where its weight has become seven bits."""
-    if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
+    if node.op_type not in ("Conv", "Gemm") or not node.input[2:]:
         return None
     weight, bias = (pairs.get(name) for name in node.input[1:3])
     if weight is None or bias is None or not _holds(graph, weight, TensorProto.INT8):
