@@ -91,8 +91,22 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder) / "engines"
-        words = ("--target", "cpu", "--precision", "int8", "--threads", "1", "--no-cache", "--output", str(here))
-        _run([sys.executable, "-m", "taemi_edge", "build-engine", str(given.bundle), *words])
+        words = (
+            "--target",
+            "cpu",
+            "--precision",
+            "int8",
+            "--threads",
+            "1",
+            "--no-cache",
+            *_FORMS,
+            "--output",
+            str(here),
+        )
+        built = _run([sys.executable, "-m", "taemi_edge", "build-engine", str(given.bundle), *words])
+        if built.returncode:
+            print(built.stderr, file=sys.stderr)
+            return built.returncode
         examined = [examine(qemu, each, given.bundle, here, Path(folder)) for each in given.processors]
     found = {
         "command": f"python {shlex.join(sys.argv)}",

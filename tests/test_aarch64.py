@@ -11,17 +11,28 @@ import pytest
 
 pytest.importorskip("onnx", reason="the cases are made of onnx, in the extra `export`")
 
-from taemi_edge.runtime.onnx_sessions import integer_kernels_saturate
+from taemi_edge.runtime.processor import kernels_are_exact
 from tests.conftest import ROOT
 from tools.aarch64 import guest
-from tools.aarch64.__main__ import CONTROL, KNOWN, ON_ARM, PROCESSORS, RUNS_ON, WITHOUT_VNNI, main, unexpected
+from tools.aarch64.__main__ import (
+    CONTROL,
+    KNOWN,
+    ON_ARM,
+    PROCESSORS,
+    RUNS_ON,
+    STEPS,
+    WITHOUT_VNNI,
+    main,
+    too_far,
+    unexpected,
+)
 from tools.aarch64.operators import operator_cases, write_cases
 from tools.aarch64.runs import MOST_APART, compared
 
 pytestmark = pytest.mark.once
 RECORD = json.loads((ROOT / "benchmarks" / "aarch64.json").read_text())
 #: What may differ on this machine.
-HERE = ON_ARM if platform.machine() == "aarch64" else KNOWN[WITHOUT_VNNI] if integer_kernels_saturate() else "never"
+HERE = ON_ARM if platform.machine() == "aarch64" else "never" if kernels_are_exact() else KNOWN[WITHOUT_VNNI]
 
 
 def test_integer_operators_give_what_numpy_gives(tmp_path: Path):
@@ -55,11 +66,19 @@ def test_the_record_says_that_it_is_emulated_and_that_all_agreed():
     assert all({*PROCESSORS, WITHOUT_VNNI} == set(row) for row in operators["table"].values())
     assert operators["table"].keys() == {case.name for case in operator_cases()}, "run make aarch64"
     assert operators["table"][CONTROL][WITHOUT_VNNI] != "exact"
-    for step in ("tiny", "mobile"):
-        assert RECORD[step]["emulated"] is True
+    assert not [step for step in STEPS if step in RECORD and not RECORD[step]["emulated"]]
+    assert too_far(RECORD["int8"]["parts"]) == RECORD["int8"]["problems"] == []
+    for step in {"tiny", "mobile"} & RECORD.keys():
         assert RECORD[step]["problems"] == []
         assert all(stage["ok"] for stage in RECORD[step]["parity"].values())
         assert RECORD[step]["run"]["largest_difference"] <= MOST_APART
+
+
+def test_int8_that_a_processor_computes_otherwise_is_told():
+    close, far = {"pearson": 0.9991}, {"pearson": 0.93}
+    told = {"max": {"audio.int8-dynamic": far, "audio.int8-u8": close}, RUNS_ON: {"audio.int8-u8": far}}
+    assert too_far(told) == [f"audio.int8-u8 on {RUNS_ON}: Pearson 0.93"]
+    assert too_far({RUNS_ON: {"text.int8-u8": {"pearson": float("nan")}}})
 
 
 def test_runs_that_differ_are_told():

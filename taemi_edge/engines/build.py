@@ -154,7 +154,7 @@ def _build(
         if bundle.signed_by is not None:
             (draft / SOURCE_SIGNATURE).write_bytes(bundle.signed_by.content)
         record = _record(plan, bundle, choice, key, output)
-        record = msgspec.structs.replace(record, host=_host_plan(plan, bundle, choice, draft, progress))
+        record = msgspec.structs.replace(record, host=_host_plan(plan, bundle, (choice, record), draft, progress))
         record = msgspec.structs.replace(record, flags={**record.flags, **_shapes_in_words(plan, builder, choice)})
         manifest, report = verify_engines(draft, _manifest(bundle, choice, plan), record, plan, progress)
         if cache is not None and (manifest.verified or report is None):
@@ -165,13 +165,13 @@ def _build(
 
 
 def _host_plan(
-    plan: BuildPlan, bundle: Bundle, choice: PartChoice, draft: Path, progress: Progress
+    plan: BuildPlan, bundle: Bundle, made: tuple[PartChoice, EngineRecord], draft: Path, progress: Progress
 ) -> HostPlan | msgspec.UnsetType:
-    """How the engines share this processor, where `auto` builds for it."""
+    """How the engines share this processor, where `auto` builds for it; they are opened as their record says."""
     if plan.precision != "auto" or plan.target.backend != "onnxruntime-cpu":
         return msgspec.UNSET
     progress.stage("timing threads")
-    manifest = _manifest(bundle, choice, plan)
+    manifest = msgspec.structs.replace(_manifest(bundle, made[0], plan), engine=made[1])
     return plan_host(
         replace(bundle, manifest=manifest),
         {part: draft / spec.file for part, spec in manifest.parts.items()},

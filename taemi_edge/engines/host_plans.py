@@ -259,8 +259,9 @@ class _Bench:
     def _session(self, part: str, threads: int) -> OrtSession:
         key = (part, threads)
         if key not in self._open:
-            spec = self.bundle.manifest.parts[part]
-            self._open[key] = OrtSession.from_file(self._files[part], part, spec, "cpu", threads)
+            spec, engine = self.bundle.manifest.parts[part], self.bundle.manifest.engine
+            plan = None if engine is None else engine.session_plan(part)
+            self._open[key] = OrtSession.from_file(self._files[part], part, spec, "cpu", threads, plan)
         return self._open[key]
 
 

@@ -40,6 +40,10 @@ KNOWN = {
     "max": rf"{ON_ARM}|^DynamicQuantizeMatMul U8",
     WITHOUT_VNNI: r" U8S8( with -128)?( tail)?$",
 }
+KNOWN_APART = ("max", "int8-dynamic")
+#: How close integer kernels must come to a graph as written: a value that another kernel adds in another order falls on
+#: the other side of a rounding here and there, which a Transformer carries on. A saturated sum is far below.
+LEAST_PEARSON = 0.995
 STEPS = ("operators", "tiny", "mobile", "int8")
 _GUEST = Path(__file__).with_name("guest.py")
 _TAEMI = [sys.executable, "-m", "taemi_edge"]
@@ -83,7 +87,11 @@ def _carry_out(step: str, machine: MachineRoot, given: argparse.Namespace) -> di
         return _int8(machine, given.calibrated)
     bundle = _exported(f"taemi-{step}", given.work)
     python = machine.python_on(RUNS_ON)
-    results = {"processor": RUNS_ON, "parity": parity_of(python, bundle), "run": run_of(python, bundle, given.work)}
+    results: dict[str, Any] = {
+        "processor": RUNS_ON,
+        "parity": parity_of(python, bundle),
+        "run": run_of(python, bundle, given.work),
+    }
     if step == "tiny":
         results["doctor"] = doctor_of(python)
     problems = [f"{step}: {name}: {result['problem']}" for name, result in results.items() if "problem" in result]
@@ -92,7 +100,7 @@ def _carry_out(step: str, machine: MachineRoot, given: argparse.Namespace) -> di
 
 def _int8(machine: MachineRoot, bundle: Path) -> dict[str, Any]:
     """The INT8 graphs of a bundle on every kind of ARM processor, against the graphs as written."""
-    from .int8_parts import LEAST_PEARSON, write_int8_parts
+    from .int8_parts import write_int8_parts
 
     with tempfile.TemporaryDirectory() as cases:
         write_int8_parts(bundle, Path(cases))
@@ -100,13 +108,17 @@ def _int8(machine: MachineRoot, bundle: Path) -> dict[str, Any]:
             name: json.loads(run([machine.python_on(name), _GUEST, cases, "--close"], 3000))["operators"]
             for name in PROCESSORS
         }
-    problems = [
+    return {"bundle": bundle.name, "parts": told, "problems": too_far(told)}
+
+
+def too_far(told: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """The INT8 graphs that are not close to what is written and not known to be so; each a line."""
+    return [
         f"{part} on {name}: Pearson {found['pearson']}"
         for name, parts in told.items()
         for part, found in parts.items()
-        if not found["pearson"] >= LEAST_PEARSON
+        if not found["pearson"] >= LEAST_PEARSON and (name, part.partition(".")[2]) != KNOWN_APART
     ]
-    return {"bundle": bundle.name, "least_pearson": LEAST_PEARSON, "parts": told, "problems": problems}
 
 
 def _exported(recipe: str, work: Path) -> Path:

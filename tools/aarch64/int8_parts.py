@@ -11,10 +11,6 @@ from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.precisions import HOST_FLAVOURS
 from taemi_edge.parity.golden import Case, golden_cases
 
-#: How close integer kernels must come to the graph as written: a value that another kernel adds in another order falls
-#: on the other side of a rounding here and there, which a Transformer carries on. A saturated sum is far below.
-LEAST_PEARSON = 0.995
-
 
 def write_int8_parts(bundle: Path, folder: Path) -> None:
     """Write each part and flavour for processors as PART.FLAVOUR.npz, with the smallest of its golden feeds."""

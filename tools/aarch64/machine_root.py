@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,12 @@ def make_machine_root(folder: Path) -> MachineRoot:
     return machine
 
 
-def run(words: Sequence[str | Path], seconds: float = 600, codes: Sequence[int] = (0,), **variables: str) -> str:
+def run(
+    words: Sequence[str | Path],
+    seconds: float = 600,
+    codes: Sequence[int] = (0,),
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """Run a program to its end.
 
     Args:
@@ -93,7 +98,7 @@ def run(words: Sequence[str | Path], seconds: float = 600, codes: Sequence[int] 
     Raises:
         ToolError: it is not installed, failed, or took too long.
     """
-    environment = {**os.environ, **variables}
+    environment = {**os.environ, **(variables or {})}
     try:
         done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=seconds, check=False)
     except FileNotFoundError as error:

@@ -206,7 +206,8 @@ def _bytes(random: np.random.Generator, shape: Sequence[int], kind: Any) -> Arra
 def _requantised(total: Array, multiplier: Any) -> Array:
     """Sums as unsigned bytes: ties go to the even number, as QuantizeLinear says."""
     rounded = np.rint(total.astype(np.float64) * multiplier) + _Y_ZERO
-    return np.clip(rounded, 0, 255).astype(np.uint8)
+    clipped: Array = np.clip(rounded, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def _convolved(x: Array, w: Array, group: int) -> Array:

@@ -34,9 +34,9 @@ def parity_of(python: Path, bundle: Path) -> dict[str, Any]:
     """`parity` of a bundle with PyTorch's outputs: the largest error of each part, beside its limit."""
     target = bundle.with_name(f"{bundle.name}-parity.json")
     target.unlink(missing_ok=True)
-    command = [python, "-m", "taemi_edge", "parity", bundle, "--json", target]
+    command: list[str | Path] = [python, "-m", "taemi_edge", "parity", bundle, "--json", target]
     try:
-        run(command, _MOST_S, **_quiet(bundle))
+        run(command, _MOST_S, variables=_quiet(bundle))
     except ToolError as error:
         return {"problem": str(error)}
     stages = json.loads(target.read_text(encoding="utf-8"))["stages"]
@@ -52,9 +52,18 @@ def run_of(python: Path, bundle: Path, work: Path) -> dict[str, Any]:
     cut(_ASSETS / "demo.mp4", clip, _CLIP_S)
     there, here = (work / f"{bundle.name}-{place}.jsonl" for place in ("there", "here"))
     for interpreter, target in ((python, there), (Path(sys.executable), here)):
-        words = [interpreter, "-m", "taemi_edge", "run", bundle, clip, "--transcript", _ASSETS / "demo.vtt"]
+        words: list[str | Path] = [
+            interpreter,
+            "-m",
+            "taemi_edge",
+            "run",
+            bundle,
+            clip,
+            "--transcript",
+            _ASSETS / "demo.vtt",
+        ]
         try:
-            run([*words, "--hop", str(_HOP_S), "--output", target], _MOST_S, **_quiet(bundle))
+            run([*words, "--hop", str(_HOP_S), "--output", target], _MOST_S, variables=_quiet(bundle))
         except ToolError as error:
             return {"problem": str(error)}
     return compared(_predictions(there), _predictions(here))
