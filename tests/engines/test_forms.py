@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="graphs are rewritten with onnx")
+from onnx import numpy_helper
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, write_manifest
 from taemi_edge.bundle.precisions import HOST_FLAVOURS
@@ -111,6 +113,24 @@ def test_where_kernels_saturate_int8_is_built_so_that_its_sums_are_right(
     monkeypatch.setattr(processor, "kernels_are_exact", lambda: True)
     with open_sessions(open_bundle(tmp_path / "o"), threads=1):
         pass  # its sums are right anywhere
+
+
+def weights_of(file: Path) -> list[np.ndarray]:
+    """The signed weights of eight bits that an engine for a processor holds."""
+    values = [numpy_helper.to_array(t) for t in onnx.load(str(file)).graph.initializer]
+    return [value for value in values if value.dtype == np.int8 and value.size > 1 and value.any()]
+
+
+@pytest.mark.parametrize("flavour", ["int8", "int8-u8", "int8-dynamic"])
+def test_weights_of_seven_bits_are_built_of_every_flavour(calibrated, tmp_path, saturating, flavour):
+    recipe = target(**CPU, forms=f'["{flavour}", "7-bit weights"]')
+    built = build_engine(calibrated.folder, recipe, "int8", tmp_path / "o", threads=1, cache=None)
+    assert set(built.record.sessions.values()) == {SessionPlan()}
+    for part in built.bundle.manifest.part_names:
+        weights = weights_of(built.bundle.part_file(part))
+        assert weights, f"{part} has no integer kernel"
+        assert all(value.min() >= -64 and value.max() <= 63 for value in weights)
+    assert check_parity(str(built.bundle.folder), threads=1)[0].ok is built.bundle.manifest.verified
 
 
 def test_an_engine_that_would_saturate_is_built_anew(older, tmp_path, rewritten, monkeypatch):
