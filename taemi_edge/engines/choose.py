@@ -28,7 +28,13 @@ from taemi_edge.engines.measuring import Measured, Measuring
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan
 from taemi_edge.engines.rewriting import worth_fusing
-from taemi_edge.engines.variants import Variant, missing_flavours, multiplies_in_bf16, variants_of
+from taemi_edge.engines.variants import (
+    Variant,
+    missing_flavours,
+    multiplies_in_bf16,
+    variants_of,
+    why_it_is_not_as_judged,
+)
 from taemi_edge.errors import BackendError, EngineError, InaccurateEngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 
@@ -125,6 +131,7 @@ class _PartChooser:
         target, asked = self._plan.target, self._plan.precision
         wanted = _precisions(self._plan, self._bundle) if asked == "auto" else [asked]
         found = {v: "" for p in wanted for v in variants_of(target, self._bundle, self._part, p)}
+        found |= {v: f"skipped: {reason}" for v in found if (reason := why_it_is_not_as_judged(v))}
         if asked != "auto":
             return found
         for variant in found:
@@ -143,7 +150,7 @@ class _PartChooser:
         try:
             if not reason:
                 built = self._builder.build(self._part, variant)
-                same = next((b.name for b in self._built if b.key == built.key), "")
+                same = built.name if built in self._built else ""
                 self._built += [] if same else [built]
                 reason = same and f"skipped: it is the same as {same}"
         except (EngineError, MissingExtraError, BackendError) as error:

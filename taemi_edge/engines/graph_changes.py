@@ -26,7 +26,8 @@ def changes_in_words(variant: Variant) -> dict[str, Any]:
     if variant.session is not None:
         found["session"] = msgspec.to_builtins(variant.session)
     if variant.has_seven_bits or variant.is_fused:
-        found |= {"ways": variant.ways, "made_by": __version__, "onnx": _onnx_version()}
+        changes = [way for way in variant.ways if way in ("7-bit weights", "fused")]  # the flavour is in the graph
+        found |= {"ways": changes, "made_by": __version__, "onnx": _onnx_version()}
     return found
 
 

@@ -20,7 +20,7 @@ from taemi_edge.engines.build import build_engine, rebuild_if_foreign
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_parity
-from taemi_edge.runtime import processor
+from taemi_edge.runtime import onnx_sessions, processor
 from taemi_edge.runtime.opening import open_sessions
 from tests.engines.targets import CPU, target
 
@@ -71,6 +71,32 @@ def test_auto_says_of_each_form_why_it_was_not_kept(older, tmp_path, rewritten):
         assert vision[flavour].reason.startswith("skipped: the bundle has no such graph")
     assert "int8 fused" in vision
     assert all(c.reason for c in record.candidates)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_flavours_that_are_one_graph_are_built_once(calibrated, tmp_path, rewritten, monkeypatch, exact):
+    """Without Linears there is no range that could be found in each run."""
+    monkeypatch.setattr(processor, "kernels_are_exact", lambda: exact)
+    optimised = []
+    real = onnx_sessions.optimise
+    monkeypatch.setattr(
+        onnx_sessions, "optimise", lambda source, file, **k: optimised.append(file.name) or real(source, file, **k)
+    )
+    folder = Path(shutil.copytree(calibrated.folder, tmp_path / "bundle"))
+    names = calibrated.manifest.graphs["text"]
+    shutil.copyfile(folder / names["int8-u8"], folder / names["int8-dynamic"])
+    write_manifest(folder, read_manifest(folder))
+    words = '"unsigned weights", "7-bit weights"'
+    recipe = target(**CPU, forms=f'["int8-u8", "int8-dynamic", {words}]')
+    record = build_engine(folder, recipe, "int8", tmp_path / "o", threads=1, cache=None).record
+    text = of_part(record.candidates, "text")
+    twins = {name: c for name, c in text.items() if name.startswith("int8-dynamic")}
+    assert len(twins) == (1 if exact else 2)
+    for name, candidate in twins.items():
+        first = name.replace("dynamic", "u8")
+        assert (candidate.reason, candidate.median_ms) == (f"skipped: it is the same as {first}", None)
+    assert not any(name.startswith("text-int8-dynamic") for name in optimised)
+    assert sum(name.startswith("text-int8-u8") for name in optimised) == len(twins)
 
 
 def test_of_a_precision_by_its_name_the_fastest_form_is_taken(older, tmp_path, rewritten):
