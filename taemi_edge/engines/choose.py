@@ -4,7 +4,7 @@ For "auto" every precision that the target offers and the device has is built, c
 the shapes that live hops usually have. What the device does not have is skipped, and the reason is kept.
 
 On a processor each precision has several forms (`variants.py`). All of them are built as the bundle has them and looked
-at; of the promising ones the rewritten form is built as well (`rewriting.py`); then all are timed in turn. Of a
+at; of the promising ones the rewritten form is built as well (`worth_fusing.py`); then all are timed in turn. Of a
 precision that was asked for by its name, the fastest form is taken.
 """
 
@@ -27,7 +27,6 @@ from taemi_edge.engines.abilities import why_it_is_no_speed
 from taemi_edge.engines.measuring import Measured, Measuring
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.engines.rewriting import worth_fusing
 from taemi_edge.engines.variants import (
     Variant,
     missing_flavours,
@@ -35,6 +34,7 @@ from taemi_edge.engines.variants import (
     variants_of,
     why_it_is_not_as_judged,
 )
+from taemi_edge.engines.worth_fusing import worth_fusing
 from taemi_edge.errors import BackendError, EngineError, InaccurateEngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 

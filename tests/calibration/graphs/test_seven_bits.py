@@ -10,9 +10,9 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.calibration.graphs.qdq import quantise
 from taemi_edge.calibration.graphs.seven_bits import LEAST, MOST, with_seven_bit_weights
+from taemi_edge.calibration.graphs.unsigned_qdq import quantise_for_hosts
 from tests.calibration.graphs.host_models import feeds_of, graph_of, plan_of
 
 
