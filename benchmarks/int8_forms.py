@@ -50,10 +50,10 @@ def main() -> None:
 def time_part(bundle: Bundle, part: str, repeats: int) -> dict[str, dict[str, float]]:
     """Time every form of a part: the mean over feeds of its median, in ms, and how many times as fast as FP32 it is."""
     sessions = {form: open_form(bundle, part, form) for form in FORMS if bundle.manifest.graph_file(part, form)}
-    medians: dict[str, list[float]] = {form: [] for form in sessions}
+    medians: dict[Flavour, list[float]] = {form: [] for form in sessions}
     for case in (case for case in golden_cases(bundle) if case.part == part):
         feed = {name: value[:1] for name, value in case.feeds.items()}
-        taken: dict[str, list[float]] = {form: [] for form in sessions}
+        taken: dict[Flavour, list[float]] = {form: [] for form in sessions}
         for repeat in range(repeats):
             for form, session in sessions.items():
                 begun = time.perf_counter()

@@ -166,7 +166,7 @@ def print_calibration(result: CalibrationResult) -> None:
     left_out: dict[str, dict[str, dict[str, str]]] = {
         FLAVOURS_OF[precision][0]: record.excluded_from(precision) for precision in QUANTISED
     }
-    left_out |= record.host_excluded or {}
+    left_out.update({str(flavour): parts for flavour, parts in (record.host_excluded or {}).items()})
     for part, flavours in record.closeness.items():
         for flavour, found in flavours.items():
             table.add_row(

@@ -73,5 +73,5 @@ def channel_factors(weight: Array, factors: Array) -> Array:
     outputs, inputs = weight.shape[:2]
     groups = len(factors) // inputs
     group = np.arange(outputs) // max(1, outputs // groups)
-    spread = factors.reshape(groups, inputs)[group]
-    return spread.reshape(outputs, inputs, *[1] * (weight.ndim - 2))
+    spread: Array = factors.reshape(groups, inputs)[group].reshape(outputs, inputs, *[1] * (weight.ndim - 2))
+    return spread

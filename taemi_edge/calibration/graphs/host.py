@@ -257,7 +257,8 @@ class _Writer:
         node.op_type = "MatMul"
         del node.attribute[:]
         del node.input[2:]
-        return matrix * np.float32(given.get("alpha", 1.0))
+        scaled: Array = matrix * np.float32(given.get("alpha", 1.0))
+        return scaled
 
     def _add_weight(self, name: str, steps: Array, scale: Array, axis: int) -> str:
         names = [
