@@ -59,7 +59,7 @@ def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
     if max(plan.cores, *wanted.values()) > cores:
         _note(
             f"{bundle.folder}: its engines were built where a process may use {plan.cores} cores, here it may use "
-            f"{cores}"
+            f"{cores}: `taemi-edge build-engine` measures anew how they are best shared"
         )
     counts = {part: min(count, cores) for part, count in wanted.items()}
     each = max(count for part, count in counts.items() if part != HEAD)
