@@ -83,7 +83,7 @@ def find_chains(graph: Graph, excluded: Collection[str] = ()) -> Chains:
         {
             layer.node: _convolution(graph, layer)
             for layer in graph.layers()
-            if not layer.is_linear and not is_excluded(layer.block, excluded)
+            if not layer.is_linear and not is_excluded(layer.block, excluded) and _has_constant_bias(graph, layer)
         }
     )
     found.made.update(each.output for each in found.convolutions.values())
@@ -93,6 +93,12 @@ def find_chains(graph: Graph, excluded: Collection[str] = ()) -> Chains:
             found.pixels[each.source] = affine
     _join(graph, found)
     return found
+
+
+def _has_constant_bias(graph: Graph, layer: Layer) -> bool:
+    """Whether a convolution adds nothing, or numbers that no input changes: its kernel takes them as integers."""
+    given: list[str] = next(list(node.input[2:]) for node in graph.nodes if node.name == layer.node)
+    return all(not name or name in graph.initialisers for name in given)
 
 
 def _convolution(graph: Graph, layer: Layer) -> Convolution:

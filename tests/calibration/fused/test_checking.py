@@ -3,6 +3,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from taemi_edge.calibration.fused import checking
 from taemi_edge.calibration.fused.checking import require_same_values, without_rounding
 from taemi_edge.errors import EngineError
 from tests.calibration.fused.graphs import FLOAT, dynamic, graph_of, model, node, operators
@@ -46,3 +47,39 @@ def test_inputs_that_cannot_be_drawn_are_said():
     words = model([node("Cast", "x", "out", to=FLOAT)], {"x": (8, ("batch",))})
     with pytest.raises(EngineError, match="found none"):
         require_same_values(graph_of(words), graph_of(words), "part")
+
+
+def _compared(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the input at which a graph is compared with itself."""
+    real, shapes = checking._run, []
+
+    def run(session, feed):
+        found = real(session, feed)
+        shapes.extend([] if found is None else [feed["x"].shape])
+        return found
+
+    monkeypatch.setattr(checking, "_run", run)
+    require_same_values(graph_of(graph), graph_of(graph), "part")
+    return shapes[::2]  # by both graphs
+
+
+def _long(shape: tuple[str | int, ...]) -> bytes:
+    """Takes 501 steps and more, as a window of sound has them."""
+    nodes = [node("Gather", "x at", "late", axis=1), node("Sub", "x late", "out")]
+    return model(nodes, {"x": (FLOAT, shape)}, at=np.array([500]))
+
+
+def test_graphs_of_any_length_are_compared_at_short_ones_alone(monkeypatch):
+    shapes = _compared(_scaled(2.0), monkeypatch)
+    assert len(shapes) == 6
+    assert max(shape[1] for shape in shapes) < 100
+
+
+def test_graphs_that_take_many_steps_alone_are_compared_in_each_batch_and_no_longer(monkeypatch):
+    shapes = _compared(_long(("batch", "steps", 6)), monkeypatch)
+    assert {shape[0] for shape in shapes} == {1, 2, 3}
+    assert max(shape[1] for shape in shapes) <= 875
+
+
+def test_samples_of_sound_are_compared_at_the_lengths_of_sound(monkeypatch):
+    assert max(shape[1] for shape in _compared(_long(("batch", "samples")), monkeypatch)) >= 16_000

@@ -189,3 +189,31 @@ def test_a_gemm_with_factors_and_a_bias_that_is_no_constant_keeps_its_value(tmp_
         written = quantise_for_hosts(graph, plan_of(graph, feeds), flavour)
         assert np.corrcoef(values(graph, feeds), values(written, feeds))[0, 1] > 0.999
         assert not kernels(written, tmp_path)["Gemm"]
+
+
+def test_a_convolution_whose_bias_depends_on_the_input_stays_in_fp32(tmp_path):
+    graph = graph_of("plain")
+    first = next(node for node in graph.nodes if node.op_type == "Conv")
+    mean = onnx.helper.make_node("ReduceMean", [first.input[0]], ["mean"], name="mean", keepdims=0)
+    shifted = onnx.helper.make_node("Add", [first.input[2], "mean"], ["shifted"], name="shifted")
+    first.input[2] = "shifted"
+    graph.replace_nodes([mean, shifted, *graph.nodes])
+    made = quantise_for_hosts(graph, plan_of(graph, feeds_of("plain")), "int8-u8")
+    fused = kernels(made, tmp_path)
+    assert (fused["QLinearConv"], fused["Conv"] + fused["FusedConv"]) == (1, 1)
+    feeds = feeds_of("plain", 4, first=100)
+    assert np.corrcoef(values(graph, feeds), values(made, feeds))[0, 1] > 0.99
+
+
+def test_a_network_without_products_stays_as_it_is(tmp_path):
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return torch.softmax(x, -1) * 2.0
+
+    graph = exported(Nothing(), torch.zeros(2, 5))
+    feeds = [{"x": np.random.default_rng(n).standard_normal((2, 5)).astype(np.float32)} for n in range(3)]
+    plan = plan_of(graph, feeds)
+    made = [quantise_for_hosts(graph, plan, flavour) for flavour in FLAVOURS]
+    assert made[0].bytes() == made[1].bytes()
+    assert not any("Linear" in node.op_type for node in made[0].nodes)
+    np.testing.assert_array_equal(values(graph, feeds), values(made[0], feeds))
