@@ -1,6 +1,6 @@
 """What rewriting a bundle's graphs for the processor gains, by part and by form, timed in turn in one run.
 
-    .venv/bin/python benchmarks/rewriting.py export/taemi-mobile calibration/taemi-mobile
+    python benchmarks/rewriting.py export/taemi-mobile calibration/taemi-mobile
 
 Each graph of each bundle is timed as written and rewritten, both as an engine for the CPU has them, with one thread.
 The feeds are the golden ones, the smallest and the largest of each part. The table has medians, their ratio, and how

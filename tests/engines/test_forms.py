@@ -22,7 +22,9 @@ from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_parity
 from taemi_edge.runtime import onnx_sessions, processor
 from taemi_edge.runtime.opening import open_sessions
+from tests.conftest import FEW_CLIPS
 from tests.engines.targets import CPU, target
+from tests.made_once import made_once
 
 
 @pytest.fixture
@@ -195,3 +197,40 @@ def test_a_candidate_that_fails_on_golden_feeds_is_left_out(older, tmp_path, rew
     failed = of_part(record.candidates, "vision")["fp32"]
     assert (failed.kept, failed.median_ms) == (False, None)
     assert failed.reason == "cannot be run: vision: ONNX Runtime failed: no such shape"
+
+
+@pytest.fixture(scope="session")
+def calibrated_mobile(corpus_folder: Path, mobile_folder: Path, tmp_path_factory) -> Path:
+    """The mobile bundle, calibrated on those clips."""
+
+    def make(folder: Path) -> None:
+        from taemi_edge.bundle.recipe import load_recipe
+        from taemi_edge.calibration.calibrate import calibrate_bundle
+        from taemi_edge.calibration.recipe import CalibrationRecipe
+        from taemi_edge.taemi.vidmimic2 import open_corpus
+
+        recipe = load_recipe("calibration", "taemi-mobile", CalibrationRecipe, FEW_CLIPS)
+        calibrate_bundle(mobile_folder, open_corpus(corpus_folder), recipe, folder, workers=1)
+
+    return made_once("calibrated/taemi-mobile", make, tmp_path_factory)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("exact", [True, False])
+def test_every_form_of_taemi_mobile_is_built_and_runs(calibrated_mobile, tmp_path, monkeypatch, exact):
+    """Where kernels are exact, and as on a processor that saturates: there no form needs exact kernels."""
+    if exact and not processor.kernels_are_exact():
+        pytest.skip("integer kernels saturate here")
+    monkeypatch.setattr(processor, "kernels_are_exact", lambda: exact)
+    built = build_engine(calibrated_mobile, target(**CPU), "int8", tmp_path / "o", threads=1, cache=None)
+    ways = [""] if exact else [", unsigned weights", ", 7-bit weights"]
+    for part in built.bundle.manifest.part_names:
+        found = of_part(built.record.candidates, part)
+        for way in ways:
+            assert found[f"int8-u8{way}"].median_ms
+            if part == "vision":
+                assert found[f"int8-dynamic{way}"].reason == f"skipped: it is the same as int8-u8{way}"
+            else:
+                assert found[f"int8-dynamic{way}"].median_ms
+    assert exact or not any(plan.exact_kernels for plan in built.record.sessions.values())
+    assert check_parity(str(built.bundle.folder), threads=1)[0].ok is built.bundle.manifest.verified
