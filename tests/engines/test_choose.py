@@ -14,7 +14,7 @@ def test_auto_times_every_precision_of_every_part_and_says_why(built):
     assert {entry.name for entry in built.bundle.folder.iterdir()} <= replaceable_files(built.bundle.folder)
     for part in built.bundle.manifest.part_names:
         candidates = [c for c in record.candidates if c.part == part]
-        assert {c.precision for c in candidates if c.median_ms} == {"fp32", "fp16", "int8"}
+        assert {c.precision for c in candidates if c.median_ms} - {"bf16"} == {"fp32", "fp16", "int8"}  # BF16 on ARM
         (kept,) = [c for c in candidates if c.kept]
         assert kept.precision == built.bundle.manifest.parts[part].precision
         assert all(c.reason for c in candidates)

@@ -48,9 +48,11 @@ def _write_as_integers(graph: Graph) -> None:
     rounded = set()
     for node in graph.nodes:
         given = [graph.value(name) for name in node.input if name in graph.initialisers]
-        if node.op_type != "QuantizeLinear" or len(given) != 3 or given[2].dtype != np.int8 or given[2].any():
+        if node.op_type != "QuantizeLinear" or len(given) < len(node.input):
             continue
-        weight, scale, _ = given
+        weight, scale, zero = given[0], given[1], given[-1]  # without a zero point it makes unsigned numbers
+        if zero.dtype != np.int8 or zero.any():
+            continue
         shape = [1] * weight.ndim
         if scale.ndim:
             shape[next((a.i for a in node.attribute if a.name == "axis"), 1)] = -1
