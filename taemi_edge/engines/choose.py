@@ -140,8 +140,10 @@ class _PartChooser:
             if reason := missing or idle:
                 found[variant] = f"skipped: {reason}"
         for variant in missing_flavours(target, self._bundle, self._part) if "int8" in wanted else ():
-            calibrate = "calibrate the exported bundle again"
-            found[variant] = f"skipped: the bundle has no such graph, as older calibrations made none: {calibrate}"
+            found[variant] = (
+                "skipped: the bundle has no such graph, as older calibrations and those with host=false make none: "
+                "calibrate the exported bundle again"
+            )
         return found
 
     def _build(self, variant: Variant, skipped: str = "") -> None:
