@@ -227,8 +227,9 @@ def session_options(
     entries = {
         "session.disable_quant_qdq": as_written or (not exact if plan is None else plan.as_written),
         # ONNX Runtime's own way out of saturation: weights become unsigned, for kernels that add in 32 bits. Graphs
-        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some.
-        "session.x64quantprecision": not exact or (plan is not None and plan.unsigned_weights),
+        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some; an engine whose
+        # weights have seven bits does not, and its kernels are faster.
+        "session.x64quantprecision": plan.unsigned_weights if plan and not plan.as_written else not exact,
         "mlas.enable_gemm_fastmath_arm64_bfloat16": plan is not None and plan.bf16_products,
     }
     for name in (name for name, wanted in entries.items() if wanted):
