@@ -17,7 +17,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.bf16 import emulate_bf16
 from taemi_edge.calibration.graphs.graph import Graph, with_all_outputs
 from taemi_edge.runtime import processor
-from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, FP8_OPTIMISERS, let_go_of_content
+from taemi_edge.runtime.onnx_sessions import FATAL_OPTIMISERS, FP8_OPTIMISERS, fatal_after_casts, let_go_of_content
 
 #: Runs a graph once: arrays by the names of its inputs to arrays by the names of its outputs.
 GraphRunner = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -45,8 +45,10 @@ def open_graph(model: bytes | str, flavour: Flavour = "fp32") -> Any:
     options.log_severity_level = 4
     if flavour not in HOST_FLAVOURS or not processor.kernels_are_exact():
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    content = model if isinstance(model, bytes) else Path(model).read_bytes()
+    disabled = [*FATAL_OPTIMISERS, *fatal_after_casts(content), *FP8_OPTIMISERS]
     session = onnxruntime.InferenceSession(
-        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*FATAL_OPTIMISERS, *FP8_OPTIMISERS]
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
     )
     let_go_of_content(session)
     return session

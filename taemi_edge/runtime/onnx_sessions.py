@@ -26,6 +26,12 @@ _PROVIDER_OPTIONS = {
 #: Optimisers that may not run. ONNX Runtime 1.32 dies (SIGSEGV) in this one where it opens some graphs in FP16 on a
 #: CPU, such as a transpose before a Linear; graphs without FP16 have nothing for it to do.
 FATAL_OPTIMISERS = ("FuseFp16InitializerToFp32NodeTransformer",)
+#: Optimisers that may not run where a graph casts to FP16 or BF16. ONNX Runtime 1.32 takes a cast between a transpose
+#: and a MatMul apart, such as behind a recurrence, and dies (SIGSEGV) in the optimiser that comes next.
+FATAL_AFTER_CASTS = ("MatmulTransposeFusion",)
+#: Optimisers that may not run where a graph holds casts to 16 bits. ONNX Runtime 1.32 moves a Transpose over the Cast
+#: in front of a MatMul, such as behind a recurrence, and leaves a graph in which its next optimiser dies (SIGSEGV).
+FATAL_AFTER_CASTS = ("MatmulTransposeFusion",)
 #: Optimisers that make a graph slower on a CPU. ONNX Runtime 1.32 takes four times as long for its one operator for a
 #: residual and the normalisation behind it as for the two (248 rows of 384: .48 and .12 ms); in 1.23 both take as long.
 SLOW_OPTIMISERS = ("SkipLayerNormFusion",)
@@ -36,6 +42,8 @@ FP8_OPTIMISERS = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 #: What the names of operators begin with that take their range from all rows of a batch together.
 _DYNAMIC = b"DynamicQuantize"
+#: What a Cast to FP16 or to BF16 has in an ONNX file: its attribute `to`, 10 or 16.
+_CASTS = (b"\x0a\x02to\x18\x0a", b"\x0a\x02to\x18\x10")
 
 
 class OrtSession:
@@ -112,7 +120,7 @@ class OrtSession:
         in_fp8 = spec.precision == "fp8"
         options = session_options(threads, as_written=in_fp8, plan=self._plan)
         on_cpu = (*FATAL_OPTIMISERS, *SLOW_OPTIMISERS) if device == "cpu" else ()
-        disabled = [*on_cpu, *(FP8_OPTIMISERS if in_fp8 else ())]
+        disabled = [*on_cpu, *fatal_after_casts(content), *(FP8_OPTIMISERS if in_fp8 else ())]
         _require_provider(device)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -158,6 +166,11 @@ class OrtSession:
     def _run_on_host(self, feeds: Mapping[str, Array]) -> list[Array]:
         values: list[Array] = self._session.run(self._outputs, dict(feeds))
         return values
+
+
+def fatal_after_casts(content: bytes) -> tuple[str, ...]:
+    """The optimisers that may not run on a graph because of its casts; none where it has no numbers of 16 bits."""
+    return FATAL_AFTER_CASTS if any(cast in content for cast in _CASTS) else ()
 
 
 def let_go_of_content(session: Any) -> None:
@@ -214,8 +227,9 @@ def session_options(
     entries = {
         "session.disable_quant_qdq": as_written or (not exact if plan is None else plan.as_written),
         # ONNX Runtime's own way out of saturation: weights become unsigned, for kernels that add in 32 bits. Graphs
-        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some.
-        "session.x64quantprecision": not exact or (plan is not None and plan.unsigned_weights),
+        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some; an engine whose
+        # weights have seven bits does not, and its kernels are faster.
+        "session.x64quantprecision": plan.unsigned_weights if plan and not plan.as_written else not exact,
         "mlas.enable_gemm_fastmath_arm64_bfloat16": plan is not None and plan.bf16_products,
     }
     for name in (name for name, wanted in entries.items() if wanted):
@@ -240,7 +254,7 @@ def optimise(source: bytes, target: Path, in_fp8: bool = False, plan: SessionPla
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     try:
-        disabled = [*SLOW_OPTIMISERS, *(FP8_OPTIMISERS if in_fp8 else ())]
+        disabled = [*SLOW_OPTIMISERS, *fatal_after_casts(source), *(FP8_OPTIMISERS if in_fp8 else ())]
         onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
     except Exception as error:
         raise BackendError(f"{target.stem}: ONNX Runtime cannot open it: {first_line(error)}") from error

@@ -95,6 +95,43 @@ def test_a_forked_process_does_not_wait_for_threads_that_it_does_not_have(tiny: 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.parametrize("sixteen_bits", ["FLOAT16", "BFLOAT16"])
+def test_a_cast_between_a_transpose_and_a_product_ends_no_process(sixteen_bits: str, tmp_path: Path):
+    """What follows a recurrence in FP16: ONNX Runtime 1.32 dies of it, so another process tries."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, getattr(onnx.TensorProto, sixteen_bits)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=kind),
+        helper.make_node("Transpose", ["half"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("Cast", ["turned"], ["whole"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Cast", ["w"], ["weight"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("MatMul", ["whole", "weight"], ["y"]),
+    ]
+    seams = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b", 6]) for name in ("x", "y")]
+    weight = helper.make_tensor("w", kind, [6, 6], np.eye(6).ravel())
+    graph = helper.make_graph(nodes, "graph", seams[:1], seams[1:], [weight])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    (tmp_path / "given.onnx").write_bytes(content)
+    code = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from taemi_edge.bundle.values import PartSpec, TensorSpec
+from taemi_edge.runtime.onnx_sessions import OrtSession, optimise
+
+given, built = Path(sys.argv[1], "given.onnx"), Path(sys.argv[1], "built.onnx")
+optimise(given.read_bytes(), built)
+inputs, outputs = ((TensorSpec(name=name, dtype="float32", shape=("a", "b", 6)),) for name in "xy")
+spec = PartSpec(file="p.onnx", opset=17, precision="fp16", parameters=0, inputs=inputs, outputs=outputs)
+for file in (given, built):
+    session = OrtSession.from_file(file, "part", spec, threads=1)
+    assert session.run({"x": np.ones((2, 3, 6), np.float32)})["y"].shape == (3, 2, 6)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
 def test_a_graph_that_takes_its_range_from_all_rows_says_so():
     """One loud row changes what another one gets, so whoever batches must know."""
     pytest.importorskip("onnx")
