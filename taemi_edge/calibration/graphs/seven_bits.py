@@ -18,6 +18,9 @@ from taemi_edge.calibration.graphs.graph import Graph
 #: The weights of seven bits.
 LEAST, MOST = -64, 63
 
+#: What a QuantizeLinear reads, in this order.
+_OPERANDS = ("values", "scale", "zero point")
+
 
 def with_seven_bit_weights(graph: Graph) -> Graph:
     """Give a graph whose signed eight-bit weights have seven bits and twice the scale; the given one is not changed.
@@ -48,7 +51,12 @@ def _write_as_integers(graph: Graph) -> None:
     rounded = set()
     for node in graph.nodes:
         given = [graph.value(name) for name in node.input if name in graph.initialisers]
-        if node.op_type != "QuantizeLinear" or len(given) != 3 or given[2].dtype != np.int8 or given[2].any():
+        if (
+            node.op_type != "QuantizeLinear"
+            or len(given) != len(_OPERANDS)
+            or given[2].dtype != np.int8
+            or given[2].any()
+        ):
             continue
         weight, scale, _ = given
         shape = [1] * weight.ndim
