@@ -10,6 +10,7 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import EngineRecord, HostPlan
+from taemi_edge.errors import UsageError
 from taemi_edge.runtime import host_way
 from taemi_edge.runtime.host_way import HostWay, way_of
 
@@ -91,6 +92,13 @@ def test_through_cuda_nothing_runs_side_by_side(tiny: Bundle):
 
 def test_a_plan_of_other_parts_runs_with_one_thread(tiny: Bundle):
     assert way_of(with_plan(tiny, plan(threads={"lidar": 2})), "cpu", None).threads == dict.fromkeys(PARTS, 1)
+
+
+@pytest.mark.parametrize("threads", [-1, 1025, 2.5, "2"])
+def test_what_is_no_number_of_threads_is_refused(tiny: Bundle, threads):
+    for bundle in (tiny, with_plan(tiny, plan())):
+        with pytest.raises(UsageError, match="expected a number of threads from 0 to 1024, got "):
+            way_of(bundle, "cpu", threads)
 
 
 @pytest.mark.parametrize("changes", [{"threads": {"audio": 0}}, {"cores": -1}, {"largest": {"audio": 5000}}])
