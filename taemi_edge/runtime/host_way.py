@@ -72,10 +72,11 @@ def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
         count = _capped(threads or cores, cores)
         return HostWay(dict.fromkeys(parts, count), largest=plan.largest if plan else {})
     wanted = {part: plan.threads.get(part, 1) for part in parts}
-    if max(plan.cores, *wanted.values()) > cores:
+    there = max(plan.cores, *wanted.values())
+    if there > cores:
         _note(
-            f"{bundle.folder}: its engines were built where a process may use {plan.cores} cores, here it may use "
-            f"{cores}: `taemi-edge build-engine` measures anew how they are best shared"
+            f"{bundle.folder}: its engines were built where a process may use {there} cores, here it may use {cores}: "
+            f"`taemi-edge build-engine` measures anew how they are best shared"
         )
     counts = {part: min(count, cores) for part, count in wanted.items()}
     each = max(count for part, count in counts.items() if part != HEAD)

@@ -86,6 +86,16 @@ def test_engines_that_moved_to_a_smaller_device_take_what_is_there(
     assert "built where a process may use 16 cores, here it may use 1: `taemi-edge build-engine`" in note.getMessage()
 
 
+def test_a_plan_of_more_threads_than_its_own_cores_is_told_in_numbers_that_differ(
+    tiny: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host_way, "usable_cores", lambda: 2)
+    with caplog.at_level(logging.WARNING):
+        way_of(with_plan(tiny, plan(cores=2, threads=dict.fromkeys(PARTS, 64))), "cpu", None)
+    [note] = caplog.records
+    assert "built where a process may use 64 cores, here it may use 2" in note.getMessage()
+
+
 def test_through_cuda_nothing_runs_side_by_side(tiny: Bundle):
     assert way_of(with_plan(tiny, plan(largest={"vision": 4})), "cuda", None) == HostWay(dict.fromkeys(PARTS, 4))
 

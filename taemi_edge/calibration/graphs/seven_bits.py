@@ -18,9 +18,6 @@ from taemi_edge.calibration.graphs.graph import Graph
 #: The weights of seven bits.
 LEAST, MOST = -64, 63
 
-#: What a QuantizeLinear reads, in this order.
-_OPERANDS = ("values", "scale", "zero point")
-
 
 def with_seven_bit_weights(graph: Graph) -> Graph:
     """Give a graph whose signed eight-bit weights have seven bits and twice the scale; the given one is not changed.
