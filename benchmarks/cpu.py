@@ -43,6 +43,7 @@ from taemi_edge.parity.golden import demo_clip, golden_cases
 from taemi_edge.parity.windows import head_feeds
 from taemi_edge.runtime.opening import open_sessions
 from taemi_edge.runtime.pipeline import Pipeline
+from taemi_edge.runtime.processor import features
 from taemi_edge.runtime.window import Source
 from taemi_edge.taemi.checkpoint import open_checkpoint
 from taemi_edge.taemi.exporting import export_checkpoint
@@ -187,11 +188,10 @@ def engines_of(bundle: Bundle) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     names = ("torch", "onnxruntime", "transformers", "numpy")
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    processor = features()
     return {
-        "cpu": cpu,
-        "vnni": any("avx512_vnni" in line or "avx_vnni" in line for line in lines),
+        "cpu": processor.name or processor.architecture,
+        "vnni": bool(processor.features & {"avx512_vnni", "avx_vnni"}),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),

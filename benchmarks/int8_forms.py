@@ -54,11 +54,11 @@ def time_part(bundle: Bundle, part: str, repeats: int) -> dict[str, dict[str, fl
     for case in (case for case in golden_cases(bundle) if case.part == part):
         feed = {name: value[:1] for name, value in case.feeds.items()}
         taken: dict[Flavour, list[float]] = {form: [] for form in sessions}
-        for repeat in range(repeats):
+        for repeat in range(-3, repeats):  # three to warm up
             for form, session in sessions.items():
                 begun = time.perf_counter()
                 session.run(None, feed)
-                if repeat > 2:
+                if repeat >= 0:
                     taken[form].append((time.perf_counter() - begun) * 1e3)
         for form, times in taken.items():
             medians[form].append(median(times))

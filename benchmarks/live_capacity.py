@@ -30,6 +30,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.runtime.processor import features
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
 from tests.live.servers import long_clip
@@ -209,10 +210,9 @@ def plan_of(bundle: Path) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    processor = features()
     return {
-        "processor": next(names, platform.machine()),
+        "processor": processor.name or processor.architecture,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "load_before": os.getloadavg()[0],

@@ -6,7 +6,6 @@ values, in several rounds over all values: a machine that is slow for a while th
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
 from taemi_edge.progress import SILENT, Progress
+from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.sessions import Device, device_of, require_verified
 
 #: What is varied. A window and a hop are in seconds.
@@ -159,7 +159,8 @@ def run_sweep(
 def values_of(axis: Axis, bundle: Bundle, options: SweepOptions, device: Device) -> list[float]:
     """The values at which an axis is timed: half, once, twice and four times the model's own, or counts.
 
-    A hop is no longer than the window. Threads are those of a CPU, 1, 2, 4 and so on up to all cores.
+    A hop is no longer than the window. Threads are those of a CPU, 1, 2, 4 and so on up to all cores that the process
+    may use.
     """
     window = bundle.manifest.window
     if axis == "window":
@@ -168,7 +169,7 @@ def values_of(axis: Axis, bundle: Bundle, options: SweepOptions, device: Device)
         return [window.hop_s * share for share in (0.5, 1, 2, 4) if window.hop_s * share <= window.length_s]
     if axis == "sources":
         return [float(count) for count in options.sources]
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     doubled = [1 << power for power in range(cores.bit_length())]
     return sorted({float(min(count, cores)) for count in (*doubled, cores)}) if device == "cpu" else []
 

@@ -156,6 +156,8 @@ class Candidate(Frozen, frozen=True, omit_defaults=True):
 class SessionPlan(Frozen, frozen=True, omit_defaults=True):
     """How ONNX Runtime opens the engine of one part on a processor, and what that asks of the processor.
 
+    Where nothing is set the sums of the engine fit as they are, with weights of seven bits.
+
     Attributes:
         exact_kernels: whether its sums are right only where the integer kernels do not saturate.
         unsigned_weights: let the integer kernels of x86 take unsigned weights; those never saturate, and are slower.

@@ -20,8 +20,8 @@ from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.calibration.clip_spool import ClipSpool, SpooledClip, thin_clip
 from taemi_edge.calibration.graph_sessions import GraphRunner, runnable_graph, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
+from taemi_edge.calibration.graphs.unsigned_qdq import quantise_for_hosts
 from taemi_edge.calibration.head_feeds import head_feeds
 from taemi_edge.calibration.scoring import count_flips
 from taemi_edge.calibration.stream_inputs import encode_stream

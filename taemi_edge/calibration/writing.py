@@ -19,8 +19,8 @@ from taemi_edge.calibration.clip_spool import ClipSpool, part_feeds
 from taemi_edge.calibration.graphs.bf16 import convert_to_bf16
 from taemi_edge.calibration.graphs.fp16 import convert_to_fp16
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host import quantise_for_hosts
 from taemi_edge.calibration.graphs.qdq import PartPlan, quantise
+from taemi_edge.calibration.graphs.unsigned_qdq import quantise_for_hosts
 from taemi_edge.calibration.recipe import CalibrationRecipe
 
 #: Puts Q/DQ pairs into a part's FP32 graph by its plan; the first argument is the part.

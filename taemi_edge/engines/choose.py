@@ -4,7 +4,7 @@ For "auto" every precision that the target offers and the device has is built, c
 the shapes that live hops usually have. What the device does not have is skipped, and the reason is kept.
 
 On a processor each precision has several forms (`variants.py`). All of them are built as the bundle has them and looked
-at; of the promising ones the rewritten form is built as well (`rewriting.py`); then all are timed in turn. Of a
+at; of the promising ones the rewritten form is built as well (`worth_fusing.py`); then all are timed in turn. Of a
 precision that was asked for by its name, the fastest form is taken.
 """
 
@@ -27,8 +27,14 @@ from taemi_edge.engines.abilities import why_it_is_no_speed
 from taemi_edge.engines.measuring import Measured, Measuring
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan
-from taemi_edge.engines.rewriting import worth_fusing
-from taemi_edge.engines.variants import Variant, missing_flavours, multiplies_in_bf16, variants_of
+from taemi_edge.engines.variants import (
+    Variant,
+    missing_flavours,
+    multiplies_in_bf16,
+    variants_of,
+    why_it_is_not_as_judged,
+)
+from taemi_edge.engines.worth_fusing import worth_fusing
 from taemi_edge.errors import BackendError, EngineError, InaccurateEngineError, MissingExtraError
 from taemi_edge.parity.golden import golden_cases
 
@@ -125,6 +131,7 @@ class _PartChooser:
         target, asked = self._plan.target, self._plan.precision
         wanted = _precisions(self._plan, self._bundle) if asked == "auto" else [asked]
         found = {v: "" for p in wanted for v in variants_of(target, self._bundle, self._part, p)}
+        found |= {v: f"skipped: {reason}" for v in found if (reason := why_it_is_not_as_judged(v))}
         if asked != "auto":
             return found
         for variant in found:
@@ -143,7 +150,7 @@ class _PartChooser:
         try:
             if not reason:
                 built = self._builder.build(self._part, variant)
-                same = next((b.name for b in self._built if b.key == built.key), "")
+                same = built.name if built in self._built else ""
                 self._built += [] if same else [built]
                 reason = same and f"skipped: it is the same as {same}"
         except (EngineError, MissingExtraError, BackendError) as error:

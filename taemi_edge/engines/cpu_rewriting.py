@@ -83,9 +83,9 @@ def _rewrite(graph: Graph) -> bool:
     """Apply every pass; say whether anything changed that ONNX Runtime would not have done itself."""
     from taemi_edge.calibration.fused.attention import fuse_attention
     from taemi_edge.calibration.fused.channels import scale_rows
-    from taemi_edge.calibration.fused.constants import fold_constants
     from taemi_edge.calibration.fused.folding import fold
     from taemi_edge.calibration.fused.unpacking import unpack
+    from taemi_edge.calibration.graphs.constants import fold_constants
 
     fold_constants(graph)
     shapes = _readers_of_shapes(graph)

@@ -14,7 +14,7 @@ import msgspec
 from taemi_edge import __version__
 from taemi_edge.engines.cpu_rewriting import rewrite_for_cpu
 from taemi_edge.engines.variants import Variant
-from taemi_edge.errors import MissingExtraError
+from taemi_edge.errors import EngineError, MissingExtraError
 
 
 def changes_in_words(variant: Variant) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def changes_in_words(variant: Variant) -> dict[str, Any]:
     if variant.session is not None:
         found["session"] = msgspec.to_builtins(variant.session)
     if variant.has_seven_bits or variant.is_fused:
-        found |= {"ways": variant.ways, "made_by": __version__, "onnx": _onnx_version()}
+        changes = [way for way in variant.ways if way in ("7-bit weights", "fused")]  # the flavour is in the graph
+        found |= {"ways": changes, "made_by": __version__, "onnx": _onnx_version()}
     return found
 
 
@@ -39,7 +40,7 @@ def changed_graph(graph: bytes, variant: Variant, part: str) -> bytes:
         part: for error messages.
 
     Raises:
-        EngineError: the graph cannot be rewritten, or there is nothing to fuse in it.
+        EngineError: the graph cannot be rewritten, or there is nothing to fuse or to round in it.
         MissingExtraError: onnx is not installed.
     """
     what = f"{part} in {variant.name}"
@@ -51,7 +52,11 @@ def changed_graph(graph: bytes, variant: Variant, part: str) -> bytes:
         from taemi_edge.calibration.graphs.graph import Graph
         from taemi_edge.calibration.graphs.seven_bits import with_seven_bit_weights
 
-        graph = with_seven_bit_weights(Graph.of_bytes(graph, what)).bytes()
+        eight = Graph.of_bytes(graph, what)
+        seven = with_seven_bit_weights(eight).bytes()
+        if seven == eight.bytes():
+            raise EngineError(f"{what}: nothing to round: expected signed weights of eight bits, found none")
+        graph = seven
     return rewrite_for_cpu(graph, what) if variant.is_fused else graph
 
 

@@ -7,6 +7,7 @@ slows all alike, and the faster half of the turns counts: what several threads g
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ class Timed:
         return _typical(self.hop_ms)
 
     def part(self, name: str) -> float:
-        """The same of a part."""
-        return _typical(self.part_ms[name])
+        """The same of a part; infinite where no hop had anything for it."""
+        return _typical(self.part_ms.get(name) or [math.inf])
 
 
 def plan_host(
@@ -137,11 +138,12 @@ def _refinements(best: HostWay, ways: Sequence[HostWay], timed: Sequence[Timed])
     alone = [(way, taken) for way, taken in zip(ways, timed, strict=True) if way.lanes == 1]
     parts = [HEAD] if best.lanes > 1 else list(best.threads)  # the head runs when the encoders are done
     counts = dict(best.threads)
+    now = timed[ways.index(best)]
     for part in parts:
-        now = next(taken.part(part) for way, taken in alone if way.threads[part] == best.threads[part])
+        least = now.part(part)
         for way, taken in alone:
-            if taken.part(part) < now * (1 - _GAIN):
-                counts[part], now = way.threads[part], taken.part(part)
+            if taken.part(part) < least * (1 - _GAIN):
+                counts[part], least = way.threads[part], taken.part(part)
     found = []
     if counts != best.threads:
         found.append((replace(best, threads=counts), 0.02))

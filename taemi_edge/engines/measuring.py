@@ -32,6 +32,7 @@ from taemi_edge.errors import BackendError
 from taemi_edge.parity.comparison import check_part
 from taemi_edge.parity.golden import Case, usual_case
 from taemi_edge.progress import SILENT, Progress
+from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.sessions import Session
 
 #: How the fault of a candidate begins that fails on golden feeds.
@@ -146,6 +147,7 @@ def _key(
         tolerances={b.name: msgspec.to_builtins(tolerances_of(bundle, b.precision)[part]) for b in built},
         runs=asdict(asked[1]),
         threads=plan.threads,
+        **({} if plan.target.is_tensorrt else {"cores": usable_cores()}),
         made_by=__version__,
     )
 
@@ -217,10 +219,14 @@ def _opened(plan: BuildPlan, bundle: Bundle, built: Sequence[BuiltPart]) -> Iter
 
     device = "cuda" if plan.target.backend == "onnxruntime-cuda" else "cpu"
     sessions: dict[str, Session] = {}
-    for b in built:
-        spec = msgspec.structs.replace(bundle.manifest.parts[b.part], precision=b.precision)
-        sessions[b.name] = OrtSession.from_file(b.file, b.part, spec, device, plan.threads, b.variant.session)
-    yield sessions
+    try:
+        for b in built:
+            spec = msgspec.structs.replace(bundle.manifest.parts[b.part], precision=b.precision)
+            sessions[b.name] = OrtSession.from_file(b.file, b.part, spec, device, plan.threads, b.variant.session)
+        yield sessions
+    finally:
+        for session in sessions.values():
+            session.close()
 
 
 @contextmanager

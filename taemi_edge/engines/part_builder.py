@@ -87,22 +87,29 @@ class PartBuilder:
         require_covering(bundle.manifest, plan.target, cases, self.profiles)
         self._compiler = Compiler(plan.target.backend) if plan.target.is_tensorrt else None
         self._told: set[str] = set()
+        self._built: dict[tuple[str, str], BuiltPart] = {}
 
     def build(self, part: str, variant: Variant) -> BuiltPart:
-        """Build one variant of a part.
+        """Build one variant of a part; where another variant of it is the same engine, that one is given.
 
         Raises:
             EngineError: the bundle has no graph of that precision, or it cannot be built.
             MissingExtraError: its graph must be rewritten, and onnx is not installed.
         """
-        precision = variant.precision
         graph = self._graph(part, variant)
+        troubles = self._plan.troubles(variant.precision, self._largest_batch(part))
+        form, myelin = changes_in_words(variant), _myelin(troubles)
+        key = self._plan.part_key(self.profiles[part], variant.precision, sha256(graph).hexdigest(), myelin, form)
+        if (part, key) not in self._built:
+            self._built[part, key] = self._cached_or_new(part, variant, graph, key, troubles)
+        return self._built[part, key]
+
+    def _cached_or_new(
+        self, part: str, variant: Variant, graph: bytes, key: str, troubles: tuple[Trouble, ...]
+    ) -> BuiltPart:
+        myelin = _myelin(troubles)
         suffix = ".engine" if self._compiler else ".onnx"
         target = self._scratch / f"{part}-{variant.name.replace(', ', '-').replace(' ', '-')}{suffix}"
-        troubles = self._plan.troubles(precision, self._largest_batch(part))
-        myelin = " ".join(trouble.myelin for trouble in troubles if trouble.myelin)
-        form = changes_in_words(variant)
-        key = self._plan.part_key(self.profiles[part], precision, sha256(graph).hexdigest(), myelin, form)
         started = time.perf_counter()
         if self.cache is not None and (cached := self.cache.read_part(key)) is not None:
             engine, seconds = cached
@@ -189,6 +196,11 @@ class PartBuilder:
         file = self._scratch / f"{part}.{precision}-graph.onnx"
         cast_part(self._bundle, part, precision, file)
         return file.read_bytes()
+
+
+def _myelin(troubles: tuple[Trouble, ...]) -> str:
+    """The flags for TensorRT's compiler around known errors."""
+    return " ".join(trouble.myelin for trouble in troubles if trouble.myelin)
 
 
 def _emulated(graph: bytes) -> bytes:

@@ -119,6 +119,13 @@ def missing_flavours(target: TargetRecipe, bundle: Bundle, part: str) -> list[Va
     return [Variant("int8", flavour, (_HOST_FORMS[flavour],)) for flavour in found]
 
 
+def why_it_is_not_as_judged(variant: Variant) -> str:
+    """Say why this processor computes a variant otherwise than calibration judged it; empty where it does not."""
+    if variant.flavour == "int8-dynamic" and "sme" in processor.features().features:
+        return "with SME, ONNX Runtime quantises what Linears read otherwise than calibration judged it"
+    return ""
+
+
 def multiplies_in_bf16() -> bool:
     """Whether ONNX Runtime can compute matrix products of FP32 in BF16 here: on ARM with instructions for it."""
     here = processor.features()

@@ -63,7 +63,8 @@ class UpdateOptions:
         clip: what is rehearsed on; None for the clip that ships with the package.
         watch_s: how long the services must run the new model well.
         retry: whether a version is tried again that failed here before.
-        threads: of each session, 0 for all cores.
+        threads: of each part while engines are built and tried; 0 builds with all cores, and tries them as their plan
+            says.
     """
 
     source: str = ""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.errors import UsageError
 from taemi_edge.media.faces import Face, FaceDetector, overlap
 
 #: In one of how many frames faces are detected, if nothing else is said; docs/runtime.md says what that changes.
@@ -37,6 +38,9 @@ class FaceTracker:
         detector: finds faces.
         frames_per_second: at which frames are given.
         detect_every: the length of a group in frames; 1 to detect faces in every frame.
+
+    Raises:
+        UsageError: `detect_every` is no number of frames.
     """
 
     forget_after_s = 1.0
@@ -45,6 +49,8 @@ class FaceTracker:
     def __init__(
         self, detector: FaceDetector, frames_per_second: float = 5.0, detect_every: int = DETECT_EVERY
     ) -> None:
+        if detect_every < 1:
+            raise UsageError(f"expected detect_every of at least 1 frame, got {detect_every}: 1 detects in every frame")
         self._detector = detector
         self._groups_per_s = frames_per_second / detect_every
         self._last: Face | None = None
@@ -106,8 +112,8 @@ class FacePatch:
 
     #: Of the face's longer side in the small picture, and how far the picture reaches beyond the face, in such sides.
     side, reach = 32, 0.35
-    #: A region that is smaller than this in the small picture is not followed.
-    least_side = 12
+    #: A region that is smaller than this in the small picture is not followed, nor a face of which less is in view.
+    least_side, least_in_view = 12, 4
     #: How many of the points must move as the face does, and how far each may be from that, in pixels of this picture.
     least_agreeing, most_apart = 0.5, 1.5
     #: How much larger or smaller a face may become, how far it may move in sides, and how alike it must look (-1 to 1).
@@ -133,9 +139,11 @@ class FacePatch:
             self._grey = self._small(image)
             self._box = (box.reshape(2, 2) - self._corners[:2]) * self._scale_xy
             self._points = (self._box[0] + _GRID * (self._box[1] - self._box[0])).astype(np.float32)
-            left, top = (max(0, round(value)) for value in self._box[0])
+            left, top, right, bottom = (max(0, round(value)) for value in self._box.ravel())
             self._left_top = np.array([left, top])
-            self._look = _standardised(self._grey[top : round(self._box[1, 1]), left : round(self._box[1, 0])])
+            in_view = self._grey[top:bottom, left:right]
+            self._usable = min(in_view.shape) >= self.least_in_view
+            self._look = _standardised(in_view) if self._usable else in_view
 
     def find(self, image: Array) -> Face | None:
         """The face in another frame of the same size; None where it is not certain to be there."""

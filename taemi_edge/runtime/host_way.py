@@ -58,7 +58,10 @@ def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
     wanted = {part: plan.threads.get(part, 1) for part in parts}
     there = max(plan.cores, *wanted.values())
     if there > cores:
-        _note(f"{bundle.folder}: its engines were built where a process may use {there} cores, here it may use {cores}")
+        _note(
+            f"{bundle.folder}: its engines were built where a process may use {there} cores, here it may use "
+            f"{cores}: `taemi-edge build-engine` measures anew how they are best shared"
+        )
     counts = {part: min(count, cores) for part, count in wanted.items()}
     each = max(count for part, count in counts.items() if part != HEAD)
     lanes = max(1, cores // each) if plan.side_by_side else 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TypeVar
 
 from taemi_edge.runtime.cores import one_of_each_core
@@ -23,7 +24,8 @@ class Lanes:
 
     Args:
         count: how many tasks run at the same time.
-        pinned: give each lane a core of its own. The thread that calls `run` then only waits: it is not ours to pin.
+        pinned: give each lane a core of its own, where the system lets a process choose. The thread that calls `run`
+            then only waits: it is not ours to pin.
 
     Example:
         >>> lanes = Lanes(2)
@@ -34,6 +36,7 @@ class Lanes:
 
     def __init__(self, count: int, pinned: bool = False) -> None:
         self.count = count
+        pinned = pinned and hasattr(os, "sched_setaffinity")
         self._calls_itself = not pinned
         self._process = os.getpid()
         self._pool: ThreadPoolExecutor | None = None
@@ -71,13 +74,14 @@ class Lanes:
                     waiting.clear()
 
         others = min(self.count, len(tasks)) - (1 if self._calls_itself else 0)
-        futures = [self._pool.submit(work) for _ in range(others)]
+        futures: list[Future[None]] = []
         try:
+            futures += (self._pool.submit(work) for _ in range(others))
             if self._calls_itself:
                 work()
-        finally:  # after Ctrl-C as well: the others still write to what the caller owns
-            if self._calls_itself:
-                waiting.clear()
+            wait(futures)
+        finally:  # after Ctrl-C, which may come while it waits: the others still write to what the caller owns
+            waiting.clear()
             wait(futures)
         if errors:
             raise errors[min(errors, key=lambda at: (isinstance(errors[at], Exception), at))]  # Ctrl-C before others
@@ -93,4 +97,5 @@ class Lanes:
 def _pin_to_next(cores: deque[int]) -> None:
     """Keep the calling thread on the next of some cores; without any it runs where the system puts it."""
     if cores:
-        os.sched_setaffinity(0, {cores.popleft()})  # of the calling thread alone
+        with suppress(OSError):  # a core that was taken from the process since: a hop needs none in particular
+            os.sched_setaffinity(0, {cores.popleft()})  # of the calling thread alone

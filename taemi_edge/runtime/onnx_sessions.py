@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,8 @@ class OrtSession:
         self._part = part
         self._spec = spec
         self.mixes_rows = _DYNAMIC in content
+        #: The process whose threads ONNX Runtime waits for; None where it has none of its own.
+        self._process = None if threads == 1 else os.getpid()
         self._outputs = [output.name for output in self._spec.outputs]
         in_fp8 = spec.precision == "fp8"
         options = session_options(threads, as_written=in_fp8, plan=self._plan)
@@ -140,6 +143,11 @@ class OrtSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if problems := self._spec.feed_problems(feeds):
             raise BackendError(f"{self._part}: {'; '.join(problems)}")
+        if self._process is not None and self._process != os.getpid():  # it would wait for ever
+            raise BackendError(
+                f"{self._part}: expected the process that opened it, got one that was forked off and has none of its "
+                f"threads: open the bundle in the new process, or with threads=1"
+            )
         try:
             run = self._device_buffers.run if self._device_buffers else self._run_on_host
             values = run(feeds)
@@ -219,8 +227,9 @@ def session_options(
     entries = {
         "session.disable_quant_qdq": as_written or (not exact if plan is None else plan.as_written),
         # ONNX Runtime's own way out of saturation: weights become unsigned, for kernels that add in 32 bits. Graphs
-        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some.
-        "session.x64quantprecision": not exact or (plan is not None and plan.unsigned_weights),
+        # that hold integer operators already ask for it as well as those whose Q/DQ pairs become some; an engine whose
+        # weights have seven bits does not, and its kernels are faster.
+        "session.x64quantprecision": plan.unsigned_weights if plan and not plan.as_written else not exact,
         "mlas.enable_gemm_fastmath_arm64_bfloat16": plan is not None and plan.bf16_products,
     }
     for name in (name for name, wanted in entries.items() if wanted):

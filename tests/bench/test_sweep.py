@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taemi_edge.bench import sweep
 from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.sweep import AXES, SweepOptions, SweepReport, values_of
 from taemi_edge.bench.worker import Answer, Request
@@ -19,8 +20,13 @@ def test_values_go_from_half_to_four_times_the_models_own(tiny: Bundle):
     assert values_of("window", tiny, options, "cpu") == [2.0, 4.0, 8.0, 16.0]
     assert values_of("hop", tiny, options, "cpu") == [0.25, 0.5, 1.0, 2.0]
     assert values_of("sources", tiny, options, "cpu") == [1.0, 3.0]
-    assert values_of("threads", tiny, options, "cpu")[0] == 1.0
     assert values_of("threads", tiny, options, "tensorrt") == []
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_no_more_threads_are_timed_than_there_are_cores(tiny: Bundle, monkeypatch, cores, expected):
+    monkeypatch.setattr(sweep, "usable_cores", lambda: cores)
+    assert values_of("threads", tiny, SweepOptions(), "cpu") == expected
 
 
 def test_too_few_runs_and_sources_are_refused():

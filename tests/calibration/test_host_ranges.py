@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.calibration.graphs.equalising import channel_factors, full_equaliser
-from taemi_edge.calibration.graphs.host import unsigned_numbers
 from taemi_edge.calibration.graphs.ranges import collect_statistics
 from taemi_edge.calibration.graphs.rounding import mean_error, round_to_steps
+from taemi_edge.calibration.graphs.unsigned_qdq import unsigned_numbers
 from taemi_edge.calibration.host_ranges import fake_unsigned, far_reaching_range, unsigned_range
 from taemi_edge.errors import CalibrationError
 

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="graphs are rewritten with onnx")
+from onnx import numpy_helper
 
 from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, write_manifest
 from taemi_edge.bundle.precisions import HOST_FLAVOURS
@@ -18,7 +20,7 @@ from taemi_edge.engines.build import build_engine, rebuild_if_foreign
 from taemi_edge.engines.cache import EngineCache
 from taemi_edge.errors import EngineError
 from taemi_edge.parity.comparison import check_parity
-from taemi_edge.runtime import processor
+from taemi_edge.runtime import onnx_sessions, processor
 from taemi_edge.runtime.opening import open_sessions
 from tests.engines.targets import CPU, target
 
@@ -71,6 +73,32 @@ def test_auto_says_of_each_form_why_it_was_not_kept(older, tmp_path, rewritten):
     assert all(c.reason for c in record.candidates)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_flavours_that_are_one_graph_are_built_once(calibrated, tmp_path, rewritten, monkeypatch, exact):
+    """Without Linears there is no range that could be found in each run."""
+    monkeypatch.setattr(processor, "kernels_are_exact", lambda: exact)
+    optimised = []
+    real = onnx_sessions.optimise
+    monkeypatch.setattr(
+        onnx_sessions, "optimise", lambda source, file, **k: optimised.append(file.name) or real(source, file, **k)
+    )
+    folder = Path(shutil.copytree(calibrated.folder, tmp_path / "bundle"))
+    names = calibrated.manifest.graphs["text"]
+    shutil.copyfile(folder / names["int8-u8"], folder / names["int8-dynamic"])
+    write_manifest(folder, read_manifest(folder))
+    words = '"unsigned weights", "7-bit weights"'
+    recipe = target(**CPU, forms=f'["int8-u8", "int8-dynamic", {words}]')
+    record = build_engine(folder, recipe, "int8", tmp_path / "o", threads=1, cache=None).record
+    text = of_part(record.candidates, "text")
+    twins = {name: c for name, c in text.items() if name.startswith("int8-dynamic")}
+    assert len(twins) == (1 if exact else 2)
+    for name, candidate in twins.items():
+        first = name.replace("dynamic", "u8")
+        assert (candidate.reason, candidate.median_ms) == (f"skipped: it is the same as {first}", None)
+    assert not any(name.startswith("text-int8-dynamic") for name in optimised)
+    assert sum(name.startswith("text-int8-u8") for name in optimised) == len(twins)
+
+
 def test_of_a_precision_by_its_name_the_fastest_form_is_taken(older, tmp_path, rewritten):
     built = build_engine(older, target(**CPU), "fp32", tmp_path / "o", threads=1, cache=None)
     vision = of_part(built.record.candidates, "vision")
@@ -111,6 +139,24 @@ def test_where_kernels_saturate_int8_is_built_so_that_its_sums_are_right(
     monkeypatch.setattr(processor, "kernels_are_exact", lambda: True)
     with open_sessions(open_bundle(tmp_path / "o"), threads=1):
         pass  # its sums are right anywhere
+
+
+def weights_of(file: Path) -> list[np.ndarray]:
+    """The signed weights of eight bits that an engine for a processor holds."""
+    values = [numpy_helper.to_array(t) for t in onnx.load(str(file)).graph.initializer]
+    return [value for value in values if value.dtype == np.int8 and value.size > 1 and value.any()]
+
+
+@pytest.mark.parametrize("flavour", ["int8", "int8-u8", "int8-dynamic"])
+def test_weights_of_seven_bits_are_built_of_every_flavour(calibrated, tmp_path, saturating, flavour):
+    recipe = target(**CPU, forms=f'["{flavour}", "7-bit weights"]')
+    built = build_engine(calibrated.folder, recipe, "int8", tmp_path / "o", threads=1, cache=None)
+    assert set(built.record.sessions.values()) == {SessionPlan()}
+    for part in built.bundle.manifest.part_names:
+        weights = weights_of(built.bundle.part_file(part))
+        assert weights, f"{part} has no integer kernel"
+        assert all(value.min() >= -64 and value.max() <= 63 for value in weights)
+    assert check_parity(str(built.bundle.folder), threads=1)[0].ok is built.bundle.manifest.verified
 
 
 def test_an_engine_that_would_saturate_is_built_anew(older, tmp_path, rewritten, monkeypatch):

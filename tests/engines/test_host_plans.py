@@ -98,6 +98,21 @@ def test_beside_lanes_the_head_may_take_all_cores(tiny: Bundle, monkeypatch: pyt
     assert plan.side_by_side
 
 
+def test_lanes_of_several_threads_may_be_the_best(tiny: Bundle, monkeypatch: pytest.MonkeyPatch):
+    """Of 12 cores three lanes take four threads each, a count that no way without lanes has."""
+    scripted(monkeypatch, 12, lambda way, _: 100 / way.lanes / way.threads["vision"] ** 2 + 9 * way.pinned)
+    plan = planned(tiny)
+    assert (plan.threads["vision"], plan.side_by_side) == (12, False)
+    scripted(monkeypatch, 12, lambda way, _: 100.0 - (50 if way.lanes > 1 and way.threads["vision"] > 1 else 0))
+    plan = planned(tiny)
+    assert (plan.threads, plan.side_by_side, plan.pinned) == (dict.fromkeys(PARTS, 4), True, False)
+
+
+def test_a_part_that_no_usual_hop_runs_keeps_its_threads(tiny: Bundle, monkeypatch: pytest.MonkeyPatch):
+    scripted(monkeypatch, 2, lambda way, _: 5.0 * way.lanes, lambda way: {"vision": 1.0, "audio": 1.0, "fusion": 1.0})
+    assert planned(tiny).threads == dict.fromkeys(PARTS, 1)
+
+
 @pytest.mark.parametrize(("cores", "threads"), [(1, 0), (8, 1)])
 def test_with_one_core_there_is_one_way(tiny: Bundle, monkeypatch: pytest.MonkeyPatch, cores, threads):
     scripted(monkeypatch, cores, lambda way, _: 3.0)

@@ -11,7 +11,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.bundle.records import SessionPlan
 from taemi_edge.engines.recipe import TargetRecipe
-from taemi_edge.engines.variants import missing_flavours, variants_of
+from taemi_edge.engines.variants import missing_flavours, variants_of, why_it_is_not_as_judged
 from taemi_edge.runtime import processor
 from taemi_edge.runtime.processor import Processor
 
@@ -97,6 +97,13 @@ def test_what_an_older_calibration_did_not_make_is_known(tiny: Bundle, become):
 def test_products_in_bf16_are_offered_on_arm_with_instructions_for_them(tiny: Bundle, become, machine, expected):
     become(True, *machine)
     assert names(cpu(), having(tiny, ALL), "bf16") == [expected]
+
+
+@pytest.mark.parametrize(("features", "skipped"), [(("asimd", "sme"), {"int8-dynamic"}), (("asimd", "sve2"), set())])
+def test_a_flavour_that_sme_computes_otherwise_is_left_out(tiny: Bundle, become, features, skipped):
+    become(True, "aarch64", *features)
+    found = variants_of(cpu(), having(tiny, ALL), "text", "int8")
+    assert {v.name for v in found if why_it_is_not_as_judged(v)} == skipped
 
 
 def test_other_targets_have_one_variant_of_each_precision(tiny: Bundle, become):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.errors import UsageError
 from taemi_edge.media.face_tracking import FOLLOW_FOR_S, FacePatch, FaceTracker
 from taemi_edge.media.faces import Face, FaceDetector
 from taemi_edge.media.files import MediaFile
@@ -166,6 +167,20 @@ def test_two_people_are_not_mixed_up(person):
 def test_a_patch_of_any_size_gives_a_face_or_none(size_hw, box):
     patch = FacePatch(np.zeros((*size_hw, 3), np.uint8), Face(box, 0.9))
     assert patch.find(np.full((*size_hw, 3), 200, np.uint8)) is None
+
+
+@pytest.mark.parametrize(
+    "box", [(-60, 40, 0.4, 100), (40, -60, 100, 0.4), (47.7, 10, 99, 60), (-60, 20, -1, 80), (63.1, 3.8, 148.5, 137.3)]
+)
+def test_a_face_that_is_hardly_in_view_is_not_followed(box):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    assert FacePatch(picture, Face(box, 0.9)).find(picture) is None
+
+
+@pytest.mark.parametrize("every", [0, -4])
+def test_no_frames_are_no_group(every):
+    with pytest.raises(UsageError, match=f"expected detect_every of at least 1 frame, got {every}"):
+        FaceTracker(ScriptedDetector(), 5.0, every)
 
 
 def test_the_same_pictures_give_the_same_boxes(person):

@@ -73,12 +73,12 @@ def entries(exact: bool, plan: SessionPlan | None, become) -> set[str]:
         (True, SessionPlan(unsigned_weights=True), {UNSIGNED}),
         (True, SessionPlan(bf16_products=True), {BF16}),
         (False, None, {AS_WRITTEN, UNSIGNED}),
-        (False, SessionPlan(), {UNSIGNED}),
+        (False, SessionPlan(), set()),  # weights of seven bits
         (False, SessionPlan(unsigned_weights=True), {UNSIGNED}),
         (False, SessionPlan(as_written=True), {AS_WRITTEN, UNSIGNED}),
     ],
 )
-def test_where_kernels_saturate_no_session_is_opened_without_unsigned_weights(become, exact, plan, expected):
+def test_where_kernels_saturate_weights_are_unsigned_unless_they_have_seven_bits(become, exact, plan, expected):
     assert entries(exact, plan, become) == expected
 
 

@@ -82,7 +82,7 @@ def test_engines_that_moved_to_a_smaller_device_take_what_is_there(
     with caplog.at_level(logging.WARNING):
         assert way_of(bundle, "cpu", None) == HostWay(dict.fromkeys(PARTS, 1))
     [note] = caplog.records
-    assert "built where a process may use 16 cores, here it may use 1" in note.getMessage()
+    assert "built where a process may use 16 cores, here it may use 1: `taemi-edge build-engine`" in note.getMessage()
 
 
 def test_a_plan_of_more_threads_than_its_own_cores_is_told_in_numbers_that_differ(

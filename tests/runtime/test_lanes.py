@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
 import pytest
 
+from taemi_edge.runtime import lanes as lanes_module
 from taemi_edge.runtime.lanes import Lanes
 
 
@@ -83,6 +85,40 @@ def test_ctrl_c_waits_for_what_runs_and_begins_nothing():
     lanes.close()
     assert done == ["other"]
     assert not lanes_alive()
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_ctrl_c_while_it_waits_lets_no_task_run_on(pinned):
+    """The signal comes while the calling thread has nothing to do but to wait for the others."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals come to the main thread alone")
+    lanes, done, going = Lanes(2, pinned=pinned), [], threading.Event()
+
+    def interrupt() -> None:
+        going.wait(10)
+        time.sleep(0.05)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.1)
+        done.append("other")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            # costs: the calling thread, where it takes tasks, has the short one
+            lanes.run([interrupt, going.set], costs=[2, 1])
+        assert done == ["other"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+        lanes.close()
+
+
+def test_a_core_that_was_taken_away_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch):
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no affinity masks")
+    monkeypatch.setattr(lanes_module, "one_of_each_core", lambda: [100_000, 100_001])
+    lanes = Lanes(2, pinned=True)
+    assert lanes.run([lambda: 1, lambda: 2]) == [1, 2]
+    lanes.close()
 
 
 def test_pinned_lanes_leave_the_calling_thread_alone():

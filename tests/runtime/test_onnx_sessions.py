@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taemi_edge.bench.feeds import Feeds
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import PartSpec, TensorSpec
 from taemi_edge.errors import BackendError, UsageError
@@ -67,6 +69,30 @@ def test_no_residual_is_put_together_with_its_normalisation(tmp_path: Path):
     found = {file.stem: [n.op_type for n in onnx.load(file).graph.node] for file in tmp_path.glob("*.onnx")}
     assert found["as_it_comes"] == ["Relu", "SkipLayerNormalization"]
     assert found["ours"] == ["Relu", "Add", "LayerNormalization"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize(("threads", "expected"), [(1, "ran"), (2, "text: expected the process that opened it")])
+def test_a_forked_process_does_not_wait_for_threads_that_it_does_not_have(tiny: Bundle, threads, expected):
+    feeds, _ = Feeds(tiny).part("text", 1)
+    session = OrtSession(tiny, "text", threads=threads)
+    session.run(feeds)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # where it waits, it ends
+        try:
+            session.run(feeds)
+            said = "ran"
+        except BackendError as error:
+            said = str(error)
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        assert stream.read().startswith(expected)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("sixteen_bits", ["FLOAT16", "BFLOAT16"])

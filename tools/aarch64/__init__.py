@@ -1,7 +1,7 @@
 """Shows on an emulated arm64 machine that the device half installs, agrees with PyTorch, and adds bytes exactly.
 
     make aarch64                                        # about 15 minutes on two cores; it needs Debian and PyPI
-    make aarch64 ARGS='--only operators'                # a minute
+    make aarch64 ARGS='--only operators'                # two minutes
     make aarch64 ARGS='--only int8 --calibrated calibration/taemi-mobile'
 
 It makes an arm64 root of Debian's packages and the wheels of `requirements/locks` in `runs/aarch64`, without root

@@ -18,8 +18,8 @@ from taemi_edge.calibration.fused.fact import Shape, attributes
 from taemi_edge.calibration.fused.facts import Facts
 from taemi_edge.calibration.fused.folding import target_of
 from taemi_edge.calibration.fused.layouts import LAYOUT, Axes, Factor, after, whole
-from taemi_edge.calibration.fused.names import kept_names, only_reader
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import kept_names, only_reader
 
 #: What is filled in for masked scores must be so low that adding it to a score gives the same number.
 _LOW_ENOUGH = -1e8

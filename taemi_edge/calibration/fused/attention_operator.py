@@ -14,8 +14,8 @@ from taemi_edge.calibration.fused.dims import ONE, Dim
 from taemi_edge.calibration.fused.fact import Shape
 from taemi_edge.calibration.fused.facts import Facts
 from taemi_edge.calibration.fused.folding import target_of
-from taemi_edge.calibration.fused.names import DOMAIN, declare_domain, drop_unread, fresh_name
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import DOMAIN, declare_domain, drop_unread, fresh_name
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from onnx import helper
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.fused.fact import attributes
 from taemi_edge.calibration.fused.facts import Facts
-from taemi_edge.calibration.fused.names import fresh_name, only_reader
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import fresh_name, only_reader
 
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 #: Rows of more channels than that are computed well as they are.

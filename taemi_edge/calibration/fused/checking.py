@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.calibration.fused.names import drop_unread, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import drop_unread, kept_names
 from taemi_edge.errors import EngineError, first_line
 from taemi_edge.runtime.onnx_sessions import session_options
 

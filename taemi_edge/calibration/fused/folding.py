@@ -18,8 +18,8 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.fused.dims import ONE, Dim, numbers_of, product_of
 from taemi_edge.calibration.fused.fact import Fact, Shape, attributes
 from taemi_edge.calibration.fused.facts import Facts
-from taemi_edge.calibration.fused.names import drop_unread, fresh_name, has_branches, is_random, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import drop_unread, fresh_name, has_branches, is_random, kept_names
 
 #: Each round sees the facts that the one before made simpler; the graphs that were tried need two.
 _MOST_ROUNDS = 8

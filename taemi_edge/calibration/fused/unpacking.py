@@ -14,8 +14,8 @@ from onnx import helper
 from taemi_edge.calibration.fused.dims import numbers_of
 from taemi_edge.calibration.fused.fact import attributes
 from taemi_edge.calibration.fused.facts import Facts
-from taemi_edge.calibration.fused.names import drop_unread, fresh_name, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import drop_unread, fresh_name, kept_names
 
 #: Batch, steps, and what is packed.
 _PACKED_AXES = 3

@@ -168,7 +168,7 @@ class Graph:
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in dict.fromkeys(_names_read(node)):
+            for name in dict.fromkeys(names_read(node)):
                 self.readers.setdefault(name, []).append(node)
         self.outputs = [value.name for value in self.model.graph.output]
 
@@ -243,7 +243,7 @@ class Graph:
         """The tensors that depend on an input of the graph."""
         found = {value.name for value in self.model.graph.input if value.name not in self.initialisers}
         for node in self.nodes:
-            if found.intersection(_names_read(node)):
+            if found.intersection(names_read(node)):
                 found.update(node.output)
         return found
 
@@ -306,12 +306,12 @@ def _scopes(node: Any) -> list[str]:
     return [path.removeprefix(start) for start, path in zip(starts, paths, strict=False)]
 
 
-def _names_read(node: Any) -> list[str]:
+def names_read(node: Any) -> list[str]:
     """The tensors that a node reads, those that its branches and loop bodies take from outside among them."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
-            names += [name for inner in graph.node for name in _names_read(inner)]
+            names += [name for inner in graph.node for name in names_read(inner)]
             names += [value.name for value in graph.output]
     return [name for name in names if name]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.graphs.graph import Graph
@@ -25,9 +25,11 @@ def with_seven_bit_weights(graph: Graph) -> Graph:
     What a convolution adds is in steps of its weight's scale, and becomes coarser with it.
 
     Args:
-        graph: with INT8 constants behind DequantizeLinear, as `quantise_for_hosts` writes them.
+        graph: with weights as INT8 constants behind DequantizeLinear, as `quantise_for_hosts` writes them, or as FP32
+            constants with a Q/DQ pair behind them, as `quantise` does.
     """
     made = graph.copy()
+    _write_as_integers(made)
     pairs = {node.output[0]: node for node in made.nodes if node.op_type == "DequantizeLinear"}
     for node in pairs.values():
         if _holds(made, node, TensorProto.INT8):
@@ -39,6 +41,23 @@ def with_seven_bit_weights(graph: Graph) -> Graph:
             _replace(made, bias, np.rint(made.value(bias.input[0]) / 2.0).astype(np.int32))
     made.drop_unread_values()
     return made
+
+
+def _write_as_integers(graph: Graph) -> None:
+    """Replace FP32 weights that a QuantizeLinear rounds by the INT8 numbers that it makes of them."""
+    rounded = set()
+    for node in graph.nodes:
+        given = [graph.value(name) for name in node.input if name in graph.initialisers]
+        if node.op_type != "QuantizeLinear" or len(given) != 3 or given[2].dtype != np.int8 or given[2].any():
+            continue
+        weight, scale, _ = given
+        shape = [1] * weight.ndim
+        if scale.ndim:
+            shape[next((a.i for a in node.attribute if a.name == "axis"), 1)] = -1
+        steps = np.clip(np.rint(weight / scale.reshape(shape)), -128, 127).astype(np.int8)
+        rounded.add(node.name)
+        graph.add_value(node.output[0], steps)
+    graph.replace_nodes([node for node in graph.nodes if node.name not in rounded])
 
 
 def _holds(graph: Graph, node: Any, kind: int) -> bool:
@@ -59,7 +78,7 @@ def _bias(graph: Graph, node: Any, pairs: Mapping[str, Any]) -> Any | None:
 def _replace(graph: Graph, node: Any, steps: Array) -> None:
     """Give a DequantizeLinear other steps and twice the scale, under names of their own."""
     names = [f"{name}/seven_bits/{node.name}" for name in node.input[:2]]
-    doubled = graph.value(node.input[1]) * np.float32(2)
+    doubled = np.asarray(graph.value(node.input[1]) * np.float32(2))
     node.input[0] = graph.add_value(names[0], steps)
-    node.input[1] = graph.add_value(names[1], doubled)
+    node.input[1] = graph.add_tensor(numpy_helper.from_array(doubled, names[1]))  # a single scale has no axis
     graph.reindex()

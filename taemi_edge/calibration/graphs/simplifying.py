@@ -9,69 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from onnx import helper
 
-from taemi_edge.bundle.values import Array
+from taemi_edge.calibration.graphs.constants import fold_constants
 from taemi_edge.calibration.graphs.graph import Graph
-
-#: Constants that are larger than this stay nodes; ONNX Runtime folds them where it opens the graph.
-_MOST_ELEMENTS = 4096
-#: Operators whose result is another one in each run.
-_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+from taemi_edge.calibration.graphs.names import drop_unread
 
 
 def simplify(graph: Graph) -> Graph:
     """Give an equal graph, which shares nothing with this one, with small constants folded and zeros padded inside."""
     made = graph.copy()
-    _fold_constants(made)
+    fold_constants(made)
     _fold_pads(made)
     drop_unread(made)
     return made
-
-
-def _fold_constants(graph: Graph) -> None:
-    """Compute what depends on no input of the graph, and keep it where it is small."""
-    changing = graph.changing()
-    constant = [node for node in graph.nodes if not changing.intersection(node.output) and _is_plain(node)]
-    names = [name for node in constant for name in node.output if name]
-    if not names:
-        return
-    values = dict(zip(names, _run(graph, constant, names), strict=True))
-    small = {
-        name: value for name, value in values.items() if isinstance(value, np.ndarray) and value.size <= _MOST_ELEMENTS
-    }
-    folded = {id(node) for node in constant if all(name in small for name in node.output if name)}
-    kept = [node for node in graph.nodes if id(node) not in folded]
-    for node in constant:
-        if id(node) in folded:
-            for name in filter(None, node.output):
-                graph.add_value(name, small[name])
-    graph.replace_nodes(kept)
-
-
-def _is_plain(node: Any) -> bool:
-    """Whether a node always gives the same, and has no branch that could read from outside."""
-    return node.op_type not in _RANDOM and not any(a.HasField("g") or a.graphs for a in node.attribute)
-
-
-def _run(graph: Graph, nodes: list[Any], names: list[str]) -> list[Array]:
-    needed = {name for node in nodes for name in node.input}
-    made = helper.make_graph(
-        nodes,
-        "constants",
-        [],
-        [onnx.ValueInfoProto(name=name) for name in names],
-        [tensor for name, tensor in graph.initialisers.items() if name in needed],
-    )
-    model = helper.make_model(made, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values: list[Array] = session.run(names, {})
-    return values
 
 
 def _fold_pads(graph: Graph) -> None:
@@ -117,13 +68,3 @@ def _pads(conv: Any, axes: int) -> list[int] | None:
         return None
     pads: list[int] = list(given.get("pads", [0] * (2 * axes)))
     return pads if len(pads) == 2 * axes else None
-
-
-def drop_unread(graph: Graph) -> None:
-    """Take out nodes and constants that nothing reads any more."""
-    while True:
-        kept = [node for node in graph.nodes if any(o in graph.readers or o in graph.outputs for o in node.output)]
-        if len(kept) == len(graph.nodes):
-            break
-        graph.replace_nodes(kept)
-    graph.drop_unread_values()

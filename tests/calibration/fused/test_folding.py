@@ -5,9 +5,9 @@ pytest.importorskip("onnx")
 
 from onnx import helper, numpy_helper
 
-from taemi_edge.calibration.fused.constants import fold_constants
 from taemi_edge.calibration.fused.dims import Dim
 from taemi_edge.calibration.fused.folding import fold, target_of
+from taemi_edge.calibration.graphs.constants import fold_constants
 from tests.calibration.fused.graphs import FLOAT, WHOLE, graph_of, model, node, operators, run
 
 X = {"x": (FLOAT, ("batch", "steps", 6))}

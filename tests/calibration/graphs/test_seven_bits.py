@@ -10,16 +10,19 @@ pytest.importorskip("onnx", reason="graphs are quantised with onnx")
 
 from taemi_edge.calibration.graph_sessions import open_graph
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host import quantise_for_hosts
+from taemi_edge.calibration.graphs.qdq import quantise
 from taemi_edge.calibration.graphs.seven_bits import LEAST, MOST, with_seven_bit_weights
+from taemi_edge.calibration.graphs.unsigned_qdq import quantise_for_hosts
 from tests.calibration.graphs.host_models import feeds_of, graph_of, plan_of
 
 
-def weights_of(graph: Graph) -> dict[str, np.ndarray]:
+def weights_of(graph: Graph, only_constants: bool = False) -> dict[str, np.ndarray]:
     """The signed weights of each layer as its sums read them, (outputs, products of one output)."""
     found = {}
     for node in graph.nodes:
-        pair = graph.producers.get(node.input[1]) if node.op_type in ("Conv", "MatMul") else None
+        pair = graph.producers.get(node.input[1]) if node.op_type in ("Conv", "MatMul", "Gemm") else None
+        if pair is not None and only_constants and pair.input[0] not in graph.initialisers:
+            continue
         if pair is not None and pair.op_type == "DequantizeLinear":
             steps = graph.value(pair.input[0])
             found[node.name] = steps.reshape(len(steps), -1) if node.op_type == "Conv" else steps.T
@@ -71,6 +74,25 @@ def test_a_graph_with_seven_bits_stays_near_the_one_with_eight(name, flavour):
             source, weight, bias = (halved.producers[name] for name in node.input)
             expected = halved.value(source.input[1]) * halved.value(weight.input[1])
             np.testing.assert_allclose(halved.value(bias.input[1]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["plain", "mobile", "after", "sound"])
+def test_weights_that_tensorrt_wants_in_fp32_become_seven_bits_too(name):
+    graph = graph_of(name)
+    made = quantise(graph, plan_of(graph, feeds_of(name)))
+    assert not weights_of(made, only_constants=True), "they are FP32 with a Q/DQ pair"
+    halved = with_seven_bit_weights(made)
+    layers = weights_of(halved)
+    assert len(layers) == len(graph.layers())
+    for steps in layers.values():
+        assert (steps.dtype, steps.min() >= LEAST, steps.max() <= MOST) == (np.int8, True, True)
+        assert np.abs(steps).max() > 32
+    feeds = feeds_of(name, 3, first=50)
+    eight, seven = (
+        np.concatenate([open_graph(each.bytes()).run(None, feed)[0].ravel() for feed in feeds])
+        for each in (made, halved)
+    )
+    assert np.corrcoef(eight, seven)[0, 1] > 0.99
 
 
 def test_weights_of_a_graph_that_is_not_quantised_stay():

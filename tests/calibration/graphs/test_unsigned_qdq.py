@@ -15,7 +15,7 @@ import onnxruntime
 
 from taemi_edge.calibration.graph_sessions import open_graph, runner_of
 from taemi_edge.calibration.graphs.graph import Graph
-from taemi_edge.calibration.graphs.host import quantise_for_hosts
+from taemi_edge.calibration.graphs.unsigned_qdq import quantise_for_hosts
 from taemi_edge.errors import CalibrationError
 from taemi_edge.runtime.processor import kernels_are_exact
 from tests.calibration.graphs.host_models import NETWORKS, Bytes, exported, feeds_of, graph_of, nn, plan_of, torch

@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from taemi_edge.calibration.fused.names import drop_unread, has_branches, is_random, kept_names
 from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.names import drop_unread, has_branches, is_random, kept_names
 from taemi_edge.runtime.onnx_sessions import session_options
 
 #: What is larger stays as it is: ONNX Runtime folds it when it opens the graph, and a file should not grow.

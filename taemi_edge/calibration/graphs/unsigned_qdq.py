@@ -23,10 +23,11 @@ from taemi_edge.calibration.graphs.chains import Chains, Convolution, find_chain
 from taemi_edge.calibration.graphs.equalising import channel_factors, equalised_tensors
 from taemi_edge.calibration.graphs.graph import Graph, Layer, insert_after_producers, weight_matrix
 from taemi_edge.calibration.graphs.grids import MIN_SCALE
+from taemi_edge.calibration.graphs.names import drop_unread
 from taemi_edge.calibration.graphs.pixels import moved_bytes
 from taemi_edge.calibration.graphs.qdq import PartPlan, is_excluded, require_own_weights, smooth
 from taemi_edge.calibration.graphs.rounding import mean_error, round_to_steps
-from taemi_edge.calibration.graphs.simplifying import drop_unread, simplify
+from taemi_edge.calibration.graphs.simplifying import simplify
 from taemi_edge.calibration.graphs.smoothing import weight_scale
 from taemi_edge.calibration.graphs.unsigned_plan import UnsignedTensor
 from taemi_edge.errors import CalibrationError

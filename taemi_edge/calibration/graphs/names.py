@@ -7,20 +7,10 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from taemi_edge.calibration.graphs.graph import Graph
+from taemi_edge.calibration.graphs.graph import Graph, names_read
 
 #: The operators that ONNX Runtime has beside ONNX's own.
 DOMAIN = "com.microsoft"
-
-
-def read_by(node: Any) -> list[str]:
-    """The tensors that a node reads, and those that its branches and loop bodies take from outside."""
-    names = [name for name in node.input if name]
-    for attribute in node.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            names += [name for child in inner.node for name in read_by(child)]
-            names += [value.name for value in inner.output]
-    return names
 
 
 def has_branches(node: Any) -> bool:
@@ -35,7 +25,7 @@ def is_random(node: Any) -> bool:
 
 def kept_names(graph: Graph) -> set[str]:
     """The tensors that must keep their names: outputs, and what is read inside branches and loop bodies."""
-    return {name for node in graph.nodes if has_branches(node) for name in read_by(node)} | set(graph.outputs)
+    return {name for node in graph.nodes if has_branches(node) for name in names_read(node)} | set(graph.outputs)
 
 
 def only_reader(graph: Graph, name: str) -> Any | None:
@@ -73,7 +63,7 @@ def drop_unread(graph: Graph) -> None:
     for node in reversed(graph.nodes):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(read_by(node))
+            needed.update(names_read(node))
     read = [tensor for tensor in graph.model.graph.initializer if tensor.name in needed]
     if len(read) < len(graph.model.graph.initializer):
         unread = [tensor for tensor in graph.model.graph.initializer if tensor.name not in needed]
