@@ -205,8 +205,11 @@ def print_calibration(result: CalibrationResult) -> None:
 
 def _print_ranges(found: CalibrationRecord | QuantisedRecord, name: str) -> None:
     """Print how the ranges of a quantised precision were found, and what its layers lose by them."""
-    typer.echo(f"{name}ranges by {', '.join(f'{part}: {method}' for part, method in found.methods.items())}")
+    methods = {part: method for part, method in found.methods.items() if method}  # a part without products has none
+    typer.echo(f"{name}ranges by {', '.join(f'{part}: {method}' for part, method in methods.items())}")
     for part, (chosen, held_out) in found.layer_error.items():
+        if part not in methods:
+            continue
         alphas = ", ".join(f"{alpha} {count} x" for alpha, count in found.alphas[part].items())
         errors = f"{chosen:.4f} where alpha was swept, {held_out:.4f} held out"
         typer.echo(f"{part}: {name}layers err by {errors}; alpha {alphas}")
