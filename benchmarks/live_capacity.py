@@ -4,7 +4,8 @@
 
 Each trial is `taemi-edge run` as its users start it: so many files with picture, sound and words are watched in real
 time, a prediction of each is made every second, and nothing may be left out (`load.shed=false`). The counters of the
-live loop say how many hops were late or missed. A number of sources is carried where there is none.
+live loop say how many hops were late or missed. A number of sources is carried where there is none. The files are the
+real clip of the tests, again and again, which is fetched from PyPI the first time.
 
 The other checkout runs FP32 engines, which it builds itself of the same graphs. Each side begins with sixteen sources
 and goes up or down from there. Both have all cores; this machine's other work counts against whoever is running.

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, overload
 
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
-from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.trusted_keys import required_key
 from taemi_edge.errors import BundleError, UsageError
@@ -24,6 +23,7 @@ from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
+from taemi_edge.runtime.host_way import require_threads
 from taemi_edge.runtime.pipeline import Fleet
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.sessions import Device, require_device, require_verified
@@ -72,8 +72,7 @@ def load(
         >>> prediction.presence
         {'vision': 'missing', 'audio': 'missing', 'text': 'live'}
     """
-    if threads is not None and (not isinstance(threads, int) or not 0 <= threads <= MOST_THREADS):
-        raise UsageError(f"expected a number of threads from 0 to {MOST_THREADS}, got {threads!r}")
+    require_threads(threads)
     opened = open_bundle(_find_bundle(bundle), require_signature=required_key(require_signature))
     require_verified(opened, unverified)
     return LoadedModel(opened, device=device, threads=threads)

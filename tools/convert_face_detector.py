@@ -15,7 +15,7 @@ What is changed on the way:
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +239,17 @@ def _options(operator: Any, kind: Any) -> Any:
     return options
 
 
-def main(source: Path, target: Path = TARGET) -> None:
-    model = Converter(TensorFlowLiteFile(source.read_bytes())).convert()
-    target.write_bytes(model.SerializeToString(deterministic=True))
-    print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, {len(model.graph.node)} nodes")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="FILE.tflite", help="MediaPipe's file")
+    parser.add_argument("target", type=Path, metavar="FILE.onnx", nargs="?", default=TARGET, help="what is written")
+    given = parser.parse_args()
+    if not given.source.is_file():
+        parser.error(f"expected MediaPipe's file at {given.source}, found none")
+    model = Converter(TensorFlowLiteFile(given.source.read_bytes())).convert()
+    given.target.write_bytes(model.SerializeToString(deterministic=True))
+    print(f"{given.target}: {given.target.stat().st_size / 1e6:.2f} MB, {len(model.graph.node)} nodes")
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:3]))
+    main()

@@ -23,6 +23,7 @@ from taemi_edge.bench.report import OURS, Stats, stats_of
 from taemi_edge.bench.worker import Opening, Request
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.limits import MOST_SOURCES
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -60,8 +61,8 @@ class SweepOptions:
     def __post_init__(self) -> None:
         if self.runs < ROUNDS:
             raise UsageError(f"--runs {self.runs}: expected at least {ROUNDS} beside --sweep")
-        if bad := [n for n in self.sources if n < 1]:
-            raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
+        if bad := [n for n in self.sources if not 1 <= n <= MOST_SOURCES]:
+            raise UsageError(f"--sources {bad[0]}: expected numbers from 1 to {MOST_SOURCES}")
 
 
 class SweepPoint(Frozen, frozen=True):

@@ -103,6 +103,8 @@ MOST_PATTERNS = 1024
 MOST_BATCH = 1024
 #: Threads of a part: more than any machine has cores.
 MOST_THREADS = 1024
+#: How many sources share a call.
+MOST_SOURCES = 256
 #: How often a candidate is timed, and the memory of tactics in MiB: a tebibyte.
 MOST_RUNS, MOST_WORKSPACE_MIB = 100_000, 1 << 20
 #: Clips, rows of a clip and rows of a tensor in a calibration.

@@ -186,14 +186,16 @@ def _explain(message: str, recipe_type: type[Frozen]) -> str:
     """
     message = re.sub(r"(Invalid enum value) '(?![A-Za-z0-9_.-]{1,60}')[^']*'", r"\1", message)
     unknown = re.search(r"unknown field `(.*?)`(?= - at|$)", message, re.DOTALL)
-    if not unknown:
-        return message
-    if not re.fullmatch(r"[\w.-]{1,60}", unknown[1]):
-        message = message.replace(unknown[1], "...")
     path = re.search(r"`\$\.?([^`]*)`$", message)
     known: Any = recipe_type
     for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(1)) if path else []:
         known = _inside(known, step)
+    if message.startswith("Invalid enum value") and get_origin(known) is Literal:
+        return f"{message}: known are {', '.join(map(str, get_args(known)))}"
+    if not unknown:
+        return message
+    if not re.fullmatch(r"[\w.-]{1,60}", unknown[1]):
+        message = message.replace(unknown[1], "...")
     if not _is_frozen(known):
         return message
     keys = [field.name for field in msgspec.structs.fields(known)]
@@ -210,7 +212,7 @@ def _inside(known: Any, step: str) -> Any:
         fields = msgspec.structs.fields(known) if _is_frozen(known) else ()
         found = next((field.type for field in fields if field.name == step), None)
     if isinstance(found, UnionType) or get_origin(found) is Union:
-        kinds = [kind for kind in get_args(found) if kind is not type(None)]
+        kinds = [kind for kind in get_args(found) if kind not in (type(None), msgspec.UnsetType)]
         return kinds[0] if len(kinds) == 1 else None
     return found
 

@@ -54,6 +54,13 @@ def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), no_w
     return table
 
 
+def as_text(words: str) -> str:
+    """Words for a cell as they are: rich would take brackets, as in `taemi-edge[export]`, for a style."""
+    from rich.markup import escape
+
+    return escape(words)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure with so many decimals; "undefined" for None.
 
@@ -125,13 +132,13 @@ def print_build(result: BuildResult) -> None:
     for c in record.candidates:
         table.add_row(
             c.part if c.part != last else "",
-            c.name,
+            as_text(c.name),
             number(c.median_ms, 3) if c.median_ms is not None else "",
             number(c.p95_ms, 3) if c.p95_ms is not None else "",
             f"{c.bytes / 1e6:.1f} MB" if c.bytes else "",
             f"{c.build_s:.1f} s" if c.bytes else "",
             "[green]kept[/green]" if c.kept else "[dim]rejected[/dim]",
-            c.reason,
+            as_text(c.reason),
         )
         last = c.part
     make_console().print(table)
@@ -178,7 +185,7 @@ def print_calibration(result: CalibrationResult) -> None:
                 f"{found.min_cosine:.4f}",
                 number(found.score, 4),
                 *([] if found.flips is None else [f"{found.flips:.4f}"]),
-                ", ".join(left_out.get(flavour, {}).get(part, {})),
+                as_text(", ".join(left_out.get(flavour, {}).get(part, {}))),
             )
     make_console().print(table)
     on_labels = ", ".join(f"{k} {number(v, 4)}" for k, v in record.scores.items() if v is not None)
@@ -198,8 +205,11 @@ def print_calibration(result: CalibrationResult) -> None:
 
 def _print_ranges(found: CalibrationRecord | QuantisedRecord, name: str) -> None:
     """Print how the ranges of a quantised precision were found, and what its layers lose by them."""
-    typer.echo(f"{name}ranges by {', '.join(f'{part}: {method}' for part, method in found.methods.items())}")
+    methods = {part: method for part, method in found.methods.items() if method}  # a part without products has none
+    typer.echo(f"{name}ranges by {', '.join(f'{part}: {method}' for part, method in methods.items())}")
     for part, (chosen, held_out) in found.layer_error.items():
+        if part not in methods:
+            continue
         alphas = ", ".join(f"{alpha} {count} x" for alpha, count in found.alphas[part].items())
         errors = f"{chosen:.4f} where alpha was swept, {held_out:.4f} held out"
         typer.echo(f"{part}: {name}layers err by {errors}; alpha {alphas}")
@@ -230,11 +240,11 @@ def print_description(description: BundleDescription) -> None:
             part.part,
             part.file,
             f"{part.bytes / 1e6:.1f} MB",
-            form_in_words(part.precision, part.form),
+            as_text(form_in_words(part.precision, part.form)),
             str(part.opset),
             f"{part.parameters / 1e6:.2f} M" if part.parameters >= 1e5 else str(part.parameters),
-            "\n".join(part.inputs),
-            "\n".join(part.outputs),
+            as_text("\n".join(part.inputs)),
+            as_text("\n".join(part.outputs)),
         )
     make_console().print(table)
     for name, stream in manifest.streams.items():

@@ -136,8 +136,7 @@ class _PartChooser:
             return found
         for variant in found:
             missing = self._plan.missing.get(variant.precision)
-            idle = "" if variant.session else why_it_is_no_speed(target, variant.precision)
-            if reason := missing or idle:
+            if reason := missing or self._idle(variant):
                 found[variant] = f"skipped: {reason}"
         for variant in missing_flavours(target, self._bundle, self._part) if "int8" in wanted else ():
             found[variant] = (
@@ -168,7 +167,8 @@ class _PartChooser:
 
     def _fuse(self) -> dict[str, str]:
         """Build the rewritten form of what promises most; gives the faults of the others, which were looked for."""
-        candidates = [b for b in self._built if b.precision != "fp16" and not b.variant.session_is_as_written]
+        candidates = [b for b in self._built if b.precision != "fp16" and not self._idle(b.variant)]
+        candidates = [b for b in candidates if not b.variant.session_is_as_written]
         if not candidates or not self._plan.target.allows("fused"):
             return {}
         looked = None
@@ -230,6 +230,10 @@ class _PartChooser:
         reason = f"{ratio:.2f} x the time of {kept.name}"
         return reason + (f": it would have to save {self._plan.target.gain:.0%}" if ratio < 1 else "")
 
+    def _idle(self, variant: Variant) -> str:
+        """Say why a variant gains nothing on the target, whatever its times are; empty where only timing tells."""
+        return "" if variant.session else why_it_is_no_speed(self._plan.target, variant.precision)
+
     def _keep(
         self,
         choice: PartChoice,
@@ -237,7 +241,7 @@ class _PartChooser:
         times_ms: Mapping[str, Sequence[float]],
         reasons: Mapping[str, str],
     ) -> None:
-        idle = "" if kept.variant.session else why_it_is_no_speed(self._plan.target, kept.precision)
+        idle = self._idle(kept.variant)
         said = {**reasons, kept.name: "; ".join(filter(None, (reasons[kept.name], idle)))}
         found = [_candidate(b, times_ms.get(b.name, []), b is kept, said[b.name]) for b in self._built]
         choice.candidates.extend([*found, *self._refused])

@@ -160,6 +160,18 @@ def shapes_in_words(part: PartSpec, shapes: Sequence[Shapes]) -> str:
     )
 
 
+def how_in_words(hows: Mapping[str, str]) -> str:
+    """How candidates were timed; where that differs, with their names.
+
+    >>> how_in_words({"fp32": "by runs of the session", "int8-dynamic": "by runs of the session, row by row"})
+    'by runs of the session (fp32); by runs of the session, row by row (int8-dynamic)'
+    """
+    ways = list(dict.fromkeys(hows.values()))
+    if len(ways) < 2:
+        return "".join(ways)
+    return "; ".join(f"{way} ({', '.join(name for name, how in hows.items() if how == way)})" for way in ways)
+
+
 def _measured_now(
     given: Measuring, built: Sequence[BuiltPart], shapes: Sequence[Shapes], runs: Runs, known: Mapping[str, str]
 ) -> Measured:
@@ -173,7 +185,7 @@ def _measured_now(
         given.progress.count(done, of, what)
 
     def timed(timers: Mapping[str, Timer]) -> tuple[dict[str, list[float]], str]:
-        return time_in_turn(timers, runs, told), " or ".join(dict.fromkeys(t.how for t in timers.values()))
+        return time_in_turn(timers, runs, told), how_in_words({name: timer.how for name, timer in timers.items()})
 
     with _opened(plan, bundle, built) as sessions:
         faults = {

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from taemi_edge.bundle.limits import MOST_LENGTH, MOST_RUNS, MOST_WORKSPACE_MIB
+from taemi_edge.bundle.limits import MOST_LENGTH, MOST_RUNS, MOST_SOURCES, MOST_WORKSPACE_MIB
 from taemi_edge.bundle.precisions import PRECISIONS, Precision
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.calibration.recipe import BudgetRecipe
@@ -70,8 +70,8 @@ class TargetRecipe(Frozen, frozen=True):
         self._check_profiles()
         if self.ahead_of_time and not self.sm:
             raise ValueError("expected a compute capability in sm, since ahead_of_time builds without the GPU")
-        if not 1 <= self.sources <= 256:
-            raise ValueError(f"expected 1 to 256 sources, got {self.sources}")
+        if not 1 <= self.sources <= MOST_SOURCES:
+            raise ValueError(f"expected 1 to {MOST_SOURCES} sources, got {self.sources}")
         if self.runs < 1 or not 0 <= self.gain < 1:
             raise ValueError(f"expected runs >= 1 and 0 <= gain < 1, got {self.runs} and {self.gain}")
         if self.runs > MOST_RUNS:

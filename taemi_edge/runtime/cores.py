@@ -55,9 +55,8 @@ def _groups(root: Path) -> list[Path]:
         controllers, _, place = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup"
-        tops = [top / controllers, top / "cpu"] if controllers else [top]
-        for top in tops:
+        mounted = root / "sys/fs/cgroup"
+        for top in (mounted / controllers, mounted / "cpu") if controllers else (mounted,):
             inside = top / place.strip("/")
             # a container may see its own group as the top, and its name in the host's tree all the same
             found += [folder for folder in (inside, *inside.parents) if folder == top or top in folder.parents]

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.records import HostPlan
 from taemi_edge.bundle.values import HEAD
+from taemi_edge.errors import UsageError
 from taemi_edge.media.chunks import MAX_BATCH
 from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.sessions import Device
@@ -42,6 +44,16 @@ class HostWay:
         return self.largest.get(part, 1 << 30 if part == HEAD else MAX_BATCH)
 
 
+def require_threads(threads: int | None) -> None:
+    """Refuse what is no number of threads; None stands for those of a plan.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if threads is not None and (not isinstance(threads, int) or not 0 <= threads <= MOST_THREADS):
+        raise UsageError(f"expected a number of threads from 0 to {MOST_THREADS}, got {threads!r}: 0 takes all cores")
+
+
 def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
     """How the sessions of a bundle run on this machine.
 
@@ -49,17 +61,22 @@ def way_of(bundle: Bundle, device: Device, threads: int | None) -> HostWay:
         device: where they run; a plan is one for the processor alone, as calls through CUDA share buffers.
         threads: of each part, the parts one after the other; 0 for as many as there are cores, and no more than these.
             None takes the plan of the engines; where there is none, all cores.
+
+    Raises:
+        UsageError: `threads` is no number of threads.
     """
+    require_threads(threads)
     parts, cores = bundle.manifest.part_names, usable_cores()
     plan = _plan_of(bundle) if device == "cpu" else None
     if plan is None or threads is not None:
         count = _capped(threads or cores, cores)
         return HostWay(dict.fromkeys(parts, count), largest=plan.largest if plan else {})
     wanted = {part: plan.threads.get(part, 1) for part in parts}
-    if max(plan.cores, *wanted.values()) > cores:
+    there = max(plan.cores, *wanted.values())
+    if there > cores:
         _note(
-            f"{bundle.folder}: its engines were built where a process may use {plan.cores} cores, here it may use "
-            f"{cores}: `taemi-edge build-engine` measures anew how they are best shared"
+            f"{bundle.folder}: its engines were built where a process may use {there} cores, here it may use {cores}: "
+            f"`taemi-edge build-engine` measures anew how they are best shared"
         )
     counts = {part: min(count, cores) for part, count in wanted.items()}
     each = max(count for part, count in counts.items() if part != HEAD)

@@ -20,10 +20,10 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_processor_copies_and_multiplies():
     found = host_ceilings()
-    assert found["copy_gb_s"] > 0.1
-    assert found["fp32_tflop_s"] > 0.001
+    assert found["copy_gb_s"] > 0
+    assert found["fp32_tflop_s"] > 0
     assert ("int8_tflop_s" in found) == (find_spec("onnx") is not None)
-    assert found.get("int8_tflop_s", 1.0) > 0.001
+    assert found.get("int8_tflop_s", 1.0) > 0
 
 
 def test_pytorch_on_the_processor_multiplies():

@@ -32,7 +32,7 @@ def test_no_more_threads_are_timed_than_there_are_cores(tiny: Bundle, monkeypatc
 def test_too_few_runs_and_sources_are_refused():
     with pytest.raises(UsageError, match="--runs 2: expected at least 3 beside --sweep"):
         SweepOptions(runs=2)
-    with pytest.raises(UsageError, match="--sources 0: expected numbers of at least 1"):
+    with pytest.raises(UsageError, match="--sources 0: expected numbers from 1 to 256"):
         SweepOptions(sources=(1, 0))
 
 

@@ -97,3 +97,12 @@ def test_no_mapping_crashes_the_reader(content: dict[str, object]):
 def test_a_recipe_survives_json():
     recipe = load_recipe("export", "taemi-base", ModelRecipe)
     assert recipe_from_mapping(msgspec.json.decode(msgspec.json.encode(recipe)), ModelRecipe, "x") == recipe
+
+
+def test_a_wrong_choice_is_told_the_choices(tmp_path: Path):
+    from taemi_edge.engines.recipe import TargetRecipe
+
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nbackend = "onnxruntime-cpu"\nforms = ["fast"]\n')
+    with pytest.raises(RecipeError, match=r"Invalid enum value 'fast' - at `\$.forms\[0\]`: known are fused, int8, "):
+        load_recipe("engines", str(file), TargetRecipe)

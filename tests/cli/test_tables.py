@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from taemi_edge.cli.tables import make_console, new_table, number
+from types import SimpleNamespace
+from typing import Any
+
+from taemi_edge.bundle.records import Candidate
+from taemi_edge.cli.tables import make_console, new_table, number, print_build
 
 
 def test_columns_are_aligned_to_the_right_unless_they_are_named():
@@ -22,3 +26,19 @@ def test_a_pipe_is_160_characters_wide(capsys):
 
 def test_a_figure_that_is_not_defined_is_called_so():
     assert [number(value, 1) for value in (None, 0.25, 3.0)] == ["undefined", "0.2", "3.0"]
+
+
+def test_brackets_in_a_reason_are_words_and_no_style(capsys):
+    """`taemi-edge[export]` lost its extra, and a closing bracket such as [/x] ended the command."""
+    reason = "run `pip install 'taemi-edge[export]'` [/x]"
+    tried = Candidate(
+        part="text", precision="fp32", median_ms=None, p95_ms=None, bytes=0, build_s=0.0, kept=False, reason=reason
+    )
+    record = SimpleNamespace(
+        target="cpu", library="onnxruntime", machine={"architecture": "x"}, candidates=(tried,), flags={}, host=None
+    )
+    record.verification, record.failure = (), "not tried"
+    manifest = SimpleNamespace(verified=False)
+    result: Any = SimpleNamespace(record=record, from_cache=False, bundle=SimpleNamespace(manifest=manifest))
+    print_build(result)
+    assert reason in " ".join(capsys.readouterr().out.split())

@@ -10,6 +10,7 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.records import EngineRecord, HostPlan
+from taemi_edge.errors import UsageError
 from taemi_edge.runtime import host_way
 from taemi_edge.runtime.host_way import HostWay, way_of
 
@@ -85,12 +86,29 @@ def test_engines_that_moved_to_a_smaller_device_take_what_is_there(
     assert "built where a process may use 16 cores, here it may use 1: `taemi-edge build-engine`" in note.getMessage()
 
 
+def test_a_plan_of_more_threads_than_its_own_cores_is_told_in_numbers_that_differ(
+    tiny: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(host_way, "usable_cores", lambda: 2)
+    with caplog.at_level(logging.WARNING):
+        way_of(with_plan(tiny, plan(cores=2, threads=dict.fromkeys(PARTS, 64))), "cpu", None)
+    [note] = caplog.records
+    assert "built where a process may use 64 cores, here it may use 2" in note.getMessage()
+
+
 def test_through_cuda_nothing_runs_side_by_side(tiny: Bundle):
     assert way_of(with_plan(tiny, plan(largest={"vision": 4})), "cuda", None) == HostWay(dict.fromkeys(PARTS, 4))
 
 
 def test_a_plan_of_other_parts_runs_with_one_thread(tiny: Bundle):
     assert way_of(with_plan(tiny, plan(threads={"lidar": 2})), "cpu", None).threads == dict.fromkeys(PARTS, 1)
+
+
+@pytest.mark.parametrize("threads", [-1, 1025, 2.5, "2"])
+def test_what_is_no_number_of_threads_is_refused(tiny: Bundle, threads):
+    for bundle in (tiny, with_plan(tiny, plan())):
+        with pytest.raises(UsageError, match="expected a number of threads from 0 to 1024, got "):
+            way_of(bundle, "cpu", threads)
 
 
 @pytest.mark.parametrize("changes", [{"threads": {"audio": 0}}, {"cores": -1}, {"largest": {"audio": 5000}}])

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from taemi_edge.bench.host.split import PARTS
+from taemi_edge.bundle.limits import MOST_SOURCES
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
 
 #: A percentile of fewer hops means nothing.
 _LEAST_HOPS = 16
-#: As many as a target may name.
-_MOST_SOURCES = 256
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class HostOptions:
     def __post_init__(self) -> None:
         if bad := [number for number in self.sources if number < 1]:
             raise UsageError(f"--sources {bad[0]}: expected numbers of at least 1")
-        if many := [number for number in self.sources if number > _MOST_SOURCES]:
-            raise UsageError(f"--sources {many[0]}: expected at most {_MOST_SOURCES}, as many as engines are built for")
+        if many := [number for number in self.sources if number > MOST_SOURCES]:
+            raise UsageError(f"--sources {many[0]}: expected at most {MOST_SOURCES}, as many as engines are built for")
         if self.hops < _LEAST_HOPS:
             raise UsageError(f"--runs {self.hops}: expected at least {_LEAST_HOPS} hops")
 

@@ -61,9 +61,10 @@ def round_to_e4m3(values: Array) -> Array:
     >>> round_to_e4m3(np.array([1.0, 1.06, 17.0, 1e6, 0.001])).tolist()
     [1.0, 1.0, 16.0, 448.0, 0.001953125]
     """
-    _, exponents = np.frexp(values)
+    inside = np.clip(values, -E4M3_MAX, E4M3_MAX)
+    _, exponents = np.frexp(inside)
     steps = np.ldexp(np.float32(1), np.maximum(exponents, _E4M3_LEAST_EXPONENT) - _E4M3_BITS)
-    rounded: Array = np.clip(np.rint(values / steps) * steps, -E4M3_MAX, E4M3_MAX)
+    rounded: Array = np.rint(inside / steps) * steps
     return rounded.astype(values.dtype, copy=False)
 
 

@@ -24,7 +24,9 @@ from taemi_edge.calibration.graphs.grids import (
 
 _FLOATS = st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=64)
 #: Around every edge of the grid: the smallest subnormal, the smallest normal, the largest number, and their neighbours.
-_EDGES = np.array([0.0, 2**-11, 2**-10, 1.5 * 2**-9, 2**-9, 7 * 2**-9, 2**-6, 240, 432, 440, 448, 464, 465, 1e30], "f4")
+_EDGES = np.array(
+    [0.0, 2**-11, 2**-10, 1.5 * 2**-9, 2**-9, 7 * 2**-9, 2**-6, 240, 432, 440, 448, 464, 465, 1e30, 3.3e38], "f4"
+)
 
 
 def pair(kind: int) -> bytes:
