@@ -266,7 +266,7 @@ def hop_of(totals: list[float], hops: list[dict[str, float]]) -> dict[str, Any]:
         "mean_ms": round(float(np.mean([hop["total"] for hop in hops])), 2),
         "without_face_ms": round(median(hop["total"] - hop.get("face", 0.0) for hop in hops), 2),
         "parts_ms": {name: round(float(np.mean([hop[name] for hop in hops])), 2) for name in names},
-        "own_time_share": round(own, 4),
+        "own_time_share": round(own, 4) if own >= 0 else None,  # side by side, parts add up to more than the whole
     }
 
 

@@ -169,7 +169,7 @@ def how_in_words(hows: Mapping[str, str]) -> str:
     ways = list(dict.fromkeys(hows.values()))
     if len(ways) < 2:
         return "".join(ways)
-    return "; ".join(f"{way} ({', '.join(name for name, how in hows.items() if how == way)})" for way in ways)
+    return "; ".join(f"{way} ({' | '.join(name for name, how in hows.items() if how == way)})" for way in ways)
 
 
 def _measured_now(
