@@ -8,7 +8,8 @@ live loop say how many hops were late or missed. A number of sources is carried 
 real clip of the tests, again and again, which is fetched from PyPI the first time.
 
 The other checkout runs FP32 engines, which it builds itself of the same graphs. Each side begins with sixteen sources
-(`--first`) and goes up or down from there; a number that is not carried is tried twice. Both have all cores; this machine's other work counts against whoever is running.
+(`--first`) and goes up or down from there; a number that is not carried is tried twice. Both have all cores; this
+machine's other work counts against whoever is running.
 """
 
 from __future__ import annotations
