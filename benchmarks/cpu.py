@@ -359,7 +359,8 @@ def plot(result: Mapping[str, Any], file: Path) -> None:
         timed = result["parts"][part]
         text = f"{timed['times_as_fast_as_fp32']:.2f} x"
         left.annotate(text, (at + 0.27, timed["engine_ms"]), ha="center", va="bottom", fontsize=8)
-    left.set_xticks(range(len(parts)), [f"{p}\n{result['engines']['parts'].get(p, '')}" for p in parts], fontsize=8)
+    words = {p: result["engines"]["parts"].get(p, "").replace(", ", ",\n") for p in parts}
+    left.set_xticks(range(len(parts)), [f"{p}\n{words[p]}" for p in parts], fontsize=8)
     left.set(title="Parts, one thread", ylabel="ms")
     left.legend()
     names = {"before": "before,\n1 thread", "now": "now,\n1 thread", "before_all_cores": "before,\nall cores"}
