@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +21,8 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.errors import UsageError
+
+_Report = TypeVar("_Report")
 
 #: Options whose names in `BenchOptions` are others.
 _OPTIONS = {"python": "rivals-python"}
@@ -148,13 +150,10 @@ def _compare(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plo
     from taemi_edge.cli.bench_report import plot_bench, print_bench
 
     chosen = {**given, "against": rivals_from(given["against"] or ())}
-    options = BenchOptions(**{name: value for name, value in chosen.items() if value is not None})
-    with shown_progress() as progress:
-        report = run_bench(bundle, options, command_line(), progress)
+    options = BenchOptions(**_set(chosen))
+    report = _timed(run_bench, bundle, options)
     print_bench(report)
-    save_json(json_file, report)
-    if plot is not None:
-        plot_bench(report, plot)
+    _save(report, json_file, plot, plot_bench)
 
 
 def _bench_host(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
@@ -167,13 +166,10 @@ def _bench_host(bundle: Path, given: Mapping[str, Any], json_file: Path | None, 
     from taemi_edge.bench.host.report import HostOptions
     from taemi_edge.cli.bench_host import plot_host, print_host
 
-    options = HostOptions(**{name: value for name, value in given.items() if value is not None})
-    with shown_progress() as progress:
-        report = run_host_bench(bundle, options, command_line(), progress)
+    options = HostOptions(**_set(given))
+    report = _timed(run_host_bench, bundle, options)
     print_host(report)
-    save_json(json_file, report)
-    if plot is not None:
-        plot_host({"now": report}, plot)
+    _save(report, json_file, plot, lambda report, file: plot_host({"now": report}, file))
 
 
 def _bench_sweep(bundle: Path, given: Mapping[str, Any], json_file: Path | None, plot: Path | None) -> None:
@@ -185,13 +181,28 @@ def _bench_sweep(bundle: Path, given: Mapping[str, Any], json_file: Path | None,
     from taemi_edge.bench.sweep import SweepOptions, run_sweep
     from taemi_edge.cli.bench_sweep import plot_sweep, print_sweep
 
-    options = SweepOptions(**{name: value for name, value in given.items() if value is not None})
-    with shown_progress() as progress:
-        report = run_sweep(bundle, options, command_line(), progress)
+    options = SweepOptions(**_set(given))
+    report = _timed(run_sweep, bundle, options)
     print_sweep(report)
+    _save(report, json_file, plot, plot_sweep)
+
+
+def _set(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others have their defaults."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _timed(run: Callable[..., _Report], bundle: Path, options: object) -> _Report:
+    """Run a benchmark with a progress bar."""
+    with shown_progress() as progress:
+        return run(bundle, options, command_line(), progress)
+
+
+def _save(report: _Report, json_file: Path | None, plot: Path | None, draw: Callable[[_Report, Path], object]) -> None:
+    """Write what was measured to the files that were named."""
     save_json(json_file, report)
     if plot is not None:
-        plot_sweep(report, plot)
+        draw(report, plot)
 
 
 def _refuse_beside(host: bool, options: Mapping[str, Any]) -> None:

@@ -60,25 +60,33 @@ def test_sizes_that_change_their_places_stay():
     assert operators(graph) == {"Shape": 1, "Gather": 1, "Reshape": 1}
 
 
-def test_a_mask_that_is_read_by_an_index_is_read_as_it_is():
-    # as transformers write it: mask.flatten()[row * steps + column]
+def read_by_an_index(rows: str, columns: str, after: list[int], before: list[int]) -> bytes:
+    """A mask (batch, steps) as transformers write it, mask.flatten()[row * steps + column].
+
+    Args:
+        rows, columns: which of the axes "after" and "before" the numbers of rows and of columns get.
+        after, before: these axes.
+    """
     nodes = [
         node("Shape", "mask", "shape"),
         node("Gather", "shape zero", "b"),
         node("Gather", "shape one", "s"),
         node("Range", "zero b one", "rows"),
         node("Range", "zero s one", "columns"),
-        node("Unsqueeze", "rows after", "row"),
-        node("Unsqueeze", "columns before", "column"),
+        node("Unsqueeze", f"rows {rows}", "row"),
+        node("Unsqueeze", f"columns {columns}", "column"),
         node("Mul", "row s", "start"),
         node("Add", "start column", "index"),
         node("Flatten", "mask", "flat", axis=2),
         node("Gather", "flat index", "picked", axis=0),
         node("Cast", "picked", "out", to=FLOAT),
     ]
-    numbers = {"zero": np.array(0), "one": np.array(1)}
-    axes = {"after": np.array([1, 2, 3]), "before": np.array([0, 1, 2])}
-    content = model(nodes, {"mask": (WHOLE, ("batch", "steps"))}, **numbers, **axes)
+    numbers = {"zero": np.array(0), "one": np.array(1), "after": np.array(after), "before": np.array(before)}
+    return model(nodes, {"mask": (WHOLE, ("batch", "steps"))}, **numbers)
+
+
+def test_a_mask_that_is_read_by_an_index_is_read_as_it_is():
+    content = read_by_an_index("after", "before", [1, 2, 3], [0, 1, 2])
     graph = graph_of(content)
     fold(graph)
     assert operators(graph) == {"Reshape": 1, "Cast": 1}
@@ -87,22 +95,7 @@ def test_a_mask_that_is_read_by_an_index_is_read_as_it_is():
 
 
 def test_a_mask_whose_rows_are_read_in_another_order_is_left_alone():
-    nodes = [
-        node("Shape", "mask", "shape"),
-        node("Gather", "shape zero", "b"),
-        node("Gather", "shape one", "s"),
-        node("Range", "zero b one", "rows"),
-        node("Range", "zero s one", "columns"),
-        node("Unsqueeze", "rows before", "row"),
-        node("Unsqueeze", "columns after", "column"),
-        node("Mul", "row s", "start"),
-        node("Add", "start column", "index"),
-        node("Flatten", "mask", "flat", axis=2),
-        node("Gather", "flat index", "picked", axis=0),
-        node("Cast", "picked", "out", to=FLOAT),
-    ]
-    numbers = {"zero": np.array(0), "one": np.array(1), "after": np.array([1]), "before": np.array([0])}
-    content = model(nodes, {"mask": (WHOLE, ("batch", "steps"))}, **numbers)
+    content = read_by_an_index("before", "after", [1], [0])
     graph = graph_of(content)
     fold(graph)
     assert operators(graph)["Gather"] >= 1
