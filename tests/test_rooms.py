@@ -33,6 +33,7 @@ ROOMS = (
     "calibration",
     "engines",
     "fleet",
+    "scale",
     "taemi",
     "bench",
     "cli",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from taemi_edge.bundle.signals import STOP_SIGNALS
 from taemi_edge.errors import BackendError
@@ -20,14 +20,27 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class WorkerPool(Protocol):
+    """Workers elsewhere than in processes of this machine, such as those of a cluster."""
+
+    def run(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task],
+        initialise: Callable[..., None] | None = None,
+        arguments: tuple[Any, ...] = (),
+    ) -> Iterator[Result]:
+        """Run a function over tasks, as `run_parallel` does."""
+
+
 def run_parallel(
     function: Callable[[Task], Result],
     tasks: Iterable[Task],
-    workers: int,
+    workers: int | WorkerPool,
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """Run a function over tasks in new processes, or in this process where there is one worker.
+    """Run a function over tasks in new processes, in this process where there is one worker, or on a pool elsewhere.
 
     Tasks are taken when a worker is free, so neither tasks nor results pile up. An exception of a task ends all work.
     On Ctrl-C, or when the caller closes the generator, waiting tasks are dropped and running ones are waited for.
@@ -35,7 +48,7 @@ def run_parallel(
     Args:
         function: what is called with each task; a function that can be imported by its name.
         tasks: its arguments, one for each call.
-        workers: how many processes; 0 for as many as there are cores.
+        workers: how many processes, 0 for as many as there are cores; or a pool.
         initialise: called once in each process, before its first task; it too can be imported by its name.
         arguments: what `initialise` is called with.
 
@@ -49,6 +62,9 @@ def run_parallel(
         >>> list(run_parallel(abs, [-1, 2, -3], workers=1))
         [1, 2, 3]
     """
+    if not isinstance(workers, int):
+        yield from workers.run(function, tasks, initialise, arguments)
+        return
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1:
         if initialise:

@@ -18,6 +18,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replace
 from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
+from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.calibration.budget import describe_misses
 from taemi_edge.calibration.clip_inputs import require_corpus
 from taemi_edge.calibration.clip_selection import read_clips
@@ -85,7 +86,7 @@ def calibrate_bundle(
     output: Path | str,
     *,
     options: CalibrationOptions = CalibrationOptions(),
-    workers: int = 0,
+    workers: int | WorkerPool = 0,
     progress: Progress = SILENT,
 ) -> CalibrationResult:
     """Calibrate a bundle on a corpus; the new bundle is written whole or not at all.
@@ -132,7 +133,7 @@ def _calibrate(
     recipe: CalibrationRecipe,
     output: Path,
     options: CalibrationOptions,
-    workers: int,
+    workers: int | WorkerPool,
     progress: Progress,
 ) -> CalibrationResult:
     started = time.perf_counter()
@@ -180,7 +181,7 @@ class _Work:
     recipe: CalibrationRecipe
     draft: Path
     scratch: Path
-    workers: int
+    workers: int | WorkerPool
     progress: Progress
 
     def calibrate_on(

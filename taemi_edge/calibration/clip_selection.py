@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.calibration.clip_inputs import AnyClip
 from taemi_edge.calibration.clip_spool import ClipSpool, patterns_of, spool_clips
 from taemi_edge.calibration.head_feeds import fed_patterns
@@ -44,7 +45,12 @@ class CalibrationClips:
 
 
 def read_clips(
-    corpus: AnyCorpus, recipe: CalibrationRecipe, bundle: Bundle, scratch: Path, workers: int, progress: Progress
+    corpus: AnyCorpus,
+    recipe: CalibrationRecipe,
+    bundle: Bundle,
+    scratch: Path,
+    workers: int | WorkerPool,
+    progress: Progress,
 ) -> CalibrationClips:
     """Choose the clips, read them and encode them with the FP32 encoders.
 

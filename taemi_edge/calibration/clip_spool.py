@@ -15,7 +15,7 @@ import numpy as np
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.streams import Pattern, TextSpec
 from taemi_edge.bundle.values import HEAD, Array
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.calibration.clip_inputs import AnyClip, ReadClip, read_inputs
 from taemi_edge.calibration.graph_sessions import GraphRunner, runner_of
 from taemi_edge.calibration.head_feeds import fed_patterns, head_feeds, streams_in
@@ -83,7 +83,7 @@ def spool_clips(
     folder: Path,
     *,
     longest_s: float,
-    workers: int = 0,
+    workers: int | WorkerPool = 0,
     progress: Progress = SILENT,
 ) -> ClipSpool:
     """Read clips, encode them in FP32 and write a file for each.

@@ -14,7 +14,7 @@ from taemi_edge.bundle.precisions import FLAVOURS, FLAVOURS_OF, HOST_FLAVOURS, P
 from taemi_edge.bundle.records import Closeness, PatternScores
 from taemi_edge.bundle.streams import Pattern
 from taemi_edge.bundle.values import HEAD, Array
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.clip_spool import thin_clip
 from taemi_edge.calibration.graph_comparison import (
@@ -72,7 +72,7 @@ class GraphJudge:
     clips: CalibrationClips
     recipe: CalibrationRecipe
     metric: Judge
-    workers: int
+    workers: int | WorkerPool
 
     def judge(self, draft: Path, files: Mapping[str, Mapping[Flavour, str]], progress: Progress) -> Judgement:
         """Compare every flavour of every part, and all parts of one precision together.

@@ -11,7 +11,7 @@ import msgspec
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.precisions import QUANTISED, Flavour, QuantisedPrecision
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.calibration.clip_selection import CalibrationClips
 from taemi_edge.calibration.graphs.qdq import PartPlan
 from taemi_edge.calibration.host_sensitivity import settle_for_hosts
@@ -68,7 +68,7 @@ def find_plan(
     clips: CalibrationClips,
     recipe: CalibrationRecipe,
     judge: Judge,
-    workers: int,
+    workers: int | WorkerPool,
     progress: Progress,
 ) -> CalibrationPlan:
     """Find ranges, exclusions and islands of every part on clips.

@@ -20,7 +20,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.precisions import Flavour, QuantisedPrecision
 from taemi_edge.bundle.records import Closeness
 from taemi_edge.bundle.values import HEAD, Array, Frozen
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.calibration.clip_spool import ClipSpool, thin_clip
 from taemi_edge.calibration.graph_comparison import ComparisonResult, ComparisonTask, compare_graph, predict
 from taemi_edge.calibration.graph_sessions import runner_of
@@ -88,7 +88,7 @@ class ComparisonSetup:
     spool: ClipSpool
     recipe: CalibrationRecipe
     judge: Judge
-    workers: int
+    workers: int | WorkerPool
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import Pattern, pattern_name
 from taemi_edge.bundle.values import HEAD, Array
+from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
@@ -146,7 +147,7 @@ class EvaluateOptions:
     store_folder: Path | None = None
     device: Device | None = None
     threads: int = 1
-    workers: int = 0
+    workers: int | WorkerPool = 0
     metric: str | UserMetric | None = None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,
     Reading,
@@ -53,7 +53,7 @@ class ExtractOptions:
 
     reading: Reading = field(default_factory=Reading)
     splits: tuple[str, ...] = ()
-    workers: int = 0
+    workers: int | WorkerPool = 0
     device: Device | None = None
     strict: bool = False
 

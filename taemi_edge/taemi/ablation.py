@@ -21,7 +21,7 @@ import torch
 
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.values import Array, Frozen
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
@@ -240,7 +240,7 @@ def run_ablation(
     seeds: int = 3,
     variants: Sequence[Variant] | None = None,
     *,
-    workers: int = 0,
+    workers: int | WorkerPool = 0,
     progress: Progress = SILENT,
 ) -> Ablation:
     """Train every variant with every seed, and compare them.

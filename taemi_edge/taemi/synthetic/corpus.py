@@ -23,7 +23,7 @@ from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import run_parallel
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
 from taemi_edge.errors import UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -56,7 +56,7 @@ def write_corpus(
     clips: int,
     seed: int,
     *,
-    workers: int = 0,
+    workers: int | WorkerPool = 0,
     progress: Progress = SILENT,
 ) -> None:
     """Make a corpus. When anything fails, no folder is left behind.

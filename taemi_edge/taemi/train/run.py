@@ -23,6 +23,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.signals import request_on_signals
+from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
@@ -62,7 +63,7 @@ class TrainOptions:
     run: Path
     resume: bool = False
     provided: bool = False
-    workers: int = 0
+    workers: int | WorkerPool = 0
     tensorboard: Path | None = None
 
 

@@ -1,0 +1,1 @@
+"""Beyond one machine: workers on a Ray cluster, and bundles as model repositories that Triton serves."""
