@@ -18,9 +18,9 @@ An empty cell, NaN and an array that is left out are a stream that is missing, o
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.labelled_clips import SPLITS, SyntheticMark, read_mark
 from taemi_edge.corpora.tables import read_table, table_of
 from taemi_edge.errors import CorpusError
-from taemi_edge.media.npz_files import read_arrays
+from taemi_edge.media.npz_files import npz_digest, read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
 
@@ -81,7 +81,7 @@ class SampleClip:
         Raises:
             CorpusError: a label is no number or no name of a class.
         """
-        arrays = self.arrays()
+        arrays = self.cells if self.file is None else read_arrays(self.file, _label_names(outputs))
         return tuple(number for name, spec in outputs.items() for number in _label(self.place, name, spec, arrays))
 
     def require_names(self, streams: Mapping[str, StreamSpec], outputs: Mapping[str, OutputSpec]) -> None:
@@ -110,7 +110,7 @@ class SampleCorpus:
         folder: the folder, or the file of the table.
         clips: the samples.
         synthetic: how the corpus was made; None where it is real.
-        labels_sha256: the hash of the table, or of all files.
+        labels_sha256: the hash of the table, or of the names and checksums of all arrays.
     """
 
     folder: Path
@@ -127,6 +127,12 @@ class SampleCorpus:
     def unlabelled(self) -> list[str]:
         """Media without a sample: nobody can know any."""
         return []
+
+    def older_labels_sha256(self) -> str:
+        """The hash that stores of schema 1 have of this corpus: every byte of its files is read for it."""
+        files = [] if self.folder.is_file() else [file for _, file in _array_files(self.folder)]
+        of_tables = any(clip.file is None for clip in self.clips)
+        return self.labels_sha256 if of_tables else _sha256_of(files, lambda f: sha256(f.read_bytes()).digest())
 
     def split(self, name: str) -> list[SampleClip]:
         """The samples of one split."""
@@ -155,19 +161,21 @@ def open_samples(place: Path | str) -> SampleCorpus | None:
     table = table_of(place)
     if table is not None:
         clips = _rows(table)
-        digest = hashlib.sha256(table.read_bytes()).hexdigest()
+        digest = sha256(table.read_bytes()).hexdigest()
     else:
-        clips = [_file_clip(file, split, f"{split}-{file.stem}") for split in SPLITS for file in _arrays(place / split)]
-        clips += [_file_clip(file, USUAL_SPLIT, file.stem) for file in _arrays(place)]
-        digest = _sha256_of([clip.file for clip in clips if clip.file])
+        found = _array_files(place)
+        clips = [_file_clip(f, s or USUAL_SPLIT, f"{s}-{f.stem}" if s else f.stem) for s, f in found]
+        digest = _sha256_of([file for _, file in found], npz_digest)
     if not clips:
         return None
     _require_each_once(place, clips)
     return SampleCorpus(place, tuple(clips), read_mark(place if place.is_dir() else place.parent), digest)
 
 
-def _arrays(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npz"))
+def _array_files(folder: Path) -> list[tuple[str, Path]]:
+    """Every file of arrays with the split of its folder, which is empty where it lies in no split's."""
+    places = [(split, folder / split) for split in SPLITS] + [("", folder)]
+    return [(split, file) for split, place in places for file in sorted(place.glob("*.npz"))]
 
 
 def _file_clip(file: Path, split: str, clip_id: str) -> SampleClip:
@@ -200,11 +208,17 @@ def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
         seen.add(clip.id)
 
 
-def _sha256_of(files: list[Path]) -> str:
-    digest = hashlib.sha256()
+def _sha256_of(files: list[Path], digest_of: Callable[[Path], bytes]) -> str:
+    digest = sha256()
     for file in files:
-        digest.update(file.name.encode() + b"\\0" + hashlib.sha256(file.read_bytes()).digest())
+        digest.update(file.name.encode() + b"\\0" + digest_of(file))
     return digest.hexdigest()
+
+
+def _label_names(outputs: Mapping[str, OutputSpec]) -> set[str]:
+    """The arrays of a file that hold labels."""
+    by_name = {f"{output}.{name}" for output, spec in outputs.items() for name in spec.names}
+    return by_name | {f"{LABEL}/{output}" for output in outputs}
 
 
 def _label(where: str, output: str, spec: OutputSpec, arrays: Sample) -> list[float]:
