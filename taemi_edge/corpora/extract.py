@@ -22,12 +22,13 @@ from taemi_edge.corpora.clip_reading import (
     Reading,
     read_clip,
 )
-from taemi_edge.corpora.feature_store import WORDS as WORDS_FOLDER
+from taemi_edge.corpora.corpus_folder import place_of
 from taemi_edge.corpora.feature_store import FeatureStore, StoreWriter, write_pending
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.store_place import LocalPlace, StorePlace
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -162,7 +163,7 @@ def _encode_missing(
     if not missing:
         return {}, 0
     problems: dict[str, str] = {}
-    setup = (source, options.device, writer.folder, corpus.folder, options.reading)
+    setup = (source, options.device, writer.folder, place_of(corpus.folder), options.reading)
     for clip_id, remarks, problem in run_parallel(_encode, missing, options.workers, _open_worker, setup):
         if problem is None:
             writer.add(clip_id, remarks)
@@ -218,7 +219,7 @@ class _Worker:
     artefact: Artefact
     tokenizers: Mapping[str, WordTokenizer]
     output: Path
-    corpus: Path
+    corpus: StorePlace
     reading: Reading
 
 
@@ -226,7 +227,7 @@ _worker: _Worker | None = None
 _open = ExitStack()  # what a worker holds until its process ends
 
 
-def _open_worker(source: str, device: Device, output: Path, corpus: Path, reading: Reading) -> None:
+def _open_worker(source: str, device: Device, output: Path, corpus: StorePlace, reading: Reading) -> None:
     global _worker
     cv2.setNumThreads(1)
     _single_thread_torch()
@@ -251,7 +252,7 @@ def _encode(clip: Clip | SampleClip) -> tuple[str, tuple[str, ...], str | None]:
         rows, remarks = _read(_worker, clip)
         features = encode_rows(_worker.artefact, rows)
         for stream, folder in _worker.reading.features.items():
-            features[stream] = _provided_features(_worker.corpus / folder / f"{clip.id}.pkl", remarks)
+            features[stream] = _provided_features(_worker.corpus, f"{folder}/{clip.id}.pkl", remarks)
         if bad := [name for name, values in features.items() if not np.isfinite(values).all()]:
             raise MediaError(f"the {bad[0]} encoder gave NaN or infinity")
     except InputError as error:
@@ -274,21 +275,22 @@ def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]
             f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
             f"table of samples or .npz files"
         )
-    inputs = read_clip(clip, videos[0], sounds[0], reading, worker.output / WORDS_FOLDER)
+    inputs = read_clip(clip, videos[0], sounds[0], reading, LocalPlace(worker.output))
     return clip_rows(inputs, streams, worker.tokenizers), inputs.remarks
 
 
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def _provided_features(file: Path, remarks: list[str]) -> Array:
+def _provided_features(corpus: StorePlace, name: str, remarks: list[str]) -> Array:
     """Features (T, D) from the data set's own pickles; (0, 1) where there is no file."""
-    if not file.is_file():
-        remarks.append(f"no {file.parent.name}/{file.name}")
+    if not corpus.exists(name):
+        remarks.append(f"no {'/'.join(name.split('/')[-2:])}")
         return np.zeros((0, 1), np.float32)
-    values = load_array(file)
-    if values.ndim != 2:
-        raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
+    with corpus.local(name) as file:
+        values = load_array(file)
+        if values.ndim != 2:
+            raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
     return values.astype(np.float32)
 
 
@@ -296,8 +298,9 @@ def _provided_key(corpus: AnyCorpus, streams: Collection[str], stream: str, fold
     """The key of features that came with the data set: their folder, since nobody says how they were made."""
     if stream not in streams:
         raise UsageError(f"--features {stream}={folder}: expected one of {', '.join(streams)} before the =")
-    files = sorted((corpus.folder / folder).glob("*.pkl"))
+    place = place_of(corpus.folder)
+    files = [name for name in place.names(folder) if name.endswith(".pkl")]
     if not files:
-        raise CorpusError(f"--features {stream}={folder}: expected pickles in {corpus.folder / folder}, found none")
-    width = _provided_features(files[0], []).shape[1]
+        raise CorpusError(f"--features {stream}={folder}: expected pickles in {place}/{folder}, found none")
+    width = _provided_features(place, f"{folder}/{files[0]}", []).shape[1]
     return EncoderKey(sha256=f"provided:{folder}", feature_dim=int(width), made_by=f"provided features {folder}")

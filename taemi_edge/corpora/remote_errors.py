@@ -19,8 +19,10 @@ _GOOGLE = re.compile(r"(?:Status\(|code=)([A-Z_]{2,40})\b")
 
 _NOBODY = ("nosuchbucket", "notfound")
 _EXPIRED = ("expiredtoken", "tokenrefreshrequired", "requestexpired", "unauthenticated")
-_UNKNOWN_KEY = ("invalidaccesskeyid", "signaturedoesnotmatch", "invalidtoken", "invalidclienttokenid")
-_UNKNOWN_KEY += ("unrecognizedclient", "invalidsignature", "authorizationheadermalformed")
+_UNKNOWN_KEY = (
+    *("invalidaccesskeyid", "signaturedoesnotmatch", "invalidtoken", "invalidclienttokenid", "unrecognizedclient"),
+    *("invalidsignature", "authorizationheadermalformed"),
+)
 _REFUSED = ("accessdenied", "permissiondenied", "allaccessdisabled", "missingauthenticationtoken", "accountproblem")
 _OTHER_REGION = ("permanentredirect", "illegallocationconstraintexception")
 _OTHER_CLOCK = ("requesttimetooskewed",)

@@ -69,6 +69,10 @@ class RemotePlace:
         """Whether the address is that of a file."""
         return bool(self.address.path) and self._is_file(self._key(""))
 
+    def is_dir(self) -> bool:
+        """Whether anything lies below the address."""
+        return bool(self.names())
+
     # ------------------------------------------------------------------------------------------------ as a StorePlace
 
     def read(self, name: str) -> bytes:
