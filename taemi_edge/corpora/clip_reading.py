@@ -27,10 +27,10 @@ from taemi_edge.media.inputs import InputReader
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.transcripts import Word, read_transcript
 
+#: The folder of a store that holds recognised words.
+WORDS = "words"
 #: How much of a file is decoded at a time, in seconds.
 STEP_S = 2.0
-#: The folder of a store that keeps recognised words.
-WORDS = "words"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ def read_clip(
     video: VideoSpec,
     audio: AudioSpec,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
-    words_place: StorePlace | None = None,
+    store: StorePlace | None = None,
 ) -> ClipInputs:
     """Read one clip as the runtime would read it as a stream, up to `reading.longest_s`.
 
@@ -78,18 +78,18 @@ def read_clip(
         video: how faces are cropped: size and frames per second.
         audio: how sound is cut: sample rate, chunk and context.
         reading: how the clip is read.
-        words_place: the store whose folder `words` keeps recognised words, so that speech is recognised only once.
+        store: where recognised words are kept, so that speech is recognised only once.
 
     Raises:
         MediaError: there is no media, or it cannot be decoded.
         TranscriptError: the transcript cannot be parsed.
     """
     with at_hand(clip) as here:
-        return _read_clip(here, video, audio, reading, words_place)
+        return _read_clip(here, video, audio, reading, store)
 
 
 def _read_clip(
-    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, words_place: StorePlace | None
+    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, store: StorePlace | None
 ) -> ClipInputs:
     if not clip.has_media:
         raise MediaError(
@@ -107,7 +107,7 @@ def _read_clip(
         folder = local_folder(clip.files, clip.faces, ".jpg")
         inputs.crops = list(_provided_faces(folder, video, duration_s, inputs.remarks))
     _note_what_is_missing(clip, inputs)
-    inputs.words = [w for w in _words(clip, inputs, reading, duration_s, words_place) if w.end_s <= reading.longest_s]
+    inputs.words = [w for w in _words(clip, inputs, reading, duration_s, store) if w.end_s <= reading.longest_s]
     if not inputs.words:
         inputs.remarks.append("no words")
     return inputs
@@ -162,20 +162,18 @@ def _provided_faces(folder: Path, video: VideoSpec, duration_s: float, remarks: 
         yield FaceCrop(time_s, np.ascontiguousarray(pixels[..., ::-1]))
 
 
-def _words(
-    clip: Clip, inputs: ClipInputs, reading: Reading, duration_s: float, words_place: StorePlace | None
-) -> list[Word]:
+def _words(clip: Clip, inputs: ClipInputs, reading: Reading, duration_s: float, store: StorePlace | None) -> list[Word]:
     if clip.transcript is not None or reading.asr_model is None or not inputs.segments:
         return clip.words(duration_s or None)
-    name = f"{WORDS}/{clip.id}.jsonl"
-    if words_place is not None and words_place.exists(name):
-        with words_place.local(name) as cached:
-            return read_transcript(cached, None) if cached.stat().st_size else []
+    kept = f"{WORDS}/{clip.id}.jsonl"
+    if store is not None and store.exists(kept):
+        with store.local(kept) as file:
+            return read_transcript(file, None) if file.stat().st_size else []
     samples = _sound(clip, reading.longest_s)[: round(reading.longest_s * SAMPLE_RATE_HZ)]
     words = transcribe(samples, reading.asr_model, 1)
-    if words_place is not None:
+    if store is not None:
         lines = [msgspec.json.encode({"start": w.start_s, "end": w.end_s, "text": w.text}) + b"\n" for w in words]
-        words_place.write(name, b"".join(lines))
+        store.write(kept, b"".join(lines))
     return words
 
 

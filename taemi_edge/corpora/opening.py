@@ -25,7 +25,7 @@ def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels
         raise UsageError(
             "--transcripts: expected a folder of this machine, got an address: give a path, or leave it out"
         )
-    folder = _opened(place)
+    folder = open_folder(place)
     found: AnyCorpus | None = ask_guests("corpus", folder, transcripts=transcripts, needs_labels=True)
     found = open_samples(folder) if found is None else found
     if found is not None or needs_labels:
@@ -34,8 +34,13 @@ def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels
     return ask_guests("corpus", folder, transcripts=transcripts, needs_labels=False) if found is None else found
 
 
-def _opened(place: Path | str) -> CorpusFolder:
-    """What lies at a place, which is known to be there where it is elsewhere."""
+def open_folder(place: Path | str) -> CorpusFolder:
+    """Look at a folder of this machine, or at one elsewhere, whose bucket is known to be there then.
+
+    Raises:
+        UsageError: the address is of a kind that is not known.
+        PlaceError: the bucket cannot be reached, is not there, or may not be listed.
+    """
     where = parse_place(place)
     return CorpusFolder(where if isinstance(where, Path) else RemotePlace(where).require())
 

@@ -177,7 +177,7 @@ class RemotePlace:
             self._probe("delete")
             raise place_error(self.address, "delete", error) from error
 
-    def clean_up(self, folder: str = "") -> None:
+    def clean_up(self, folder: str = "", nobody_writes: bool = False) -> None:
         """See `StorePlace`. Nobody leaves drafts in a bucket."""
 
     # ---------------------------------------------------------------------------------------------------------- within
