@@ -12,7 +12,7 @@ from taemi_edge.corpora.recorded_clips import open_recorded
 from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.sample_corpus import SampleCorpus, open_samples
-from taemi_edge.errors import CorpusError, UsageError
+from taemi_edge.errors import CorpusError
 
 AnyCorpus: TypeAlias = Corpus | SampleCorpus
 
@@ -21,10 +21,6 @@ FORMS = "train_split.csv, samples.csv, samples.parquet or samples as .npz files"
 
 def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus | None:
     """Open the corpus at a place; None where there is none. See `open_any_corpus`."""
-    if transcripts is not None and "://" in str(transcripts):
-        raise UsageError(
-            "--transcripts: expected a folder of this machine, got an address: give a path, or leave it out"
-        )
     folder = open_folder(place)
     found: AnyCorpus | None = ask_guests("corpus", folder, transcripts=transcripts, needs_labels=True)
     found = open_samples(folder) if found is None else found

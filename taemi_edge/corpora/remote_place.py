@@ -100,7 +100,7 @@ class RemotePlace:
             PlaceError: nothing can be read from there any more.
             OutputError: there is no room in the folder.
         """
-        target = folder / _checked(self, name)
+        target = folder / checked_name(self, name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as sink:
@@ -190,7 +190,7 @@ class RemotePlace:
             raise place_error(self.address, "read", error) from error
 
     def _key(self, name: str) -> str:
-        inside = "/".join(part for part in (self.address.path, _checked(self, name) if name else "") if part)
+        inside = "/".join(part for part in (self.address.path, checked_name(self, name) if name else "") if part)
         return f"{self.address.bucket}/{inside}" if inside else self.address.bucket
 
     def _probe(self, doing: str = "list", first: bool = False) -> None:
@@ -295,7 +295,7 @@ def _require_room(shown: str, size: int, folder: Path) -> None:
         )
 
 
-def _checked(place: object, name: str) -> str:
+def checked_name(place: object, name: str) -> str:
     """A name that leads to no other folder than that of the place.
 
     Raises:

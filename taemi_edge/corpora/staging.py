@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from taemi_edge.bundle.atomic import scratch_folder
-from taemi_edge.corpora.remote_place import RemotePlace
-from taemi_edge.errors import InputError, StoreError
+from taemi_edge.corpora.remote_place import RemotePlace, checked_name
+from taemi_edge.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class _Staged(RemoteFiles):
     def local(self, file: Path) -> Path:
         if self.here is not None and file.is_relative_to(self.here):
             return file
-        there = self.folder / file
-        if file.is_absolute() or ".." in file.parts:
-            raise StoreError(f"{self.place}: expected the name of a file in it, got {str(file)!r:.80}")
-        return there if there.exists() else self.place.fetch(file.as_posix(), self.folder)
+        name = checked_name(self.place, file.as_posix())
+        there = self.folder / name
+        return there if there.exists() else self.place.fetch(name, self.folder)
 
     def local_folder(self, folder: Path, ending: str) -> Path:
         """A folder of this machine with the files of a folder that end so."""
