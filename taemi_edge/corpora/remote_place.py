@@ -62,7 +62,7 @@ class RemotePlace:
         Raises:
             PlaceError: the server cannot be reached, has no such bucket, or refuses; the message says which.
         """
-        self._probe(first=True)
+        self._probe("list")
         return self
 
     def is_file(self) -> bool:
@@ -193,12 +193,12 @@ class RemotePlace:
         inside = "/".join(part for part in (self.address.path, checked_name(self, name) if name else "") if part)
         return f"{self.address.bucket}/{inside}" if inside else self.address.bucket
 
-    def _probe(self, doing: str = "list", first: bool = False) -> None:
-        """Raise what is the matter with the whole place, where anything is."""
+    def _probe(self, doing: str) -> None:
+        """Raise what is the matter with the whole place, where anything is; this asks with little patience."""
         from pyarrow import fs
 
         try:
-            files = file_system_of(self.address, first)
+            files = file_system_of(self.address, first=True)
             files.get_file_info(fs.FileSelector(f"{self.address.bucket}/{_NOBODYS}"))
         except FileNotFoundError:
             return

@@ -78,8 +78,14 @@ class StorePlace(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file, or an empty folder; nothing happens where there is none."""
 
-    def clean_up(self, folder: str = "") -> None:
-        """Delete drafts that killed processes left in a folder, where it is certain that they left them."""
+    def clean_up(self, folder: str = "", nobody_writes: bool = False) -> None:
+        """Delete drafts that killed processes left in a folder.
+
+        Args:
+            folder: where to look, and not below it.
+            nobody_writes: the caller knows that no other process writes there, on any machine: every draft goes.
+                Without it a draft stays where a living process may have made it.
+        """
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,8 @@ class LocalPlace:
         except OSError as error:
             raise write_error(place, error) from error
 
-    def clean_up(self, folder: str = "") -> None:
-        sweep(self.folder / folder, again=True)
+    def clean_up(self, folder: str = "", nobody_writes: bool = False) -> None:
+        sweep(self.folder / folder, again=True, nobody_writes=nobody_writes)
 
 
 def _linked(draft: Path, place: Path) -> bool:

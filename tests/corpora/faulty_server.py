@@ -33,7 +33,7 @@ def faulty_server(behind: int) -> Iterator[FaultyServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def handle_one(self) -> None:
+        def answer_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if (fault := running.faults(self.command, self.path)) is not None:
                 status, code = fault
@@ -57,11 +57,11 @@ def faulty_server(behind: int) -> Iterator[FaultyServer]:
             if not is_head:
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one
-
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.answer_request)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         running = FaultyServer(server.server_port, lambda _method, _path: None)
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -10,7 +10,7 @@ import pytest
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_artefact, evaluate_on, predict_all
+from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_artefact, evaluate_on, predict_clip
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import open_artefact
@@ -23,7 +23,7 @@ def test_every_set_of_streams_is_judged_over_the_whole_split(tiny_folder, store_
     assert list(found.patterns) == [pattern_name(p, MODALITIES) for p in patterns[1:]]
     assert len(found.patterns) == 7
     assert found.natural.clips == 14
-    assert found.clean.clips == sum(all(c.steps.values()) for c in open_store(store_folder).index.clips.values()) < 14
+    assert found.clean.clips == sum(all(entry.steps.values()) for _, entry in open_store(store_folder).clips()) < 14
     assert found.value == found.clean.value
     assert found.synthetic
 
@@ -36,15 +36,14 @@ def test_no_signal_is_undefined_and_said_to_be(tiny_folder, store_folder):
 
 def test_a_lost_stream_is_the_token_and_zeros_can_stand_in_for_it(tiny_folder, store_folder):
     with open_artefact(str(tiny_folder)) as artefact:
-        clips = [features for _, features in open_store(store_folder).features(["00000", "00001"])]
+        [(_, features)] = open_store(store_folder).features(["00001"])
         left = frozenset({"audio", "text"})
-        without = predict_all(artefact, clips, left, artefact.tokens)
-        emptied = [{**c, "vision": c["vision"][:0]} for c in clips]
-        everything = frozenset(MODALITIES)
-        lacking = predict_all(artefact, emptied, everything, artefact.tokens)
+        without = predict_clip(artefact, features, left, artefact.tokens)
+        emptied = {**features, "vision": features["vision"][:0]}
+        lacking = predict_clip(artefact, emptied, frozenset(MODALITIES), artefact.tokens)
         assert np.array_equal(without["intensities"], lacking["intensities"])
         zeros = {m: np.zeros_like(t) for m, t in artefact.tokens.items()}
-        assert not np.array_equal(without["intensities"], predict_all(artefact, clips, left, zeros)["intensities"])
+        assert not np.array_equal(without["intensities"], predict_clip(artefact, features, left, zeros)["intensities"])
 
 
 def test_a_bundle_on_a_corpus_runs_its_own_encoders(tiny_folder, corpus_folder, store_folder, tmp_path):

@@ -226,7 +226,11 @@ class TestFaults:
         assert files_of(tmp_path / "store") == files_of(store)
 
 
-def test_a_server_that_stops_in_the_middle(few: Path, store: Path, tiny_folder: Path, staging: Path, tmp_path: Path):
+def test_a_server_that_stops_in_the_middle(
+    few: Path, store: Path, tiny_folder: Path, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("taemi_edge.corpora.remote_address._ATTEMPTS", 2)
+
     class Stops:
         def stage(self, name: str) -> None:
             pass
@@ -244,21 +248,22 @@ def test_a_server_that_stops_in_the_middle(few: Path, store: Path, tiny_folder: 
     assert files_of(tmp_path / "s") == files_of(store)
 
 
+@pytest.fixture(scope="module")
+def guarded(few: Path) -> Iterator[tuple[S3Server, dict[str, dict[str, str]]]]:
+    with s3_server() as running, environment(**ENVIRONMENT):
+        running.upload(few, "synthetic")
+        users = {
+            "reader": running.user("s3:ListBucket", "s3:GetObject"),
+            "nobody": running.user("s3:PutObject"),
+            "stranger": {"AWS_ACCESS_KEY_ID": "AKIASTRANGER", "AWS_SECRET_ACCESS_KEY": "very-secret"},
+        }
+        users["wrong"] = {**users["reader"], "AWS_SECRET_ACCESS_KEY": "very-secret"}
+        running.check_rights()
+        yield running, users
+
+
 class TestRights:
     """Users of a server that asks who they are."""
-
-    @pytest.fixture(scope="class")
-    def guarded(self, few: Path) -> Iterator[tuple[S3Server, dict[str, dict[str, str]]]]:
-        with s3_server() as running, environment(**ENVIRONMENT):
-            running.upload(few, "synthetic")
-            users = {
-                "reader": running.user("s3:ListBucket", "s3:GetObject"),
-                "nobody": running.user("s3:PutObject"),
-                "stranger": {"AWS_ACCESS_KEY_ID": "AKIASTRANGER", "AWS_SECRET_ACCESS_KEY": "very-secret"},
-            }
-            users["wrong"] = {**users["reader"], "AWS_SECRET_ACCESS_KEY": "very-secret"}
-            running.check_rights()
-            yield running, users
 
     @pytest.mark.parametrize(
         ("user", "message"),
