@@ -178,15 +178,15 @@ class AblationSetting:
     fusion: FusionRecipe = TASK_FUSION
     training: TrainingRecipe = TASK_TRAINING
     clips: tuple[int, int, int] = TASK_CLIPS
-    store: Path | None = None
+    store: Path | str | None = None
 
 
-def make_setting(recipe: str | None, data: Path | None, quick: bool) -> AblationSetting:
+def make_setting(recipe: str | None, data: Path | str | None, quick: bool) -> AblationSetting:
     """Make the setting of the feature-level task, or of a store with the fusion and training of a recipe.
 
     Args:
         recipe: the name or TOML file of a recipe, together with `data`.
-        data: a feature store.
+        data: a feature store, by its path or address.
         quick: a small feature-level task, for half a minute.
 
     Raises:

@@ -27,6 +27,8 @@ from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.opening import open_folder
+from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -58,7 +60,7 @@ class TrainOptions:
         tensorboard: also write events to this folder (needs the `tensorboard` extra).
     """
 
-    data: Path
+    data: Path | str
     output: Path
     run: Path
     resume: bool = False
@@ -211,8 +213,9 @@ def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path
 
 
 def _check_places(options: TrainOptions) -> None:
-    if not options.data.exists():
-        raise InputError(f"--data {options.data}: expected a corpus or a feature store, found nothing there")
+    where = parse_place(options.data)
+    if isinstance(where, Path) and not where.exists():
+        raise InputError(f"--data {where}: expected a corpus or a feature store, found nothing there")
     if options.output.exists() and not options.resume:
         raise UsageError(
             f"{options.output} exists and might hold a trained checkpoint: name a new folder with --output"
@@ -234,11 +237,12 @@ def _open_data(
         return _clip_data(checkpoint, options, progress)
     if is_store(options.data):
         store = open_store(options.data)
-    elif is_corpus(options.data):
+    elif is_corpus(open_folder(options.data)):
         store = _extracted(checkpoint, options, progress)
     else:
         raise InputError(
-            f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
+            f"--data {parse_place(options.data)}: expected a feature store (index.json) or a corpus "
+            f"(train_split.csv), found neither"
         )
     _require_own_features(checkpoint, store, options)
     train = feature_set(store, "train")
@@ -277,7 +281,7 @@ def _extracted(
     progress.stage("extracting features")
     save_checkpoint(checkpoint, folder)
     result = extract_features(
-        open_corpus(options.data),
+        open_corpus(open_folder(options.data)),
         str(folder),
         options.run / "store",
         ExtractOptions(workers=options.workers),
@@ -293,9 +297,10 @@ def _clip_data(
     progress: Progress,
 ) -> _Data:
     """The clips for end-to-end training. Each is read once beforehand: a broken one is left out and reported."""
-    if not is_corpus(options.data):
-        raise UsageError(f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store")
-    corpus = open_corpus(options.data)
+    folder = open_folder(options.data)
+    if not is_corpus(folder):
+        raise UsageError(f"--data {folder.where}: end-to-end training reads clips: give a corpus, not a feature store")
+    corpus = open_corpus(folder)
     specs = stream_specs_of(checkpoint)
     tokenizer = WordTokenizer(checkpoint.tokenizer_json, specs.text.max_tokens)
     progress.stage("reading clips")
@@ -311,7 +316,7 @@ def _clip_data(
         progress.count(done, len(wanted), "reading clips")
     train, valid = clips["train"], clips["valid"]
     if not train:
-        raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")
+        raise InputError(f"{folder.where}: expected clips in the split 'train', found none that can be read")
 
     def examples(chosen: list[Clip]) -> ClipExamples:
         return ClipExamples(chosen, specs.vision, specs.audio, tokenizer, Reading())
