@@ -22,21 +22,25 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.signals import StopRequest, request_on_signals
 from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.feature_store import INDEX, is_store, open_store, read_index
-from taemi_edge.errors import InputError, InterruptedRunError, OutputError, TrainingError, UsageError
+from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, OutputError, TrainingError, UsageError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.checkpoint import new_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.sweep.folder import (
     BEST,
+    PICTURE,
     RESULTS,
     RUNS,
     STORES,
+    TABLE,
     begin_folder,
     count_runs,
     read_run,
     run_folder,
 )
+from taemi_edge.taemi.sweep.picture import plot_sweep
 from taemi_edge.taemi.sweep.plan import Plan, Setting
+from taemi_edge.taemi.sweep.report import write_page
 from taemi_edge.taemi.sweep.results import Sweep, best_run, rank_rows
 from taemi_edge.taemi.sweep.runs import (
     CHECKPOINT,
@@ -64,6 +68,7 @@ class SweepOptions:
         workers: processes of one thread each, 0 for as many as there are cores; or a pool elsewhere.
         provided: allow a store of features that came with the data set.
         tensorboard: write events for TensorBoard into each run's folder, where it is installed.
+        command: how the sweep was asked for, to quote on its page.
     """
 
     data: Path
@@ -71,6 +76,7 @@ class SweepOptions:
     workers: int | WorkerPool = 0
     provided: bool = False
     tensorboard: bool = False
+    command: str = ""
 
 
 def run_sweep(
@@ -107,9 +113,7 @@ def run_sweep(
             on_run(line, tasks[key].folder)
         stopped = _train_all(tasks, lines, folder, options, progress, on_run)
         sweep = _result(plan, options, lines, folder)
-        write_json(folder / RESULTS, sweep)
-        if sweep.best and not sweep.lacking:
-            replace_link(folder / BEST, sweep.best.checkpoint)
+        _report(sweep, folder, options.command)
     if stopped is not None:
         raise stopped
     if not sweep.trained:
@@ -281,6 +285,19 @@ def _result(plan: Plan, options: SweepOptions, lines: Mapping[tuple[str, int], R
         left_out=plan.left_out,
         elsewhere=count_runs(folder) - sum((run_folder(folder, *key) / RUN).is_file() for key in lines),
     )
+
+
+def _report(sweep: Sweep, folder: Path, command: str) -> None:
+    """Write what was found so far. The checkpoint that is kept changes once all runs are done."""
+    write_json(folder / RESULTS, sweep)
+    picture: Path | None = None
+    if sweep.trained:
+        with suppress(MissingExtraError):  # without matplotlib, the page has every figure
+            plot_sweep(sweep, folder / PICTURE)
+            picture = folder / PICTURE
+    write_page(sweep, folder / TABLE, command, picture)
+    if sweep.best and not sweep.lacking:
+        replace_link(folder / BEST, sweep.best.checkpoint)
 
 
 def _described(data: Path) -> str:

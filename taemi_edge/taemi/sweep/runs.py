@@ -39,6 +39,7 @@ from taemi_edge.parity.metrics import mean_pearson
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.recipe import ModelRecipe
+from taemi_edge.taemi.sweep.plan import shown
 from taemi_edge.taemi.train.run import (
     STATE,
     TrainingData,
@@ -161,6 +162,7 @@ def train_run(task: RunTask) -> RunLine | Stopped | Failed:
         return Stopped()
     try:
         line = _line_of(task)
+        _write_events(task, line)
         write_json(task.folder / RUN, line)
         (task.folder / STATE).unlink(missing_ok=True)
         return line
@@ -225,7 +227,7 @@ def _train(task: RunTask, resume: bool) -> TrainResult:
         resume=resume,
         provided=_setup.provided,
         workers=1,
-        tensorboard=task.folder / EVENTS if _setup.tensorboard and tensorboard_is_here() else None,
+        tensorboard=task.folder / EVENTS if _writes_events() else None,
         encoder_seed=task.encoder_seed,
     )
 
@@ -242,6 +244,23 @@ def _opened_for(task: RunTask, checkpoint: Checkpoint) -> TrainingData:
         options = TrainOptions(task.data, task.folder / CHECKPOINT, task.folder, provided=_setup.provided, workers=1)
         _opened[key] = open_training_data(checkpoint, options, with_test=True)
     return _opened[key]
+
+
+def _writes_events() -> bool:
+    return _setup.tensorboard and tensorboard_is_here()
+
+
+def _write_events(task: RunTask, line: RunLine) -> None:
+    if not _writes_events():
+        return
+    from taemi_edge.taemi.train.events import write_hyperparameters
+
+    plain = {
+        key: value if isinstance(value, bool | int | float) else shown(value) for key, value in line.values.items()
+    }
+    figures = {"valid_mean_pearson": line.valid, "test_mean_pearson": line.test}
+    known = {f"final/{name}": value for name, value in figures.items() if value is not None}
+    write_hyperparameters(task.folder / EVENTS, {**plain, "seed": line.seed}, known)
 
 
 def _asked_now_and_then() -> Callable[[], bool]:

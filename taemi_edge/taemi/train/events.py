@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,3 +35,21 @@ def event_writer(folder: Path | None) -> Iterator[Callable[[EpochMetrics], None]
         yield write
     finally:
         writer.close()
+
+
+def write_hyperparameters(folder: Path, values: Mapping[str, bool | float | str], found: Mapping[str, float]) -> None:
+    """Write what a run was set to and what it found, for TensorBoard's table of hyperparameters.
+
+    Args:
+        folder: where the run's events are.
+        values: what it was set to.
+        found: its figures.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    with SummaryWriter(str(folder)) as writer:  # its own `add_hparams` would open a second file
+        for summary in hparams(dict(values), dict(found)):
+            writer.file_writer.add_summary(summary)
+        for name, value in found.items():
+            writer.add_scalar(name, value)
