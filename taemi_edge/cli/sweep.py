@@ -91,7 +91,7 @@ def sweep(
     plan = plan_sweep(recipe, axes, seeds, random, seed)
     folder = output or Path("runs") / f"sweep-{plan.base.name}"
     logs = choose_logs(log, folder, plan.base.name)
-    typer.echo(f"{len(plan.settings)} settings with {seeds} seeds: {len(plan.settings) * seeds} runs", err=True)
+    note(f"{len(plan.settings)} settings with {seeds} seeds: {len(plan.settings) * seeds} runs")
     for what, why in plan.left_out.items():
         note(f"left out {what}: {why}")
     options = SweepOptions(data, folder, workers, provided, logs.tensorboard, command_line())
@@ -105,7 +105,7 @@ def sweep(
 
 def print_sweep(found: Sweep, folder: Path) -> None:
     """Print the best settings, what was chosen, and why runs have no value."""
-    from taemi_edge.taemi.sweep.report import HEADS, cells, heads, problems, verdict
+    from taemi_edge.taemi.sweep.report import HEADS, cells, heads, hints, problems, verdict
 
     columns = heads(found)
     title = f"{found.recipe} on {found.data}, mean Pearson over {len(found.seeds)} seeds"
@@ -115,7 +115,7 @@ def print_sweep(found: Sweep, folder: Path) -> None:
     make_console().print(table)
     if len(found.rows) > _MOST_ROWS:
         typer.echo(f"and {len(found.rows) - _MOST_ROWS} more settings in {folder / 'table.md'}")
-    for line in problems(found):
+    for line in (*problems(found), *hints(found)):
         note(line)
     if found.elsewhere:
         note(f"{found.elsewhere} further runs in {folder} are of settings or seeds that were not asked for now")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,7 +18,7 @@ import msgspec
 
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import MissingExtraError, UsageError
+from taemi_edge.errors import MissingExtraError, UsageError, first_line
 from taemi_edge.taemi.sweep.plan import shown
 from taemi_edge.taemi.sweep.runs import RunLine, tensorboard_is_here
 from taemi_edge.taemi.train.run import METRICS
@@ -30,6 +31,7 @@ LOGGED = "mlflow.json"
 _METRICS_A_CALL = 1000
 #: A server that is gone is given up soon, unless the environment says otherwise; MLflow would try for minutes.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_MOST_SAID = 600
 _KNOWN = ("tensorboard", "mlflow", "none")
 
 
@@ -75,8 +77,8 @@ class Logs:
             self._client = client
         except Exception as error:  # each store of MLflow has exceptions of its own
             raise UsageError(
-                f"--log mlflow: what {TRACKING} names cannot be used ({type(error).__name__}): start the server, "
-                f"correct the address, or give --log none"
+                f"--log mlflow: what {TRACKING} names cannot be used ({_said(error)}): start the server, correct the "
+                f"address, or give --log none"
             ) from error
 
     def log(self, line: RunLine, folder: Path) -> None:
@@ -88,7 +90,7 @@ class Logs:
         except Exception as error:  # noqa: BLE001 - as above; a lost log must not end a sweep of days
             self._client = None
             self.problem = (
-                f"MLflow failed ({type(error).__name__}), so runs are missing there: the same command logs them later"
+                f"MLflow failed ({_said(error)}), so runs are missing there: the same command logs them later"
             )
             return
         write_json(folder / LOGGED, MlflowRun(run_id=run_id, server=_this_server()))
@@ -143,6 +145,11 @@ def choose_logs(names: Sequence[str] | None, folder: Path, recipe: str) -> Logs:
         logs.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or folder.resolve().name
         logs.connect()
     return logs
+
+
+def _said(error: Exception) -> str:
+    """What MLflow says of an error, without addresses, which may hold a password."""
+    return re.sub(r"\S+://\S*|\S+@\S+", "...", first_line(error))[:_MOST_SAID]
 
 
 def _metrics(line: RunLine, folder: Path) -> Iterator[tuple[str, float, int, int]]:

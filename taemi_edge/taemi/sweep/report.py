@@ -9,6 +9,8 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.taemi.sweep.plan import in_words, shown
 from taemi_edge.taemi.sweep.results import Figure, Row, Sweep
 
+#: Of fewer values of a key, one is always at an end.
+_LEAST_VALUES = 3
 _HOW = """
 Mean Pearson over the whole split, the mean of the seeds. Brackets hold Student's 95 % interval over the seeds; with few
 seeds it is wide. "to the best" is the difference on the validation split, paired by seed: where its interval holds 0,
@@ -80,6 +82,18 @@ def verdict(sweep: Sweep) -> str:
     return f"{best}; `best` is its seed {sweep.best.seed} ({sweep.best.valid:.3f} on valid{test})"
 
 
+def hints(sweep: Sweep) -> Iterator[str]:
+    """A line for each key whose best value is the last one that was tried in its direction."""
+    for key in sweep.varied if sweep.best else ():
+        values = [row.values[key] for row in sweep.rows]
+        if len(set(map(str, values))) < _LEAST_VALUES or not all(type(value) in (int, float) for value in values):
+            continue
+        best = sweep.rows[0].values[key]
+        for end, words, more in ((max(values), "largest", "larger"), (min(values), "smallest", "smaller")):
+            if best == end:
+                yield f"the best {key} is the {words} that was tried, {shown(best)}: {more} ones may be better"
+
+
 def _lines(sweep: Sweep, command: str, picture: Path | None) -> Iterator[str]:
     yield f"# Sweep of {sweep.recipe}"
     yield ""
@@ -97,11 +111,9 @@ def _lines(sweep: Sweep, command: str, picture: Path | None) -> Iterator[str]:
     yield "|" + "---|" * len(heads(sweep))
     for row in sweep.rows:
         yield f"| {' | '.join(cell.replace('|', '/') for cell in cells(sweep, row))} |"
-    for title, lines in (("Without a value, or not tried", list(problems(sweep))),):
+    for title, lines in (("Where to go on", list(hints(sweep))), ("Not tried, or without a value", [*problems(sweep)])):
         if lines:
-            yield ""
-            yield f"## {title}"
-            yield ""
+            yield from ("", f"## {title}", "")
             yield from (f"- {line}" for line in lines)
     if sweep.elsewhere:
         yield ""

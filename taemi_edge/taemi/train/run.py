@@ -40,8 +40,8 @@ from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, 
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
-#: Drawing takes longer than an epoch of a small run.
-DRAW_EVERY_S = 5.0
+#: Drawing takes longer than an epoch of a small run, and so may bringing a file to the disk.
+DRAW_EVERY_S, WRITE_EVERY_S = 5.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _run(
     goes_on: Callable[[], bool],
 ) -> None:
     """Train to the end. Whatever stops the run, the state of the last whole step is on disk."""
-    saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
+    saved_s, drawn_s, written_s = time.monotonic(), -DRAW_EVERY_S, -WRITE_EVERY_S
     with request_on_signals() as stopped, event_writer(options.tensorboard) as write_events:
 
         def after_step(running: Trainer) -> bool:
@@ -196,15 +196,20 @@ def _run(
             return goes_on() and not stopped.is_set()
 
         def after_epoch(metrics: EpochMetrics) -> None:
-            nonlocal drawn_s
-            _write_metrics(trainer.history, options.run)
+            nonlocal drawn_s, written_s
+            if time.monotonic() - written_s > WRITE_EVERY_S:
+                _write_metrics(trainer.history, options.run)
+                written_s = time.monotonic()
             if time.monotonic() - drawn_s > DRAW_EVERY_S:
                 _draw_curve(trainer.history, options.run)
                 drawn_s = time.monotonic()
             write_events(metrics)
             on_epoch(metrics)
 
-        finished = trainer.run(after_step, after_epoch)
+        try:
+            finished = trainer.run(after_step, after_epoch)
+        finally:
+            _write_metrics(trainer.history, options.run)
     trainer.save(options.run / STATE)
     _draw_curve(trainer.history, options.run)
     if not finished:
