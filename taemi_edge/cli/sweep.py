@@ -91,7 +91,7 @@ def sweep(
     plan = plan_sweep(recipe, axes, seeds, random, seed)
     folder = output or Path("runs") / f"sweep-{plan.base.name}"
     logs = choose_logs(log, folder, plan.base.name)
-    note(f"{len(plan.settings)} settings with {seeds} seeds: {len(plan.settings) * seeds} runs")
+    note(f"settings: {len(plan.settings)}, seeds of each: {seeds}, runs in all: {len(plan.settings) * seeds}")
     for what, why in plan.left_out.items():
         note(f"left out {what}: {why}")
     options = SweepOptions(data, folder, workers, provided, logs.tensorboard, command_line())

@@ -18,7 +18,7 @@ def test_a_sweep_prints_its_settings_and_what_it_chose(cli_here, store_folder: P
     places = ("--output", tmp_path / "out", "--json", tmp_path / "s.json", "--workers", "1", "--log", "none")
     done = cli_here(*words, "--set", "training.epochs=1", *places)
     assert done.returncode == 0, done.stderr
-    assert "3 settings with 2 seeds: 6 runs" in done.stderr
+    assert "settings: 3, seeds of each: 2, runs in all: 6" in done.stderr
     assert "best on valid: fusion.dim=" in done.stdout
     assert "training.epochs" not in done.stdout  # it does not vary
     found = json.loads((tmp_path / "s.json").read_text())

@@ -29,8 +29,13 @@ TRACKING = "MLFLOW_TRACKING_URI"
 LOGGED = "mlflow.json"
 #: MLflow takes so many metrics in one call.
 _METRICS_A_CALL = 1000
-#: A server that is gone is given up soon, unless the environment says otherwise; MLflow would try for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+#: Where the environment says nothing else: a server that is gone is given up soon, for MLflow would try for minutes,
+#: and MLflow prints no line for each run.
+_MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 _MOST_SAID = 600
 _KNOWN = ("tensorboard", "mlflow", "none")
 
@@ -66,7 +71,7 @@ class Logs:
         Raises:
             UsageError: MLflow cannot be reached.
         """
-        for name, value in _PATIENCE.items():
+        for name, value in _MANNERS.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 

@@ -24,8 +24,6 @@ from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.feature_store import INDEX, is_store, open_store, read_index
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, OutputError, TrainingError, UsageError
 from taemi_edge.progress import SILENT, Progress
-from taemi_edge.taemi.checkpoint import new_checkpoint
-from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.sweep.folder import (
     BEST,
     PICTURE,
@@ -54,7 +52,7 @@ from taemi_edge.taemi.sweep.runs import (
     open_worker,
     train_run,
 )
-from taemi_edge.taemi.train.run import TrainOptions, extracted_store, require_own_features
+from taemi_edge.taemi.train.run import TrainOptions, extracted_store, require_own_features, untrained_checkpoint
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
 
@@ -168,16 +166,12 @@ def _stores(
 
 
 def _store(setting: Setting, data: Path, place: Path, options: SweepOptions, progress: Progress) -> Path:
-    checkpoint = new_checkpoint(_without_head(setting.recipe))
+    checkpoint = untrained_checkpoint(setting.recipe)
     train = TrainOptions(data, place / CHECKPOINT, place, provided=options.provided, workers=options.workers)
     if is_store(data):
         require_own_features(checkpoint, open_store(data), train)
         return data
     return extracted_store(checkpoint, train, progress).folder
-
-
-def _without_head(recipe: ModelRecipe) -> ModelRecipe:
-    return msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
 
 
 def _tasks(plan: Plan, folder: Path, stores: Mapping[str, tuple[Path, int | None]]) -> dict[tuple[str, int], RunTask]:

@@ -136,8 +136,7 @@ def train_recipe(
     _check_places(options)
     started = time.perf_counter()
     progress.stage(f"loading {recipe.name}")
-    plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
-    checkpoint = new_checkpoint(plain, encoder_seed=options.encoder_seed)
+    checkpoint = untrained_checkpoint(recipe, options.encoder_seed)
     data = data_for(checkpoint) if data_for else open_training_data(checkpoint, options, progress)
     trainer = _new_trainer(checkpoint, data)
     if options.resume:
@@ -154,15 +153,25 @@ def train_recipe(
         raise
     trainer.keep_best()
     _save(checkpoint, trainer, data.described, options.output)
+    return _result_of(trainer, data, checkpoint, time.perf_counter() - started)
+
+
+def _result_of(trainer: Trainer, data: TrainingData, checkpoint: Checkpoint, seconds: float) -> TrainResult:
     return TrainResult(
         history=tuple(trainer.history),
         best_epoch=trainer.best_epoch,
         untrained_tokens=trainer.untrained_tokens,
         trained_on=data.described,
         problems=data.problems,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         checkpoint=checkpoint,
     )
+
+
+def untrained_checkpoint(recipe: ModelRecipe, encoder_seed: int | None = None) -> Checkpoint:
+    """The model of a recipe with its pretrained encoders and a new head, even where the recipe names a trained one."""
+    plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
+    return new_checkpoint(plain, encoder_seed=encoder_seed)
 
 
 def _new_trainer(checkpoint: Checkpoint, data: TrainingData) -> Trainer:
