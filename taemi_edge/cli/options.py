@@ -20,6 +20,7 @@ from taemi_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from taemi_edge.bundle.folder import Bundle
+    from taemi_edge.bundle.workers import WorkerPool
 
 
 #: Of sources, and of inputs of one batch: beyond it a computer has no memory for what they bring.
@@ -67,6 +68,15 @@ DeviceOption = Annotated[
     typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu  [default: what a bundle was built for]"),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: auto (that of this machine), local (a new one), host:port or ray://host:port. "
+        "--workers then counts its workers; 0 takes as many as the cluster has CPUs.",
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
 PlannedThreadsOption = Annotated[
     int | None,
@@ -91,6 +101,26 @@ RequireSignatureOption = Annotated[
         help="Refuse a bundle that the holder of this key did not sign  [default: the key that this device trusts]",
     ),
 ]
+
+
+def chosen_workers(workers: int, ray: str | None, device: str | None = None) -> int | WorkerPool:
+    """Give what works: processes of this machine, or with `--ray` the workers of a cluster until the command ends.
+
+    Args:
+        workers: the value of `--workers`.
+        ray: the value of `--ray`.
+        device: where the workers compute; on a GPU each of them needs one.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: that is no address.
+    """
+    if ray is None:
+        return workers
+    from taemi_edge.scale.ray_workers import RayWorkers
+
+    pool = RayWorkers(ray, workers, gpus=1.0 if device in ("cuda", "tensorrt") else 0.0)
+    return typer.get_current_context().with_resource(pool)
 
 
 def device_name(choice: DeviceChoice | None) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,
     Reading,
@@ -28,6 +28,7 @@ from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -163,6 +164,7 @@ def _encode_missing(
         return {}, 0
     problems: dict[str, str] = {}
     setup = (source, options.device, writer.folder, corpus.folder, options.reading)
+    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [writer.folder])
     for clip_id, remarks, problem in run_parallel(_encode, missing, options.workers, _open_worker, setup):
         if problem is None:
             writer.add(clip_id, remarks)
