@@ -29,7 +29,7 @@ class WorkerPool(Protocol):
         """Whether all workers see the files of this process."""
 
     def require_shared(self, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()) -> None:
-        """Name places of the work to come that every worker must see as this process does."""
+        """Refuse workers that do not see the places of the work to come as this process does."""
 
     def run(
         self,
@@ -95,7 +95,9 @@ def run_parallel(
 def require_shared(
     workers: int | WorkerPool, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()
 ) -> None:
-    """Name places of the work to come, which workers elsewhere must see as this process does.
+    """Refuse workers elsewhere that do not see the places of the work to come as this process does.
+
+    What writes results calls this first, so that nothing is half-written where the work cannot be done.
 
     Args:
         workers: whatever does the work; processes of this machine see all places.

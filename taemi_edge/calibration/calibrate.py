@@ -145,12 +145,12 @@ def _calibrate(
     judge = None if corpus is None else Judge(bundle.manifest.outputs, options.metric or bundle.manifest.metric)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle, recipe.quantised, recipe.host)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus, recipe)
+    reads = [source] if corpus is None else [source, *places_of(corpus)]
+    require_shared(workers, reads, [output.parent])
     with (
         new_folder(output, replaceable_files(output)) as draft,
         scratch_folder(scratch_place(workers, output.parent)) as scratch,
     ):
-        reads = [source] if corpus is None else [source, *places_of(corpus)]
-        require_shared(workers, reads, [draft, scratch])
         work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
         if corpus is not None and judge is not None:
             plan, written, judgement = work.calibrate_on(corpus, judge, reused, options.quantiser)

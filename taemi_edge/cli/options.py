@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MOST_AT_ONCE = 10_000
 #: Python reads no whole number of thousands of digits.
 _MOST_DIGITS = 40
+#: What the running command has opened for all of its work.
+_kept: list[ExitStack] = []
 
 
 class DeviceChoice(str, Enum):
@@ -120,7 +122,18 @@ def chosen_workers(workers: int, ray: str | None, device: str | None = None) -> 
     from taemi_edge.scale.ray_workers import RayWorkers
 
     pool = RayWorkers(ray, workers, gpus=1.0 if device in ("cuda", "tensorrt") else 0.0)
-    return typer.get_current_context().with_resource(pool)
+    return _kept[-1].enter_context(pool) if _kept else pool
+
+
+@contextmanager
+def kept_until_the_end() -> Iterator[None]:
+    """Close at the end of a command what it has opened for all of its work, such as a connection to a cluster."""
+    with ExitStack() as stack:
+        _kept.append(stack)
+        try:
+            yield
+        finally:
+            _kept.remove(stack)
 
 
 def device_name(choice: DeviceChoice | None) -> Any:

@@ -110,6 +110,7 @@ def extract_features(
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
         keys[stream] = _provided_key(corpus, keys, stream, folder)
+    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [output])
     writer = StoreWriter(output, corpus, labels, keys, _reading_notes(options))
     problems, encoded = _encode_missing(writer, corpus, source, options, progress)
     store = writer.finish(problems)
@@ -164,7 +165,6 @@ def _encode_missing(
         return {}, 0
     problems: dict[str, str] = {}
     setup = (source, options.device, writer.folder, corpus.folder, options.reading)
-    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [writer.folder])
     for clip_id, remarks, problem in run_parallel(_encode, missing, options.workers, _open_worker, setup):
         if problem is None:
             writer.add(clip_id, remarks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,14 +67,25 @@ class RayWorkers:
         return self.address == LOCAL
 
     def require_shared(self, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()) -> None:
-        """Name places of the work to come that every node must see as this machine does.
+        """Refuse a cluster whose nodes do not see the places of the work to come as this machine does.
+
+        In a `with` block this is where the cluster is reached; outside of one, it is when the work begins.
 
         Args:
             reads: files and folders that are only read.
             writes: folders that workers write to.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            ClusterError: there is no cluster, or a node of it cannot do the work.
         """
-        self._session.reads += map(str, reads)
-        self._session.writes += map(str, writes)
+        session = self._session
+        session.reads += [str(place) for place in reads if str(place) not in session.reads]
+        session.writes += [str(place) for place in writes if str(place) not in session.writes]
+        if session.kept:
+            crew = session.crew or self._open()
+            with self._job(None) as job:
+                crew.inspect(job)
 
     def run(
         self,
@@ -91,13 +103,23 @@ class RayWorkers:
         session = self._session
         try:
             crew = session.crew or self._open()
-            reads = [*map(str, self.shared), *session.reads]
-            with looked_at(*(((), ()) if self.on_this_machine else (reads, session.writes))) as places:
-                job = Job(function, initialise, arguments, os.getcwd(), places, libraries())
+            with self._job(function, initialise, arguments) as job:
                 yield from crew.run(job, tasks)
         finally:
             if not session.kept:
                 self.close()
+
+    @contextmanager
+    def _job(
+        self,
+        function: Callable[..., Any] | None,
+        initialise: Callable[..., None] | None = None,
+        arguments: tuple[Any, ...] = (),
+    ) -> Iterator[Job]:
+        """What actors are told of a piece of work, with what they must see for it."""
+        reads, writes = [*map(str, self.shared), *self._session.reads], self._session.writes
+        with looked_at(*(((), ()) if self.on_this_machine else (reads, writes))) as places:
+            yield Job(function, initialise, arguments, os.getcwd(), places, libraries())
 
     def _open(self) -> Crew:
         connection = self._session.connection = connect(self.address, self.count)

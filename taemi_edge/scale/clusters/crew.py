@@ -22,7 +22,7 @@ _LOG = logging.getLogger("taemi_edge.scale")
 MOST_LOSSES = 3
 #: How often the size of the cluster is asked for, how long a node with processors is waited for, when waiting is told,
 #: and how long running tasks may take at the end, in seconds.
-_LOOK_S, _NODES_S, _TELL_S, _END_S = 2.0, 10.0, 10.0, 60.0
+_LOOK_S, _NODES_S, _LATE_S, _END_S = 2.0, 10.0, 10.0, 60.0
 
 
 @dataclass(eq=False)
@@ -97,6 +97,7 @@ class Crew:
         self._actors: list[_Actor] = []
         self._wanted, self._looked = 0, 0.0
         self._told: set[str] = set()
+        self.started = False  # an actor has been ready
 
     def run(self, job: Job, tasks: Iterable[Any]) -> Iterator[Any]:
         """Do a job.
@@ -113,12 +114,26 @@ class Crew:
         """
         work = _Work(self, job, tasks)
         for actor in self._actors:
-            actor.ready = False
+            actor.ready = actor.unfit = False
             work.set_up(actor)
         try:
             yield from work.results()
         finally:
             work.end()
+
+    def inspect(self, job: Job) -> None:
+        """Make the first actors, and let them say whether their nodes can do a job.
+
+        Raises:
+            ClusterError: a node cannot, or there is none.
+        """
+        work = _Work(self, job, ())
+        work.make(self.size() - len(self._actors))
+        while waiting := [actor for actor in self._actors if actor.waits_for is not None]:
+            if work.waited() > _LATE_S and any(actor.ready for actor in self._actors):
+                return  # other programs have the rest of the cluster for now
+            work.take_answers(waiting)
+            work.make(0 if self._actors else self.size())
 
     def close(self) -> None:
         """End all actors."""
@@ -157,20 +172,33 @@ class _Work:
         self.packed = self.ray.put(self.ray.cloudpickle.dumps(job))
         self.losses = _Losses()
         self.began = time.monotonic()
-        self.started = False  # a worker has been ready
 
     def results(self) -> Iterator[Any]:
         """Keep every actor busy until nothing is left to do."""
         while True:
             self._fill()
-            busy = {actor.waits_for: actor for actor in self.crew._actors if actor.waits_for is not None}
-            if not self.queue and not any(actor.task for actor in busy.values()):
+            busy = [actor for actor in self.crew._actors if actor.waits_for is not None]
+            if not self.queue and not any(actor.task for actor in busy):
                 return
-            done: list[Any] = []
-            for ref in self._answered(list(busy)):
-                done += self._take(busy[ref], ref)
+            done = self.take_answers(busy)
             self._fill()  # before the caller does what it does with results
             yield from done
+
+    def take_answers(self, actors: list[_Actor]) -> list[Any]:
+        """Take the answers that are there, and give the results among them."""
+        asked = {actor.waits_for: actor for actor in actors}
+        return [result for ref in self._answered(list(asked)) for result in self._take(asked[ref], ref)]
+
+    def waited(self) -> float:
+        """How long this job has been under way, in seconds."""
+        return time.monotonic() - self.began
+
+    def make(self, count: int) -> None:
+        """Make actors and tell them of the job."""
+        for _ in range(count):
+            actor = _Actor(self.crew._class.remote())
+            self.crew._actors.append(actor)
+            self.set_up(actor)
 
     def _answered(self, refs: list[Any]) -> list[Any]:
         """The answers that are there, waiting a second for the first of them."""
@@ -198,10 +226,7 @@ class _Work:
                 self.exhausted = True
                 break
             self.queue.append(_Task(_name_of(task), self.ray.cloudpickle.dumps(task)))
-        for _ in range(min(len(self.queue) - len(free), size - len(crew._actors))):
-            actor = _Actor(crew._class.remote())
-            crew._actors.append(actor)
-            self.set_up(actor)
+        self.make(min(len(self.queue) - len(free), size - len(crew._actors)))
         for actor in free:
             if self.queue and actor.ready:
                 actor.task = self.queue.popleft()
@@ -244,12 +269,12 @@ class _Work:
         if raised is not None:
             raise raised.at(f"on node {actor.node}")
         if here.get("problem"):
-            if not self.started:
+            if not self.crew.started:
                 raise ClusterError(here["problem"])
             actor.unfit = True
             self.crew.note(f"{here['problem']}; until then that node is left out")
             return
-        self.started = actor.ready = True
+        self.crew.started = actor.ready = True
 
     def _lose(self, actor: _Actor, error: Exception) -> None:
         """An actor is gone: its task goes to the front of the queue."""
@@ -261,7 +286,7 @@ class _Work:
         self.crew._actors.remove(actor)
         self.crew._kill(actor)  # one that Ray cannot reach for the moment must not come back
         if actor.task is None:
-            if self.losses.workers >= MOST_LOSSES * 4 and not self.started:
+            if self.losses.workers >= MOST_LOSSES * 4 and not self.crew.started:
                 raise ClusterError(
                     f"no worker of {self.crew._cluster} could be prepared: the last one was lost ({where})"
                 )
@@ -277,8 +302,7 @@ class _Work:
 
     def _require_nodes(self) -> None:
         """Refuse a cluster without processors; tell where they are all taken."""
-        waited = time.monotonic() - self.began
-        crew = self.crew
+        waited, crew = self.waited(), self.crew
         if any(actor.ready for actor in crew._actors):
             return
         kind = "GPU" if crew._gpus else "CPU"
@@ -287,7 +311,7 @@ class _Work:
             raise ClusterError(
                 f"{crew._cluster} has no node with {kind}s: run `ray start --address` on a machine that has"
             )
-        if has and waited > _TELL_S and not any(actor.node for actor in crew._actors):
+        if has and waited > _LATE_S and not any(actor.node for actor in crew._actors):
             crew.note(f"waiting for {crew._cluster}: none of its {has} {kind}s is free")
 
     def end(self) -> None:

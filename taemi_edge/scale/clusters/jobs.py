@@ -24,14 +24,14 @@ class Job:
     """What a worker is told of the work before its first task.
 
     Attributes:
-        function: what is called with each task.
+        function: what is called with each task; None where nodes are only looked at.
         initialise: called once before, with `arguments`.
         folder: where the driver works, from which relative paths count.
         places: what the node must see as the driver does.
         libraries: the versions of the driver's libraries.
     """
 
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Any] | None
     initialise: Callable[..., None] | None
     arguments: tuple[Any, ...]
     folder: str
@@ -40,6 +40,8 @@ class Job:
 
     def work(self, task: bytes) -> tuple[Any, RaisedError | None]:
         """Do one task; gives its result, or what was raised."""
+        if self.function is None:
+            raise RuntimeError("this job has no tasks")
         try:
             return self.function(_unpacked(task)), None
         except Exception as error:  # noqa: BLE001 - whatever a task raises goes to the driver
