@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -15,7 +16,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _PATIENCE_S, _TRIES = 3.0, "3"
 #: What workers send lies in this memory on its way; tasks and results are lines.
 _STORE_BYTES = 100 << 20
 #: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
-_LONGEST_FOLDER = 30
+_LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
 #: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
 
@@ -84,6 +84,7 @@ def connect(address: str, cores: int = 0) -> Connection:
     if ray.is_initialized():  # a program that has its own connection keeps it
         return Connection(ray, "the Ray cluster")
     with ExitStack() as stack, _own_signals():
+        stack.enter_context(_quiet_output())
         if address == LOCAL:
             _start(ray, cores, stack)
             name = "the Ray cluster of this machine"
@@ -101,12 +102,9 @@ def _require_form(address: str) -> None:
 
 def _start(ray: Any, cores: int, stack: ExitStack) -> None:
     """Start a cluster on this machine, which ends with this process, whatever ends it."""
-    base = tempfile.gettempdir()
-    if len(base) > _LONGEST_FOLDER:
-        base = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, for its owner alone
-    folder = Path(tempfile.mkdtemp(prefix="taemi-", dir=base))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    with _environment({"OMP_NUM_THREADS": "1"} | _own_token()):
+    folder = stack.enter_context(_short_folder())
+    _make_token()
+    with _environment({"OMP_NUM_THREADS": "1"}):
         try:
             ray.init(
                 address=LOCAL,
@@ -122,6 +120,38 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
             raise ClusterError(f"Ray does not start on this machine ({first_line(error)}): give --workers") from error
 
 
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    """Give a folder with a short path for Ray's files, and remove what killed drivers left, which nothing locks."""
+    base = tempfile.gettempdir()
+    if len(base) > _LONGEST_FOLDER:
+        base = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, for its owner alone
+    for left in Path(base).glob(_PREFIX + "????????"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        OSError: another process holds it, or the folder is another user's.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _join(ray: Any, address: str) -> str:
     """Connect to a cluster that runs; gives its address in words."""
     target = _address_of_this_node(ray) if address == AUTO else address
@@ -132,7 +162,7 @@ def _join(ray: Any, address: str) -> str:
     try:
         with _errors_kept() as kept:
             try:
-                _show_token()
+                _show_token(target)
                 ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
             finally:
                 said = kept()
@@ -171,28 +201,39 @@ def _require_server(address: str, host: str, port: int) -> None:
         raise ClusterError(f"--ray {address}: expected a Ray cluster at {host}:{port}, another server answers there")
 
 
-def _show_token() -> None:
-    """Show the token that this user has, as Ray does by itself for "auto"; a cluster without tokens ignores it."""
-    with suppress(ImportError):  # a Ray that knows no tokens, or takes them otherwise
+def _show_token(address: str) -> None:
+    """Use the token that this user has where the cluster asks for one, as Ray does by itself for "auto".
+
+    A driver that uses one on a cluster without tokens would refuse the cluster's own calls.
+
+    Raises:
+        Exception: the cluster refuses the token, or does not answer as Ray does.
+    """
+    try:
         from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+        from ray._raylet import GcsClient
+        from ray.exceptions import AuthenticationError
+    except ImportError:  # a Ray that knows no tokens, or takes them otherwise
+        return
+    if not address.startswith(CLIENT):
+        try:
+            GcsClient(address=address)
+            return
+        except AuthenticationError:
+            pass
+    if maybe_enable_token_auth_if_token_available(warn_if_disabled=False) and not address.startswith(CLIENT):
+        GcsClient(address=address)
 
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
-
-def _own_token() -> dict[str, str]:
+def _make_token() -> None:
     """Guard a cluster of this machine by a token; where the user has none, by one that no file keeps."""
-    return {} if "RAY_AUTH_MODE" in os.environ or _has_token() else {"RAY_AUTH_TOKEN": _new_token()}
+    if "RAY_AUTH_MODE" not in os.environ and not _has_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _has_token() -> bool:
     named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
     return bool(named) or Path(os.path.expanduser("~/.ray/auth_token")).is_file()
-
-
-@cache
-def _new_token() -> str:
-    """One for this process: Ray reads it once."""
-    return secrets.token_hex(32)
 
 
 def _refusal(name: str, error: BaseException, said: str) -> str:
@@ -240,6 +281,23 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet_output() -> Iterator[None]:
+    """Keep standard output for the results of the command: Ray would print there what happens to its workers.
+
+    No option of Ray 2.60 turns that off; what is lost is told by `crew.py`.
+    """
+    from ray._private import worker
+
+    before = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        if before is not None:
+            worker.print_to_stdstream = before
 
 
 @contextmanager

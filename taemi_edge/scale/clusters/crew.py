@@ -69,12 +69,10 @@ class _Losses:
         """Say it in one line."""
         if self.workers:
             _LOG.warning(
-                "%d %s lost (%s) and replaced; %d %s done again, which took %.0f s of a worker's time",
-                self.workers,
-                "worker was" if self.workers == 1 else "workers were",
+                "lost %s (%s) and did %s again: %.0f s of a worker's time went with it",
+                _counted(self.workers, "worker"),
                 "; ".join(self.reasons),
-                self.tasks,
-                "task was" if self.tasks == 1 else "tasks were",
+                _counted(self.tasks, "task"),
                 self.seconds,
             )
 
@@ -171,6 +169,7 @@ class _Work:
         self.exhausted = False
         self.packed = self.ray.put(self.ray.cloudpickle.dumps(job))
         self.losses = _Losses()
+        self.replacing = 0  # actors that were lost and have no successor yet
         self.began = time.monotonic()
 
     def results(self) -> Iterator[Any]:
@@ -261,6 +260,9 @@ class _Work:
     def _begin(self, actor: _Actor, here: dict[str, Any]) -> None:
         """Take what an actor says of itself and its node before its first task."""
         actor.node = here["node"]
+        if self.replacing:
+            self.replacing -= 1
+            self.losses.seconds += time.monotonic() - actor.since
         if here["nice"] > 0:
             self.crew.note(f"workers run at nice {here['nice']}, as this cluster starts them: other programs go first")
         if here.get("remark"):
@@ -281,6 +283,7 @@ class _Work:
         reason = _reason(error)
         where = f"node {actor.node}: {reason}" if actor.node else reason
         self.losses.workers += 1
+        self.replacing += 1
         self.losses.reasons[where] = None
         self.losses.seconds += time.monotonic() - actor.since
         self.crew._actors.remove(actor)
@@ -329,6 +332,10 @@ class _Work:
             self.losses.tell()
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _name_of(task: Any) -> str:
     """What messages call a task: the id or name of the thing that it is about."""
     first = task[0] if isinstance(task, tuple) and task else task
@@ -341,7 +348,7 @@ def _name_of(task: Any) -> str:
 def _reason(error: Exception) -> str:
     """Why an actor is gone, in a few words."""
     text = str(error)
-    if "memory" in text.lower() and "oom" in text.lower():
+    if "running low on memory" in text:
         return "memory ran out"
     if "node" in text and ("has died" in text or "is dead" in text or "was terminated" in text):
         return "the node was lost"
