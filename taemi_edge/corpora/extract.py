@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,
     Reading,
@@ -28,6 +28,7 @@ from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -109,6 +110,7 @@ def extract_features(
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
         keys[stream] = _provided_key(corpus, keys, stream, folder)
+    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [output])
     writer = StoreWriter(output, corpus, labels, keys, _reading_notes(options))
     problems, encoded = _encode_missing(writer, corpus, source, options, progress)
     store = writer.finish(problems)
