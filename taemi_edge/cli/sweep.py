@@ -9,8 +9,10 @@ import typer
 
 from taemi_edge.cli.options import (
     JsonOption,
+    RayOption,
     RecipeArgument,
     WorkersOption,
+    chosen_workers,
     command_line,
     extra_needed,
     key_and_value,
@@ -69,6 +71,7 @@ def sweep(
     log: _LogOption = None,
     json_file: JsonOption = None,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
 ) -> None:
     """Train many settings of a recipe over seeds and keep the best on the validation split; safe to stop and go on.
 
@@ -94,8 +97,9 @@ def sweep(
     note(f"settings: {len(plan.settings)}, seeds of each: {seeds}, runs in all: {len(plan.settings) * seeds}")
     for what, why in plan.left_out.items():
         note(f"left out {what}: {why}")
-    options = SweepOptions(data, folder, workers, provided, logs.tensorboard, command_line())
     with shown_progress() as progress:
+        pool = chosen_workers(workers, ray)
+        options = SweepOptions(data, folder, pool, provided, logs.tensorboard, command_line())
         found = run_sweep(plan, options, progress=progress, on_run=logs.log)
     save_json(json_file, found)
     print_sweep(found, folder)

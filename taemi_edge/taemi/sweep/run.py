@@ -20,7 +20,7 @@ from taemi_edge.bundle.drafts import hold_draft
 from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.signals import StopRequest, request_on_signals
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import INDEX, is_store, open_store, read_index
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, OutputError, TrainingError, UsageError
 from taemi_edge.progress import SILENT, Progress
@@ -97,12 +97,14 @@ def run_sweep(
         InputError: there is no data, or it has no validation split, which chooses.
         UsageError: the folder holds a sweep of another recipe or of other data.
         OutputError: the folder holds something else, another process writes it, or there is no room.
+        BackendError: a worker was killed, or workers elsewhere do not see the data or the folder.
         TrainingError: no run has a value.
         InterruptedRunError: Ctrl-C; runs that are done are kept, and others go on from their last state.
     """
     folder, data = options.output.resolve(), options.data.resolve()
     with claimed(folder):
         identity = _require_data(plan, data, options)
+        require_shared(options.workers, [data], [folder])
         begin_folder(folder, plan.base, str(data), identity)
         stores = _stores(plan, data, folder, options, progress)
         tasks = _tasks(plan, folder, stores)

@@ -117,6 +117,11 @@ class RunTask:
     data: Path
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"the run {self.setting}/seed-{self.recipe.seed}"
+
 
 @dataclass(frozen=True)
 class RunSetup:

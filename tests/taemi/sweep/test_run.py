@@ -73,13 +73,20 @@ def test_two_workers_write_the_same_bytes_as_one(swept, store_folder, tmp_path):
 class InTurn:
     """A pool elsewhere, as a cluster is: here a function that runs in this process, on tasks in another order."""
 
+    on_this_machine = True
+
+    def require_shared(self, reads=(), writes=()):
+        self.asked = [*reads], [*writes]
+
     def run(self, function, tasks, initialise=None, arguments=()):
         return run_parallel(function, reversed(list(tasks)), 1, initialise, arguments)
 
 
 def test_a_pool_of_workers_elsewhere_writes_the_same_bytes(swept, store_folder, tmp_path):
-    run_sweep(plan_of(*CHANGES, seeds=2), SweepOptions(store_folder, tmp_path / "out", workers=InTurn()))
+    pool = InTurn()
+    run_sweep(plan_of(*CHANGES, seeds=2), SweepOptions(store_folder, tmp_path / "out", workers=pool))
     assert files_of(tmp_path / "out") == files_of(swept[0])
+    assert pool.asked == ([store_folder.resolve()], [(tmp_path / "out").resolve()])
 
 
 def test_a_run_is_what_train_makes_of_the_same_recipe_and_seed(swept, store_folder, tmp_path):
@@ -262,3 +269,13 @@ def test_encoders_are_trained_too(corpus_folder, tmp_path):
     plan = plan_of("training.encoders=end-to-end,frozen", "training.epochs=1", "training.batch_size=5")
     sweep = run_sweep(plan, SweepOptions(corpus_folder, tmp_path / "out", workers=1))
     assert sweep.trained == 2
+
+
+@pytest.mark.once
+def test_a_ray_cluster_writes_the_same_bytes(swept, store_folder, tmp_path):
+    pytest.importorskip("ray", reason="clusters need the extra `ray`")
+    from taemi_edge.scale.ray_workers import RayWorkers
+
+    with RayWorkers("local", 2) as workers:
+        run_sweep(plan_of(*CHANGES, seeds=2), SweepOptions(store_folder, tmp_path / "out", workers=workers))
+    assert files_of(tmp_path / "out") == files_of(swept[0])
