@@ -124,27 +124,23 @@ def config_text(bundle: Bundle, name: str, options: ServingOptions) -> str:
     served = settle(bundle, options)
     inputs = [_input(spec) for spec in input_specs(bundle.manifest).values()]
     outputs = [_tensor(spec) for spec in output_specs(bundle.manifest).values()]
-    return "\n".join(
-        (
-            "# Written by `taemi-edge export-triton`.",
-            f"name: {_quoted(name)}",
-            'backend: "python"',
-            f"max_batch_size: {served.slots}",
-            *_listed("input", inputs),
-            *_listed("output", outputs),
-            "sequence_batching {",
-            f"  max_sequence_idle_microseconds: {round(served.idle_s * 1e6)}",
-            f"  oldest {{ max_candidate_sequences: {2 * served.slots} "
-            f"max_queue_delay_microseconds: {options.queue_delay_us} }}",
-            "}",
-            f"instance_group [ {{ {_instance(served.device)} }} ]",
-            *(
-                f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}"
-                for key, value in _parameters(bundle, served).items()
-            ),
-            "",
-        )
-    )
+    delay = f"max_queue_delay_microseconds: {options.queue_delay_us}"
+    parameters = _parameters(bundle, served)
+    lines = [
+        "# Written by `taemi-edge export-triton`.",
+        f"name: {_quoted(name)}",
+        'backend: "python"',
+        f"max_batch_size: {served.slots}",
+        *_listed("input", inputs),
+        *_listed("output", outputs),
+        "sequence_batching {",
+        f"  max_sequence_idle_microseconds: {round(served.idle_s * 1e6)}",
+        f"  oldest {{ max_candidate_sequences: {2 * served.slots} {delay} }}",
+        "}",
+        f"instance_group [ {{ {_instance(served.device)} }} ]",
+        *(f"parameters {{ key: {_quoted(k)} value {{ string_value: {_quoted(v)} }} }}" for k, v in parameters.items()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def served_model(parameters: Mapping[str, Mapping[str, str]]) -> ServedModel:

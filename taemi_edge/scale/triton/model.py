@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
+import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.trusted_keys import required_key

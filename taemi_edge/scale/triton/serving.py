@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import TypeAlias
 
@@ -159,7 +160,18 @@ class SequenceServer:
         self.close()
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer the requests of a batch, each with its outputs or with one sentence that says what is wrong with it."""
+        """Answer the requests of a batch, each with its outputs or with one sentence that says what is wrong with it.
+
+        What nobody has foreseen is raised, and the sequences of the batch have to start again.
+        """
+        try:
+            return self._answer_all(requests)
+        except BaseException:
+            for request in requests:
+                self._free_slot(request.sequence)
+            raise
+
+    def _answer_all(self, requests: Sequence[Request]) -> list[Answer]:
         answers: dict[int, Answer] = {}
         waiting = list(enumerate(requests))
         while waiting:  # a sequence that comes twice gets a second call
@@ -181,7 +193,8 @@ class SequenceServer:
                 sequences[number] = sequence
             except TaemiError as error:
                 answers[number] = str(error)
-        prepared = self._prepared({number: (sequences[number].index, hop) for number, hop in hops.items()})
+        indexed = {number: (sequences[number].index, hop) for number, hop in hops.items()}
+        prepared = self._prepared(requests, indexed, answers)
         answers |= self._predicted(requests, sequences, prepared)
         for request in requests.values():
             if request.ends:
@@ -228,12 +241,24 @@ class SequenceServer:
             self._fleet.reset(sequence.index, Source(str(request.sequence)))
         return hop
 
-    def _prepared(self, hops: Mapping[int, tuple[int, Hop]]) -> dict[int, PreparedHop]:
-        """Cut sound and find faces, those of several sequences at the same time."""
+    def _prepared(
+        self, requests: Mapping[int, Request], hops: Mapping[int, tuple[int, Hop]], answers: dict[int, Answer]
+    ) -> dict[int, PreparedHop]:
+        """Cut sound and find faces, those of several sequences at the same time; what fails is answered at once."""
+        prepare = self._fleet.prepare
+        jobs: dict[int, Callable[..., PreparedHop]]
         if self._threads is None or len(hops) == 1:
-            return {number: self._fleet.prepare(index, hop) for number, (index, hop) in hops.items()}
-        jobs = {number: self._threads.submit(self._fleet.prepare, index, hop) for number, (index, hop) in hops.items()}
-        return {number: job.result() for number, job in jobs.items()}
+            jobs = {number: partial(prepare, index, hop) for number, (index, hop) in hops.items()}
+        else:
+            threads = self._threads
+            jobs = {number: threads.submit(prepare, index, hop).result for number, (index, hop) in hops.items()}
+        prepared = {}
+        for number, result in jobs.items():
+            try:
+                prepared[number] = result()
+            except TaemiError as error:
+                answers[number] = self._given_up(requests[number], error)
+        return prepared
 
     def _predicted(
         self, requests: Mapping[int, Request], sequences: Mapping[int, _Sequence], prepared: Mapping[int, PreparedHop]
@@ -247,14 +272,23 @@ class SequenceServer:
         try:
             predictions = self._fleet.predict({sequences[number].index: hop for number, hop in prepared.items()})
         except TaemiError as error:
-            for number in prepared:
-                self._free_slot(requests[number].sequence)
-            return dict.fromkeys(prepared, f"{error}; the sequence has to start again")
-        in_order = sorted(prepared, key=lambda number: sequences[number].index)
-        return {
-            number: answer_tensors(self._manifest, sequences[number].in_given_time(prediction))
-            for number, prediction in zip(in_order, predictions, strict=True)
-        }
+            return {number: self._given_up(requests[number], error) for number in prepared}
+        answers: dict[int, Answer] = {}
+        for number, prediction in zip(_by_index(prepared, sequences), predictions, strict=True):
+            sequence = sequences[number]
+            described = sequence.in_given_time(prediction)
+            answers[number] = answer_tensors(self._manifest, described, self._fleet.outputs[sequence.index])
+        return answers
+
+    def _given_up(self, request: Request, error: TaemiError) -> str:
+        """Free the slot of a sequence that cannot go on."""
+        self._free_slot(request.sequence)
+        return f"{error}; the sequence has to start again"
+
+
+def _by_index(prepared: Collection[int], sequences: Mapping[int, _Sequence]) -> list[int]:
+    """The numbers of requests in the order of their slots, which is that of the predictions."""
+    return sorted(prepared, key=lambda number: sequences[number].index)
 
 
 def _threads_for_faces(manifest: Manifest, model: ServedModel) -> ThreadPoolExecutor | None:

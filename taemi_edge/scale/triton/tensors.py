@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from taemi_edge.bundle.limits import MOST_PRESENCE_S, MOST_SIDE
-from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
+from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import LATEST_S, Samples, Sound
@@ -371,41 +371,36 @@ _KINDS: Mapping[type, tuple[Callable[[str, Any], list[TensorSpec]], Callable[[_R
 # ------------------------------------------------------------------------------------------------------------ outputs
 
 
-def answer_tensors(manifest: Manifest, prediction: Prediction) -> dict[str, Array]:
+def answer_tensors(manifest: Manifest, prediction: Prediction, given: Mapping[str, Array] | None) -> dict[str, Array]:
     """The outputs of a prediction by name, with their batch axis.
 
     What the model gives is NaN where there is no prediction; of classes it is their probabilities. An age is NaN where
     the stream is missing.
 
+    Args:
+        given: what the head gave for each group of outputs; None where there is no prediction.
+
     Example:
         >>> import taemi_edge as te
         >>> with te.load("export/taemi-tiny") as model:
-        ...     answer = answer_tensors(model.manifest, model.predict(text="so it is"))
+        ...     prediction = model.predict(text="so it is")
+        >>> answer = answer_tensors(model.manifest, prediction, None)
         >>> [STATES[code] for code in answer["presence"][0]], answer["intensities"].shape
         (['missing', 'missing', 'live'], (1, 6))
     """
-    numbers = {
-        name: _row(_numbers(spec, prediction.outputs[name]), np.float32) for name, spec in manifest.outputs.items()
-    }
     return {
-        **numbers,
-        PRESENCE: _row([STATES.index(prediction.presence[name]) for name in manifest.streams], np.uint8),
-        AGE: _row([_or_nan(prediction.age_ms[name]) for name in manifest.streams], np.float32),
+        **{name: _numbers(spec, None if given is None else given[name]) for name, spec in manifest.outputs.items()},
+        PRESENCE: np.array([[STATES.index(prediction.presence[name]) for name in manifest.streams]], np.uint8),
+        AGE: np.array([[_or_nan(prediction.age_ms[name]) for name in manifest.streams]], np.float32),
         PREDICTION: np.frombuffer(bytearray(prediction.to_json().encode("utf-8")), np.uint8)[None],
     }
 
 
-def _numbers(spec: OutputSpec, described: Mapping[str, Any] | None) -> Iterator[float]:
-    """The numbers of a group of outputs in the order of their names."""
-    named = described
-    if described is not None and isinstance(spec, ClassesSpec):
-        named = described["probabilities"]
-    return (math.nan if named is None else named[name] for name in spec.names)
-
-
-def _row(values: Iterator[float] | Sequence[float], dtype: type[np.generic]) -> Array:
-    with np.errstate(over="ignore"):
-        return np.array([list(values)]).astype(dtype)
+def _numbers(spec: OutputSpec, given: Array | None) -> Array:
+    """A group of outputs, float32 (1, n), in memory of its own."""
+    if given is None:
+        return np.full((1, spec.size), np.nan, np.float32)
+    return np.array(spec.values(given)[None], np.float32)
 
 
 def _or_nan(value: float | None) -> float:
