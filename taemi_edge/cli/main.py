@@ -29,6 +29,7 @@ from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.triton import export_triton
 from taemi_edge.cli.triton_probe import triton_probe
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
 from taemi_edge.cli.update import update
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "keygen": keygen,
     "sign": sign,
     "verify": verify,
+    "export-triton": export_triton,
     "push": push,
     "pull": pull,
     "update": update,

@@ -26,7 +26,7 @@ _UINT16_HIGHEST = 65_535
 #: How many channels a picture may have: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
 #: Seconds after this are milliseconds: the year 5138.
-_LATEST_S = 1e11
+LATEST_S = 1e11
 #: The sample rates that the resampler is used with.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 
@@ -188,7 +188,7 @@ class Samples:
         times_s = times_s.astype(np.float64)
         if times_s.shape != array.shape[:1] or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
             raise UsageError(f"expected a time in seconds for each of {len(array)} rows, in order, got something else")
-        if times_s[-1] > _LATEST_S:
+        if times_s[-1] > LATEST_S:
             raise UsageError(f"expected times in seconds, got {times_s[-1]:.15g}: divide milliseconds by 1000")
         object.__setattr__(self, "times_s", times_s)
 

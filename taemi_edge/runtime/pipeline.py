@@ -143,7 +143,7 @@ class Fleet:
         [prediction] = self.predict({index: self.prepare(index, hop, lazily=True)})
         return prediction
 
-    def restart(self, index: int, source: Source) -> None:
+    def reset(self, index: int, source: Source) -> None:
         """Forget all of a source: its next hop is the first of a new one, on a clock that starts at 0."""
         self.windows[index] = self._make_window(index, source)
 
