@@ -139,7 +139,7 @@ class Sound:
             Mono samples, float32 (n,) in [-1, 1], and the time of the first one.
         """
         time_s = now_s - self.duration_s if self.time_s is None else self.time_s
-        return SoundPiece(time_s, _resampled(self.mono(), self.rate_hz, rate_hz))
+        return SoundPiece(time_s, resampled(self.mono(), self.rate_hz, rate_hz))
 
     def mono(self) -> Array:
         """The mean of the channels, float32 (samples,), at the sound's own rate; a copy."""
@@ -278,7 +278,7 @@ def _as_uint8(pictures: Array, highest: int) -> Array:
     return (pictures.astype(np.float32) * 255 + 0.5).astype(np.uint8)
 
 
-def _resampled(values: Array, from_hz: int, to_hz: int) -> Array:
+def resampled(values: Array, from_hz: int, to_hz: int) -> Array:
     """Mono samples at another rate, by the resampler that files go through too."""
     if from_hz == to_hz or not len(values):
         return values

@@ -11,7 +11,8 @@ from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_SOURCES, MOST_THREADS, MOST_WINDOW_S
 from taemi_edge.errors import OptionError
 from taemi_edge.runtime.sessions import Device, require_device
-from taemi_edge.scale.triton.tensors import END, STATES, TensorSpec, input_specs, output_specs
+from taemi_edge.scale.triton.requests import END, input_specs
+from taemi_edge.scale.triton.tensors import STATES, TensorSpec, output_specs
 
 #: Triton finds a model under the name of its folder, and clients name it in addresses.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -119,7 +120,7 @@ def config_text(bundle: Bundle, name: str, options: ServingOptions) -> str:
         name: of the model.
 
     Raises:
-        UsageError: see `settle` and `taemi_edge.scale.triton.tensors.input_specs`.
+        UsageError: see `settle` and `taemi_edge.scale.triton.requests.input_specs`.
     """
     served = settle(bundle, options)
     inputs = [_input(spec) for spec in input_specs(bundle.manifest).values()]

@@ -27,7 +27,8 @@ from taemi_edge.runtime.prepared_hop import PreparedHop
 from taemi_edge.runtime.sessions import require_verified
 from taemi_edge.runtime.window import Source, has_faces
 from taemi_edge.scale.triton.config import ServedModel
-from taemi_edge.scale.triton.tensors import RequestData, RequestReader, answer_tensors
+from taemi_edge.scale.triton.requests import RequestData, RequestReader
+from taemi_edge.scale.triton.tensors import answer_tensors
 
 #: What Triton knows a sequence by: a number or a text.
 SequenceId: TypeAlias = int | str
