@@ -16,6 +16,8 @@ from taemi_edge.scale.triton.tensors import STATES, TensorSpec, output_specs
 
 #: Triton finds a model under the name of its folder, and clients name it in addresses.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: The options of the command line that are not called like their field.
+_FLAGS = {"window_s": "--window", "hop_s": "--hop", "idle_s": "--idle-s", "queue_delay_us": "--queue-delay-us"}
 _MOST_IDLE_S, _MOST_DELAY_US = 86_400.0, 1_000_000
 
 
@@ -55,8 +57,7 @@ class ServingOptions:
 
 def _require(name: str, value: float | None, least: float, most: float, unit: str) -> None:
     if value is not None and not least <= value <= most:
-        flag = "--" + name.removesuffix("_s").replace("_", "-")
-        raise OptionError(name, flag, f"{value:g}: expected {least:g} to {most:g} {unit}")
+        raise OptionError(name, _FLAGS.get(name, f"--{name}"), f"{value:g}: expected {least:g} to {most:g} {unit}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.limits import MOST_PRESENCE_S, MOST_SIDE
+from taemi_edge.bundle.limits import MIB, MOST_PRESENCE_S, MOST_SIDE
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
@@ -35,6 +35,8 @@ _TIMES = "FP64"
 _EPSILON_S = 1e-6
 #: Sound may end so much after its request, since its clock is its own.
 _SOUND_JITTER_S = 0.05
+#: Of the text of a hop: a book has a megabyte.
+_MOST_TEXT_BYTES = 1 * MIB
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +274,10 @@ class _SpokenLine(msgspec.Struct):
 def _read_text(reading: _Reading) -> _Given:
     """Words of JSON lines; a line of several words is spread over its time, as a transcript's is."""
     words: list[Word] = []
-    for number, line in enumerate(reading.arrays[reading.name].tobytes().split(b"\n"), 1):
+    text = reading.arrays[reading.name]
+    if len(text) > _MOST_TEXT_BYTES:
+        raise UsageError(f"{reading.name}: expected up to {_MOST_TEXT_BYTES:,} bytes, got {len(text):,}")
+    for number, line in enumerate(text.tobytes().split(b"\n"), 1):
         if line.strip():
             words += _words_of(line, f"{reading.name}, line {number}", reading)
     return (words, None) if words else None
