@@ -73,7 +73,7 @@ def test_the_configuration_says_what_the_model_takes_and_gives(tiny_folder: Path
 
 def test_names_of_outputs_may_hold_anything(tiny_folder: Path):
     bundle = open_bundle(tiny_folder)
-    names = ('say "no"\\', "größe", "a\\nb", "{}", "你好")
+    names = ('say "no"\\', "größe", "a\\nb", "x: y", "{}", "你好")
     outputs = {"intensities": msgspec.structs.replace(bundle.manifest.outputs["intensities"], names=names)}
     manifest = msgspec.structs.replace(bundle.manifest, outputs=outputs)
     odd = type(bundle)(bundle.folder, manifest, bundle.tokens)
@@ -206,7 +206,9 @@ def test_what_is_there_and_not_ours_stays(cli_here, tiny_folder: Path, tmp_path:
         cli_here("export-triton", tiny_folder, "-o", tmp_path / "repo"), "holds other files (2) and is not replaced"
     )
     refused(cli_here("export-triton", tiny_folder, "-o", tiny_folder), "found 'audio.onnx', which is no model of")
-    refused(cli_here("export-triton", tiny_folder, "-o", tiny_folder / "repo"), "expected a place outside of the bundle")
+    refused(
+        cli_here("export-triton", tiny_folder, "-o", tiny_folder / "repo"), "expected a place outside of the bundle"
+    )
 
 
 def test_an_export_that_fails_leaves_nothing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
