@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,12 @@ from taemi_edge.cli.options import (
     PlannedThreadsOption,
     RequireSignatureOption,
     device_name,
+    note,
     note_training,
 )
+
+if TYPE_CHECKING:
+    from taemi_edge.bundle.folder import Bundle
 
 
 def export_triton(
@@ -40,7 +45,6 @@ def export_triton(
     require_signature: RequireSignatureOption = None,
 ) -> None:
     """Write a model repository for the Triton Inference Server: DIR/NAME with config.pbtxt, model.py and the bundle."""
-    from taemi_edge.bundle.folder import open_bundle
     from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.scale.triton.config import ServingOptions
     from taemi_edge.scale.triton.repository import export_repository
@@ -57,7 +61,22 @@ def export_triton(
     written = export_repository(
         bundle, output, name=name, options=options, require_signature=required_key(require_signature)
     )
-    note_training(open_bundle(written.folder / "1" / "bundle"))
+    note_training(written.bundle)
+    _note_few_sources(written.bundle, slots)
+    place = str(output.resolve())
+    if not place.isascii() or len(place.split()) > 1:
+        note(f"Triton's Python backend loads no model from {place}: serve it from a path of ASCII without spaces")
     signed = "with its signature" if written.signed else "without a signature"
     typer.echo(f"wrote {written.folder} {signed}")
-    typer.echo(f"tritonserver --model-repository {output}")
+    typer.echo(f"tritonserver --model-repository {shlex.quote(str(output))}")
+
+
+def _note_few_sources(bundle: Bundle, slots: int) -> None:
+    """Warn where engines for a GPU were built for fewer sources than there are slots: they may not fit."""
+    engine = bundle.manifest.engine
+    sources = None if engine is None or not engine.backend.startswith("tensorrt") else engine.recipe.get("sources")
+    if isinstance(sources, int) and sources < slots:
+        note(
+            f"the engines were built for {sources} source{'s' if sources > 1 else ''}, and there are {slots} slots: "
+            f"where they do not fit, the server says so when it loads the model (build-engine --sources {slots})"
+        )

@@ -7,7 +7,7 @@ environment of the `python3` that stands first in PATH.
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,9 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the bundle."""
-        # bytes, since the stub's Python may take file names for ASCII
-        version = os.path.join(args["model_repository"].encode("utf-8"), args["model_version"].encode("utf-8"))
+        folder = Path(args["model_repository"], args["model_version"], "bundle")
         try:
-            bundle = open_bundle(os.fsdecode(os.path.join(version, b"bundle")), require_signature=required_key())
+            bundle = open_bundle(folder, require_signature=required_key())
             self._server = SequenceServer(bundle, served_model(json.loads(args["model_config"])["parameters"]))
         except TaemiError as error:
             raise pb_utils.TritonModelException(str(error)) from None

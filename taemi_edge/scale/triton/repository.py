@@ -37,11 +37,13 @@ class WrittenModel:
         folder: of the model, in the repository.
         name: of the model.
         signed: whether a signature went along.
+        bundle: that was exported.
     """
 
     folder: Path
     name: str
     signed: bool
+    bundle: Bundle
 
 
 def export_repository(
@@ -86,7 +88,7 @@ def export_repository(
             with suppress(OSError):
                 output.rmdir()
         raise
-    return WrittenModel(output / name, name, signature is not None)
+    return WrittenModel(output / name, name, signature is not None, opened)
 
 
 def _write_version(folder: Path, bundle: Bundle, signature: bytes | None) -> None:

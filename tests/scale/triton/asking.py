@@ -11,7 +11,25 @@ import numpy as np
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.hops import Hop
+from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
+
+#: How long the hops of the tests last.
+HOP_S = 0.5
+
+
+def hops_of_noise(count: int, streams: Sequence[str]) -> list[Hop]:
+    """Hops of the streams of `tests.runtime.tensorrt.mixed`, each of which brings something to every stream."""
+    rng = np.random.default_rng(5)
+    hops = []
+    for start_s in np.arange(count) * HOP_S:
+        pictures = rng.integers(0, 255, (8, 9, 12, 3)).astype(np.uint8)
+        times_s = start_s + (np.arange(8) + 1) / 16
+        frames = [Frame(float(t), picture) for t, picture in zip(times_s, pictures, strict=True)]
+        sound = SoundPiece(float(start_s), rng.normal(size=50).astype(np.float32))
+        imu, heart = (Values(times_s, rng.normal(size=(8, width)).astype(np.float32)) for width in (3, 2))
+        pieces: dict[str, list[Any]] = {"front": frames, "gait": frames, "mic": [sound], "imu": [imu], "heart": [heart]}
+        hops.append(Hop(float(start_s) + HOP_S, {name: pieces[name] for name in streams}))
+    return hops
 
 
 def tensors_of(manifest: Manifest, hop: Hop) -> dict[str, Array]:

@@ -211,6 +211,13 @@ def test_what_is_there_and_not_ours_stays(cli_here, tiny_folder: Path, tmp_path:
     )
 
 
+def test_a_place_that_triton_cannot_read_is_told(cli_here, tiny_folder: Path, tmp_path: Path):
+    done = cli_here("export-triton", tiny_folder, "-o", tmp_path / "größe 1")
+    assert done.returncode == 0
+    assert "loads no model from" in done.stderr
+    assert done.stdout.splitlines()[-1] == f"tritonserver --model-repository '{tmp_path}/größe 1'"
+
+
 def test_an_export_that_fails_leaves_nothing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))

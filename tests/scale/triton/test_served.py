@@ -23,7 +23,7 @@ import tritonclient.http
 import taemi_edge as te
 from taemi_edge.bundle.folder import Bundle, open_bundle, write_manifest
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
+from taemi_edge.media.hops import Hop
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.scale.triton.config import ServingOptions
@@ -31,12 +31,12 @@ from taemi_edge.scale.triton.repository import export_repository
 from taemi_edge.scale.triton.requests import LEFT_OUT
 from taemi_edge.scale.triton.tensors import STATES
 from tests.runtime.tensorrt.mixed import HEADS, write_mixed_bundle
-from tests.scale.triton.asking import infer, tensors_of
+from tests.scale.triton.asking import HOP_S, hops_of_noise, infer, tensors_of
 from tests.scale.triton.server import ROOT, TritonServer, triton_server
 
 pytestmark = pytest.mark.once
 
-HOP_S, HOPS = 0.5, 6
+HOPS = 6
 STREAMS = ("front", "gait", "mic", "imu", "heart")
 
 
@@ -67,7 +67,10 @@ def served(
     together = ServingOptions(slots=8, threads=1, queue_delay_us=20_000)
     export_repository(tiny_folder, folder / "repository", options=together)
     export_repository(mixed.folder, folder / "repository", options=ServingOptions(slots=3, threads=1))
-    hops = {"taemi-tiny": _hops_of_clip(bundles["taemi-tiny"], demo_video, demo_vtt), "mixed": _hops_of_noise(HOPS)}
+    hops = {
+        "taemi-tiny": _hops_of_clip(bundles["taemi-tiny"], demo_video, demo_vtt),
+        "mixed": hops_of_noise(HOPS, STREAMS),
+    }
     with triton_server(folder / "repository") as server:
         yield Served(server, bundles, hops)
 
@@ -79,20 +82,6 @@ def _hops_of_clip(bundle: Bundle, clip: Path, transcript: Path) -> list[Hop]:
     for hop in hops:
         said = [word for word in words if hop.end_s - HOP_S < word.end_s <= hop.end_s]
         hop.pieces["text"] = [Word(word.start_s, word.end_s, f"{word.text}-größer-你好") for word in said]
-    return hops
-
-
-def _hops_of_noise(count: int) -> list[Hop]:
-    rng = np.random.default_rng(5)
-    hops = []
-    for start_s in np.arange(count) * HOP_S:
-        pictures = rng.integers(0, 255, (8, 9, 12, 3)).astype(np.uint8)
-        times_s = start_s + (np.arange(8) + 1) / 16
-        frames = [Frame(float(t), picture) for t, picture in zip(times_s, pictures, strict=True)]
-        sound = SoundPiece(float(start_s), rng.normal(size=50).astype(np.float32))
-        rows = [Values(times_s, rng.normal(size=(8, width)).astype(np.float32)) for width in (3, 2)]
-        pieces = {"front": frames, "gait": frames, "mic": [sound], "imu": [rows[0]], "heart": [rows[1]]}
-        hops.append(Hop(float(start_s) + HOP_S, pieces))
     return hops
 
 
