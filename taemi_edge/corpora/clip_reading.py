@@ -16,6 +16,7 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.staging import at_hand, local_file, local_folder
 from taemi_edge.corpora.store_place import StorePlace
 from taemi_edge.errors import MediaError
 from taemi_edge.media.chunks import Segment
@@ -83,6 +84,13 @@ def read_clip(
         MediaError: there is no media, or it cannot be decoded.
         TranscriptError: the transcript cannot be parsed.
     """
+    with at_hand(clip) as here:
+        return _read_clip(here, video, audio, reading, store)
+
+
+def _read_clip(
+    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, store: StorePlace | None
+) -> ClipInputs:
     if not clip.has_media:
         raise MediaError(
             f"expected raw/{clip.id}.mp4, audio/{clip.id}.mp3 or face_images/{clip.id}, found none of them"
@@ -90,11 +98,14 @@ def read_clip(
     inputs = ClipInputs()
     duration_s = 0.0
     if clip.video is not None:
-        duration_s = _read_media(clip.video, video, audio, inputs, reading.longest_s)
+        duration_s = _read_media(local_file(clip.files, clip.video), video, audio, inputs, reading.longest_s)
     if clip.audio is not None and not inputs.segments:
-        duration_s = max(duration_s, _read_media(clip.audio, video, audio, inputs, reading.longest_s))
+        duration_s = max(
+            duration_s, _read_media(local_file(clip.files, clip.audio), video, audio, inputs, reading.longest_s)
+        )
     if clip.faces is not None and (reading.faces == "provided" or clip.video is None):
-        inputs.crops = list(_provided_faces(clip.faces, video, duration_s, inputs.remarks))
+        folder = local_folder(clip.files, clip.faces, ".jpg")
+        inputs.crops = list(_provided_faces(folder, video, duration_s, inputs.remarks))
     _note_what_is_missing(clip, inputs)
     inputs.words = [w for w in _words(clip, inputs, reading, duration_s, store) if w.end_s <= reading.longest_s]
     if not inputs.words:
@@ -169,6 +180,8 @@ def _words(clip: Clip, inputs: ClipInputs, reading: Reading, duration_s: float, 
 def _sound(clip: Clip, longest_s: float) -> Array:
     """The sound of a clip: its video's, else its audio file's."""
     for place in (clip.video, clip.audio):
-        if place is not None and len(samples := read_samples(place, SAMPLE_RATE_HZ, longest_s)):
+        if place is None:
+            continue
+        if len(samples := read_samples(local_file(clip.files, place), SAMPLE_RATE_HZ, longest_s)):
             return samples
     return np.zeros(0, np.float32)

@@ -16,17 +16,19 @@ import numpy as np
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,
     Reading,
     read_clip,
 )
+from taemi_edge.corpora.corpus_folder import place_of
 from taemi_edge.corpora.feature_store import FeatureStore
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.store_index import ShardRow
 from taemi_edge.corpora.store_place import StorePlace, open_place
 from taemi_edge.corpora.store_shards import ShardPlan, assemble_shard, write_pending
@@ -112,6 +114,7 @@ def extract_features(
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
         keys[stream] = _provided_key(corpus, keys, stream, folder)
+    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [output])
     with write_store(open_place(output), corpus, labels, keys, _reading_notes(options), progress) as writer:
         problems, encoded = _encode_missing(writer, corpus, source, options, progress)
         _assemble_rest(writer, options)
@@ -165,7 +168,7 @@ def _encode_missing(
     if not missing:
         return {}, 0
     problems: dict[str, str] = {}
-    setup = (source, options.device, writer.place, corpus.folder, options.reading)
+    setup = (source, options.device, writer.place, place_of(corpus.folder), options.reading)
     for result in run_parallel(_work, writer.tasks(), options.workers, _open_worker, setup):
         if isinstance(result, ShardRow):
             writer.add_shard(result)
@@ -233,7 +236,7 @@ class _Worker:
     artefact: Artefact
     tokenizers: Mapping[str, WordTokenizer]
     output: StorePlace
-    corpus: Path
+    corpus: StorePlace
     reading: Reading
 
 
@@ -241,7 +244,7 @@ _worker: _Worker | None = None
 _open = ExitStack()  # what a worker holds until its process ends
 
 
-def _open_worker(source: str, device: Device, output: StorePlace, corpus: Path, reading: Reading) -> None:
+def _open_worker(source: str, device: Device, output: StorePlace, corpus: StorePlace, reading: Reading) -> None:
     global _worker
     cv2.setNumThreads(1)
     _single_thread_torch()
@@ -271,7 +274,7 @@ def _encode(clip: Clip | SampleClip) -> tuple[str, tuple[str, ...], str | None]:
         rows, remarks = _read(_worker, clip)
         features = encode_rows(_worker.artefact, rows)
         for stream, folder in _worker.reading.features.items():
-            features[stream] = _provided_features(_worker.corpus / folder / f"{clip.id}.pkl", remarks)
+            features[stream] = _provided_features(_worker.corpus, f"{folder}/{clip.id}.pkl", remarks)
         if bad := [name for name, values in features.items() if not np.isfinite(values).all()]:
             raise MediaError(f"the {bad[0]} encoder gave NaN or infinity")
     except InputError as error:
@@ -301,14 +304,15 @@ def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def _provided_features(file: Path, remarks: list[str]) -> Array:
+def _provided_features(corpus: StorePlace, name: str, remarks: list[str]) -> Array:
     """Features (T, D) from the data set's own pickles; (0, 1) where there is no file."""
-    if not file.is_file():
-        remarks.append(f"no {file.parent.name}/{file.name}")
+    if not corpus.exists(name):
+        remarks.append(f"no {'/'.join(name.split('/')[-2:])}")
         return np.zeros((0, 1), np.float32)
-    values = load_array(file)
-    if values.ndim != 2:
-        raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
+    with corpus.local(name) as file:
+        values = load_array(file)
+        if values.ndim != 2:
+            raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
     return values.astype(np.float32)
 
 
@@ -316,8 +320,9 @@ def _provided_key(corpus: AnyCorpus, streams: Collection[str], stream: str, fold
     """The key of features that came with the data set: their folder, since nobody says how they were made."""
     if stream not in streams:
         raise UsageError(f"--features {stream}={folder}: expected one of {', '.join(streams)} before the =")
-    files = sorted((corpus.folder / folder).glob("*.pkl"))
+    place = place_of(corpus.folder)
+    files = [name for name in place.names(folder) if name.endswith(".pkl")]
     if not files:
-        raise CorpusError(f"--features {stream}={folder}: expected pickles in {corpus.folder / folder}, found none")
-    width = _provided_features(files[0], []).shape[1]
+        raise CorpusError(f"--features {stream}={folder}: expected pickles in {place}/{folder}, found none")
+    width = _provided_features(place, f"{folder}/{files[0]}", []).shape[1]
     return EncoderKey(sha256=f"provided:{folder}", feature_dim=int(width), made_by=f"provided features {folder}")

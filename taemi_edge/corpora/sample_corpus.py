@@ -18,19 +18,24 @@ An empty cell, NaN and an array that is left out are a stream that is missing, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
-from taemi_edge.corpora.labelled_clips import SPLITS, SyntheticMark, read_mark
+from taemi_edge.corpora.corpus_folder import CorpusFolder
+from taemi_edge.corpora.labelled_clips import SPLITS, SYNTHETIC_MARK, SyntheticMark, read_mark
+from taemi_edge.corpora.remote_place import RemotePlace
+from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
 from taemi_edge.corpora.tables import read_table, table_of
-from taemi_edge.errors import CorpusError
+from taemi_edge.errors import CorpusError, InputError
 from taemi_edge.media.npz_files import npz_digest, read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
@@ -38,6 +43,8 @@ from taemi_edge.parity.samples import LABEL, Sample
 #: Samples without a split belong to this one: they are there to be judged on.
 USUAL_SPLIT = "test"
 _CLASS_WORDS = ("true", "false")
+#: How many files elsewhere are downloaded at a time while they are hashed.
+_DOWNLOADS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,8 @@ class SampleClip:
         cells: the columns of its row that are not empty.
         folder: which paths in cells start from.
         starts_s: when files begin within the sample, in seconds, by stream; all at 0 by default.
+        files: where the files are that lie elsewhere; `file` and `folder` begin there (`corpora/staging.py`).
+        held: what was kept of a file of arrays elsewhere when it was first read: its labels.
     """
 
     id: str
@@ -61,16 +70,22 @@ class SampleClip:
     cells: Mapping[str, Any]
     folder: Path
     starts_s: Mapping[str, float] = field(default_factory=dict)
+    files: RemoteFiles | None = None
+    held: Sample | None = None
 
-    def arrays(self) -> Sample:
+    def arrays(self, names: Collection[str] | None = None) -> Sample:
         """What the sample holds: arrays of its file, or the cells of its row.
+
+        Args:
+            names: of the arrays of a file that are wanted; all by default.
 
         Raises:
             InputError: the file cannot be read.
         """
         if self.file is None:
             return self.cells
-        return read_arrays(self.file)
+        with at_hand(self) as here:
+            return read_arrays(local_file(here.files, self.file), names)
 
     def labels(self, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
         """The labels of all outputs side by side; NaN where there is none.
@@ -81,7 +96,7 @@ class SampleClip:
         Raises:
             CorpusError: a label is no number or no name of a class.
         """
-        arrays = self.cells if self.file is None else read_arrays(self.file, _label_names(outputs))
+        arrays = self.arrays(_label_names(outputs)) if self.held is None else self.held
         return tuple(number for name, spec in outputs.items() for number in _label(self.place, name, spec, arrays))
 
     def require_names(self, streams: Mapping[str, StreamSpec], outputs: Mapping[str, OutputSpec]) -> None:
@@ -107,13 +122,13 @@ class SampleCorpus:
     """The samples of one folder or table.
 
     Attributes:
-        folder: the folder, or the file of the table.
+        folder: the folder, or the file of the table, on this machine or elsewhere.
         clips: the samples.
         synthetic: how the corpus was made; None where it is real.
         labels_sha256: the hash of the table, or of the names and checksums of all arrays.
     """
 
-    folder: Path
+    folder: Path | RemotePlace
     clips: tuple[SampleClip, ...]
     synthetic: SyntheticMark | None
     labels_sha256: str
@@ -121,8 +136,12 @@ class SampleCorpus:
     @property
     def name(self) -> str:
         """What reports call the corpus."""
-        synthetic = (self.folder if self.folder.is_dir() else self.folder.parent) / "synthetic.json"
-        return f"{self.folder.name}, synthetic" if synthetic.is_file() else self.folder.name
+        if isinstance(self.folder, RemotePlace):
+            is_synthetic = self.synthetic is not None
+        else:
+            folder = self.folder if self.folder.is_dir() else self.folder.parent
+            is_synthetic = (folder / SYNTHETIC_MARK).is_file()
+        return f"{self.folder.name}, synthetic" if is_synthetic else self.folder.name
 
     def unlabelled(self) -> list[str]:
         """Media without a sample: nobody can know any."""
@@ -130,16 +149,20 @@ class SampleCorpus:
 
     def older_labels_sha256(self) -> str:
         """The hash that stores of schema 1 have of this corpus: every byte of its files is read for it."""
-        files = [] if self.folder.is_file() else [file for _, file in _array_files(self.folder)]
-        of_tables = any(clip.file is None for clip in self.clips)
-        return self.labels_sha256 if of_tables else _sha256_of(files, lambda f: sha256(f.read_bytes()).digest())
+        if any(clip.file is None for clip in self.clips):
+            return self.labels_sha256
+        folder, digest = CorpusFolder(self.folder), sha256()
+        for name, _ in _array_files(folder):
+            with folder.local(name) as file:
+                digest.update(folder.file(name).name.encode() + b"\\0" + sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
 
     def split(self, name: str) -> list[SampleClip]:
         """The samples of one split."""
         return [clip for clip in self.clips if clip.split == name]
 
 
-def open_samples(place: Path | str) -> SampleCorpus | None:
+def open_samples(place: Path | str | CorpusFolder) -> SampleCorpus | None:
     """Open a table or a folder of samples; None where there is neither.
 
     Args:
@@ -157,40 +180,85 @@ def open_samples(place: Path | str) -> SampleCorpus | None:
         >>> clip.id, clip.split, clip.labels({"state": ClassesSpec(names=("still", "moving"))})
         ('1', 'valid', (1.0,))
     """
-    place = Path(place)
-    table = table_of(place)
+    folder = place if isinstance(place, CorpusFolder) else CorpusFolder(place)
+    where, table = folder.where, table_of(folder)
     if table is not None:
-        clips = _rows(table)
-        digest = sha256(table.read_bytes()).hexdigest()
+        folder, name = table
+        with folder.local(name) as file:
+            clips = _rows(file, folder, name)
+            digest = sha256(file.read_bytes()).hexdigest()
     else:
-        found = _array_files(place)
-        clips = [_file_clip(f, s or USUAL_SPLIT, f"{s}-{f.stem}" if s else f.stem) for s, f in found]
-        digest = _sha256_of([file for _, file in found], npz_digest)
+        clips, digest = _file_clips(folder)
     if not clips:
         return None
-    _require_each_once(place, clips)
-    return SampleCorpus(place, tuple(clips), read_mark(place if place.is_dir() else place.parent), digest)
+    _require_each_once(str(where), clips)
+    return SampleCorpus(where, tuple(clips), read_mark(folder), digest)
 
 
-def _array_files(folder: Path) -> list[tuple[str, Path]]:
-    """Every file of arrays with the split of its folder, which is empty where it lies in no split's."""
-    places = [(split, folder / split) for split in SPLITS] + [("", folder)]
-    return [(split, file) for split, place in places for file in sorted(place.glob("*.npz"))]
+def _file_clips(folder: CorpusFolder) -> tuple[list[SampleClip], str]:
+    """The samples of all files of arrays, and the hash of those files.
+
+    A file elsewhere is downloaded once for that, and deleted; its labels are kept.
+    """
+    named = _array_files(folder)
+    clips, digest = [], sha256()
+    for (name, split), (of_file, held) in zip(named, _read_each(folder, [n for n, _ in named]), strict=True):
+        file, stem = folder.file(name), PurePosixPath(name).stem
+        clip_id = f"{split}-{stem}" if "/" in name else stem
+        clips.append(
+            SampleClip(clip_id, split, folder.shown(name), file, {}, file.parent, files=folder.files, held=held)
+        )
+        digest.update(file.name.encode() + b"\\0" + of_file)
+    return clips, digest.hexdigest()
 
 
-def _file_clip(file: Path, split: str, clip_id: str) -> SampleClip:
-    return SampleClip(clip_id, split, str(file), file, {}, file.parent)
+def _array_files(folder: CorpusFolder) -> list[tuple[str, str]]:
+    """The name of every file of arrays, and its split."""
+    named = [(name, split) for split in SPLITS for name in folder.endings(split, ".npz")]
+    return named + [(name, USUAL_SPLIT) for name in folder.endings("", ".npz")]
 
 
-def _rows(table: Path) -> list[SampleClip]:
+def _label_names(outputs: Mapping[str, OutputSpec]) -> set[str]:
+    """The arrays of a file that hold labels."""
+    by_name = {f"{output}.{name}" for output, spec in outputs.items() for name in spec.names}
+    return by_name | {f"{LABEL}/{output}" for output in outputs}
+
+
+def _read_each(folder: CorpusFolder, names: list[str]) -> Iterator[tuple[bytes, Sample | None]]:
+    """Give what `_hashed` says of each file; several are downloaded at a time."""
+    if folder.files is None:
+        yield from map(partial(_hashed, folder), names)
+        return
+    pool = ThreadPoolExecutor(_DOWNLOADS)
+    try:
+        yield from pool.map(partial(_hashed, folder), names)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _hashed(folder: CorpusFolder, name: str) -> tuple[bytes, Sample | None]:
+    """The hash of a file of arrays; of one elsewhere its labels too, where they can be read."""
+    with folder.local(name) as file:
+        digest = npz_digest(file)
+        try:
+            arrays = None if folder.files is None else read_arrays(file)
+        except InputError:
+            arrays = None
+    if arrays is None:
+        return digest, None
+    return digest, {key: array for key, array in arrays.items() if "/" not in key or key.startswith(f"{LABEL}/")}
+
+
+def _rows(table: Path, folder: CorpusFolder, name: str) -> list[SampleClip]:
     clips = []
     for number, row in enumerate(read_table(table), 1):
-        where = f"{table}, row {number}"
+        where = f"{folder.shown(name)}, row {number}"
         split = str(row.pop("split", USUAL_SPLIT) or USUAL_SPLIT)
         if split not in SPLITS:
             raise CorpusError(f"{where}: expected the split {', '.join(SPLITS)}, got {split!r}")
         cells = {name: value for name, value in row.items() if name != "id" and not _is_empty(value)}
-        clips.append(SampleClip(str(row.get("id") or number), split, where, None, cells, table.parent))
+        clip_id = str(row.get("id") or number)
+        clips.append(SampleClip(clip_id, split, where, None, cells, folder.file(""), files=folder.files))
     return clips
 
 
@@ -198,7 +266,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
-def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
+def _require_each_once(place: str, clips: list[SampleClip]) -> None:
     seen: set[str] = set()
     for clip in clips:
         if clip.id in seen:
@@ -206,19 +274,6 @@ def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
         if not clip.id or "/" in clip.id or clip.id.startswith("."):
             raise CorpusError(f"{clip.place}: expected an id that can be a file's name, got {clip.id!r}")
         seen.add(clip.id)
-
-
-def _sha256_of(files: list[Path], digest_of: Callable[[Path], bytes]) -> str:
-    digest = sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\\0" + digest_of(file))
-    return digest.hexdigest()
-
-
-def _label_names(outputs: Mapping[str, OutputSpec]) -> set[str]:
-    """The arrays of a file that hold labels."""
-    by_name = {f"{output}.{name}" for output, spec in outputs.items() for name in spec.names}
-    return by_name | {f"{LABEL}/{output}" for output in outputs}
 
 
 def _label(where: str, output: str, spec: OutputSpec, arrays: Sample) -> list[float]:

@@ -17,7 +17,9 @@ from typing import Protocol
 
 from taemi_edge.bundle.atomic import give_usual_mode, new_file, write_error
 from taemi_edge.bundle.drafts import hold_draft, is_draft, sweep
-from taemi_edge.errors import StoreError, UsageError
+from taemi_edge.corpora.remote_address import parse_place
+from taemi_edge.corpora.remote_place import RemotePlace
+from taemi_edge.errors import StoreError
 
 
 class StorePlace(Protocol):
@@ -179,10 +181,14 @@ def open_place(where: Path | str) -> StorePlace:
     Args:
         where: a folder, which may be new, or a URI such as "s3://bucket/store".
 
+    Raises:
+        UsageError: the URI is of a kind that is not known, or has options that are not.
+        PlaceError: the bucket cannot be reached, is not there, or may not be listed.
+        MissingExtraError: pyarrow is not installed.
+
     Example:
         >>> str(open_place("runs/store"))
         'runs/store'
     """
-    if "://" in str(where):
-        raise UsageError(f"{where}: expected a folder, got the URI of a place that this version cannot write to")
-    return LocalPlace(Path(where))
+    place = parse_place(where)
+    return LocalPlace(place) if isinstance(place, Path) else RemotePlace(place).require()
