@@ -137,8 +137,7 @@ class StoreWriter:
             self.place.clean_up(folder, nobody_writes=True)
         delete_pending(self.place, list(_ids_of(self.place.names(PENDING))))
         for folder in (PENDING, WORDS):
-            if not self.place.names(folder):
-                self.place.delete(folder)
+            self.place.delete(folder)
         if self.index.schema == STORE_SCHEMA:
             rows = tuple(row for _, row in sorted(self._rows.items()))
             problems = {clip.id: self._problems[clip.id] for clip in self._clips if clip.id in self._problems}
