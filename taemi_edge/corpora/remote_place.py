@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import uniform
@@ -20,7 +21,7 @@ from typing import Any
 from taemi_edge.bundle.atomic import scratch_folder, write_error
 from taemi_edge.corpora.remote_address import RemoteAddress, file_system_of
 from taemi_edge.corpora.remote_errors import code_of, place_error
-from taemi_edge.errors import InputError, OutputError, StoreError, printable
+from taemi_edge.errors import InputError, OutputError, PlaceError, StoreError, printable
 
 _CHUNK = 8 << 20
 #: A claim that is older was left behind by a killed process: a claim is held for two or three requests.
@@ -254,19 +255,14 @@ class RemotePlace:
         return StoreError(f"{self}/{printable(name)}: {self.address.server} failed to read it ({code_of(error)})")
 
     def _upload(self, file: Path, name: str) -> None:
-        """Send a file. It is one call of pyarrow's, which no signal interrupts: what a server has then is whole."""
-        files, key = self._files, self._key(name)
-        from pyarrow import fs
+        """Send a file, in a thread of its own: Ctrl-C waits for it, so that what a server gets is whole.
 
+        A stream of pyarrow's that is thrown away half written makes an object of what it got.
+        """
+        files, key = self._files, self._key(name)
         try:
-            fs.copy_files(
-                str(file),
-                key,
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=files,
-                chunk_size=_CHUNK,
-                use_threads=False,
-            )
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(_send, files, key, file).result()
         except OSError as error:
             self._probe("write")
             raise place_error(self.address, "write", error) from error
@@ -275,7 +271,27 @@ class RemotePlace:
         """Whether a claim is the only one in a folder that is not too old to be meant any more."""
         times = {info.base_name: info.mtime for info in self._listed(self._key(folder)) if info.mtime is not None}
         own = times.pop(claim.rpartition("/")[2], None)
-        return own is not None and all((own - other).total_seconds() > _CLAIM_S for other in times.values())
+        if own is None:
+            raise PlaceError(
+                f"{self}: {self.address.server} does not list what was just written, so no writer can be kept alone: "
+                f"name a place on another server"
+            )
+        return all((own - other).total_seconds() > _CLAIM_S for other in times.values())
+
+
+def _send(files: Any, key: str, file: Path) -> None:
+    """Write an object. Not with `copy_files`, which says nothing of a server's refusal (pyarrow 26)."""
+    import pyarrow
+
+    data = pyarrow.memory_map(str(file)).read_buffer() if file.stat().st_size else b""
+    sink = files.open_output_stream(key)
+    try:
+        sink.write(data)
+    except OSError:
+        with suppress(OSError):
+            sink.close()  # it has no whole object, and says so
+        raise
+    sink.close()
 
 
 def _require_room(shown: str, size: int, folder: Path) -> None:

@@ -20,7 +20,7 @@ import msgspec
 
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.corpora.store_place import LocalPlace, StorePlace
-from taemi_edge.errors import OutputError, StoreError
+from taemi_edge.errors import StoreError, TaemiError
 from taemi_edge.progress import SILENT, Progress
 
 LOCK = "writer.lock"
@@ -104,7 +104,7 @@ class StoreLock:
                     return
                 self._holder = msgspec.structs.replace(self._holder, beat=self._holder.beat + 1, time_s=time.time())
                 self._place.write(LOCK, msgspec.json.encode(self._holder))
-            except (OutputError, StoreError, OSError):
+            except (TaemiError, OSError):
                 continue  # a full disk or a lost connection: the work itself meets and reports it
 
 

@@ -13,6 +13,7 @@ import pytest
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.store_place import LocalPlace, StorePlace, open_place
 from taemi_edge.errors import MediaError, OutputError, PlaceError, StoreError, UsageError
+from tests.corpora.faulty_server import faulty_server
 from tests.corpora.s3_server import BUCKET, ENVIRONMENT, S3Server, environment, s3_server
 
 pytestmark = pytest.mark.once
@@ -61,6 +62,20 @@ def test_a_draft_that_fails_changes_nothing(place: StorePlace):
         draft.write_bytes(b"half")
         raise KeyboardInterrupt
     assert place.read("index.json") == b"before"
+
+
+@pytest.mark.parametrize("size", [0, 3, 11 << 20])
+def test_what_a_server_refuses_to_take_is_not_there(place: RemotePlace, server: S3Server, size: int):
+    with faulty_server(server.port) as proxy:
+        there = open_place(f"{place}?endpoint_override={proxy.url}")
+        proxy.faults = lambda method, path: (
+            (403, "AccessDenied") if method == "PUT" and "partNumber=1" not in path else None
+        )
+        with pytest.raises(PlaceError, match=r"does not let these credentials write \(ACCESS_DENIED\)"):
+            there.write("shard", b"x" * size)
+        with pytest.raises(PlaceError, match="does not let these credentials write"):
+            there.create("lock", b"mine")
+    assert place.names() == []
 
 
 def test_of_many_that_create_a_name_one_is_told_so(place: StorePlace):
