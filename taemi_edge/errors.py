@@ -23,7 +23,8 @@ TaemiError
 ├── EngineError            an engine cannot be built, or may not be run (exit 2)
 ├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
-│   └── DeviceLostError    the device is gone, and with it all that lay on it
+│   ├── DeviceLostError    the device is gone, and with it all that lay on it
+│   └── ClusterError       a cluster cannot be reached, or a node of it cannot do the work
 ├── InterruptedRunError    Ctrl-C or another signal (exit 128 and its number: 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
     └── UpdateError        an update was not made, and the device runs what it ran before (exit 1)
@@ -207,6 +208,10 @@ class BackendError(TaemiError):
 
 class DeviceLostError(BackendError):
     """The device failed for good or was taken away; what was opened on it cannot be used any more."""
+
+
+class ClusterError(BackendError):
+    """A cluster cannot be reached, one of its nodes cannot do the work, or workers were lost again and again."""
 
 
 class InterruptedRunError(TaemiError):

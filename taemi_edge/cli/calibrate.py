@@ -14,7 +14,9 @@ from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
     QuantiserChoice,
+    RayOption,
     WorkersOption,
+    chosen_workers,
     extra_needed,
     named_metric,
     recipe_changes,
@@ -81,6 +83,7 @@ def calibrate(
     metric: _MetricOption = None,
     transcripts: _TranscriptsOption = None,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Make FP16 and INT8 graphs from real clips, FP8 and BF16 by --also; what each costs is judged on other clips."""
@@ -104,7 +107,7 @@ def calibrate(
             loaded,
             folder,
             options=CalibrationOptions(ranges, quantiser.value, counted),
-            workers=workers,
+            workers=chosen_workers(workers, ray),
             progress=progress,
         )
     print_calibration(result)

@@ -13,7 +13,9 @@ from taemi_edge.cli.options import (
     CorpusOption,
     DeviceOption,
     FacesChoice,
+    RayOption,
     WorkersOption,
+    chosen_workers,
     device_name,
     key_and_value,
 )
@@ -79,6 +81,7 @@ def extract(
     features: _FeaturesOption = None,
     longest: _LongestOption = 60.0,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
     device: DeviceOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
 ) -> None:
@@ -98,7 +101,13 @@ def extract(
             open_any_corpus(data, transcripts),
             model,
             output,
-            ExtractOptions(reading, tuple(split or ()), workers, device_name(device), strict),
+            ExtractOptions(
+                reading,
+                tuple(split or ()),
+                chosen_workers(workers, ray, device_name(device)),
+                device_name(device),
+                strict,
+            ),
             progress=progress,
         )
     print_extraction(result)

@@ -10,8 +10,10 @@ import typer
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
+    RayOption,
     ThreadsOption,
     WorkersOption,
+    chosen_workers,
     device_name,
     named_metric,
     save_json,
@@ -67,6 +69,7 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
 ) -> None:
     """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with streams lost."""
     from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
@@ -87,7 +90,7 @@ def evaluate(
                 store_folder=store,
                 device=device_name(device),
                 threads=threads,
-                workers=workers,
+                workers=chosen_workers(workers, ray, device_name(device)),
                 metric=named_metric(metric),
             ),
             progress=progress,

@@ -10,9 +10,11 @@ import typer
 from taemi_edge.cli.options import (
     CheckpointOption,
     JsonOption,
+    RayOption,
     RecipeArgument,
     ThreadsOption,
     WorkersOption,
+    chosen_workers,
     command_line,
     extra_needed,
     recipe_changes,
@@ -109,6 +111,7 @@ def ablate(
     output: _PageOption = Path("docs/ablation.md"),
     json_file: JsonOption = None,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
 ) -> None:
     """Train the paper's variants over seeds and say which of its claims hold: Tables 2 to 4, baselines, a control."""
     with extra_needed("train", "taemi-edge ablate"):
@@ -121,7 +124,8 @@ def ablate(
     setting = make_setting(recipe, data, quick)
     variants = find_variants(variant or (), setting, table)
     with shown_progress() as progress:
-        ablation = run_ablation(setting, seeds, variants, workers=workers, progress=progress)
+        pool = chosen_workers(workers, ray)
+        ablation = run_ablation(setting, seeds, variants, workers=pool, progress=progress)
     plot_ablation(ablation, picture)
     write_report(ablation, output, command_line(), picture)
     save_json(json_file, ablation)

@@ -17,7 +17,7 @@ import numpy as np
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import Pattern, pattern_name
 from taemi_edge.bundle.values import HEAD, Array
-from taemi_edge.bundle.workers import WorkerPool
+from taemi_edge.bundle.workers import WorkerPool, scratch_place
 from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
@@ -215,7 +215,10 @@ def evaluate_on(
         if is_store(data):
             store = open_store(data)
         elif (corpus := find_corpus(data)) is not None:
-            folder = options.store_folder or stack.enter_context(scratch_folder()) / "store"
+            folder = options.store_folder
+            if folder is None:
+                place = scratch_place(options.workers, Path.cwd())
+                folder = stack.enter_context(scratch_folder(place)) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(

@@ -16,7 +16,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import AudioSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import (
     ClipInputs,
     Reading,
@@ -28,6 +28,7 @@ from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.store_index import ShardRow
 from taemi_edge.corpora.store_place import StorePlace, open_place
 from taemi_edge.corpora.store_shards import ShardPlan, assemble_shard, write_pending
@@ -113,6 +114,7 @@ def extract_features(
                 clip.require_names(artefact.streams, artefact.outputs)
     for stream, folder in options.reading.features.items():
         keys[stream] = _provided_key(corpus, keys, stream, folder)
+    require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [output])
     with write_store(open_place(output), corpus, labels, keys, _reading_notes(options), progress) as writer:
         problems, encoded = _encode_missing(writer, corpus, source, options, progress)
         _assemble_rest(writer, options)

@@ -83,7 +83,7 @@ class StoreLock:
             raise StoreError(f"{self._place}: {LOCK} was deleted while this process wrote the store: run this again")
         if self._taken_by is not None:
             raise StoreError(
-                f"{self._place}: {_named(self._taken_by)} took the store over, since this process gave no sign of life "
+                f"{self._place}: {named(self._taken_by)} took the store over, since this process gave no sign of life "
                 f"for a while: wait until it is done, and run this again"
             )
 
@@ -98,7 +98,7 @@ class StoreLock:
         while not self._ended.wait(BEAT_S):
             try:
                 content = _content(self._place)
-                other = _decoded(content)
+                other = decoded_lock(content)
                 if other is None or other.id != self._holder.id:
                     self._taken_by, self._lost = other, True
                     return
@@ -161,20 +161,20 @@ def _is_still_ours(place: StorePlace, mine: LockHolder) -> bool:
 
 def _is_ours(place: StorePlace, mine: LockHolder) -> bool:
     with suppress(StoreError):
-        holder = _decoded(_content(place))
+        holder = decoded_lock(_content(place))
         return holder is not None and holder.id == mine.id
     return False
 
 
 def _is_alive(place: StorePlace, content: bytes, progress: Progress) -> bool:
     """Whether the process that wrote a lock is still there."""
-    holder = _decoded(content)
+    holder = decoded_lock(content)
     if holder is not None and holder.machine == _machine():
         return _started(holder.process) == holder.started
     if holder is not None and abs(time.time() - holder.time_s) < OLD_AFTER_S:
         return True
-    named = _named(holder) if holder else "the process that wrote its lock"
-    progress.stage(f"looking whether {named} still writes {place}")
+    who = named(holder) if holder else "the process that wrote its lock"
+    progress.stage(f"looking whether {who} still writes {place}")
     until = time.monotonic() + WATCH_S
     while time.monotonic() < until:
         time.sleep(min(1.0, WATCH_S / 5))
@@ -184,12 +184,13 @@ def _is_alive(place: StorePlace, content: bytes, progress: Progress) -> bool:
 
 
 def _refusal(place: StorePlace, content: bytes) -> StoreError:
-    holder = _decoded(_content(place)) or _decoded(content)
-    named = _named(holder) if holder else "another process"
-    return StoreError(f"{place}: {named} is writing it: wait until it is done, or name another place")
+    holder = decoded_lock(_content(place)) or decoded_lock(content)
+    who = named(holder) if holder else "another process"
+    return StoreError(f"{place}: {who} is writing it: wait until it is done, or name another place")
 
 
-def _named(holder: LockHolder) -> str:
+def named(holder: LockHolder) -> str:
+    """What messages call the process that holds a lock."""
     host = "".join(sign for sign in holder.host[:100] if sign.isprintable())
     return f"process {holder.process} on {host or 'another machine'}"
 
@@ -204,7 +205,8 @@ def _content(place: StorePlace) -> bytes | None:
         return None
 
 
-def _decoded(content: bytes | None) -> LockHolder | None:
+def decoded_lock(content: bytes | None) -> LockHolder | None:
+    """Who holds a lock, by its content; None where nobody wrote that."""
     try:
         return None if content is None else msgspec.json.decode(content, type=LockHolder)
     except (ValueError, RecursionError):

@@ -68,7 +68,7 @@ class StoreWriter:
     ) -> None:
         self.place = place
         self._lock = lock
-        self._clips: Sequence[Clip | SampleClip] = corpus.clips
+        self._clips = _clips_of(corpus)
         self._labels = labels
         self._rank = {clip.id: rank for rank, clip in enumerate(self._clips)}
         self._rows: dict[int, ShardRow] = {}
@@ -298,6 +298,10 @@ def _refuse_foreign(place: StorePlace) -> None:
     if foreign:
         name = foreign[0].rstrip("/")
         raise StoreError(f"{place} holds other files ({name}) and no feature store: name a new or empty folder")
+
+
+def _clips_of(corpus: AnyCorpus) -> Sequence[Clip | SampleClip]:
+    return corpus.clips
 
 
 def _ids_of(names: list[str]) -> Iterator[str]:

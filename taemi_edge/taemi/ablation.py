@@ -21,7 +21,7 @@ import torch
 
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.values import Array, Frozen
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
@@ -260,6 +260,7 @@ def run_ablation(
         raise UsageError(f"expected at least one seed, got {seeds}")
     chosen = list(variants or (STORE_VARIANTS if setting.store else VARIANTS))
     name = "the feature-level task (synthetic)" if setting.store is None else open_store(setting.store).name
+    require_shared(workers, [] if setting.store is None else [setting.store])
     started = time.perf_counter()
     tasks = [(variant, seed) for seed in range(seeds) for variant in chosen]
     found: dict[tuple[str, int], dict[str, float | None]] = {}

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.streams import pattern_name
-from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_artefact, evaluate_on, predict_clip
-from taemi_edge.corpora.feature_store import open_store
+from taemi_edge.corpora.evaluate import (
+    EvaluateOptions,
+    _predict_split,
+    evaluate_artefact,
+    evaluate_on,
+    predict_clip,
+)
+from taemi_edge.corpora.feature_store import FeatureStore, open_store
+from taemi_edge.corpora.store_index import StoreIndex
+from taemi_edge.corpora.store_place import LocalPlace
+from taemi_edge.corpora.store_shards import ShardMember, ShardPlan, assemble_shard, write_pending
 from taemi_edge.errors import InputError, StoreError
-from taemi_edge.parity.artefact import open_artefact
+from taemi_edge.parity.artefact import EncoderKey, open_artefact
+from taemi_edge.progress import SILENT
 from taemi_edge.taemi.names import MODALITIES
 
 
@@ -90,3 +103,38 @@ def test_a_store_of_another_encoder_a_wrong_split_and_nothing_at_all_are_refused
         evaluate_on(str(tiny_folder), store_folder, "dev")
     with pytest.raises(InputError, match="expected a feature store"):
         evaluate_on(str(tiny_folder), tmp_path)
+
+
+def test_memory_does_not_grow_with_the_clips(tiny_folder, tmp_path):
+    """Sixty clips, and six hundred: what is kept of a clip are its labels and predictions."""
+    peaks = {}
+    with open_artefact(str(tiny_folder)) as opened:
+        artefact = replace(opened, run=lambda part, feeds: {"intensities": np.full((1, 6), len(part) + len(feeds))})
+        keys = artefact.encoder_keys()
+        for count in (60, 600):
+            place = LocalPlace(tmp_path / str(count))
+            index = many_clips(place, keys, count)
+            tracemalloc.start()
+            data, _ = _predict_split(artefact, FeatureStore(place, index), "test", artefact.tokens, SILENT)
+            peaks[count] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert len(data.whole) == count
+            kept = sum(rows.nbytes for found in data.by_pattern.values() for rows in found.values())
+    of_a_clip = 120 * 16 * 2 * len(keys)  # bytes of features
+    assert peaks[600] - peaks[60] < 4 * kept + 540 * of_a_clip / 10
+    assert 540 * of_a_clip > 5_000_000
+
+
+def many_clips(place: LocalPlace, keys: dict[str, EncoderKey], count: int) -> StoreIndex:
+    """A store of noise, in shards of thirty clips."""
+    index = StoreIndex(
+        schema=2, corpus="noise", synthetic=True, labels_sha256="", encoders=keys, reading={}, complete=True,
+        shards=(), problems={},
+    )  # fmt: skip
+    rows = []
+    for number in range(count // 30):
+        members = tuple(ShardMember(f"{number} {n}", "test", (0.5,) * 6) for n in range(30))
+        for member in members:
+            write_pending(place, member.id, {m: np.ones((120, keys[m].feature_dim)) for m in keys}, ())
+        rows.append(assemble_shard(ShardPlan(place, number, members, index)))
+    return msgspec.structs.replace(index, shards=tuple(rows))
