@@ -222,7 +222,8 @@ def evaluate_on(
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
-                f"--data {parse_place(data)}: expected a feature store (index.json) or a corpus ({FORMS}), found neither"
+                f"--data {parse_place(data)}: expected a feature store (index.json) or a corpus ({FORMS}), found "
+                f"neither"
             )
         progress.stage(f"judging {source}")
         artefact = stack.enter_context(open_artefact(source, options.device, options.threads))

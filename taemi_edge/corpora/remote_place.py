@@ -20,7 +20,7 @@ from typing import Any
 
 from taemi_edge.bundle.atomic import scratch_folder, write_error
 from taemi_edge.corpora.remote_address import RemoteAddress, file_system_of
-from taemi_edge.corpora.remote_errors import code_of, place_error
+from taemi_edge.corpora.remote_errors import code_of, is_missing, place_error
 from taemi_edge.errors import InputError, OutputError, PlaceError, StoreError, printable
 
 _CHUNK = 8 << 20
@@ -151,12 +151,15 @@ class RemotePlace:
         return False
 
     def names(self, folder: str = "") -> list[str]:
-        """See `StorePlace`. Names that no file of a folder can have, such as `..`, are left out."""
-        found, key = [], self._key(folder)
+        """See `StorePlace`. Names that no file of a folder can have, such as `..`, are left out.
+
+        Of Google Cloud Storage, pyarrow tells the folders only by what lies in them: all that is below is listed.
+        """
+        key, found = self._key(folder), set()
         for info in self._listed(key):
-            name = info.base_name if info.path != key else ""  # an empty part: pyarrow gives the folder itself for it
+            name, below, _ = info.path[len(key) + 1 :].partition("/")
             if name not in ("", ".", "..") and "\0" not in name and not name.startswith(_CLAIMS):
-                found.append(f"{name}/" if info.type.name == "Directory" else name)
+                found.add(f"{name}/" if below or info.type.name == "Directory" else name)
         return sorted(found)
 
     def exists(self, name: str) -> bool:
@@ -172,9 +175,9 @@ class RemotePlace:
                 files.delete_file(key)
             elif kind == "Directory" and not self._listed(key):
                 files.delete_dir(key)
-        except FileNotFoundError:
-            return
         except OSError as error:
+            if is_missing(error):
+                return
             self._probe("delete")
             raise place_error(self.address, "delete", error) from error
 
@@ -201,10 +204,18 @@ class RemotePlace:
         try:
             files = file_system_of(self.address, first=True)
             files.get_file_info(fs.FileSelector(f"{self.address.bucket}/{_NOBODYS}"))
-        except FileNotFoundError:
-            return
         except OSError as error:
-            raise place_error(self.address, doing, error) from error
+            if not is_missing(error):
+                raise place_error(self.address, doing, error) from error
+            if self.address.scheme == "gs" and self._lacks_bucket(files):
+                raise place_error(self.address, doing, OSError("Status(NOT_FOUND)")) from error
+
+    def _lacks_bucket(self, files: Any) -> bool:
+        """Whether Google knows of no such bucket: it lists one that is not there as an empty one."""
+        try:
+            return bool(files.get_file_info(self.address.bucket).type.name == "NotFound")
+        except OSError:  # who may only read objects may not ask
+            return False
 
     def _is_file(self, key: str) -> bool:
         try:
@@ -218,15 +229,19 @@ class RemotePlace:
         from pyarrow import fs
 
         try:
-            return list(files.get_file_info(fs.FileSelector(key, allow_not_found=True)))
+            return list(files.get_file_info(fs.FileSelector(key, True, recursive=self.address.scheme == "gs")))
         except OSError as error:
+            if is_missing(error):
+                return []
             raise place_error(self.address, "list", error) from error
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[Any]:
         try:
             source = self._files.open_input_file(self._key(name))
-        except FileNotFoundError:
+        except OSError as error:
+            if not is_missing(error):
+                raise
             raise StoreError(f"{self}/{printable(name)} is not there: it was removed, or never written") from None
         with source:
             yield source

@@ -86,14 +86,12 @@ def s3_server() -> Iterator[S3Server]:
     pytest.importorskip("moto.server")
     pytest.importorskip("boto3")
     pytest.importorskip("pyarrow.fs")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         server = S3Server(process, port)
-        _wait_for(server)
+        wait_for(process, port)
         server.client().create_bucket(Bucket=BUCKET)
         yield server
     finally:
@@ -101,14 +99,22 @@ def s3_server() -> Iterator[S3Server]:
         process.wait()
 
 
-def _wait_for(server: S3Server) -> None:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server that was started accepts connections."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            socket.create_connection(("127.0.0.1", server.port), 1).close()
+            socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
-            if time.monotonic() > deadline or server.process.poll() is not None:
-                pytest.fail("moto's server did not start")
+            if time.monotonic() > deadline or process.poll() is not None:
+                pytest.fail("the server of the test did not start")
             time.sleep(0.05)
         else:
             return
