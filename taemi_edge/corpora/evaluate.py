@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,10 +215,7 @@ def evaluate_on(
         if is_store(data):
             store = open_store(data)
         elif (corpus := find_corpus(data)) is not None:
-            folder = options.store_folder
-            if folder is None:
-                place = scratch_place(options.workers, Path.cwd())
-                folder = stack.enter_context(scratch_folder(place)) / "store"
+            folder = options.store_folder or stack.enter_context(_scratch_folder(options)) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
@@ -231,6 +228,11 @@ def evaluate_on(
             evaluate_artefact(artefact, store, split, tokens=tokens, metric=options.metric, progress=progress)
             for tokens in options.tokens
         ]
+
+
+def _scratch_folder(options: EvaluateOptions) -> AbstractContextManager[Path]:
+    """A folder for features that are not kept, where all workers see it."""
+    return scratch_folder(scratch_place(options.workers, Path.cwd()))
 
 
 def _extracted(

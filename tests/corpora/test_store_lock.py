@@ -18,6 +18,9 @@ from taemi_edge.corpora.store_place import LocalPlace
 from taemi_edge.errors import PlaceError, StoreError
 
 
+pytestmark = pytest.mark.once  # nothing in it depends on the interpreter
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(store_lock, "BEAT_S", 0.05)
@@ -65,7 +68,6 @@ def test_a_second_writer_is_refused_in_one_sentence(tmp_path):
         pass
 
 
-@pytest.mark.once
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from taemi_edge.corpora.store_lock import hold_store;"

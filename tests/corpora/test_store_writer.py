@@ -144,6 +144,7 @@ class DyingPlace(LocalPlace):
             raise Killed
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("after", [False, True])
 def test_a_kill_at_any_moment_loses_nothing(tmp_path, after: bool):
     """Each change that a run makes is once the last one of its process; half of the runs go on with a store."""
