@@ -46,15 +46,18 @@ class S3Server:
             if file.is_file():
                 client.put_object(Bucket=BUCKET, Key=f"{to}/{file.relative_to(folder)}", Body=file.read_bytes())
 
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder of the bucket and below; marks of folders are left out."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{folder}/")
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return [key.removeprefix(f"{folder}/") for key in keys if not key.endswith("/")]
+
     def contents(self, folder: str) -> dict[str, bytes]:
-        """What lies in a folder of the bucket, by name; marks of folders are left out."""
-        client, found = self.client(), {}
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{folder}/"):
-            for entry in page.get("Contents", ()):
-                if not entry["Key"].endswith("/"):
-                    body = client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
-                    found[entry["Key"].removeprefix(f"{folder}/")] = body
-        return found
+        """The files in a folder of the bucket and below, by name."""
+        client = self.client()
+        return {
+            name: client.get_object(Bucket=BUCKET, Key=f"{folder}/{name}")["Body"].read() for name in self.names(folder)
+        }
 
     def user(self, *actions: str) -> dict[str, str]:
         """The environment of a new user who may do these things."""
