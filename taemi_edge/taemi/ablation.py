@@ -382,5 +382,5 @@ def _data(variant: Variant, seed: int) -> tuple[FeatureSet, FeatureSet | None, F
         return splits.train, splits.valid, splits.test, splits.clean_test
     store = open_store(_setting.store)
     test = feature_set(store, "test")
-    valid = feature_set(store, "valid") if store.ids("valid") else None
+    valid = feature_set(store, "valid") if store.count("valid") else None
     return feature_set(store, "train"), valid, test, test.complete()

@@ -19,14 +19,14 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.signals import request_on_signals
 from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
-from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
+from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
@@ -281,12 +281,14 @@ def open_training_data(
         )
     require_own_features(checkpoint, store, options)
     train = feature_set(store, "train")
-    valid = feature_set(store, "valid") if store.ids("valid") else None
-    test = feature_set(store, "test") if with_test and store.ids("test") else None
+    valid = feature_set(store, "valid") if store.count("valid") else None
+    test = feature_set(store, "test") if with_test and store.count("test") else None
     described = f"{len(train)} clips of {store.name}"
     if provided := [m for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")]:
         described += f", {' and '.join(provided)} as provided features"
-    return TrainingData(train, valid, test, described, sha256_of(store.folder / INDEX), store.index.problems)
+    return TrainingData(
+        train, valid, test, described, sha256(store.place.read(INDEX)).hexdigest(), store.index.problems
+    )
 
 
 def require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: TrainOptions) -> None:
@@ -299,15 +301,15 @@ def require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: T
     provided = {m: key for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")}
     if provided and not options.provided:
         raise StoreError(
-            f"{store.folder} holds provided {' and '.join(provided)} features, not those of {checkpoint.recipe.name}'s "
+            f"{store.place} holds provided {' and '.join(provided)} features, not those of {checkpoint.recipe.name}'s "
             f"encoders: a head trained on them suits a device only if both are the same; pass --provided if they are"
         )
     for m, key in provided.items():
         if key.feature_dim != keys[m].feature_dim:
             raise StoreError(
-                f"{store.folder}: expected {m} features of {keys[m].feature_dim} dimensions, got {key.feature_dim}"
+                f"{store.place}: expected {m} features of {keys[m].feature_dim} dimensions, got {key.feature_dim}"
             )
-    require_encoders(store.index, {**keys, **provided}, str(store.folder), checkpoint.recipe.name)
+    require_encoders(store.index, {**keys, **provided}, str(store.place), checkpoint.recipe.name)
 
 
 def extracted_store(
