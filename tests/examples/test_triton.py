@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +21,8 @@ from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.scale.triton.config import ServingOptions
 from taemi_edge.scale.triton.repository import export_repository
 from tests.conftest import ROOT
+from tests.examples.manifests import KSERVE, KUBERNETES, KServe, Kubernetes, wheel
+from tests.fleet.conftest import free_port
 from tests.scale.triton.server import TritonServer, triton_server
 
 pytestmark = pytest.mark.once
@@ -58,3 +66,78 @@ def test_a_model_that_is_not_there_is_said(server: TritonServer, demo_video: Pat
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_prometheus_scrapes_the_server(server: TritonServer, demo_video: Path, tmp_path: Path) -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("needs Prometheus: apt-get install --no-install-recommends prometheus")
+    assert _client(server, demo_video, "--model", "taemi-tiny").returncode == 0
+    shutil.copy(EXAMPLE / "alerts.yml", tmp_path)
+    ours = (EXAMPLE / "prometheus.yml").read_text(encoding="utf-8")
+    written = ours.replace("localhost:8002", server.metrics).replace("scrape_interval: 15s", "scrape_interval: 1s")
+    assert written != ours
+    (tmp_path / "prometheus.yml").write_text(written, encoding="utf-8")
+    address = f"127.0.0.1:{free_port()}"
+    command = ["prometheus", "--config.file", str(tmp_path / "prometheus.yml"), "--web.listen-address", address]
+    with (tmp_path / "log.txt").open("wb") as log:
+        command += ["--storage.tsdb.path", str(tmp_path / "data")]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        found = _answer(address, 'nv_inference_request_success{model="taemi-tiny"}')
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert float(found["value"][1]) > 20
+    assert found["metric"]["job"] == "triton"
+
+
+def _answer(address: str, query: str) -> Any:
+    """What Prometheus says to a query, once it says anything."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            page = f"http://{address}/api/v1/query?query={urllib.parse.quote(query)}"
+            with urllib.request.urlopen(page, timeout=20) as answer:
+                if result := json.load(answer)["data"]["result"]:
+                    return result[0]
+        except (OSError, urllib.error.HTTPError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError("Prometheus has nothing")
+
+
+def test_promtool_takes_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs Prometheus: apt-get install --no-install-recommends prometheus")
+    done = subprocess.run(
+        [promtool, "check", "config", str(EXAMPLE / "prometheus.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rules found" in done.stdout
+
+
+def _resources(file: str) -> list[dict[str, Any]]:
+    yaml = pytest.importorskip("yaml", reason="reads manifests")
+    return list(yaml.safe_load_all((EXAMPLE / file).read_text(encoding="utf-8")))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("version", ["1.27", "1.37"])
+def test_kubernetes_takes_the_deployment(version: str) -> None:
+    kubernetes = Kubernetes(wheel(*KUBERNETES), version)
+    deployment, service = _resources("deployment.yaml")
+    assert kubernetes.problems(deployment) == kubernetes.problems(service) == []
+    deployment["spec"]["template"]["spec"]["containers"][0]["liveness"] = {}
+    assert any("liveness" in problem for problem in kubernetes.problems(deployment))
+
+
+@pytest.mark.network
+def test_kserve_takes_the_inference_service() -> None:
+    kserve = KServe(wheel(*KSERVE), Kubernetes(wheel(*KUBERNETES), "1.37"))
+    runtime, service = _resources("inference-service.yaml")
+    assert kserve.problems(runtime) == kserve.problems(service) == []
+    service["spec"]["predictor"]["model"]["runtimes"] = "taemi-triton"
+    runtime["spec"]["containers"][0]["args"] = 5
+    assert kserve.problems(service) == ["InferenceService.spec.predictor.model: V1beta1ModelSpec has no runtimes"]
+    assert any("args: 5 is not of type" in problem for problem in kserve.problems(runtime))
