@@ -184,7 +184,7 @@ def any_request(draw: st.DrawFn) -> Request:
     return Request(sequence, draw(st.booleans()), draw(st.sampled_from([False, False, True])), tensors)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batches=st.lists(st.lists(any_request(), max_size=4), max_size=6))
 def test_whatever_comes_is_answered_in_one_sentence_or_with_numbers(tiny: Bundle, batches: list[list[Request]]):
     with SequenceServer(tiny, settle(tiny, ServingOptions(slots=SLOTS, threads=1))) as server:
