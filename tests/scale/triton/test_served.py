@@ -34,7 +34,7 @@ from tests.runtime.tensorrt.mixed import HEADS, write_mixed_bundle
 from tests.scale.triton.asking import HOP_S, hops_of_noise, infer, tensors_of
 from tests.scale.triton.server import ROOT, TritonServer, triton_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 HOPS = 6
 STREAMS = ("front", "gait", "mic", "imu", "heart")
