@@ -28,6 +28,7 @@ from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
+from taemi_edge.cli.sweep import sweep
 from taemi_edge.cli.train import ablate, train
 from taemi_edge.cli.triton import export_triton
 from taemi_edge.cli.triton_probe import triton_probe
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "ablate": ablate,
+    "sweep": sweep,
     "doctor": doctor,
     "demo": demo,
 }
