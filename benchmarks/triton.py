@@ -10,6 +10,7 @@ with pictures of 640 x 480:
 - frames: whole pictures in the request; the server finds the faces, as the `Fleet` beside it does
 - frames in shared memory: the same, but the pictures lie in memory that client and server share
 - crops: the client has cut out the faces, for both
+- crops by HTTP: the same, by HTTP in place of gRPC
 - camera lost: sound and words alone
 
 Then 1, 2, 4 and 8 sources send hops with crops, and hops without a camera, as fast as they are answered.
@@ -27,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import tritonclient.grpc as triton
+import tritonclient.http
 from tritonclient.utils import shared_memory
 
 import taemi_edge as te
@@ -152,11 +155,11 @@ def arrays_of(bundle: te.Bundle, hop: Hop) -> dict[str, Array]:
     return tensors
 
 
-def sent(bundle: te.Bundle, hop: Hop) -> list[Any]:
-    """Every tensor in the request."""
+def sent(bundle: te.Bundle, hop: Hop, by: Any = triton) -> list[Any]:
+    """Every tensor in the request, by gRPC or HTTP."""
     inputs = []
     for name, array in arrays_of(bundle, hop).items():
-        inputs.append(triton.InferInput(name, list(array.shape), TYPES[array.dtype.name]))
+        inputs.append(by.InferInput(name, list(array.shape), TYPES[array.dtype.name]))
         inputs[-1].set_data_from_numpy(array)
     return inputs
 
@@ -200,12 +203,18 @@ def overheads(bundle: te.Bundle, server: TritonServer, hops: list[Hop]) -> list[
     with ExitStack() as opened:
         client = opened.enter_context(triton.InferenceServerClient(server.grpc))
         fleet = opened.enter_context(te.Fleet(bundle, [Source("in process")]))
-        plain: Pack = lambda hop: sent(bundle, hop)  # noqa: E731 - three of four rows send so
+        by_http = opened.enter_context(tritonclient.http.InferenceServerClient(server.http))
+        plain = partial(sent, bundle)
         shared = opened.enter_context(through_shared_memory(bundle, client))
         crops = as_crops(bundle, hops)
-        lost = camera_lost(bundle, hops)
-        ways = (("frames", hops, plain), ("frames in shared memory", hops, shared), ("crops", crops, plain))
-        return [overhead(client, fleet, name, of, pack) for name, of, pack in (*ways, ("camera lost", lost, plain))]
+        ways: tuple[tuple[str, list[Hop], Pack, Any], ...] = (
+            ("frames", hops, plain, client),
+            ("frames in shared memory", hops, shared, client),
+            ("crops", crops, plain, client),
+            ("crops by HTTP", crops, partial(plain, by=tritonclient.http), by_http),
+            ("camera lost", camera_lost(bundle, hops), plain, client),
+        )
+        return [overhead(asked, fleet, name, of, pack) for name, of, pack, asked in ways]
 
 
 def overhead(client: Any, fleet: te.Fleet, name: str, hops: list[Hop], pack: Pack) -> dict[str, Any]:
@@ -341,7 +350,7 @@ def plot(report: dict[str, Any], target: Path) -> None:
     left.barh(places + 0.2, [row["in_process_ms"] for row in rows], 0.4, label="in process", color="#888888")
     left.barh(places - 0.2, [row["served_ms"] for row in rows], 0.4, label="served by Triton", color="#1f77b4")
     for place, row in zip(places, rows, strict=True):
-        left.text(row["served_ms"], place - 0.2, f" +{row['overhead_ms']} ms", va="center", fontsize=8)
+        left.text(row["served_ms"], place - 0.2, f" {row['overhead_ms']:+} ms", va="center", fontsize=8)
     left.set_yticks(places, [row["pictures"] for row in rows])
     left.set_xlabel("ms a hop (median)")
     left.margins(x=0.2)
