@@ -57,7 +57,7 @@ def test_the_client_streams_a_video(server: TritonServer, tiny_folder: Path, dem
     assert len(found) == len(expected) > 20
     assert found[10]["presence"] == dict.fromkeys(bundle.manifest.streams, "live")
     for served, wanted in zip(found, expected, strict=True):
-        assert (served["time_s"], served["presence"]) == (wanted.time_s, wanted.presence)
+        assert (served["source"], served["time_s"], served["presence"]) == ("door", wanted.time_s, wanted.presence)
         assert served["intensities"] == pytest.approx(wanted.outputs["intensities"], abs=1e-5)
 
 
