@@ -9,6 +9,8 @@ from taemi_edge.media.colours import rgb_pixels
 #: BT.601 in limited range, the textbook's formula (ITU-R BT.601-7, section 2.5.3).
 _RGB = np.array([[1.164383, 0, 1.596027], [1.164383, -0.391762, -0.812968], [1.164383, 2.017232, 0]])
 _BT709, _FULL_RANGE = 1, 2
+#: Of the converted noise, on x86 and on an emulated Cortex-A76.
+ON_X86_AND_ARM = "1d132c7fc36724a4ec570aaf6c7905c49e12b4bdc8bd6a0348e06371b47f074a"
 
 
 def _noise(layout: str) -> tuple[np.ndarray, np.ndarray]:
