@@ -17,6 +17,7 @@ TaemiError
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 │       └── SignatureError a bundle is not what the holder of a key signed (exit 1)
 ├── OutputError            a result could not be written (exit 2)
+├── PlaceError             a bucket elsewhere cannot be reached, is not there, or refuses (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
 ├── CalibrationError       a bundle cannot be calibrated on what was given (exit 2)
 ├── EngineError            an engine cannot be built, or may not be run (exit 2)
@@ -175,6 +176,10 @@ class KeyFileError(InputError):
 
 class OutputError(TaemiError):
     """A result could not be written."""
+
+
+class PlaceError(TaemiError):
+    """A bucket elsewhere cannot be reached, is not there, or refuses what was asked of it."""
 
 
 class ExportError(TaemiError):

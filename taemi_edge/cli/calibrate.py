@@ -27,11 +27,11 @@ from taemi_edge.cli.tables import print_calibration
 from taemi_edge.errors import CheckFailedError, UsageError
 
 _DataOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data",
-        metavar="DIR",
-        help="A corpus, a table or .npz files of samples; --ranges alone does without.",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples, also s3://, gs:// or file:///; --ranges does without.",
     ),
 ]
 _RecipeOption = Annotated[
@@ -117,7 +117,7 @@ def calibrate(
         raise CheckFailedError("; ".join(result.misses))
 
 
-def _check_inputs(data: Path | None, ranges: Path | None, also: Sequence[str]) -> None:
+def _check_inputs(data: str | None, ranges: Path | None, also: Sequence[str]) -> None:
     """Find out what is missing before the work begins."""
     from taemi_edge.pictures import check_plot_file
 

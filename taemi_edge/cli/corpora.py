@@ -29,7 +29,13 @@ _ModelArgument = Annotated[
     ),
 ]
 _StoreOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="The feature store; a stopped one is gone on with.")
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR|URI",
+        help="The feature store, a folder or s3://bucket/folder; a stopped one is gone on with.",
+    ),
 ]
 _SplitOption = Annotated[list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")]
 _TranscriptsOption = Annotated[

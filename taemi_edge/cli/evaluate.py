@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from taemi_edge.corpora.evaluation import Evaluation
 
 _DataOption = Annotated[
-    Path,
-    typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples, or a feature store."),
+    str,
+    typer.Option(
+        "--data",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples, or a feature store; also s3://, gs:// or file:///.",
+    ),
 ]
 _SplitOption = Annotated[
     str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
@@ -48,7 +52,7 @@ _MetricOption = Annotated[
     ),
 ]
 _StoreOption = Annotated[
-    Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
+    str | None, typer.Option("--store", metavar="DIR|URI", help="Keep a corpus's features there for the next time.")
 ]
 
 

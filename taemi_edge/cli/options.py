@@ -59,7 +59,12 @@ ASR_MODEL = "packaged:whisper-base"
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
 CorpusOption = Annotated[
-    Path, typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples.")
+    str,
+    typer.Option(
+        "--data",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples; also s3://bucket/folder, gs:// or file:///.",
+    ),
 ]
 CheckpointOption = Annotated[
     Path | None,

@@ -42,7 +42,9 @@ _TensorboardOption = Annotated[
 
 def train(
     recipe: RecipeArgument,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A feature store, or a corpus.")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="DIR|URI", help="A feature store, or a corpus; also s3:// and the like.")
+    ],
     output: CheckpointOption = None,
     run_folder: _RunOption = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights, order and dropout.")] = None,
@@ -85,7 +87,7 @@ _AblatedRecipe = Annotated[
     typer.Argument(metavar="[RECIPE]", help="Whose fusion and training, with --data  [default: the task's own]"),
 ]
 _StoreOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--data", metavar="STORE", help="A feature store  [default: the feature-level task, synthetic]"),
 ]
 _VariantOption = Annotated[

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def print_extraction(result: ExtractResult) -> None:
     """Print how many clips were encoded, how often each remark was made, and why clips were left out."""
     index = result.store.index
-    typer.echo(f"{result.store.folder}: {len(index.clips)} clips in {len(index.shards)} shards, {result.encoded} new")
+    typer.echo(
+        f"{result.store.place}: {result.store.count('all')} clips in {len(index.shards)} shards, {result.encoded} new"
+    )
     counts: dict[str, list[str]] = {}
     for clip_id, remarks in result.remarks.items():
         for remark in remarks:

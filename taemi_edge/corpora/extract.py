@@ -22,13 +22,17 @@ from taemi_edge.corpora.clip_reading import (
     Reading,
     read_clip,
 )
-from taemi_edge.corpora.feature_store import WORDS as WORDS_FOLDER
-from taemi_edge.corpora.feature_store import FeatureStore, StoreWriter, write_pending
+from taemi_edge.corpora.corpus_folder import place_of
+from taemi_edge.corpora.feature_store import FeatureStore
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.shared_places import place_of_model, places_of
+from taemi_edge.corpora.store_index import ShardRow
+from taemi_edge.corpora.store_place import StorePlace, open_place
+from taemi_edge.corpora.store_shards import ShardPlan, assemble_shard, write_pending
+from taemi_edge.corpora.store_writer import StoreWriter, write_store
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -81,7 +85,7 @@ class ExtractResult:
 def extract_features(
     corpus: AnyCorpus,
     source: str,
-    output: Path,
+    output: Path | str,
     options: ExtractOptions = ExtractOptions(),
     *,
     progress: Progress = SILENT,
@@ -91,13 +95,13 @@ def extract_features(
     Args:
         corpus: the labelled clips.
         source: the bundle, checkpoint or recipe whose encoders are used.
-        output: the folder of the feature store; a store of the same corpus there is continued.
+        output: the folder or the URI of the feature store; a store of the same corpus there is continued.
         options: how clips are read and encoded.
         progress: counts the clips that are done.
 
     Raises:
         CorpusError: the corpus has no clip in the wanted splits.
-        StoreError: `output` holds another store.
+        StoreError: `output` holds another store, or another process is writing it.
         InputError: with `options.strict`, the first clip that cannot be read.
     """
     unlabelled = corpus.unlabelled()
@@ -111,10 +115,11 @@ def extract_features(
     for stream, folder in options.reading.features.items():
         keys[stream] = _provided_key(corpus, keys, stream, folder)
     require_shared(options.workers, [place_of_model(source), *places_of(corpus)], [output])
-    writer = StoreWriter(output, corpus, labels, keys, _reading_notes(options))
-    problems, encoded = _encode_missing(writer, corpus, source, options, progress)
-    store = writer.finish(problems)
-    remarks = {i: entry.remarks for i, entry in sorted(store.index.clips.items()) if entry.remarks}
+    with write_store(open_place(output), corpus, labels, keys, _reading_notes(options), progress) as writer:
+        problems, encoded = _encode_missing(writer, corpus, source, options, progress)
+        _assemble_rest(writer, options)
+        store = writer.finish()
+    remarks = {i: entry.remarks for i, entry in sorted(store.clips(), key=lambda found: found[0]) if entry.remarks}
     return ExtractResult(store, encoded, dict(sorted(problems.items())), remarks, unlabelled)
 
 
@@ -157,24 +162,35 @@ def _encode_missing(
     writer: StoreWriter, corpus: AnyCorpus, source: str, options: ExtractOptions, progress: Progress
 ) -> tuple[dict[str, str], int]:
     """Encode the clips that the store lacks; gives why clips could not be read, by id, and how many were encoded."""
-    by_id = {clip.id: clip for clip in corpus.clips}
-    missing = [by_id[clip_id] for clip_id in writer.missing()]
-    done = len(by_id) - len(missing)
-    progress.count(done, len(by_id), "encoding clips")
+    total, missing = len(corpus.clips), writer.missing()
+    done = total - missing
+    progress.count(done, total, "encoding clips")
     if not missing:
         return {}, 0
     problems: dict[str, str] = {}
-    setup = (source, options.device, writer.folder, corpus.folder, options.reading)
-    for clip_id, remarks, problem in run_parallel(_encode, missing, options.workers, _open_worker, setup):
+    setup = (source, options.device, writer.place, place_of(corpus.folder), options.reading)
+    for result in run_parallel(_work, writer.tasks(), options.workers, _open_worker, setup):
+        if isinstance(result, ShardRow):
+            writer.add_shard(result)
+            continue
+        clip_id, _, problem = result
         if problem is None:
-            writer.add(clip_id, remarks)
+            writer.add(clip_id)
         elif options.strict:
             raise InputError(f"clip {clip_id}: {problem}")
         else:
             problems[clip_id] = problem
+            writer.leave_out(clip_id, problem)
         done += 1
-        progress.count(done, len(by_id), "encoding clips")
-    return problems, len(missing) - len(problems)
+        progress.count(done, total, "encoding clips")
+    return problems, missing - len(problems)
+
+
+def _assemble_rest(writer: StoreWriter, options: ExtractOptions) -> None:
+    """Put together the shards whose last clips were encoded last; a single one in this process."""
+    plans = list(writer.rest())
+    for row in run_parallel(assemble_shard, plans, options.workers if len(plans) > 1 else 1):
+        writer.add_shard(row)
 
 
 def clip_rows(
@@ -219,8 +235,8 @@ def encode_rows(artefact: Artefact, rows: Mapping[str, list[Row]]) -> dict[str, 
 class _Worker:
     artefact: Artefact
     tokenizers: Mapping[str, WordTokenizer]
-    output: Path
-    corpus: Path
+    output: StorePlace
+    corpus: StorePlace
     reading: Reading
 
 
@@ -228,7 +244,7 @@ _worker: _Worker | None = None
 _open = ExitStack()  # what a worker holds until its process ends
 
 
-def _open_worker(source: str, device: Device, output: Path, corpus: Path, reading: Reading) -> None:
+def _open_worker(source: str, device: Device, output: StorePlace, corpus: StorePlace, reading: Reading) -> None:
     global _worker
     cv2.setNumThreads(1)
     _single_thread_torch()
@@ -245,6 +261,11 @@ def _single_thread_torch() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+def _work(task: Clip | SampleClip | ShardPlan) -> tuple[str, tuple[str, ...], str | None] | ShardRow:
+    """Encode a clip, or put a shard together."""
+    return assemble_shard(task) if isinstance(task, ShardPlan) else _encode(task)
+
+
 def _encode(clip: Clip | SampleClip) -> tuple[str, tuple[str, ...], str | None]:
     """Encode one clip into `pending`; gives its id, its remarks and, where it cannot be read, the reason."""
     if _worker is None:
@@ -253,7 +274,7 @@ def _encode(clip: Clip | SampleClip) -> tuple[str, tuple[str, ...], str | None]:
         rows, remarks = _read(_worker, clip)
         features = encode_rows(_worker.artefact, rows)
         for stream, folder in _worker.reading.features.items():
-            features[stream] = _provided_features(_worker.corpus / folder / f"{clip.id}.pkl", remarks)
+            features[stream] = _provided_features(_worker.corpus, f"{folder}/{clip.id}.pkl", remarks)
         if bad := [name for name, values in features.items() if not np.isfinite(values).all()]:
             raise MediaError(f"the {bad[0]} encoder gave NaN or infinity")
     except InputError as error:
@@ -276,21 +297,22 @@ def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]
             f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
             f"table of samples or .npz files"
         )
-    inputs = read_clip(clip, videos[0], sounds[0], reading, worker.output / WORDS_FOLDER)
+    inputs = read_clip(clip, videos[0], sounds[0], reading, worker.output)
     return clip_rows(inputs, streams, worker.tokenizers), inputs.remarks
 
 
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def _provided_features(file: Path, remarks: list[str]) -> Array:
+def _provided_features(corpus: StorePlace, name: str, remarks: list[str]) -> Array:
     """Features (T, D) from the data set's own pickles; (0, 1) where there is no file."""
-    if not file.is_file():
-        remarks.append(f"no {file.parent.name}/{file.name}")
+    if not corpus.exists(name):
+        remarks.append(f"no {'/'.join(name.split('/')[-2:])}")
         return np.zeros((0, 1), np.float32)
-    values = load_array(file)
-    if values.ndim != 2:
-        raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
+    with corpus.local(name) as file:
+        values = load_array(file)
+        if values.ndim != 2:
+            raise CorpusError(f"{file}: expected features (time, dim), got an array of shape {values.shape}")
     return values.astype(np.float32)
 
 
@@ -298,8 +320,9 @@ def _provided_key(corpus: AnyCorpus, streams: Collection[str], stream: str, fold
     """The key of features that came with the data set: their folder, since nobody says how they were made."""
     if stream not in streams:
         raise UsageError(f"--features {stream}={folder}: expected one of {', '.join(streams)} before the =")
-    files = sorted((corpus.folder / folder).glob("*.pkl"))
+    place = place_of(corpus.folder)
+    files = [name for name in place.names(folder) if name.endswith(".pkl")]
     if not files:
-        raise CorpusError(f"--features {stream}={folder}: expected pickles in {corpus.folder / folder}, found none")
-    width = _provided_features(files[0], []).shape[1]
+        raise CorpusError(f"--features {stream}={folder}: expected pickles in {place}/{folder}, found none")
+    width = _provided_features(place, f"{folder}/{files[0]}", []).shape[1]
     return EncoderKey(sha256=f"provided:{folder}", feature_dim=int(width), made_by=f"provided features {folder}")

@@ -13,7 +13,9 @@ _CLIPS = 2
 
 
 def places_of(corpus: AnyCorpus) -> list[Path]:
-    """The folder or table of a corpus, and files of a few of its clips, which may lie elsewhere."""
+    """The folder or table of a corpus, and files of a few of its clips; none of a corpus in a bucket."""
+    if not isinstance(corpus.folder, Path):  # elsewhere: each worker fetches what it reads
+        return []
     clips = {clip.id: clip for clip in (*corpus.clips[:_CLIPS], *corpus.clips[-_CLIPS:])}
     return [corpus.folder, *(file for clip in clips.values() for file in _files(clip))]
 

@@ -178,15 +178,15 @@ class AblationSetting:
     fusion: FusionRecipe = TASK_FUSION
     training: TrainingRecipe = TASK_TRAINING
     clips: tuple[int, int, int] = TASK_CLIPS
-    store: Path | None = None
+    store: Path | str | None = None
 
 
-def make_setting(recipe: str | None, data: Path | None, quick: bool) -> AblationSetting:
+def make_setting(recipe: str | None, data: Path | str | None, quick: bool) -> AblationSetting:
     """Make the setting of the feature-level task, or of a store with the fusion and training of a recipe.
 
     Args:
         recipe: the name or TOML file of a recipe, together with `data`.
-        data: a feature store.
+        data: a feature store, by its path or address.
         quick: a small feature-level task, for half a minute.
 
     Raises:
@@ -382,5 +382,5 @@ def _data(variant: Variant, seed: int) -> tuple[FeatureSet, FeatureSet | None, F
         return splits.train, splits.valid, splits.test, splits.clean_test
     store = open_store(_setting.store)
     test = feature_set(store, "test")
-    valid = feature_set(store, "valid") if store.ids("valid") else None
+    valid = feature_set(store, "valid") if store.count("valid") else None
     return feature_set(store, "train"), valid, test, test.complete()
