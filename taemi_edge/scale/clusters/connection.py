@@ -81,8 +81,8 @@ def connect(address: str, cores: int = 0) -> Connection:
     """
     _require_form(address)
     ray = import_ray()
-    if ray.is_initialized():  # a program that has its own connection keeps it
-        return Connection(ray, "the Ray cluster")
+    if ray.is_initialized():
+        return _connection_of_this_process(ray, address)
     with ExitStack() as stack, _own_signals():
         stack.enter_context(_quiet_output())
         if address == LOCAL:
@@ -92,6 +92,14 @@ def connect(address: str, cores: int = 0) -> Connection:
             name = _join(ray, address)
         stack.callback(ray.shutdown)
         return Connection(ray, name, stack.pop_all())
+
+
+def _connection_of_this_process(ray: Any, address: str) -> Connection:
+    """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
+    there = str(ray.get_runtime_context().gcs_address)
+    if address not in (AUTO, there):
+        raise UsageError(f"--ray {address}: this program is connected to the Ray cluster at {there}: give auto")
+    return Connection(ray, f"the Ray cluster at {there}")
 
 
 def _require_form(address: str) -> None:
