@@ -27,7 +27,8 @@ class StageClock:
     A stage inside another one has its time alone: the outer one stands still meanwhile.
 
     Args:
-        since_s: the processor time of this process from which on is counted; 0 for its beginning, by default now.
+        since_s: the processor time of this process from which on is counted, 0 for its beginning; what passed since
+            then belongs to `START`. By default it counts from now.
 
     Example:
         >>> clock = StageClock()
@@ -39,9 +40,8 @@ class StageClock:
     """
 
     def __init__(self, since_s: float | None = None) -> None:
-        self._spent_s: dict[str, float] = {}
-        self._stage = OTHER
-        self._since_s = time.process_time() if since_s is None else since_s
+        self._stage, self._since_s = OTHER, time.process_time()
+        self._spent_s: dict[str, float] = {} if since_s is None else {START: self._since_s - since_s}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
