@@ -17,12 +17,14 @@ TaemiError
 │   └── BundleError        a bundle: missing part, changed byte, unknown schema
 │       └── SignatureError a bundle is not what the holder of a key signed (exit 1)
 ├── OutputError            a result could not be written (exit 2)
+├── PlaceError             a bucket elsewhere cannot be reached, is not there, or refuses (exit 2)
 ├── ExportError            an exported graph is not what it must be (exit 2)
 ├── CalibrationError       a bundle cannot be calibrated on what was given (exit 2)
 ├── EngineError            an engine cannot be built, or may not be run (exit 2)
 ├── TrainingError          training cannot go on: a loss that is no number (exit 2)
 ├── BackendError           a backend failed while running (exit 2)
-│   └── DeviceLostError    the device is gone, and with it all that lay on it
+│   ├── DeviceLostError    the device is gone, and with it all that lay on it
+│   └── ClusterError       a cluster cannot be reached, or a node of it cannot do the work
 ├── InterruptedRunError    Ctrl-C or another signal (exit 128 and its number: 130)
 └── CheckFailedError       a parity or evaluation bar was not met (exit 1)
     └── UpdateError        an update was not made, and the device runs what it ran before (exit 1)
@@ -176,6 +178,10 @@ class OutputError(TaemiError):
     """A result could not be written."""
 
 
+class PlaceError(TaemiError):
+    """A bucket elsewhere cannot be reached, is not there, or refuses what was asked of it."""
+
+
 class ExportError(TaemiError):
     """A part cannot be exported, or its graph does not do what the part does; the message names the cause."""
 
@@ -202,6 +208,10 @@ class BackendError(TaemiError):
 
 class DeviceLostError(BackendError):
     """The device failed for good or was taken away; what was opened on it cannot be used any more."""
+
+
+class ClusterError(BackendError):
+    """A cluster cannot be reached, one of its nodes cannot do the work, or workers were lost again and again."""
 
 
 class InterruptedRunError(TaemiError):

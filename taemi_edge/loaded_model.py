@@ -142,7 +142,7 @@ class LoadedModel:
         absent: dict[str, str] = {name: "not given" for name in self.streams if streams.get(name) is None}
         with self._lock:
             fleet = self._opened_fleet("predict")
-            fleet.restart(0, Source(absent=absent))
+            fleet.reset(0, Source(absent=absent))
             return builder.in_given_time(fleet.predict_one(0, hop))
 
     def run(self, file: str | Path | None = None, **options: Any) -> Iterator[Prediction]:
@@ -284,7 +284,7 @@ class LoadedModel:
             fleet = self._opened_fleet("hop")
             hop = self._pushed.hop(end_s)
             if self._pushed.begins_session:
-                fleet.restart(0, Source())
+                fleet.reset(0, Source())
             return self._pushed.in_given_time(fleet.predict_one(0, hop))
 
     def reset(self) -> None:

@@ -36,8 +36,8 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
 
 
 ENGINES = ["calibrate", "build-engine", "bench"]
-FLEET = ["keygen", "sign", "verify", "push", "pull", "update"]
-TRAINING = ["synth", "extract", "train", "evaluate", "ablate"]
+FLEET = ["keygen", "sign", "verify", "push", "pull", "update", "export-triton"]
+TRAINING = ["synth", "extract", "train", "evaluate", "ablate", "sweep"]
 
 
 @pytest.mark.parametrize(

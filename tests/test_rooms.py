@@ -164,6 +164,7 @@ def test_device_rooms_import_nothing_heavy_in_a_fresh_interpreter():
         "oras",
         "requests",
         "urllib3",
+        "triton_python_backend_utils",  # only the stub of Triton's Python backend has it
     }  # of extras: they may be missing
     script = (
         "import importlib, sys\n"

@@ -144,15 +144,21 @@ def replace_link(link: Path, target: str | Path) -> None:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Give a folder for what is needed for a while; it lies among the system's temporary files, for its owner alone.
+def scratch_folder(within: Path | None = None) -> Iterator[Path]:
+    """Give a folder for what is needed for a while, for its owner alone; it is removed at the end.
+
+    Args:
+        within: the folder that it lies in; by default that of the system's temporary files.
 
     Example:
         >>> with scratch_folder() as folder:
         ...     oct(folder.stat().st_mode & 0o777)
         '0o700'
     """
-    with hold_draft(Path(os.path.realpath(tempfile.gettempdir()), "taemi-edge"), mode=0o700) as folder:
+    if within is not None:
+        within.mkdir(parents=True, exist_ok=True)
+    place = Path(os.path.realpath(within or tempfile.gettempdir()), "taemi-edge")
+    with hold_draft(place, mode=0o700) as folder:
         folder.mkdir(0o700)
         yield folder
 

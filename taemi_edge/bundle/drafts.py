@@ -92,19 +92,21 @@ def lies_in_a_draft(target: Path) -> bool:
     return any(is_draft(part) for part in target.parts[:-1])
 
 
-def sweep(folder: Path, again: bool = False) -> None:
+def sweep(folder: Path, again: bool = False, nobody_writes: bool = False) -> None:
     """Remove drafts in `folder` that killed processes left behind.
 
     Args:
         folder: where to look, and not below it.
         again: look even if this process has looked there before; a folder of many files is looked through once.
+        nobody_writes: the caller knows that no other process writes in the folder, on any machine that shares it, so
+            that every draft of this user was left behind; those of this process stay.
     """
     if folder in _swept and not again:
         return
     _swept.add(folder)
     for draft in _drafts_in(folder):
         with suppress(OSError):
-            _remove_if_left(draft)
+            _remove_if_left(draft, nobody_writes)
 
 
 def _drafts_in(folder: Path) -> list[Path]:
@@ -115,16 +117,14 @@ def _drafts_in(folder: Path) -> list[Path]:
         return []
 
 
-def _remove_if_left(draft: Path) -> None:
+def _remove_if_left(draft: Path, nobody_writes: bool = False) -> None:
     if draft.name in _held:
         return
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if (
-            os.fstat(descriptor).st_uid != os.geteuid()
-            or not _locked(descriptor)
-            or not _of_this_machine(draft, descriptor)
-        ):
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            return
+        if not nobody_writes and not (_locked(descriptor) and _of_this_machine(draft, descriptor)):
             return
         for old in (draft / _OLD).glob("*"):
             if not os.path.lexists(draft.parent / old.name):

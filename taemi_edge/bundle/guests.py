@@ -10,8 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Literal
 
-#: "model": takes a source (str), gives an artefact. "corpus": takes a folder (Path) and how it is to be read, gives a
-#: corpus. Both give None for what is not theirs.
+#: "model": takes a source (str), gives an artefact. "corpus": takes a folder (`corpora.corpus_folder.CorpusFolder`)
+#: and how it is to be read, gives a corpus. Both give None for what is not theirs.
 Subject = Literal["model", "corpus"]
 
 _GUESTS: dict[Subject, list[str]] = {"model": [], "corpus": []}

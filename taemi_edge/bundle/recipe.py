@@ -179,6 +179,30 @@ def change_key(content: dict[str, Any], key: str, value: str) -> None:
         raise RecipeError(f"--set {key}={value:.80}: {problem}")
 
 
+def recipe_keys(recipe_type: type[Frozen], under: str = "") -> dict[str, Any]:
+    """Give every dotted key that a recipe may have, with the type of its value; tables are keys, too.
+
+    Args:
+        recipe_type: the frozen class of the recipe.
+        under: what stands before each key, with its dot.
+
+    Example:
+        >>> class Size(Frozen, frozen=True):
+        ...     height: int
+        >>> class Picture(Frozen, frozen=True):
+        ...     size: Size
+        >>> list(recipe_keys(Picture))
+        ['size', 'size.height']
+    """
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(recipe_type):
+        kind = _inside(recipe_type, field.name)
+        found[under + field.name] = kind
+        if _is_frozen(kind):
+            found |= recipe_keys(kind, f"{under}{field.name}.")
+    return found
+
+
 def _explain(message: str, recipe_type: type[Frozen]) -> str:
     """Give msgspec's message; where a key is unknown, add the nearest known one.
 

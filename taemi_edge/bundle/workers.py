@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from taemi_edge.bundle.signals import STOP_SIGNALS
@@ -22,6 +23,13 @@ Result = TypeVar("Result")
 
 class WorkerPool(Protocol):
     """Workers elsewhere than in processes of this machine, such as those of a cluster."""
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether all workers see the files of this process."""
+
+    def require_shared(self, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()) -> None:
+        """Refuse workers that do not see the places of the work to come as this process does."""
 
     def run(
         self,
@@ -82,6 +90,32 @@ def run_parallel(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def require_shared(
+    workers: int | WorkerPool, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()
+) -> None:
+    """Refuse workers elsewhere that do not see the places of the work to come as this process does.
+
+    What writes results calls this first, so that nothing is half-written where the work cannot be done.
+
+    Args:
+        workers: whatever does the work; processes of this machine see all places.
+        reads: files and folders that are only read.
+        writes: folders that workers write to.
+    """
+    if not isinstance(workers, int):
+        workers.require_shared(reads, writes)
+
+
+def scratch_place(workers: int | WorkerPool, beside: Path) -> Path | None:
+    """Where files of a task may lie for a while so that all workers see them; None among the temporary files.
+
+    Args:
+        workers: whatever does the work.
+        beside: a folder that workers elsewhere see, such as the one that the result is written to.
+    """
+    return None if isinstance(workers, int) or workers.on_this_machine else beside
 
 
 def _results_of(

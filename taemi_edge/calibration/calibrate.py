@@ -18,7 +18,7 @@ from taemi_edge.bundle.folder import Bundle, open_bundle, read_manifest, replace
 from taemi_edge.bundle.precisions import QuantisedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.records import CalibrationRecord
-from taemi_edge.bundle.workers import WorkerPool
+from taemi_edge.bundle.workers import WorkerPool, require_shared, scratch_place
 from taemi_edge.calibration.budget import describe_misses
 from taemi_edge.calibration.clip_inputs import require_corpus
 from taemi_edge.calibration.clip_selection import read_clips
@@ -34,6 +34,7 @@ from taemi_edge.calibration.record import (
 from taemi_edge.calibration.sensitivity import PartSensitivity
 from taemi_edge.calibration.writing import PartQuantiser, WrittenGraphs, modelopt_quantiser, own_quantiser, write_graphs
 from taemi_edge.corpora.opening import AnyCorpus
+from taemi_edge.corpora.shared_places import places_of
 from taemi_edge.errors import CalibrationError
 from taemi_edge.parity.judge import Judge, UserMetric
 from taemi_edge.parity.samples import Sample
@@ -144,9 +145,11 @@ def _calibrate(
     judge = None if corpus is None else Judge(bundle.manifest.outputs, options.metric or bundle.manifest.metric)
     reused = None if options.ranges is None else read_ranges(options.ranges, bundle, recipe.quantised, recipe.host)
     foreign_quantiser = _require_quantiser(options.quantiser, corpus, recipe)
+    reads = [source] if corpus is None else [source, *places_of(corpus)]
+    require_shared(workers, reads, [output.parent])
     with (
         new_folder(output, replaceable_files(output)) as draft,
-        scratch_folder() as scratch,
+        scratch_folder(scratch_place(workers, output.parent)) as scratch,
     ):
         work = _Work(bundle, recipe, draft, Path(scratch), workers, progress)
         if corpus is not None and judge is not None:

@@ -90,6 +90,7 @@ def find_plan(
     for draft in run_parallel(draft_part_plan, tasks, workers):
         drafts[draft.part] = draft
         progress.count(len(drafts), len(parts), "collecting ranges")
+    drafts = {part: drafts[part] for part in parts}  # the same file, whichever was done first
     setup = ComparisonSetup(bundle, clips.calibrating.first(recipe.trial_clips), recipe, judge, workers)
     settled = {precision: settle_plans(drafts, precision, setup, progress) for precision in recipe.quantised}
     plans = {precision: found for precision, (found, _) in settled.items()}

@@ -14,7 +14,9 @@ from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
     QuantiserChoice,
+    RayOption,
     WorkersOption,
+    chosen_workers,
     extra_needed,
     named_metric,
     recipe_changes,
@@ -25,11 +27,11 @@ from taemi_edge.cli.tables import print_calibration
 from taemi_edge.errors import CheckFailedError, UsageError
 
 _DataOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data",
-        metavar="DIR",
-        help="A corpus, a table or .npz files of samples; --ranges alone does without.",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples, also s3://, gs:// or file:///; --ranges does without.",
     ),
 ]
 _RecipeOption = Annotated[
@@ -81,6 +83,7 @@ def calibrate(
     metric: _MetricOption = None,
     transcripts: _TranscriptsOption = None,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Make FP16 and INT8 graphs from real clips, FP8 and BF16 by --also; what each costs is judged on other clips."""
@@ -104,7 +107,7 @@ def calibrate(
             loaded,
             folder,
             options=CalibrationOptions(ranges, quantiser.value, counted),
-            workers=workers,
+            workers=chosen_workers(workers, ray),
             progress=progress,
         )
     print_calibration(result)
@@ -114,7 +117,7 @@ def calibrate(
         raise CheckFailedError("; ".join(result.misses))
 
 
-def _check_inputs(data: Path | None, ranges: Path | None, also: Sequence[str]) -> None:
+def _check_inputs(data: str | None, ranges: Path | None, also: Sequence[str]) -> None:
     """Find out what is missing before the work begins."""
     from taemi_edge.pictures import check_plot_file
 

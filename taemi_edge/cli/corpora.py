@@ -15,7 +15,9 @@ from taemi_edge.cli.options import (
     DeviceOption,
     FacesChoice,
     JsonOption,
+    RayOption,
     WorkersOption,
+    chosen_workers,
     device_name,
     key_and_value,
     save_json,
@@ -30,7 +32,13 @@ _ModelArgument = Annotated[
     ),
 ]
 _StoreOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="The feature store; a stopped one is gone on with.")
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR|URI",
+        help="The feature store, a folder or s3://bucket/folder; a stopped one is gone on with.",
+    ),
 ]
 _SplitOption = Annotated[list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")]
 _TranscriptsOption = Annotated[
@@ -76,6 +84,7 @@ def extract(
     features: _FeaturesOption = None,
     longest: _LongestOption = 60.0,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
     device: DeviceOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
     json_file: JsonOption = None,
@@ -97,7 +106,13 @@ def extract(
             open_any_corpus(data, transcripts),
             model,
             output,
-            ExtractOptions(reading, tuple(split or ()), workers, device_name(device), strict),
+            ExtractOptions(
+                reading,
+                tuple(split or ()),
+                chosen_workers(workers, ray, device_name(device)),
+                device_name(device),
+                strict,
+            ),
             progress=progress,
         )
     print_extraction(result)

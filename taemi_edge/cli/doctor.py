@@ -50,6 +50,7 @@ _EXTRAS = {
     "asr": ("faster-whisper",),
     "plot": ("matplotlib",),
     "export": ("torch", "onnx", "transformers"),
+    "remote": ("pyarrow",),
 }
 
 

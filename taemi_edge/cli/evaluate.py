@@ -10,8 +10,10 @@ import typer
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
+    RayOption,
     ThreadsOption,
     WorkersOption,
+    chosen_workers,
     device_name,
     named_metric,
     save_json,
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
     from taemi_edge.corpora.evaluation import Evaluation
 
 _DataOption = Annotated[
-    Path,
-    typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples, or a feature store."),
+    str,
+    typer.Option(
+        "--data",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples, or a feature store; also s3://, gs:// or file:///.",
+    ),
 ]
 _SplitOption = Annotated[
     str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
@@ -46,7 +52,7 @@ _MetricOption = Annotated[
     ),
 ]
 _StoreOption = Annotated[
-    Path | None, typer.Option("--store", metavar="DIR", help="Keep a corpus's features there for the next time.")
+    str | None, typer.Option("--store", metavar="DIR|URI", help="Keep a corpus's features there for the next time.")
 ]
 
 
@@ -63,6 +69,7 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
 ) -> None:
     """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with streams lost."""
     from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
@@ -83,7 +90,7 @@ def evaluate(
                 store_folder=store,
                 device=device_name(device),
                 threads=threads,
-                workers=workers,
+                workers=chosen_workers(workers, ray, device_name(device)),
                 metric=named_metric(metric),
             ),
             progress=progress,

@@ -28,7 +28,10 @@ from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
+from taemi_edge.cli.sweep import sweep
 from taemi_edge.cli.train import ablate, train
+from taemi_edge.cli.triton import export_triton
+from taemi_edge.cli.triton_probe import triton_probe
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
 from taemi_edge.cli.update import update
 
@@ -46,14 +49,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "keygen": keygen,
     "sign": sign,
     "verify": verify,
+    "export-triton": export_triton,
     "push": push,
     "pull": pull,
     "update": update,
+    "triton-probe": triton_probe,
     "synth": synth,
     "extract": extract,
     "train": train,
     "evaluate": evaluate,
     "ablate": ablate,
+    "sweep": sweep,
     "doctor": doctor,
     "demo": demo,
 }

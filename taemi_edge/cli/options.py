@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,12 +20,15 @@ from taemi_edge.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from taemi_edge.bundle.folder import Bundle
+    from taemi_edge.bundle.workers import WorkerPool
 
 
 #: Of sources, and of inputs of one batch: beyond it a computer has no memory for what they bring.
 _MOST_AT_ONCE = 10_000
 #: Python reads no whole number of thousands of digits.
 _MOST_DIGITS = 40
+#: What the running command has opened for all of its work.
+_kept: list[ExitStack] = []
 
 
 class DeviceChoice(str, Enum):
@@ -56,7 +59,12 @@ ASR_MODEL = "packaged:whisper-base"
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
 CorpusOption = Annotated[
-    Path, typer.Option("--data", metavar="DIR", help="A corpus, a table or .npz files of samples.")
+    str,
+    typer.Option(
+        "--data",
+        metavar="DIR|URI",
+        help="A corpus, a table or .npz files of samples; also s3://bucket/folder, gs:// or file:///.",
+    ),
 ]
 CheckpointOption = Annotated[
     Path | None,
@@ -67,6 +75,15 @@ DeviceOption = Annotated[
     typer.Option("--device", help="Where to run; cuda needs onnxruntime-gpu  [default: what a bundle was built for]"),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes as many as there are cores.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: auto (that of this machine), local (a new one), host:port or ray://host:port. "
+        "--workers then counts its workers; 0 takes as many as the cluster has CPUs.",
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads for each part; 0 takes all cores.")]
 PlannedThreadsOption = Annotated[
     int | None,
@@ -91,6 +108,37 @@ RequireSignatureOption = Annotated[
         help="Refuse a bundle that the holder of this key did not sign  [default: the key that this device trusts]",
     ),
 ]
+
+
+def chosen_workers(workers: int, ray: str | None, device: str | None = None) -> int | WorkerPool:
+    """Give what works: processes of this machine, or with `--ray` the workers of a cluster until the command ends.
+
+    Args:
+        workers: the value of `--workers`.
+        ray: the value of `--ray`.
+        device: where the workers compute; on a GPU each of them needs one.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: that is no address.
+    """
+    if ray is None:
+        return workers
+    from taemi_edge.scale.ray_workers import RayWorkers
+
+    pool = RayWorkers(ray, workers, gpus=1.0 if device in ("cuda", "tensorrt") else 0.0)
+    return _kept[-1].enter_context(pool) if _kept else pool
+
+
+@contextmanager
+def kept_until_the_end() -> Iterator[None]:
+    """Close at the end of a command what it has opened for all of its work, such as a connection to a cluster."""
+    with ExitStack() as stack:
+        _kept.append(stack)
+        try:
+            yield
+        finally:
+            _kept.remove(stack)
 
 
 def device_name(choice: DeviceChoice | None) -> Any:

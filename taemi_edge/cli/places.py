@@ -14,6 +14,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from taemi_edge.bundle.atomic import claimed, is_a_place
+from taemi_edge.cli.options import kept_until_the_end
 from taemi_edge.errors import UsageError
 
 #: The options of all commands that name a file or folder to write.
@@ -29,9 +30,14 @@ class PlacedCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         flags = {parameter.name: parameter.opts[0] for parameter in self.params}
         given = [(flags[name], value) for name, value in ctx.params.items() if name in flags]
-        outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS and isinstance(value, str | Path)}
-        with places_held(outputs, [value for flag, value in given if flag not in OUTPUTS]):
+        outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS and _is_here(value)}
+        with places_held(outputs, [value for flag, value in given if flag not in OUTPUTS]), kept_until_the_end():
             return super().invoke(ctx)
+
+
+def _is_here(value: Any) -> bool:
+    """Whether the value of an option names a file or folder of this machine; what lies elsewhere has a lock there."""
+    return isinstance(value, str | Path) and "://" not in str(value)
 
 
 @contextmanager

@@ -24,6 +24,9 @@ WARM_UP = "taemi_edge.runtime.warm_up"
 #: The logger that is told of threads for which there are no cores (`taemi_edge.runtime.host_way`).
 THREADS = "taemi_edge.runtime.threads"
 
+#: The logger that is told of a cluster's workers (`taemi_edge.scale.clusters.crew`).
+WORKERS = "taemi_edge.scale"
+
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
@@ -31,11 +34,12 @@ def shown_progress() -> Iterator[Progress]:
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
     is a line and counts are silent. What a build warns of is a note on standard error, too, and so are threads without
-    a core; engines that take long to warm up are a stage.
+    a core and what happens to workers of a cluster; engines that take long to warm up are a stage.
     """
     notes = _heard("taemi_edge.engines", _Notes(logging.WARNING))
     threads = _heard(THREADS, _Notes(logging.WARNING))
-    with _bars_or_lines() as progress, notes, threads, _heard(WARM_UP, _Stages(progress)):
+    workers = _heard(WORKERS, _Notes(logging.WARNING))
+    with _bars_or_lines() as progress, notes, threads, workers, _heard(WARM_UP, _Stages(progress)):
         yield progress
 
 

@@ -10,9 +10,11 @@ import typer
 from taemi_edge.cli.options import (
     CheckpointOption,
     JsonOption,
+    RayOption,
     RecipeArgument,
     ThreadsOption,
     WorkersOption,
+    chosen_workers,
     command_line,
     extra_needed,
     recipe_changes,
@@ -40,7 +42,9 @@ _TensorboardOption = Annotated[
 
 def train(
     recipe: RecipeArgument,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A feature store, or a corpus.")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="DIR|URI", help="A feature store, or a corpus; also s3:// and the like.")
+    ],
     output: CheckpointOption = None,
     run_folder: _RunOption = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights, order and dropout.")] = None,
@@ -83,7 +87,7 @@ _AblatedRecipe = Annotated[
     typer.Argument(metavar="[RECIPE]", help="Whose fusion and training, with --data  [default: the task's own]"),
 ]
 _StoreOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--data", metavar="STORE", help="A feature store  [default: the feature-level task, synthetic]"),
 ]
 _VariantOption = Annotated[
@@ -107,6 +111,7 @@ def ablate(
     output: _PageOption = Path("docs/ablation.md"),
     json_file: JsonOption = None,
     workers: WorkersOption = 0,
+    ray: RayOption = None,
 ) -> None:
     """Train the paper's variants over seeds and say which of its claims hold: Tables 2 to 4, baselines, a control."""
     with extra_needed("train", "taemi-edge ablate"):
@@ -119,7 +124,8 @@ def ablate(
     setting = make_setting(recipe, data, quick)
     variants = find_variants(variant or (), setting, table)
     with shown_progress() as progress:
-        ablation = run_ablation(setting, seeds, variants, workers=workers, progress=progress)
+        pool = chosen_workers(workers, ray)
+        ablation = run_ablation(setting, seeds, variants, workers=pool, progress=progress)
     plot_ablation(ablation, picture)
     write_report(ablation, output, command_line(), picture)
     save_json(json_file, ablation)

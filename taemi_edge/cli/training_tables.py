@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 def print_extraction(result: ExtractResult) -> None:
     """Print how many clips were encoded, how often each remark was made, and why clips were left out."""
     index = result.store.index
-    typer.echo(f"{result.store.folder}: {len(index.clips)} clips in {len(index.shards)} shards, {result.encoded} new")
+    typer.echo(
+        f"{result.store.place}: {result.store.count('all')} clips in {len(index.shards)} shards, {result.encoded} new"
+    )
     if result.encoded:
         spent = sorted(result.cpu_s.items(), key=lambda entry: -entry[1])
         stages = ", ".join(f"{stage} {seconds / result.encoded:.3f}" for stage, seconds in spent)
-        typer.echo(f"  {sum(result.cpu_s.values()) / result.encoded:.3f} CPU seconds a clip: {stages}")
+        typer.echo(f"  {sum(result.cpu_s.values()) / result.encoded:.3f} CPU seconds a clip: {stages}", err=True)
     counts: dict[str, list[str]] = {}
     for clip_id, remarks in result.remarks.items():
         for remark in remarks:

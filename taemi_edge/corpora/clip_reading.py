@@ -13,11 +13,12 @@ import cv2
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
-from taemi_edge.corpora.stage_clock import DECODE, FACES, SOUND, WORDS, StageClock
+from taemi_edge.corpora.stage_clock import DECODE, FACES, SOUND, TRANSCRIPT, StageClock
+from taemi_edge.corpora.staging import at_hand, local_file, local_folder
+from taemi_edge.corpora.store_place import StorePlace
 from taemi_edge.errors import MediaError
 from taemi_edge.media.chunks import Segment
 from taemi_edge.media.crops import FaceCrop
@@ -27,6 +28,8 @@ from taemi_edge.media.inputs import InputReader
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.transcripts import Word, read_transcript
 
+#: The folder of a store that holds recognised words.
+WORDS = "words"
 #: How much of a file is decoded at a time, in seconds.
 STEP_S = 2.0
 
@@ -67,7 +70,7 @@ def read_clip(
     video: VideoSpec,
     audio: AudioSpec,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
-    words_folder: Path | None = None,
+    store: StorePlace | None = None,
     clock: StageClock | None = None,
 ) -> ClipInputs:
     """Read one clip as the runtime would read it as a stream, up to `reading.longest_s`.
@@ -77,28 +80,38 @@ def read_clip(
         video: how faces are cropped: size and frames per second.
         audio: how sound is cut: sample rate, chunk and context.
         reading: how the clip is read.
-        words_folder: where recognised words are kept, so that speech is recognised only once.
+        store: where recognised words are kept, so that speech is recognised only once.
         clock: counts what decoding, faces, sound and words take.
 
     Raises:
         MediaError: there is no media, or it cannot be decoded.
         TranscriptError: the transcript cannot be parsed.
     """
+    with at_hand(clip) as here:
+        return _read_clip(here, video, audio, reading, store, clock or StageClock())
+
+
+def _read_clip(
+    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, store: StorePlace | None, clock: StageClock
+) -> ClipInputs:
     if not clip.has_media:
         raise MediaError(
             f"expected raw/{clip.id}.mp4, audio/{clip.id}.mp3 or face_images/{clip.id}, found none of them"
         )
-    inputs, clock = ClipInputs(), clock or StageClock()
+    inputs = ClipInputs()
     duration_s = 0.0
     if clip.video is not None:
-        duration_s = _read_media(clip.video, video, audio, inputs, reading.longest_s, clock)
+        video_file = local_file(clip.files, clip.video)
+        duration_s = _read_media(video_file, video, audio, inputs, reading.longest_s, clock)
     if clip.audio is not None and not inputs.segments:
-        duration_s = max(duration_s, _read_media(clip.audio, video, audio, inputs, reading.longest_s, clock))
+        sound_file = local_file(clip.files, clip.audio)
+        duration_s = max(duration_s, _read_media(sound_file, video, audio, inputs, reading.longest_s, clock))
     if clip.faces is not None and (reading.faces == "provided" or clip.video is None):
-        inputs.crops = list(_provided_faces(clip.faces, video, duration_s, inputs.remarks))
+        folder = local_folder(clip.files, clip.faces, ".jpg")
+        inputs.crops = list(_provided_faces(folder, video, duration_s, inputs.remarks))
     _note_what_is_missing(clip, inputs)
-    with clock.stage(WORDS):
-        words = _words(clip, inputs, reading, duration_s, words_folder)
+    with clock.stage(TRANSCRIPT):
+        words = _words(clip, inputs, reading, duration_s, store)
     inputs.words = [w for w in words if w.end_s <= reading.longest_s]
     if not inputs.words:
         inputs.remarks.append("no words")
@@ -161,26 +174,26 @@ def _provided_faces(folder: Path, video: VideoSpec, duration_s: float, remarks: 
         yield FaceCrop(time_s, np.ascontiguousarray(pixels[..., ::-1]))
 
 
-def _words(
-    clip: Clip, inputs: ClipInputs, reading: Reading, duration_s: float, words_folder: Path | None
-) -> list[Word]:
+def _words(clip: Clip, inputs: ClipInputs, reading: Reading, duration_s: float, store: StorePlace | None) -> list[Word]:
     if clip.transcript is not None or reading.asr_model is None or not inputs.segments:
         return clip.words(duration_s or None)
-    cached = words_folder / f"{clip.id}.jsonl" if words_folder is not None else None
-    if cached is not None and cached.is_file():
-        return read_transcript(cached, None) if cached.stat().st_size else []
+    kept = f"{WORDS}/{clip.id}.jsonl"
+    if store is not None and store.exists(kept):
+        with store.local(kept) as file:
+            return read_transcript(file, None) if file.stat().st_size else []
     samples = _sound(clip, reading.longest_s)[: round(reading.longest_s * SAMPLE_RATE_HZ)]
     words = transcribe(samples, reading.asr_model, 1)
-    if cached is not None:
+    if store is not None:
         lines = [msgspec.json.encode({"start": w.start_s, "end": w.end_s, "text": w.text}) + b"\n" for w in words]
-        with new_file(cached) as draft:
-            draft.write_bytes(b"".join(lines))
+        store.write(kept, b"".join(lines))
     return words
 
 
 def _sound(clip: Clip, longest_s: float) -> Array:
     """The sound of a clip: its video's, else its audio file's."""
     for place in (clip.video, clip.audio):
-        if place is not None and len(samples := read_samples(place, SAMPLE_RATE_HZ, longest_s)):
+        if place is None:
+            continue
+        if len(samples := read_samples(local_file(clip.files, place), SAMPLE_RATE_HZ, longest_s)):
             return samples
     return np.zeros(0, np.float32)

@@ -6,6 +6,7 @@ the model's own metric.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import Pattern, pattern_name
 from taemi_edge.bundle.values import HEAD, Array
-from taemi_edge.bundle.workers import WorkerPool
+from taemi_edge.bundle.workers import WorkerPool, scratch_place
 from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
@@ -33,15 +34,12 @@ _MANY_PATTERNS, _FEW_RESAMPLES = 16, 200
 
 
 @dataclass(frozen=True, eq=False)
-class _Labelled:
-    """A split in memory: the features of N clips, (T, D) for each stream, and their labels by output."""
+class _Predicted:
+    """What is kept of N clips: their labels, and what the head gives with each set of streams; (N, n) by output."""
 
-    features: list[dict[str, Array]]
     labels: dict[str, Array]
-
-    def of(self, rows: Array) -> dict[str, Array]:
-        """The labels of some rows."""
-        return {name: values[rows] for name, values in self.labels.items()}
+    by_pattern: dict[Pattern, dict[str, Array]]
+    whole: Array  # bool (N,), whether the clip has every stream
 
 
 def evaluate_artefact(
@@ -63,21 +61,21 @@ def evaluate_artefact(
         tokens: "zeros" binds zeros instead of the learned tokens, which shows what the tokens contribute.
         metric: the name of a metric or a function; by default the model's own.
         resamples: bootstrap samples for each interval; of many sets of streams, each has a fifth of them.
-        progress: counts the passes over the split.
+        progress: counts the clips of the split.
 
     Raises:
-        StoreError: the store is of another encoder or chunking, or has no such split.
+        StoreError: the store is of another encoder or chunking, has no such split, or was changed.
         UsageError: there is no such metric.
     """
     judge = Judge(artefact.outputs, artefact.metric if metric is None else metric)
-    require_encoders(store.index, artefact.encoder_keys(), str(store.folder), artefact.name)
-    split = split or ("test" if store.ids("test") else "valid")
-    data, unusable = _read_split(artefact, store, store.known_ids(split))
+    require_encoders(store.index, artefact.encoder_keys(), str(store.place), artefact.name)
+    split = split or ("test" if store.count("test") else "valid")
+    store.require_split(split)
     bound = {name: np.zeros_like(t) if tokens == "zeros" else t for name, t in artefact.tokens.items()}
-    raw = predict_all(artefact, data.features, artefact.specs.patterns[0], bound)
-    whole = np.array([all(len(clip[name]) for name in artefact.streams) for clip in data.features], bool)
-    patterns = _judge_losses(judge, artefact, data, bound, resamples, progress)
-    clean = judge.score({name: values[whole] for name, values in raw.items()}, data.of(whole), resamples)
+    data, unusable = _predict_split(artefact, store, split, bound, progress)
+    raw = data.by_pattern[artefact.specs.patterns[0]]
+    patterns = _judge_losses(judge, artefact, data, resamples)
+    clean = judge.score(_rows(raw, data.whole), _rows(data.labels, data.whole), resamples)
     natural = judge.score(raw, data.labels, resamples)
     return Evaluation(
         artefact=artefact.name,
@@ -96,38 +94,67 @@ def evaluate_artefact(
     )
 
 
-def _judge_losses(
-    judge: Judge,
-    artefact: Artefact,
-    data: _Labelled,
-    tokens: Mapping[str, Array],
-    resamples: int,
-    progress: Progress,
-) -> dict[str, Score]:
+def _rows(values: Mapping[str, Array], chosen: Array) -> dict[str, Array]:
+    return {name: rows[chosen] for name, rows in values.items()}
+
+
+def _judge_losses(judge: Judge, artefact: Artefact, data: _Predicted, resamples: int) -> dict[str, Score]:
     """The score of the whole split with only some streams left, for each set of them."""
     lost = artefact.specs.patterns[1:]
-    progress.count(1, len(lost) + 1, "judging streams")
     drawn = resamples if len(lost) < _MANY_PATTERNS else min(resamples, _FEW_RESAMPLES)
-    patterns = {}
-    for number, pattern in enumerate(lost, 2):
-        without = predict_all(artefact, data.features, pattern, tokens)
-        patterns[pattern_name(pattern, artefact.streams)] = judge.score(without, data.labels, drawn)
-        progress.count(number, len(lost) + 1, "judging streams")
-    return patterns
+    return {
+        pattern_name(pattern, artefact.streams): judge.score(data.by_pattern[pattern], data.labels, drawn)
+        for pattern in lost
+    }
 
 
-def _read_split(artefact: Artefact, store: FeatureStore, ids: list[str]) -> tuple[_Labelled, list[str]]:
-    """The clips of a split, and a remark on those that lack a stream without which there is no prediction."""
-    by_id = dict(store.features(ids))
+def _predict_split(
+    artefact: Artefact, store: FeatureStore, split: str, tokens: Mapping[str, Array], progress: Progress
+) -> tuple[_Predicted, list[str]]:
+    """Predict the clips of a split with each set of streams, and remark on those without a stream that is required.
+
+    One clip is in memory at a time: it is predicted with every set of streams, and its features are forgotten.
+    """
+    patterns = artefact.specs.patterns
+    count, size = store.count(split), sum(label_size(spec) for spec in artefact.outputs.values())
     required = [name for name, spec in artefact.streams.items() if spec.required]
-    usable = [i for i in ids if all(len(by_id[i][name]) >= artefact.streams[name].min_steps for name in required)]
-    flat = np.array([store.index.clips[i].labels for i in usable], np.float64)
-    size = sum(label_size(spec) for spec in artefact.outputs.values())
-    if usable and flat.shape[1] != size:
-        raise StoreError(f"{store.folder}: expected {size} labels for each clip, got {flat.shape[1]}: extract it again")
-    lacking = len(ids) - len(usable)
+    found = {pattern: {name: _Rows(spec.size) for name, spec in artefact.outputs.items()} for pattern in patterns}
+    ids: list[str] = []
+    labels, whole = _Rows(size), _Rows(1)
+    for done, clip in enumerate(store.read(split), 1):
+        progress.count(done, count, "judging clips")
+        if len(clip.entry.labels) != size:
+            got = len(clip.entry.labels)
+            raise StoreError(f"{store.place}: expected {size} labels for each clip, got {got}: extract it again")
+        if any(len(clip.features[name]) < artefact.streams[name].min_steps for name in required):
+            continue
+        ids.append(clip.id)
+        labels.add(np.array(clip.entry.labels, np.float64))
+        whole.add(all(len(clip.features[name]) for name in artefact.streams))
+        for pattern, predicted in found.items():
+            for name, values in predict_clip(artefact, clip.features, pattern, tokens).items():
+                predicted[name].add(values)
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # resampling draws rows by their numbers
+    by_pattern = {p: {name: rows.taken(order) for name, rows in predicted.items()} for p, predicted in found.items()}
+    lacking = count - len(ids)
     remarks = [f"{lacking} clips lack {' or '.join(required)}, without which there is no prediction"] if lacking else []
-    return _Labelled([by_id[i] for i in usable], split_labels(flat, artefact.outputs)), remarks
+    flat = labels.taken(order)
+    return _Predicted(split_labels(flat, artefact.outputs), by_pattern, whole.taken(order)[:, 0] > 0), remarks
+
+
+class _Rows:
+    """Rows of `width` numbers that come one by one; nothing else is kept of them."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._numbers = array("d")
+
+    def add(self, row: Array | bool) -> None:
+        self._numbers.frombytes(np.asarray(row, np.float64).tobytes())
+
+    def taken(self, order: Sequence[int]) -> Array:
+        """The rows in another order, float64 (N, width)."""
+        return np.frombuffer(self._numbers, np.float64).reshape(-1, self._width)[list(order)]
 
 
 @dataclass(frozen=True)
@@ -144,7 +171,7 @@ class EvaluateOptions:
     """
 
     tokens: Sequence[Tokens] = ("learned",)
-    store_folder: Path | None = None
+    store_folder: Path | str | None = None
     device: Device | None = None
     threads: int = 1
     workers: int | WorkerPool = 0
@@ -182,12 +209,15 @@ def evaluate_on(
         >>> found.natural.clips
         6
     """
-    source, data = str(source), Path(data)
+    source = str(source)
     with ExitStack() as stack:
         if is_store(data):
             store = open_store(data)
         elif (corpus := find_corpus(data)) is not None:
-            folder = options.store_folder or stack.enter_context(scratch_folder()) / "store"
+            folder = options.store_folder
+            if folder is None:
+                place = scratch_place(options.workers, Path.cwd())
+                folder = stack.enter_context(scratch_folder(place)) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
@@ -202,7 +232,7 @@ def evaluate_on(
 
 
 def _extracted(
-    source: str, corpus: AnyCorpus, split: str | None, folder: Path, options: EvaluateOptions, progress: Progress
+    source: str, corpus: AnyCorpus, split: str | None, folder: Path | str, options: EvaluateOptions, progress: Progress
 ) -> FeatureStore:
     """The features of a corpus; of the wanted split alone where they are not kept."""
     progress.stage("extracting features")
@@ -218,35 +248,31 @@ def _default_split(corpus: AnyCorpus) -> str:
     return "test" if corpus.split("test") else "valid"
 
 
-def predict_all(
-    artefact: Artefact, clips: list[dict[str, Array]], left: Pattern, tokens: Mapping[str, Array]
+def predict_clip(
+    artefact: Artefact, features: Mapping[str, Array], left: Pattern, tokens: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Run the head on clips one by one, as the runtime does.
+    """Run the head on one clip, as the runtime does.
 
     Args:
         artefact: the model.
-        clips: the features of N clips, (T, D) for each stream.
+        features: of the clip, (T, D) for each stream.
         left: the streams that are not taken away.
         tokens: what is bound where a stream was taken away or is missing from the clip, (D,) or (steps, D).
 
     Returns:
-        What the head gives, float64 (N, n) by output.
+        What the head gives, (n,) by output.
     """
-    predicted = {name: np.zeros((len(clips), spec.size)) for name, spec in artefact.outputs.items()}
-    for row, features in enumerate(clips):
-        window = {
-            name: features[name][-spec.max_steps :]
-            for name, spec in artefact.streams.items()
-            if name in left and len(features[name]) >= max(1, spec.min_steps)
-        }
-        if artefact.specs.head.masks:
-            feeds = batch_with_stand_ins([window], tokens, artefact.streams)
-        else:
-            complete = {n: window[n] if n in window else np.atleast_2d(tokens[n]) for n in artefact.streams}
-            feeds = padded_batch([complete], masks=False)
-        for name, values in artefact.run(HEAD, feeds).items():
-            predicted[name][row] = values[0]
-    return predicted
+    window = {
+        name: features[name][-spec.max_steps :]
+        for name, spec in artefact.streams.items()
+        if name in left and len(features[name]) >= max(1, spec.min_steps)
+    }
+    if artefact.specs.head.masks:
+        feeds = batch_with_stand_ins([window], tokens, artefact.streams)
+    else:
+        complete = {n: window[n] if n in window else np.atleast_2d(tokens[n]) for n in artefact.streams}
+        feeds = padded_batch([complete], masks=False)
+    return {name: values[0] for name, values in artefact.run(HEAD, feeds).items()}
 
 
 def _left_out(store: FeatureStore) -> list[str]:

@@ -1,171 +1,258 @@
-"""Feature stores: the features of a corpus on disk, as safetensors shards with an index.
+"""Feature stores: the features of a corpus on disk, as safetensors shards with an index beside each.
 
-A store is written so that a killed run loses at most the clips that were being encoded.
+The same corpus and encoders give the same files byte for byte, whatever made them: a clip's shard follows from its rank
+in the corpus. `store_writer.py` makes stores, `store_shards.py` writes their shards, `store_place.py` is where they
+lie.
 
 store/
-  index.json               StoreIndex: which encoders, which clips in which shard, the sha256 of each shard
+  index.json               StoreIndex: which encoders, and a table of the shards with the sha256 of their files
   shard-00000.safetensors  `ID.STREAM`, float16 (T, D), or float32 where that overflows; a stream that a clip lacks has
                            no tensor
+  shard-00000.json         ShardIndex: the clips of that shard, with their labels
   pending/ID.safetensors   clips that wait for their shard; gone once the store is complete
   words/ID.jsonl           words that `--asr` recognised, kept so that speech is recognised only once
+  writer.lock              which process writes the store; gone when it ends
+
+Nothing large is read to open a store: the table is read at once, an index and a shard when their clips are asked for,
+and each is checked against its hash then.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
-from taemi_edge.bundle.atomic import give_usual_mode, new_file
-from taemi_edge.bundle.drafts import sweep
 from taemi_edge.bundle.folder import sha256_of
-from taemi_edge.bundle.json_files import write_json
-from taemi_edge.bundle.values import Array, Frozen
-from taemi_edge.corpora.opening import AnyCorpus
+from taemi_edge.bundle.values import Array
+from taemi_edge.corpora.store_index import (
+    INDEX,
+    ClipEntry,
+    ShardIndex,
+    ShardRow,
+    StoreIndex,
+    decoded_shard_index,
+    decoded_store_index,
+    split_counts,
+)
+from taemi_edge.corpora.store_place import StorePlace, open_place
 from taemi_edge.errors import StoreError
 from taemi_edge.parity.artefact import EncoderKey
 
-INDEX = "index.json"
-PENDING = "pending"
-WORDS = "words"
-CLIPS_A_SHARD = 256
-STORE_SCHEMA = 1
 
+@dataclass(frozen=True, eq=False)
+class StoredClip:
+    """A clip of a store with its features, float16 or float32 (T, D) by stream; T is 0 where the clip lacks it."""
 
-class ClipEntry(Frozen, frozen=True):
-    """A clip whose features are in a shard.
-
-    Attributes:
-        split: train, valid or test.
-        labels: what is true, the numbers of all outputs side by side; None where nobody knows.
-        shard: the file that holds its features.
-        steps: the length T of each stream; 0 where the clip has nothing of it.
-        remarks: what was noticed while the clip was read, such as "no face" or "cut at 60 s".
-    """
-
-    split: str
-    labels: tuple[float | None, ...]
-    shard: str
-    steps: dict[str, int]
-    remarks: tuple[str, ...] = ()
-
-
-class StoreIndex(Frozen, frozen=True):
-    """The content of `index.json`."""
-
-    schema: int
-    corpus: str
-    synthetic: bool
-    labels_sha256: str
-    encoders: dict[str, EncoderKey]
-    #: How clips were read: longest clip, whose faces, whose words.
-    reading: dict[str, str]
-    complete: bool
-    clips: dict[str, ClipEntry]
-    shards: dict[str, str]
-    #: Why a clip could not be read, by id.
-    problems: dict[str, str]
+    id: str
+    entry: ClipEntry
+    features: dict[str, Array]
 
 
 class FeatureStore:
-    """A feature store that is read.
+    """A feature store that is read, shard by shard.
 
     Args:
-        folder: the store.
+        place: where the store lies.
         index: the content of its `index.json`.
+        shards: the index of each shard by its name, where they are known already: a store of schema 1 has them inside
+            of its `index.json`.
     """
 
-    def __init__(self, folder: Path, index: StoreIndex) -> None:
-        self.folder = folder
+    def __init__(self, place: StorePlace, index: StoreIndex, shards: Mapping[str, ShardIndex] | None = None) -> None:
+        self.place = place
         self.index = index
+        self._known = shards
 
     @property
     def name(self) -> str:
         return self.index.corpus
 
-    def ids(self, split: str) -> list[str]:
-        """The ids of the clips of a split in order; "all" gives every split."""
-        return sorted(i for i, clip in self.index.clips.items() if split in (clip.split, "all"))
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many clips each split has."""
+        counts: dict[str, int] = {}
+        for shard in self.index.shards:
+            for split, clips in shard.splits.items():
+                counts[split] = counts.get(split, 0) + clips
+        return dict(sorted(counts.items()))
 
-    def known_ids(self, split: str) -> list[str]:
-        """The ids of the clips of a split, never an empty list.
+    def count(self, split: str) -> int:
+        """How many clips a split has; "all" counts every split."""
+        return sum(self.splits.values()) if split == "all" else self.splits.get(split, 0)
+
+    def require_split(self, split: str) -> None:
+        """Refuse a split without clips.
 
         Raises:
             StoreError: the store has no clip of that split; the message names those that it has.
         """
-        if ids := self.ids(split):
-            return ids
-        known = sorted({clip.split for clip in self.index.clips.values()})
-        raise StoreError(f"{self.folder}: expected clips in the split {split!r}, found {', '.join(known) or 'none'}")
+        if not self.count(split):
+            known = ", ".join(self.splits) or "none"
+            raise StoreError(f"{self.place}: expected clips in the split {split!r}, found {known}")
+
+    def clips(self, split: str = "all") -> Iterator[tuple[str, ClipEntry]]:
+        """The id and the entry of each clip of a split, in the order of the shards; no features are read.
+
+        Raises:
+            StoreError: an index is missing or was changed.
+        """
+        for shard in self._shards_of(split):
+            for clip_id, entry in self.shard_index(shard).clips.items():
+                if split in (entry.split, "all"):
+                    yield clip_id, entry
+
+    def ids(self, split: str) -> list[str]:
+        """The ids of the clips of a split in order; "all" gives every split."""
+        return sorted(clip_id for clip_id, _ in self.clips(split))
+
+    def read(self, split: str = "all") -> Iterator[StoredClip]:
+        """Read the clips of a split, in the order of the shards. One clip is in memory at a time.
+
+        Raises:
+            StoreError: an index or a shard is missing, was changed, or holds other arrays than its index says.
+        """
+        for shard in self._shards_of(split):
+            yield from self.read_shard(shard, split)
+
+    def read_shard(self, shard: ShardRow, split: str = "all") -> Iterator[StoredClip]:
+        """Read the clips of a split that lie in one shard. See `read`."""
+        members = {i: entry for i, entry in self.shard_index(shard).clips.items() if split in (entry.split, "all")}
+        if members:
+            yield from self._read_members(shard, members)
 
     def features(self, ids: list[str]) -> Iterator[tuple[str, dict[str, Array]]]:
-        """Read clips shard by shard.
+        """Read some clips shard by shard.
 
         Yields:
-            The id of a clip and the features of each stream, float16 (T, D); T is 0 where the clip lacks it.
+            The id of a clip and the features of each stream, (T, D); T is 0 where the clip lacks it.
+
+        Raises:
+            StoreError: as for `read`, or the store has no such clip.
         """
-        by_shard: dict[str, list[str]] = {}
-        for clip_id in ids:
-            by_shard.setdefault(self.index.clips[clip_id].shard, []).append(clip_id)
-        for shard, members in sorted(by_shard.items()):
-            with safe_open(self.folder / shard, framework="numpy") as stored:
-                for clip_id in members:
-                    steps = self.index.clips[clip_id].steps
-                    yield (
-                        clip_id,
-                        {
-                            m: stored.get_tensor(f"{clip_id}.{m}")
-                            if steps[m]
-                            else np.zeros((0, self.index.encoders[m].feature_dim), np.float16)
-                            for m in self.index.encoders
-                        },
-                    )
+        wanted = set(ids)
+        for shard in self.index.shards:
+            members = {i: entry for i, entry in self.shard_index(shard).clips.items() if i in wanted}
+            wanted -= members.keys()
+            if members:
+                for clip in self._read_members(shard, members):
+                    yield clip.id, clip.features
+            if not wanted:
+                return
+        raise StoreError(f"{self.place}: expected clips of this store, got {sorted(wanted)[0]!r:.100}, which it lacks")
+
+    def shard_index(self, shard: ShardRow) -> ShardIndex:
+        """The clips of a shard.
+
+        Raises:
+            StoreError: the shard's index is missing or was changed.
+        """
+        if self._known is not None:
+            return self._known[shard.name]
+        content = self.place.read(shard.index_file)
+        if sha256(content).hexdigest() != shard.index_sha256:
+            raise _changed(self.place, shard.index_file)
+        index = decoded_shard_index(f"{self.place}: {shard.index_file}", content, self.index.encoders)
+        if index.sha256 != shard.sha256 or split_counts(index) != shard.splits or len(index.clips) != shard.clips:
+            raise StoreError(f"{self.place}: {shard.index_file} says something else than {INDEX}: extract it again")
+        return index
+
+    def _shards_of(self, split: str) -> Iterator[ShardRow]:
+        return (shard for shard in self.index.shards if split == "all" or split in shard.splits)
+
+    def _read_members(self, shard: ShardRow, members: Mapping[str, ClipEntry]) -> Iterator[StoredClip]:
+        with self._opened(shard) as stored:
+            for clip_id, entry in members.items():
+                yield StoredClip(clip_id, entry, self._features_of(stored, shard, clip_id, entry))
+
+    @contextmanager
+    def _opened(self, shard: ShardRow) -> Iterator[Any]:
+        with self.place.local(shard.file) as file:
+            if sha256_of(file) != shard.sha256:
+                raise _changed(self.place, shard.file)
+            try:
+                stored = safe_open(file, framework="numpy")
+            except (SafetensorError, OSError) as error:
+                raise StoreError(f"{self.place}: {shard.file} is no safetensors file: extract it again") from error
+            with stored as opened:
+                yield opened
+
+    def _features_of(self, stored: Any, shard: ShardRow, clip_id: str, entry: ClipEntry) -> dict[str, Array]:
+        features: dict[str, Array] = {}
+        for stream, key in self.index.encoders.items():
+            shape = (entry.steps[stream], key.feature_dim)
+            try:
+                features[stream] = stored.get_tensor(f"{clip_id}.{stream}") if shape[0] else np.zeros(shape, np.float16)
+            except SafetensorError as error:
+                raise StoreError(
+                    f"{self.place}: {shard.file} lacks the {stream} of a clip: extract it again"
+                ) from error
+            if features[stream].shape != shape or features[stream].dtype.kind != "f":
+                raise StoreError(
+                    f"{self.place}: {shard.file}: expected {stream} features of shape {shape}, got "
+                    f"{features[stream].dtype} of shape {features[stream].shape}: extract it again"
+                )
+            if not np.isfinite(features[stream]).all():
+                raise StoreError(f"{self.place}: {shard.file}: expected finite {stream} features: extract it again")
+        return features
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder holds a store, complete or not."""
-    return (folder / INDEX).is_file()
+def _changed(place: StorePlace, file: str) -> StoreError:
+    return StoreError(
+        f"{place}: {file} is not the file that was written (its sha256 differs): copy the store anew, or delete this "
+        f"file and extract again"
+    )
 
 
-def open_store(folder: Path) -> FeatureStore:
-    """Open a complete store and check every shard's hash.
+def is_store(where: Path | str | StorePlace) -> bool:
+    """Whether a place holds a store, complete or not."""
+    return _place(where).exists(INDEX)
+
+
+def open_store(where: Path | str | StorePlace) -> FeatureStore:
+    """Open a complete store. Shards are checked when they are read.
+
+    Args:
+        where: a folder, a URI or a place.
 
     Raises:
-        StoreError: there is no store, it is not complete, it has another schema, or a shard is missing or was changed.
+        StoreError: there is no store, it is not complete, it has another schema, or a shard is missing.
     """
-    index = read_index(folder)
-    if not index.complete:
-        raise StoreError(f"{folder}: expected a complete store, got {len(index.clips)} clips of one: run extract again")
-    for name, want in index.shards.items():
-        if Path(name).name != name or not os.path.isfile(folder / name):
-            raise StoreError(f"{folder}: the shard {name} is missing: copy the store anew, or extract it again")
-        if sha256_of(folder / name) != want:
-            raise StoreError(f"{folder}: {name} is not the file that was written (its sha256 differs): extract again")
-    return FeatureStore(folder, index)
+    place = _place(where)
+    store = _read_store(place)
+    if not store.index.complete:
+        raise StoreError(f"{place}: expected a complete store, got one that is being made: run extract again")
+    there = set(place.names())
+    for shard in store.index.shards:
+        files = (shard.file,) if store.index.schema == 1 else (shard.file, shard.index_file)
+        if lacking := [name for name in files if name not in there]:
+            raise StoreError(f"{place}: {lacking[0]} is missing: copy the store anew, or extract it again")
+    return store
 
 
-def read_index(folder: Path) -> StoreIndex:
+def read_index(where: Path | str | StorePlace) -> StoreIndex:
     """Read the index alone.
 
     Raises:
         StoreError: there is no index, or it has another schema.
     """
-    file = folder / INDEX
-    if not file.is_file():
-        raise StoreError(f"{folder}: expected a feature store (a folder with {INDEX}), found none: run extract first")
-    try:
-        index = msgspec.json.decode(file.read_bytes(), type=StoreIndex)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{file}: expected the index of a feature store: {error}") from error
-    if index.schema != STORE_SCHEMA:
-        raise StoreError(f"{file}: expected schema {STORE_SCHEMA}, got {index.schema}: extract again")
-    return index
+    return _read_store(_place(where)).index
+
+
+def _read_store(place: StorePlace) -> FeatureStore:
+    if not place.exists(INDEX):
+        raise StoreError(f"{place}: expected a feature store (a folder with {INDEX}), found none: run extract first")
+    return FeatureStore(place, *decoded_store_index(f"{place}: {INDEX}", place.read(INDEX)))
+
+
+def _place(where: Path | str | StorePlace) -> StorePlace:
+    return open_place(where) if isinstance(where, Path | str) else where
 
 
 def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: str, artefact: str) -> None:
@@ -193,159 +280,3 @@ def require_encoders(index: StoreIndex, keys: Mapping[str, EncoderKey], where: s
             f"{keys[m].made_by} ({keys[m].sha256[:12]}), got {index.encoders[m].made_by} "
             f"({index.encoders[m].sha256[:12]}): run `taemi-edge extract` with {artefact}"
         )
-
-
-class StoreWriter:
-    """Makes a feature store, or continues one: clips that an earlier run finished are kept.
-
-    Args:
-        folder: the store, which may be new.
-        corpus: the labelled clips.
-        labels: of each clip by its id, the outputs' numbers side by side.
-        keys: the key of each encoder.
-        reading: how clips are read, as text by name.
-
-    Raises:
-        StoreError: the folder holds a store of another corpus, encoder or way of reading, or something else.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        corpus: AnyCorpus,
-        labels: Mapping[str, tuple[float, ...]],
-        keys: Mapping[str, EncoderKey],
-        reading: Mapping[str, str],
-    ) -> None:
-        self.folder = folder
-        self._splits = {clip.id: clip.split for clip in corpus.clips}
-        self._labels = labels
-        _refuse_foreign(folder)
-        self.index = self._begin(corpus, keys, reading)
-        (folder / PENDING).mkdir(exist_ok=True)
-        (folder / WORDS).mkdir(exist_ok=True)
-        self._waiting: dict[str, tuple[str, ...]] = {}
-        self._clean_up()
-
-    def missing(self) -> list[str]:
-        """The ids of the clips that are not stored yet, including those that could not be read last time."""
-        return [i for i in self._splits if i not in self.index.clips and i not in self._waiting]
-
-    def add(self, clip_id: str, remarks: tuple[str, ...]) -> None:
-        """Accept a clip that was written with `write_pending`, and write a shard when enough clips wait for one."""
-        self._waiting[clip_id] = remarks
-        if len(self._waiting) >= CLIPS_A_SHARD:
-            self._write_shard()
-
-    def finish(self, problems: Mapping[str, str]) -> FeatureStore:
-        """Write the clips that still wait as the last shard, and mark the store complete."""
-        if self._waiting:
-            self._write_shard()
-        self._write(msgspec.structs.replace(self.index, complete=True, problems=dict(problems)))
-        (self.folder / PENDING).rmdir()
-        if not any((self.folder / WORDS).iterdir()):
-            (self.folder / WORDS).rmdir()
-        return FeatureStore(self.folder, self.index)
-
-    def _begin(self, corpus: AnyCorpus, keys: Mapping[str, EncoderKey], reading: Mapping[str, str]) -> StoreIndex:
-        fresh = StoreIndex(
-            schema=STORE_SCHEMA,
-            corpus=corpus.name,
-            synthetic=corpus.synthetic is not None,
-            labels_sha256=corpus.labels_sha256,
-            encoders=dict(keys),
-            reading=dict(reading),
-            complete=False,
-            clips={},
-            shards={},
-            problems={},
-        )
-        if not is_store(self.folder):
-            self._write(fresh)
-            return fresh
-        index = read_index(self.folder)
-        require_encoders(index, keys, str(self.folder), "the model")
-        if index.labels_sha256 != corpus.labels_sha256:
-            raise StoreError(f"{self.folder} was made from other label files ({index.corpus}): name a new folder")
-        if index.reading != reading:
-            before, now = (", ".join(f"{k}: {v}" for k, v in way.items()) for way in (index.reading, reading))
-            raise StoreError(f"{self.folder} was read otherwise ({before}; now {now}): name a new folder")
-        return index
-
-    def _clean_up(self) -> None:
-        """After a kill, delete shards that the index does not name, and accept clips that wait for their shard."""
-        for file in self.folder.glob("shard-*.safetensors"):
-            if file.name not in self.index.shards:
-                file.unlink()
-        for draft in (*self.folder.glob(".draft-*"), *(self.folder / PENDING).glob(".draft-*")):
-            if draft.is_file():  # of an older version of this program
-                draft.unlink()
-        sweep(self.folder)
-        sweep(self.folder / PENDING)
-        for file in sorted((self.folder / PENDING).glob("*.safetensors")):
-            if file.stem in self.index.clips or file.stem not in self._splits:
-                file.unlink()
-                continue
-            try:
-                with safe_open(file, framework="numpy") as stored:
-                    self._waiting[file.stem] = tuple(json.loads(stored.metadata()["remarks"]))
-            except (SafetensorError, KeyError, TypeError):
-                file.unlink()
-
-    def _write_shard(self) -> None:
-        name = f"shard-{len(self.index.shards):05d}.safetensors"
-        members = sorted(self._waiting)
-        tensors: dict[str, Array] = {}
-        entries: dict[str, ClipEntry] = {}
-        for clip_id in members:
-            features = load_file(self.folder / PENDING / f"{clip_id}.safetensors")
-            tensors |= {f"{clip_id}.{m}": values for m, values in features.items()}
-            entries[clip_id] = ClipEntry(
-                split=self._splits[clip_id],
-                labels=tuple(None if value != value else value for value in self._labels[clip_id]),
-                shard=name,
-                steps={m: len(features[m]) if m in features else 0 for m in self.index.encoders},
-                remarks=self._waiting[clip_id],
-            )
-        with new_file(self.folder / name) as draft:
-            save_file(tensors, draft)
-            give_usual_mode(draft)
-        shards = self.index.shards | {name: sha256_of(self.folder / name)}
-        self._write(msgspec.structs.replace(self.index, clips=self.index.clips | entries, shards=shards))
-        for clip_id in members:
-            (self.folder / PENDING / f"{clip_id}.safetensors").unlink()
-        self._waiting.clear()
-
-    def _write(self, index: StoreIndex) -> None:
-        write_json(self.folder / INDEX, index, indent=1)
-        self.index = index
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that holds other files. A draft is allowed: a kill before the first index leaves one."""
-    if folder.is_file():
-        raise StoreError(f"{folder}: expected a folder for the feature store, got a file: name another place")
-    if not folder.is_dir() or is_store(folder):
-        return
-    foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".draft-"))
-    if foreign:
-        raise StoreError(f"{folder} holds other files ({foreign[0]}) and no feature store: name a new or empty folder")
-
-
-def write_pending(folder: Path, clip_id: str, features: Mapping[str, Array], remarks: tuple[str, ...]) -> None:
-    """Write the features of a clip to `pending`, where the next shard takes them from.
-
-    Args:
-        folder: the store.
-        clip_id: the id of the clip.
-        features: (T, D) for each stream; they are stored as float16, or as float32 where they would not fit.
-        remarks: what was noticed while the clip was read.
-    """
-    kept = {m: np.ascontiguousarray(v, _dtype_for(v)) for m, v in features.items() if len(v)}
-    with new_file(folder / PENDING / f"{clip_id}.safetensors") as draft:
-        save_file(kept, draft, metadata={"remarks": json.dumps(remarks)})
-        give_usual_mode(draft)
-
-
-def _dtype_for(values: Array) -> type[np.float16] | type[np.float32]:
-    return np.float16 if np.abs(values).max() <= np.finfo(np.float16).max else np.float32

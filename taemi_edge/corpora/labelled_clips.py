@@ -6,12 +6,16 @@ Which folders and label files a data set has is known only to its reader, such a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from taemi_edge.bundle.values import Frozen
+from taemi_edge.corpora.corpus_folder import CorpusFolder
+from taemi_edge.corpora.remote_place import RemotePlace
+from taemi_edge.corpora.staging import RemoteFiles, local_file
+from taemi_edge.errors import StoreError
 from taemi_edge.media.transcripts import EmptyTranscriptError, Word, read_transcript
 
 SPLITS = ("train", "valid", "test")
@@ -31,6 +35,7 @@ class Clip:
         audio: a sound file, used where the video has no sound.
         faces: a folder of face pictures that were cut out already.
         transcript: a file with what is said.
+        files: where the files are that lie elsewhere; their paths begin there, and `staging.at_hand` fetches them.
     """
 
     id: str
@@ -40,6 +45,7 @@ class Clip:
     audio: Path | None
     faces: Path | None
     transcript: Path | None
+    files: RemoteFiles | None = None
 
     @property
     def has_media(self) -> bool:
@@ -58,7 +64,7 @@ class Clip:
         if self.transcript is None:
             return []
         try:
-            return read_transcript(self.transcript, duration_s)
+            return read_transcript(local_file(self.files, self.transcript), duration_s)
         except EmptyTranscriptError:
             return []
 
@@ -76,16 +82,18 @@ class Corpus:
     """The clips of one folder.
 
     Attributes:
-        folder: where they lie.
+        folder: where they lie, on this machine or elsewhere.
         clips: all labelled clips, or all clips where labels are not needed and there are none.
         synthetic: how the corpus was made; None where it is real.
         labels_sha256: the hash of the label files, by which two feature stores know that their corpus is the same.
+        listing: what lies in the folder, where it was listed already.
     """
 
-    folder: Path
+    folder: Path | RemotePlace
     clips: tuple[Clip, ...]
     synthetic: SyntheticMark | None
     labels_sha256: str
+    listing: CorpusFolder | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -95,18 +103,21 @@ class Corpus:
 
     def unlabelled(self) -> list[str]:
         """The ids of media that no label file names, such as those of a test split whose labels are not published."""
-        known = {clip.id for clip in self.clips}
-        found = {file.stem for name in ("raw", "audio") for file in (self.folder / name).glob("*.*")}
-        return sorted(found - known)
+        known, folder = {clip.id for clip in self.clips}, self.listing or CorpusFolder(self.folder)
+        media = {name for kind in ("raw", "audio") for name in folder.names(kind) if "." in name}
+        return sorted({PurePosixPath(name).stem for name in media} - known)
 
     def split(self, name: str) -> list[Clip]:
         """The clips of one split."""
         return [clip for clip in self.clips if clip.split == name]
 
 
-def read_mark(folder: Path) -> SyntheticMark | None:
+def read_mark(folder: Path | CorpusFolder) -> SyntheticMark | None:
     """Read how a synthetic corpus was made; None where the folder holds no synthetic corpus."""
+    folder = folder if isinstance(folder, CorpusFolder) else CorpusFolder(folder)
+    if not folder.has_file(SYNTHETIC_MARK):
+        return None
     try:
-        return msgspec.json.decode((folder / SYNTHETIC_MARK).read_bytes(), type=SyntheticMark)
-    except (OSError, ValueError, RecursionError):
+        return msgspec.json.decode(folder.place.read(SYNTHETIC_MARK), type=SyntheticMark)
+    except (StoreError, OSError, ValueError, RecursionError):
         return None

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from taemi_edge.bundle.guests import ask_guests
+from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.labelled_clips import Corpus
 from taemi_edge.corpora.recorded_clips import open_recorded
+from taemi_edge.corpora.remote_address import parse_place
+from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.sample_corpus import SampleCorpus, open_samples
 from taemi_edge.errors import CorpusError
 
@@ -18,29 +21,46 @@ FORMS = "train_split.csv, samples.csv, samples.parquet or samples as .npz files"
 
 def find_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus | None:
     """Open the corpus at a place; None where there is none. See `open_any_corpus`."""
-    place = Path(place)
-    found: AnyCorpus | None = ask_guests("corpus", place, transcripts=transcripts, needs_labels=True)
-    found = open_samples(place) if found is None else found
+    folder = open_folder(place)
+    found: AnyCorpus | None = ask_guests("corpus", folder, transcripts=transcripts, needs_labels=True)
+    found = open_samples(folder) if found is None else found
     if found is not None or needs_labels:
         return found
-    found = open_recorded(place) if transcripts is None else None
-    return ask_guests("corpus", place, transcripts=transcripts, needs_labels=False) if found is None else found
+    found = open_recorded(folder) if transcripts is None else None
+    return ask_guests("corpus", folder, transcripts=transcripts, needs_labels=False) if found is None else found
+
+
+def open_folder(place: Path | str) -> CorpusFolder:
+    """Look at a folder of this machine, or at one elsewhere, whose bucket is known to be there then.
+
+    Raises:
+        UsageError: the address is of a kind that is not known.
+        PlaceError: the bucket cannot be reached, is not there, or may not be listed.
+    """
+    where = parse_place(place)
+    return CorpusFolder(where if isinstance(where, Path) else RemotePlace(where).require())
 
 
 def open_any_corpus(place: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> AnyCorpus:
     """Open the corpus at a place.
 
     Args:
-        place: a folder, or the file of a table.
-        transcripts: the folder of the transcripts, where the layout has one; inside the corpus by default.
+        place: a folder, or the file of a table; also by its address, such as "s3://bucket/folder".
+        transcripts: the folder of the transcripts, on this machine, where the layout has one; inside the corpus by
+            default.
         needs_labels: whether there must be labels. If not, what `taemi-edge run --record` keeps is a corpus too, and so
             are the clips of a known layout without its label files.
 
     Raises:
         CorpusError: there is no corpus, or something in it is wrong.
+        PlaceError: the bucket of an address cannot be reached, is not there, or may not be read.
     """
     corpus = find_corpus(place, transcripts, needs_labels)
     if corpus is None:
-        found = "nothing" if not Path(place).exists() else "a file" if Path(place).is_file() else "a folder without"
-        raise CorpusError(f"{place}: expected a corpus with {FORMS}, found {found}")
+        where = parse_place(place)
+        if isinstance(where, Path):
+            found = "nothing" if not where.exists() else "a file" if where.is_file() else "a folder without"
+        else:
+            found = "a folder without" if RemotePlace(where).names() else "nothing"
+        raise CorpusError(f"{where}: expected a corpus with {FORMS}, found {found}")
     return corpus

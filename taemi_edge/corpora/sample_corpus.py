@@ -19,18 +19,23 @@ An empty cell, NaN and an array that is left out are a stream that is missing, o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
-from taemi_edge.corpora.labelled_clips import SPLITS, SyntheticMark, read_mark
+from taemi_edge.corpora.corpus_folder import CorpusFolder
+from taemi_edge.corpora.labelled_clips import SPLITS, SYNTHETIC_MARK, SyntheticMark, read_mark
+from taemi_edge.corpora.remote_place import RemotePlace
+from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
 from taemi_edge.corpora.tables import read_table, table_of
-from taemi_edge.errors import CorpusError
+from taemi_edge.errors import CorpusError, InputError
 from taemi_edge.media.npz_files import read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
@@ -38,6 +43,8 @@ from taemi_edge.parity.samples import LABEL, Sample
 #: Samples without a split belong to this one: they are there to be judged on.
 USUAL_SPLIT = "test"
 _CLASS_WORDS = ("true", "false")
+#: How many files elsewhere are downloaded at a time while they are hashed.
+_DOWNLOADS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,8 @@ class SampleClip:
         cells: the columns of its row that are not empty.
         folder: which paths in cells start from.
         starts_s: when files begin within the sample, in seconds, by stream; all at 0 by default.
+        files: where the files are that lie elsewhere; `file` and `folder` begin there (`corpora/staging.py`).
+        held: what was kept of a file of arrays elsewhere when it was first read: its labels.
     """
 
     id: str
@@ -61,6 +70,8 @@ class SampleClip:
     cells: Mapping[str, Any]
     folder: Path
     starts_s: Mapping[str, float] = field(default_factory=dict)
+    files: RemoteFiles | None = None
+    held: Sample | None = None
 
     def arrays(self) -> Sample:
         """What the sample holds: arrays of its file, or the cells of its row.
@@ -70,7 +81,8 @@ class SampleClip:
         """
         if self.file is None:
             return self.cells
-        return read_arrays(self.file)
+        with at_hand(self) as here:
+            return read_arrays(local_file(here.files, self.file))
 
     def labels(self, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
         """The labels of all outputs side by side; NaN where there is none.
@@ -81,7 +93,7 @@ class SampleClip:
         Raises:
             CorpusError: a label is no number or no name of a class.
         """
-        arrays = self.arrays()
+        arrays = self.arrays() if self.held is None else self.held
         return tuple(number for name, spec in outputs.items() for number in _label(self.place, name, spec, arrays))
 
     def require_names(self, streams: Mapping[str, StreamSpec], outputs: Mapping[str, OutputSpec]) -> None:
@@ -107,13 +119,13 @@ class SampleCorpus:
     """The samples of one folder or table.
 
     Attributes:
-        folder: the folder, or the file of the table.
+        folder: the folder, or the file of the table, on this machine or elsewhere.
         clips: the samples.
         synthetic: how the corpus was made; None where it is real.
         labels_sha256: the hash of the table, or of all files.
     """
 
-    folder: Path
+    folder: Path | RemotePlace
     clips: tuple[SampleClip, ...]
     synthetic: SyntheticMark | None
     labels_sha256: str
@@ -121,8 +133,12 @@ class SampleCorpus:
     @property
     def name(self) -> str:
         """What reports call the corpus."""
-        synthetic = (self.folder if self.folder.is_dir() else self.folder.parent) / "synthetic.json"
-        return f"{self.folder.name}, synthetic" if synthetic.is_file() else self.folder.name
+        if isinstance(self.folder, RemotePlace):
+            is_synthetic = self.synthetic is not None
+        else:
+            folder = self.folder if self.folder.is_dir() else self.folder.parent
+            is_synthetic = (folder / SYNTHETIC_MARK).is_file()
+        return f"{self.folder.name}, synthetic" if is_synthetic else self.folder.name
 
     def unlabelled(self) -> list[str]:
         """Media without a sample: nobody can know any."""
@@ -133,7 +149,7 @@ class SampleCorpus:
         return [clip for clip in self.clips if clip.split == name]
 
 
-def open_samples(place: Path | str) -> SampleCorpus | None:
+def open_samples(place: Path | str | CorpusFolder) -> SampleCorpus | None:
     """Open a table or a folder of samples; None where there is neither.
 
     Args:
@@ -151,38 +167,74 @@ def open_samples(place: Path | str) -> SampleCorpus | None:
         >>> clip.id, clip.split, clip.labels({"state": ClassesSpec(names=("still", "moving"))})
         ('1', 'valid', (1.0,))
     """
-    place = Path(place)
-    table = table_of(place)
+    folder = place if isinstance(place, CorpusFolder) else CorpusFolder(place)
+    where, table = folder.where, table_of(folder)
     if table is not None:
-        clips = _rows(table)
-        digest = hashlib.sha256(table.read_bytes()).hexdigest()
+        folder, name = table
+        with folder.local(name) as file:
+            clips = _rows(file, folder, name)
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
     else:
-        clips = [_file_clip(file, split, f"{split}-{file.stem}") for split in SPLITS for file in _arrays(place / split)]
-        clips += [_file_clip(file, USUAL_SPLIT, file.stem) for file in _arrays(place)]
-        digest = _sha256_of([clip.file for clip in clips if clip.file])
+        clips, digest = _file_clips(folder)
     if not clips:
         return None
-    _require_each_once(place, clips)
-    return SampleCorpus(place, tuple(clips), read_mark(place if place.is_dir() else place.parent), digest)
+    _require_each_once(str(where), clips)
+    return SampleCorpus(where, tuple(clips), read_mark(folder), digest)
 
 
-def _arrays(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npz"))
+def _file_clips(folder: CorpusFolder) -> tuple[list[SampleClip], str]:
+    """The samples of all files of arrays, and the hash of those files.
+
+    A file elsewhere is downloaded once for that, and deleted; its labels are kept.
+    """
+    named = [(name, split) for split in SPLITS for name in folder.endings(split, ".npz")]
+    named += [(name, USUAL_SPLIT) for name in folder.endings("", ".npz")]
+    clips, digest = [], hashlib.sha256()
+    for (name, split), (of_file, held) in zip(named, _read_each(folder, [n for n, _ in named]), strict=True):
+        file, stem = folder.file(name), PurePosixPath(name).stem
+        clip_id = f"{split}-{stem}" if "/" in name else stem
+        clips.append(
+            SampleClip(clip_id, split, folder.shown(name), file, {}, file.parent, files=folder.files, held=held)
+        )
+        digest.update(file.name.encode() + b"\\0" + of_file)
+    return clips, digest.hexdigest()
 
 
-def _file_clip(file: Path, split: str, clip_id: str) -> SampleClip:
-    return SampleClip(clip_id, split, str(file), file, {}, file.parent)
+def _read_each(folder: CorpusFolder, names: list[str]) -> Iterator[tuple[bytes, Sample | None]]:
+    """Give what `_hashed` says of each file; several are downloaded at a time."""
+    if folder.files is None:
+        yield from map(partial(_hashed, folder), names)
+        return
+    pool = ThreadPoolExecutor(_DOWNLOADS)
+    try:
+        yield from pool.map(partial(_hashed, folder), names)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _rows(table: Path) -> list[SampleClip]:
+def _hashed(folder: CorpusFolder, name: str) -> tuple[bytes, Sample | None]:
+    """The hash of a file of arrays; of one elsewhere its labels too, where they can be read."""
+    with folder.local(name) as file:
+        digest = hashlib.sha256(file.read_bytes()).digest()
+        try:
+            arrays = None if folder.files is None else read_arrays(file)
+        except InputError:
+            arrays = None
+    if arrays is None:
+        return digest, None
+    return digest, {key: array for key, array in arrays.items() if "/" not in key or key.startswith(f"{LABEL}/")}
+
+
+def _rows(table: Path, folder: CorpusFolder, name: str) -> list[SampleClip]:
     clips = []
     for number, row in enumerate(read_table(table), 1):
-        where = f"{table}, row {number}"
+        where = f"{folder.shown(name)}, row {number}"
         split = str(row.pop("split", USUAL_SPLIT) or USUAL_SPLIT)
         if split not in SPLITS:
             raise CorpusError(f"{where}: expected the split {', '.join(SPLITS)}, got {split!r}")
         cells = {name: value for name, value in row.items() if name != "id" and not _is_empty(value)}
-        clips.append(SampleClip(str(row.get("id") or number), split, where, None, cells, table.parent))
+        clip_id = str(row.get("id") or number)
+        clips.append(SampleClip(clip_id, split, where, None, cells, folder.file(""), files=folder.files))
     return clips
 
 
@@ -190,7 +242,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
-def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
+def _require_each_once(place: str, clips: list[SampleClip]) -> None:
     seen: set[str] = set()
     for clip in clips:
         if clip.id in seen:
@@ -198,13 +250,6 @@ def _require_each_once(place: Path, clips: list[SampleClip]) -> None:
         if not clip.id or "/" in clip.id or clip.id.startswith("."):
             raise CorpusError(f"{clip.place}: expected an id that can be a file's name, got {clip.id!r}")
         seen.add(clip.id)
-
-
-def _sha256_of(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _label(where: str, output: str, spec: OutputSpec, arrays: Sample) -> list[float]:

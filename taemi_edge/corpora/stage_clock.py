@@ -14,7 +14,7 @@ from contextlib import contextmanager
 OTHER = "other"
 #: The stages of a clip that is read as a stream: its file is decoded, faces are found and cut out (or whole pictures
 #: resized), sound is cut, and words are read or recognised.
-DECODE, FACES, SOUND, WORDS = "decode", "faces", "sound", "words"
+DECODE, FACES, SOUND, TRANSCRIPT = "decode", "faces", "sound", "words"
 #: What a process does before its first clip: it imports modules and opens the encoders.
 START = "start"
 #: Features are written.

@@ -15,7 +15,8 @@ from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpe
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.sample_corpus import SampleClip
-from taemi_edge.errors import CorpusError, MediaError
+from taemi_edge.corpora.staging import at_hand, local_file
+from taemi_edge.errors import CorpusError, MediaError, StoreError
 from taemi_edge.media.chunks import Chunker
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop, Values
@@ -56,6 +57,17 @@ def sample_rows(
     Raises:
         InputError: a file or an array cannot be read, or does not fit its stream.
     """
+    with at_hand(clip) as here:
+        return _sample_rows(here, streams, tokenizers, longest_s, remarks)
+
+
+def _sample_rows(
+    clip: SampleClip,
+    streams: Mapping[str, StreamSpec],
+    tokenizers: Mapping[str, WordTokenizer],
+    longest_s: float,
+    remarks: list[str] | None,
+) -> dict[str, list[Row]]:
     arrays = clip.arrays()
     if clip.file is not None:
         require_known_names(arrays, streams, None, clip.place)
@@ -123,7 +135,8 @@ def sample_words(clip: SampleClip, stream: str, longest_s: float = 60.0) -> list
     if not isinstance(cell, str) or not cell.lower().endswith(_TIMED_TRANSCRIPTS):
         return []
     try:
-        words = read_transcript(_existing(clip, stream, cell), None)
+        with at_hand(clip) as here:
+            words = read_transcript(_existing(here, stream, cell), None)
     except EmptyTranscriptError:
         return []
     return [word for word in words if word.end_s <= longest_s]
@@ -142,7 +155,10 @@ def _text(clip: SampleClip, stream: str, cell: str, longest_s: float) -> str:
 
 
 def _existing(clip: SampleClip, stream: str, cell: str) -> Path:
-    file = clip.folder / cell
+    try:
+        file = local_file(clip.files, clip.folder / cell)
+    except StoreError as error:
+        raise CorpusError(f"{clip.place}: {stream}: {error}") from error
     if not file.is_file():
         raise CorpusError(f"{clip.place}: {stream}: expected a file, found nothing at {file}")
     return file

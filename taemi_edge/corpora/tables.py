@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.errors import CorpusError, MissingExtraError
 
 #: The names that a table has in its folder.
 TABLES = ("samples.csv", "samples.parquet")
 
 
-def table_of(place: Path) -> Path | None:
-    """The table at a place: the file itself, or the one in the folder; None where there is none."""
-    if place.is_file():
-        return place if place.suffix in (".csv", ".parquet") else None
-    return next((file for name in TABLES if (file := place / name).is_file()), None)
+def table_of(folder: CorpusFolder) -> tuple[CorpusFolder, str] | None:
+    """The folder and the name of the table at a place: the file itself, or the one in it; None where there is none."""
+    where = folder.where
+    if where.name.endswith((".csv", ".parquet")) and where.is_file():
+        return CorpusFolder(where.parent), where.name
+    return next(((folder, name) for name in TABLES if folder.has_file(name)), None)
 
 
 def read_table(file: Path) -> Iterator[dict[str, Any]]:

@@ -26,7 +26,7 @@ _UINT16_HIGHEST = 65_535
 #: How many channels a picture may have: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
 #: Seconds after this are milliseconds: the year 5138.
-_LATEST_S = 1e11
+LATEST_S = 1e11
 #: The sample rates that the resampler is used with.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 768_000
 
@@ -139,7 +139,7 @@ class Sound:
             Mono samples, float32 (n,) in [-1, 1], and the time of the first one.
         """
         time_s = now_s - self.duration_s if self.time_s is None else self.time_s
-        return SoundPiece(time_s, _resampled(self.mono(), self.rate_hz, rate_hz))
+        return SoundPiece(time_s, resampled(self.mono(), self.rate_hz, rate_hz))
 
     def mono(self) -> Array:
         """The mean of the channels, float32 (samples,), at the sound's own rate; a copy."""
@@ -188,7 +188,7 @@ class Samples:
         times_s = times_s.astype(np.float64)
         if times_s.shape != array.shape[:1] or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
             raise UsageError(f"expected a time in seconds for each of {len(array)} rows, in order, got something else")
-        if times_s[-1] > _LATEST_S:
+        if times_s[-1] > LATEST_S:
             raise UsageError(f"expected times in seconds, got {times_s[-1]:.15g}: divide milliseconds by 1000")
         object.__setattr__(self, "times_s", times_s)
 
@@ -278,7 +278,7 @@ def _as_uint8(pictures: Array, highest: int) -> Array:
     return (pictures.astype(np.float32) * 255 + 0.5).astype(np.uint8)
 
 
-def _resampled(values: Array, from_hz: int, to_hz: int) -> Array:
+def resampled(values: Array, from_hz: int, to_hz: int) -> Array:
     """Mono samples at another rate, by the resampler that files go through too."""
     if from_hz == to_hz or not len(values):
         return values

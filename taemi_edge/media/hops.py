@@ -31,6 +31,7 @@ class Frame:
     Attributes:
         time_s: when it was taken, in seconds on the source's clock.
         picture: RGB pixels, uint8 (H, W, 3), or PyAV's decoded frame.
+        is_crop: whether the picture is what the encoder reads: it has the stream's size, and no face is looked for.
 
     Example:
         >>> Frame(0.04, np.zeros((240, 320, 3), np.uint8)).image.shape
@@ -39,6 +40,7 @@ class Frame:
 
     time_s: float
     picture: Any
+    is_crop: bool = False
     #: PyAV's frames cannot be converted in two threads at once, and CPython 3.12 keeps no lock for us any more.
     _converting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

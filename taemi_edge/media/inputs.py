@@ -91,13 +91,16 @@ class CropReader:
 
     def _crop(self, frame: Frame) -> FaceCrop:
         size_hw, face = self._spec.size_hw, None
-        if self._tracker is not None:
+        if self._tracker is not None and not frame.is_crop:
             face = self.face = self._tracker.find(frame.image, frame.time_s)
             if face is None:
                 return FaceCrop(frame.time_s, None)
         # a frame of clips lies in no slot: it is copied into each clip that it belongs to
         slot, into = new_input(self._slots if self._spec.clip_frames == 1 else None, (*size_hw, 3), np.uint8)
-        if face is not None:
+        if frame.is_crop:
+            pixels = into
+            pixels[...] = frame.image
+        elif face is not None:
             pixels = crop_face(frame.image, face, size_hw, into=into)
         else:
             pixels = (crop_centre if self._spec.crop == "centre" else resize_whole)(frame.image, size_hw, into)

@@ -21,7 +21,10 @@ HIDDEN = "..."
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
 #: Schemes that somebody may type where they do not belong.
-_OTHER_SCHEMES = ("mqtt", "mqtts", "ws", "wss", "ftp", "sftp", "oci", "rtp", "mms", "file", "env", "unix")
+_OTHER_SCHEMES = (
+    *("mqtt", "mqtts", "ws", "wss", "ftp", "sftp", "oci", "rtp", "mms", "file", "env", "unix"),
+    *("s3", "gs", "gcs", "abfs", "hdfs"),
+)
 _AUTHORITY = re.compile(
     r"(?:[^/?#]*@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9.]{1,15})?\])"
     r"(?P<port>:\d{1,5})?"
@@ -38,6 +41,9 @@ _KNOWN_PART = re.compile(
     r"[-_]?\d{0,3}(?:\.(?:sdp|m3u8|ts|mp4|flv|amp|mjpg|mjpeg))?",
     re.IGNORECASE,
 )
+#: A folder of a bucket, without the options behind it: people have to see which of them they mistyped.
+_IN_A_BUCKET = re.compile(r"(//[A-Za-z0-9][A-Za-z0-9._-]{1,221}(?:/[\w ./~+,()'=-]{0,1024})?)(?:\?.*)?", re.DOTALL)
+_BUCKETS = ("s3", "gs", "gcs")
 _DEVICES = {
     "v4l2": re.compile(r"/dev/[A-Za-z0-9._/-]{1,80}"),
     "alsa": re.compile(r"[A-Za-z0-9_-]{1,40}(?::[A-Za-z0-9_=,-]{1,60})?"),
@@ -72,6 +78,8 @@ def shown_place(text: str | os.PathLike[str]) -> str:
         ('rtmp://a.rtmp.example/live2/...', 'rtsp:...')
         >>> shown_place("oci://registry.example/models/mine:3"), shown_place("oci://me:pw@registry.example/mine:3")
         ('oci://registry.example/models/mine:3', 'oci://registry.example/...')
+        >>> shown_place("s3://clips/may/raw?endpoint_override=host&secret_key=x"), shown_place("s3://me:pw@clips/may")
+        ('s3://clips/may/raw', 's3://clips/...')
         >>> shown_place("clips/talk.mp4")
         'clips/talk.mp4'
     """
@@ -91,6 +99,8 @@ def shown_place(text: str | os.PathLike[str]) -> str:
         return f"gst:{first[0]} {HIDDEN}" if first and first[0] in _SOURCE_ELEMENTS else f"gst:{HIDDEN}"
     if scheme == "oci" and _IN_A_REGISTRY.fullmatch(rest):
         return f"{scheme}:{rest}"
+    if scheme in _BUCKETS and "@" not in rest and (in_a_bucket := _IN_A_BUCKET.fullmatch(rest)):
+        return f"{scheme}:{in_a_bucket[1]}"
     if scheme in (*URL_SCHEMES, *_OTHER_SCHEMES):
         return f"{scheme}:{_shown_url(rest)}"
     return _shown_path(text)

@@ -18,13 +18,14 @@ from taemi_edge.bundle.streams import ChunkedSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import Frames, Samples, Sound, require_time
-from taemi_edge.media.hops import Hop
+from taemi_edge.media.hops import Frame, Hop, SoundPiece
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.kinds import kind_of
 from taemi_edge.runtime.prediction import Prediction
 
 #: What a caller may give for a stream: pictures, sound, rows or words. `LoadedModel.predict` says what each means.
-StreamInput: TypeAlias = Frames | Sound | Samples | Array | str | Sequence[Word]
+#: Frames and pieces of sound, at the rate of their stream, are not copied: nobody may write into them any more.
+StreamInput: TypeAlias = Frames | Sound | Samples | Array | str | Sequence[Word] | Sequence[Frame] | SoundPiece
 
 #: A pause longer than this starts a new session: nothing of before it is in any window.
 LONGEST_PAUSE_S = 60.0

@@ -48,6 +48,8 @@ class Fleet:
 
     Attributes:
         model_id: what predictions say about the model that made them; "" leaves it out.
+        outputs: what the head gave at the last hop of each source, by the source's number: float32 (n,) for each group
+            of outputs, not rounded as in predictions; None where there was no prediction. It holds until the next hop.
 
     Raises:
         UsageError, EngineError, BackendError: see `taemi_edge.runtime.opening.open_executor`.
@@ -77,6 +79,7 @@ class Fleet:
         own_thread: bool = False,
     ) -> None:
         self._bundle, self.manifest, self.model_id = bundle, bundle.manifest, ""
+        self.outputs: dict[int, Mapping[str, Array] | None] = {}
         self.window_s = window_s or self.manifest.window.length_s
         self._threads = threads
         self._layout = Layout(len(sources), self.window_s, hop_s or self.manifest.window.hop_s)
@@ -143,7 +146,7 @@ class Fleet:
         [prediction] = self.predict({index: self.prepare(index, hop, lazily=True)})
         return prediction
 
-    def restart(self, index: int, source: Source) -> None:
+    def reset(self, index: int, source: Source) -> None:
         """Forget all of a source: its next hop is the first of a new one, on a clock that starts at 0."""
         self.windows[index] = self._make_window(index, source)
 
@@ -201,7 +204,7 @@ class Fleet:
         watch = prepared.watch
         watch.add_parts(parts, done.part_ms)
         watch.total_ms["total"] = (time.perf_counter() - prepared.started_s) * 1e3
-        window = self.windows[index]
+        window, self.outputs[index] = self.windows[index], done.outputs
         if done.outputs is None and not window.lacking:
             raise BackendError(f"{', '.join(sorted(done.faults))}: NaN again without new data")
         prediction = window.prediction(prepared.end_s, done.outputs, watch, self.executor.backend)

@@ -21,7 +21,7 @@ import torch
 
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.values import Array, Frozen
-from taemi_edge.bundle.workers import WorkerPool, run_parallel
+from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import open_store
 from taemi_edge.errors import UsageError
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
@@ -178,15 +178,15 @@ class AblationSetting:
     fusion: FusionRecipe = TASK_FUSION
     training: TrainingRecipe = TASK_TRAINING
     clips: tuple[int, int, int] = TASK_CLIPS
-    store: Path | None = None
+    store: Path | str | None = None
 
 
-def make_setting(recipe: str | None, data: Path | None, quick: bool) -> AblationSetting:
+def make_setting(recipe: str | None, data: Path | str | None, quick: bool) -> AblationSetting:
     """Make the setting of the feature-level task, or of a store with the fusion and training of a recipe.
 
     Args:
         recipe: the name or TOML file of a recipe, together with `data`.
-        data: a feature store.
+        data: a feature store, by its path or address.
         quick: a small feature-level task, for half a minute.
 
     Raises:
@@ -260,6 +260,7 @@ def run_ablation(
         raise UsageError(f"expected at least one seed, got {seeds}")
     chosen = list(variants or (STORE_VARIANTS if setting.store else VARIANTS))
     name = "the feature-level task (synthetic)" if setting.store is None else open_store(setting.store).name
+    require_shared(workers, [] if setting.store is None else [setting.store])
     started = time.perf_counter()
     tasks = [(variant, seed) for seed in range(seeds) for variant in chosen]
     found: dict[tuple[str, int], dict[str, float | None]] = {}
@@ -381,5 +382,5 @@ def _data(variant: Variant, seed: int) -> tuple[FeatureSet, FeatureSet | None, F
         return splits.train, splits.valid, splits.test, splits.clean_test
     store = open_store(_setting.store)
     test = feature_set(store, "test")
-    valid = feature_set(store, "valid") if store.ids("valid") else None
+    valid = feature_set(store, "valid") if store.count("valid") else None
     return feature_set(store, "train"), valid, test, test.complete()

@@ -62,13 +62,14 @@ class Checkpoint:
         return self.model.recipe
 
 
-def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpoint:
+def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False, encoder_seed: int | None = None) -> Checkpoint:
     """Make the model of a recipe with pretrained encoders. Its fusion head is untrained unless the recipe names one.
 
     Args:
         recipe: the model.
         random_weights: leave the encoders random as well (seeded), at full size. Nothing is read from a hub or a
             package then, not even a tokenizer: each byte is a token, unless the recipe names a tokenizer.
+        encoder_seed: of encoders that stay random; the recipe's by default.
 
     Raises:
         CheckpointError: the weights of an encoder are not available; the message says where they were looked for.
@@ -77,7 +78,7 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False) -> Checkpo
     modalities = (("vision", recipe.vision.encoder), ("audio", recipe.audio.encoder), ("text", recipe.text.encoder))
     backbones, configs = {}, {}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed if encoder_seed is None else encoder_seed)
         for modality, encoder in modalities:
             chosen = msgspec.structs.replace(encoder, weights="") if random_weights else encoder
             backbones[modality], configs[modality] = _backbone(chosen, recipe.vision.size_hw)

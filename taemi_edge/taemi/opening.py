@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from taemi_edge.bundle.recipe import list_recipes
+from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.labelled_clips import Corpus
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.parity.artefact import Artefact
@@ -34,7 +35,7 @@ def open_model(source: str) -> Artefact | None:
     return checkpoint_artefact(open_checkpoint(source), source)
 
 
-def open_clips(folder: Path, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus | None:
+def open_clips(folder: CorpusFolder, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus | None:
     """Open a corpus in the layout of Hume-Vidmimic2; None where the folder holds none.
 
     Args:
@@ -43,5 +44,5 @@ def open_clips(folder: Path, transcripts: Path | None = None, needs_labels: bool
     Raises:
         CorpusError: a label file is wrong.
     """
-    has_clips = not needs_labels and any((folder / name).is_dir() for name in ("raw", "audio", "face_images"))
+    has_clips = not needs_labels and any(folder.has_folder(name) for name in ("raw", "audio", "face_images"))
     return open_corpus(folder, transcripts, needs_labels) if is_corpus(folder) or has_clips else None

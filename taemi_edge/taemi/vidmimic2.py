@@ -16,29 +16,38 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
+from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.labelled_clips import SPLITS, Clip, Corpus, read_mark
 from taemi_edge.errors import CorpusError
 
 #: The columns of the label files, in the order of `EMOTIONS`.
 COLUMNS = ("Admiration", "Amusement", "Determination", "Empathic Pain", "Excitement", "Joy")
 
+_VIDEO_ENDINGS, _SOUND_ENDINGS = (".mp4", ".webm", ".mkv", ".mov"), (".mp3", ".wav")
 _TRANSCRIPT_ENDINGS = (".vtt", ".srt", ".jsonl", ".txt")
+#: The number of the line, the id of the clip, its labels.
+_Labelled: TypeAlias = tuple[int, str, tuple[float, ...]]
 #: The number of a clip has no more digits.
 _MOST_DIGITS = 18
 
 
-def is_corpus(folder: Path) -> bool:
+def is_corpus(folder: Path | str | CorpusFolder) -> bool:
     """Whether a folder holds at least one label file."""
-    return any((folder / f"{split}_split.csv").is_file() for split in SPLITS)
+    folder = folder if isinstance(folder, CorpusFolder) else CorpusFolder(folder)
+    return any(folder.has_file(f"{split}_split.csv") for split in SPLITS)
 
 
-def open_corpus(folder: Path | str, transcripts: Path | None = None, needs_labels: bool = True) -> Corpus:
+def open_corpus(
+    folder: Path | str | CorpusFolder, transcripts: Path | None = None, needs_labels: bool = True
+) -> Corpus:
     r"""Read the label files, and find the media of each clip.
 
     Args:
-        folder: the corpus.
+        folder: the corpus, on this machine or elsewhere.
         transcripts: the folder of the transcripts; `transcripts` inside the corpus by default.
         needs_labels: whether a label file must be there. If not, the clips of a folder without one, such as those
             that `taemi-edge run --record` keeps, all belong to the split `train` and have labels of NaN.
@@ -56,36 +65,46 @@ def open_corpus(folder: Path | str, transcripts: Path | None = None, needs_label
         >>> clip.id, clip.labels
         ('00007', (0.333, 0.333, 0.0, 0.0, 0.333, 0.0))
     """
-    folder = Path(folder)
-    files = [file for split in SPLITS if (file := folder / f"{split}_split.csv").is_file()]
+    folder = folder if isinstance(folder, CorpusFolder) else CorpusFolder(folder)
+    where = folder.where
+    files = [file for split in SPLITS if folder.has_file(file := f"{split}_split.csv")]
     ids = [] if files or needs_labels else _ids_of_media(folder)
     if not files and not ids:
-        found = "a folder without" if folder.is_dir() else "a file" if folder.is_file() else "nothing"
+        found = "a file" if where.is_file() else "a folder without" if folder.names() or where.is_dir() else "nothing"
         or_clips = "" if needs_labels else ", or clips such as raw/00001.mkv"
         raise CorpusError(
-            f"{folder}: expected a corpus with {SPLITS[0]}_split.csv or another label file{or_clips}, found {found}"
+            f"{where}: expected a corpus with {SPLITS[0]}_split.csv or another label file{or_clips}, found {found}"
         )
     if transcripts is not None and not transcripts.is_dir():
         raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")
-    spoken = transcripts or folder / "transcripts"
+    spoken = None if transcripts is None else CorpusFolder(transcripts)
     unknown = (float("nan"),) * len(COLUMNS)
     clips = {clip_id: _clip(folder, spoken, SPLITS[0], clip_id, unknown) for clip_id in ids}
-    for file in files:
-        split = file.name.removesuffix("_split.csv")
-        for line, clip_id, labels in read_labels(file):
-            if clip_id in clips:
-                raise CorpusError(
-                    f"{file}, line {line}: expected each clip once, got {clip_id} again, which is in "
-                    f"{clips[clip_id].split}: remove one of the two"
-                )
-            clips[clip_id] = _clip(folder, spoken, split, clip_id, labels)
+    digest = hashlib.sha256()
+    for name in files:
+        with folder.local(name) as file:
+            digest.update(file.read_bytes())
+            labelled = list(read_labels(file))
+        _add_clips(clips, folder, spoken, name, labelled)
     if not clips:
-        raise CorpusError(f"{folder}: expected at least one labelled clip, the label files hold none")
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return Corpus(folder, tuple(clips.values()), read_mark(folder), digest)
+        raise CorpusError(f"{where}: expected at least one labelled clip, the label files hold none")
+    return Corpus(where, tuple(clips.values()), read_mark(folder), digest.hexdigest(), folder)
 
 
-def read_labels(file: Path) -> Iterable[tuple[int, str, tuple[float, ...]]]:
+def _add_clips(
+    clips: dict[str, Clip], folder: CorpusFolder, spoken: CorpusFolder | None, name: str, labelled: list[_Labelled]
+) -> None:
+    """Add the clips of one label file."""
+    for line, clip_id, labels in labelled:
+        if clip_id in clips:
+            raise CorpusError(
+                f"{folder.shown(name)}, line {line}: expected each clip once, got {clip_id} again, which is in "
+                f"{clips[clip_id].split}: remove one of the two"
+            )
+        clips[clip_id] = _clip(folder, spoken, name.removesuffix("_split.csv"), clip_id, labels)
+
+
+def read_labels(file: Path) -> Iterable[_Labelled]:
     """Read a label file row by row.
 
     Yields:
@@ -115,9 +134,9 @@ def _labels_in(rows: csv.DictReader[str], file: Path) -> Iterator[tuple[int, str
         yield rows.line_num, _clip_id(row["Filename"], where), labels
 
 
-def _ids_of_media(folder: Path) -> list[str]:
+def _ids_of_media(folder: CorpusFolder) -> list[str]:
     """The ids of the media of a folder without label files."""
-    found = [entry.stem for name in ("raw", "audio", "face_images") for entry in (folder / name).glob("[0-9]*")]
+    found = set().union(*(folder.stems(name) for name in ("raw", "audio", "face_images")))
     return sorted({name for name in found if len(name) == 5 and name.isascii() and name.isdigit()})
 
 
@@ -138,17 +157,23 @@ def _intensity(text: str | None, column: str, where: str) -> float:
     return value
 
 
-def _clip(folder: Path, spoken: Path, split: str, clip_id: str, labels: tuple[float, ...]) -> Clip:
-    def found(*places: Path) -> Path | None:
-        return next((place for place in places if place.exists()), None)
+def _clip(
+    folder: CorpusFolder, spoken: CorpusFolder | None, split: str, clip_id: str, labels: tuple[float, ...]
+) -> Clip:
+    def found(where: CorpusFolder, kind: str, endings: Iterable[str]) -> Path | None:
+        names = (f"{kind}{clip_id}{ending}" for ending in endings)
+        return next((where.file(name) for name in names if where.has_file(name)), None)
 
-    faces = folder / "face_images" / clip_id
+    faces, files = f"face_images/{clip_id}", folder.files
+    if files is not None and spoken is not None and isinstance(spoken.where, Path):
+        files = replace(files, here=spoken.where)
     return Clip(
         id=clip_id,
         split=split,
         labels=labels,
-        video=found(*(folder / "raw" / f"{clip_id}{ending}" for ending in (".mp4", ".webm", ".mkv", ".mov"))),
-        audio=found(*(folder / "audio" / f"{clip_id}{ending}" for ending in (".mp3", ".wav"))),
-        faces=faces if faces.is_dir() and any(faces.glob("*.jpg")) else None,
-        transcript=found(*(spoken / f"{clip_id}{ending}" for ending in _TRANSCRIPT_ENDINGS)),
+        video=found(folder, "raw/", _VIDEO_ENDINGS),
+        audio=found(folder, "audio/", _SOUND_ENDINGS),
+        faces=folder.file(faces) if folder.has_files_in(faces, ".jpg") else None,
+        transcript=found(spoken or folder, "" if spoken else "transcripts/", _TRANSCRIPT_ENDINGS),
+        files=files,
     )

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
+from taemi_edge.corpora import store_writer
 from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
-from taemi_edge.corpora.feature_store import PENDING, open_store
+from taemi_edge.corpora.feature_store import open_store
+from taemi_edge.corpora.store_shards import PENDING
 from taemi_edge.errors import CorpusError, StoreError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.transcripts import read_transcript
@@ -26,13 +28,14 @@ from taemi_edge.runtime.window import Source
 from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.corpora.label_files import ROW, write_labels
-from tests.corpora.stores import extracted, same_features
+from tests.corpora.stores import Disorderly, contents, extracted
 from tests.media import damage_middle, tone, write_media
 
 
 def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, tiny: Bundle):
     store = open_store(store_folder)
-    clip = next(c for c in open_corpus(corpus_folder).clips if not store.index.clips[c.id].remarks)
+    quiet = {clip_id for clip_id, entry in store.clips() if not entry.remarks}
+    clip = next(c for c in open_corpus(corpus_folder).clips if c.id in quiet)
     stored = dict(store.features([clip.id]))[clip.id]
     with (
         MediaFile(clip.video, streams=tiny.manifest.streams) as media,
@@ -49,7 +52,17 @@ def test_a_streamed_clip_gives_the_stores_features(corpus_folder, store_folder, 
 
 
 def test_a_store_made_by_two_workers_is_the_store_made_by_one(corpus_folder, store_folder, tiny_folder, tmp_path):
-    assert same_features(extracted(corpus_folder, tiny_folder, tmp_path / "store"), open_store(store_folder))
+    extracted(corpus_folder, tiny_folder, tmp_path / "store")
+    assert contents(tmp_path / "store") == contents(store_folder)
+
+
+@pytest.mark.once
+def test_workers_put_shards_together_in_the_order_of_the_corpus(corpus_folder, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_writer, "CLIPS_A_SHARD", 4)
+    for name, workers in (("one", 1), ("two", 2), ("in another order", Disorderly(0))):
+        extracted(corpus_folder, tiny_folder, tmp_path / name, workers=workers)
+    assert sum(name.endswith(".safetensors") for name in contents(tmp_path / "one")) == 4
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "in another order")
 
 
 @pytest.mark.parametrize("done", [1, 5])
@@ -73,8 +86,7 @@ def test_a_killed_run_is_gone_on_with(corpus_folder, store_folder, tiny_folder, 
     assert not [worker for worker in workers if runs(worker)]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(finished.stdout.split(", ")[-1].split()[0]) <= 14 - done  # "13 new"
-    assert same_features(open_store(tmp_path / "store"), open_store(store_folder))
-    assert not (tmp_path / "store" / PENDING).exists()
+    assert contents(tmp_path / "store") == contents(store_folder)
 
 
 def runs(process: int) -> bool:
@@ -107,7 +119,8 @@ def test_ctrl_c_ends_it_quietly_and_it_goes_on(corpus_folder, store_folder, tiny
     told = running.communicate(timeout=60)[1]
     assert running.returncode == 130
     assert "Traceback" not in told
-    assert same_features(extracted(corpus_folder, tiny_folder, tmp_path / "store"), open_store(store_folder))
+    extracted(corpus_folder, tiny_folder, tmp_path / "store")
+    assert contents(tmp_path / "store") == contents(store_folder)
 
 
 def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(tiny_folder, demo_video, tmp_path, cli):
@@ -126,8 +139,9 @@ def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(t
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     store = open_store(tmp_path / "store")
+    clips = dict(store.clips())
     assert "1 without a label, left out: 00099" in done.stderr
-    assert sorted(store.index.clips) == ["00001", "00005", "00006"]
+    assert sorted(clips) == ["00001", "00005", "00006"]
     assert list(store.index.problems) == ["00002", "00003", "00004", "00007"]
     for clip_id, reason in (
         ("00002", "an empty file"),
@@ -137,8 +151,8 @@ def test_broken_clips_are_listed_with_the_reason_and_strict_stops_at_the_first(t
     ):
         assert f"left out {clip_id}: " in done.stderr
         assert reason in store.index.problems[clip_id]
-    assert store.index.clips["00005"].steps == {"vision": 0, "audio": 0, "text": 0}
-    assert store.index.clips["00005"].remarks == ("no face", "no sound, or less than a chunk of it", "no words")
+    assert clips["00005"].steps == {"vision": 0, "audio": 0, "text": 0}
+    assert clips["00005"].remarks == ("no face", "no sound, or less than a chunk of it", "no words")
     strict = cli(*words[:-4], "--output", tmp_path / "strict", "--workers", "1", "--strict")
     assert strict.returncode == 2
     assert "clip 00002: " in strict.stderr
@@ -149,7 +163,7 @@ def test_a_long_clip_is_cut_in_bounded_time_and_said_to_be(tiny_folder, tmp_path
     (corpus / "audio").mkdir()
     write_media(corpus / "audio" / "00001.mp3", samples=tone(200.0), audio_codec="mp3")
     store = extracted(corpus, tiny_folder, tmp_path / "store", reading=Reading(longest_s=10.0))
-    entry = store.index.clips["00001"]
+    entry = dict(store.clips())["00001"]
     assert "cut at 10 s" in entry.remarks
     assert "no video" in entry.remarks
     assert entry.steps["audio"] == pytest.approx(20 * 24, abs=25)
@@ -161,7 +175,7 @@ def test_sound_comes_from_the_mp3_where_the_video_has_none(tiny_folder, tmp_path
         (corpus / name).mkdir()
     write_media(corpus / "raw" / "00001.mp4", frame_times_s=np.arange(0, 3, 0.04).tolist())
     write_media(corpus / "audio" / "00001.mp3", samples=tone(3.0), audio_codec="mp3")
-    assert extracted(corpus, tiny_folder, tmp_path / "store").index.clips["00001"].steps["audio"] > 0
+    assert dict(extracted(corpus, tiny_folder, tmp_path / "store").clips())["00001"].steps["audio"] > 0
 
 
 def test_face_images_stand_in_for_a_video(tiny_folder, tmp_path):
@@ -171,7 +185,7 @@ def test_face_images_stand_in_for_a_video(tiny_folder, tmp_path):
     for index in range(4):
         cv2.imwrite(str(faces / f"{index:03d}.jpg"), np.full((60, 50, 3), 40 * index, np.uint8))
     (faces / "002.jpg").write_bytes(b"torn")
-    entry = extracted(corpus, tiny_folder, tmp_path / "store").index.clips["00001"]
+    entry = dict(extracted(corpus, tiny_folder, tmp_path / "store").clips())["00001"]
     assert entry.steps["vision"] == 3
     assert "002.jpg cannot be read" in entry.remarks
 
@@ -187,7 +201,7 @@ def test_provided_features_take_an_encoders_place(corpus_folder, tiny_folder, tm
         open_corpus(corpus), str(tiny_folder), tmp_path / "store", ExtractOptions(reading, workers=1)
     )
     assert result.store.index.encoders["vision"].sha256 == "provided:vit"
-    steps = [entry.steps["vision"] for entry in result.store.index.clips.values()]
+    steps = [entry.steps["vision"] for _, entry in result.store.clips()]
     assert sorted(steps) == [0] + [5] * 13
     (corpus / "vit" / "00003.pkl").write_bytes(pickle.dumps(subprocess.run))
     again = extract_features(
@@ -214,7 +228,7 @@ def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path
     result = extract_features(
         open_corpus(corpus), str(tiny_folder), tmp_path / "store", ExtractOptions(reading, workers=1)
     )
-    assert result.store.index.clips["00001"].steps["text"] > 3
+    assert dict(result.store.clips())["00001"].steps["text"] > 3
     assert (tmp_path / "store" / "words" / "00001.jsonl").stat().st_size > 0
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from taemi_edge.bundle.folder import open_bundle
+from taemi_edge.corpora.clip_encoding import encode_rows, rows_a_call
 from taemi_edge.corpora.clip_reading import Reading
-from taemi_edge.corpora.extract import ExtractOptions, encode_rows, extract_features, rows_a_call
+from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.stage_clock import DECODE, FACES, START, STORE, encoding
 from taemi_edge.errors import BundleError
 from taemi_edge.media.chunks import MAX_BATCH
@@ -45,7 +46,7 @@ def test_the_summary_and_the_json_have_the_stages(corpus_folder, tiny_folder, tm
     words = ("--output", tmp_path / "store", "--workers", "1", "--json", tmp_path / "cost.json")
     done = cli("extract", tiny_folder, "--data", corpus_folder, *words)
     assert done.returncode == 0, done.stderr
-    assert "CPU seconds a clip: " in done.stdout
+    assert "CPU seconds a clip: " in done.stderr
     cost = json.loads((tmp_path / "cost.json").read_text())
     assert cost["encoded"] == 14
     assert cost["seconds"] > 0

@@ -189,20 +189,6 @@ def _tables() -> None:
     for protocol in range(6):
         put("pickle", f"rows-{protocol}.pkl", pickle.dumps(np.ones((3, 2), np.float32), protocol))
     put("pickle", "fortran.pkl", pickle.dumps(np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)), 2))
-    clip = {
-        "split": "train",
-        "labels": [0.5, None],
-        "shard": "shard-00000.safetensors",
-        "steps": {"pulse": 3},
-        "remarks": [],
-    }
-    key = {"sha256": "0" * 64, "feature_dim": 4, "made_by": "little"}
-    index = {
-        "schema": 1, "corpus": "c", "synthetic": True, "labels_sha256": "0" * 64, "encoders": {"pulse": key},
-        "reading": {"longest": "60 s"}, "complete": True, "clips": {"a": clip}, "shards": {},
-        "problems": {"b": "no face"},
-    }  # fmt: skip
-    put("store-index", "index.json", json.dumps(index))
     event = {"source": "door", "time_s": 2.5, "modality": "audio", "from": "live", "to": "missing", "reason": "silence"}
     loss = {"clip": "00001", "session": "s", "source": "door", "start_s": 0.0, "end_s": 4.0, "losses": [event]}
     files = {"camera": {"file": "losses.jsonl", "start_s": 0.5}}
@@ -223,6 +209,24 @@ pulse:alsa_input.usb
 gst:rtspsrc location=rtsp://c/1 user-id=me user-pw="two words" ! decodebin ! appsink
 gst:souphttpsrc location=http://c proxy-pw=abc extra-headers="headers,auth=Basic abc" ! appsink
 /dev/video0"""
+
+
+def _stores() -> None:
+    from taemi_edge.corpora.store_lock import LOCK, hold_store
+    from taemi_edge.corpora.store_place import LocalPlace
+    from tests.corpora.stores import made_up_corpus, write_made_up, write_older
+
+    store = SEEDS.parent / "little_store"
+    shutil.rmtree(store, ignore_errors=True)
+    write_made_up(LocalPlace(store), made_up_corpus(4), unreadable=["clip 2"])
+    put("store-index", "index.json", (store / "index.json").read_bytes())
+    put("store-shard", "shard-00000.json", (store / "shard-00000.json").read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        older = write_older(store, Path(folder, "older"))
+        put("store-index", "older.json", (older / "index.json").read_bytes())
+        with hold_store(LocalPlace(older)):
+            lock = json.loads((older / LOCK).read_bytes())
+    put("store-lock", LOCK, json.dumps({**lock, "host": "desk", "machine": "0 pid:[1]", "process": 7}))
 
 
 def _addresses() -> None:
@@ -338,8 +342,8 @@ def _secrets() -> None:
 def main() -> None:
     """Make the seeds of the groups that are named on the command line, or of all."""
     groups = {
-        "bundles": _bundles, "recipes": _recipes, "words": _words, "tables": _tables, "addresses": _addresses,
-        "media": _media, "trust": _trust, "page": _page, "secrets": _secrets,
+        "bundles": _bundles, "recipes": _recipes, "words": _words, "tables": _tables, "stores": _stores,
+        "addresses": _addresses, "media": _media, "trust": _trust, "page": _page, "secrets": _secrets,
     }  # fmt: skip
     for name in sys.argv[1:] or groups:
         groups[name]()

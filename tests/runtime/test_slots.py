@@ -152,7 +152,7 @@ def test_hops_that_never_run_give_their_slots_back(tiny: Bundle, slotted, hops, 
         executor = fleet.executor
         lost = [fleet.prepare(0, hop) for hop in hops[:4]]
         assert not executor.all_free
-        fleet.restart(0, sources[0])
+        fleet.reset(0, sources[0])
         del lost
         assert executor.all_free
         gone = Hop(hops[0].end_s, dict(hops[0].pieces), losses={"vision": "unplugged", "audio": "unplugged"})

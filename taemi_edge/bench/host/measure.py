@@ -185,7 +185,7 @@ class _TimedFleet:
         found: Times = {EXECUTE: [], ROWS: [], PREDICTION: []} if spent_ns is None else {}
         middle: Sequence[Work] = ()
         for index in self._indices:
-            self._fleet.restart(index, self._clip.source())
+            self._fleet.reset(index, self._clip.source())
         for at in range(self._clip.length):
             prepared = {index: self._fleet.prepare(index, self._clip.hop(index, at)) for index in self._indices}
             self.timed.begin()

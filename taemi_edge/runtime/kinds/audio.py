@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, ChunkedSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
-from taemi_edge.media.arrays import Sound
+from taemi_edge.media.arrays import Sound, resampled
 from taemi_edge.media.chunks import MAX_BATCH, Chunker, Segment, step_times
 from taemi_edge.media.hops import SoundPiece
 from taemi_edge.runtime.kinds.kind import Opening, RingState, described, earliest, shapes_of, stacked
@@ -59,6 +59,18 @@ class ChunkedState(RingState):
         return self._placed(self._input, new)
 
 
+class _Block(NamedTuple):
+    """Mono sound that waits: when it begins, its samples, and their rate."""
+
+    time_s: float
+    values: Array
+    rate_hz: int
+
+    @property
+    def end_s(self) -> float:
+        return self.time_s + len(self.values) / self.rate_hz
+
+
 class SoundIntake:
     """Collects sound of a program's own.
 
@@ -69,20 +81,23 @@ class SoundIntake:
 
     def __init__(self, name: str, spec: AudioSpec) -> None:
         self._name, self._rate_hz = name, spec.sample_rate_hz
-        self._waiting: list[Sound] = []
+        self._waiting: list[_Block] = []
         #: Where the samples that were handed out last end.
         self._until_s = -math.inf
 
     def add(self, data: Any, end_s: float) -> None:
+        if isinstance(data, SoundPiece):  # mono, and at the stream's rate already
+            self._waiting.append(_Block(data.time_s, data.values, self._rate_hz))
+            return
         if isinstance(data, np.ndarray):
             data = Sound(data, self._rate_hz)
         if not isinstance(data, Sound):
             raise UsageError(f"{self._name}: expected Sound or an array float32 (n,), got {described(data)}")
         start_s = end_s - data.duration_s if data.time_s is None else data.time_s
-        self._waiting.append(Sound(data.mono(), data.rate_hz, start_s))
+        self._waiting.append(_Block(start_s, data.mono(), data.rate_hz))
 
     def first_s(self) -> float | None:
-        return earliest(_start_s(sound) for sound in self._waiting)
+        return earliest(block.time_s for block in self._waiting)
 
     def take(self, end_s: float, inside: Callable[[float], float]) -> list[SoundPiece]:
         """All sound that waits, at the stream's rate.
@@ -91,30 +106,26 @@ class SoundIntake:
         """
         taken = []
         for run in _runs(self._waiting):
-            piece = run.as_samples(self._rate_hz)
-            if abs(piece.time_s - self._until_s) < LONGEST_JITTER_S:
-                piece = SoundPiece(self._until_s, piece.values)
-            self._until_s = piece.time_s + len(piece.values) / self._rate_hz
-            taken.append(SoundPiece(inside(piece.time_s), piece.values))
+            time_s, values = run.time_s, resampled(run.values, run.rate_hz, self._rate_hz)
+            if abs(time_s - self._until_s) < LONGEST_JITTER_S:
+                time_s = self._until_s
+            self._until_s = time_s + len(values) / self._rate_hz
+            taken.append(SoundPiece(inside(time_s), values))
         self._waiting = []
         return taken
 
 
-def _start_s(sound: Sound) -> float:
-    return -math.inf if sound.time_s is None else sound.time_s
-
-
-def _runs(sounds: Sequence[Sound]) -> list[Sound]:
-    """Sounds in the order of time, with those that follow each other without a pause put together."""
-    runs: list[list[Sound]] = []
-    for sound in sorted(sounds, key=_start_s):
+def _runs(blocks: Sequence[_Block]) -> list[_Block]:
+    """Blocks in the order of time, with those that follow each other without a pause put together."""
+    runs: list[list[_Block]] = []
+    for block in sorted(blocks, key=lambda block: block.time_s):
         last = runs[-1][-1] if runs else None
-        follows = last is not None and abs(_start_s(sound) - _start_s(last) - last.duration_s) < LONGEST_JITTER_S
-        if last is not None and follows and sound.rate_hz == last.rate_hz:
-            runs[-1].append(sound)
+        follows = last is not None and abs(block.time_s - last.end_s) < LONGEST_JITTER_S
+        if last is not None and follows and block.rate_hz == last.rate_hz:
+            runs[-1].append(block)
         else:
-            runs.append([sound])
-    return [Sound(np.concatenate([s.array for s in run]), run[0].rate_hz, run[0].time_s) for run in runs]
+            runs.append([block])
+    return [_Block(run[0].time_s, np.concatenate([b.values for b in run]), run[0].rate_hz) for run in runs]
 
 
 def open_stream(opening: Opening) -> ChunkedState:

@@ -117,10 +117,12 @@ class FrameIntake:
     def take(self, end_s: float, inside: Callable[[float], float]) -> list[Frame]:
         due = [frame for frame in self._waiting if frame.time_s <= end_s + _EPSILON_S]
         self._waiting = self._waiting[len(due) :]
-        return [Frame(inside(frame.time_s), frame.picture) for frame in due]
+        return [Frame(inside(frame.time_s), frame.picture, frame.is_crop) for frame in due]
 
     def _frames(self, data: Any, end_s: float) -> list[Frame]:
         """Pictures as frames; those of a bare array end at `end_s`, one each 1 / `frames_per_second`."""
+        if _are_frames(data):
+            return [self._checked(frame) for frame in data]
         if isinstance(data, Frames):  # copied: cameras write into the same buffer
             return [Frame(frame.time_s, np.array(frame.picture)) for frame in data.as_frames()]
         if not isinstance(data, np.ndarray):
@@ -128,6 +130,17 @@ class FrameIntake:
         pictures = np.array(data[None] if is_picture(data) else data)  # copied here as well
         times_s = end_s - np.arange(len(pictures))[::-1] / self._spec.frames_per_second
         return Frames(pictures, times_s).as_frames()
+
+    def _checked(self, frame: Frame) -> Frame:
+        wanted = (*self._spec.size_hw, 3)
+        if frame.is_crop and frame.image.shape != wanted:
+            raise UsageError(f"{self._name}: expected crops of the shape {wanted}, got {frame.image.shape}")
+        return frame
+
+
+def _are_frames(data: Any) -> bool:
+    """Whether data are single frames, which nobody writes into any more: they are not copied."""
+    return isinstance(data, (list, tuple)) and all(isinstance(frame, Frame) for frame in data)
 
 
 def open_stream(opening: Opening) -> VideoState:
@@ -142,7 +155,8 @@ def open_intake(name: str, spec: VideoSpec, window_s: float) -> FrameIntake:
 
 def newest_s(data: Any) -> float | None:
     """The time of the newest picture of `Frames`; None of a bare array."""
-    return max((frame.time_s for frame in data.as_frames()), default=None) if isinstance(data, Frames) else None
+    frames = data.as_frames() if isinstance(data, Frames) else data if _are_frames(data) else ()
+    return max((frame.time_s for frame in frames), default=None)
 
 
 def input_lengths(spec: VideoSpec) -> tuple[int, int]:

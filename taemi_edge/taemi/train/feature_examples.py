@@ -114,11 +114,11 @@ def feature_set(store: FeatureStore, split: str) -> FeatureSet:
     Raises:
         StoreError: the store has no clip of that split.
     """
-    ids = store.known_ids(split)
-    by_id = dict(store.features(ids))
+    store.require_split(split)
+    clips = sorted(store.read(split), key=lambda clip: clip.id)
     return features_from_arrays(
-        {m: [by_id[i][m] for i in ids] for m in MODALITIES},
-        np.array([store.index.clips[i].labels for i in ids], np.float32),
+        {m: [clip.features[m] for clip in clips] for m in MODALITIES},
+        np.array([clip.entry.labels for clip in clips], np.float32),
         {m: key.feature_dim for m, key in store.index.encoders.items()},
     )
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,14 +19,16 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge.bundle.atomic import new_file
-from taemi_edge.bundle.folder import sha256_of
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.signals import request_on_signals
 from taemi_edge.bundle.workers import WorkerPool
 from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
-from taemi_edge.corpora.feature_store import INDEX, FeatureStore, is_store, open_store, read_index, require_encoders
+from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.opening import open_folder
+from taemi_edge.corpora.remote_address import parse_place
+from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
@@ -35,13 +36,17 @@ from taemi_edge.taemi.checkpoint import Checkpoint, CheckpointState, new_checkpo
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.reference import checkpoint_artefact, stream_specs_of
 from taemi_edge.taemi.train.clip_examples import ClipExamples
+from taemi_edge.taemi.train.events import event_writer
 from taemi_edge.taemi.train.feature_examples import Examples, feature_set
 from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
-#: Drawing takes longer than an epoch of a small run.
-DRAW_EVERY_S = 5.0
+#: Drawing takes longer than an epoch of a small run, and so may bringing a file to the disk.
+DRAW_EVERY_S, WRITE_EVERY_S = 5.0, 1.0
+
+#: Where a run keeps the features of a corpus, in its folder.
+STORE = "store"
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,18 @@ class TrainOptions:
         provided: allow a store of features that came with the data set: nobody knows how they were made.
         workers: processes for the extraction of features; 0 for as many as there are cores.
         tensorboard: also write events to this folder (needs the `tensorboard` extra).
+        encoder_seed: of encoders that have no weights to start from; the recipe's by default. A store knows its
+            encoders, so heads of several seeds are trained on one store with the seed that its encoders have.
     """
 
-    data: Path
+    data: Path | str
     output: Path
     run: Path
     resume: bool = False
     provided: bool = False
     workers: int | WorkerPool = 0
     tensorboard: Path | None = None
+    encoder_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class TrainResult:
         trained_on: the clips in words.
         problems: why clips were left out, by id.
         seconds: how long the run took.
+        checkpoint: the trained model.
     """
 
     history: tuple[EpochMetrics, ...]
@@ -86,14 +95,19 @@ class TrainResult:
     trained_on: str
     problems: dict[str, str]
     seconds: float
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True)
-class _Data:
-    """The clips of a run as examples, described in words, with a hash that recognises them."""
+class TrainingData:
+    """The clips of a run as examples, described in words, with a hash that recognises them.
+
+    Those of the test split are there only where somebody asks for them: training never reads them.
+    """
 
     train: Examples
     valid: Examples | None
+    test: Examples | None
     described: str
     sha256: str
     problems: dict[str, str]
@@ -105,6 +119,8 @@ def train_recipe(
     *,
     progress: Progress = SILENT,
     on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+    data_for: Callable[[Checkpoint], TrainingData] | None = None,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> TrainResult:
     """Train the model of a recipe.
 
@@ -113,6 +129,8 @@ def train_recipe(
         options: what is read, and where results are written.
         progress: receives every stage, and how many steps and clips are done.
         on_epoch: is called with the metrics of every epoch.
+        data_for: gives the clips for the untrained model, where they are opened already; else `options.data` is opened.
+        goes_on: is asked after every step; where it says no, the run stops as Ctrl-C stops it.
 
     Raises:
         UsageError: the output exists already; there is nothing to resume, or a state of another run.
@@ -123,9 +141,8 @@ def train_recipe(
     _check_places(options)
     started = time.perf_counter()
     progress.stage(f"loading {recipe.name}")
-    plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
-    checkpoint = new_checkpoint(plain)
-    data = _open_data(checkpoint, options, progress)
+    checkpoint = untrained_checkpoint(recipe, options.encoder_seed)
+    data = data_for(checkpoint) if data_for else open_training_data(checkpoint, options, progress)
     trainer = _new_trainer(checkpoint, data)
     if options.resume:
         trainer.load(options.run / STATE)
@@ -134,24 +151,35 @@ def train_recipe(
         set_statistics(checkpoint.model, data.train)
     progress.stage(f"training on {data.described}")
     try:
-        _run(trainer, options, progress, on_epoch)
+        _run(trainer, options, progress, on_epoch, goes_on)
     except TrainingError:
         if trainer.best_epoch:
             _save(checkpoint, trainer, data.described, options.output)
         raise
     trainer.keep_best()
     _save(checkpoint, trainer, data.described, options.output)
+    return _result_of(trainer, data, checkpoint, time.perf_counter() - started)
+
+
+def _result_of(trainer: Trainer, data: TrainingData, checkpoint: Checkpoint, seconds: float) -> TrainResult:
     return TrainResult(
         history=tuple(trainer.history),
         best_epoch=trainer.best_epoch,
         untrained_tokens=trainer.untrained_tokens,
         trained_on=data.described,
         problems=data.problems,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
+        checkpoint=checkpoint,
     )
 
 
-def _new_trainer(checkpoint: Checkpoint, data: _Data) -> Trainer:
+def untrained_checkpoint(recipe: ModelRecipe, encoder_seed: int | None = None) -> Checkpoint:
+    """The model of a recipe with its pretrained encoders and a new head, even where the recipe names a trained one."""
+    plain = msgspec.structs.replace(recipe, fusion=msgspec.structs.replace(recipe.fusion, weights=""))
+    return new_checkpoint(plain, encoder_seed=encoder_seed)
+
+
+def _new_trainer(checkpoint: Checkpoint, data: TrainingData) -> Trainer:
     """A trainer of the whole model end to end, or of the fusion head and the tokens while the encoders are frozen."""
     model, recipe = checkpoint.model, checkpoint.recipe
     for parameter in (p for part in (model.vision, model.audio, model.text) for p in part.parameters()):
@@ -167,10 +195,11 @@ def _run(
     options: TrainOptions,
     progress: Progress,
     on_epoch: Callable[[EpochMetrics], None],
+    goes_on: Callable[[], bool],
 ) -> None:
     """Train to the end. Whatever stops the run, the state of the last whole step is on disk."""
-    saved_s, drawn_s = time.monotonic(), -DRAW_EVERY_S
-    with request_on_signals() as stopped, _tensorboard_writer(options.tensorboard) as write_events:
+    saved_s, drawn_s, written_s = time.monotonic(), -DRAW_EVERY_S, -WRITE_EVERY_S
+    with request_on_signals() as stopped, event_writer(options.tensorboard) as write_events:
 
         def after_step(running: Trainer) -> bool:
             nonlocal saved_s
@@ -178,18 +207,23 @@ def _run(
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 running.save(options.run / STATE)
                 saved_s = time.monotonic()
-            return not stopped.is_set()
+            return goes_on() and not stopped.is_set()
 
         def after_epoch(metrics: EpochMetrics) -> None:
-            nonlocal drawn_s
-            _write_metrics(trainer.history, options.run)
+            nonlocal drawn_s, written_s
+            if time.monotonic() - written_s > WRITE_EVERY_S:
+                _write_metrics(trainer.history, options.run)
+                written_s = time.monotonic()
             if time.monotonic() - drawn_s > DRAW_EVERY_S:
                 _draw_curve(trainer.history, options.run)
                 drawn_s = time.monotonic()
             write_events(metrics)
             on_epoch(metrics)
 
-        finished = trainer.run(after_step, after_epoch)
+        try:
+            finished = trainer.run(after_step, after_epoch)
+        finally:
+            _write_metrics(trainer.history, options.run)
     trainer.save(options.run / STATE)
     _draw_curve(trainer.history, options.run)
     if not finished:
@@ -211,8 +245,9 @@ def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path
 
 
 def _check_places(options: TrainOptions) -> None:
-    if not options.data.exists():
-        raise InputError(f"--data {options.data}: expected a corpus or a feature store, found nothing there")
+    where = parse_place(options.data)
+    if isinstance(where, Path) and not where.exists():
+        raise InputError(f"--data {where}: expected a corpus or a feature store, found nothing there")
     if options.output.exists() and not options.resume:
         raise UsageError(
             f"{options.output} exists and might hold a trained checkpoint: name a new folder with --output"
@@ -225,61 +260,80 @@ def _check_places(options: TrainOptions) -> None:
         )
 
 
-def _open_data(
-    checkpoint: Checkpoint,
-    options: TrainOptions,
-    progress: Progress,
-) -> _Data:
+def open_training_data(
+    checkpoint: Checkpoint, options: TrainOptions, progress: Progress = SILENT, with_test: bool = False
+) -> TrainingData:
+    """Open what a model is trained on: features, or clips where its encoders are trained too.
+
+    Args:
+        checkpoint: the untrained model.
+        options: name the data; of a corpus, features are extracted to `options.run` first.
+        progress: receives every stage, and how many clips are done.
+        with_test: also open the test split, where there is one.
+
+    Raises:
+        InputError: there is no data, or it has no clips to train on.
+        StoreError: the store holds features of another encoder or chunking.
+    """
     if checkpoint.recipe.training.encoders == "end-to-end":
-        return _clip_data(checkpoint, options, progress)
+        return _clip_data(checkpoint, options, progress, ("train", "valid", *(("test",) if with_test else ())))
     if is_store(options.data):
         store = open_store(options.data)
-    elif is_corpus(options.data):
-        store = _extracted(checkpoint, options, progress)
+    elif is_corpus(open_folder(options.data)):
+        store = extracted_store(checkpoint, options, progress)
     else:
         raise InputError(
-            f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found neither"
+            f"--data {parse_place(options.data)}: expected a feature store (index.json) or a corpus "
+            f"(train_split.csv), found neither"
         )
-    _require_own_features(checkpoint, store, options)
+    require_own_features(checkpoint, store, options)
     train = feature_set(store, "train")
-    valid = feature_set(store, "valid") if store.ids("valid") else None
+    valid = feature_set(store, "valid") if store.count("valid") else None
+    test = feature_set(store, "test") if with_test and store.count("test") else None
     described = f"{len(train)} clips of {store.name}"
     if provided := [m for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")]:
         described += f", {' and '.join(provided)} as provided features"
-    return _Data(train, valid, described, sha256_of(store.folder / INDEX), store.index.problems)
+    return TrainingData(
+        train, valid, test, described, sha256(store.place.read(INDEX)).hexdigest(), store.index.problems
+    )
 
 
-def _require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: TrainOptions) -> None:
+def require_own_features(checkpoint: Checkpoint, store: FeatureStore, options: TrainOptions) -> None:
+    """Refuse a store whose features are not those of the model's encoders.
+
+    Raises:
+        StoreError: they are of another encoder or chunking, or came with the data set and nobody said that they fit.
+    """
     keys = checkpoint_artefact(checkpoint, checkpoint.recipe.name).encoder_keys()
     provided = {m: key for m, key in store.index.encoders.items() if key.sha256.startswith("provided:")}
     if provided and not options.provided:
         raise StoreError(
-            f"{store.folder} holds provided {' and '.join(provided)} features, not those of {checkpoint.recipe.name}'s "
+            f"{store.place} holds provided {' and '.join(provided)} features, not those of {checkpoint.recipe.name}'s "
             f"encoders: a head trained on them suits a device only if both are the same; pass --provided if they are"
         )
     for m, key in provided.items():
         if key.feature_dim != keys[m].feature_dim:
             raise StoreError(
-                f"{store.folder}: expected {m} features of {keys[m].feature_dim} dimensions, got {key.feature_dim}"
+                f"{store.place}: expected {m} features of {keys[m].feature_dim} dimensions, got {key.feature_dim}"
             )
-    require_encoders(store.index, {**keys, **provided}, str(store.folder), checkpoint.recipe.name)
+    require_encoders(store.index, {**keys, **provided}, str(store.place), checkpoint.recipe.name)
 
 
-def _extracted(
+def extracted_store(
     checkpoint: Checkpoint,
     options: TrainOptions,
     progress: Progress,
 ) -> FeatureStore:
     """A store of a corpus in the run's folder; its workers open the encoders from a checkpoint written beside it."""
-    if is_store(options.run / "store") and read_index(options.run / "store").complete:
-        return open_store(options.run / "store")
+    if is_store(options.run / STORE) and read_index(options.run / STORE).complete:
+        return open_store(options.run / STORE)
     folder = options.run / "untrained"
     progress.stage("extracting features")
     save_checkpoint(checkpoint, folder)
     result = extract_features(
-        open_corpus(options.data),
+        open_corpus(open_folder(options.data)),
         str(folder),
-        options.run / "store",
+        options.run / STORE,
         ExtractOptions(workers=options.workers),
         progress=RenamedCounts(progress, "extracting features"),
     )
@@ -291,15 +345,17 @@ def _clip_data(
     checkpoint: Checkpoint,
     options: TrainOptions,
     progress: Progress,
-) -> _Data:
+    splits: Sequence[str],
+) -> TrainingData:
     """The clips for end-to-end training. Each is read once beforehand: a broken one is left out and reported."""
-    if not is_corpus(options.data):
-        raise UsageError(f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store")
-    corpus = open_corpus(options.data)
+    folder = open_folder(options.data)
+    if not is_corpus(folder):
+        raise UsageError(f"--data {folder.where}: end-to-end training reads clips: give a corpus, not a feature store")
+    corpus = open_corpus(folder)
     specs = stream_specs_of(checkpoint)
     tokenizer = WordTokenizer(checkpoint.tokenizer_json, specs.text.max_tokens)
     progress.stage("reading clips")
-    clips: dict[str, list[Clip]] = {"train": [], "valid": []}
+    clips: dict[str, list[Clip]] = {split: [] for split in splits}
     problems: dict[str, str] = {}
     wanted = [clip for clip in corpus.clips if clip.split in clips]
     for done, clip in enumerate(wanted, 1):
@@ -309,17 +365,18 @@ def _clip_data(
         except InputError as error:
             problems[clip.id] = str(error)
         progress.count(done, len(wanted), "reading clips")
-    train, valid = clips["train"], clips["valid"]
+    train, valid, test = (clips.get(split, []) for split in ("train", "valid", "test"))
     if not train:
-        raise InputError(f"{options.data}: expected clips in the split 'train', found none that can be read")
+        raise InputError(f"{folder.where}: expected clips in the split 'train', found none that can be read")
 
     def examples(chosen: list[Clip]) -> ClipExamples:
         return ClipExamples(chosen, specs.vision, specs.audio, tokenizer, Reading())
 
     described = f"{len(train)} clips of {corpus.name}, end to end"
-    return _Data(
+    return TrainingData(
         examples(train),
         examples(valid) if valid else None,
+        examples(test) if test else None,
         described,
         sha256(corpus.labels_sha256.encode()).hexdigest(),
         problems,
@@ -341,30 +398,3 @@ def _draw_curve(history: list[EpochMetrics], run: Path) -> None:
         plot_training(history, run / CURVE)
     except MissingExtraError:
         return
-
-
-@contextmanager
-def _tensorboard_writer(folder: Path | None) -> Iterator[Callable[[EpochMetrics], None]]:
-    """A function that writes an epoch's metrics for TensorBoard, or one that does nothing."""
-    if folder is None:
-        yield lambda _: None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from error
-
-    def write(metrics: EpochMetrics) -> None:
-        writer.add_scalar("loss", metrics.loss, metrics.step)
-        writer.add_scalar("learning_rate", metrics.learning_rate, metrics.step)
-        if metrics.valid_mean_pearson is not None:
-            writer.add_scalar("valid/mean_pearson", metrics.valid_mean_pearson, metrics.step)
-        for modality, gradient in metrics.token_gradient.items():
-            writer.add_scalar(f"token_gradient/{modality}", gradient, metrics.step)
-        writer.flush()
-
-    writer = SummaryWriter(str(folder))
-    try:
-        yield write
-    finally:
-        writer.close()

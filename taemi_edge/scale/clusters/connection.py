@@ -1,0 +1,320 @@
+"""Reaching a Ray cluster, or starting one on this machine: within seconds, in silence, and with one sentence if not."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taemi_edge.errors import ClusterError, MissingExtraError, UsageError, first_line
+
+AUTO, LOCAL, CLIENT = "auto", "local", "ray://"
+#: How long a cluster may take to answer at its address, in seconds, and how often Ray asks it then, once a second.
+_PATIENCE_S, _TRIES = 3.0, "3"
+#: What workers send lies in this memory on its way; tasks and results are lines.
+_STORE_BYTES = 100 << 20
+#: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
+_LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
+#: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
+_PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
+
+
+@dataclass
+class Connection:
+    """A connection to a cluster, until it is closed.
+
+    Attributes:
+        ray: the module.
+        name: what messages call the cluster.
+    """
+
+    ray: Any
+    name: str
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        self._stack.close()
+
+
+def import_ray() -> Any:
+    """Give the module `ray`, told to be quiet and to use a token where there is one.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    for name, value in {"RAY_NUM_REDIS_GET_RETRIES": _TRIES, "RAY_USAGE_STATS_ENABLED": "0"}.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError(error.name or "ray", "ray", "a Ray cluster (--ray)") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    return ray
+
+
+def connect(address: str, cores: int = 0) -> Connection:
+    """Connect to a cluster, or start one on this machine.
+
+    Args:
+        address: "auto" for the cluster that this machine belongs to, "local" for a new one on this machine alone,
+            "host:port" of a head, or "ray://host:port" of Ray's own server for clients.
+        cores: of a new cluster; 0 for those that this process may use.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: that is no address.
+        ClusterError: there is no cluster, or it refuses this driver; the message says why.
+    """
+    _require_form(address)
+    ray = import_ray()
+    if ray.is_initialized():  # a program that has its own connection keeps it
+        return Connection(ray, "the Ray cluster")
+    with ExitStack() as stack, _own_signals():
+        stack.enter_context(_quiet_output())
+        if address == LOCAL:
+            _start(ray, cores, stack)
+            name = "the Ray cluster of this machine"
+        else:
+            name = _join(ray, address)
+        stack.callback(ray.shutdown)
+        return Connection(ray, name, stack.pop_all())
+
+
+def _require_form(address: str) -> None:
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if address not in (AUTO, LOCAL) and not (host and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 65536):
+        raise UsageError(f"--ray {address:.100}: expected auto, local, host:port or ray://host:port")
+
+
+def _start(ray: Any, cores: int, stack: ExitStack) -> None:
+    """Start a cluster on this machine, which ends with this process, whatever ends it."""
+    folder = stack.enter_context(_short_folder())
+    _make_token()
+    with _environment({"OMP_NUM_THREADS": "1"}):
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cores or len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(folder),
+                _system_config={"worker_niceness": os.nice(0)},
+            )
+        except Exception as error:
+            raise ClusterError(f"Ray does not start on this machine ({first_line(error)}): give --workers") from error
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    """Give a folder with a short path for Ray's files, and remove what killed drivers left, which nothing locks."""
+    base = tempfile.gettempdir()
+    if len(base) > _LONGEST_FOLDER:
+        base = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, for its owner alone
+    for left in Path(base).glob(_PREFIX + "????????"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        OSError: another process holds it, or the folder is another user's.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _join(ray: Any, address: str) -> str:
+    """Connect to a cluster that runs; gives its address in words."""
+    target = _address_of_this_node(ray) if address == AUTO else address
+    host, _, port = target.removeprefix(CLIENT).rpartition(":")
+    _require_server(address, host.strip("[]"), int(port))
+    name = f"the Ray cluster at {target}"
+    said = ""
+    try:
+        with _errors_kept() as kept:
+            try:
+                _show_token(target)
+                ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
+            finally:
+                said = kept()
+    except (Exception, SystemExit) as error:
+        with suppress(Exception):
+            ray.shutdown()
+        raise ClusterError(_refusal(name, error, said)) from error
+    return name
+
+
+def _address_of_this_node(ray: Any) -> str:
+    """The head of the cluster that this machine belongs to, as Ray knows it."""
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    try:
+        return str(canonicalize_bootstrap_address_or_die(AUTO))
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(
+            "--ray auto: this machine belongs to no Ray cluster: run `ray start` here, or give host:port or local"
+        ) from error
+
+
+def _require_server(address: str, host: str, port: int) -> None:
+    """Find out in seconds whether there is a server of the kind that Ray's are: Ray itself would ask for minutes."""
+    try:
+        with socket.create_connection((host, port), _PATIENCE_S) as line:
+            line.settimeout(_PATIENCE_S)
+            line.sendall(_PREFACE)
+            answer = line.recv(9)
+    except OSError as error:
+        raise ClusterError(
+            f"--ray {address}: no cluster answers at {host}:{port} ({error.strerror or error}): run `ray start --head` "
+            f"there, or give another address"
+        ) from error
+    if len(answer) < 9 or answer[3] != _SETTINGS:
+        raise ClusterError(f"--ray {address}: expected a Ray cluster at {host}:{port}, another server answers there")
+
+
+def _show_token(address: str) -> None:
+    """Use the token that this user has where the cluster asks for one, as Ray does by itself for "auto".
+
+    A driver that uses one on a cluster without tokens would refuse the cluster's own calls.
+
+    Raises:
+        Exception: the cluster refuses the token, or does not answer as Ray does.
+    """
+    try:
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+        from ray._raylet import GcsClient
+        from ray.exceptions import AuthenticationError
+    except ImportError:  # a Ray that knows no tokens, or takes them otherwise
+        return
+    if not address.startswith(CLIENT):
+        try:
+            GcsClient(address=address)
+            return
+        except AuthenticationError:
+            pass
+    if maybe_enable_token_auth_if_token_available(warn_if_disabled=False) and not address.startswith(CLIENT):
+        GcsClient(address=address)
+
+
+def _make_token() -> None:
+    """Guard a cluster of this machine by a token; where the user has none, by one that no file keeps."""
+    if "RAY_AUTH_MODE" not in os.environ and not _has_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _has_token() -> bool:
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    return bool(named) or Path(os.path.expanduser("~/.ray/auth_token")).is_file()
+
+
+def _refusal(name: str, error: BaseException, said: str) -> str:
+    """Why a cluster did not take this driver, from what Ray raised and what its native part wrote meanwhile."""
+    text = f"{error} {said}"
+    if "uthenticat" in text or "AuthToken" in text:
+        return (
+            f"{name} refuses this user's token: put the cluster's own into ~/.ray/auth_token, RAY_AUTH_TOKEN or "
+            f"RAY_AUTH_TOKEN_PATH"
+        )
+    if "ersion mismatch" in text:
+        versions = re.findall(r"(Ray|Python): ([\w.]+)", text)
+        had, here = (", ".join(f"{what} {version}" for what, version in part) for part in (versions[:2], versions[2:4]))
+        return f"{name} runs {had}, and this machine {here}: install the same versions on both"
+    if "rpc_code: 12" in text:
+        return f"expected {name}, another server answers there: give the address that `ray start --head` showed"
+    if "find" in text and "node" in text.lower():
+        return f"this machine is no node of {name.removeprefix('the ')}: run `ray start --address` here, or give ray://"
+    return f"{name} does not take this driver: {first_line(error)}"
+
+
+@contextmanager
+def _environment(names: dict[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handlers of this process: Ray's own ends a driver without cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet_output() -> Iterator[None]:
+    """Keep standard output for the results of the command: Ray would print there what happens to its workers.
+
+    No option of Ray 2.60 turns that off; what is lost is told by `crew.py`.
+    """
+    from ray._private import worker
+
+    before = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        if before is not None:
+            worker.print_to_stdstream = before
+
+
+@contextmanager
+def _errors_kept() -> Iterator[Any]:
+    """Keep what native code writes to standard error meanwhile; gives a function that tells it."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def kept() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield kept
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
