@@ -42,7 +42,7 @@ import tritonclient.http
 from tritonclient.utils import shared_memory
 
 import taemi_edge as te
-from benchmarks.live_capacity import machine
+from taemi_edge.bench.machine import described_machine
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import resize_whole
@@ -86,7 +86,7 @@ def main() -> None:
             }
     report = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": described_machine("cpu") | {"load_before": os.getloadavg()[0]},
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "overhead": rows,
         "throughput": carried,
