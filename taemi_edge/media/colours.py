@@ -43,7 +43,8 @@ def rgb_pixels(picture: Any) -> Array:
     even = picture.width % 2 == 0 and picture.height % 2 == 0
     if code is not None and even and picture.colorspace in _BT601 and picture.color_range != _FULL_RANGE:
         planes: Array = picture.to_ndarray()  # (3/2 H, W)
-        return cv2.cvtColor(planes, code)
+        pixels: Array = cv2.cvtColor(planes, code)
+        return pixels
     # by default each conversion starts threads of its own, which takes twenty times as long
-    pixels: Array = picture.to_ndarray(format="rgb24", threads=1)
+    pixels = picture.to_ndarray(format="rgb24", threads=1)
     return pixels
