@@ -22,6 +22,7 @@ from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
+from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
@@ -218,7 +219,8 @@ def evaluate_on(
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
-                f"--data {data}: expected a feature store (index.json) or a corpus ({FORMS}), found neither"
+                f"--data {parse_place(data)}: expected a feature store (index.json) or a corpus ({FORMS}), found "
+                f"neither"
             )
         progress.stage(f"judging {source}")
         artefact = stack.enter_context(open_artefact(source, options.device, options.threads))
