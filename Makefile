@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-rivals soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -102,6 +102,14 @@ bench-rivals: .venv/.dev-ready
 	.venv/bin/taemi-edge bench $(BUNDLE) --against onnxruntime-cpu --against openvino --against openvino-int8 \
 	  --data $(DATA) --against torch-eager --against torch-compile --json benchmarks/rivals.json --plot benchmarks/rivals.png
 	.venv/bin/taemi-edge bench $(BUNDLE) --sweep --json benchmarks/sweep.json --plot benchmarks/sweep.png
+
+# What the features of a corpus cost by stage, and of 33 to 100,000 hours: make scale [PRICE=0.05] [AGAINST=FOLDER];
+# docs/scale.md. PRICE is that of an hour of one core.
+scale: BUNDLE = export/taemi-mobile
+scale: .venv/.dev-ready
+	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
+	.venv/bin/python benchmarks/scale.py $(BUNDLE) $(if $(PRICE),--price-cpu-hour $(PRICE)) \
+	  $(if $(AGAINST),--against $(AGAINST)) --output benchmarks/scale.json --plot benchmarks/scale.png
 
 # On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -43,13 +42,13 @@ import tritonclient.http
 from tritonclient.utils import shared_memory
 
 import taemi_edge as te
+from taemi_edge.bench.machine import described_machine
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import resize_whole
 from taemi_edge.media.hops import Frame, Hop, SoundPiece
 from taemi_edge.media.inputs import CropReader
 from taemi_edge.media.transcripts import Word
-from taemi_edge.runtime.processor import features
 from taemi_edge.runtime.window import Source
 from taemi_edge.scale.triton.config import ServingOptions
 from taemi_edge.scale.triton.repository import export_repository
@@ -87,7 +86,7 @@ def main() -> None:
             }
     report = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": described_machine("cpu") | {"load_before": os.getloadavg()[0]},
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "overhead": rows,
         "throughput": carried,
@@ -336,16 +335,6 @@ def later(piece: Any, shift_s: float) -> Any:
     if isinstance(piece, Frame):
         return Frame(piece.time_s + shift_s, piece.image, piece.is_crop)
     return SoundPiece(piece.time_s + shift_s, piece.values)
-
-
-def machine() -> dict[str, Any]:
-    processor = features()
-    return {
-        "processor": processor.name or processor.architecture,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def plot(report: dict[str, Any], target: Path) -> None:
