@@ -17,7 +17,6 @@ from taemi_edge.corpora.store_lock import LOCK, LockHolder, hold_store
 from taemi_edge.corpora.store_place import LocalPlace
 from taemi_edge.errors import PlaceError, StoreError
 
-
 pytestmark = pytest.mark.once  # nothing in it depends on the interpreter
 
 
