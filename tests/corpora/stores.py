@@ -53,6 +53,9 @@ class Disorderly:
     seed: int
     stops_after: int | None = None
 
+    def require_shared(self, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()) -> None:
+        """Its workers are in this process, and see what it sees."""
+
     def run(
         self,
         function: Callable[[Any], Any],
