@@ -30,8 +30,8 @@ def worker_class() -> type:
             import ray
 
             context = ray.get_runtime_context()
-            here = {
-                "node": ray.util.get_node_ip_address(),
+            here: dict[str, Any] = {
+                "node": str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
                 "node_id": context.get_node_id(),
                 "pid": os.getpid(),
                 "nice": os.nice(0),
