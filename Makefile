@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity bench-host bench-ray bench-rivals soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -79,6 +79,13 @@ live-capacity: .venv/.dev-ready
 	.venv/bin/python benchmarks/live_capacity.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/live-capacity.json --plot benchmarks/live-capacity.png
 
+# What Triton adds to a hop, and what it carries: make triton-figures [BUNDLE=engines/taemi-mobile-cpu]; under 4 minutes.
+triton-figures: FIGURES_OF = $(or $(BUNDLE),export/taemi-mobile)
+triton-figures: .venv/.dev-ready
+	@test -e $(FIGURES_OF)/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output $(FIGURES_OF)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/triton.py $(FIGURES_OF) \
+	  --output benchmarks/triton.json --plot benchmarks/triton.png
+
 # The host's part of a hop, on a device that does nothing; in turn with another checkout: make bench-host AGAINST=FOLDER.
 bench-host: .venv/.dev-ready
 	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
@@ -102,6 +109,14 @@ bench-rivals: .venv/.dev-ready
 	.venv/bin/taemi-edge bench $(BUNDLE) --against onnxruntime-cpu --against openvino --against openvino-int8 \
 	  --data $(DATA) --against torch-eager --against torch-compile --json benchmarks/rivals.json --plot benchmarks/rivals.png
 	.venv/bin/taemi-edge bench $(BUNDLE) --sweep --json benchmarks/sweep.json --plot benchmarks/sweep.png
+
+# What the features of a corpus cost by stage, and of 33 to 100,000 hours: make scale [PRICE=0.05] [AGAINST=FOLDER];
+# docs/scale.md. PRICE is that of an hour of one core.
+scale: BUNDLE = export/taemi-mobile
+scale: .venv/.dev-ready
+	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
+	.venv/bin/python benchmarks/scale.py $(BUNDLE) $(if $(PRICE),--price-cpu-hour $(PRICE)) \
+	  $(if $(AGAINST),--against $(AGAINST)) --output benchmarks/scale.json --plot benchmarks/scale.png
 
 # On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:

@@ -39,7 +39,7 @@ SIGNATURES = {
     "Frames": "(array, times_s, highest=None)",
     "LiveRun": "(bundle, config, on_prediction, stop=None, on_end=None)",
     "LoadedModel": "(bundle, *, device=None, threads=None)",
-    "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False)",
+    "MediaFile": "(path, sample_rate_hz=16000, frames_per_second=None, *, streams=None, every_frame=False, lean=False)",
     "Pipeline": "(bundle, source='', *, device=None, threads=None, window_s=None, hop_s=None)",
     "Prediction": (
         "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "

@@ -16,8 +16,9 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import AudioSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.stream_inputs import StreamInputs
+from taemi_edge.corpora.clip_encoding import clip_rows
 from taemi_edge.corpora.clip_reading import Reading, read_clip
-from taemi_edge.corpora.extract import clip_rows, labels_of
+from taemi_edge.corpora.extract import labels_of
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus

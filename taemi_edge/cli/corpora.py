@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +14,16 @@ from taemi_edge.cli.options import (
     CorpusOption,
     DeviceOption,
     FacesChoice,
+    JsonOption,
     RayOption,
     WorkersOption,
     chosen_workers,
     device_name,
     key_and_value,
+    save_json,
 )
 from taemi_edge.cli.progress import shown_progress
-from taemi_edge.cli.training_tables import print_extraction
+from taemi_edge.cli.training_tables import extraction_json, print_extraction
 
 _ModelArgument = Annotated[
     str,
@@ -84,6 +87,7 @@ def extract(
     ray: RayOption = None,
     device: DeviceOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
+    json_file: JsonOption = None,
 ) -> None:
     """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
     from taemi_edge.corpora.clip_reading import Reading
@@ -96,6 +100,7 @@ def extract(
         asr_model=asr_model if asr else None,
         features=dict(key_and_value(text, "--features", "STREAM=FOLDER") for text in features or ()),
     )
+    began_s = time.monotonic()
     with shown_progress() as progress:
         result = extract_features(
             open_any_corpus(data, transcripts),
@@ -111,3 +116,4 @@ def extract(
             progress=progress,
         )
     print_extraction(result)
+    save_json(json_file, extraction_json(result, time.monotonic() - began_s))

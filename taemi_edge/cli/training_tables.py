@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -29,6 +29,10 @@ def print_extraction(result: ExtractResult) -> None:
     typer.echo(
         f"{result.store.place}: {result.store.count('all')} clips in {len(index.shards)} shards, {result.encoded} new"
     )
+    if result.encoded:
+        spent = sorted(result.cpu_s.items(), key=lambda entry: -entry[1])
+        stages = ", ".join(f"{stage} {seconds / result.encoded:.3f}" for stage, seconds in spent)
+        typer.echo(f"  {sum(result.cpu_s.values()) / result.encoded:.3f} CPU seconds a clip: {stages}", err=True)
     counts: dict[str, list[str]] = {}
     for clip_id, remarks in result.remarks.items():
         for remark in remarks:
@@ -39,6 +43,20 @@ def print_extraction(result: ExtractResult) -> None:
         typer.echo(f"  {len(result.unlabelled)} without a label, left out: {_some(result.unlabelled)}", err=True)
     for clip_id, problem in result.problems.items():
         typer.echo(f"  left out {clip_id}: {problem}", err=True)
+
+
+def extraction_json(result: ExtractResult, seconds: float) -> dict[str, Any]:
+    """What `extract --json` writes: how many clips were encoded, and what that took.
+
+    Args:
+        seconds: how long the command ran.
+    """
+    return {
+        "encoded": result.encoded,
+        "problems": result.problems,
+        "seconds": round(seconds, 3),
+        "cpu_s": {stage: round(spent_s, 4) for stage, spent_s in sorted(result.cpu_s.items())},
+    }
 
 
 def print_epoch(line: EpochMetrics) -> None:

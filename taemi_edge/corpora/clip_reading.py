@@ -5,7 +5,7 @@ A clip is read as the runtime reads a stream. Nothing is encoded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +16,14 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.corpora.stage_clock import DECODE, FACES, SOUND, TRANSCRIPT, StageClock
 from taemi_edge.corpora.staging import at_hand, local_file, local_folder
 from taemi_edge.corpora.store_place import StorePlace
 from taemi_edge.errors import MediaError
 from taemi_edge.media.chunks import Segment
 from taemi_edge.media.crops import FaceCrop
 from taemi_edge.media.files import MediaFile, read_samples
-from taemi_edge.media.hops import FrameGrid
+from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece
 from taemi_edge.media.inputs import InputReader
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.transcripts import Word, read_transcript
@@ -70,6 +71,7 @@ def read_clip(
     audio: AudioSpec,
     reading: Reading = Reading(),  # noqa: B008  (frozen)
     store: StorePlace | None = None,
+    clock: StageClock | None = None,
 ) -> ClipInputs:
     """Read one clip as the runtime would read it as a stream, up to `reading.longest_s`.
 
@@ -79,17 +81,18 @@ def read_clip(
         audio: how sound is cut: sample rate, chunk and context.
         reading: how the clip is read.
         store: where recognised words are kept, so that speech is recognised only once.
+        clock: counts what decoding, faces, sound and words take.
 
     Raises:
         MediaError: there is no media, or it cannot be decoded.
         TranscriptError: the transcript cannot be parsed.
     """
     with at_hand(clip) as here:
-        return _read_clip(here, video, audio, reading, store)
+        return _read_clip(here, video, audio, reading, store, clock or StageClock())
 
 
 def _read_clip(
-    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, store: StorePlace | None
+    clip: Clip, video: VideoSpec, audio: AudioSpec, reading: Reading, store: StorePlace | None, clock: StageClock
 ) -> ClipInputs:
     if not clip.has_media:
         raise MediaError(
@@ -98,34 +101,43 @@ def _read_clip(
     inputs = ClipInputs()
     duration_s = 0.0
     if clip.video is not None:
-        duration_s = _read_media(local_file(clip.files, clip.video), video, audio, inputs, reading.longest_s)
+        video_file = local_file(clip.files, clip.video)
+        duration_s = _read_media(video_file, video, audio, inputs, reading.longest_s, clock)
     if clip.audio is not None and not inputs.segments:
-        duration_s = max(
-            duration_s, _read_media(local_file(clip.files, clip.audio), video, audio, inputs, reading.longest_s)
-        )
+        sound_file = local_file(clip.files, clip.audio)
+        duration_s = max(duration_s, _read_media(sound_file, video, audio, inputs, reading.longest_s, clock))
     if clip.faces is not None and (reading.faces == "provided" or clip.video is None):
         folder = local_folder(clip.files, clip.faces, ".jpg")
         inputs.crops = list(_provided_faces(folder, video, duration_s, inputs.remarks))
     _note_what_is_missing(clip, inputs)
-    inputs.words = [w for w in _words(clip, inputs, reading, duration_s, store) if w.end_s <= reading.longest_s]
+    with clock.stage(TRANSCRIPT):
+        words = _words(clip, inputs, reading, duration_s, store)
+    inputs.words = [w for w in words if w.end_s <= reading.longest_s]
     if not inputs.words:
         inputs.remarks.append("no words")
     return inputs
 
 
-def _read_media(place: Path, video: VideoSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float) -> float:
+def _read_media(
+    place: Path, video: VideoSpec, audio: AudioSpec, inputs: ClipInputs, longest_s: float, clock: StageClock
+) -> float:
     """Add a file's faces and sound to `inputs`; gives how long the file is, in seconds."""
     reader = InputReader(video, audio)
-    with MediaFile(place, audio.sample_rate_hz, video.frames_per_second) as media:
+
+    def add(frames: Iterable[Frame], sound: Iterable[SoundPiece], end_s: float) -> None:
+        with clock.stage(FACES):
+            inputs.crops += reader.crops(frames)
+        with clock.stage(SOUND):
+            inputs.segments += reader.segments(sound, end_s)
+
+    with clock.stage(DECODE), MediaFile(place, audio.sample_rate_hz, video.frames_per_second, lean=True) as media:
         for hop in media.hops(STEP_S):
-            inputs.crops += reader.crops(f for f in hop.frames if f.time_s <= longest_s)
-            inputs.segments += reader.segments(hop.sound, min(hop.end_s, longest_s))
+            add((f for f in hop.frames if f.time_s <= longest_s), hop.sound, min(hop.end_s, longest_s))
             if hop.end_s >= longest_s:
                 inputs.remarks.append(f"cut at {longest_s:g} s")
                 return longest_s
         rest = media.rest()
-        inputs.crops += reader.crops(rest.frames)
-        inputs.segments += reader.segments(rest.sound, rest.end_s)
+        add(rest.frames, rest.sound, rest.end_s)
         if media.damaged_packets:
             inputs.remarks.append(f"{media.damaged_packets} damaged packets")
         if media.length_s <= 0:

@@ -14,7 +14,6 @@ import msgspec
 from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.labelled_clips import SPLITS
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
-from taemi_edge.live.outputs.record import Loss
 
 LOSSES = "losses.jsonl"
 
@@ -45,6 +44,8 @@ def open_recorded(folder: Path | CorpusFolder) -> SampleCorpus | None:
 
 def _clip(folder: CorpusFolder, line: bytes) -> SampleClip | None:
     """The clip of a line; None where it cannot be read, or nothing of the clip is there any more."""
+    from taemi_edge.live.outputs.record import Loss  # here, since most corpora were not recorded
+
     try:
         loss = msgspec.json.decode(line, type=Loss)
     except (ValueError, RecursionError):

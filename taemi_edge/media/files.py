@@ -23,6 +23,7 @@ from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, StreamSpec, Video
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
 from taemi_edge.media.hops import AudioPlacer, Frame, FrameGrid, Hop, SoundPiece, is_finite, take_frames, take_sound
+from taemi_edge.media.needless_pictures import NeedlessPictures
 from taemi_edge.media.places import shown_place, what_is_at
 
 #: A stream that is this far behind the others is not waited for.
@@ -66,6 +67,8 @@ class MediaFile:
         streams: of the model that the file is read for, by name. Without them, hops carry the streams "video" and
             "audio".
         every_frame: keep all frames, whatever the streams need.
+        lean: for a process that shares its cores with others, which read other files: decode in one thread, and leave
+            out pictures that no stream looks at and no other picture needs. The frames are the same.
 
     Attributes:
         damaged_packets: how many packets could not be decoded so far.
@@ -89,6 +92,7 @@ class MediaFile:
         *,
         streams: Mapping[str, StreamSpec] | None = None,
         every_frame: bool = False,
+        lean: bool = False,
     ) -> None:
         path = Path(path)
         self.path = path
@@ -105,13 +109,16 @@ class MediaFile:
             self._container.close()
             raise MediaError(f"{shown_place(path)}: expected {_named(wanted)}, found {_found(pictures, sound)}")
         try:
-            _prepare(path, self._video, self._audio)
+            _prepare(path, self._video, self._audio, "NONE" if lean else "AUTO")
         except MediaError:
             self._container.close()
             raise
         self._start_s = _start_s(self._container, [s for s in (self._video, self._audio) if s is not None])
         rates = list(wanted.frames_per_second.values())
         self._grids = [FrameGrid(rate) for rate in dict.fromkeys(rates) if rate] if all(rates) else []
+        self._needless: NeedlessPictures | None = None
+        if lean and self._video is not None and self._video.codec_context is not None:
+            self._needless = NeedlessPictures(self._container, self._video, self._grids, self._start_s)
         self._newest_picture_s = 0.0
         self._frame_gap_s = 0.0
         self._frames: deque[Frame] = deque()
@@ -170,6 +177,8 @@ class MediaFile:
     def _packets(self) -> Iterator[None]:
         """Decode packet after packet into the queues; a damaged one is counted and left out."""
         for packet in self._readable_packets():
+            if self._needless is not None and packet.stream is self._video:
+                self._needless.before(packet, self.damaged_packets > 0)
             try:
                 decoded = packet.decode()
             except av.FFmpegError:
@@ -184,6 +193,7 @@ class MediaFile:
                 else:
                     self._add_sound(frame)
             yield
+        self._note_left_out(math.inf)
         for track in self._tracks:
             track.waiting.extend(track.placer.finish())
 
@@ -204,12 +214,21 @@ class MediaFile:
     def _add_picture(self, picture: Any) -> None:
         follows_s = self._newest_picture_s + self._frame_gap_s
         time_s = follows_s if picture.time is None else picture.time - self._start_s
-        if time_s > self._newest_picture_s:
-            self._frame_gap_s = min(time_s - self._newest_picture_s, 1.0)
-            self._newest_picture_s = time_s
+        self._note_left_out(time_s)
+        self._note_picture(time_s)
         wanted_by = [grid.wants(time_s) for grid in self._grids]
         if any(wanted_by) or not self._grids:
             self._frames.append(Frame(time_s, picture))
+
+    def _note_left_out(self, until_s: float) -> None:
+        """Count the pictures that were not decoded: the file is as long with them as without."""
+        for time_s in self._needless.passed(until_s) if self._needless is not None else ():
+            self._note_picture(time_s)
+
+    def _note_picture(self, time_s: float) -> None:
+        if time_s > self._newest_picture_s:
+            self._frame_gap_s = min(time_s - self._newest_picture_s, 1.0)
+            self._newest_picture_s = time_s
 
     def _add_sound(self, sound: Any) -> None:
         time_s = None if sound.time is None else sound.time - self._start_s
@@ -291,11 +310,11 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _prepare(path: Path, video: Any, audio: Any) -> None:
-    """Let the streams decode in threads, and refuse pictures that are too large to be held."""
+def _prepare(path: Path, video: Any, audio: Any, threads: str) -> None:
+    """Choose the threads that the streams decode in, and refuse pictures that are too large to be held."""
     for stream in (video, audio):
         if stream is not None:
-            stream.thread_type = "AUTO"
+            stream.thread_type = threads
     if video is None or video.codec_context is None:
         return
     video.codec_context.options = dict(LIMITS)

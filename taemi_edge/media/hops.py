@@ -17,6 +17,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
+from taemi_edge.media.colours import rgb_pixels
 from taemi_edge.media.transcripts import Word
 
 #: Sound whose timestamp is further than this from where it should follow is placed anew.
@@ -56,8 +57,7 @@ class Frame:
         if "image" in self.__dict__:  # another thread was first
             return self.image
         try:
-            # by default each frame's conversion starts threads of its own, which takes twenty times as long
-            pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+            pixels = rgb_pixels(self.picture)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(
                 f"expected a picture that becomes RGB, got {self.picture.format.name} of {self.picture.width} x "
@@ -226,7 +226,9 @@ class AudioPlacer:
     def _give(self, resampled: list[Any]) -> list[SoundPiece]:
         given = []
         for frame in resampled:
-            values = np.ascontiguousarray(frame.to_ndarray().mean(axis=0, dtype=np.float32))
+            channels = frame.to_ndarray()
+            mono = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+            values = np.ascontiguousarray(mono)
             given.append(SoundPiece(self.until_s, values))
             self._given += len(values)
         return given
@@ -249,11 +251,15 @@ class FrameGrid:
 
     def wants(self, time_s: float) -> bool:
         """Whether the frame at `time_s` is the first of its slot; times must be in order."""
-        slot = int(np.floor(max(0.0, time_s) * self._rate + _EPSILON_S))
+        slot = self.slot(time_s)
         if slot <= self._last_slot:
             return False
         self._last_slot = slot
         return True
+
+    def slot(self, time_s: float) -> int:
+        """The number of the slot that a time lies in."""
+        return int(np.floor(max(0.0, time_s) * self._rate + _EPSILON_S))
 
 
 def share_kept(count: int, share: float) -> list[int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,7 +26,10 @@ from taemi_edge.media.inputs import Run
 from taemi_edge.parity.golden import Case, ModelSpecs, Runner, golden_cases
 from taemi_edge.parity.judge import UserMetric
 from taemi_edge.runtime.opening import open_sessions
-from taemi_edge.runtime.sessions import Device
+from taemi_edge.runtime.sessions import Device, Sessions, require_device
+
+#: Which parts of a bundle are opened: what compares runs all of them, what makes features the encoders alone.
+OpenedParts = Literal["all", "encoders", "nothing"]
 
 #: What a stream's spec says of the window and of presence, and not of the encoder's work.
 _NOT_OF_THE_ENCODER = ("presence", "missing", "required", "min_steps", "max_steps", "tokenizer")
@@ -62,6 +66,8 @@ class Artefact:
         trained_on: what the head was trained on, in words; empty where it was not trained.
         cases: gives the cases to compare on: the golden feeds of a bundle, or fresh ones.
         weights_sha256: gives the hash of each encoder's weights, by stream.
+        device: where the parts run; "cpu" for the model itself.
+        mixes_rows: whether the rows of a batch of a part change each other's results, so that each wants its own call.
     """
 
     name: str
@@ -76,6 +82,8 @@ class Artefact:
     trained_on: str
     cases: Callable[[], list[Case]]
     weights_sha256: Callable[[], Mapping[str, str]]
+    device: Device = "cpu"
+    mixes_rows: Callable[[str], bool] = lambda part: False
 
     @property
     def streams(self) -> Mapping[str, StreamSpec]:
@@ -100,13 +108,16 @@ class Artefact:
 
 
 @contextmanager
-def open_artefact(source: str, device: Device | None = None, threads: int | None = None) -> Iterator[Artefact]:
+def open_artefact(
+    source: str, device: Device | None = None, threads: int | None = None, opened: OpenedParts = "all"
+) -> Iterator[Artefact]:
     """Open a bundle folder, or what a guest knows: a declared model, a checkpoint folder or a recipe.
 
     Args:
         source: what to open; the artefact keeps it as its name.
         device: "cpu", "cuda" or "tensorrt"; by default what suits the bundle.
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
+        opened: which parts of a bundle will be run: the others are not opened.
 
     Raises:
         InputError: none of these is there.
@@ -125,11 +136,14 @@ def open_artefact(source: str, device: Device | None = None, threads: int | None
             f"of your own, found nothing there"
         )
     bundle = open_bundle(folder)
-    with open_sessions(bundle, device, threads) as sessions:
-        yield _bundle_artefact(bundle, lambda part, feeds: sessions[part].run(feeds))
+    chosen = require_device(bundle, device)
+    streams = tuple(bundle.manifest.streams)
+    parts = {"all": bundle.manifest.part_names, "encoders": streams, "nothing": ()}[opened]
+    with open_sessions(bundle, chosen, threads, parts) as sessions:
+        yield _bundle_artefact(bundle, sessions, chosen)
 
 
-def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
+def _bundle_artefact(bundle: Bundle, sessions: Sessions, device: Device) -> Artefact:
     manifest = bundle.manifest
 
     def weights_sha256() -> dict[str, str]:
@@ -145,7 +159,7 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
     return Artefact(
         name=str(bundle.folder),
         is_bundle=True,
-        run=run,
+        run=lambda part, feeds: sessions[part].run(feeds),
         specs=ModelSpecs.of(manifest),
         outputs=manifest.outputs,
         metric=manifest.metric,
@@ -155,4 +169,6 @@ def _bundle_artefact(bundle: Bundle, run: Runner) -> Artefact:
         trained_on=manifest.trained_on,
         cases=lambda: golden_cases(bundle),
         weights_sha256=weights_sha256,
+        device=device,
+        mixes_rows=sessions.mixes_rows,
     )

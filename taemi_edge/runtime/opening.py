@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.runtime.host_executor import HostExecutor
 from taemi_edge.runtime.host_way import HostWay, way_of
@@ -35,7 +37,9 @@ def open_executor(
     return HostExecutor(bundle, layout, _open_graphs(bundle, chosen, way), chosen, way)
 
 
-def open_sessions(bundle: Bundle, device: Device | None = None, threads: int | None = None) -> Sessions:
+def open_sessions(
+    bundle: Bundle, device: Device | None = None, threads: int | None = None, parts: Sequence[str] | None = None
+) -> Sessions:
     """Open every part of a bundle as a session that takes and gives arrays.
 
     Args:
@@ -43,6 +47,7 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int | N
             was built for.
         threads: of each part, 0 for as many as there are cores. None takes what was measured when the engines were
             built, and all cores where that was not measured. There are never more than cores that may be used.
+        parts: those that will be run, by name; by default all of them. TensorRT opens all of them or none.
 
     Raises:
         UsageError: the device is not there, or the bundle is for another one.
@@ -50,19 +55,20 @@ def open_sessions(bundle: Bundle, device: Device | None = None, threads: int | N
         BackendError: a part cannot be opened.
     """
     device = require_device(bundle, device)
-    if device == "tensorrt":
+    parts = bundle.manifest.part_names if parts is None else parts
+    if device == "tensorrt" and parts:
         from taemi_edge.runtime.tensorrt.engine import open_engines
 
         return open_engines(bundle)
-    return _open_graphs(bundle, device, way_of(bundle, device, threads))
+    return _open_graphs(bundle, device, way_of(bundle, device, threads), parts)
 
 
-def _open_graphs(bundle: Bundle, device: Device, way: HostWay) -> Sessions:
+def _open_graphs(bundle: Bundle, device: Device, way: HostWay, parts: Sequence[str] | None = None) -> Sessions:
     """Open the parts with ONNX Runtime, the largest first: opening takes several times a part's memory for a while."""
     from taemi_edge.runtime.onnx_sessions import OrtSession, require_same_library
 
     require_same_library(bundle)
-    parts = bundle.manifest.part_names
+    parts = bundle.manifest.part_names if parts is None else parts
     sizes = {part: bundle.sizes.get(bundle.manifest.parts[part].file, 0) for part in parts}
     opened = {
         part: OrtSession(bundle, part, device, way.threads[part])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import logging
 import os
 import re
@@ -231,18 +232,19 @@ def _show_token(address: str) -> None:
     """
     try:
         from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-        from ray._raylet import GcsClient  # type: ignore[attr-defined]
         from ray.exceptions import AuthenticationError
-    except ImportError:  # a Ray that knows no tokens, or takes them otherwise
+
+        connect: Any = importlib.import_module("ray._raylet").GcsClient
+    except (ImportError, AttributeError):  # a Ray that knows no tokens, or takes them otherwise
         return
     if not address.startswith(CLIENT):
         try:
-            GcsClient(address=address)
+            connect(address=address)
             return
         except AuthenticationError:
             pass
     if maybe_enable_token_auth_if_token_available(warn_if_disabled=False) and not address.startswith(CLIENT):
-        GcsClient(address=address)
+        connect(address=address)
 
 
 def _make_token() -> None:
