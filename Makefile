@@ -96,8 +96,9 @@ bench-host: .venv/.dev-ready
 bench-ray: BUNDLE = export/taemi-mobile
 bench-ray: .venv/.dev-ready
 	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
-	.venv/bin/python benchmarks/ray_clusters.py $(BUNDLE) --output benchmarks/ray-clusters.json \
-	  --plot benchmarks/ray-clusters.png
+	@test -e export/taemi-tiny || .venv/bin/taemi-edge export taemi-tiny --output export/taemi-tiny
+	.venv/bin/python benchmarks/ray_clusters.py $(BUNDLE) --small export/taemi-tiny \
+	  --output benchmarks/ray-clusters.json --plot benchmarks/ray-clusters.png
 
 # Every rival on this machine's CPU in one run, then how a hop's cost grows; of engines, with a corpus of your own:
 # make bench-rivals BUNDLE=engines/mine-cpu DATA=my-corpus. OpenVINO's own INT8 needs `pip install '.[nncf]'`.

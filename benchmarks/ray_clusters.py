@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", type=Path, help="another bundle, whose features the runs for memory make")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     words = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> None:
             "ways": ways,
             "worker killed": bench.lose(corpus, "worker killed", bench.kill_worker),
             "node killed and replaced": bench.lose(corpus, "node killed", bench.replace_node),
-            "memory of the driver in MB": bench.memory(corpus, words.clips),
+            "memory of the driver in MB": bench.memory(corpus, words.clips, words.small or words.bundle),
         }
     pool = ways["2 processes"]["median_s"]
     report["times the processes' wall time"] = {name: round(way["median_s"] / pool, 2) for name, way in ways.items()}
@@ -162,9 +163,10 @@ class Bench:
         self.cluster.remove_node(self.extra_node, allow_graceful=False)
         add_node(self.cluster)
 
-    def memory(self, corpus: Path, clips: int) -> dict[str, int]:
+    def memory(self, corpus: Path, clips: int, bundle: Path) -> dict[str, int]:
         """The largest memory of the driver with few clips, and with ten times as many."""
-        few = self.extract(corpus, ["--ray", self.cluster.address])["driver_mb"]
+        self.bundle = bundle
+        few = self.extract(corpus, ["--ray", self.cluster.address], compare=False)["driver_mb"]
         many = self.place / "many"
         for kind in ("raw", "audio", "transcripts"):
             (many / kind).mkdir(parents=True)
