@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity bench-host bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -78,6 +78,13 @@ live-capacity: .venv/.dev-ready
 	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
 	.venv/bin/python benchmarks/live_capacity.py $(BUNDLE) $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/live-capacity.json --plot benchmarks/live-capacity.png
+
+# What Triton adds to a hop, and what it carries: make triton-figures [BUNDLE=engines/taemi-mobile-cpu]; under 4 minutes.
+triton-figures: FIGURES_OF = $(or $(BUNDLE),export/taemi-mobile)
+triton-figures: .venv/.dev-ready
+	@test -e $(FIGURES_OF)/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output $(FIGURES_OF)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/triton.py $(FIGURES_OF) \
+	  --output benchmarks/triton.json --plot benchmarks/triton.png
 
 # The host's part of a hop, on a device that does nothing; in turn with another checkout: make bench-host AGAINST=FOLDER.
 bench-host: .venv/.dev-ready

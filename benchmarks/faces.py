@@ -57,7 +57,7 @@ class LiteRtDetector(FaceDetector):
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = sorted(self._interpreter.get_output_details(), key=lambda output: int(output["shape"][-1]))
-        self._outputs = [output["index"] for output in outputs]
+        self._output_indices = [output["index"] for output in outputs]
 
     def detect(self, image: Array) -> list[Face]:
         """See `FaceDetector`."""
@@ -71,7 +71,7 @@ class LiteRtDetector(FaceDetector):
         canvas[y : y + small.shape[0], x : x + small.shape[1]] = small[: self.size - y, : self.size - x]
         self._interpreter.set_tensor(self._input, (canvas / 127.5 - 1.0)[None])
         self._interpreter.invoke()
-        logits, raw = (self._interpreter.get_tensor(output)[0] for output in self._outputs)
+        logits, raw = (self._interpreter.get_tensor(output)[0] for output in self._output_indices)
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0], -80, 80)))
         chosen = np.flatnonzero(scores > self.min_score)
         centre = raw[chosen, 0:2] / self.size + self._anchors_xy[chosen]

@@ -36,7 +36,7 @@ def test_a_whole_run_needs_no_torch(tiny_folder, demo_video, demo_vtt, tmp_path)
 
 
 ENGINES = ["calibrate", "build-engine", "bench"]
-FLEET = ["keygen", "sign", "verify", "push", "pull", "update", "export-triton"]
+FLEET = ["keygen", "sign", "verify", "push", "pull", "update", "export-triton", "triton-probe"]
 TRAINING = ["synth", "extract", "train", "evaluate", "ablate", "sweep"]
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the live tests break on purpose, from Debian: an RTSP server, a browser, a broker, a registry, a sound
-# server, a clock to turn. Where that is not allowed the tests that need them skip themselves and say so.
+# Installs what tests start and break on purpose, from Debian: an RTSP server, a browser, a broker, a registry, a sound
+# server, Prometheus, a clock to turn. Where that is not allowed the tests that need them skip themselves and say so.
 set -euo pipefail
 
 packages=(gir1.2-gst-rtsp-server-1.0 python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav libasound2-data
-  docker-registry mosquitto faketime openssl pulseaudio skopeo strace)
+  docker-registry mosquitto faketime openssl prometheus pulseaudio skopeo strace)
 # Ubuntu's chromium is a snap, which needs a running snapd: there the browser test is left out.
 apt-cache policy chromium 2> /dev/null | grep -q snap || packages+=(chromium)
 
@@ -29,7 +29,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 # Servers that Debian starts by itself are not wanted: the tests start their own, elsewhere. One that was here stays.
 services() {
-  for service in mosquitto docker-registry; do
+  for service in mosquitto docker-registry prometheus; do
     if command -v systemctl > /dev/null && [[ " ${missing[*]} " == *" $service "* ]]; then
       $sudo systemctl "$@" "$service" > /dev/null 2>&1 || true
     fi

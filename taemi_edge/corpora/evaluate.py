@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
+from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.errors import InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
@@ -214,14 +215,12 @@ def evaluate_on(
         if is_store(data):
             store = open_store(data)
         elif (corpus := find_corpus(data)) is not None:
-            folder = options.store_folder
-            if folder is None:
-                place = scratch_place(options.workers, Path.cwd())
-                folder = stack.enter_context(scratch_folder(place)) / "store"
+            folder = options.store_folder or stack.enter_context(_scratch_folder(options)) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
             raise InputError(
-                f"--data {data}: expected a feature store (index.json) or a corpus ({FORMS}), found neither"
+                f"--data {parse_place(data)}: expected a feature store (index.json) or a corpus ({FORMS}), found "
+                f"neither"
             )
         progress.stage(f"judging {source}")
         artefact = stack.enter_context(open_artefact(source, options.device, options.threads))
@@ -229,6 +228,11 @@ def evaluate_on(
             evaluate_artefact(artefact, store, split, tokens=tokens, metric=options.metric, progress=progress)
             for tokens in options.tokens
         ]
+
+
+def _scratch_folder(options: EvaluateOptions) -> AbstractContextManager[Path]:
+    """A folder for features that are not kept, where all workers see it."""
+    return scratch_folder(scratch_place(options.workers, Path.cwd()))
 
 
 def _extracted(

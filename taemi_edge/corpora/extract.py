@@ -183,9 +183,10 @@ def _encode_missing(
 
 
 def _assemble_rest(writer: StoreWriter, options: ExtractOptions) -> None:
-    """Put together the shards whose last clips were encoded last; a single one in this process."""
+    """Put together the shards whose last clips were encoded last; for a single one no process is started."""
     plans = list(writer.rest())
-    for row in run_parallel(assemble_shard, plans, options.workers if len(plans) > 1 else 1):
+    workers = 1 if len(plans) < 2 and isinstance(options.workers, int) else options.workers
+    for row in run_parallel(assemble_shard, plans, workers) if plans else ():
         writer.add_shard(row)
 
 

@@ -179,5 +179,5 @@ def _s3(fs: Any, address: RemoteAddress, options: dict[str, Any], first: bool) -
 
 
 def _gcs(fs: Any, options: dict[str, Any], first: bool) -> Any:
-    attempts_s = _FIRST_REQUEST_S * _FIRST_ATTEMPTS if first else _REQUEST_S * _ATTEMPTS
+    attempts_s = _FIRST_REQUEST_S if first else _REQUEST_S * 2
     return fs.GcsFileSystem(**options, retry_time_limit=timedelta(seconds=attempts_s))

@@ -54,6 +54,16 @@ def code_of(error: OSError) -> str:
     return found[1] if found else "an error"
 
 
+def is_missing(error: OSError) -> bool:
+    """Whether an error says that a file or folder is not there; the client of Google gives no error of its own for it.
+
+    Example:
+        >>> is_missing(FileNotFoundError()), is_missing(OSError("No such file or directory 'clips/a'"))
+        (True, True)
+    """
+    return isinstance(error, FileNotFoundError) or str(error).startswith("No such file or directory")
+
+
 def place_error(address: RemoteAddress, doing: str, error: OSError) -> PlaceError:
     """Say of a place what is the matter with it.
 

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import uniform
@@ -19,8 +20,8 @@ from typing import Any
 
 from taemi_edge.bundle.atomic import scratch_folder, write_error
 from taemi_edge.corpora.remote_address import RemoteAddress, file_system_of
-from taemi_edge.corpora.remote_errors import code_of, place_error
-from taemi_edge.errors import InputError, OutputError, StoreError, printable
+from taemi_edge.corpora.remote_errors import code_of, is_missing, place_error
+from taemi_edge.errors import InputError, OutputError, PlaceError, StoreError, printable
 
 _CHUNK = 8 << 20
 #: A claim that is older was left behind by a killed process: a claim is held for two or three requests.
@@ -150,12 +151,15 @@ class RemotePlace:
         return False
 
     def names(self, folder: str = "") -> list[str]:
-        """See `StorePlace`. Names that no file of a folder can have, such as `..`, are left out."""
-        found, key = [], self._key(folder)
+        """See `StorePlace`. Names that no file of a folder can have, such as `..`, are left out.
+
+        Of Google Cloud Storage, pyarrow tells the folders only by what lies in them: all that is below is listed.
+        """
+        key, found = self._key(folder), set()
         for info in self._listed(key):
-            name = info.base_name if info.path != key else ""  # an empty part: pyarrow gives the folder itself for it
+            name, below, _ = info.path[len(key) + 1 :].partition("/")
             if name not in ("", ".", "..") and "\0" not in name and not name.startswith(_CLAIMS):
-                found.append(f"{name}/" if info.type.name == "Directory" else name)
+                found.add(f"{name}/" if below or info.type.name == "Directory" else name)
         return sorted(found)
 
     def exists(self, name: str) -> bool:
@@ -171,9 +175,9 @@ class RemotePlace:
                 files.delete_file(key)
             elif kind == "Directory" and not self._listed(key):
                 files.delete_dir(key)
-        except FileNotFoundError:
-            return
         except OSError as error:
+            if is_missing(error):
+                return
             self._probe("delete")
             raise place_error(self.address, "delete", error) from error
 
@@ -200,10 +204,18 @@ class RemotePlace:
         try:
             files = file_system_of(self.address, first=True)
             files.get_file_info(fs.FileSelector(f"{self.address.bucket}/{_NOBODYS}"))
-        except FileNotFoundError:
-            return
         except OSError as error:
-            raise place_error(self.address, doing, error) from error
+            if not is_missing(error):
+                raise place_error(self.address, doing, error) from error
+            if self.address.scheme == "gs" and self._lacks_bucket(files):
+                raise place_error(self.address, doing, OSError("Status(NOT_FOUND)")) from error
+
+    def _lacks_bucket(self, files: Any) -> bool:
+        """Whether Google knows of no such bucket: it lists one that is not there as an empty one."""
+        try:
+            return bool(files.get_file_info(self.address.bucket).type.name == "NotFound")
+        except OSError:  # who may only read objects may not ask
+            return False
 
     def _is_file(self, key: str) -> bool:
         try:
@@ -217,15 +229,19 @@ class RemotePlace:
         from pyarrow import fs
 
         try:
-            return list(files.get_file_info(fs.FileSelector(key, allow_not_found=True)))
+            return list(files.get_file_info(fs.FileSelector(key, True, recursive=self.address.scheme == "gs")))
         except OSError as error:
+            if is_missing(error):
+                return []
             raise place_error(self.address, "list", error) from error
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[Any]:
         try:
             source = self._files.open_input_file(self._key(name))
-        except FileNotFoundError:
+        except OSError as error:
+            if not is_missing(error):
+                raise
             raise StoreError(f"{self}/{printable(name)} is not there: it was removed, or never written") from None
         with source:
             yield source
@@ -254,19 +270,14 @@ class RemotePlace:
         return StoreError(f"{self}/{printable(name)}: {self.address.server} failed to read it ({code_of(error)})")
 
     def _upload(self, file: Path, name: str) -> None:
-        """Send a file. It is one call of pyarrow's, which no signal interrupts: what a server has then is whole."""
-        files, key = self._files, self._key(name)
-        from pyarrow import fs
+        """Send a file, in a thread of its own: Ctrl-C waits for it, so that what a server gets is whole.
 
+        A stream of pyarrow's that is thrown away half written makes an object of what it got.
+        """
+        files, key = self._files, self._key(name)
         try:
-            fs.copy_files(
-                str(file),
-                key,
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=files,
-                chunk_size=_CHUNK,
-                use_threads=False,
-            )
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(_send, files, key, file).result()
         except OSError as error:
             self._probe("write")
             raise place_error(self.address, "write", error) from error
@@ -275,7 +286,27 @@ class RemotePlace:
         """Whether a claim is the only one in a folder that is not too old to be meant any more."""
         times = {info.base_name: info.mtime for info in self._listed(self._key(folder)) if info.mtime is not None}
         own = times.pop(claim.rpartition("/")[2], None)
-        return own is not None and all((own - other).total_seconds() > _CLAIM_S for other in times.values())
+        if own is None:
+            raise PlaceError(
+                f"{self}: {self.address.server} does not list what was just written, so no writer can be kept alone: "
+                f"name a place on another server"
+            )
+        return all((own - other).total_seconds() > _CLAIM_S for other in times.values())
+
+
+def _send(files: Any, key: str, file: Path) -> None:
+    """Write an object. Not with `copy_files`, which says nothing of a server's refusal (pyarrow 26)."""
+    import pyarrow
+
+    data = pyarrow.memory_map(str(file)).read_buffer() if file.stat().st_size else b""
+    sink = files.open_output_stream(key)
+    try:
+        sink.write(data)
+    except OSError:
+        with suppress(OSError):
+            sink.close()  # it has no whole object, and says so
+        raise
+    sink.close()
 
 
 def _require_room(shown: str, size: int, folder: Path) -> None:

@@ -18,11 +18,11 @@ An empty cell, NaN and an array that is left out are a stream that is missing, o
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,7 +36,7 @@ from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
 from taemi_edge.corpora.tables import read_table, table_of
 from taemi_edge.errors import CorpusError, InputError
-from taemi_edge.media.npz_files import read_arrays
+from taemi_edge.media.npz_files import npz_digest, read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
 
@@ -73,8 +73,11 @@ class SampleClip:
     files: RemoteFiles | None = None
     held: Sample | None = None
 
-    def arrays(self) -> Sample:
+    def arrays(self, names: Collection[str] | None = None) -> Sample:
         """What the sample holds: arrays of its file, or the cells of its row.
+
+        Args:
+            names: of the arrays of a file that are wanted; all by default.
 
         Raises:
             InputError: the file cannot be read.
@@ -82,7 +85,7 @@ class SampleClip:
         if self.file is None:
             return self.cells
         with at_hand(self) as here:
-            return read_arrays(local_file(here.files, self.file))
+            return read_arrays(local_file(here.files, self.file), names)
 
     def labels(self, outputs: Mapping[str, OutputSpec]) -> tuple[float, ...]:
         """The labels of all outputs side by side; NaN where there is none.
@@ -93,7 +96,7 @@ class SampleClip:
         Raises:
             CorpusError: a label is no number or no name of a class.
         """
-        arrays = self.arrays() if self.held is None else self.held
+        arrays = self.arrays(_label_names(outputs)) if self.held is None else self.held
         return tuple(number for name, spec in outputs.items() for number in _label(self.place, name, spec, arrays))
 
     def require_names(self, streams: Mapping[str, StreamSpec], outputs: Mapping[str, OutputSpec]) -> None:
@@ -122,7 +125,7 @@ class SampleCorpus:
         folder: the folder, or the file of the table, on this machine or elsewhere.
         clips: the samples.
         synthetic: how the corpus was made; None where it is real.
-        labels_sha256: the hash of the table, or of all files.
+        labels_sha256: the hash of the table, or of the names and checksums of all arrays.
     """
 
     folder: Path | RemotePlace
@@ -143,6 +146,16 @@ class SampleCorpus:
     def unlabelled(self) -> list[str]:
         """Media without a sample: nobody can know any."""
         return []
+
+    def older_labels_sha256(self) -> str:
+        """The hash that stores of schema 1 have of this corpus: every byte of its files is read for it."""
+        if any(clip.file is None for clip in self.clips):
+            return self.labels_sha256
+        folder, digest = CorpusFolder(self.folder), sha256()
+        for name, _ in _array_files(folder):
+            with folder.local(name) as file:
+                digest.update(folder.file(name).name.encode() + b"\\0" + sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
 
     def split(self, name: str) -> list[SampleClip]:
         """The samples of one split."""
@@ -173,7 +186,7 @@ def open_samples(place: Path | str | CorpusFolder) -> SampleCorpus | None:
         folder, name = table
         with folder.local(name) as file:
             clips = _rows(file, folder, name)
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = sha256(file.read_bytes()).hexdigest()
     else:
         clips, digest = _file_clips(folder)
     if not clips:
@@ -187,9 +200,8 @@ def _file_clips(folder: CorpusFolder) -> tuple[list[SampleClip], str]:
 
     A file elsewhere is downloaded once for that, and deleted; its labels are kept.
     """
-    named = [(name, split) for split in SPLITS for name in folder.endings(split, ".npz")]
-    named += [(name, USUAL_SPLIT) for name in folder.endings("", ".npz")]
-    clips, digest = [], hashlib.sha256()
+    named = _array_files(folder)
+    clips, digest = [], sha256()
     for (name, split), (of_file, held) in zip(named, _read_each(folder, [n for n, _ in named]), strict=True):
         file, stem = folder.file(name), PurePosixPath(name).stem
         clip_id = f"{split}-{stem}" if "/" in name else stem
@@ -198,6 +210,18 @@ def _file_clips(folder: CorpusFolder) -> tuple[list[SampleClip], str]:
         )
         digest.update(file.name.encode() + b"\\0" + of_file)
     return clips, digest.hexdigest()
+
+
+def _array_files(folder: CorpusFolder) -> list[tuple[str, str]]:
+    """The name of every file of arrays, and its split."""
+    named = [(name, split) for split in SPLITS for name in folder.endings(split, ".npz")]
+    return named + [(name, USUAL_SPLIT) for name in folder.endings("", ".npz")]
+
+
+def _label_names(outputs: Mapping[str, OutputSpec]) -> set[str]:
+    """The arrays of a file that hold labels."""
+    by_name = {f"{output}.{name}" for output, spec in outputs.items() for name in spec.names}
+    return by_name | {f"{LABEL}/{output}" for output in outputs}
 
 
 def _read_each(folder: CorpusFolder, names: list[str]) -> Iterator[tuple[bytes, Sample | None]]:
@@ -215,7 +239,7 @@ def _read_each(folder: CorpusFolder, names: list[str]) -> Iterator[tuple[bytes, 
 def _hashed(folder: CorpusFolder, name: str) -> tuple[bytes, Sample | None]:
     """The hash of a file of arrays; of one elsewhere its labels too, where they can be read."""
     with folder.local(name) as file:
-        digest = hashlib.sha256(file.read_bytes()).digest()
+        digest = npz_digest(file)
         try:
             arrays = None if folder.files is None else read_arrays(file)
         except InputError:

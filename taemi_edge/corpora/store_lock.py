@@ -20,7 +20,7 @@ import msgspec
 
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.corpora.store_place import LocalPlace, StorePlace
-from taemi_edge.errors import OutputError, StoreError
+from taemi_edge.errors import StoreError, TaemiError
 from taemi_edge.progress import SILENT, Progress
 
 LOCK = "writer.lock"
@@ -88,11 +88,12 @@ class StoreLock:
             )
 
     def release(self) -> None:
-        """Give the store free for others."""
+        """Give the store free for others; where it cannot be reached any more, the lock grows old there."""
         self._ended.set()
         self._thread.join()
-        if not self._lost and _is_ours(self._place, self._holder):
-            self._place.delete(LOCK)
+        with suppress(TaemiError, OSError):
+            if not self._lost and _is_ours(self._place, self._holder):
+                self._place.delete(LOCK)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):
@@ -104,7 +105,7 @@ class StoreLock:
                     return
                 self._holder = msgspec.structs.replace(self._holder, beat=self._holder.beat + 1, time_s=time.time())
                 self._place.write(LOCK, msgspec.json.encode(self._holder))
-            except (OutputError, StoreError, OSError):
+            except (TaemiError, OSError):
                 continue  # a full disk or a lost connection: the work itself meets and reports it
 
 
@@ -160,10 +161,8 @@ def _is_still_ours(place: StorePlace, mine: LockHolder) -> bool:
 
 
 def _is_ours(place: StorePlace, mine: LockHolder) -> bool:
-    with suppress(StoreError):
-        holder = decoded_lock(_content(place))
-        return holder is not None and holder.id == mine.id
-    return False
+    holder = decoded_lock(_content(place))
+    return holder is not None and holder.id == mine.id
 
 
 def _is_alive(place: StorePlace, content: bytes, progress: Progress) -> bool:

@@ -76,7 +76,7 @@ class StorePlace(Protocol):
         """Whether there is a file of that name."""
 
     def delete(self, name: str) -> None:
-        """Delete a file, or an empty folder; nothing happens where there is none."""
+        """Delete a file, or a folder that is empty; nothing happens where there is none, or it holds something."""
 
     def clean_up(self, folder: str = "", nobody_writes: bool = False) -> None:
         """Delete drafts that killed processes left in a folder.
@@ -154,7 +154,8 @@ class LocalPlace:
             else:
                 place.unlink(missing_ok=True)
         except OSError as error:
-            raise write_error(place, error) from error
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise write_error(place, error) from error
 
     def clean_up(self, folder: str = "", nobody_writes: bool = False) -> None:
         sweep(self.folder / folder, again=True, nobody_writes=nobody_writes)

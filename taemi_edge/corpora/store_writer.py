@@ -17,7 +17,7 @@ from taemi_edge.corpora.clip_reading import WORDS
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, require_encoders
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
-from taemi_edge.corpora.sample_corpus import SampleClip
+from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.store_index import (
     INDEX,
     STORE_SCHEMA,
@@ -69,6 +69,7 @@ class StoreWriter:
         self.place = place
         self._lock = lock
         self._clips = _clips_of(corpus)
+        self._corpus = corpus
         self._labels = labels
         self._rank = {clip.id: rank for rank, clip in enumerate(self._clips)}
         self._rows: dict[int, ShardRow] = {}
@@ -136,8 +137,7 @@ class StoreWriter:
             self.place.clean_up(folder, nobody_writes=True)
         delete_pending(self.place, list(_ids_of(self.place.names(PENDING))))
         for folder in (PENDING, WORDS):
-            if not self.place.names(folder):
-                self.place.delete(folder)
+            self.place.delete(folder)
         if self.index.schema == STORE_SCHEMA:
             rows = tuple(row for _, row in sorted(self._rows.items()))
             problems = {clip.id: self._problems[clip.id] for clip in self._clips if clip.id in self._problems}
@@ -153,7 +153,7 @@ class StoreWriter:
             return fresh
         index, older = decoded_store_index(f"{self.place}: {INDEX}", self.place.read(INDEX))
         require_encoders(index, fresh.encoders, str(self.place), "the model")
-        if index.labels_sha256 != fresh.labels_sha256:
+        if fresh.labels_sha256 != index.labels_sha256 and not (older and self._is_older_hash(index.labels_sha256)):
             raise StoreError(f"{self.place} was made from other label files ({index.corpus}): name a new folder")
         if index.reading != fresh.reading:
             before, now = (", ".join(f"{k}: {v}" for k, v in way.items()) for way in (index.reading, fresh.reading))
@@ -165,6 +165,9 @@ class StoreWriter:
         self._renew(FeatureStore(self.place, index, older))
         self._write(fresh)
         return fresh
+
+    def _is_older_hash(self, labels_sha256: str) -> bool:
+        return isinstance(self._corpus, SampleCorpus) and self._corpus.older_labels_sha256() == labels_sha256
 
     def _renew(self, older: FeatureStore) -> None:
         """Bring a store of schema 1 into the layout of this one: its clips wait for their new shards."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
+from taemi_edge.media.colours import rgb_pixels
 from taemi_edge.media.transcripts import Word
 
 #: Sound whose timestamp is further than this from where it should follow is placed anew.
@@ -56,8 +57,7 @@ class Frame:
         if "image" in self.__dict__:  # another thread was first
             return self.image
         try:
-            # by default each frame's conversion starts threads of its own, which takes twenty times as long
-            pixels: Array = self.picture.to_ndarray(format="rgb24", threads=1)
+            pixels = rgb_pixels(self.picture)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(
                 f"expected a picture that becomes RGB, got {self.picture.format.name} of {self.picture.width} x "

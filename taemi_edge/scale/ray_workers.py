@@ -83,9 +83,7 @@ class RayWorkers:
         session.reads += [str(place) for place in reads if str(place) not in session.reads]
         session.writes += [str(place) for place in writes if str(place) not in session.writes]
         if session.kept:
-            crew = session.crew or self._open()
-            with self._job(None) as job:
-                crew.inspect(job)
+            self._inspect(session.crew or self._open())
 
     def run(
         self,
@@ -102,7 +100,10 @@ class RayWorkers:
         """
         session = self._session
         try:
-            crew = session.crew or self._open()
+            crew = session.crew
+            if crew is None:
+                crew = self._open()
+                self._inspect(crew)
             with self._job(function, initialise, arguments) as job:
                 yield from crew.run(job, tasks)
         finally:
@@ -125,6 +126,10 @@ class RayWorkers:
         connection = self._session.connection = connect(self.address, self.count)
         crew = self._session.crew = Crew(connection.ray, connection.name, self.count, self.gpus)
         return crew
+
+    def _inspect(self, crew: Crew) -> None:
+        with self._job(None) as job:
+            crew.inspect(job)
 
     def close(self) -> None:
         """End the actors and leave the cluster; the next work connects again."""

@@ -82,9 +82,9 @@ def open_corpus(
     clips = {clip_id: _clip(folder, spoken, SPLITS[0], clip_id, unknown) for clip_id in ids}
     digest = hashlib.sha256()
     for name in files:
-        with folder.local(name) as file:
-            digest.update(file.read_bytes())
-            labelled = list(read_labels(file))
+        with folder.local(name) as table:
+            digest.update(table.read_bytes())
+            labelled = list(read_labels(table))
         _add_clips(clips, folder, spoken, name, labelled)
     if not clips:
         raise CorpusError(f"{where}: expected at least one labelled clip, the label files hold none")

@@ -34,18 +34,29 @@ def faulty_server(behind: int) -> Iterator[FaultyServer]:
         protocol_version = "HTTP/1.1"
 
         def answer_request(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             if (fault := running.faults(self.command, self.path)) is not None:
                 status, code = fault
                 self.answer(status, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode())
                 return
             connection = HTTPConnection("127.0.0.1", behind, timeout=60)
-            connection.request(self.command, self.path, body, dict(self.headers))
+            passed = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+            connection.request(self.command, self.path, body, passed)
             response = connection.getresponse()
             headers = {k: v for k, v in response.getheaders() if k.lower() not in _NOT_PASSED_ON}
             length = response.getheader("Content-Length")
             self.answer(response.status, headers, response.read(), length)
             connection.close()
+
+        def body(self) -> bytes:
+            """What comes with a request, in chunks as they were sent where it was sent in chunks."""
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            lines = []
+            while not lines or int(lines[-2].partition(b";")[0], 16):
+                size = self.rfile.readline()
+                lines += [size, self.rfile.read(int(size.partition(b";")[0], 16)) + self.rfile.readline()]
+            return b"".join(lines)
 
         def answer(self, status: int, headers: dict[str, str], body: bytes, length: str | None = None) -> None:
             self.send_response(status)

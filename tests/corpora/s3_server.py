@@ -46,15 +46,18 @@ class S3Server:
             if file.is_file():
                 client.put_object(Bucket=BUCKET, Key=f"{to}/{file.relative_to(folder)}", Body=file.read_bytes())
 
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder of the bucket and below; marks of folders are left out."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{folder}/")
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return [key.removeprefix(f"{folder}/") for key in keys if not key.endswith("/")]
+
     def contents(self, folder: str) -> dict[str, bytes]:
-        """What lies in a folder of the bucket, by name; marks of folders are left out."""
-        client, found = self.client(), {}
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{folder}/"):
-            for entry in page.get("Contents", ()):
-                if not entry["Key"].endswith("/"):
-                    body = client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
-                    found[entry["Key"].removeprefix(f"{folder}/")] = body
-        return found
+        """The files in a folder of the bucket and below, by name."""
+        client = self.client()
+        return {
+            name: client.get_object(Bucket=BUCKET, Key=f"{folder}/{name}")["Body"].read() for name in self.names(folder)
+        }
 
     def user(self, *actions: str) -> dict[str, str]:
         """The environment of a new user who may do these things."""
@@ -86,14 +89,12 @@ def s3_server() -> Iterator[S3Server]:
     pytest.importorskip("moto.server")
     pytest.importorskip("boto3")
     pytest.importorskip("pyarrow.fs")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         server = S3Server(process, port)
-        _wait_for(server)
+        wait_for(process, port)
         server.client().create_bucket(Bucket=BUCKET)
         yield server
     finally:
@@ -101,14 +102,22 @@ def s3_server() -> Iterator[S3Server]:
         process.wait()
 
 
-def _wait_for(server: S3Server) -> None:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server that was started accepts connections."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            socket.create_connection(("127.0.0.1", server.port), 1).close()
+            socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
-            if time.monotonic() > deadline or server.process.poll() is not None:
-                pytest.fail("moto's server did not start")
+            if time.monotonic() > deadline or process.poll() is not None:
+                pytest.fail("the server of the test did not start")
             time.sleep(0.05)
         else:
             return

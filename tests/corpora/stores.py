@@ -74,9 +74,7 @@ class Disorderly:
 def made_up_corpus(count: int) -> SampleCorpus:
     """Clips that nobody reads: their features are made up."""
     splits = ("train", "valid", "test")
-    clips = tuple(
-        SampleClip(f"clip {n}", splits[n % 3], f"row {n}", None, {"n": n}, Path()) for n in reversed(range(count))
-    )
+    clips = tuple(SampleClip(f"clip {n}", splits[n % 3], f"row {n}", None, {}, Path()) for n in reversed(range(count)))
     return SampleCorpus(Path("made up"), clips, None, "c" * 64)
 
 
@@ -91,7 +89,7 @@ def write_made_up(
     place: StorePlace, corpus: SampleCorpus, pool: Disorderly = Disorderly(0), unreadable: Iterable[str] = ()
 ) -> FeatureStore:
     """Make a store of made-up features, or go on with one."""
-    labels = {clip.id: (float(clip.cells["n"]), float("nan")) for clip in corpus.clips}
+    labels = {clip.id: (float(clip.id.split()[1]), float("nan")) for clip in corpus.clips}
 
     def work(task: SampleClip | ShardPlan) -> Any:
         if isinstance(task, ShardPlan):
@@ -114,7 +112,7 @@ def write_made_up(
 
 
 def write_older(store: Path, folder: Path, complete: bool = True, shards: int = 2) -> Path:
-    """Write a store as the versions before 0.9 did: every clip in `index.json`, shards by who finished first."""
+    """Write a store of schema 1: every clip in `index.json`, shards by who finished first."""
     from safetensors.numpy import save_file
 
     from taemi_edge.bundle.folder import sha256_of

@@ -105,6 +105,7 @@ def test_a_store_of_another_encoder_a_wrong_split_and_nothing_at_all_are_refused
         evaluate_on(str(tiny_folder), tmp_path)
 
 
+@pytest.mark.once
 def test_memory_does_not_grow_with_the_clips(tiny_folder, tmp_path):
     """Sixty clips, and six hundred: what is kept of a clip are its labels and predictions."""
     peaks = {}

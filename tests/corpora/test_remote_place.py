@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ import pytest
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.store_place import LocalPlace, StorePlace, open_place
 from taemi_edge.errors import MediaError, OutputError, PlaceError, StoreError, UsageError
-from tests.corpora.s3_server import BUCKET, ENVIRONMENT, S3Server, environment, s3_server
+from tests.corpora.faulty_server import faulty_server
+from tests.corpora.s3_server import BUCKET, ENVIRONMENT, S3Server, environment, free_port, s3_server, wait_for
 
 pytestmark = pytest.mark.once
 
@@ -61,6 +64,20 @@ def test_a_draft_that_fails_changes_nothing(place: StorePlace):
         draft.write_bytes(b"half")
         raise KeyboardInterrupt
     assert place.read("index.json") == b"before"
+
+
+@pytest.mark.parametrize("size", [0, 3, 11 << 20])
+def test_what_a_server_refuses_to_take_is_not_there(place: RemotePlace, server: S3Server, size: int):
+    with faulty_server(server.port) as proxy:
+        there = open_place(f"{place}?endpoint_override={proxy.url}")
+        proxy.faults = lambda method, path: (
+            (403, "AccessDenied") if method == "PUT" and "partNumber=1" not in path else None
+        )
+        with pytest.raises(PlaceError, match=r"does not let these credentials write \(ACCESS_DENIED\)"):
+            there.write("shard", b"x" * size)
+        with pytest.raises(PlaceError, match="does not let these credentials write"):
+            there.create("lock", b"mine")
+    assert place.names() == []
 
 
 def test_of_many_that_create_a_name_one_is_told_so(place: StorePlace):
@@ -159,3 +176,36 @@ class TestRefusals:
         monkeypatch.delenv("AWS_ENDPOINT_URL")
         assert isinstance(there, RemotePlace)
         assert there.names() == []
+
+
+def test_google_cloud_storage():
+    """On an emulator of PyPI (gcp-storage-emulator) where its command is there; no test needs it installed."""
+    command = shutil.which("gcp-storage-emulator")
+    if command is None:
+        pytest.skip("gcp-storage-emulator is not installed")
+    port = free_port()
+    words = [command, "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--default-bucket", BUCKET]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(process, port)
+        options = f"?endpoint_override=http://127.0.0.1:{port}&anonymous=true"
+        place = open_place(f"gs://{BUCKET}/x{options}")
+        assert place.names() == []
+        for name, data in (("pending/a.bin", b"abc"), ("index.json", b""), ("large", b"x" * (11 << 20))):
+            place.write(name, data)
+            assert place.read(name) == data
+        assert place.names() == ["index.json", "large", "pending/"]
+        assert place.names("pending") == ["a.bin"]
+        assert (place.exists("index.json"), place.exists("pending/b.bin")) == (True, False)
+        assert place.create("lock", b"mine")
+        assert not place.create("lock", b"theirs")
+        for name in ("pending/a.bin", "pending", "large"):
+            place.delete(name)
+        assert place.names() == ["index.json", "lock"]
+        with pytest.raises(StoreError, match="gs://clips/x/gone is not there"):
+            place.read("gone")
+        with pytest.raises(PlaceError, match="gs://nobodys/x: the server .* has no bucket 'nobodys'"):
+            open_place(f"gs://nobodys/x{options}")
+    finally:
+        process.kill()
+        process.wait()

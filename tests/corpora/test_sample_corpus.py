@@ -133,3 +133,22 @@ def test_a_table_can_be_parquet(tmp_path: Path):
     [clip] = open_samples(tmp_path).clips
     assert clip.labels(OUTPUTS)[-1] == 2.0
     assert np.shape(clip.cells["imu"]) == (4, 3)
+
+
+def test_labels_of_files_are_known_without_reading_their_other_arrays(tmp_path: Path):
+    """A corpus of many large files is opened by the ends of its files."""
+    arrays = sample(0) | {"label/door": np.array("ajar"), "label/mood": np.array([0.1, 0.2])}
+    np.savez(tmp_path / "one.npz", **arrays)
+    whole = open_samples(tmp_path)
+    content = bytearray((tmp_path / "one.npz").read_bytes())
+    at = content.index(b"NUMPY", content.index(next(name for name in arrays if "label" not in name).encode()))
+    content[at : at + 5] = b"XXXXX"
+    (tmp_path / "one.npz").write_bytes(content)
+    damaged = open_samples(tmp_path)
+    assert damaged.labels_sha256 == whole.labels_sha256
+    assert damaged.clips[0].labels(OUTPUTS) == pytest.approx((0.1, 0.2, 2.0))
+    with pytest.raises(InputError, match="cannot read it"):
+        damaged.clips[0].arrays()
+    assert damaged.older_labels_sha256() != whole.labels_sha256
+    (tmp_path / "one.npz").write_bytes(b"no archive")
+    assert len(open_samples(tmp_path).labels_sha256) == 64

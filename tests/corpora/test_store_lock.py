@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 
 import msgspec
 import pytest
@@ -14,7 +15,9 @@ import pytest
 from taemi_edge.corpora import store_lock
 from taemi_edge.corpora.store_lock import LOCK, LockHolder, hold_store
 from taemi_edge.corpora.store_place import LocalPlace
-from taemi_edge.errors import StoreError
+from taemi_edge.errors import PlaceError, StoreError
+
+pytestmark = pytest.mark.once  # nothing in it depends on the interpreter
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +67,6 @@ def test_a_second_writer_is_refused_in_one_sentence(tmp_path):
         pass
 
 
-@pytest.mark.once
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from taemi_edge.corpora.store_lock import hold_store;"
@@ -153,6 +155,35 @@ def test_who_was_taken_over_writes_nothing_more(tmp_path, by: str | None):
     assert place.names() == ([LOCK] if by else [])
     if by:
         assert held(place).host == "far"
+
+
+@dataclass(frozen=True)
+class UnsteadyPlace(LocalPlace):
+    """A folder that cannot be reached for a while, as a bucket may be."""
+
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    def read(self, name: str) -> bytes:
+        if self.gone.is_set():
+            raise PlaceError("nobody answers")
+        return super().read(name)
+
+
+def test_a_place_that_cannot_be_reached_for_a_while_does_not_end_the_beat(tmp_path):
+    place = UnsteadyPlace(tmp_path / "s")
+    with hold_store(place) as lock:
+        place.gone.set()
+        time.sleep(0.3)
+        lock.require()
+        place.gone.clear()
+        before, until = held(place).beat, time.monotonic() + 20
+        while held(place).beat <= before and time.monotonic() < until:
+            time.sleep(0.02)
+        assert held(place).beat > before
+    with pytest.raises(ValueError, match="the work's own"), hold_store(place):
+        place.gone.set()
+        raise ValueError("the work's own")
+    assert LocalPlace(place.folder).names() == [LOCK]
 
 
 def test_of_many_that_take_over_a_dead_lock_one_has_it(tmp_path):

@@ -23,7 +23,7 @@ def test_a_file_is_written_read_listed_and_deleted(tmp_path):
     assert place.read("pending/a b.safetensors") == b"1"
     with place.local("index.json") as file:
         assert file.read_bytes() == b"{}"
-    for name in ("pending/a b.safetensors", "pending", "pending"):
+    for name in ("pending", "pending/a b.safetensors", "pending", "pending"):
         place.delete(name)
     assert place.names() == ["index.json"]
     assert pickle.loads(pickle.dumps(place)) == place  # noqa: S301 - it was pickled here

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from taemi_edge.bundle import drafts
 from taemi_edge.corpora import store_writer
 from taemi_edge.corpora.feature_store import INDEX, open_store
+from taemi_edge.corpora.sample_corpus import open_samples
 from taemi_edge.corpora.store_lock import LOCK
 from taemi_edge.corpora.store_place import LocalPlace
 from taemi_edge.corpora.store_shards import PENDING
@@ -143,6 +144,7 @@ class DyingPlace(LocalPlace):
             raise Killed
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("after", [False, True])
 def test_a_kill_at_any_moment_loses_nothing(tmp_path, after: bool):
     """Each change that a run makes is once the last one of its process; half of the runs go on with a store."""
@@ -215,6 +217,23 @@ def test_a_whole_store_of_an_older_version_stays_as_it_is(tmp_path):
     assert contents(older) == before
     assert store.ids("all") == open_store(tmp_path / "new").ids("all")
     assert store.index.schema == 1
+
+
+def test_an_older_store_of_files_of_arrays_knows_its_corpus(tmp_path):
+    """Its hash was made of every byte of the files."""
+    for number in range(3):
+        np.savez(tmp_path / f"clip {number}.npz", values=np.ones(3))
+    corpus = open_samples(tmp_path)
+    before = replace(corpus, labels_sha256=corpus.older_labels_sha256())
+    write_made_up(LocalPlace(tmp_path / "new"), before, unreadable=["clip 1"])
+    older = write_older(tmp_path / "new", tmp_path / "older")
+    store = write_made_up(LocalPlace(older), corpus)
+    assert store.ids("all") == ["clip 0", "clip 1", "clip 2"]
+    assert store.index.labels_sha256 == corpus.labels_sha256 != before.labels_sha256
+    np.savez(tmp_path / "clip 1.npz", values=np.zeros(3))
+    older = write_older(tmp_path / "new", tmp_path / "again")
+    with pytest.raises(StoreError, match="other label files"):
+        write_made_up(LocalPlace(older), open_samples(tmp_path))
 
 
 def test_a_second_writer_is_refused(tmp_path):

@@ -157,6 +157,11 @@ def _words() -> None:
         '{"text": "so it is", "start": 0.4, "end": 1.1, "source": "door"}\n{"text": "now", "source": "desk"}\n',
     )
     put(
+        "triton-words",
+        "words.jsonl",
+        '{"start": 0.4, "end": 1.1, "text": "so it is"}\n{"end": 1.3, "start": 1.2, "text": "größer"}\n',
+    )
+    put(
         "lines-series",
         "lines.jsonl",
         '{"time_s": 0.0, "imu": [1, 2], "source": "desk"}\n{"imu": [0.1, -2], "pulse": 61}\n',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import logging
 import os
 import re
@@ -81,8 +82,8 @@ def connect(address: str, cores: int = 0) -> Connection:
     """
     _require_form(address)
     ray = import_ray()
-    if ray.is_initialized():  # a program that has its own connection keeps it
-        return Connection(ray, "the Ray cluster")
+    if ray.is_initialized():
+        return _connection_of_this_process(ray, address)
     with ExitStack() as stack, _own_signals():
         stack.enter_context(_quiet_output())
         if address == LOCAL:
@@ -92,6 +93,14 @@ def connect(address: str, cores: int = 0) -> Connection:
             name = _join(ray, address)
         stack.callback(ray.shutdown)
         return Connection(ray, name, stack.pop_all())
+
+
+def _connection_of_this_process(ray: Any, address: str) -> Connection:
+    """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
+    there = str(ray.get_runtime_context().gcs_address)
+    if address not in (AUTO, there):
+        raise UsageError(f"--ray {address}: this program is connected to the Ray cluster at {there}: give auto")
+    return Connection(ray, f"the Ray cluster at {there}")
 
 
 def _require_form(address: str) -> None:
@@ -211,18 +220,19 @@ def _show_token(address: str) -> None:
     """
     try:
         from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-        from ray._raylet import GcsClient
         from ray.exceptions import AuthenticationError
-    except ImportError:  # a Ray that knows no tokens, or takes them otherwise
+
+        connect: Any = importlib.import_module("ray._raylet").GcsClient
+    except (ImportError, AttributeError):  # a Ray that knows no tokens, or takes them otherwise
         return
     if not address.startswith(CLIENT):
         try:
-            GcsClient(address=address)
+            connect(address=address)
             return
         except AuthenticationError:
             pass
     if maybe_enable_token_auth_if_token_available(warn_if_disabled=False) and not address.startswith(CLIENT):
-        GcsClient(address=address)
+        connect(address=address)
 
 
 def _make_token() -> None:

@@ -95,7 +95,7 @@ class Crew:
         self._actors: list[_Actor] = []
         self._wanted, self._looked = 0, 0.0
         self._told: set[str] = set()
-        self.started = False  # an actor has been ready
+        self.started = False  # all actors of the beginning have been looked at
 
     def run(self, job: Job, tasks: Iterable[Any]) -> Iterator[Any]:
         """Do a job.
@@ -129,9 +129,10 @@ class Crew:
         work.make(self.size() - len(self._actors))
         while waiting := [actor for actor in self._actors if actor.waits_for is not None]:
             if work.waited() > _LATE_S and any(actor.ready for actor in self._actors):
-                return  # other programs have the rest of the cluster for now
+                break  # other programs have the rest of the cluster for now
             work.take_answers(waiting)
             work.make(0 if self._actors else self.size())
+        self.started = True
 
     def close(self) -> None:
         """End all actors."""
@@ -177,7 +178,7 @@ class _Work:
         while True:
             self._fill()
             busy = [actor for actor in self.crew._actors if actor.waits_for is not None]
-            if not self.queue and not any(actor.task for actor in busy):
+            if self.exhausted and not self.queue and not any(actor.task for actor in busy):
                 return
             done = self.take_answers(busy)
             self._fill()  # before the caller does what it does with results
@@ -218,7 +219,7 @@ class _Work:
         size = crew.size()
         free = [actor for actor in crew._actors if actor.task is None and not actor.unfit]
         working = sum(actor.task is not None for actor in crew._actors)
-        while not self.exhausted and len(self.queue) < max(size - working, 0):
+        while not self.exhausted and len(self.queue) < max(size - working, 0 if working else 1):
             try:
                 task = next(self.tasks)
             except StopIteration:
@@ -276,7 +277,7 @@ class _Work:
             actor.unfit = True
             self.crew.note(f"{here['problem']}; until then that node is left out")
             return
-        self.crew.started = actor.ready = True
+        actor.ready = True
 
     def _lose(self, actor: _Actor, error: Exception) -> None:
         """An actor is gone: its task goes to the front of the queue."""
@@ -350,9 +351,9 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if "running low on memory" in text:
         return "memory ran out"
-    if "node" in text and ("has died" in text or "is dead" in text or "was terminated" in text):
-        return "the node was lost"
-    return "the process was killed" if "died" in text.lower() else "it could not be reached"
+    if "worker process has died" in text:
+        return "the process was killed"
+    return "the node was lost" if "node" in text and "died" in text else "it could not be reached"
 
 
 def _last_line(error: Exception) -> str:

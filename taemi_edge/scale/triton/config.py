@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from taemi_edge import __version__
 from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_SOURCES, MOST_THREADS, MOST_WINDOW_S
 from taemi_edge.errors import OptionError
@@ -175,6 +176,7 @@ def _parameters(bundle: Bundle, served: ServedModel) -> dict[str, str]:
         "window_s": served.window_s,
         "hop_s": served.hop_s,
         "idle_s": served.idle_s,
+        "taemi_edge": __version__,
         "manifest_sha256": bundle.digests.get(MANIFEST, ""),
     }
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}

@@ -7,18 +7,25 @@ environment of the `python3` that stands first in PATH.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
-from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.bundle.trusted_keys import required_key
-from taemi_edge.errors import TaemiError
-from taemi_edge.scale.triton.config import served_model
-from taemi_edge.scale.triton.serving import Answer, Request, SequenceServer
-from taemi_edge.scale.triton.tensors import dlpack_capsule
+try:
+    from taemi_edge.bundle.folder import open_bundle
+    from taemi_edge.bundle.trusted_keys import required_key
+    from taemi_edge.errors import TaemiError
+    from taemi_edge.scale.triton.config import served_model
+    from taemi_edge.scale.triton.serving import Answer, Request, SequenceServer
+    from taemi_edge.scale.triton.tensors import dlpack_capsule
+except ImportError as error:
+    raise ImportError(
+        f"{error}: install the taemi-edge that wrote this model into {sys.prefix}, or put the bin/ of an environment "
+        f"that has it first in PATH"
+    ) from None
 
 
 class TritonPythonModel:

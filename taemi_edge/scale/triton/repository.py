@@ -119,11 +119,18 @@ def _require_repository(output: Path) -> None:
     if not output.is_dir():
         return
     for entry in sorted(output.iterdir()):
-        if not entry.name.startswith(".") and not (entry / CONFIG).is_file():
+        if not entry.name.startswith(".") and not _is_model(entry):
             raise OutputError(
                 f"{output}: expected a model repository or a new folder, found {entry.name!r:.80}, which is no model "
                 f"of Triton: name another folder"
             )
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether Triton may take a folder for a model: it has a configuration, or a version, whose name is a number."""
+    if not folder.is_dir():
+        return False
+    return (folder / CONFIG).is_file() or any(entry.name.isdecimal() for entry in folder.iterdir())
 
 
 def _require_ours(folder: Path) -> None:

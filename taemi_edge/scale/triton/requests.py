@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from taemi_edge.bundle.limits import MIB, MOST_PRESENCE_S, MOST_SIDE
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import LATEST_S, Samples
@@ -56,8 +56,16 @@ class RequestData:
     losses: dict[str, str] = field(default_factory=dict)
 
 
-#: The data of a stream, and their first and last time where their order matters; None where nothing came.
-_Given = tuple[StreamInput, tuple[float, float] | None] | None
+class Given(NamedTuple):
+    """What a request brings of one stream.
+
+    Attributes:
+        data: what `HopBuilder.add` takes.
+        span: the first and the last time of data whose order matters; None of words.
+    """
+
+    data: Any
+    span: tuple[float, float] | None
 
 
 def input_specs(manifest: Manifest) -> dict[str, TensorSpec]:
@@ -119,7 +127,7 @@ class RequestReader:
         for name, spec in self._streams.items():
             if not self._is_there(name, arrays):
                 request.losses[name] = LEFT_OUT
-            elif given := _KINDS[type(spec)][1](_Reading(name, spec, arrays, end_s)):
+            elif given := read_stream(name, spec, arrays, end_s):
                 request.given[name], span = given
                 if span is not None:
                     request.spans[name] = span
@@ -143,6 +151,20 @@ class RequestReader:
 def _split(own: Sequence[TensorSpec]) -> tuple[list[str], list[str]]:
     """The names of a stream's inputs that hold data, and of those that hold times."""
     return [spec.name for spec in own if spec.dtype != _TIMES], [spec.name for spec in own if spec.dtype == _TIMES]
+
+
+def read_stream(name: str, spec: StreamSpec, arrays: Mapping[str, Array], end_s: float) -> Given | None:
+    """What a request brings of one stream; None where it is connected and nothing came.
+
+    Args:
+        arrays: inputs by name, without their batch axis, of the types and shapes that `input_specs` says; the data of
+            the stream are among them.
+        end_s: where the hop ends.
+
+    Raises:
+        UsageError: times or values that cannot be.
+    """
+    return _KINDS[type(spec)][1](_Reading(name, spec, arrays, end_s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +219,7 @@ def _crops(name: str) -> str:
     return f"{name}_crops"
 
 
-def _read_video(reading: _Reading) -> _Given:
+def _read_video(reading: _Reading) -> Given | None:
     pictures = reading.arrays.get(reading.name)
     is_crop = pictures is None
     if pictures is None:
@@ -209,7 +231,7 @@ def _read_video(reading: _Reading) -> _Given:
         raise UsageError(f"{reading.name}: expected pictures of 1 to {MOST_SIDE} pixels a side, got {height} x {width}")
     times_s = reading.times("_times_s", len(pictures), reading.end_s)
     frames = [Frame(float(time_s), picture, is_crop) for time_s, picture in zip(times_s, pictures, strict=True)]
-    return frames, _span(times_s)
+    return Given(frames, _span(times_s))
 
 
 def _span(times_s: Array) -> tuple[float, float]:
@@ -223,7 +245,7 @@ def _audio_specs(name: str, spec: AudioSpec) -> list[TensorSpec]:
     return [TensorSpec(name, "FP32", (-1,)), TensorSpec(f"{name}_time_s", _TIMES, (1,))]
 
 
-def _read_audio(reading: _Reading) -> _Given:
+def _read_audio(reading: _Reading) -> Given | None:
     samples, rate_hz = reading.arrays[reading.name], reading.spec.sample_rate_hz
     if not len(samples):
         return None
@@ -232,7 +254,7 @@ def _read_audio(reading: _Reading) -> _Given:
     time_s = float(reading.times("_time_s", 1, reading.end_s)[0])
     end_s = time_s + length_s
     reading.require_recent(reading.name, time_s, end_s, reading.end_s + _SOUND_JITTER_S)
-    return SoundPiece(time_s, np.array(samples)), (time_s + _SOUND_JITTER_S, end_s)
+    return Given(SoundPiece(time_s, np.array(samples)), (time_s + _SOUND_JITTER_S, end_s))
 
 
 # ------------------------------------------------------------------------------------------------------------- series
@@ -242,13 +264,13 @@ def _series_specs(name: str, spec: SeriesSpec) -> list[TensorSpec]:
     return [TensorSpec(name, "FP32", (-1, spec.channels)), TensorSpec(f"{name}_times_s", _TIMES, (-1,))]
 
 
-def _read_series(reading: _Reading) -> _Given:
+def _read_series(reading: _Reading) -> Given | None:
     rows = reading.arrays[reading.name]
     if not len(rows):
         return None
     _require_finite(reading.name, rows)
     times_s = reading.times("_times_s", len(rows), reading.end_s)
-    return Samples(rows, times_s=times_s), _span(times_s)
+    return Given(Samples(rows, times_s=times_s), _span(times_s))
 
 
 def _require_finite(name: str, values: Array) -> None:
@@ -271,7 +293,7 @@ class _SpokenLine(msgspec.Struct):
     text: str
 
 
-def _read_text(reading: _Reading) -> _Given:
+def _read_text(reading: _Reading) -> Given | None:
     """Words of JSON lines; a line of several words is spread over its time, as a transcript's is."""
     words: list[Word] = []
     text = reading.arrays[reading.name]
@@ -280,7 +302,7 @@ def _read_text(reading: _Reading) -> _Given:
     for number, line in enumerate(text.tobytes().split(b"\n"), 1):
         if line.strip():
             words += _words_of(line, f"{reading.name}, line {number}", reading)
-    return (words, None) if words else None
+    return Given(words, None) if words else None
 
 
 def _words_of(line: bytes, where: str, reading: _Reading) -> list[Word]:
@@ -296,7 +318,7 @@ def _words_of(line: bytes, where: str, reading: _Reading) -> list[Word]:
 
 
 #: How the inputs of each kind of stream are called, and how they are read.
-_KINDS: Mapping[type, tuple[Callable[[str, Any], list[TensorSpec]], Callable[[_Reading], _Given]]] = {
+_KINDS: Mapping[type, tuple[Callable[[str, Any], list[TensorSpec]], Callable[[_Reading], Given | None]]] = {
     VideoSpec: (_video_specs, _read_video),
     AudioSpec: (_audio_specs, _read_audio),
     SeriesSpec: (_series_specs, _read_series),

@@ -25,7 +25,7 @@ PRESENCE, AGE, PREDICTION = "presence", "age_ms", "prediction"
 #: What the numbers of `presence` mean: each is a place in this list.
 STATES: tuple[str, ...] = get_args(State)
 #: The data types as Triton calls them.
-DTYPES: Mapping[str, type[np.generic]] = {"UINT8": np.uint8, "FP32": np.float32, "FP64": np.float64}
+DTYPES = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64)}
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,17 @@ class TensorSpec:
         Raises:
             UsageError: it has another type or shape.
         """
-        dtype = next((name for name, kind in DTYPES.items() if array.dtype == kind), str(array.dtype))
-        fits = len(array.shape) == len(self.dims) + 1 and all(
-            wanted in (-1, length) for wanted, length in zip((1, *self.dims), array.shape, strict=True)
-        )
-        if dtype != self.dtype or not fits:
+        wanted = (1, *self.dims)
+        fits = len(array.shape) == len(wanted) and all(map(_fits, wanted, array.shape))
+        if array.dtype != DTYPES[self.dtype] or not fits:
+            dtype = next((name for name, kind in DTYPES.items() if array.dtype == kind), str(array.dtype))
             raise UsageError(f"{self.name}: expected {self.shown}, got {dtype} {array.shape}")
         inner: Array = array[0]
         return inner
+
+
+def _fits(wanted: int, length: int) -> bool:
+    return wanted in (-1, length)
 
 
 def tensors_by_name(specs: Sequence[TensorSpec], what: str) -> dict[str, TensorSpec]:

@@ -22,8 +22,9 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.signals import StopRequest, request_on_signals
 from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import is_store, open_store, read_index
-from taemi_edge.corpora.labelled_clips import SPLITS
 from taemi_edge.corpora.store_index import INDEX
+from taemi_edge.corpora.store_lock import hold_store
+from taemi_edge.corpora.store_place import open_place
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, OutputError, TrainingError, UsageError
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.sweep.folder import (
@@ -99,6 +100,7 @@ def run_sweep(
         InputError: there is no data, or it has no validation split, which chooses.
         UsageError: the folder holds a sweep of another recipe or of other data.
         OutputError: the folder holds something else, another process writes it, or there is no room.
+        StoreError: a process of another machine writes the folder, or the store is not of the recipe's encoders.
         BackendError: a worker was killed, or workers elsewhere do not see the data or the folder.
         TrainingError: no run has a value.
         InterruptedRunError: Ctrl-C; runs that are done are kept, and others go on from their last state.
@@ -108,14 +110,15 @@ def run_sweep(
         identity = _require_data(plan, data, options)
         require_shared(options.workers, [data], [folder])
         begin_folder(folder, plan.base, str(data), identity)
-        stores = _stores(plan, data, folder, options, progress)
-        tasks = _tasks(plan, folder, stores)
-        lines = {key: line for key, task in tasks.items() if (line := read_run(task.folder))}
-        for key, line in lines.items():
-            on_run(line, tasks[key].folder)
-        stopped = _train_all(tasks, lines, folder, options, progress, on_run)
-        sweep = _result(plan, options, lines, folder)
-        _report(sweep, folder, options.command)
+        with hold_store(open_place(folder), progress):  # beyond this machine, where the folder is shared
+            stores = _stores(plan, data, folder, options, progress)
+            tasks = _tasks(plan, folder, stores)
+            lines = {key: line for key, task in tasks.items() if (line := read_run(task.folder))}
+            for key, line in lines.items():
+                on_run(line, tasks[key].folder)
+            stopped = _train_all(tasks, lines, folder, options, progress, on_run)
+            sweep = _result(plan, options, lines, folder)
+            _report(sweep, folder, options.command)
     if stopped is not None:
         raise stopped
     if not sweep.trained:
@@ -132,8 +135,7 @@ def _require_data(plan: Plan, data: Path, options: SweepOptions) -> str:
                 f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store"
             )
         store = open_store(data)
-        splits = {split for split in SPLITS if store.count(split)}
-        identity = sha256(store.place.read(INDEX)).hexdigest()
+        splits, identity = set(store.splits), sha256(store.place.read(INDEX)).hexdigest()
     elif is_corpus(data):
         corpus = open_corpus(data)
         splits, identity = {clip.split for clip in corpus.clips}, corpus.labels_sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.taemi.train.trainer import EpochMetrics
@@ -46,8 +47,9 @@ def write_hyperparameters(folder: Path, values: Mapping[str, bool | float | str]
         found: its figures.
     """
     from torch.utils.tensorboard import SummaryWriter
-    from torch.utils.tensorboard.summary import hparams
+    from torch.utils.tensorboard import summary as summaries
 
+    hparams: Any = summaries.hparams
     with SummaryWriter(str(folder)) as writer:  # its own `add_hparams` would open a second file
         for summary in hparams(dict(values), dict(found)):
             writer.file_writer.add_summary(summary)

@@ -64,3 +64,16 @@ def test_after_a_loss_only_the_new_rows_are_left(stream: ChunkedState):
     assert stream.rows(0.0, 1.0) == Span(5, 5)
     stream.forget()
     assert not stream.rows(0.0, 1.0).count
+
+
+def test_sound_at_its_own_rate_may_be_as_slow_as_that_of_the_stream():
+    """Sound of any other rate is resampled, from 1 kHz on: this needs none."""
+    slow = AudioSpec(feature_dim=1, sample_rate_hz=50, chunk_s=0.5, presence=PRESENCE)
+    intake = audio.open_intake("seismometer", slow, 4.0)
+    values = np.arange(25, dtype=np.float32)
+    intake.add(SoundPiece(0.5, values), 1.0)
+    intake.add(SoundPiece(0.0, values), 1.0)
+    assert intake.first_s() == 0.0
+    [piece] = intake.take(1.0, lambda time_s: time_s)
+    assert piece.time_s == 0.0
+    np.testing.assert_array_equal(piece.values, np.concatenate([values, values]))

@@ -8,6 +8,7 @@ import pytest
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import PresenceSpec, VideoSpec
+from taemi_edge.errors import UsageError
 from taemi_edge.media.arrays import Frames
 from taemi_edge.media.faces import FaceDetector
 from taemi_edge.media.hops import Frame
@@ -134,3 +135,34 @@ def test_pictures_may_be_overwritten_once_they_were_handed_over():
     intake.add(buffer, 0.2)
     buffer[:] = 255
     assert [frame.image.max() for frame in intake.take(1.0, float)] == [0, 0]
+
+
+def test_a_crop_is_taken_as_it_is_and_no_face_is_looked_for(tiny: Bundle):
+    spec = tiny.manifest.streams["vision"]
+    crop = np.random.default_rng(0).integers(0, 255, (*spec.size_hw, 3)).astype(np.uint8)
+    [[(time_s, pixels, _)]] = batches(opened(tiny), [Frame(0.25, crop, is_crop=True)])
+    np.testing.assert_array_equal(pixels, crop)
+    assert time_s == 0.25
+    assert not np.shares_memory(pixels, crop)  # its owner may use the memory again
+    assert opened(tiny).face is None
+
+
+def test_clips_may_be_made_of_crops(tiny: Bundle):
+    height, width = tiny.manifest.streams["vision"].size_hw
+    crops = [Frame(0.2 * i, np.full((height, width, 3), i, np.uint8), is_crop=True) for i in range(3)]
+    [[first, second]] = batches(opened(tiny, clip_frames=2), crops)
+    assert [clip[1][:, 0, 0, 0].tolist() for clip in (first, second)] == [[0, 1], [1, 2]]
+
+
+def test_single_frames_are_handed_over_without_a_copy(tiny: Bundle):
+    spec = tiny.manifest.streams["vision"]
+    intake = video.open_intake("vision", spec, 4.0)
+    frames = grey_frames(3)
+    intake.add(frames, 0.4)
+    assert intake.first_s() == 0.0
+    taken = intake.take(0.2, lambda time_s: time_s + 1.0)
+    assert [frame.time_s for frame in taken] == [1.0, 1.2]
+    assert taken[0].picture is frames[0].picture
+    assert video.newest_s(frames) == 0.4
+    with pytest.raises(UsageError, match=r"vision: expected crops of the shape \(\d+, \d+, 3\), got \(48, 64, 3\)"):
+        intake.add([Frame(0.5, frames[0].picture, is_crop=True)], 0.5)

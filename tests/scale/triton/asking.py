@@ -62,18 +62,21 @@ def _stream_tensors(name: str, spec: Any, pieces: Sequence[Any]) -> dict[str, Ar
     return {name: np.frombuffer("\n".join(lines).encode("utf-8"), np.uint8)[None]}
 
 
-def infer(client: Any, model: str, tensors: Mapping[str, Array], **sequence: Any) -> dict[str, Array]:
+def infer(
+    client: Any, model: str, tensors: Mapping[str, Array], further: Sequence[Any] = (), **sequence: Any
+) -> dict[str, Array]:
     """Ask a server: the outputs by name.
 
     Args:
         client: of `tritonclient.grpc` or `tritonclient.http`.
+        further: inputs that are made already.
         sequence: sequence_id, sequence_start and sequence_end.
     """
     import importlib
 
     module = importlib.import_module(type(client).__module__.rpartition(".")[0])
     types = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
-    inputs = []
+    inputs = list(further)
     for name, array in tensors.items():
         tensor = module.InferInput(name, list(array.shape), types[array.dtype.name])
         tensor.set_data_from_numpy(array)

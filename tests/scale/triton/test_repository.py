@@ -81,9 +81,10 @@ def test_names_of_outputs_may_hold_anything(tiny_folder: Path):
 
 
 def test_models_lie_side_by_side_and_are_replaced_whole(tiny_folder: Path, tmp_path: Path):
+    _write(tmp_path / "theirs" / "1" / "model.onnx")  # Triton makes a configuration for it
     for name in ("one", "two", "one"):
         export_repository(tiny_folder, tmp_path, name=name, options=ServingOptions(slots=2 if name == "two" else 3))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "theirs", "two"]
     assert "max_batch_size: 3" in (tmp_path / "one" / "config.pbtxt").read_text()
 
 

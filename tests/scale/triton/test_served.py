@@ -34,7 +34,7 @@ from tests.runtime.tensorrt.mixed import HEADS, write_mixed_bundle
 from tests.scale.triton.asking import HOP_S, hops_of_noise, infer, tensors_of
 from tests.scale.triton.server import ROOT, TritonServer, triton_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 HOPS = 6
 STREAMS = ("front", "gait", "mic", "imu", "heart")
@@ -197,6 +197,32 @@ def test_crops_give_what_their_frames_give(served: Served):
             sequence = {"sequence_start": at == 0, "sequence_end": at == len(hops) - 1}
             answers.append(infer(client, "taemi-tiny", tensors, sequence_id="crops", **sequence))
     _assert_same(answers, _in_process(bundle, hops, "crops"))
+
+
+def test_frames_may_lie_in_shared_memory(served: Served):
+    """Pictures of a client on the same machine need not go through its connection."""
+    import tritonclient.utils.shared_memory as shm
+
+    bundle, hops = served.bundles["taemi-tiny"], served.hops["taemi-tiny"]
+    all_tensors = [tensors_of(bundle.manifest, hop) for hop in hops]
+    key = f"taemi-edge-{served.server.process.pid}"
+    size = max(tensors["vision"].nbytes for tensors in all_tensors)
+    region = shm.create_shared_memory_region("frames", key, size)
+    answers = []
+    try:
+        with served.client("grpc") as client:
+            client.register_system_shared_memory("frames", key, size)
+            for at, tensors in enumerate(all_tensors):
+                frames = tensors.pop("vision")
+                shm.set_shared_memory_region(region, [frames])
+                shared = tritonclient.grpc.InferInput("vision", list(frames.shape), "UINT8")
+                shared.set_shared_memory("frames", frames.nbytes)
+                sequence = {"sequence_start": at == 0, "sequence_end": at == len(hops) - 1}
+                answers.append(infer(client, "taemi-tiny", tensors, [shared], sequence_id="shared", **sequence))
+            client.unregister_system_shared_memory("frames")
+    finally:
+        shm.destroy_shared_memory_region(region)
+    _assert_same(answers, _in_process(bundle, hops, "shared"))
 
 
 Spoil = Callable[[dict[str, Array]], object]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
@@ -152,3 +154,43 @@ def test_what_nobody_has_foreseen_is_raised_and_frees_the_slots(
         with pytest.raises(ZeroDivisionError):
             one(server, request("a", 0.5, "so", starts=True))
     assert "sequence_start" in str(one(server, request("a", 1.0)))
+
+
+#: Tensors of the tiny model with what is right and wrong of them: types, shapes, and numbers.
+SHAPES = {
+    "end_s": [(1, 1), (1, 2), (2, 1)],
+    "vision": [(1, 0, 0, 0, 3), (1, 2, 5, 7, 3), (1, 1, 1, 1, 3), (1, 1, 0, 4, 3)],
+    "vision_crops": [(1, 0, 32, 32, 3), (1, 1, 32, 32, 3), (1, 1, 16, 16, 3)],
+    "vision_times_s": [(1, 0), (1, 1), (1, 2)],
+    "audio": [(1, 0), (1, 8000), (1, 1), (8000,)],
+    "audio_time_s": [(1, 1), (1, 0)],
+    "text": [(1, 0), (1, 40)],
+    "radar": [(1, 1)],
+}
+TYPES = {"vision": np.uint8, "vision_crops": np.uint8, "text": np.uint8, "audio": np.float32}
+NUMBERS = [0.0, 0.1, 0.5, 1.0, 2.5, 61.0, 1.7e9, -1.0, -1e300, 1e300, np.nan, np.inf]
+
+
+@st.composite
+def any_request(draw: st.DrawFn) -> Request:
+    tensors = {}
+    for name, shapes in SHAPES.items():
+        if draw(st.booleans()) or name == "end_s":
+            array = np.full(draw(st.sampled_from(shapes)), draw(st.sampled_from(NUMBERS)))
+            kind = draw(st.sampled_from([TYPES.get(name, np.float64)] * 9 + [np.int64]))
+            with np.errstate(all="ignore"):
+                tensors[name] = array.astype(kind)
+    sequence = draw(st.sampled_from([1, "a", "b", "c"]))
+    return Request(sequence, draw(st.booleans()), draw(st.sampled_from([False, False, True])), tensors)
+
+
+@settings(max_examples=30, deadline=None)
+@given(batches=st.lists(st.lists(any_request(), max_size=4), max_size=6))
+def test_whatever_comes_is_answered_in_one_sentence_or_with_numbers(tiny: Bundle, batches: list[list[Request]]):
+    with SequenceServer(tiny, settle(tiny, ServingOptions(slots=SLOTS, threads=1))) as server:
+        for batch in batches:
+            answers = server.answer(batch)
+            assert len(answers) == len(batch)
+            for answer in answers:
+                assert isinstance(answer, dict) or (answer and "\n" not in answer)
+        assert len(server._free) + len(server._sequences) == SLOTS

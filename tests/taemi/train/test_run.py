@@ -21,6 +21,7 @@ from taemi_edge.taemi.exporting import export_checkpoint
 from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.train.run import METRICS, STATE, TrainOptions, train_recipe
+from tests.corpora.stores import write_older
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -88,10 +89,8 @@ def test_tokens_that_learned_nothing_are_not_exported_unless_told(store_folder, 
 
 
 def _complete_store(source: Path, target: Path) -> None:
-    """The clips of a store that have every modality, in a store of their own index."""
-    import shutil
-
-    shutil.copytree(source, target)
+    """The clips of a store that have every modality, in a store of schema 1, whose index has them all."""
+    write_older(source, target)
     index = json.loads((target / "index.json").read_text())
     index["clips"] = {i: c for i, c in index["clips"].items() if all(c["steps"].values())}
     (target / "index.json").write_text(json.dumps(index))
