@@ -37,7 +37,7 @@ def two_nodes() -> Iterator[Any]:
             cluster.wait_for_nodes()
             yield cluster
         finally:
-            cluster.shutdown()  # type: ignore[no-untyped-call]
+            cluster.shutdown()
 
 
 def add_node(cluster: Any) -> Any:

@@ -136,7 +136,7 @@ def _few_processes() -> Iterator[None]:
     """
     from ray._private import parameter
 
-    lean = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)  # type: ignore[arg-type]
+    lean = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
     with _replaced(parameter, "RayParams", lean):
         yield
 

@@ -60,7 +60,7 @@ def worker_class() -> type:
 
             context = ray.get_runtime_context()
             here: dict[str, Any] = {
-                "node": str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
+                "node": str(ray.util.get_node_ip_address()),
                 "node_id": context.get_node_id(),
                 "pid": os.getpid(),
                 "nice": os.nice(0),
