@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -91,6 +91,14 @@ bench-host: .venv/.dev-ready
 	@test -e export/taemi-mobile/manifest.json || .venv/bin/taemi-edge export taemi-mobile --output export/taemi-mobile
 	.venv/bin/python benchmarks/host.py export/taemi-mobile $(if $(AGAINST),--against $(AGAINST)) \
 	  --output benchmarks/host.json --plot benchmarks/host.png
+
+# Ray beside processes, on this machine and on two nodes; a worker and a node lost; the driver's memory: make bench-ray.
+bench-ray: BUNDLE = export/taemi-mobile
+bench-ray: .venv/.dev-ready
+	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
+	@test -e export/taemi-tiny || .venv/bin/taemi-edge export taemi-tiny --output export/taemi-tiny
+	.venv/bin/python benchmarks/ray_clusters.py $(BUNDLE) --small export/taemi-tiny \
+	  --output benchmarks/ray-clusters.json --plot benchmarks/ray-clusters.png
 
 # Every rival on this machine's CPU in one run, then how a hop's cost grows; of engines, with a corpus of your own:
 # make bench-rivals BUNDLE=engines/mine-cpu DATA=my-corpus. OpenVINO's own INT8 needs `pip install '.[nncf]'`.

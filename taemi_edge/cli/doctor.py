@@ -51,6 +51,7 @@ _EXTRAS = {
     "plot": ("matplotlib",),
     "export": ("torch", "onnx", "transformers"),
     "remote": ("pyarrow",),
+    "ray": ("ray",),
 }
 
 

@@ -55,8 +55,8 @@ _LogOption = Annotated[
         "MLFLOW_TRACKING_URI is set]",
     ),
 ]
-#: A terminal shows so many settings; the page has all of them.
-_MOST_ROWS = 20
+#: A terminal shows so many settings, and so many problems; the page has all of them.
+_MOST_ROWS, _MOST_PROBLEMS = 20, 10
 
 
 def sweep(
@@ -95,8 +95,6 @@ def sweep(
     folder = output or Path("runs") / f"sweep-{plan.base.name}"
     logs = choose_logs(log, folder, plan.base.name)
     note(f"settings: {len(plan.settings)}, seeds of each: {seeds}, runs in all: {len(plan.settings) * seeds}")
-    for what, why in plan.left_out.items():
-        note(f"left out {what}: {why}")
     with shown_progress() as progress:
         pool = chosen_workers(workers, ray)
         options = SweepOptions(data, folder, pool, provided, logs.tensorboard, command_line())
@@ -119,8 +117,11 @@ def print_sweep(found: Sweep, folder: Path) -> None:
     make_console().print(table)
     if len(found.rows) > _MOST_ROWS:
         typer.echo(f"and {len(found.rows) - _MOST_ROWS} more settings in {folder / 'table.md'}")
-    for line in (*problems(found), *hints(found)):
+    told = list(problems(found))
+    for line in (*told[:_MOST_PROBLEMS], *hints(found)):
         note(line)
+    if len(told) > _MOST_PROBLEMS:
+        note(f"{len(told) - _MOST_PROBLEMS} more runs without a value, or left out: {folder / 'table.md'} has them")
     if found.elsewhere:
         note(f"{found.elsewhere} further runs in {folder} are of settings or seeds that were not asked for now")
     typer.echo(verdict(found))

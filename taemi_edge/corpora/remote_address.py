@@ -96,10 +96,14 @@ def parse_place(where: Path | str) -> Path | RemoteAddress:
     if scheme not in OPTIONS:
         known = ", ".join(f"{name}://" for name in OPTIONS)
         raise UsageError(f"expected a path, or an address with {known} or file:///, got one with {scheme!r:.20}")
-    if "@" in parts.netloc or not _BUCKET.fullmatch(parts.netloc) or parts.fragment:
+    if "@" in parts.netloc:
         raise UsageError(
-            f"expected {scheme}://BUCKET/FOLDER, got something else before the folder: credentials do not belong in an "
-            f"address, which others can read; give them in the environment"
+            f"expected {scheme}://BUCKET/FOLDER, got an @ before the folder: credentials do not belong in an address, "
+            f"which others can read; give them in the environment"
+        )
+    if not _BUCKET.fullmatch(parts.netloc) or parts.fragment:
+        raise UsageError(
+            f"expected {scheme}://BUCKET/FOLDER with a bucket of 2 or more letters, digits, dots and dashes, and no #"
         )
     _require_known_options(f"{scheme}://{parts.netloc}", scheme, options)
     path = unquote(parts.path).strip("/")

@@ -44,7 +44,6 @@ def rgb_pixels(picture: Any) -> Array:
     if code is not None and even and picture.colorspace in _BT601 and picture.color_range != _FULL_RANGE:
         planes: Array = picture.to_ndarray()  # (3/2 H, W)
         pixels: Array = cv2.cvtColor(planes, code)
-        return pixels
-    # by default each conversion starts threads of its own, which takes twenty times as long
-    pixels = picture.to_ndarray(format="rgb24", threads=1)
+    else:  # by default each conversion starts threads of its own, which takes twenty times as long
+        pixels = picture.to_ndarray(format="rgb24", threads=1)
     return pixels

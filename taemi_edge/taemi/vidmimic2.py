@@ -67,7 +67,7 @@ def open_corpus(
     """
     folder = folder if isinstance(folder, CorpusFolder) else CorpusFolder(folder)
     where = folder.where
-    files = [file for split in SPLITS if folder.has_file(file := f"{split}_split.csv")]
+    files = [name for split in SPLITS if folder.has_file(name := f"{split}_split.csv")]
     ids = [] if files or needs_labels else _ids_of_media(folder)
     if not files and not ids:
         found = "a file" if where.is_file() else "a folder without" if folder.names() or where.is_dir() else "nothing"

@@ -52,6 +52,10 @@ class Disorderly:
 
     seed: int
     stops_after: int | None = None
+    on_this_machine: bool = True
+
+    def require_shared(self, reads: Iterable[Path | str] = (), writes: Iterable[Path | str] = ()) -> None:
+        """Its workers are in this process, and see what it sees."""
 
     def run(
         self,

@@ -25,7 +25,7 @@ from tests.examples.manifests import KSERVE, KUBERNETES, KServe, Kubernetes, whe
 from tests.fleet.conftest import free_port
 from tests.scale.triton.server import TritonServer, triton_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 EXAMPLE = ROOT / "examples" / "triton"
 

@@ -37,7 +37,7 @@ def two_nodes() -> Iterator[Any]:
             cluster.wait_for_nodes()
             yield cluster
         finally:
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def add_node(cluster: Any) -> Any:

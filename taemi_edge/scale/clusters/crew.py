@@ -15,7 +15,7 @@ from typing import Any
 
 from taemi_edge.errors import ClusterError
 from taemi_edge.scale.clusters.jobs import Job, RaisedError
-from taemi_edge.scale.clusters.worker_class import worker_class
+from taemi_edge.scale.clusters.worker_class import identity_function, worker_class
 
 _LOG = logging.getLogger("taemi_edge.scale")
 #: A task that ends so many workers is given up: as a rule it needs more memory than a node has.
@@ -90,7 +90,7 @@ class Crew:
     def __init__(self, ray: Any, cluster: str, count: int, gpus: float) -> None:
         self._ray, self._cluster, self._count, self._gpus = ray, cluster, count, gpus
         made = worker_class()
-        self._identity: dict[str, str] = made.identity()  # type: ignore[attr-defined]
+        self._identity = identity_function()()
         self._class = ray.remote(made).options(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=0)
         self._actors: list[_Actor] = []
         self._wanted, self._looked = 0, 0.0

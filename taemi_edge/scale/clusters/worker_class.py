@@ -6,11 +6,40 @@ class by its code, and any other one by its name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+
+def identity_function() -> Callable[[], dict[str, str]]:
+    """Make the function that says what the machines of a cluster must have in common."""
+
+    def identity() -> dict[str, str]:
+        """What the machines of a cluster must have in common: Python, this package, and its very source."""
+        import hashlib
+        import importlib.util
+        import pathlib
+        import platform
+
+        found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+        spec = importlib.util.find_spec("taemi_edge")
+        if spec is None or spec.origin is None:
+            return found
+        import taemi_edge
+
+        found["taemi-edge"] = taemi_edge.__version__
+        digest = hashlib.sha256()
+        folder = pathlib.Path(spec.origin).parent
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes() + b"\0")
+        found["source of taemi-edge"] = digest.hexdigest()[:12]
+        return found
+
+    return identity
 
 
 def worker_class() -> type:
     """Make the class whose instances are the actors."""
+    identity = identity_function()
 
     class Worker:
         """Compares its node with the driver's machine, prepares a job, and does its tasks one after the other."""
@@ -30,14 +59,14 @@ def worker_class() -> type:
             import ray
 
             context = ray.get_runtime_context()
-            here = {
-                "node": ray.util.get_node_ip_address(),
+            here: dict[str, Any] = {
+                "node": str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
                 "node_id": context.get_node_id(),
                 "pid": os.getpid(),
                 "nice": os.nice(0),
             }
             name = here["node"]
-            found = self.identity()
+            found = identity()
             for what, want in wanted.items():
                 if found.get(what) != want:
                     got = found.get(what) or "none"
@@ -53,27 +82,5 @@ def worker_class() -> type:
         def work(self, task: bytes) -> tuple[Any, Any]:
             """Do a task; gives its result, or what was raised instead."""
             return self.job.work(task)  # type: ignore[no-any-return]
-
-        @staticmethod
-        def identity() -> dict[str, str]:
-            """What the machines of a cluster must have in common: Python, this package, and its very source."""
-            import hashlib
-            import importlib.util
-            import pathlib
-            import platform
-
-            found = {"Python": ".".join(platform.python_version_tuple()[:2])}
-            spec = importlib.util.find_spec("taemi_edge")
-            if spec is None or spec.origin is None:
-                return found
-            import taemi_edge
-
-            found["taemi-edge"] = taemi_edge.__version__
-            digest = hashlib.sha256()
-            folder = pathlib.Path(spec.origin).parent
-            for file in sorted(folder.rglob("*.py")):
-                digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes() + b"\0")
-            found["source of taemi-edge"] = digest.hexdigest()[:12]
-            return found
 
     return Worker

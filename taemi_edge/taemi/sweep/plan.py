@@ -169,9 +169,9 @@ def _grid(content: Mapping[str, Any], axes: Sequence[Axis], where: str) -> tuple
             left_out[in_words(chosen)] = str(error)
             for item in chosen.items():
                 problems.setdefault(item, error)
-    for (key, text), error in problems.items():
+    for (key, text), problem in problems.items():
         if (key, text) not in used:
-            raise RecipeError(f"--set {key}={text}: {error}") from error
+            raise RecipeError(f"--set {key}={text}: {problem}") from problem
     return found, left_out
 
 

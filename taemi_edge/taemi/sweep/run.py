@@ -6,6 +6,7 @@ goes on from its last state.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,6 +58,8 @@ from taemi_edge.taemi.sweep.runs import (
 )
 from taemi_edge.taemi.train.run import STORE, TrainOptions, extracted_store, require_own_features, untrained_checkpoint
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
+
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ def _require_data(plan: Plan, data: Path, options: SweepOptions) -> str:
         corpus = open_corpus(data)
         splits, identity = {clip.split for clip in corpus.clips}, corpus.labels_sha256
     else:
+        if _URI.match(str(options.data)):  # a path has lost one of its slashes
+            raise UsageError(f"--data {options.data}: training reads from a folder: copy the data to one, or mount it")
         found = "neither" if data.exists() else "nothing there"
         raise InputError(
             f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found {found}"

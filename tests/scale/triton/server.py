@@ -152,6 +152,8 @@ def _started(triton: Path, repository: Path, scratch: Path, words: tuple[str, ..
         "LD_LIBRARY_PATH": ":".join(folder for folder in libraries if folder),
     }
     log = scratch / "log.txt"
+    if setpriv := shutil.which("setpriv"):  # a test process that is killed takes the server with it
+        command = [setpriv, "--pdeathsig", "TERM", *command]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
     return TritonServer(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", f"127.0.0.1:{metrics}", process, log)

@@ -27,7 +27,7 @@ from tests.conftest import Cli
 from tests.scale.triton.asking import infer
 from tests.scale.triton.server import TritonServer, triton_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 MODEL, VICTIM = "taemi-tiny", "victim"
 IDLE_S, SLOTS = 3.0, 8

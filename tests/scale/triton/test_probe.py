@@ -16,7 +16,7 @@ from tests.conftest import Cli
 from tests.fleet.conftest import free_port
 from tests.scale.triton.server import TritonServer, triton_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 #: Two slots for sequences; a hop takes as long as its `end_s` says.
 CONFIG = """
@@ -62,6 +62,7 @@ def _hop(server: TritonServer, sequence: int, seconds: float = 0.0, *, start: bo
         client.infer("model", [end_s], sequence_id=sequence, sequence_start=start, sequence_end=end)
 
 
+@pytest.mark.nightly  # test_faults.py asks the probe about the served bundle
 def test_all_that_may_be_wrong_with_a_model(server: TritonServer, cli_here: Cli) -> None:
     pytest.importorskip("tritonclient.grpc", reason="needs the extra `triton`")
     address = f"http://{server.http}"

@@ -12,7 +12,7 @@ from tests.scale.triton.server import SHARED_MEMORY, triton_server
 
 pytest.importorskip("tritonclient.grpc", reason="needs the extra `triton`")
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 CONFIG = """
 backend: "python"
@@ -71,6 +71,7 @@ def test_a_model_answers_and_nothing_is_left(repository: Path) -> None:
     assert not server.log.parent.exists()
 
 
+@pytest.mark.nightly
 def test_a_killed_server_leaves_nothing_either(repository: Path) -> None:
     with triton_server(repository) as server:
         assert server.stubs()
@@ -80,6 +81,7 @@ def test_a_killed_server_leaves_nothing_either(repository: Path) -> None:
     assert not list(SHARED_MEMORY.glob(f"{server.log.parent.name}*"))
 
 
+@pytest.mark.nightly
 def test_a_server_that_does_not_start_says_why(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (repository / "twice" / "config.pbtxt").write_text('backend: "nothing"', encoding="utf-8")
     with pytest.raises(AssertionError, match="tritonserver ended with 1"), triton_server(repository):
