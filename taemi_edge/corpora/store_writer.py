@@ -107,8 +107,7 @@ class StoreWriter:
 
     def add(self, clip_id: str) -> None:
         """Accept a clip that a worker wrote to `pending`."""
-        if self.index.complete:  # a clip of an earlier problem: its shard will be another one
-            self._write(msgspec.structs.replace(self.index, complete=False, shards=(), problems={}))
+        self._reopen()
         self._settled[self._rank[clip_id] // CLIPS_A_SHARD].add(clip_id)
         self._count_down(clip_id)
 
@@ -236,7 +235,16 @@ class StoreWriter:
         if not self._open[number] and self._settled[number] - self._written.get(number, set()):
             self._ready.append(number)
 
+    def _reopen(self) -> None:
+        """Before a shard of a complete store becomes another one, since a clip of an earlier problem can be read now.
+
+        A kill while that shard is written would leave a table that speaks of the shard before.
+        """
+        if self.index.complete:
+            self._write(msgspec.structs.replace(self.index, complete=False, shards=(), problems={}))
+
     def _plan(self, number: int) -> ShardPlan:
+        self._reopen()
         clips = self._clips[number * CLIPS_A_SHARD : (number + 1) * CLIPS_A_SHARD]
         members = tuple(
             ShardMember(clip.id, clip.split, tuple(None if v != v else v for v in self._labels[clip.id]))  # type: ignore[arg-type]

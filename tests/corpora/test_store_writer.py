@@ -19,7 +19,7 @@ from taemi_edge.corpora.feature_store import INDEX, open_store
 from taemi_edge.corpora.sample_corpus import open_samples
 from taemi_edge.corpora.store_lock import LOCK
 from taemi_edge.corpora.store_place import LocalPlace
-from taemi_edge.corpora.store_shards import PENDING
+from taemi_edge.corpora.store_shards import PENDING, write_pending
 from taemi_edge.errors import OutputError, StoreError
 from tests.corpora.stores import (
     KEYS,
@@ -165,6 +165,25 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path, after: bool):
             assert contents(folder) == whole, changes
             shutil.rmtree(folder)
         assert changes > (10 if begun else 18)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_clip_that_waits_beside_a_complete_store_survives_a_second_kill(tmp_path, after: bool):
+    """The first kill came between a worker that wrote a clip, and the driver that was to hear of it."""
+    corpus = made_up_corpus(7)
+    write_made_up(LocalPlace(tmp_path / "whole"), corpus)
+    for changes in range(100):
+        place = LocalPlace(tmp_path / f"{changes}")
+        write_made_up(place, corpus, unreadable=["clip 5"])
+        write_pending(place, "clip 5", made_up_features("clip 5"), ())
+        try:
+            write_made_up(DyingPlace(place.folder, [changes], after), corpus)
+            break
+        except Killed:
+            place.delete(LOCK)  # of this process, which is still alive
+        write_made_up(place, corpus)
+        assert contents(place.folder) == contents(tmp_path / "whole"), changes
+    assert changes > 10
 
 
 def test_damaged_indexes_are_said_and_what_to_do(tmp_path):
