@@ -109,7 +109,7 @@ def extract_features(
         problems, encoded = _encode_missing(writer, corpus, source, options, progress, cpu_s)
         _assemble_rest(writer, options)
         store = writer.finish()
-    remarks = {i: entry.remarks for i, entry in sorted(store.clips(), key=lambda found: found[0]) if entry.remarks}
+    remarks = dict(sorted((clip_id, entry.remarks) for clip_id, entry in store.clips() if entry.remarks))
     return ExtractResult(store, encoded, dict(sorted(problems.items())), remarks, unlabelled, cpu_s)
 
 

@@ -39,6 +39,7 @@ _VALUES = {
     "region": re.compile(r"[a-z0-9-]{1,40}"),
     "anonymous": re.compile(r"true|false"),
 }
+_EXAMPLES = {"endpoint_override": "http://127.0.0.1:9000", "scheme": "http", "region": "eu-west-1"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def parse_place(where: Path | str) -> Path | RemoteAddress:
         where: a path, or an address that begins with s3://, gs:// or file:///.
 
     Raises:
-        UsageError: it is an address of another kind, or one with options that nobody knows.
+        UsageError: it is an address of another kind, or one with options that nobody knows; or the environment names a
+            server or region that cannot be one.
 
     Example:
         >>> parse_place("runs/store"), parse_place("file:///nfs/a%20store")
@@ -125,19 +127,22 @@ def _require_known_options(shown: str, scheme: str, options: list[tuple[str, str
                 f"{shown}: expected no options behind the ? but {', '.join(OPTIONS[scheme])}, got another one: "
                 f"credentials belong in the environment"
             )
-        if not _VALUES[name].fullmatch(value):
-            example = {"endpoint_override": "http://127.0.0.1:9000", "scheme": "http", "region": "eu-west-1"}
-            raise UsageError(f"{shown}: expected {name}={example.get(name, 'true')} or the like, got another value")
+        _require_value(f"{shown}: expected {name}=", name, value)
+
+
+def _require_value(expected: str, option: str, value: str) -> None:
+    if not _VALUES[option].fullmatch(value):
+        raise UsageError(f"{expected}{_EXAMPLES.get(option, 'true')} or the like, got another value")
 
 
 def _with_environment(scheme: str, options: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The options with what the environment says of the server: workers on other machines have other environments."""
     if scheme == "s3":
-        endpoint = next((os.environ[name] for name in _S3_ENDPOINTS if os.environ.get(name)), None)
-        region = next((os.environ[name] for name in _REGIONS if os.environ.get(name)), None)
-        for name, value in (("endpoint_override", endpoint), ("region", region)):
-            if value and _VALUES[name].fullmatch(value):
-                options.setdefault(name, value)
+        for option, variables in (("endpoint_override", _S3_ENDPOINTS), ("region", _REGIONS)):
+            variable = next((name for name in variables if os.environ.get(name)), None)
+            if variable is not None and option not in options:
+                _require_value(f"{variable}: expected ", option, os.environ[variable])
+                options[option] = os.environ[variable]
     if "endpoint_override" in options:
         given, _, server = options["endpoint_override"].rstrip("/").rpartition("://")
         options["endpoint_override"] = server

@@ -36,7 +36,7 @@ from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
 from taemi_edge.corpora.tables import read_table, table_of
 from taemi_edge.errors import CorpusError, InputError
-from taemi_edge.media.npz_files import npz_digest, read_arrays
+from taemi_edge.media.npz_files import array_names, npz_digest, read_arrays
 from taemi_edge.parity.judge import label_size
 from taemi_edge.parity.samples import LABEL, Sample
 
@@ -240,13 +240,13 @@ def _hashed(folder: CorpusFolder, name: str) -> tuple[bytes, Sample | None]:
     """The hash of a file of arrays; of one elsewhere its labels too, where they can be read."""
     with folder.local(name) as file:
         digest = npz_digest(file)
+        if folder.files is None:
+            return digest, None
         try:
-            arrays = None if folder.files is None else read_arrays(file)
+            labels = [name for name in array_names(file) if "/" not in name or name.startswith(f"{LABEL}/")]
+            return digest, read_arrays(file, labels)
         except InputError:
-            arrays = None
-    if arrays is None:
-        return digest, None
-    return digest, {key: array for key, array in arrays.items() if "/" not in key or key.startswith(f"{LABEL}/")}
+            return digest, None
 
 
 def _rows(table: Path, folder: CorpusFolder, name: str) -> list[SampleClip]:

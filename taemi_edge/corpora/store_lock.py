@@ -32,6 +32,8 @@ OLD_AFTER_S = 120.0
 WATCH_S = 35.0
 #: Who takes over a lock waits before reading it back: of two that take it over, the last one has it.
 SETTLE_S = 0.5
+#: How often a lock is read that changes while it is read.
+_READS = 3
 
 
 class LockHolder(Frozen, frozen=True):
@@ -195,13 +197,19 @@ def named(holder: LockHolder) -> str:
 
 
 def _content(place: StorePlace) -> bytes | None:
-    """The bytes of the lock; None where there is none."""
-    try:
-        return place.read(LOCK)
-    except StoreError:
-        if place.exists(LOCK):
-            raise
-        return None
+    """The bytes of the lock; None where there is none.
+
+    Between two looks it may be deleted and made again, so one that is there and cannot be read is read again.
+    """
+    for left in reversed(range(_READS)):
+        try:
+            return place.read(LOCK)
+        except StoreError:
+            if not place.exists(LOCK):
+                return None
+            if not left:
+                raise
+    raise AssertionError("_READS is at least 1")
 
 
 def decoded_lock(content: bytes | None) -> LockHolder | None:

@@ -49,9 +49,31 @@ def read_arrays(file: Path, names: Collection[str] | None = None) -> dict[str, A
     try:
         return _arrays(file, names, MOST_BYTES)
     except _DAMAGED as error:
-        raise InputError(
-            f"{file}: expected an npz file of arrays of numbers, cannot read it: {error!s:.200}"
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: BaseException) -> InputError:
+    return InputError(f"{file}: expected an npz file of arrays of numbers, cannot read it: {error!s:.200}")
+
+
+def array_names(file: Path) -> list[str]:
+    """The names of the arrays of a .npz file; no array is read.
+
+    Raises:
+        InputError: it is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(Path(folder) / "imu.npz", values=np.ones((2, 3)))
+        ...     array_names(Path(folder) / "imu.npz")
+        ['values']
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _DAMAGED as error:
+        raise _unreadable(file, error) from error
 
 
 def npz_digest(file: Path) -> bytes:

@@ -77,7 +77,8 @@ def open_corpus(
         )
     if transcripts is not None and not transcripts.is_dir():
         raise CorpusError(f"--transcripts {transcripts}: expected a folder with NNNNN.vtt or .txt, found none there")
-    spoken = None if transcripts is None else CorpusFolder(transcripts)
+    # absolute, so that it is none of the paths of a bucket
+    spoken = None if transcripts is None else CorpusFolder(transcripts.absolute() if folder.files else transcripts)
     unknown = (float("nan"),) * len(COLUMNS)
     clips = {clip_id: _clip(folder, spoken, SPLITS[0], clip_id, unknown) for clip_id in ids}
     digest = hashlib.sha256()

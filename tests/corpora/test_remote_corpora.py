@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,12 +14,15 @@ import pytest
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.streams import StreamSpec, TextSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.corpora import sample_corpus
 from taemi_edge.corpora.clip_reading import read_clip
 from taemi_edge.corpora.opening import find_corpus, open_any_corpus
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.sample_corpus import SampleCorpus
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError
+from taemi_edge.media.npz_files import read_arrays
 from tests.corpora.label_files import ROW, write_labels
 from tests.corpora.s3_server import BUCKET, ENVIRONMENT, S3Server, environment, s3_server
 from tests.corpora.test_recorded_clips import STREAMS as RECORDED_STREAMS
@@ -130,16 +133,26 @@ class TestLabelledClips:
             read_clip(corpus.clips[1], *specs)
         assert not RemotePlace(corpus.folder.address).exists("raw/00002.mp4")
 
+    @pytest.mark.parametrize("given", ["", ".", "raw"])
     def test_transcripts_of_this_machine(
-        self, server: S3Server, specs: list[StreamSpec], demo_video: Path, fetched: list[str], tmp_path: Path
+        self,
+        server: S3Server,
+        specs: list[StreamSpec],
+        demo_video: Path,
+        fetched: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        given: str,
     ):
+        """Given by a path that may also be one of the bucket."""
         folder, spoken = write_labels(tmp_path / "made", f"1,{ROW}"), tmp_path / "spoken"
         (folder / "raw").mkdir()
         shutil.copy(demo_video, folder / "raw" / "00001.mp4")
-        spoken.mkdir()
-        (spoken / "00001.txt").write_text("words of another folder")
+        (spoken / given).mkdir(parents=True)
+        (spoken / given / "00001.txt").write_text("words of another folder")
+        monkeypatch.chdir(spoken)
         uri = upload(server, folder, "spoken")
-        [clip] = open_any_corpus(uri, spoken).clips
+        [clip] = open_any_corpus(uri, Path(given) if given else spoken).clips
         assert [word.text for word in read_clip(clip, *specs).words] == ["words", "of", "another", "folder"]
         with pytest.raises(CorpusError, match="--transcripts s3:/clips/words: expected a folder"):
             open_any_corpus(uri, Path("s3://clips/words"))
@@ -189,17 +202,31 @@ class TestSamples:
         assert [clip.id for clip in open_any_corpus(by_file).clips] == ["a", "b"]
         assert open_any_corpus(by_file).name == f"samples.{form}"
 
-    def test_files_of_arrays(self, server: S3Server, fetched: list[str], tmp_path: Path):
+    def read_of_files(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the arrays that are read meanwhile."""
+        names: list[str] = []
+
+        def told(file: Path, wanted: Collection[str] | None = None) -> dict[str, Array]:
+            found = read_arrays(file, wanted)
+            names.extend(found)
+            return found
+
+        monkeypatch.setattr(sample_corpus, "read_arrays", told)
+        return names
+
+    def test_files_of_arrays(self, server: S3Server, fetched: list[str], tmp_path: Path, monkeypatch):
         folder = tmp_path / "made"
         (folder / "train").mkdir(parents=True)
         for number, name in enumerate(("train/a.npz", "train/b.npz", "c.npz")):
             values = np.full((3, 3), number, np.float32)
             np.savez(folder / name, **{"imu/values": values, "label/state": np.array(number % 2)})
+        read = self.read_of_files(monkeypatch)
         (folder / "d.npz").write_bytes(b"no arrays")
         uri = upload(server, folder, "arrays")
         here, there = open_any_corpus(folder), open_any_corpus(uri)
         assert sorted(fetched) == ["c.npz", "d.npz", "train/a.npz", "train/b.npz"]
         assert [clip.id for clip in there.clips] == [clip.id for clip in here.clips]
+        assert set(read) == {"label/state"}  # one file may hold a gigabyte, and eight are looked at together
         fetched.clear()
         assert [clip.labels(OUTPUTS) for clip in there.clips[:3]] == [(0.0,), (1.0,), (0.0,)]
         assert not fetched  # they were kept

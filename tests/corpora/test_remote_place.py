@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.store_place import LocalPlace, StorePlace, open_place
 from taemi_edge.errors import MediaError, OutputError, PlaceError, StoreError, UsageError
@@ -176,6 +177,14 @@ class TestRefusals:
         monkeypatch.delenv("AWS_ENDPOINT_URL")
         assert isinstance(there, RemotePlace)
         assert there.names() == []
+
+    @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION"])
+    def test_an_environment_that_cannot_be_meant_is_not_passed_over(self, monkeypatch, name: str):
+        """Without it, the data would go to another server."""
+        monkeypatch.setenv(name, "http://me:very-secret@minio.local:9000/stores")
+        with pytest.raises(UsageError, match=f"^{name}: expected .* or the like, got another value") as error:
+            parse_place(f"s3://{BUCKET}/x")
+        assert "secret" not in str(error.value)
 
 
 def test_google_cloud_storage():

@@ -138,6 +138,23 @@ def test_what_is_no_lock_is_watched_and_taken_over(tmp_path, content: bytes):
         assert held(place).process == os.getpid()
 
 
+def test_a_lock_that_goes_and_comes_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """A writer that ends between two looks, and one that begins: who looks is told of the second one."""
+    place, read = LocalPlace(tmp_path / "s"), LocalPlace.read
+    failures = [StoreError("writer.lock is missing"), None]
+
+    def read_later(self: LocalPlace, name: str) -> bytes:
+        if failures and (failure := failures.pop(0)):
+            raise failure
+        return read(self, name)
+
+    with hold_store(place):
+        monkeypatch.setattr(store_lock, "BEAT_S", 60)
+        monkeypatch.setattr(LocalPlace, "read", read_later)
+        with pytest.raises(StoreError, match="is writing it: wait until it is done"), hold_store(place):
+            pass
+
+
 @pytest.mark.parametrize("by", ["far", None])
 def test_who_was_taken_over_writes_nothing_more(tmp_path, by: str | None):
     place = LocalPlace(tmp_path / "s")
