@@ -25,7 +25,10 @@ from taemi_edge.cli.tables import as_text, make_console, new_table
 if TYPE_CHECKING:
     from taemi_edge.taemi.sweep.results import Sweep
 
-_DataOption = Annotated[Path, typer.Option("--data", metavar="STORE|CORPUS", help="A feature store, or a corpus.")]
+_DataOption = Annotated[
+    str,
+    typer.Option("--data", metavar="STORE|CORPUS", help="A feature store, or a corpus; also s3:// and the like."),
+]
 _SetOption = Annotated[
     list[str] | None,
     typer.Option(

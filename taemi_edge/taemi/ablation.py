@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,7 @@ _setting = AblationSetting()
 def _open_worker(setting: AblationSetting) -> None:
     global _setting
     _setting = setting
+    _stored.cache_clear()
     torch.set_num_threads(1)
 
 
@@ -380,7 +382,13 @@ def _data(variant: Variant, seed: int) -> tuple[FeatureSet, FeatureSet | None, F
     if _setting.store is None:
         splits = draw_splits(FeatureTask(**variant.task), seed, *_setting.clips)
         return splits.train, splits.valid, splits.test, splits.clean_test
-    store = open_store(_setting.store)
+    return _stored(_setting.store)
+
+
+@lru_cache(maxsize=1)
+def _stored(place: Path | str) -> tuple[FeatureSet, FeatureSet | None, FeatureSet, FeatureSet]:
+    """The splits of a store, which a worker reads once: every variant is trained on the same."""
+    store = open_store(place)
     test = feature_set(store, "test")
     valid = feature_set(store, "valid") if store.count("valid") else None
     return feature_set(store, "train"), valid, test, test.complete()

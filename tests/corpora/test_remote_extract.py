@@ -22,9 +22,11 @@ from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 from taemi_edge.corpora.extract import ExtractOptions, ExtractResult, extract_features
 from taemi_edge.corpora.opening import open_any_corpus
+from taemi_edge.corpora.store_place import open_place
 from taemi_edge.errors import PlaceError
 from tests.corpora.faulty_server import FaultyServer, faulty_server
 from tests.corpora.s3_server import BUCKET, ENVIRONMENT, S3Server, environment, s3_server
+from tests.corpora.stores import first_clips
 
 pytestmark = pytest.mark.once
 
@@ -41,19 +43,7 @@ def server() -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def few(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first clips of the synthetic corpus."""
-    folder = tmp_path_factory.mktemp("few") / "synthetic"
-    kept: list[str] = []
-    folder.mkdir()
-    for labels in sorted(corpus_folder.glob("*_split.csv")):
-        header, *rows = labels.read_text().splitlines()
-        chosen = rows[: CLIPS // 3]
-        kept += [f"{int(row.partition(',')[0].partition('.')[0]):05d}" for row in chosen]
-        (folder / labels.name).write_text("\n".join([header, *chosen]) + "\n")
-    for file in corpus_folder.rglob("*"):
-        if file.is_file() and (file.stem in kept or file.name == "synthetic.json"):
-            (folder / file.relative_to(corpus_folder)).parent.mkdir(exist_ok=True)
-            shutil.copy(file, folder / file.relative_to(corpus_folder))
-    return folder
+    return first_clips(corpus_folder, tmp_path_factory.mktemp("few") / "synthetic", CLIPS // 3)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +161,21 @@ class TestFaults:
     def at(self, proxy: FaultyServer, folder: str) -> str:
         return f"s3://{BUCKET}/{folder}?endpoint_override={proxy.url}"
 
-    def test_requests_that_fail_are_made_again(
+    def test_a_request_that_fails_is_made_again(self, proxy: FaultyServer):
+        made = Counter[str]()
+
+        def faults(method: str, path: str) -> tuple[int, str] | None:
+            made[method] += 1
+            return (500, "InternalError") if method in ("PUT", "GET") and made[method] == 1 else None
+
+        place = open_place(self.at(proxy, "again"))
+        proxy.faults = faults
+        place.write("file", b"whole")
+        assert place.read("file") == b"whole"
+        assert min(made["PUT"], made["GET"]) > 1
+
+    @pytest.mark.nightly
+    def test_a_store_is_the_same_whatever_failed_once(
         self, proxy: FaultyServer, server: S3Server, uri: str, store: Path, tiny_folder: Path, staging: Path
     ):
         made, first = Counter[str](), open_any_corpus(uri).clips[0]
@@ -228,6 +232,7 @@ class TestFaults:
         assert files_of(tmp_path / "store") == files_of(store)
 
 
+@pytest.mark.nightly
 def test_a_server_that_stops_in_the_middle(
     few: Path, store: Path, tiny_folder: Path, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

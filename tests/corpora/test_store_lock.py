@@ -131,7 +131,8 @@ def test_a_lock_of_another_machine_that_beats_is_alive_whatever_its_clock_says(t
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 3}', b"\xff" * 9, b"[" * 100_000])
-def test_what_is_no_lock_is_watched_and_taken_over(tmp_path, content: bytes):
+def test_what_is_no_lock_is_watched_and_taken_over(tmp_path, monkeypatch, content: bytes):
+    monkeypatch.setattr(store_lock, "WATCH_S", 0.05)  # nobody beats
     place = LocalPlace(tmp_path / "s")
     place.write(LOCK, content)
     with hold_store(place):

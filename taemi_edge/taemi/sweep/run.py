@@ -6,7 +6,6 @@ goes on from its last state.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,8 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.signals import StopRequest, request_on_signals
 from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import is_store, open_store, read_index
+from taemi_edge.corpora.opening import open_folder
+from taemi_edge.corpora.remote_address import parse_place
 from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.corpora.store_lock import hold_store
 from taemi_edge.corpora.store_place import open_place
@@ -59,15 +60,14 @@ from taemi_edge.taemi.sweep.runs import (
 from taemi_edge.taemi.train.run import STORE, TrainOptions, extracted_store, require_own_features, untrained_checkpoint
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 
-_URI = re.compile(r"[a-z][a-z0-9+.-]+:/")
-
 
 @dataclass(frozen=True)
 class SweepOptions:
     """What a sweep reads, and where and how it runs.
 
     Attributes:
-        data: a feature store, or a corpus, from which stores are made where encoders are frozen.
+        data: a feature store, or a corpus, from which stores are made where encoders are frozen; by its path or
+            address.
         output: the folder of the sweep; workers elsewhere must see it under the same path.
         workers: processes of one thread each, 0 for as many as there are cores; or a pool elsewhere.
         provided: allow a store of features that came with the data set.
@@ -75,7 +75,7 @@ class SweepOptions:
         command: how the sweep was asked for, to quote on its page.
     """
 
-    data: Path
+    data: Path | str
     output: Path
     workers: int | WorkerPool = 0
     provided: bool = False
@@ -108,11 +108,12 @@ def run_sweep(
         TrainingError: no run has a value.
         InterruptedRunError: Ctrl-C; runs that are done are kept, and others go on from their last state.
     """
-    folder, data = options.output.resolve(), options.data.resolve()
+    folder, where = options.output.resolve(), parse_place(options.data)
+    data = where.resolve() if isinstance(where, Path) else str(options.data)
     with claimed(folder):
-        identity = _require_data(plan, data, options)
+        identity = _require_data(plan, data)
         require_shared(options.workers, [data], [folder])
-        begin_folder(folder, plan.base, str(data), identity)
+        begin_folder(folder, plan.base, str(data if isinstance(data, Path) else where), identity)
         with hold_store(open_place(folder), progress):  # beyond this machine, where the folder is shared
             stores = _stores(plan, data, folder, options, progress)
             tasks = _tasks(plan, folder, stores)
@@ -130,43 +131,38 @@ def run_sweep(
     return sweep
 
 
-def _require_data(plan: Plan, data: Path, options: SweepOptions) -> str:
+def _require_data(plan: Plan, data: Path | str) -> str:
     """Check that the data can be trained on and chosen by; gives its sha256."""
+    where = parse_place(data)
     if is_store(data):
         if any(setting.recipe.training.encoders == "end-to-end" for setting in plan.settings):
-            raise UsageError(
-                f"--data {options.data}: end-to-end training reads clips: give a corpus, not a feature store"
-            )
+            raise UsageError(f"--data {where}: end-to-end training reads clips: give a corpus, not a feature store")
         store = open_store(data)
         splits, identity = set(store.splits), sha256(store.place.read(INDEX)).hexdigest()
-    elif is_corpus(data):
-        corpus = open_corpus(data)
+    elif is_corpus(folder := open_folder(data)):
+        corpus = open_corpus(folder)
         splits, identity = {clip.split for clip in corpus.clips}, corpus.labels_sha256
     else:
-        if _URI.match(str(options.data)):  # a path has lost one of its slashes
-            raise UsageError(f"--data {options.data}: training reads from a folder: copy the data to one, or mount it")
-        found = "neither" if data.exists() else "nothing there"
+        found = "nothing there" if isinstance(where, Path) and not where.exists() else "neither"
         raise InputError(
-            f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found {found}"
+            f"--data {where}: expected a feature store (index.json) or a corpus (train_split.csv), found {found}"
         )
     for split, purpose in (("train", "is trained on"), ("valid", "chooses the best setting")):
         if split not in splits:
             known = ", ".join(sorted(splits)) or "none"
-            raise InputError(
-                f"--data {options.data}: expected clips in the split {split!r}, which {purpose}, found {known}"
-            )
+            raise InputError(f"--data {where}: expected clips in the split {split!r}, which {purpose}, found {known}")
     return identity
 
 
 def _stores(
-    plan: Plan, data: Path, folder: Path, options: SweepOptions, progress: Progress
-) -> Mapping[str, tuple[Path, int | None]]:
+    plan: Plan, data: Path | str, folder: Path, options: SweepOptions, progress: Progress
+) -> Mapping[str, tuple[Path | str, int | None]]:
     """What each setting is trained on, and the seed of its frozen encoders; of a corpus, features are extracted once.
 
     Settings that change how clips are read or encoded need a corpus: each has features of its own.
     """
-    by_features: dict[str, Path] = {}
-    found: dict[str, tuple[Path, int | None]] = {}
+    by_features: dict[str, Path | str] = {}
+    found: dict[str, tuple[Path | str, int | None]] = {}
     for setting in plan.settings:
         frozen = setting.recipe.training.encoders == "frozen"
         encoder_seed = plan.base.seed if frozen else None
@@ -177,7 +173,7 @@ def _stores(
     return found
 
 
-def _store(setting: Setting, data: Path, place: Path, options: SweepOptions, progress: Progress) -> Path:
+def _store(setting: Setting, data: Path | str, place: Path, options: SweepOptions, progress: Progress) -> Path | str:
     checkpoint = untrained_checkpoint(setting.recipe)
     train = TrainOptions(data, place / CHECKPOINT, place, provided=options.provided, workers=options.workers)
     if is_store(data):
@@ -187,7 +183,9 @@ def _store(setting: Setting, data: Path, place: Path, options: SweepOptions, pro
     return train.run / STORE
 
 
-def _tasks(plan: Plan, folder: Path, stores: Mapping[str, tuple[Path, int | None]]) -> dict[tuple[str, int], RunTask]:
+def _tasks(
+    plan: Plan, folder: Path, stores: Mapping[str, tuple[Path | str, int | None]]
+) -> dict[tuple[str, int], RunTask]:
     """The runs by setting and seed. Those on the same features stand together, the first seed of each setting first."""
     found = {
         (setting.folder, plan.base.seed + at): RunTask(
@@ -307,5 +305,5 @@ def _report(sweep: Sweep, folder: Path, command: str) -> None:
         replace_link(folder / BEST, sweep.best.checkpoint)
 
 
-def _described(data: Path) -> str:
-    return read_index(data).corpus if is_store(data) else open_corpus(data).name
+def _described(data: Path | str) -> str:
+    return read_index(data).corpus if is_store(data) else open_corpus(open_folder(data)).name

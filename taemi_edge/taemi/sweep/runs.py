@@ -106,7 +106,7 @@ class RunTask:
         values: the setting.
         recipe: the setting's recipe with the run's seed.
         encoder_seed: of frozen encoders without weights, which all runs share.
-        data: a feature store; a corpus where encoders are trained.
+        data: a feature store, by its path or address; a corpus where encoders are trained.
         folder: where the run is written.
     """
 
@@ -114,7 +114,7 @@ class RunTask:
     values: dict[str, Any]
     recipe: ModelRecipe
     encoder_seed: int | None
-    data: Path
+    data: Path | str
     folder: Path
 
     @property
