@@ -43,6 +43,8 @@ from taemi_edge.parity.samples import LABEL, Sample
 #: Samples without a split belong to this one: they are there to be judged on.
 USUAL_SPLIT = "test"
 _CLASS_WORDS = ("true", "false")
+#: The bytes of an id: with its ending, it is the name of a file.
+_LONGEST_ID = 240
 #: How many files elsewhere are downloaded at a time while they are hashed.
 _DOWNLOADS = 8
 
@@ -271,8 +273,9 @@ def _require_each_once(place: str, clips: list[SampleClip]) -> None:
     for clip in clips:
         if clip.id in seen:
             raise CorpusError(f"{place}: expected each sample once, got {clip.id!r} again: name every row differently")
-        if not clip.id or "/" in clip.id or clip.id.startswith("."):
-            raise CorpusError(f"{clip.place}: expected an id that can be a file's name, got {clip.id!r}")
+        length = len(clip.id.encode(errors="surrogateescape"))
+        if not 0 < length <= _LONGEST_ID or {"/", "\0"} & {*clip.id} or clip.id.startswith("."):
+            raise CorpusError(f"{clip.place}: expected an id that can be a file's name, got {clip.id!r:.100}")
         seen.add(clip.id)
 
 

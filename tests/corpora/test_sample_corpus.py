@@ -70,6 +70,7 @@ def test_classes_that_may_be_together_have_a_column_each(tmp_path: Path):
         (("id,split", "a,dev"), "row 1: expected the split train, valid, test, got 'dev'"),
         (("id", "a", "a"), "expected each sample once, got 'a' again"),
         (("id", "../a"), "expected an id that can be a file's name, got '../a'"),
+        (("id", "a" * 241), "expected an id that can be a file's name, got 'aaaa"),
         (("a,a", "1,2"), "each with a name of its own, got 'a' twice"),
         (("a,b", "1"), "line 2: expected 2 cells, got 1"),
         (("a,", "1,2"), "got a column without a name"),
@@ -78,6 +79,14 @@ def test_classes_that_may_be_together_have_a_column_each(tmp_path: Path):
 def test_a_table_that_cannot_be_read_is_one_sentence(tmp_path: Path, lines: tuple[str, ...], message: str):
     with pytest.raises(CorpusError, match=message):
         open_samples(table(tmp_path, *lines))
+
+
+def test_an_id_with_a_zero_is_refused(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet.write_table(pyarrow.table({"id": ["a\0b"]}), tmp_path / "samples.parquet")
+    with pytest.raises(CorpusError, match="expected an id that can be a file's name"):
+        open_samples(tmp_path)
 
 
 @pytest.mark.parametrize(

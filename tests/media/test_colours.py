@@ -1,3 +1,7 @@
+"""Colours of decoded pictures: right by the formula, and the same on every processor."""
+
+from __future__ import annotations
+
 import hashlib
 
 import av
@@ -35,10 +39,7 @@ def test_the_commonest_conversion_follows_the_formula(layout):
 def test_the_commonest_conversion_is_the_same_on_every_processor():
     planes, _ = _noise("yuv420p")
     found = rgb_pixels(av.VideoFrame.from_ndarray(planes, format="yuv420p"))
-    assert (
-        hashlib.sha256(found.tobytes()).hexdigest()
-        == "1d132c7fc36724a4ec570aaf6c7905c49e12b4bdc8bd6a0348e06371b47f074a"
-    )
+    assert hashlib.sha256(found.tobytes()).hexdigest() == ON_X86_AND_ARM
 
 
 @pytest.mark.parametrize(
