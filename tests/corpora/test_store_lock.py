@@ -149,8 +149,8 @@ def test_a_lock_that_goes_and_comes_while_it_is_read_is_read_again(tmp_path, mon
             raise failure
         return read(self, name)
 
+    monkeypatch.setattr(store_lock, "BEAT_S", 60)  # the first writer looks no more
     with hold_store(place):
-        monkeypatch.setattr(store_lock, "BEAT_S", 60)
         monkeypatch.setattr(LocalPlace, "read", read_later)
         with pytest.raises(StoreError, match="is writing it: wait until it is done"), hold_store(place):
             pass
