@@ -24,6 +24,8 @@ from taemi_edge.corpora.remote_errors import code_of, is_missing, place_error
 from taemi_edge.errors import InputError, OutputError, PlaceError, StoreError, printable
 
 _CHUNK = 8 << 20
+#: What the client says where it cannot tell a server's error, and how long is waited before it is asked again.
+_NO_ROOM_FOR_ERROR, _PAUSES_S = "Failed to flush response stream", (0.2, 0.8, 3.0)
 #: A claim that is older was left behind by a killed process: a claim is held for two or three requests.
 _CLAIM_S = 120.0
 _CLAIMS = ".claims-"
@@ -80,7 +82,7 @@ class RemotePlace:
         """See `StorePlace`."""
         try:
             with self._opened(name) as source:
-                return bytes(source.read())
+                return _read(source)
         except OSError as error:
             raise self._failed_to_read(name, error) from error
 
@@ -253,7 +255,7 @@ class RemotePlace:
                 size = source.size()
                 _require_room(f"{self}/{printable(name)}", size, folder)
                 got = 0
-                while data := source.read(_CHUNK):
+                while data := _read(source, _CHUNK):
                     got += len(data)
                     try:
                         sink.write(data)
@@ -292,6 +294,21 @@ class RemotePlace:
                 f"name a place on another server"
             )
         return all((own - other).total_seconds() > _CLAIM_S for other in times.values())
+
+
+def _read(source: Any, size: int | None = None) -> bytes:
+    """Read on, again where the client did not: it has no room for an error that is longer than the file (pyarrow 26).
+
+    A lock and a transcript are shorter than what a server says when it is overloaded.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            return bytes(source.read(size))
+        except OSError as error:
+            if _NO_ROOM_FOR_ERROR not in str(error):
+                raise
+        time.sleep(pause_s)
+    return bytes(source.read(size))
 
 
 def _send(files: Any, key: str, file: Path) -> None:

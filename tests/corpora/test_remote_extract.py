@@ -99,14 +99,17 @@ def test_a_store_in_a_bucket_is_that_on_this_machine(
     assert server.contents("store") == files_of(store)
 
 
-@pytest.mark.parametrize("form", ["store", pytest.param("corpus", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("form", ["store", "corpus"])
 def test_what_lies_in_a_bucket_is_judged_as_what_lies_here(
     server: S3Server, uri: str, store: Path, tiny_folder: Path, staging: Path, form: str
 ):
-    server.upload(store, "judged")
-    options = EvaluateOptions(workers=1)
-    there = evaluate_on(tiny_folder, server.uri("judged") if form == "store" else uri, "all", options)
-    assert repr(there) == repr(evaluate_on(tiny_folder, store, "all", options))  # an undefined figure is NaN
+    if form == "store":
+        server.upload(store, "judged")
+        there = evaluate_on(tiny_folder, server.uri("judged"), "all")
+    else:
+        there = evaluate_on(tiny_folder, uri, "all", EvaluateOptions(store_folder=server.uri("kept"), workers=1))
+        assert server.contents("kept") == files_of(store)
+    assert repr(there) == repr(evaluate_on(tiny_folder, store, "all"))  # an undefined figure is NaN
 
 
 def test_clips_in_a_bucket_calibrate_as_those_here(uri: str, few: Path, tiny: Bundle, staging: Path, tmp_path: Path):
