@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What comes with a request, in chunks as they were sent where it was sent in chunks."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        lines = []
+        lines: list[bytes] = []
         while not lines or int(lines[-2].partition(b";")[0], 16):
             size = self.rfile.readline()
             lines += [size, self.rfile.read(int(size.partition(b";")[0], 16)) + self.rfile.readline()]
