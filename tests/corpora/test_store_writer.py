@@ -146,7 +146,7 @@ class DyingPlace(LocalPlace):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_a_kill_at_any_moment_loses_nothing(tmp_path, after: bool):
     """Each change that a run makes is once the last one of its process; half of the runs go on with a store."""
     corpus, place = made_up_corpus(7), LocalPlace(tmp_path / "whole")
@@ -168,7 +168,8 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path, after: bool):
         assert changes > (10 if begun else 18)
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.once
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_a_clip_that_waits_beside_a_complete_store_survives_a_second_kill(tmp_path, after: bool):
     """The first kill came between a worker that wrote a clip, and the driver that was to hear of it."""
     corpus = made_up_corpus(7)
