@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import importlib
 import logging
@@ -28,6 +29,8 @@ _PATIENCE_S, _TRIES = 3.0, "3"
 _STORE_BYTES = 100 << 20
 #: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
 _LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
+#: What Ray's processes are told so that they listen on the loopback interface alone.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 #: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
 
@@ -51,18 +54,16 @@ class Connection:
 
 
 def import_ray() -> Any:
-    """Give the module `ray`, told to be quiet and to use a token where there is one.
+    """Give the module `ray`, told to give up soon, which it reads as it is imported.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    for name, value in {"RAY_NUM_REDIS_GET_RETRIES": _TRIES, "RAY_USAGE_STATS_ENABLED": "0"}.items():
-        os.environ.setdefault(name, value)
     try:
-        import ray
+        with _environment({"RAY_NUM_REDIS_GET_RETRIES": os.environ.get("RAY_NUM_REDIS_GET_RETRIES", _TRIES)}):
+            import ray
     except ImportError as error:
         raise MissingExtraError(error.name or "ray", "ray", "a Ray cluster (--ray)") from error
-    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 
@@ -84,7 +85,10 @@ def connect(address: str, cores: int = 0) -> Connection:
     if ray.is_initialized():
         return _connection_of_this_process(ray, address)
     with ExitStack() as stack, _own_signals():
+        stack.enter_context(_environment_put_back())
         stack.enter_context(_quiet_output())
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if address == LOCAL:
             _start(ray, cores, stack)
             name = "the Ray cluster of this machine"
@@ -112,7 +116,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
     """Start a cluster on this machine, which ends with this process, whatever ends it."""
     folder = stack.enter_context(_short_folder())
     _make_token()
-    with _environment({"OMP_NUM_THREADS": "1"}), _few_processes():
+    with _environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK), _few_processes(), _own_address():
         try:
             ray.init(
                 address=LOCAL,
@@ -126,6 +130,15 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
             )
         except Exception as error:
             raise ClusterError(f"Ray does not start on this machine ({first_line(error)}): give --workers") from error
+
+
+@contextmanager
+def _own_address() -> Iterator[None]:
+    """Start a cluster that listens on the loopback interface alone, as Ray does by default on macOS and Windows."""
+    from ray._private import ray_constants
+
+    with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
 
 
 @contextmanager
@@ -151,11 +164,15 @@ def _short_folder() -> Iterator[Path]:
         with suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove)  # Ray ends the processes of an interrupted start at exit, and until then they write
     try:
         with _locked(folder):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove()
+        if not folder.exists():
+            atexit.unregister(remove)
 
 
 @contextmanager
@@ -290,6 +307,28 @@ def _environment(names: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _environment_put_back() -> Iterator[None]:
+    """Put back at the end what Ray and this module set in the environment: the next cluster may know no tokens."""
+    before = {name: value for name, value in os.environ.items() if _is_of_ray(name)}
+    try:
+        yield
+    finally:
+        for name in filter(_is_of_ray, list(os.environ)):
+            if name not in before:
+                del os.environ[name]
+        os.environ.update(before)
+        with suppress(ImportError, AttributeError):  # a Ray that does not keep what it has read
+            native: Any = importlib.import_module("ray._raylet")
+            native.Config.initialize("")
+            native.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _is_of_ray(name: str) -> bool:
+    """Whether a variable is one that Ray sets; that of its client is set once, as it is imported."""
+    return name == "PYTHONBREAKPOINT" or (name.startswith("RAY_") and name != "RAY_CLIENT_MODE")
 
 
 @contextmanager

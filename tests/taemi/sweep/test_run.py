@@ -204,7 +204,7 @@ def test_a_killed_sweep_is_gone_on_with_by_two_workers_and_writes_the_bytes_of_o
     running = subprocess.Popen([sys.executable, "-m", "taemi_edge", *map(str, words)], stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 240
-        while not list(tmp_path.rglob("run.json")) and running.poll() is None and time.monotonic() < until:
+        while not list(tmp_path.glob("out/runs/*/*/run.json")) and running.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         workers = _children_of(running.pid)
     finally:
