@@ -26,15 +26,9 @@ from taemi_edge.scale.clusters.places import ReadPlace
 from taemi_edge.scale.ray_workers import RayWorkers, run_on_ray
 from tests.live.servers import free_port
 from tests.scale import tasks
-from tests.scale.clusters import add_node, started, two_nodes
+from tests.scale.clusters import add_node, started
 
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with two_nodes() as made:
-        yield made
 
 
 @pytest.fixture(scope="class")

@@ -171,8 +171,6 @@ def _short_folder() -> Iterator[Path]:
             yield folder
     finally:
         remove()
-        if not folder.exists():
-            atexit.unregister(remove)
 
 
 @contextmanager
