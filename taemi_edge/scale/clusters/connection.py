@@ -100,10 +100,14 @@ def connect(address: str, cores: int = 0) -> Connection:
 
 def _connection_of_this_process(ray: Any, address: str) -> Connection:
     """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
-    there = str(ray.get_runtime_context().gcs_address)
+    there = ""
+    with suppress(Exception):  # a client of a cluster elsewhere does not know it
+        there = str(ray.get_runtime_context().gcs_address)
     if address not in (AUTO, there):
-        raise UsageError(f"--ray {address}: this program is connected to the Ray cluster at {there}: give auto")
-    return Connection(ray, f"the Ray cluster at {there}")
+        raise UsageError(
+            f"--ray {address}: this program is connected to the Ray cluster at {there or 'another place'}: give auto"
+        )
+    return Connection(ray, f"the Ray cluster at {there}" if there else "the Ray cluster of this program")
 
 
 def _require_form(address: str) -> None:
@@ -135,9 +139,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
 @contextmanager
 def _own_address() -> Iterator[None]:
     """Start a cluster that listens on the loopback interface alone, as Ray does by default on macOS and Windows."""
-    from ray._private import ray_constants
-
-    with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+    with _replaced(_private("ray_constants"), "ENABLE_RAY_CLUSTER", False):
         yield
 
 
@@ -147,9 +149,8 @@ def _few_processes() -> Iterator[None]:
 
     `ray start` has no option for that, nor has `ray.init`; a Ray that is made otherwise starts them all.
     """
-    from ray._private import parameter
-
-    lean = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    parameter = _private("parameter")
+    lean = partial(getattr(parameter, "RayParams", dict), no_monitor=True, include_log_monitor=False)
     with _replaced(parameter, "RayParams", lean):
         yield
 
@@ -211,10 +212,11 @@ def _join(ray: Any, address: str) -> str:
 
 def _address_of_this_node(ray: Any) -> str:
     """The head of the cluster that this machine belongs to, as Ray knows it."""
-    from ray._private.services import canonicalize_bootstrap_address_or_die
-
+    find = getattr(_private("services"), "canonicalize_bootstrap_address_or_die", None)
+    if find is None:
+        raise ClusterError(f"--ray auto: Ray {ray.__version__} does not say where its cluster is: give host:port")
     try:
-        return str(canonicalize_bootstrap_address_or_die(AUTO))
+        return str(find(AUTO))
     except (ConnectionError, ValueError) as error:
         raise ClusterError(
             "--ray auto: this machine belongs to no Ray cluster: run `ray start` here, or give host:port or local"
@@ -332,10 +334,16 @@ def _is_of_ray(name: str) -> bool:
 @contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep the handlers of this process: Ray's own for SIGTERM ends a driver without a word and an exit code of 15."""
-    from ray._private import utils
-
-    with _replaced(utils, "set_sigterm_handler", lambda _: None):
+    with _replaced(_private("utils"), "set_sigterm_handler", lambda _: None):
         yield
+
+
+def _private(name: str) -> Any:
+    """Give a module that Ray does not promise; None where this Ray has no such one, and then does without."""
+    try:
+        return importlib.import_module(f"ray._private.{name}")
+    except ImportError:
+        return None
 
 
 @contextmanager
@@ -358,9 +366,7 @@ def _quiet_output() -> Iterator[None]:
 
     No option of Ray 2.60 turns that off; what is lost is told by `crew.py`.
     """
-    from ray._private import worker
-
-    with _replaced(worker, "print_to_stdstream", lambda *_, **__: None):
+    with _replaced(_private("worker"), "print_to_stdstream", lambda *_, **__: None):
         yield
 
 
