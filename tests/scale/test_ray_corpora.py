@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,14 @@ from taemi_edge.scale.ray_workers import RayWorkers
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.conftest import FEW_CLIPS, Cli
 from tests.live.servers import free_port
-from tests.scale.clusters import started, two_nodes
+from tests.scale.clusters import started
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with two_nodes() as made:
-        yield made.address
+def address(cluster) -> str:
+    return str(cluster.address)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -53,6 +51,7 @@ def test_two_nodes_make_the_store_of_one_process(address, corpus_folder, tiny_fo
     assert _files(tmp_path / "store") == _files(one_process)
 
 
+@pytest.mark.nightly  # tests/scale/test_ray_workers.py kills one of workers that have nothing to open
 def test_a_killed_worker_leaves_the_store_whole(address, corpus_folder, tiny_folder, one_process, tmp_path):
     killer = _Killer()
     with RayWorkers(address) as pool:
@@ -81,6 +80,7 @@ def _a_worker() -> int:
     return int(next(line for line in found.stdout.splitlines() if "ray::Worker.work" in line).split()[0])
 
 
+@pytest.mark.nightly
 def test_a_full_disk_ends_the_work_in_one_sentence(address, corpus_folder, tiny_folder, tmp_path):
     mount = "/usr/bin/mount"
     disk = tmp_path / "disk"

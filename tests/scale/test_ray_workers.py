@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +21,14 @@ import taemi_edge
 from taemi_edge.bundle.workers import require_shared, run_parallel
 from taemi_edge.errors import ClusterError, MediaError, MissingExtraError, UsageError
 from taemi_edge.scale.clusters import crew
+from taemi_edge.scale.clusters.jobs import Job, libraries
+from taemi_edge.scale.clusters.places import ReadPlace
 from taemi_edge.scale.ray_workers import RayWorkers, run_on_ray
 from tests.live.servers import free_port
 from tests.scale import tasks
-from tests.scale.clusters import add_node, started, two_nodes
+from tests.scale.clusters import add_node, started
 
 pytestmark = pytest.mark.once
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with two_nodes() as made:
-        yield made
 
 
 @pytest.fixture(scope="class")
@@ -69,6 +67,19 @@ class TestOneConnection:
         with pytest.raises(ClusterError, match="task 3 has ended 3 workers, the last one on node "):
             list(run_parallel(tasks.dies, range(6), workers))
 
+    def test_workers_that_cannot_be_prepared_are_given_up(self, workers, monkeypatch):
+        monkeypatch.setattr(crew, "MOST_LOSSES", 1)
+        with pytest.raises(ClusterError, match="no worker of the Ray cluster at .* could be prepared: the last"):
+            list(run_parallel(tasks.square, range(3), workers, tasks.prepare_never))
+        assert sorted(run_parallel(tasks.square, range(3), workers)) == [0, 1, 4]
+
+    def test_nodes_that_have_all_become_unfit_end_the_work(self, workers, monkeypatch):
+        monkeypatch.setattr(crew, "_NODES_S", 0.5)
+        lost = Job(tasks.square, None, (), os.getcwd(), (ReadPlace("/no/such/share", ()),), libraries())
+        with pytest.raises(ClusterError, match=r"node [\d.]+ has no /no/such/share, which is here"):
+            list(workers._session.crew.run(lost, range(3)))
+        assert sorted(run_parallel(tasks.square, range(3), workers)) == [0, 1, 4]
+
 
 @pytest.mark.nightly
 def test_a_node_that_is_killed_and_replaced_costs_nothing_but_time(cluster, tmp_path, caplog):
@@ -94,6 +105,49 @@ def test_work_that_is_not_gone_on_with_leaves_nothing(cluster, tmp_path):
     time.sleep(0.5)
     assert len(list(tmp_path.iterdir())) == written
     assert not ray.is_initialized()
+
+
+def test_a_cluster_of_this_machine_is_reached_from_it_alone_and_leaves_the_process_as_it_was():
+    before, others = dict(os.environ), _listening(_this_process_and_below())
+    with RayWorkers("local", 1) as pool:
+        assert sorted(run_parallel(tasks.square, range(3), pool)) == [0, 1, 4]
+        found = _listening(_this_process_and_below()) - others
+        assert len(found) > 3
+        assert {address for address, _ in found} <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert not ray.is_initialized()
+    assert before.items() <= os.environ.items()
+    assert set(os.environ) - set(before) <= {"RAY_CLIENT_MODE"}
+
+
+def test_a_connection_that_a_program_has_is_used_and_left_open(cluster):
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        assert sorted(run_on_ray(tasks.square, range(3), "auto")) == [0, 1, 4]
+        with pytest.raises(UsageError, match=r"this program is connected to the Ray cluster at .*: give auto"):
+            list(run_on_ray(tasks.square, [3], "local"))
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def _this_process_and_below() -> set[str]:
+    found = subprocess.run(["/usr/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
+    pairs = [line.split() for line in found.stdout.splitlines()]
+    known, size = {str(os.getpid())}, 0
+    while size < len(known):
+        size = len(known)
+        known |= {pid for pid, parent in pairs if parent in known}
+    return known
+
+
+def _listening(pids: set[str]) -> set[tuple[str, str]]:
+    """The addresses on which processes accept TCP connections, as the kernel writes them, each with its socket."""
+    sockets = set()
+    for pid in pids:
+        with suppress(OSError):
+            sockets |= {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {(row[1].partition(":")[0], row[9]) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
 def test_another_version_on_a_node_is_refused(cluster, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import importlib
 import logging
@@ -28,6 +29,8 @@ _PATIENCE_S, _TRIES = 3.0, "3"
 _STORE_BYTES = 100 << 20
 #: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
 _LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
+#: What Ray's processes are told so that they listen on the loopback interface alone.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 #: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
 
@@ -51,18 +54,16 @@ class Connection:
 
 
 def import_ray() -> Any:
-    """Give the module `ray`, told to be quiet and to use a token where there is one.
+    """Give the module `ray`, told to give up soon, which it reads as it is imported.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    for name, value in {"RAY_NUM_REDIS_GET_RETRIES": _TRIES, "RAY_USAGE_STATS_ENABLED": "0"}.items():
-        os.environ.setdefault(name, value)
     try:
-        import ray
+        with _environment({"RAY_NUM_REDIS_GET_RETRIES": os.environ.get("RAY_NUM_REDIS_GET_RETRIES", _TRIES)}):
+            import ray
     except ImportError as error:
         raise MissingExtraError(error.name or "ray", "ray", "a Ray cluster (--ray)") from error
-    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 
@@ -84,7 +85,10 @@ def connect(address: str, cores: int = 0) -> Connection:
     if ray.is_initialized():
         return _connection_of_this_process(ray, address)
     with ExitStack() as stack, _own_signals():
+        stack.enter_context(_environment_put_back())
         stack.enter_context(_quiet_output())
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if address == LOCAL:
             _start(ray, cores, stack)
             name = "the Ray cluster of this machine"
@@ -96,10 +100,14 @@ def connect(address: str, cores: int = 0) -> Connection:
 
 def _connection_of_this_process(ray: Any, address: str) -> Connection:
     """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
-    there = str(ray.get_runtime_context().gcs_address)
+    there = ""
+    with suppress(Exception):  # a client of a cluster elsewhere does not know it
+        there = str(ray.get_runtime_context().gcs_address)
     if address not in (AUTO, there):
-        raise UsageError(f"--ray {address}: this program is connected to the Ray cluster at {there}: give auto")
-    return Connection(ray, f"the Ray cluster at {there}")
+        raise UsageError(
+            f"--ray {address}: this program is connected to the Ray cluster at {there or 'another place'}: give auto"
+        )
+    return Connection(ray, f"the Ray cluster at {there}" if there else "the Ray cluster of this program")
 
 
 def _require_form(address: str) -> None:
@@ -112,7 +120,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
     """Start a cluster on this machine, which ends with this process, whatever ends it."""
     folder = stack.enter_context(_short_folder())
     _make_token()
-    with _environment({"OMP_NUM_THREADS": "1"}), _few_processes():
+    with _environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK), _few_processes(), _own_address():
         try:
             ray.init(
                 address=LOCAL,
@@ -129,14 +137,20 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
 
 
 @contextmanager
+def _own_address() -> Iterator[None]:
+    """Start a cluster that listens on the loopback interface alone, as Ray does by default on macOS and Windows."""
+    with _replaced(_private("ray_constants"), "ENABLE_RAY_CLUSTER", False):
+        yield
+
+
+@contextmanager
 def _few_processes() -> Iterator[None]:
     """Start a cluster without the programs that scale it and collect its logs, which cost two seconds of a processor.
 
     `ray start` has no option for that, nor has `ray.init`; a Ray that is made otherwise starts them all.
     """
-    from ray._private import parameter
-
-    lean = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    parameter = _private("parameter")
+    lean = partial(getattr(parameter, "RayParams", dict), no_monitor=True, include_log_monitor=False)
     with _replaced(parameter, "RayParams", lean):
         yield
 
@@ -151,11 +165,13 @@ def _short_folder() -> Iterator[Path]:
         with suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove)  # Ray ends the processes of an interrupted start at exit, and until then they write
     try:
         with _locked(folder):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove()
 
 
 @contextmanager
@@ -196,10 +212,11 @@ def _join(ray: Any, address: str) -> str:
 
 def _address_of_this_node(ray: Any) -> str:
     """The head of the cluster that this machine belongs to, as Ray knows it."""
-    from ray._private.services import canonicalize_bootstrap_address_or_die
-
+    find = getattr(_private("services"), "canonicalize_bootstrap_address_or_die", None)
+    if find is None:
+        raise ClusterError(f"--ray auto: Ray {ray.__version__} does not say where its cluster is: give host:port")
     try:
-        return str(canonicalize_bootstrap_address_or_die(AUTO))
+        return str(find(AUTO))
     except (ConnectionError, ValueError) as error:
         raise ClusterError(
             "--ray auto: this machine belongs to no Ray cluster: run `ray start` here, or give host:port or local"
@@ -293,12 +310,40 @@ def _environment(names: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
+def _environment_put_back() -> Iterator[None]:
+    """Put back at the end what Ray and this module set in the environment: the next cluster may know no tokens."""
+    before = {name: value for name, value in os.environ.items() if _is_of_ray(name)}
+    try:
+        yield
+    finally:
+        for name in filter(_is_of_ray, list(os.environ)):
+            if name not in before:
+                del os.environ[name]
+        os.environ.update(before)
+        with suppress(ImportError, AttributeError):  # a Ray that does not keep what it has read
+            native: Any = importlib.import_module("ray._raylet")
+            native.Config.initialize("")
+            native.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _is_of_ray(name: str) -> bool:
+    """Whether a variable is one that Ray sets; that of its client is set once, as it is imported."""
+    return name == "PYTHONBREAKPOINT" or (name.startswith("RAY_") and name != "RAY_CLIENT_MODE")
+
+
+@contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep the handlers of this process: Ray's own for SIGTERM ends a driver without a word and an exit code of 15."""
-    from ray._private import utils
-
-    with _replaced(utils, "set_sigterm_handler", lambda _: None):
+    with _replaced(_private("utils"), "set_sigterm_handler", lambda _: None):
         yield
+
+
+def _private(name: str) -> Any:
+    """Give a module that Ray does not promise; None where this Ray has no such one, and then does without."""
+    try:
+        return importlib.import_module(f"ray._private.{name}")
+    except ImportError:
+        return None
 
 
 @contextmanager
@@ -321,9 +366,7 @@ def _quiet_output() -> Iterator[None]:
 
     No option of Ray 2.60 turns that off; what is lost is told by `crew.py`.
     """
-    from ray._private import worker
-
-    with _replaced(worker, "print_to_stdstream", lambda *_, **__: None):
+    with _replaced(_private("worker"), "print_to_stdstream", lambda *_, **__: None):
         yield
 
 

@@ -44,7 +44,7 @@ class _Actor:
         node, node_id: where it is, once it has said so.
         task: what it does.
         since: when it was asked.
-        unfit: its node cannot do the job; it is kept so that Ray puts no other one there.
+        unfit: why its node cannot do the job; it is kept so that Ray puts no other one there.
     """
 
     handle: Any
@@ -52,7 +52,7 @@ class _Actor:
     node: str = ""
     task: _Task | None = None
     since: float = 0.0
-    unfit: bool = False
+    unfit: str = ""
     ready: bool = False
 
 
@@ -112,7 +112,7 @@ class Crew:
         """
         work = _Work(self, job, tasks)
         for actor in self._actors:
-            actor.ready = actor.unfit = False
+            actor.ready, actor.unfit = False, ""
             work.set_up(actor)
         try:
             yield from work.results()
@@ -171,7 +171,8 @@ class _Work:
         self.packed = self.ray.put(self.ray.cloudpickle.dumps(job))
         self.losses = _Losses()
         self.replacing = 0  # actors that were lost and have no successor yet
-        self.began = time.monotonic()
+        self.unprepared = 0  # actors that were lost before their first task, since one was ready
+        self.began = self.heard = time.monotonic()  # when the job began, and when a worker answered last
 
     def results(self) -> Iterator[Any]:
         """Keep every actor busy until nothing is left to do."""
@@ -249,6 +250,7 @@ class _Work:
         except self.ray.exceptions.RayError as error:
             self._lose(actor, error)
             return []
+        self.heard = time.monotonic()
         if actor.task is None:
             self._begin(actor, answer)
             return []
@@ -274,10 +276,10 @@ class _Work:
         if here.get("problem"):
             if not self.crew.started:
                 raise ClusterError(here["problem"])
-            actor.unfit = True
+            actor.unfit = here["problem"]
             self.crew.note(f"{here['problem']}; until then that node is left out")
             return
-        actor.ready = True
+        actor.ready, self.unprepared = True, 0
 
     def _lose(self, actor: _Actor, error: Exception) -> None:
         """An actor is gone: its task goes to the front of the queue."""
@@ -290,7 +292,9 @@ class _Work:
         self.crew._actors.remove(actor)
         self.crew._kill(actor)  # one that Ray cannot reach for the moment must not come back
         if actor.task is None:
-            if self.losses.workers >= MOST_LOSSES * 4 and not self.crew.started:
+            self.unprepared += 1
+            known = any(other.ready for other in self.crew._actors)
+            if self.unprepared >= MOST_LOSSES * max(4, len(self.crew._actors)) and not known:
                 raise ClusterError(
                     f"no worker of {self.crew._cluster} could be prepared: the last one was lost ({where})"
                 )
@@ -305,16 +309,20 @@ class _Work:
         self.queue.appendleft(actor.task)
 
     def _require_nodes(self) -> None:
-        """Refuse a cluster without processors; tell where they are all taken."""
-        waited, crew = self.waited(), self.crew
+        """Refuse a cluster that has no processors, or no node that can do the job; tell where they are all taken."""
+        crew = self.crew
         if any(actor.ready for actor in crew._actors):
+            self.heard = time.monotonic()
             return
+        waited = time.monotonic() - self.heard  # a node that was lost may be replaced
         kind = "GPU" if crew._gpus else "CPU"
         has = int(self.ray.cluster_resources().get(kind, 0))
         if not has and waited > _NODES_S:
             raise ClusterError(
                 f"{crew._cluster} has no node with {kind}s: run `ray start --address` on a machine that has"
             )
+        if waited > _NODES_S and crew._actors and all(actor.unfit for actor in crew._actors):
+            raise ClusterError(crew._actors[0].unfit)
         if has and waited > _LATE_S and not any(actor.node for actor in crew._actors):
             crew.note(f"waiting for {crew._cluster}: none of its {has} {kind}s is free")
 

@@ -23,7 +23,7 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import InputError, OutputError, UsageError
 from taemi_edge.taemi.recipe import ModelRecipe
-from taemi_edge.taemi.sweep.runs import RUN, RunLine
+from taemi_edge.taemi.sweep.runs import RUN
 
 RECORD, RUNS, STORES = "sweep.json", "runs", "stores"
 BEST, RESULTS, TABLE, PICTURE = "best", "results.json", "table.md", "picture.png"
@@ -84,15 +84,6 @@ def begin_folder(folder: Path, recipe: ModelRecipe, data: str, data_sha256: str)
 def run_folder(folder: Path, setting: str, seed: int) -> Path:
     """Where a run is written."""
     return folder / RUNS / setting / f"seed-{seed}"
-
-
-def read_run(folder: Path) -> RunLine | None:
-    """Read the line of a run; None where the run is not done, or is to be made again."""
-    try:
-        line = msgspec.json.decode((folder / RUN).read_bytes(), type=RunLine)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return None if line.again else line
 
 
 def count_runs(folder: Path) -> int:

@@ -38,7 +38,6 @@ from taemi_edge.taemi.sweep.folder import (
     TABLE,
     begin_folder,
     count_runs,
-    read_run,
     run_folder,
 )
 from taemi_edge.taemi.sweep.picture import plot_sweep
@@ -55,6 +54,7 @@ from taemi_edge.taemi.sweep.runs import (
     Stopped,
     features_key,
     open_worker,
+    read_run,
     train_run,
 )
 from taemi_edge.taemi.train.run import STORE, TrainOptions, extracted_store, require_own_features, untrained_checkpoint

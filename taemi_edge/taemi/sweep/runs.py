@@ -138,6 +138,15 @@ class RunSetup:
     provided: bool = False
 
 
+def read_run(folder: Path) -> RunLine | None:
+    """Read the line of a run; None where the run is not done, or is to be made again."""
+    try:
+        line = msgspec.json.decode((folder / RUN).read_bytes(), type=RunLine)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return None if line.again else line
+
+
 def features_key(recipe: ModelRecipe, encoder_seed: int | None) -> str:
     """Recognise recipes whose clips are read and encoded alike, by a few letters."""
     known = msgspec.to_builtins(recipe)
@@ -165,6 +174,9 @@ def train_run(task: RunTask) -> RunLine | Stopped | Failed:
     """Train a setting with a seed, or go on with it. What it finds is in its folder before this returns."""
     if not _goes_on():
         return Stopped()
+    if (done := read_run(task.folder)) is not None:  # by a worker that was lost before it could answer
+        (task.folder / STATE).unlink(missing_ok=True)
+        return done
     try:
         line = _line_of(task)
         _write_events(task, line)

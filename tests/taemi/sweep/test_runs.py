@@ -14,8 +14,16 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.sweep import runs
-from taemi_edge.taemi.sweep.folder import read_run
-from taemi_edge.taemi.sweep.runs import Failed, RunSetup, RunTask, Stopped, features_key, open_worker, train_run
+from taemi_edge.taemi.sweep.runs import (
+    Failed,
+    RunSetup,
+    RunTask,
+    Stopped,
+    features_key,
+    open_worker,
+    read_run,
+    train_run,
+)
 
 
 @pytest.fixture
@@ -32,6 +40,12 @@ def test_a_run_writes_its_line_last_and_leaves_no_state(task):
     assert line.valid is not None
     assert line.test is not None
     assert not (task.folder / "state.safetensors").exists()
+
+
+def test_a_run_whose_worker_was_lost_before_it_answered_is_not_made_again(task, monkeypatch):
+    line = train_run(task)
+    monkeypatch.setattr(runs, "train_recipe", None)
+    assert train_run(task) == line
 
 
 def test_a_folder_that_a_kill_left_is_made_anew(task):
