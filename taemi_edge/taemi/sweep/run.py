@@ -112,9 +112,11 @@ def run_sweep(
     with claimed(folder):
         identity = _require_data(plan, data, options)
         require_shared(options.workers, [data], [folder])
+        # a store of other encoders is refused before the folder says that it is a sweep of that store
+        given = _stores(plan, data, folder, options, progress) if is_store(data) else None
         begin_folder(folder, plan.base, str(data), identity)
         with hold_store(open_place(folder), progress):  # beyond this machine, where the folder is shared
-            stores = _stores(plan, data, folder, options, progress)
+            stores = given or _stores(plan, data, folder, options, progress)
             tasks = _tasks(plan, folder, stores)
             lines = {key: line for key, task in tasks.items() if (line := read_run(task.folder))}
             for key, line in lines.items():
@@ -144,7 +146,7 @@ def _require_data(plan: Plan, data: Path, options: SweepOptions) -> str:
         splits, identity = {clip.split for clip in corpus.clips}, corpus.labels_sha256
     else:
         if _URI.match(str(options.data)):  # a path has lost one of its slashes
-            raise UsageError(f"--data {options.data}: training reads from a folder: copy the data to one, or mount it")
+            raise UsageError(f"--data {options.data}: a sweep reads from a folder: copy the data to one, or mount it")
         found = "neither" if data.exists() else "nothing there"
         raise InputError(
             f"--data {options.data}: expected a feature store (index.json) or a corpus (train_split.csv), found {found}"
