@@ -151,7 +151,7 @@ def test_data_that_cannot_choose_is_refused(store_folder, tmp_path):
         run_sweep(plan_of(), SweepOptions(tmp_path / "store", tmp_path / "out"))
     with pytest.raises(InputError, match="found nothing there"):
         run_sweep(plan_of(), SweepOptions(tmp_path / "nowhere", tmp_path / "out"))
-    with pytest.raises(UsageError, match="training reads from a folder: copy the data to one, or mount it"):
+    with pytest.raises(UsageError, match="a sweep reads from a folder: copy the data to one, or mount it"):
         run_sweep(plan_of(), SweepOptions(Path("s3://bucket/store"), tmp_path / "out"))
     with pytest.raises(UsageError, match="end-to-end training reads clips: give a corpus"):
         run_sweep(plan_of("training.encoders=end-to-end"), SweepOptions(store_folder, tmp_path / "out"))
