@@ -6,7 +6,8 @@ This is checked for every command before it does any work, by the names of its o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ OUTPUTS = frozenset(
     ("--output", "--json", "--plot", "--annotate", "--events", "--record", "--store", "--run", "--tensorboard")
 )
 _MANIFEST = "manifest.json"
+#: An address after `Path` has read it, and one of a bucket that was mistyped.
+_ADDRESS = re.compile(r"(?:s3|gs|gcs|file|https?|ftp|hdfs|abfss?|oci|ssh|sftp):/", re.IGNORECASE)
+_BUCKET_BY_A_SLASH = re.compile(r"(?:s3|gs|gcs):/(?!/)", re.IGNORECASE)
 
 
 class PlacedCommand(TyperCommand):
@@ -30,6 +34,7 @@ class PlacedCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         flags = {parameter.name: parameter.opts[0] for parameter in self.params}
         given = [(flags[name], value) for name, value in ctx.params.items() if name in flags]
+        _refuse_addresses(given)
         outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS and _is_here(value)}
         with places_held(outputs, [value for flag, value in given if flag not in OUTPUTS]), kept_until_the_end():
             return super().invoke(ctx)
@@ -38,6 +43,17 @@ class PlacedCommand(TyperCommand):
 def _is_here(value: Any) -> bool:
     """Whether the value of an option names a file or folder of this machine; what lies elsewhere has a lock there."""
     return isinstance(value, str | Path) and "://" not in str(value)
+
+
+def _refuse_addresses(given: Sequence[tuple[str, Any]]) -> None:
+    """Refuse an address where only a path will do, which `Path` would read as a folder named after its scheme."""
+    for flag, value in given:
+        if flag in OUTPUTS and isinstance(value, Path) and _ADDRESS.match(str(value)):
+            raise UsageError(
+                f"{flag}: expected a file or folder of this machine, got an address: write here, then copy"
+            )
+        if isinstance(value, str) and _BUCKET_BY_A_SLASH.match(value):
+            raise UsageError(f"{flag}: expected an address such as s3://BUCKET/FOLDER, got one with a single slash")
 
 
 @contextmanager

@@ -30,13 +30,17 @@ def without_addresses(text: str, words: Sequence[str]) -> str:
         'rtsp://cam/1: expected a bundle'
         >>> without_addresses("--window: 'x=rtsp://me:pw@cam' is no number", ["run", "--window=x=rtsp://me:pw@cam"])
         "--window: 'x=rtsp://cam' is no number"
+        >>> without_addresses("expected s3://BUCKET/FOLDER", ["extract", "--data", "s3://"])
+        'expected s3://BUCKET/FOLDER'
+        >>> without_addresses("--ray ray://head:1: no cluster answers", ["--ray", "ray://head:1"])
+        '--ray ray://head:1: no cluster answers'
     """
     from taemi_edge.media.places import holds_address, shown_place
 
     for word in words:
         value = re.sub(r"^-{1,2}[A-Za-z0-9-]+=", "", word)  # --option=VALUE
         value = re.sub(r"^[A-Za-z0-9_.-]+=", "", value)  # NAME=SOURCE, KEY=VALUE
-        if holds_address(value):
+        if holds_address(value) and not re.fullmatch(r"[A-Za-z0-9]+:/*", value):  # a scheme alone hides nothing
             shown = shown_place(value)
             for form in _forms(value):
                 text = text.replace(form, shown)

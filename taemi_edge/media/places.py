@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOT
 #: Schemes that somebody may type where they do not belong.
 _OTHER_SCHEMES = (
     *("mqtt", "mqtts", "ws", "wss", "ftp", "sftp", "oci", "rtp", "mms", "file", "env", "unix"),
-    *("s3", "gs", "gcs", "abfs", "hdfs"),
+    *("s3", "gs", "gcs", "abfs", "hdfs", "ray"),
 )
 _AUTHORITY = re.compile(
     r"(?:[^/?#]*@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9.]{1,15})?\])"

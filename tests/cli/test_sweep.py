@@ -51,6 +51,13 @@ def test_words_that_are_refused(cli_here, tmp_path: Path, words: list[str], mess
     assert not (tmp_path / "out").exists()
 
 
+def test_a_store_of_other_encoders_leaves_no_sweep_behind(cli_here, store_folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    done = cli_here("sweep", "taemi-tiny", "--data", store_folder, "--set", "audio.context_s=0.5,1", "--output", out)
+    refused(done, "features of another encoder or chunking")
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("words", [("--seeds", "0"), ("--random", "0")])
 def test_numbers_below_one_are_refused(cli_here, tmp_path: Path, words: tuple[str, str]):
     assert cli_here("sweep", "taemi-tiny", "--data", tmp_path, *words).returncode == 2

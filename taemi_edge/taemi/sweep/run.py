@@ -113,9 +113,11 @@ def run_sweep(
     with claimed(folder):
         identity = _require_data(plan, data)
         require_shared(options.workers, [data], [folder])
+        # a store of other encoders is refused before the folder says that it is a sweep of that store
+        given = _stores(plan, data, folder, options, progress) if is_store(data) else None
         begin_folder(folder, plan.base, str(data if isinstance(data, Path) else where), identity)
         with hold_store(open_place(folder), progress):  # beyond this machine, where the folder is shared
-            stores = _stores(plan, data, folder, options, progress)
+            stores = given or _stores(plan, data, folder, options, progress)
             tasks = _tasks(plan, folder, stores)
             lines = {key: line for key, task in tasks.items() if (line := read_run(task.folder))}
             for key, line in lines.items():
