@@ -97,6 +97,7 @@ def test_a_model_that_is_not_there_is_said(server: TritonServer, demo_video: Pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 def test_prometheus_scrapes_the_server(server: TritonServer, demo_video: Path, tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("needs Prometheus: apt-get install --no-install-recommends prometheus")

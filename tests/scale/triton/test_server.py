@@ -13,7 +13,7 @@ from tests.scale.triton.server import SHARED_MEMORY, TritonServer, triton_server
 
 pytest.importorskip("tritonclient.grpc", reason="needs the extra `triton`")
 
-pytestmark = [pytest.mark.once, pytest.mark.slow]
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.nightly]  # what it is for is tried with every server
 
 CONFIG = """
 backend: "python"
@@ -80,7 +80,6 @@ def _counted(server: TritonServer, model: str) -> float:
     return counted
 
 
-@pytest.mark.nightly
 def test_a_killed_server_leaves_nothing_either(repository: Path) -> None:
     with triton_server(repository) as server:
         assert server.stubs()
@@ -90,7 +89,6 @@ def test_a_killed_server_leaves_nothing_either(repository: Path) -> None:
     assert not list(SHARED_MEMORY.glob(f"{server.log.parent.name}*"))
 
 
-@pytest.mark.nightly
 def test_a_server_that_does_not_start_says_why(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (repository / "twice" / "config.pbtxt").write_text('backend: "nothing"', encoding="utf-8")
     with pytest.raises(AssertionError, match="tritonserver ended with 1"), triton_server(repository):
