@@ -187,12 +187,9 @@ def recipe_keys(recipe_type: type[Frozen], under: str = "") -> dict[str, Any]:
         under: what stands before each key, with its dot.
 
     Example:
-        >>> class Size(Frozen, frozen=True):
-        ...     height: int
-        >>> class Picture(Frozen, frozen=True):
-        ...     size: Size
-        >>> list(recipe_keys(Picture))
-        ['size', 'size.height']
+        >>> from taemi_edge.bundle.spec import WindowSpec
+        >>> list(recipe_keys(WindowSpec))
+        ['length_s', 'hop_s']
     """
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(recipe_type):
