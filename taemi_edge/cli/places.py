@@ -6,6 +6,7 @@ This is checked for every command before it does any work, by the names of its o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ OUTPUTS = frozenset(
     ("--output", "--json", "--plot", "--annotate", "--events", "--record", "--store", "--run", "--tensorboard")
 )
 _MANIFEST = "manifest.json"
+#: How an address begins as a path, which keeps one slash of two.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")
 
 
 class PlacedCommand(TyperCommand):
@@ -31,6 +34,7 @@ class PlacedCommand(TyperCommand):
         flags = {parameter.name: parameter.opts[0] for parameter in self.params}
         given = [(flags[name], value) for name, value in ctx.params.items() if name in flags]
         outputs = {flag: Path(value) for flag, value in given if flag in OUTPUTS and _is_here(value)}
+        _refuse_addresses(outputs)
         with places_held(outputs, [value for flag, value in given if flag not in OUTPUTS]), kept_until_the_end():
             return super().invoke(ctx)
 
@@ -38,6 +42,17 @@ class PlacedCommand(TyperCommand):
 def _is_here(value: Any) -> bool:
     """Whether the value of an option names a file or folder of this machine; what lies elsewhere has a lock there."""
     return isinstance(value, str | Path) and "://" not in str(value)
+
+
+def _refuse_addresses(outputs: Mapping[str, Path]) -> None:
+    """Refuse an address such as s3://bucket/x where a command writes to paths alone: it would make a folder "s3:"."""
+    for flag, path in outputs.items():
+        if (address := _ADDRESS.match(str(path))) and not Path(address[1] + ":").exists():
+            slashes = "///" if address[1] == "file" else "//"
+            shown = f"{address[1]}:{slashes}{str(path)[address.end() :]}"
+            raise UsageError(
+                f"{flag} {shown}: expected a path of this machine, got an address: write to a folder, and copy it there"
+            )
 
 
 @contextmanager
