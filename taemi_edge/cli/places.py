@@ -48,10 +48,9 @@ def _refuse_addresses(outputs: Mapping[str, Path]) -> None:
     """Refuse an address such as s3://bucket/x where a command writes to paths alone: it would make a folder "s3:"."""
     for flag, path in outputs.items():
         if (address := _ADDRESS.match(str(path))) and not Path(address[1] + ":").exists():
-            slashes = "///" if address[1] == "file" else "//"
-            shown = f"{address[1]}:{slashes}{str(path)[address.end() :]}"
             raise UsageError(
-                f"{flag} {shown}: expected a path of this machine, got an address: write to a folder, and copy it there"
+                f"{flag}: expected a path of this machine, got an address ({address[1]}://): write to a folder, and "
+                f"copy it there"
             )
 
 

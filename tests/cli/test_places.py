@@ -20,6 +20,8 @@ from tests.conftest import Cli
 def test_an_address_where_paths_alone_are_written(cli_here: Cli, words: tuple[str, ...], tmp_path: Path) -> None:
     ended = cli_here(*words, cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
-    option, address = words[-2:]
-    assert ended.stderr.startswith(f"taemi-edge: {option} {address}: expected a path of this machine, got an address")
+    option, scheme = words[-2], words[-1].partition(":")[0]
+    assert ended.stderr.startswith(
+        f"taemi-edge: {option}: expected a path of this machine, got an address ({scheme}://): write to a folder"
+    )
     assert not list(tmp_path.iterdir())
