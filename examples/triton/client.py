@@ -24,7 +24,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from taemi_edge.errors import TaemiError
+from taemi_edge.errors import TaemiError, UsageError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.transcripts import Word, read_transcript
@@ -50,10 +50,19 @@ class Served:
 
     @classmethod
     def by(cls, client: Any, model: str) -> Served:
-        """Ask a server."""
+        """Ask a server.
+
+        Raises:
+            UsageError: the model's configuration does not say what its streams are.
+        """
         config = client.get_model_config(model, as_json=True)["config"]
         inputs = {tensor["name"]: (tensor["data_type"], len(tensor["dims"])) for tensor in config["input"]}
-        told = {key: json.loads(config["parameters"][key]["string_value"]) for key in ("streams", "sample_rates_hz")}
+        parameters = config.get("parameters", {})
+        if not {"streams", "sample_rates_hz"} <= set(parameters):
+            raise UsageError(
+                f"{model}: expected a model that `taemi-edge export-triton` wrote, got one that tells nothing"
+            )
+        told = {key: json.loads(parameters[key]["string_value"]) for key in ("streams", "sample_rates_hz")}
         rates_hz: dict[str, int] = told["sample_rates_hz"]
         rate_hz = next(iter(rates_hz.values()), 16_000)
         kinds = {name: KINDS.get(inputs[name]) for name in told["streams"] if rates_hz.get(name, rate_hz) == rate_hz}
@@ -151,7 +160,7 @@ def main() -> int:
     except InferenceServerException as refusal:
         print(f"client.py: {options.model} at {options.address}: {refusal.message()}", file=sys.stderr)
         return 1
-    except TaemiError as error:  # of the video or the transcript
+    except TaemiError as error:  # of the video, the transcript or the model
         print(f"client.py: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the predictions has enough
