@@ -18,7 +18,7 @@ import msgspec
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import BackendError, DeviceLostError
+from taemi_edge.errors import BackendError, DeviceLostError, TaemiError
 from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.failover import fail_over_to_cpu
@@ -194,10 +194,19 @@ class Fleet:
             return self.executor.execute(repeated)
 
     def _fail_over(self, error: DeviceLostError) -> None:
-        """Close what is lost, and go on with the CPU."""
+        """Close what is lost, and go on with the CPU.
+
+        Raises:
+            DeviceLostError: nothing can take over, and this fleet is of no more use.
+        """
         self.executor.close()
         capacity = self.windows[0].capacity
-        failover = fail_over_to_cpu(self._bundle, self._layout, capacity, error, self._threads)
+        try:
+            failover = fail_over_to_cpu(self._bundle, self._layout, capacity, error, self._threads)
+        except DeviceLostError:
+            raise
+        except TaemiError as problem:
+            raise DeviceLostError(f"{error}; the CPU cannot take over: {problem}") from problem
         self.executor, self.lost = failover.executor, failover.reason
 
     def _prediction(self, index: int, done: WorkResult, prepared: PreparedHop, parts: Collection[str]) -> Prediction:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.checks import refused
 
+WITH_DATA = ("train", "sweep", "calibrate", "evaluate")
+
 
 @pytest.mark.parametrize(
     "words",
@@ -18,11 +20,13 @@ from tests.cli.checks import refused
         ("calibrate", "bundle", "--output", "file:///tmp/calibrated"),
         ("ablate", "--output", "https://host/page.md"),
         ("evaluate", "bundle", "--json", "s3://bucket/found.json"),
+        ("export-triton", "bundle", "--output", "s3://bucket/repo"),
+        ("parity", "bundle", "--json", "file:///tmp/report.json"),
     ],
 )
 def test_a_path_is_expected_and_no_folder_is_named_after_a_scheme(cli_here, tmp_path: Path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
-    refused(cli_here(*words, *(() if words[0] == "ablate" else ("--data", "corpus"))), f"{words[-2]}: expected a file")
+    refused(cli_here(*words, *(("--data", "corpus") if words[0] in WITH_DATA else ())), f"{words[-2]}: expected a file")
     assert not list(tmp_path.iterdir())
 
 

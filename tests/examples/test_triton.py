@@ -61,6 +61,35 @@ def test_the_client_streams_a_video(server: TritonServer, tiny_folder: Path, dem
         assert served["intensities"] == pytest.approx(wanted.outputs["intensities"], abs=1e-5)
 
 
+def test_short_hops_without_a_picture_do_not_lose_the_camera(server: TritonServer, demo_video: Path) -> None:
+    done = _client(server, demo_video, "--model", "taemi-tiny", "--hop", 0.25, "--frames", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["presence"]["vision"] for line in found[8:]].count("missing") == 0
+    assert {line["reason"]["text"] for line in found} == {"not in the request"}  # nobody wrote the words down
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.mp4",), "client.py: nothing.mp4: expected a video or audio file, found nothing\n"),
+        (
+            ("VIDEO", "--transcript", "no.vtt"),
+            "no.vtt: expected a transcript, cannot read it: No such file or directory\n",
+        ),
+        (("VIDEO", "--hop", "0"), "argument --hop: 0: expected a number above 0\n"),
+        (("VIDEO", "--frames", "nan"), "argument --frames: nan: expected a number above 0\n"),
+    ],
+    ids=["no video", "no transcript", "no hop", "no frames"],
+)
+def test_what_the_client_cannot_read(server: TritonServer, demo_video: Path, words: tuple[str, ...], said: str) -> None:
+    named = [str(demo_video) if word == "VIDEO" else word for word in words]
+    done = _client(server, *named, "--model", "taemi-tiny")
+    assert done.returncode in (1, 2)
+    assert done.stderr.endswith(said)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_model_that_is_not_there_is_said(server: TritonServer, demo_video: Path) -> None:
     done = _client(server, demo_video, "--model", "other")
     assert done.returncode == 1
@@ -68,6 +97,7 @@ def test_a_model_that_is_not_there_is_said(server: TritonServer, demo_video: Pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.nightly
 def test_prometheus_scrapes_the_server(server: TritonServer, demo_video: Path, tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("needs Prometheus: apt-get install --no-install-recommends prometheus")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.errors import DeviceLostError
+from taemi_edge.errors import BackendError, DeviceLostError
 from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.window import Source
@@ -71,3 +71,22 @@ def test_a_lost_device_without_a_cpu_bundle_stops_with_the_reason(engines: Bundl
     finally:
         device.broken = False
     assert device.contexts == before
+
+
+def test_graphs_that_do_not_open_leave_a_lost_device(
+    engines: Bundle, device, demo_video: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise BackendError("audio.onnx cannot be opened")
+
+    monkeypatch.setattr("taemi_edge.runtime.failover.open_executor", refuse)
+    [hop] = first_hops(demo_video, 1, engines.manifest.streams)
+    try:
+        with (
+            pytest.raises(DeviceLostError, match=r"the GPU was lost .*; the CPU cannot take over: audio.onnx cannot"),
+            Pipeline(engines, threads=1) as pipeline,
+        ):
+            device.broken = True
+            pipeline.predict(hop)
+    finally:
+        device.broken = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from taemi_edge import __version__
 from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_SOURCES, MOST_THREADS, MOST_WINDOW_S
+from taemi_edge.bundle.streams import AudioSpec
 from taemi_edge.errors import OptionError
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.scale.triton.requests import END, input_specs
@@ -168,6 +169,9 @@ def _parameters(bundle: Bundle, served: ServedModel) -> dict[str, str]:
     manifest = bundle.manifest
     values = {
         "streams": list(manifest.streams),
+        "sample_rates_hz": {
+            n: spec.sample_rate_hz for n, spec in manifest.streams.items() if isinstance(spec, AudioSpec)
+        },
         "presence_states": STATES,
         "outputs": {name: spec.names for name, spec in manifest.outputs.items()},
         "slots": served.slots,

@@ -21,6 +21,8 @@ from taemi_edge.errors import CheckFailedError, OptionError, UsageError
 _FULL = re.compile(r"expected at most \d+ sequences at once")
 #: A server's answer that is longer than this is not read.
 _MOST_BYTES = 16 << 20
+#: Nobody waits for a probe for longer than this.
+_LONGEST_S = 3600.0
 
 
 def probe_model(address: str, model: str, timeout_s: float = 5.0) -> str:
@@ -35,15 +37,18 @@ def probe_model(address: str, model: str, timeout_s: float = 5.0) -> str:
         timeout_s: how long the answer may take, in seconds.
 
     Raises:
-        UsageError: the address is not one of HTTP, or the time is not above 0.
+        UsageError: the address is not one of HTTP, or the time is not above 0 and at most an hour.
         CheckFailedError: the server is not there, or the model gives no predictions.
 
     Example:
-        >>> probe_model("http://localhost:8000", "taemi-tiny")
-        'answered in 12 ms'
+        >>> try:
+        ...     print(probe_model("http://localhost:1", "taemi-tiny"))  # "answered in 12 ms" where a server is
+        ... except CheckFailedError as refusal:
+        ...     print(refusal)
+        taemi-tiny at localhost:1: expected a Triton server, got none: Connection refused
     """
-    if timeout_s <= 0:
-        raise OptionError("timeout_s", "--timeout", f"{timeout_s:g}: expected seconds above 0")
+    if not 0 < timeout_s <= _LONGEST_S:  # NaN fails as well
+        raise OptionError("timeout_s", "--timeout", f"{timeout_s:g}: expected seconds above 0, at most {_LONGEST_S:g}")
     server = _Server(address, model)
     until = time.monotonic() + timeout_s
     before = server.answers(timeout_s)
@@ -82,11 +87,12 @@ class _Server:
         parts = urlsplit(address if "//" in address else f"http://{address}")
         try:
             self._host, self._port = parts.hostname or "", parts.port or 80
-        except ValueError:
+            self._host.encode("idna")
+        except ValueError:  # a port that is no number, or a name that no host can have
             self._host = ""
         if parts.scheme != "http" or not self._host:
             raise UsageError(f"{address}: expected the address of a server, http://HOST:PORT")
-        self._path = f"{parts.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
+        self._path = f"{quote(parts.path.rstrip('/'), safe='/%')}/v2/models/{quote(model, safe='')}"
         self._name = f"{model} at {self._host}:{self._port}"
 
     def __str__(self) -> str:

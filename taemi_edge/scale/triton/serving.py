@@ -17,7 +17,7 @@ from typing import TypeAlias
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import Array
-from taemi_edge.errors import TaemiError, UsageError
+from taemi_edge.errors import DeviceLostError, TaemiError, UsageError
 from taemi_edge.media.hops import Hop
 from taemi_edge.runtime.cores import usable_cores
 from taemi_edge.runtime.hop_builder import HopBuilder
@@ -132,6 +132,8 @@ class SequenceServer:
         self._manifest, self._model, self._clock = bundle.manifest, model, clock
         self._reader = RequestReader(bundle.manifest)
         self._sequences: dict[SequenceId, _Sequence] = {}
+        #: Why there are no more predictions: the device is lost, and nothing can take over.
+        self._lost = ""
         self._free = list(reversed(range(model.slots)))
         with ExitStack() as opened:
             self._fleet = opened.enter_context(
@@ -175,12 +177,12 @@ class SequenceServer:
     def _answer_all(self, requests: Sequence[Request]) -> list[Answer]:
         answers: dict[int, Answer] = {}
         waiting = list(enumerate(requests))
-        while waiting:  # a sequence that comes twice gets a second call
+        while waiting and not self._lost:  # a sequence that comes twice gets a second call
             first = {request.sequence: number for number, request in reversed(waiting)}
             batch = {number: request for number, request in waiting if first[request.sequence] == number}
             answers |= self._answer_each(batch)
             waiting = [(number, request) for number, request in waiting if number not in batch]
-        return [answers[number] for number in range(len(requests))]
+        return [answers.get(number, self._lost) for number in range(len(requests))]
 
     def _answer_each(self, requests: Mapping[int, Request]) -> dict[int, Answer]:
         """Answer requests of different sequences with one call of the runtime."""
@@ -232,7 +234,7 @@ class SequenceServer:
 
     def _free_slot(self, sequence: SequenceId) -> None:
         ended = self._sequences.pop(sequence, None)
-        if ended is not None:
+        if ended is not None and not self._lost:
             self._fleet.reset(ended.index, Source())
             self._free.append(ended.index)
 
@@ -282,7 +284,10 @@ class SequenceServer:
         return answers
 
     def _given_up(self, request: Request, error: TaemiError) -> str:
-        """Free the slot of a sequence that cannot go on."""
+        """Free the slot of a sequence that cannot go on; where the device is lost for good, nobody can."""
+        if isinstance(error, DeviceLostError):
+            self._lost = f"{error}; the server has to be started again"
+            return self._lost
         self._free_slot(request.sequence)
         return f"{error}; the sequence has to start again"
 

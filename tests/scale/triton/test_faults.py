@@ -17,7 +17,7 @@ pytest.importorskip("tritonclient.grpc", reason="needs the extra `triton`")
 pytest.importorskip("torch", reason="the model is exported with torch")
 
 import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException, shared_memory
+from tritonclient.utils import InferenceServerException
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.scale.triton.config import ServingOptions
@@ -125,34 +125,6 @@ def test_clients_that_vanish_give_their_slots_back(server: TritonServer, client:
     _ends(client, 41)
     with pytest.raises(InferenceServerException, match="must specify the START flag|say that it starts one"):
         infer(client, MODEL, _hop(1.0), sequence_id=31)  # dropped: it never ended, and it is too late
-
-
-def test_frames_through_shared_memory(client: Any) -> None:
-    frames, times_s = _frames(3), np.array([[0.1, 0.3, 0.5]])
-    sent = infer(
-        client,
-        MODEL,
-        _hop(0.5, vision_crops=frames[:, :, :32, :32], vision_times_s=times_s),
-        sequence_id=51,
-        sequence_start=True,
-        sequence_end=True,
-    )
-    crops = np.ascontiguousarray(frames[:, :, :32, :32])
-    region = shared_memory.create_shared_memory_region("crops", f"/taemi-{os.getpid()}", crops.nbytes)
-    try:
-        shared_memory.set_shared_memory_region(region, [crops])
-        client.register_system_shared_memory("crops", f"/taemi-{os.getpid()}", crops.nbytes)
-        inputs = [triton.InferInput("vision_crops", list(crops.shape), "UINT8")]
-        inputs[0].set_shared_memory("crops", crops.nbytes)
-        for name, array in _hop(0.5, vision_times_s=times_s).items():
-            inputs.append(triton.InferInput(name, list(array.shape), "FP64"))
-            inputs[-1].set_data_from_numpy(array)
-        shared = client.infer(MODEL, inputs, sequence_id=52, sequence_start=True, sequence_end=True)
-        client.unregister_system_shared_memory("crops")
-    finally:
-        shared_memory.destroy_shared_memory_region(region)
-    assert shared.as_numpy("presence").tolist() == sent["presence"].tolist() == [[0, 2, 2]]
-    np.testing.assert_array_equal(shared.as_numpy("intensities"), sent["intensities"])
 
 
 def test_the_models_process_is_killed(server: TritonServer, client: Any, cli_here: Cli) -> None:

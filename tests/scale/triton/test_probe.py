@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taemi_edge.errors import CheckFailedError, UsageError
+from taemi_edge.errors import CheckFailedError, OptionError, UsageError
 from taemi_edge.scale.triton.probe import probe_model
 from tests.conftest import Cli
 from tests.fleet.conftest import free_port
@@ -108,7 +108,21 @@ def test_no_server_at_all(cli_here: Cli) -> None:
     )
 
 
-@pytest.mark.parametrize("address", ["ftp://here", "http://", "http://here:port", "https://here:8000"])
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://here", "http://", "http://here:port", "https://here:8000", f"http://{'a' * 70}:1", "http://a..b:1"],
+)
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(UsageError, match=r"expected the address of a server, http://HOST:PORT"):
         probe_model(address, "model")
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf"), 1e10])
+def test_a_time_that_cannot_be(timeout_s: float) -> None:
+    with pytest.raises(OptionError, match="expected seconds above 0, at most 3600"):
+        probe_model("http://localhost:1", "model", timeout_s)
+
+
+def test_an_address_behind_a_path_with_a_blank_is_asked() -> None:
+    with pytest.raises(CheckFailedError, match="expected a Triton server, got none"):
+        probe_model(f"http://127.0.0.1:{free_port()}/a path", "model")

@@ -65,6 +65,7 @@ def test_the_configuration_says_what_the_model_takes_and_gives(tiny_folder: Path
         assert line in config.splitlines()
     parameters = parameters_of(config)
     assert parameters["streams"] == ["vision", "audio", "text"]
+    assert parameters["sample_rates_hz"] == {"audio": 16_000}
     assert parameters["presence_states"] == ["live", "stale", "missing", "recovering"]
     assert list(parameters["outputs"]) == ["intensities"]
     as_triton_gives = {key: {"string_value": json.dumps(value)} for key, value in parameters.items()}
