@@ -137,6 +137,33 @@ def test_a_stopped_driver_leaves_nothing_and_is_gone_on_with(
     assert _files(tmp_path / "store") == _files(one_process)
 
 
+def test_a_start_whose_server_is_gone_ends_at_a_signal(corpus_folder, tiny_folder, tmp_path):
+    words = ["extract", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "store", "--ray", "local"]
+    command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while not (found := _servers_of(running.pid)) and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(found[0], signal.SIGKILL)  # as a signal to the group does, before it has told its port
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGTERM)
+        assert "interrupted" in running.communicate(timeout=20)[1]  # Ray alone waits for half a minute
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert _processes_of(running.pid) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _servers_of(session: int) -> list[int]:
+    """Ray's own servers among the processes of a session."""
+    found = subprocess.run(["/usr/bin/ps", "-eo", "pid,sid,comm"], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
+    return [int(pid) for pid, sid, name in rows if sid == str(session) and name == "gcs_server"]
+
+
 def _processes_of(session: int) -> list[str]:
     found = subprocess.run(["/usr/bin/ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in found.stdout.splitlines()]
