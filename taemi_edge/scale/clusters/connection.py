@@ -10,8 +10,8 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,20 +30,21 @@ from taemi_edge.scale.clusters.surroundings import (
     quiet_output,
     replaced,
 )
+from taemi_edge.scale.clusters.watch import HeadWatch, speaks_http2
 
 AUTO, LOCAL, CLIENT = "auto", "local", "ray://"
 #: How long a cluster may take to answer at its address, in seconds, and how often Ray asks it then, once a second.
 _PATIENCE_S, _TRIES = 3.0, "3"
 #: How long Ray may wait in one go for the port of a cluster that starts, in milliseconds.
 _STEP_MS = 200
+#: How long leaving a cluster may take whose head is lost, in seconds.
+_LEAVE_S = 3.0
 #: What workers send lies in this memory on its way; tasks and results are lines.
 _STORE_BYTES = 100 << 20
 #: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
 _LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
 #: What Ray's processes are told so that they listen on the loopback interface alone.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-#: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
-_PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
 
 
 @dataclass
@@ -53,14 +54,17 @@ class Connection:
     Attributes:
         ray: the module.
         name: what messages call the cluster.
+        watch: of its head.
     """
 
     ray: Any
     name: str
+    watch: HeadWatch
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
+        self.watch.close()
         self._stack.close()
 
 
@@ -105,20 +109,39 @@ def connect(address: str, cores: int = 0) -> Connection:
             name = "the Ray cluster of this machine"
         else:
             name = _join(ray, address)
-        stack.callback(ray.shutdown)
-        return Connection(ray, name, stack.pop_all())
+        watch = HeadWatch(name, address.removeprefix(CLIENT) if address.startswith(CLIENT) else _head_of(ray))
+        stack.callback(_leave, ray, watch)
+        return Connection(ray, name, watch, stack.pop_all())
+
+
+def _leave(ray: Any, watch: HeadWatch) -> None:
+    """Leave a cluster; one whose head is lost without it, for Ray would wait for that until it ends the process."""
+    if not watch.answers:
+        leaving = threading.Thread(target=ray.shutdown, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S)
+        if leaving.is_alive():
+            atexit.unregister(getattr(private("worker"), "shutdown", ray.shutdown))
+        return
+    ray.shutdown()
+
+
+def _head_of(ray: Any) -> str:
+    """The address of the head; empty where Ray does not know it, as a client of a cluster elsewhere."""
+    with suppress(Exception):
+        return str(ray.get_runtime_context().gcs_address)
+    return ""
 
 
 def _connection_of_this_process(ray: Any, address: str) -> Connection:
     """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
-    there = ""
-    with suppress(Exception):  # a client of a cluster elsewhere does not know it
-        there = str(ray.get_runtime_context().gcs_address)
+    there = _head_of(ray)
     if address not in (AUTO, there):
         raise UsageError(
             f"--ray {address}: this program is connected to the Ray cluster at {there or 'another place'}: give auto"
         )
-    return Connection(ray, f"the Ray cluster at {there}" if there else "the Ray cluster of this program")
+    name = f"the Ray cluster at {there}" if there else "the Ray cluster of this program"
+    return Connection(ray, name, HeadWatch(name, there))
 
 
 def _require_form(address: str) -> None:
@@ -261,16 +284,13 @@ def _address_of_this_node(ray: Any) -> str:
 def _require_server(address: str, host: str, port: int) -> None:
     """Find out in seconds whether there is a server of the kind that Ray's are: Ray itself would ask for minutes."""
     try:
-        with socket.create_connection((host, port), _PATIENCE_S) as line:
-            line.settimeout(_PATIENCE_S)
-            line.sendall(_PREFACE)
-            answer = line.recv(9)
+        expected = speaks_http2(host, port, _PATIENCE_S)
     except OSError as error:
         raise ClusterError(
             f"--ray {address}: no cluster answers at {host}:{port} ({error.strerror or error}): run `ray start --head` "
             f"there, or give another address"
         ) from error
-    if len(answer) < 9 or answer[3] != _SETTINGS:
+    if not expected:
         raise ClusterError(f"--ray {address}: expected a Ray cluster at {host}:{port}, another server answers there")
 
 
