@@ -259,6 +259,7 @@ def _join(ray: Any, address: str) -> str:
             try:
                 _show_token(target)
                 ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
+                logging.getLogger("ray.util.client.logsclient").setLevel(logging.ERROR)  # Ray sets it, whatever is told
             finally:
                 said = kept()
     except (Exception, SystemExit) as error:

@@ -116,7 +116,8 @@ class Crew:
             actor.ready, actor.unfit = False, ""
             work.set_up(actor)
         try:
-            yield from work.results()
+            with self._watch.tells_of_losses():
+                yield from work.results()
         finally:
             work.end()
 
@@ -126,7 +127,10 @@ class Crew:
         Raises:
             ClusterError: a node cannot, or there is none.
         """
-        work = _Work(self, job, ())
+        with self._watch.tells_of_losses():
+            self._inspect(_Work(self, job, ()))
+
+    def _inspect(self, work: _Work) -> None:
         work.make(self.size() - len(self._actors))
         while waiting := [actor for actor in self._actors if actor.waits_for is not None]:
             if work.waited() > _LATE_S and any(actor.ready for actor in self._actors):

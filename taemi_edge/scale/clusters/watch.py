@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from taemi_edge.errors import ClusterError
 
@@ -46,10 +47,10 @@ class HeadWatch:
     def __init__(self, cluster: str, address: str) -> None:
         self._cluster = cluster
         host, _, port = address.rpartition(":")
-        self._host, self._port = host.strip("[]"), port
+        self._host, self._port = host.strip("[]"), port if port.isdigit() else ""
         self._silent_since: float | None = None
         self._closed = threading.Event()
-        if host and port.isdigit():
+        if self._port:
             threading.Thread(target=self._ask, name="head-watch", daemon=True).start()
 
     @property
@@ -70,10 +71,29 @@ class HeadWatch:
             ClusterError: it is.
         """
         if self.lost:
-            raise ClusterError(
-                f"{self._cluster} has lost its head, which has not answered for {_patience_s():.0f} s: start it again "
-                f"there, and run the same command, which goes on with what is done"
-            )
+            raise self._loss()
+
+    @contextmanager
+    def tells_of_losses(self) -> Iterator[None]:
+        """Say of what Ray raises where a head is gone that it is: its client for clusters elsewhere raises such errors.
+
+        Raises:
+            ClusterError: Ray lost the connection, and the head does not answer.
+        """
+        try:
+            yield
+        except ConnectionError as error:
+            self._look()
+            if self.answers:
+                raise
+            raise self._loss() from error
+
+    def _loss(self) -> ClusterError:
+        silent = time.monotonic() - (self._silent_since or time.monotonic())
+        return ClusterError(
+            f"{self._cluster} has lost its head, which has not answered for {silent:.0f} s: start it again there, and "
+            f"run the same command, which goes on with what is done"
+        )
 
     def close(self) -> None:
         """Ask no more."""
@@ -81,13 +101,16 @@ class HeadWatch:
 
     def _ask(self) -> None:
         while not self._closed.wait(_EVERY_S):
-            began, there = time.monotonic(), False
-            with suppress(OSError):
-                there = speaks_http2(self._host, int(self._port), _ANSWER_S)
-            if there:
-                self._silent_since = None
-            elif self._silent_since is None:
-                self._silent_since = began
+            self._look()
+
+    def _look(self) -> None:
+        began, there = time.monotonic(), not self._port
+        with suppress(OSError):
+            there = there or speaks_http2(self._host, int(self._port), _ANSWER_S)
+        if there:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = began
 
 
 def _patience_s() -> float:
