@@ -196,7 +196,7 @@ def _short_waits() -> Iterator[None]:
     A signal to the whole process group ends that server too, which then never tells its port.
     """
     node = private("node")
-    wait = getattr(node, "wait_for_persisted_port", None)
+    wait: Any = getattr(node, "wait_for_persisted_port", None)
 
     def in_steps(*words: Any, timeout_ms: int = 30_000) -> Any:
         until = time.monotonic() + timeout_ms / 1000
