@@ -45,6 +45,8 @@ _STORE_BYTES = 100 << 20
 _LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
 #: What Ray's processes are told so that they listen on the loopback interface alone.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: How long Ray's native code, which no signal interrupts, waits for a first server that has told its port and is gone.
+_SOON = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "5"}
 
 
 @dataclass
@@ -154,7 +156,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
     """Start a cluster on this machine, which ends with this process, whatever ends it."""
     folder = stack.enter_context(_short_folder())
     _make_token()
-    with environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK), _few_processes(), _own_address(), _short_waits():
+    with environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK | _SOON), _few_processes(), _own_address(), _short_waits():
         try:
             ray.init(
                 address=LOCAL,
