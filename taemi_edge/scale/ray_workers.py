@@ -124,7 +124,7 @@ class RayWorkers:
 
     def _open(self) -> Crew:
         connection = self._session.connection = connect(self.address, self.count)
-        crew = self._session.crew = Crew(connection.ray, connection.name, self.count, self.gpus)
+        crew = self._session.crew = Crew(connection, self.count, self.gpus)
         return crew
 
     def _inspect(self, crew: Crew) -> None:

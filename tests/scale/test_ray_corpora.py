@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.errors import OutputError
+from taemi_edge.scale.clusters.watch import speaks_http2
 from taemi_edge.scale.ray_workers import RayWorkers
 from taemi_edge.taemi.vidmimic2 import open_corpus
 from tests.conftest import FEW_CLIPS, Cli
@@ -137,10 +139,82 @@ def test_a_stopped_driver_leaves_nothing_and_is_gone_on_with(
     assert _files(tmp_path / "store") == _files(one_process)
 
 
+def test_a_start_whose_server_is_gone_ends_at_a_signal(corpus_folder, tiny_folder, tmp_path):
+    words = ["extract", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "store", "--ray", "local"]
+    command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while not (found := _servers_of(running.pid)) and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(found[0], signal.SIGKILL)  # as a signal to the group does, before it has told its port
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGTERM)
+        assert "interrupted" in running.communicate(timeout=20)[1]  # Ray alone waits for half a minute
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert _processes_of(running.pid) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _servers_of(session: int) -> list[int]:
+    """Ray's own servers among the processes of a session."""
+    found = subprocess.run(["/usr/bin/ps", "-eo", "pid,sid,comm"], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in found.stdout.splitlines()]
+    return [int(pid) for pid, sid, name in rows if sid == str(session) and name == "gcs_server"]
+
+
 def _processes_of(session: int) -> list[str]:
     found = subprocess.run(["/usr/bin/ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in found.stdout.splitlines()]
     return [args for sid, state, args in rows if sid == str(session) and not state.startswith("Z")]
+
+
+@pytest.mark.nightly
+def test_a_lost_head_ends_the_command_which_is_gone_on_with(corpus_folder, tiny_folder, one_process, tmp_path):
+    port = free_port()
+    words = ["extract", tiny_folder, "--data", corpus_folder, "--output", tmp_path / "store", "--workers", "1"]
+    command = [sys.executable, "-m", "taemi_edge", *map(str, words), "--ray", f"127.0.0.1:{port}"]
+    environment = {"RAY_AUTH_MODE": "disabled"}
+    with started("--head", "--port", str(port), "--include-dashboard=false", environment=environment):
+        _wait_for_server(port)
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
+        try:
+            until = time.monotonic() + 120
+            while not list(tmp_path.glob("store/pending/*")) and running.poll() is None and time.monotonic() < until:
+                time.sleep(0.02)
+            os.kill(_server_at(port), signal.SIGKILL)
+            told = running.communicate(timeout=90)[1]
+        finally:
+            running.kill()
+            running.wait()
+    assert running.returncode == 2
+    assert f"the Ray cluster at 127.0.0.1:{port} has lost its head, which has not answered for 3" in told
+    assert told.splitlines()[-1].startswith("taemi-edge: ")
+    extract_features(open_corpus(corpus_folder), str(tiny_folder), tmp_path / "store", ExtractOptions(workers=1))
+    assert _files(tmp_path / "store") == _files(one_process)
+
+
+def _wait_for_server(port: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError):
+            _server_at(port)
+            if speaks_http2("127.0.0.1", port, 1.0):
+                break
+        time.sleep(0.2)
+    time.sleep(5)  # until the node itself has come
+
+
+def _server_at(port: int) -> int:
+    """The process of the head that listens at a port."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if b"gcs_server" in (words := file.read_bytes()) and f"port={port}\0".encode() in words:
+                return int(file.parent.name)
+    raise ProcessLookupError(port)
 
 
 @pytest.mark.nightly

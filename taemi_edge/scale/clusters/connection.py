@@ -10,9 +10,9 @@ import os
 import re
 import secrets
 import shutil
-import socket
-import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,18 +21,30 @@ from pathlib import Path
 from typing import Any
 
 from taemi_edge.errors import ClusterError, MissingExtraError, UsageError, first_line
+from taemi_edge.scale.clusters.surroundings import (
+    environment,
+    environment_put_back,
+    errors_kept,
+    own_signals,
+    private,
+    quiet_output,
+    replaced,
+)
+from taemi_edge.scale.clusters.watch import HeadWatch, speaks_http2
 
 AUTO, LOCAL, CLIENT = "auto", "local", "ray://"
 #: How long a cluster may take to answer at its address, in seconds, and how often Ray asks it then, once a second.
 _PATIENCE_S, _TRIES = 3.0, "3"
+#: How long Ray may wait in one go for the port of a cluster that starts, in milliseconds.
+_STEP_MS = 200
+#: How long leaving a cluster may take whose head is lost, in seconds.
+_LEAVE_S = 3.0
 #: What workers send lies in this memory on its way; tasks and results are lines.
 _STORE_BYTES = 100 << 20
 #: The path of a socket has at most 107 signs, and Ray adds 70 to that of its folder.
 _LONGEST_FOLDER, _PREFIX = 30, "taemi-ray-"
 #: What Ray's processes are told so that they listen on the loopback interface alone.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-#: How an HTTP/2 connection begins, as gRPC makes it, and the kind of frame that every server answers with.
-_PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 4
 
 
 @dataclass
@@ -42,14 +54,17 @@ class Connection:
     Attributes:
         ray: the module.
         name: what messages call the cluster.
+        watch: of its head.
     """
 
     ray: Any
     name: str
+    watch: HeadWatch
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
+        self.watch.close()
         self._stack.close()
 
 
@@ -60,7 +75,7 @@ def import_ray() -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        with _environment({"RAY_NUM_REDIS_GET_RETRIES": os.environ.get("RAY_NUM_REDIS_GET_RETRIES", _TRIES)}):
+        with environment({"RAY_NUM_REDIS_GET_RETRIES": os.environ.get("RAY_NUM_REDIS_GET_RETRIES", _TRIES)}):
             import ray
     except ImportError as error:
         raise MissingExtraError(error.name or "ray", "ray", "a Ray cluster (--ray)") from error
@@ -84,9 +99,9 @@ def connect(address: str, cores: int = 0) -> Connection:
     ray = import_ray()
     if ray.is_initialized():
         return _connection_of_this_process(ray, address)
-    with ExitStack() as stack, _own_signals():
-        stack.enter_context(_environment_put_back())
-        stack.enter_context(_quiet_output())
+    with ExitStack() as stack, own_signals():
+        stack.enter_context(environment_put_back())
+        stack.enter_context(quiet_output())
         logging.getLogger("ray").setLevel(logging.ERROR)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if address == LOCAL:
@@ -94,20 +109,39 @@ def connect(address: str, cores: int = 0) -> Connection:
             name = "the Ray cluster of this machine"
         else:
             name = _join(ray, address)
-        stack.callback(ray.shutdown)
-        return Connection(ray, name, stack.pop_all())
+        watch = HeadWatch(name, address.removeprefix(CLIENT) if address.startswith(CLIENT) else _head_of(ray))
+        stack.callback(_leave, ray, watch)
+        return Connection(ray, name, watch, stack.pop_all())
+
+
+def _leave(ray: Any, watch: HeadWatch) -> None:
+    """Leave a cluster; one whose head is lost without it, for Ray would wait for that until it ends the process."""
+    if not watch.answers:
+        leaving = threading.Thread(target=ray.shutdown, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S)
+        if leaving.is_alive():
+            atexit.unregister(getattr(private("worker"), "shutdown", ray.shutdown))
+        return
+    ray.shutdown()
+
+
+def _head_of(ray: Any) -> str:
+    """The address of the head; empty where Ray does not know it, as a client of a cluster elsewhere."""
+    with suppress(Exception):
+        return str(ray.get_runtime_context().gcs_address)
+    return ""
 
 
 def _connection_of_this_process(ray: Any, address: str) -> Connection:
     """Take the connection that a program has already, and leave it open at the end; Ray allows one in a process."""
-    there = ""
-    with suppress(Exception):  # a client of a cluster elsewhere does not know it
-        there = str(ray.get_runtime_context().gcs_address)
+    there = _head_of(ray)
     if address not in (AUTO, there):
         raise UsageError(
             f"--ray {address}: this program is connected to the Ray cluster at {there or 'another place'}: give auto"
         )
-    return Connection(ray, f"the Ray cluster at {there}" if there else "the Ray cluster of this program")
+    name = f"the Ray cluster at {there}" if there else "the Ray cluster of this program"
+    return Connection(ray, name, HeadWatch(name, there))
 
 
 def _require_form(address: str) -> None:
@@ -120,7 +154,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
     """Start a cluster on this machine, which ends with this process, whatever ends it."""
     folder = stack.enter_context(_short_folder())
     _make_token()
-    with _environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK), _few_processes(), _own_address():
+    with environment({"OMP_NUM_THREADS": "1"} | _LOOPBACK), _few_processes(), _own_address(), _short_waits():
         try:
             ray.init(
                 address=LOCAL,
@@ -139,7 +173,7 @@ def _start(ray: Any, cores: int, stack: ExitStack) -> None:
 @contextmanager
 def _own_address() -> Iterator[None]:
     """Start a cluster that listens on the loopback interface alone, as Ray does by default on macOS and Windows."""
-    with _replaced(_private("ray_constants"), "ENABLE_RAY_CLUSTER", False):
+    with replaced(private("ray_constants"), "ENABLE_RAY_CLUSTER", False):
         yield
 
 
@@ -149,9 +183,33 @@ def _few_processes() -> Iterator[None]:
 
     `ray start` has no option for that, nor has `ray.init`; a Ray that is made otherwise starts them all.
     """
-    parameter = _private("parameter")
+    parameter = private("parameter")
     lean = partial(getattr(parameter, "RayParams", dict), no_monitor=True, include_log_monitor=False)
-    with _replaced(parameter, "RayParams", lean):
+    with replaced(parameter, "RayParams", lean):
+        yield
+
+
+@contextmanager
+def _short_waits() -> Iterator[None]:
+    """Let signals end a start: Ray waits for the port of its first server in native code that no signal interrupts.
+
+    A signal to the whole process group ends that server too, which then never tells its port.
+    """
+    node = private("node")
+    wait: Any = getattr(node, "wait_for_persisted_port", None)
+
+    def in_steps(*words: Any, timeout_ms: int = 30_000) -> Any:
+        until = time.monotonic() + timeout_ms / 1000
+        while time.monotonic() < until:
+            try:
+                return wait(*words, timeout_ms=_STEP_MS)
+            except RuntimeError as error:
+                if "imed out" not in str(error):
+                    raise
+            # here Python runs the handlers of signals
+        return wait(*words, timeout_ms=0)
+
+    with replaced(node, "wait_for_persisted_port", in_steps):
         yield
 
 
@@ -197,10 +255,11 @@ def _join(ray: Any, address: str) -> str:
     name = f"the Ray cluster at {target}"
     said = ""
     try:
-        with _errors_kept() as kept:
+        with errors_kept() as kept:
             try:
                 _show_token(target)
                 ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
+                logging.getLogger("ray.util.client.logsclient").setLevel(logging.ERROR)  # Ray sets it, whatever is told
             finally:
                 said = kept()
     except (Exception, SystemExit) as error:
@@ -212,7 +271,7 @@ def _join(ray: Any, address: str) -> str:
 
 def _address_of_this_node(ray: Any) -> str:
     """The head of the cluster that this machine belongs to, as Ray knows it."""
-    find = getattr(_private("services"), "canonicalize_bootstrap_address_or_die", None)
+    find = getattr(private("services"), "canonicalize_bootstrap_address_or_die", None)
     if find is None:
         raise ClusterError(f"--ray auto: Ray {ray.__version__} does not say where its cluster is: give host:port")
     try:
@@ -226,16 +285,13 @@ def _address_of_this_node(ray: Any) -> str:
 def _require_server(address: str, host: str, port: int) -> None:
     """Find out in seconds whether there is a server of the kind that Ray's are: Ray itself would ask for minutes."""
     try:
-        with socket.create_connection((host, port), _PATIENCE_S) as line:
-            line.settimeout(_PATIENCE_S)
-            line.sendall(_PREFACE)
-            answer = line.recv(9)
+        expected = speaks_http2(host, port, _PATIENCE_S)
     except OSError as error:
         raise ClusterError(
             f"--ray {address}: no cluster answers at {host}:{port} ({error.strerror or error}): run `ray start --head` "
             f"there, or give another address"
         ) from error
-    if len(answer) < 9 or answer[3] != _SETTINGS:
+    if not expected:
         raise ClusterError(f"--ray {address}: expected a Ray cluster at {host}:{port}, another server answers there")
 
 
@@ -292,99 +348,3 @@ def _refusal(name: str, error: BaseException, said: str) -> str:
     if "find" in text and "node" in text.lower():
         return f"this machine is no node of {name.removeprefix('the ')}: run `ray start --address` here, or give ray://"
     return f"{name} does not take this driver: {first_line(error)}"
-
-
-@contextmanager
-def _environment(names: dict[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _environment_put_back() -> Iterator[None]:
-    """Put back at the end what Ray and this module set in the environment: the next cluster may know no tokens."""
-    before = {name: value for name, value in os.environ.items() if _is_of_ray(name)}
-    try:
-        yield
-    finally:
-        for name in filter(_is_of_ray, list(os.environ)):
-            if name not in before:
-                del os.environ[name]
-        os.environ.update(before)
-        with suppress(ImportError, AttributeError):  # a Ray that does not keep what it has read
-            native: Any = importlib.import_module("ray._raylet")
-            native.Config.initialize("")
-            native.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _is_of_ray(name: str) -> bool:
-    """Whether a variable is one that Ray sets; that of its client is set once, as it is imported."""
-    return name == "PYTHONBREAKPOINT" or (name.startswith("RAY_") and name != "RAY_CLIENT_MODE")
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the handlers of this process: Ray's own for SIGTERM ends a driver without a word and an exit code of 15."""
-    with _replaced(_private("utils"), "set_sigterm_handler", lambda _: None):
-        yield
-
-
-def _private(name: str) -> Any:
-    """Give a module that Ray does not promise; None where this Ray has no such one, and then does without."""
-    try:
-        return importlib.import_module(f"ray._private.{name}")
-    except ImportError:
-        return None
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Put something in the place of a module's attribute meanwhile; a Ray that does not have it is left alone."""
-    if not hasattr(module, name):
-        yield
-        return
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
-
-
-@contextmanager
-def _quiet_output() -> Iterator[None]:
-    """Keep standard output for the results of the command: Ray would print there what happens to its workers.
-
-    No option of Ray 2.60 turns that off; what is lost is told by `crew.py`.
-    """
-    with _replaced(_private("worker"), "print_to_stdstream", lambda *_, **__: None):
-        yield
-
-
-@contextmanager
-def _errors_kept() -> Iterator[Any]:
-    """Keep what native code writes to standard error meanwhile; gives a function that tells it."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-
-        def kept() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        try:
-            yield kept
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taemi_edge.errors import ClusterError
+from taemi_edge.scale.clusters.connection import Connection
 from taemi_edge.scale.clusters.jobs import Job, RaisedError
 from taemi_edge.scale.clusters.worker_class import identity_function, worker_class
 
@@ -81,14 +82,14 @@ class Crew:
     """The actors on a cluster.
 
     Args:
-        ray: the module, connected.
-        cluster: what messages call the cluster.
+        connection: to the cluster.
         count: how many actors; 0 for one for each processor, or each GPU, that the cluster has.
         gpus: how many GPUs each of them needs, 0 for none.
     """
 
-    def __init__(self, ray: Any, cluster: str, count: int, gpus: float) -> None:
-        self._ray, self._cluster, self._count, self._gpus = ray, cluster, count, gpus
+    def __init__(self, connection: Connection, count: int, gpus: float) -> None:
+        ray = self._ray = connection.ray
+        self._cluster, self._watch, self._count, self._gpus = connection.name, connection.watch, count, gpus
         made = worker_class()
         self._identity = identity_function()()
         self._class = ray.remote(made).options(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=0)
@@ -105,7 +106,7 @@ class Crew:
             tasks: what is sent, one after the other, as actors are free.
 
         Raises:
-            ClusterError: no node can do the job, or a task has ended several workers.
+            ClusterError: no node can do the job, a task has ended several workers, or the head is lost.
 
         Yields:
             The results in the order in which they are done.
@@ -115,7 +116,8 @@ class Crew:
             actor.ready, actor.unfit = False, ""
             work.set_up(actor)
         try:
-            yield from work.results()
+            with self._watch.tells_of_losses():
+                yield from work.results()
         finally:
             work.end()
 
@@ -125,7 +127,10 @@ class Crew:
         Raises:
             ClusterError: a node cannot, or there is none.
         """
-        work = _Work(self, job, ())
+        with self._watch.tells_of_losses():
+            self._inspect(_Work(self, job, ()))
+
+    def _inspect(self, work: _Work) -> None:
         work.make(self.size() - len(self._actors))
         while waiting := [actor for actor in self._actors if actor.waits_for is not None]:
             if work.waited() > _LATE_S and any(actor.ready for actor in self._actors):
@@ -141,13 +146,14 @@ class Crew:
         self._actors.clear()
 
     def _kill(self, actor: _Actor) -> None:
-        self._ray.kill(actor.handle, no_restart=True)
+        if self._watch.answers:  # without a head nobody ends an actor; Ray does when it has given up its node
+            self._ray.kill(actor.handle, no_restart=True)
 
     def size(self) -> int:
         """How many actors there shall be; the cluster may have grown or shrunk."""
         if self._count:
             return self._count
-        if time.monotonic() - self._looked > _LOOK_S:
+        if self._watch.answers and time.monotonic() - self._looked > _LOOK_S:
             self._looked = time.monotonic()
             resources = self._ray.cluster_resources()
             self._wanted = int(resources.get("GPU", 0) / self._gpus if self._gpus else resources.get("CPU", 0))
@@ -196,13 +202,14 @@ class _Work:
 
     def make(self, count: int) -> None:
         """Make actors and tell them of the job."""
-        for _ in range(count):
+        for _ in range(count if self.crew._watch.answers else 0):
             actor = _Actor(self.crew._class.remote())
             self.crew._actors.append(actor)
             self.set_up(actor)
 
     def _answered(self, refs: list[Any]) -> list[Any]:
         """The answers that are there, waiting a second for the first of them."""
+        self.crew._watch.require_head()
         if not refs:
             time.sleep(0.2)
             self._require_nodes()
@@ -311,7 +318,7 @@ class _Work:
     def _require_nodes(self) -> None:
         """Refuse a cluster that has no processors, or no node that can do the job; tell where they are all taken."""
         crew = self.crew
-        if any(actor.ready for actor in crew._actors):
+        if any(actor.ready for actor in crew._actors) or not crew._watch.answers:
             self.heard = time.monotonic()
             return
         waited = time.monotonic() - self.heard  # a node that was lost may be replaced
@@ -332,7 +339,7 @@ class _Work:
         try:
             if running:
                 refs = [actor.waits_for for actor in running if actor.task is not None]
-                if refs:
+                if refs and self.crew._watch.answers:
                     self.ray.wait(refs, num_returns=len(refs), timeout=_END_S)
         finally:
             for actor in running:
