@@ -91,8 +91,8 @@ class HeadWatch:
     def _loss(self) -> ClusterError:
         silent = time.monotonic() - (self._silent_since or time.monotonic())
         return ClusterError(
-            f"{self._cluster} has lost its head, which has not answered for {silent:.0f} s: run the same command once the "
-            f"cluster works: it goes on with its store"
+            f"{self._cluster} has lost its head, which has not answered for {silent:.0f} s: run the same command once "
+            f"the cluster works: it goes on with its store"
         )
 
     def close(self) -> None:
