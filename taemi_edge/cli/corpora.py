@@ -24,6 +24,7 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.training_tables import extraction_json, print_extraction
+from taemi_edge.errors import InputError
 
 _ModelArgument = Annotated[
     str,
@@ -117,3 +118,6 @@ def extract(
         )
     print_extraction(result)
     save_json(json_file, extraction_json(result, time.monotonic() - began_s))
+    if result.problems and not result.store.count("all"):
+        clip_id, problem = next(iter(result.problems.items()))
+        raise InputError(f"none of {len(result.problems)} clips can be read, such as {clip_id}: {problem}")

@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("onnx", reason="calibration needs the extra `export`")
+pytest.importorskip("pyarrow", reason="a bucket needs the extra `remote`")
+
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.calibration.clip_spool import spool_clips
 from taemi_edge.corpora.clip_reading import Reading
