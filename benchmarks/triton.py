@@ -355,7 +355,7 @@ def plot(report: dict[str, Any], target: Path) -> None:
     left.set_yticks(places, [row["pictures"] for row in rows])
     left.set_xlabel("ms a hop (median)")
     left.margins(x=0.2)
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     for (name, lines), colour in zip(report["throughput"].items(), ("#1f77b4", "#d62728"), strict=True):
         sources = [row["sources"] for row in lines]
         right.plot(sources, [row["served_hops_s"] for row in lines], "o-", color=colour, label=f"{name}, served")
