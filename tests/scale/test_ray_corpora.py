@@ -112,7 +112,7 @@ def test_nothing_is_written_where_a_cluster_cannot_work(corpus_folder, tiny_fold
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_driver_leaves_nothing_and_is_gone_on_with(
     number: int, corpus_folder, tiny_folder, one_process, tmp_path
 ):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -53,9 +55,17 @@ def _is_of_ray(name: str) -> bool:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep the handlers of this process: Ray's own for SIGTERM ends a driver without a word and an exit code of 15."""
+    """Keep the handlers of this process: Ray's own for SIGTERM ends a driver without a word and an exit code of 15.
+
+    Its native code has one more, which prints where the process is and ends it: Python's is installed again above it.
+    """
     with replaced(private("utils"), "set_sigterm_handler", lambda _: None):
-        yield
+        try:
+            yield
+        finally:
+            handler = signal.getsignal(signal.SIGTERM)
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
 
 
 def private(name: str) -> Any:
