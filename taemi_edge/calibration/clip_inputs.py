@@ -13,17 +13,17 @@ from typing import TypeAlias
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle
-from taemi_edge.bundle.streams import AudioSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.calibration.stream_inputs import StreamInputs
 from taemi_edge.corpora.clip_encoding import clip_rows
-from taemi_edge.corpora.clip_reading import Reading, read_clip
+from taemi_edge.corpora.clip_reading import Reading, read_clip, video_and_sound
 from taemi_edge.corpora.extract import labels_of
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.stream_files import sample_rows, sample_words
-from taemi_edge.errors import CalibrationError, InputError
+from taemi_edge.errors import CalibrationError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
 from taemi_edge.parity.samples import Row, Sample, calls_of
@@ -70,14 +70,8 @@ def _media_rows(
 ) -> tuple[dict[str, list[Row]], dict[str, list[dict[str, Array]]]]:
     """The rows of each stream, and the shorter texts that its encoder meets while the clip runs."""
     streams = bundle.manifest.streams
-    videos = [spec for spec in streams.values() if isinstance(spec, VideoSpec)]
-    sounds = [spec for spec in streams.values() if isinstance(spec, AudioSpec)]
-    if len(videos) != 1 or len(sounds) != 1:
-        raise InputError(
-            f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
-            f"table of samples or .npz files"
-        )
-    read = read_clip(clip, videos[0], sounds[0], Reading(longest_s=longest_s))
+    video, audio = video_and_sound(streams)
+    read = read_clip(clip, video, audio, Reading(longest_s=longest_s))
     texts = [name for name, spec in streams.items() if isinstance(spec, TextSpec)]
     further = {name: _shorter_texts(read.words, tokenizers[name]) for name in texts}
     return clip_rows(read, streams, tokenizers), further

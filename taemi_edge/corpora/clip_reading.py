@@ -5,7 +5,7 @@ A clip is read as the runtime reads a stream. Nothing is encoded here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import cv2
 import msgspec
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec, VideoSpec
+from taemi_edge.bundle.streams import AudioSpec, StreamSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.stage_clock import DECODE, FACES, SOUND, TRANSCRIPT, StageClock
 from taemi_edge.corpora.staging import at_hand, local_file, local_folder
 from taemi_edge.corpora.store_place import StorePlace
-from taemi_edge.errors import MediaError
+from taemi_edge.errors import CorpusError, MediaError
 from taemi_edge.media.chunks import Segment
 from taemi_edge.media.crops import FaceCrop
 from taemi_edge.media.files import MediaFile, read_samples
@@ -63,6 +63,22 @@ class ClipInputs:
     segments: list[Segment] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+
+def video_and_sound(streams: Mapping[str, StreamSpec]) -> tuple[VideoSpec, AudioSpec]:
+    """The video and the sound of a model that reads clips of media.
+
+    Raises:
+        CorpusError: it has none of one of them, or several, so that nobody knows which of them a file feeds.
+    """
+    videos = [spec for spec in streams.values() if isinstance(spec, VideoSpec)]
+    sounds = [spec for spec in streams.values() if isinstance(spec, AudioSpec)]
+    if len(videos) != 1 or len(sounds) != 1:
+        raise CorpusError(
+            f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
+            f"table of samples or .npz files"
+        )
+    return videos[0], sounds[0]
 
 
 def read_clip(

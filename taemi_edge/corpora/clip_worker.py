@@ -11,10 +11,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.clip_encoding import clip_rows, encode_rows
-from taemi_edge.corpora.clip_reading import Reading, read_clip
+from taemi_edge.corpora.clip_reading import Reading, read_clip, video_and_sound
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.pickled_features import load_array
 from taemi_edge.corpora.sample_corpus import SampleClip
@@ -136,14 +135,8 @@ def _read(worker: _Worker, clip: Clip | SampleClip) -> tuple[dict[str, list[Row]
         remarks: list[str] = []
         rows = sample_rows(clip, streams, worker.tokenizers, reading.longest_s, remarks)
         return rows, [*remarks, *(f"no {name}" for name, found in rows.items() if not found)]
-    videos = [spec for spec in streams.values() if isinstance(spec, VideoSpec)]
-    sounds = [spec for spec in streams.values() if isinstance(spec, AudioSpec)]
-    if len(videos) != 1 or len(sounds) != 1:
-        raise CorpusError(
-            f"expected a model of one video and one sound for clips of this layout, got {', '.join(streams)}: give a "
-            f"table of samples or .npz files"
-        )
-    inputs = read_clip(clip, videos[0], sounds[0], reading, worker.setup.output, _clock)
+    video, audio = video_and_sound(streams)
+    inputs = read_clip(clip, video, audio, reading, worker.setup.output, _clock)
     return clip_rows(inputs, streams, worker.tokenizers), inputs.remarks
 
 
