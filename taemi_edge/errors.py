@@ -6,6 +6,7 @@ TaemiError
 │   └── MissingExtraError  an optional package is not installed
 ├── InputError             something that was read is not usable (exit 2)
 │   ├── MediaError         a video or audio file
+│   ├── MessageError       a message of a topic
 │   ├── TranscriptError    a transcript
 │   ├── RecipeError        a recipe (TOML)
 │   ├── CorpusError        a corpus on disk: labels, ids, pickles
@@ -130,6 +131,10 @@ class InputError(TaemiError):
 
 class MediaError(InputError):
     """A video or audio file cannot be opened or holds nothing to read."""
+
+
+class MessageError(InputError):
+    """A message of a topic cannot be decoded, or does not fit the stream that it feeds."""
 
 
 class TranscriptError(InputError):

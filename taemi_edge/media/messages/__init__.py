@@ -1,0 +1,1 @@
+"""What robots publish: messages of topics, and what the streams of a model read in them."""

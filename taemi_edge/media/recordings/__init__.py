@@ -1,0 +1,1 @@
+"""Recordings of robots, MCAP files and ROS bags, and which of their topics feed which streams."""

@@ -1,0 +1,75 @@
+"""What a recording is, whatever file it lies in: topics, and messages in the order in which they were logged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from taemi_edge.media.messages.readings import MessageType
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a recording.
+
+    Attributes:
+        name: such as "/camera/image_raw".
+        type: of its messages; of several writers with different types, that of the first.
+        count: how many messages there are; None where the recording does not say so.
+        problem: why its messages cannot be read; None where they can.
+    """
+
+    name: str
+    type: MessageType
+    count: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedMessage:
+    """A message as it was logged.
+
+    Attributes:
+        topic: the name of its topic.
+        log_ns: when it was logged, in nanoseconds, on the recorder's clock.
+        data: its bytes.
+        type: of the message, where it differs from that of the topic; None where it does not.
+    """
+
+    topic: str
+    log_ns: int
+    data: bytes
+    type: MessageType | None = None
+
+
+class Recording(Protocol):
+    """An open recording; a context manager.
+
+    Attributes:
+        path: of the file, or of a bag's folder.
+        topics: by name.
+        start_ns, end_ns: the log times of the first and the last message; None where the recording does not say so.
+        notes: what is wrong with it, a sentence each: it was cut off, or its index lies. Grows while it is read.
+    """
+
+    path: Path
+    topics: Mapping[str, Topic]
+    start_ns: int | None
+    end_ns: int | None
+    notes: list[str]
+
+    def messages(self, topics: Collection[str]) -> Iterator[RecordedMessage]:
+        """The messages of some topics in the order of their log times, up to where the recording can be read.
+
+        Args:
+            topics: the names of those that are wanted; messages of others are not read where the file allows it.
+        """
+
+    def __enter__(self) -> Recording: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
