@@ -226,7 +226,6 @@ def _picture(time_s: float, kind: Pictures, picture: Any) -> Sent:
     if kind in ("jpeg", "png"):
         done, coded = cv2.imencode(".jpg" if kind == "jpeg" else ".png", picture[..., ::-1])
         assert done
-        name = "sensor_msgs/msg/CompressedImage"
 
         def compressed(stamp_ns: int) -> Any:
             return message(
