@@ -55,10 +55,10 @@ class RosBag:
                 connection, log_ns, data = next(found)
             except StopIteration:
                 return
-            except Exception as error:  # rosbags and SQLite raise whatever a damaged file leads them to
+            except Exception as error:  # noqa: BLE001 - rosbags and SQLite raise what a damaged file leads them to
                 self.notes.append(f"{self.path}: cannot be read any further: {first_line(error)}")
                 return
-            kind = types[id(connection)] if id(connection) in types else None
+            kind = types.get(id(connection))
             yield RecordedMessage(connection.topic, int(log_ns), bytes(data), kind)
 
     def close(self) -> None:
