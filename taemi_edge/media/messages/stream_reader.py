@@ -8,6 +8,7 @@ message.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec
@@ -47,6 +48,7 @@ class StreamReader:
 
     Attributes:
         what: the fields that are read, in words; empty until the first message where only it can tell.
+        is_sure: whether every message of this type fits, for all that its definition says.
         notes: what was left out and why, a sentence each.
 
     Raises:
@@ -72,6 +74,7 @@ class StreamReader:
         self._stamps = 0
         self._make: _Make
         self.what = ""
+        self.is_sure = False
         self.notes: list[str] = []
         field_paths(field)
         shape = shape_of(message_type)
@@ -110,8 +113,9 @@ class StreamReader:
         if isinstance(spec, SeriesSpec):
             rows = choose_rows(shape, name, spec.channels, self._field)
             make_row = row_reader(rows, spec.channels, name)
+            self.is_sure = rows.width is not None
             return rows.paths, lambda values, stamp: [make_row(values, stamp)], rows.what
-        path = self._one_path()
+        path, self.is_sure = self._one_path(), True
         if isinstance(spec, TextSpec):
             paths = choose_words(shape, name, path)
             return paths, _words, shown_path(paths[0])
@@ -128,6 +132,30 @@ class StreamReader:
         if len(paths) > 1:
             raise MessageError(f"{self._field}: expected one field for a stream that is no series, got {len(paths)}")
         return paths[0] if paths else None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a stream would read of a topic.
+
+    Attributes:
+        what: the fields, in words.
+        is_sure: whether every message fits; a list may turn out to be of another length, and JSON tells nothing of
+            itself before it comes.
+    """
+
+    what: str
+    is_sure: bool
+
+
+def fit_of(spec: StreamSpec, message_type: MessageType, field: str = "") -> Fit:
+    """Say what a stream would read of messages of a type; for guessing which topic feeds it.
+
+    Raises:
+        MessageError, MissingExtraError, UsageError: see `StreamReader`.
+    """
+    reader = StreamReader(spec, message_type, field)
+    return Fit(reader.what, reader.is_sure)
 
 
 def _words(values: list[Any], stamp: int | None) -> list[Reading]:

@@ -60,9 +60,7 @@ def choose_words(shape: Shape, name: str, path: Path | None) -> tuple[Path, ...]
         if only is not None:
             return ((*at, *only),)
     where = f"{shown_path(at)} of {name}" if at else name
-    raise MessageError(
-        f"expected words in {where}, found {_there(found)}: name the field behind the topic, or map another"
-    )
+    raise MessageError(f"expected words in {where}, found {_there(found)}: name the field, or map another")
 
 
 def reading_of_words(values: list[Any], stamp: int | None) -> list[TextReading]:
