@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 import taemi_edge as te
 from taemi_edge.errors import MessageError
 from taemi_edge.media.hops import Frame
@@ -113,7 +115,7 @@ class Feed:
         """
         try:
             for reading in self._readers[stream].read(data):
-                time_s = _time_s(reading.stamp_ns, now_ns)
+                time_s = _time_s(reading, now_ns)
                 self.model.push(stream, _pushed(reading, time_s), time_s)
         except MessageError as error:
             self.left_out[stream] += 1
@@ -142,11 +144,13 @@ class Feed:
         self.model.close()
 
 
-def _time_s(stamp_ns: int | None, now_ns: int) -> float:
-    """When something was measured, in seconds of the node's clock."""
-    if stamp_ns is None or not -MOST_BEHIND_S * 1e9 <= stamp_ns - now_ns <= MOST_AHEAD_S * 1e9:
-        stamp_ns = now_ns
-    return stamp_ns / 1e9
+def _time_s(reading: Reading, now_ns: int) -> float:
+    """When something was measured, in seconds of the node's clock; where a sound begins."""
+    stamp_ns = reading.stamp_ns
+    if stamp_ns is not None and -MOST_BEHIND_S * 1e9 <= stamp_ns - now_ns <= MOST_AHEAD_S * 1e9:
+        return stamp_ns / 1e9
+    lasts_s = len(reading.samples) / reading.rate_hz if isinstance(reading, SoundReading) else 0.0
+    return now_ns / 1e9 - lasts_s
 
 
 def _pushed(reading: Reading, time_s: float) -> Any:
@@ -154,7 +158,7 @@ def _pushed(reading: Reading, time_s: float) -> Any:
     if isinstance(reading, PictureReading):
         return [Frame(time_s, reading.picture)]
     if isinstance(reading, RowReading):
-        return te.Samples([reading.values], times_s=[time_s])
+        return te.Samples(np.array([reading.values]), times_s=[time_s])
     if isinstance(reading, SoundReading):
         return te.Sound(reading.samples, reading.rate_hz, time_s)
     length_s = _WORD_S if reading.length_s is None else reading.length_s
