@@ -113,6 +113,7 @@ class Feed:
             data: the message in CDR.
             now_ns: the time of the node's clock.
         """
+        self._follow(now_ns)
         try:
             for reading in self._readers[stream].read(data):
                 time_s = _time_s(reading, now_ns)
@@ -126,22 +127,22 @@ class Feed:
 
         A clock that went back begins anew: a simulation was reset, or a bag is played from its beginning.
         """
-        if self._last_ns is not None and now_ns < self._last_ns:
-            self.restart()
+        self._follow(now_ns)
         if self._last_ns == now_ns:
             return None
         self._last_ns = now_ns
         return self.model.hop(now_ns / 1e9)
 
-    def restart(self) -> None:
-        """Forget all that was pushed, as after a jump of the clock."""
-        self.model.close()
-        self.model = self._open_model()
-        self._last_ns = None
-
     def close(self) -> None:
         """Close the model."""
         self.model.close()
+
+    def _follow(self, now_ns: int) -> None:
+        """Where the clock went back, forget all that was pushed."""
+        if self._last_ns is not None and now_ns < self._last_ns:
+            self.model.close()
+            self.model = self._open_model()
+            self._last_ns = None
 
 
 def _time_s(reading: Reading, now_ns: int) -> float:
