@@ -12,7 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from msgspec.structs import replace
+
 from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MessageError, OptionError
 from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.hops import Hop
@@ -27,7 +31,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     LeapWatch,
     Sample,
     choose_clock,
-    require_clock,
+    clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
@@ -80,7 +84,7 @@ class RecordingSource:
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
-        require_clock(clock)
+        clock_named(clock)
         with ExitStack() as stack:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
@@ -157,6 +161,24 @@ class RecordingSource:
         """How much there was to read so far."""
         lasting = [feed.end_s for feed in self._feeds.values() if feed.lasts]
         return max(0.0, *(lasting or [feed.end_s for feed in self._feeds.values()]))
+
+    def read_sound(self, name: str, sample_rate_hz: int) -> Array:
+        """All sound of an audio stream, with silence where it has gaps: mono, float32 (n,) in [-1, 1].
+
+        Args:
+            name: of the stream.
+            sample_rate_hz: the rate that sound is brought to.
+        """
+        spec = {name: replace(self._specs[name], sample_rate_hz=sample_rate_hz)}
+        with RecordingSource(self.recording.path, spec, {name: self.fields[name]}, origin_ns=self.origin_ns) as source:
+            hops = [*source.hops(1.0), source.rest()]
+        pieces = [piece for hop in hops for piece in hop.pieces[name]]
+        end = max((round(piece.time_s * sample_rate_hz) + len(piece.values) for piece in pieces), default=0)
+        samples = np.zeros(end, np.float32)
+        for piece in pieces:
+            start = max(0, round(piece.time_s * sample_rate_hz))
+            samples[start : start + len(piece.values)] = piece.values
+        return samples
 
     def hops(self, hop_s: float) -> Iterator[Hop]:
         """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the recording fills completely.
