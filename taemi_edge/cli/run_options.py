@@ -76,7 +76,7 @@ MapOption = Annotated[
         "--map",
         metavar="NAME=TOPIC",
         help="Recordings: the topic that a stream reads, such as eye=/camera/image_raw or "
-        "wrist=/imu/data.linear_acceleration, or a .toml with a table [streams]; repeatable. Others are chosen by type.",
+        "wrist=/imu/data.linear_acceleration, or a .toml with a table [streams]; repeatable. Others are guessed.",
     ),
 ]
 ClockOption = Annotated[
