@@ -37,12 +37,6 @@ class TopicChoice:
     guessed: frozenset[str] = frozenset()
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def notes(self) -> list[str]:
-        """What was guessed, in a sentence."""
-        pairs = [f"{name}={topic}" for name, topic in self.fields.items() if name in self.guessed]
-        return [f"topics were chosen by their types: --map {' --map '.join(pairs)}"] if pairs else []
-
 
 def choose_topics(
     topics: Mapping[str, Topic],
