@@ -21,12 +21,13 @@ SensorKind: TypeAlias = Literal["ros", "mqtt", "serial", "datagram"]
 SENSOR_SCHEMES = ("ros", "mqtt", "mqtts", "serial", "udp")
 _KINDS: dict[str, SensorKind] = {"ros": "ros", "mqtt": "mqtt", "mqtts": "mqtt", "serial": "serial", "udp": "datagram"}
 _SLASHES = ("mqtt", "mqtts", "udp")
+_PAYLOAD = ("format", "field", "time", "unit")
 #: The options that may stand behind the question mark of each kind. What they may be is checked by its reader.
 OPTIONS: dict[SensorKind, tuple[str, ...]] = {
     "ros": ("domain", "router", "type"),
-    "mqtt": ("format", "field", "time", "qos"),
-    "serial": ("format", "field", "time", "baud"),
-    "datagram": ("format", "field", "time", "interface"),
+    "mqtt": (*_PAYLOAD, "qos", "ca", "cert", "key"),
+    "serial": (*_PAYLOAD, "baud", "mode"),
+    "datagram": (*_PAYLOAD, "interface"),
 }
 
 
