@@ -66,7 +66,7 @@ class RowParser:
         >>> RowParser(2, {"field": "a.x,a.y", "time": "ms", "unit": "ms"}).read(b'{"a": {"y": 2, "x": 1}, "ms": 500}')
         ParsedRows(times_s=[0.5], rows=[[1.0, 2.0]])
         >>> RowParser(2, {"format": "<I2h", "time": "0", "unit": "ms"}).read(struct.pack("<I2h", 250, 3, -4))
-        ParsedRows(times_s=[0.25], rows=[[3.0, -4.0]])
+        ParsedRows(times_s=[0.25], rows=[[3, -4]])
     """
 
     def __init__(self, channels: int, options: Mapping[str, str]) -> None:
@@ -122,16 +122,17 @@ class RowParser:
 
     def _of_columns(self, rows: Sequence[Sequence[float]]) -> ParsedRows:
         """Rows of which some positions are wanted, and one may be the time."""
-        columns = self._columns or self._positions("csv")
-        time, wanted = columns
-        least = max((*wanted, -1 if time is None else time), default=-1) + 1
+        time, wanted = self._columns or self._positions("csv")
+        width = self._channels + (time is not None)
+        least = max((*wanted, -1 if time is None else time)) + 1 if wanted else width
         for row in rows:
-            if len(row) < least or (not wanted and len(row) != self._channels + (time is not None)):
-                raise ValueError(self._wrong_width(len(row), time))
+            if len(row) < least or (not wanted and len(row) != width):
+                raise ValueError(self._wrong_width(least, len(row), time))
         if time is None and not wanted:
             return ParsedRows(None, [list(row) for row in rows])
-        taken = [[row[at] for at in wanted] if wanted else [*row[:time], *row[time + 1 :]] for row in rows]  # type: ignore[operator]
-        return ParsedRows(None if time is None else [self._seconds(row[time]) for row in rows], taken)
+        kept = wanted or tuple(at for at in range(width) if at != time)
+        times_s = None if time is None else [self._seconds(row[time]) for row in rows]
+        return ParsedRows(times_s, [[row[at] for at in kept] for row in rows])
 
     def _read_json(self, payload: bytes) -> ParsedRows:
         content = _json(payload)
@@ -179,22 +180,21 @@ class RowParser:
         if not isinstance(row, list):
             row = [row]
         if len(row) != self._channels:
-            raise ValueError(self._wrong_width(len(row), None))
+            raise ValueError(self._wrong_width(self._channels, len(row), None))
         return [_number(value) for value in row]
 
-    def _wrong_width(self, count: int, time: int | None) -> str:
-        wanted = self._channels + (time is not None)
+    def _wrong_width(self, wanted: int, count: int, time: int | None) -> str:
         hint = ": write ?time=0 where the first of them is the time" if time is None and count == wanted + 1 else ""
         return f"expected {wanted} numbers, got {count}{hint}"
 
     def _require_width(self, count: int, name: str) -> None:
         time, wanted = self._columns or (None, ())
-        if not wanted and count != self._channels + (time is not None):
-            raise ValueError(
-                f"format: expected {name} to hold {self._wrong_width(count, time).removeprefix('expected ')}"
-            )
-        if (bad := max((*wanted, -1 if time is None else time))) >= count:
-            raise ValueError(f"format: expected {name} to hold a number {bad}, counted from 0, got {count} numbers")
+        width = self._channels + (time is not None)
+        if not wanted and count != width:
+            problem = self._wrong_width(width, count, time).removeprefix("expected ")
+            raise ValueError(f"format: expected {name} to hold {problem}")
+        if (last := max((*wanted, -1 if time is None else time), default=-1)) >= count:
+            raise ValueError(f"format: expected {name} to hold a number {last}, counted from 0, got {count} numbers")
 
     def _positions(self, name: str) -> tuple[int | None, tuple[int, ...]]:
         """Which column is the time, and which are the numbers; () for all others."""
