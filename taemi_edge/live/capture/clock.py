@@ -201,7 +201,7 @@ class QuickestArrivals:
         middle_s = sum(pts_s for pts_s, _ in points) / len(points)
         hull = list[tuple[float, float]]()
         for point in sorted(points):
-            while len(hull) > 1 and _turns_down(*hull[-2:], point):
+            while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
                 hull.pop()
             hull.append(point)
         for (left_pts_s, left_s), (right_pts_s, right_s) in pairwise(hull):
