@@ -302,7 +302,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
     costs_axes.barh(names, rest, left=read, color="#E69F00", label="the rest of the run")
     costs_axes.invert_yaxis()
     costs_axes.set_xlabel("CPU ms for a second of the recording")
-    costs_axes.legend(loc="lower right", fontsize=8)
+    costs_axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
     times_s, resident = zip(*result["memory"]["resident_mb"], strict=True)
     memory_axes.plot([time_s / 60 for time_s in times_s], resident, color="#009E73")
     memory_axes.set_ylim(0, max(resident) * 1.3)
