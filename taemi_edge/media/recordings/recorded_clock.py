@@ -31,10 +31,17 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """The times of a message: when it was logged, and its stamp; None where it has none, or one of zero."""
+    """The times of a message.
+
+    Attributes:
+        log_ns: when it was logged.
+        stamp_ns: its stamp; None where it has none, or one of zero.
+        length_ns: how long what it holds took, until it was logged.
+    """
 
     log_ns: int
     stamp_ns: int | None
+    length_ns: int = 0
 
 
 @dataclass(frozen=True)

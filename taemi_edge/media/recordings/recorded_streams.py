@@ -266,6 +266,8 @@ class RecordingSource:
 
         def wanted(stamp_ns: int | None) -> bool:
             time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
+            if not self._is_in_range(time_ns):
+                return False
             return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
@@ -273,13 +275,16 @@ class RecordingSource:
     def _add(self, name: str, reading: Reading, log_ns: int) -> None:
         topic = self.fields[name].topic
         time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
-        start_ns, end_ns = self._range_ns
-        if (start_ns is not None and time_ns < start_ns) or (end_ns is not None and time_ns >= end_ns):
+        if not self._is_in_range(time_ns):
             return
         placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
             stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
+
+    def _is_in_range(self, time_ns: int) -> bool:
+        start_ns, end_ns = self._range_ns
+        return (start_ns is None or time_ns >= start_ns) and (end_ns is None or time_ns < end_ns)
 
     def _take(self, end_s: float, shown_end_s: float | None = None) -> Hop:
         pieces = {name: feed.take(end_s) for name, feed in self._feeds.items()}
@@ -305,7 +310,9 @@ class RecordingSource:
         spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
         clock = choose_clock(samples, asked, frozenset(spoken))
         times_ns = sorted(
-            clock.time_ns(topic, sample.log_ns, sample.stamp_ns) for topic, found in samples.items() for sample in found
+            clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
+            for topic, found in samples.items()
+            for sample in found
         )
         middle_ns = times_ns[len(times_ns) // 2]
         return clock, next(time_ns for time_ns in times_ns if time_ns > middle_ns - 3600 * _NS)
@@ -328,10 +335,9 @@ class RecordingSource:
                 continue
             name = decoding.streams_of(message.topic)[0]
             try:
-                stamps = decoding.stamps(name, message)
+                samples[message.topic] += decoding.sample(name, message)
             except MessageError:
                 continue
-            samples[message.topic] += [Sample(message.log_ns, stamp_ns) for stamp_ns in stamps]
         return samples
 
 
