@@ -238,7 +238,8 @@ class _FileRun:
 
     def _draw(self, hop: Hop, prediction: Prediction | None, faces: Mapping[str, Face]) -> None:
         if self.video:
-            self.video.say(hop.words)
+            if hop.words:  # a recording gives them on the way
+                self.video.say(hop.words)
             self.video.add(hop, prediction, faces.get(hop.shown or ""))
 
 
