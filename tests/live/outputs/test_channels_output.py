@@ -85,7 +85,7 @@ def test_a_recording_with_a_layout_beside_it(cli_here, tiny_folder, demo_video, 
     shown = json.loads(layout.read_text())["configById"]
     topics = {panel["imageMode"]["imageTopic"] for name, panel in shown.items() if name.startswith("Image!")}
     assert topics == {topic for topic, kind in recording.topics.items() if kind == "foxglove.CompressedVideo"}
-    assert file.stat().st_size < 2 * demo_video.stat().st_size
+    assert file.stat().st_size < 2**20
 
 
 @pytest.mark.parametrize(
