@@ -118,7 +118,7 @@ class _Context(ssl.SSLContext):
         else:
             self.load_default_certs()
         if "cert" in options:
-            self.load_cert_chain(options["cert"], options.get("key"))
+            self.load_cert_chain(options["cert"], options.get("key"), password="")  # else it is asked for
 
     def wrap_socket(self, *values: Any, **named: Any) -> ssl.SSLSocket:
         self._made = super().wrap_socket(*values, **named)
