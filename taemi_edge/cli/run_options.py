@@ -48,8 +48,8 @@ Sources = Annotated[
     typer.Argument(
         metavar="SOURCE...",
         help="Files (video, sound, series), recordings (.mcap, ROS bags), or rtsp:// http:// udp:// tcp:// rtmp://, "
-        "v4l2:/dev/video0, alsa:default, "
-        "pulse:default, 'gst:... ! appsink'; NAME=SOURCE names one.",
+        "v4l2:/dev/video0, alsa:default, pulse:default, 'gst:... ! appsink', a sensor (see --stream); NAME=SOURCE "
+        "names one.",
         show_default=False,
     ),
 ]
@@ -67,7 +67,8 @@ StreamOption = Annotated[
         "--stream",
         metavar="NAME=PLACE",
         help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
-        "standard input), unix:PATH; repeatable.",
+        "standard input), unix:PATH, and for numbers and words mqtt://HOST/TOPIC, udp://HOST:PORT, "
+        "serial:/dev/ttyUSB0; repeatable.",
     ),
 ]
 MapOption = Annotated[

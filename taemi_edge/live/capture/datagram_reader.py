@@ -146,9 +146,13 @@ def host_and_port_of(address: Address) -> tuple[str, int]:
 
 def _listening(host: str, port: int, interface: str) -> socket.socket:
     """A socket that is bound, and a member of the group where the host is one."""
-    family, _, _, _, place = socket.getaddrinfo(host or None, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
+    both = not host and socket.has_dualstack_ipv6()
+    named = "::" if both else host or "0.0.0.0"  # noqa: S104  (the user asks for all addresses)
+    family, _, _, _, place = socket.getaddrinfo(named, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
     listening = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        if both:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         with contextlib.suppress(OSError):  # a kernel that allows less still works
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
         if _is_group(host):

@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -106,6 +106,30 @@ def broker_of(address: Address) -> Broker:
     return Broker(host, int(match["port"] or (8883 if tls else 1883)), tls, user or None, password, topic, int(qos))
 
 
+class _Context(ssl.SSLContext):
+    """Keeps the connection that it made, since paho-mqtt 2.1 leaves it open where the broker is not trusted."""
+
+    _made: ssl.SSLSocket | None = None
+
+    def prepare(self, options: Mapping[str, str]) -> None:
+        """Load the certificates that options of an address name, or those that this machine trusts."""
+        if "ca" in options:
+            self.load_verify_locations(options["ca"])
+        else:
+            self.load_default_certs()
+        if "cert" in options:
+            self.load_cert_chain(options["cert"], options.get("key"), password="")  # else it is asked for
+
+    def wrap_socket(self, *values: Any, **named: Any) -> ssl.SSLSocket:
+        self._made = super().wrap_socket(*values, **named)
+        return self._made
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._made is not None:
+            self._made.close()
+
+
 class MqttReader(SensorReader):
     """One connection to a broker; see `Reader`. The library's own thread is not used: a flood waits in the broker.
 
@@ -151,15 +175,19 @@ class MqttReader(SensorReader):
             connection.close()
 
     def _connect(self) -> None:
-        broker, options = self._broker, self.address.options
+        broker = self._broker
+        context = _Context(ssl.PROTOCOL_TLS_CLIENT) if broker.tls else None
         try:
             if broker.user is not None or broker.password is not None:
                 self._client.username_pw_set(broker.user or "", broker.password)
-            if broker.tls:
-                self._client.tls_set(options.get("ca"), options.get("cert"), options.get("key"))
+            if context is not None:
+                context.prepare(self.address.options)
+                self._client.tls_set_context(context)
             self._client.connect_timeout = self.settings.open_timeout_s
             self._client.connect(broker.host, broker.port, keepalive=_KEEP_ALIVE_S)
         except (OSError, ValueError) as error:
+            if context is not None:
+                context.close()
             lasting = isinstance(error, ssl.SSLError | socket.gaierror | ValueError)
             cap_s = self.settings.retry_dear_s if lasting else self.settings.retry_most_s
             raise SourceGoneError(_why(error), cap_s) from error

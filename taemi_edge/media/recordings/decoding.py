@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from taemi_edge.bundle.streams import StreamSpec, VideoSpec
 from taemi_edge.errors import MessageError
-from taemi_edge.media.messages.readings import MessageType, Reading
+from taemi_edge.media.messages.readings import MessageType, Reading, SoundReading
 from taemi_edge.media.messages.stream_reader import StreamReader
 from taemi_edge.media.messages.topic_field import TopicField
+from taemi_edge.media.recordings.recorded_clock import Sample
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
 
 
@@ -58,18 +59,26 @@ class Decoding:
             self._first.setdefault(name, str(error))
             raise
 
-    def stamps(self, name: str, message: RecordedMessage) -> list[int | None]:
-        """The stamps of what a message has for a stream."""
-        found: list[int | None] = []
+    def sample(self, name: str, message: RecordedMessage) -> list[Sample]:
+        """The times of what a message has for a stream.
+
+        Raises:
+            MessageError: it cannot be used.
+        """
+        found: list[Sample] = []
+
+        def note(stamp_ns: int | None) -> bool:
+            found.append(Sample(message.log_ns, stamp_ns))
+            return False
+
         if isinstance(self._specs[name], VideoSpec):
-
-            def note(stamp_ns: int | None) -> bool:
-                found.append(stamp_ns)
-                return False
-
             self._reader(name, message).read(message.data, note)
             return found
-        return [reading.stamp_ns for reading in self._reader(name, message).read(message.data)]
+        for reading in self._reader(name, message).read(message.data):
+            is_sound = isinstance(reading, SoundReading) and reading.stamp_ns is None
+            length_ns = round(len(reading.samples) / reading.rate_hz * 1e9) if is_sound else 0
+            found.append(Sample(message.log_ns, reading.stamp_ns, length_ns))
+        return found
 
     def finish(self) -> Iterator[tuple[str, Reading, int]]:
         """What decoders still hold after the last message, by stream, with the log time of that."""
