@@ -14,6 +14,7 @@ from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.clip_worker import open_worker, provided_features, work
 from taemi_edge.corpora.corpus_folder import place_of
+from taemi_edge.corpora.drives import for_model
 from taemi_edge.corpora.feature_store import FeatureStore
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
@@ -94,8 +95,8 @@ def extract_features(
         InputError: with `options.strict`, the first clip that cannot be read.
     """
     unlabelled = corpus.unlabelled()
-    corpus = _of_splits(corpus, options.splits)
     with open_artefact(source, options.device, 1, opened="nothing") as artefact:  # the workers open the encoders
+        corpus = _of_splits(for_model(corpus, artefact.streams, artefact.specs.window_s), options.splits)
         keys = artefact.encoder_keys()
         labels = {clip.id: labels_of(clip, artefact.outputs) for clip in corpus.clips}
         for clip in corpus.clips:  # all of them: an empty cell hides its column

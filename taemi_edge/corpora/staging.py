@@ -8,9 +8,10 @@ stream stay where they are.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -88,6 +89,32 @@ def at_hand(clip: ClipT) -> Iterator[ClipT]:
 def local_file(files: RemoteFiles | None, file: Path) -> Path:
     """A file of a clip as a file of this machine."""
     return file if files is None else files.local(file)
+
+
+def local_recording(files: RemoteFiles | None, file: Path) -> Path:
+    """A recording of a clip as a file of this machine.
+
+    One that lies elsewhere stays until this process needs another one: the clips of a drive follow each other.
+    """
+    if files is None:
+        return file
+    wanted = files.place, file
+    if wanted not in _recordings:
+        _drop_recordings()
+        folder = _recording_folder.enter_context(scratch_folder())
+        _recordings[wanted] = files.place.fetch(checked_name(files.place, file.as_posix()), folder)
+    return _recordings[wanted]
+
+
+#: The one recording that is here, and its folder.
+_recordings: dict[tuple[RemotePlace, Path], Path] = {}
+_recording_folder = ExitStack()
+
+
+@atexit.register
+def _drop_recordings() -> None:
+    _recordings.clear()
+    _recording_folder.close()
 
 
 def local_folder(files: RemoteFiles | None, folder: Path, ending: str) -> Path:

@@ -1,0 +1,304 @@
+"""Recordings of robots as a corpus: MCAP files and ROS bags in a folder, or named by a table of samples.
+
+A folder of recordings has no labels. Each recording is cut into clips as long as the window of the model that they are
+read for, and the clips calibrate it, or are encoded. In a table, a row is one sample:
+
+| column | what it holds |
+|---|---|
+| `recording` | a recording that feeds every stream without a column of its own |
+| `STREAM` | a topic of it, "#/imu/data.linear_acceleration", or of another: "arm.mcap#/joint_states" |
+| `start_s`, `end_s` | the range of the recording, in seconds from its first message on, or Unix times |
+
+A folder may have the folders train, valid and test. Else the last quarter of each recording is of the split valid, so
+that a model is judged on what it was not calibrated on, and the rest of the split train.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.corpora.corpus_folder import CorpusFolder
+from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
+from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
+from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.errors import CorpusError, InputError
+from taemi_edge.media.messages.topic_field import parse_topic_field
+from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
+from taemi_edge.media.recordings.recording import Recording
+from taemi_edge.media.recordings.topic_map import choose_topics
+
+#: The columns of a table that say which part of which recording a row is.
+RECORDING, START_S, END_S = "recording", "start_s", "end_s"
+#: The last of so many parts of a recording is kept to judge on, where that makes at least so many clips.
+_PARTS, _LEAST_VALID = 4, 8
+#: A recording that would be cut into more clips has messages of two clocks.
+MOST_CLIPS = 200_000
+#: Larger numbers of seconds are Unix times: no recording lasts thirty years.
+_UNIX_S = 1e9
+_NS = 1_000_000_000
+
+
+def open_drives(place: Path | str | CorpusFolder, options: DriveOptions = DriveOptions()) -> SampleCorpus | None:
+    """Open a recording, or a folder of recordings; None where there is none.
+
+    Each clip is a whole recording until `for_model` has cut it.
+
+    Args:
+        place: a recording, or a folder with some.
+        options: how they are read.
+
+    Example:
+        >>> open_drives(Path("nowhere")) is None
+        True
+    """
+    folder = place if isinstance(place, CorpusFolder) else CorpusFolder(place)
+    where = folder.where
+    if isinstance(where, Path) and is_recording(where):
+        folder, named = CorpusFolder(where.parent), [(where.name, SPLITS[0])]
+    else:
+        named = [(name, split) for split in SPLITS for name in _recordings_in(folder, split)]
+        named += [(name, "") for name in _recordings_in(folder, "")]
+    if not named:
+        return None
+    ids = _ids([name for name, _ in named])
+    clips = tuple(
+        SampleClip(ids[name], split, folder.shown(name), None, {RECORDING: name}, folder.file(""), files=folder.files)
+        for name, split in named
+    )
+    return SampleCorpus(where, clips, read_mark(folder), "", drives=options, is_cut=False)
+
+
+def _recordings_in(folder: CorpusFolder, inside: str) -> list[str]:
+    """The recordings in a folder: files by their endings, and folders of bags."""
+    before = f"{inside}/" if inside else ""
+    if inside and not folder.has_folder(inside):
+        return []
+    found = []
+    for name in sorted(folder.names(inside)):
+        is_bag = name.endswith("/") and folder.has_file(f"{before}{name}{BAG_METADATA}")
+        if is_bag or name.lower().endswith(ENDINGS):
+            found.append(before + name.rstrip("/"))
+    return found
+
+
+def _ids(names: Sequence[str]) -> dict[str, str]:
+    """The id of each recording: its name without its ending, where that is no other's; "train-drive" of a split."""
+    short = {name: name.removesuffix(PurePosixPath(name).suffix).replace("/", "-") for name in names}
+    return {
+        name: stem if list(short.values()).count(stem) == 1 else name.replace("/", "-") for name, stem in short.items()
+    }
+
+
+def for_model(
+    corpus: Corpus | SampleCorpus, streams: Mapping[str, StreamSpec], window_s: float
+) -> Corpus | SampleCorpus:
+    """Find what of each recording feeds the streams of a model, and cut recordings without labels into clips.
+
+    Args:
+        corpus: of any form; one without recordings is given as it is.
+        streams: of the model.
+        window_s: how long a clip is where `DriveOptions.clip_s` says nothing.
+
+    Raises:
+        CorpusError: a row of a table names a range that is none, or a recording is too long to be cut.
+        InputError: a recording cannot be read, or it is not clear which of its topics feeds a stream.
+    """
+    if not isinstance(corpus, SampleCorpus) or not any(_names_recording(clip, streams) for clip in corpus.clips):
+        return corpus
+    maker = _ClipMaker(corpus.drives, streams, corpus.drives.clip_s or window_s)
+    clips = [made for clip in corpus.clips for made in _made(maker, clip, not corpus.is_cut)]
+    maker.require_topics_found()
+    digest = hashlib.sha256(f"{corpus.labels_sha256} {maker.identity()}".encode()).hexdigest()
+    return replace(corpus, clips=tuple(clips), labels_sha256=digest, is_cut=True)
+
+
+def _made(maker: _ClipMaker, clip: SampleClip, is_whole: bool) -> list[SampleClip]:
+    if not _names_recording(clip, maker.streams):
+        return [clip]
+    return maker.cut(clip) if is_whole else [maker.row(clip)]
+
+
+def _names_recording(clip: SampleClip, streams: Mapping[str, StreamSpec]) -> bool:
+    if clip.file is not None or clip.ranges:
+        return False
+    return _own_recording(clip, streams) is not None or any(_is_topic(clip, clip.cells.get(name)) for name in streams)
+
+
+def _own_recording(clip: SampleClip, streams: Mapping[str, StreamSpec]) -> str | None:
+    """The recording of a row; a stream may have that name."""
+    named = clip.cells.get(RECORDING)
+    return named if isinstance(named, str) and RECORDING not in streams else None
+
+
+def _is_topic(clip: SampleClip, cell: Any) -> bool:
+    """Whether a cell names a topic: of a recording before the sign, or of that of the row."""
+    file, sign, topic = cell.partition(TOPIC_SIGN) if isinstance(cell, str) else ("", "", "")
+    if not (sign and topic):
+        return False
+    return file.lower().endswith(ENDINGS) or (
+        RECORDING in clip.cells if not file else clip.files is None and is_recording(clip.folder / file)
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a recording: its ends, and what tells it from another."""
+
+    start_ns: int
+    end_ns: int
+    identity: str
+
+
+class _ClipMaker:
+    """Makes clips of recordings, each of which is opened once for every set of streams that it feeds."""
+
+    def __init__(self, options: DriveOptions, streams: Mapping[str, StreamSpec], clip_s: float) -> None:
+        self.streams = streams
+        self._options, self._clip_s = options, clip_s
+        self._seen: dict[Path, _Seen] = {}
+        self._topics: dict[tuple[Path, tuple[tuple[str, str], ...], tuple[str, ...]], dict[str, str]] = {}
+        #: The streams whose given topic was in some recording, and the refusal of the last one without it.
+        self._found: set[str] = set()
+        self._refusals: dict[str, InputError] = {}
+
+    def cut(self, clip: SampleClip) -> list[SampleClip]:
+        """The clips of a whole recording."""
+        file = clip.folder / clip.cells[RECORDING]
+        topics = self._fed(clip, file, {}, tuple(self.streams))
+        seen = self._seen[file]
+        length_ns = max(1, round(self._clip_s * _NS))
+        count = max(1, (seen.end_ns - seen.start_ns) // length_ns)
+        if count > MOST_CLIPS:
+            raise CorpusError(
+                f"{clip.place}: expected the messages of one drive, got {(seen.end_ns - seen.start_ns) / 8.64e13:,.1f} "
+                f"days between the first and the last: name ranges of it in samples.csv ({RECORDING}, {START_S}, "
+                f"{END_S})"
+            )
+        valid = count // _PARTS if count // _PARTS >= _LEAST_VALID else 0
+        clips = []
+        for number in range(count):
+            start_ns = seen.start_ns + number * length_ns
+            end_ns = min(start_ns + length_ns, seen.end_ns)
+            split = clip.split or (SPLITS[1] if number >= count - valid else SPLITS[0])
+            place = f"{clip.place}, {number * self._clip_s:g} s to {(end_ns - seen.start_ns) / _NS:g} s"
+            part = DriveRange(file, topics, start_ns, end_ns, self._options.clock)
+            clips.append(
+                replace(clip, id=f"{clip.id}-{number:05d}", split=split, place=place, cells={}, ranges=(part,))
+            )
+        return clips
+
+    def row(self, clip: SampleClip) -> SampleClip:
+        """A row of a table with the ranges that it names; its other columns stay."""
+        own = _own_recording(clip, self.streams)
+        named: dict[Path, dict[str, str]] = {} if own is None else {clip.folder / own: {}}
+        cells = dict(clip.cells)
+        for name in [name for name in self.streams if _is_topic(clip, clip.cells.get(name))]:
+            file, _, topic = cells.pop(name).partition(TOPIC_SIGN)
+            named.setdefault(clip.folder / (file or own or ""), {})[name] = topic
+        start_s, end_s = _seconds(clip, cells.pop(START_S, None)), _seconds(clip, cells.pop(END_S, None))
+        if own is not None:
+            del cells[RECORDING]
+        ranges = []
+        for file, given in named.items():
+            guessed = [n for n in self.streams if n not in clip.cells] if own and file == clip.folder / own else []
+            topics = self._fed(clip, file, given, (*given, *guessed))
+            seen = self._seen[file]
+            first, last = (_moment_ns(seen, at_s) for at_s in (start_s, end_s))
+            if not (first or seen.start_ns) < (last or seen.end_ns) or (first or 0) >= seen.end_ns:
+                raise CorpusError(
+                    f"{clip.place}: expected a range within the {(seen.end_ns - seen.start_ns) / _NS:g} s of "
+                    f"{file.name}, got {START_S} {clip.cells.get(START_S, '')} and {END_S} "
+                    f"{clip.cells.get(END_S, '')}"
+                )
+            ranges.append(DriveRange(file, topics, first or seen.start_ns, last, self._options.clock))
+        return replace(clip, cells=cells, ranges=tuple(ranges))
+
+    def require_topics_found(self) -> None:
+        """Refuse a topic that was given and that none of the recordings has."""
+        for stream, refusal in self._refusals.items():
+            if stream not in self._found:
+                raise refusal
+
+    def identity(self) -> str:
+        """What tells these recordings, read in this way, from others."""
+        seen = sorted(f"{file.name} {seen.identity}" for file, seen in self._seen.items())
+        topics = sorted(f"{key[0].name} {sorted(found.items())}" for key, found in self._topics.items())
+        return f"{seen} {topics} {self._options.clock} {self._clip_s:g}"
+
+    def _fed(self, clip: SampleClip, file: Path, given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+        """The topic of each stream that a recording feeds."""
+        key = file, tuple(sorted(given.items())), names
+        if key not in self._topics:
+            with _at_hand(clip, file) as here, open_recording(here) as recording:
+                if file not in self._seen:
+                    self._seen[file] = _look(recording, clip.place)
+                self._topics[key] = self._chosen(recording, given, names)
+        return self._topics[key]
+
+    def _chosen(self, recording: Recording, given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+        """What feeds each stream; a topic that is given for all recordings may be lacking in some."""
+        for_all = {name: topic for name, topic in self._options.topics.items() if name not in given}
+        lacking = {
+            name
+            for name, topic in for_all.items()
+            if parse_topic_field(topic, recording.topics).topic not in recording.topics
+        }
+        for name in for_all:
+            if name not in lacking and name in self.streams:
+                self._found.add(name)
+                continue
+            try:
+                choose_topics(recording.topics, self.streams, {name: for_all[name]})
+            except InputError as error:
+                self._refusals[name] = error
+        wanted = {name: self.streams[name] for name in names if name not in lacking}
+        known = {name: topic for name, topic in {**for_all, **given}.items() if name in wanted}
+        choice = choose_topics(recording.topics, wanted, known)
+        return {name: str(field) for name, field in choice.fields.items()}
+
+
+@contextmanager
+def _at_hand(clip: SampleClip, file: Path) -> Iterator[Path]:
+    """A recording as one of this machine."""
+    if clip.files is None:
+        yield file
+        return
+    with clip.files.place.local(file.as_posix()) as here:
+        yield here
+
+
+def _look(recording: Recording, place: str) -> _Seen:
+    """When a recording begins and ends; one that does not say so is read through."""
+    first_ns, last_ns = recording.start_ns, recording.end_ns
+    if first_ns is None or last_ns is None:
+        for message in recording.messages(list(recording.topics)):
+            first_ns = message.log_ns if first_ns is None else min(first_ns, message.log_ns)
+            last_ns = message.log_ns if last_ns is None else max(last_ns, message.log_ns)
+    if first_ns is None or last_ns is None:
+        raise CorpusError(f"{place}: expected a recording with messages, found none in it")
+    counts = sorted((name, topic.count) for name, topic in recording.topics.items())
+    return _Seen(first_ns, last_ns + 1, f"{first_ns} {last_ns} {counts}")
+
+
+def _seconds(clip: SampleClip, cell: Any) -> float | None:
+    if cell is None:
+        return None
+    try:
+        seconds = float(cell)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < 1e11:
+        raise CorpusError(f"{clip.place}: expected {START_S} and {END_S} in seconds from 0 on, got {cell!r:.40}")
+    return seconds
+
+
+def _moment_ns(seen: _Seen, at_s: float | None) -> int | None:
+    if at_s is None:
+        return None
+    return round(at_s * _NS) + (0 if at_s >= _UNIX_S else seen.start_ns)
