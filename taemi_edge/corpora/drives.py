@@ -27,14 +27,16 @@ from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
-from taemi_edge.errors import CorpusError, InputError
+from taemi_edge.errors import CorpusError, InputError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
 from taemi_edge.media.recordings.recording import Recording
-from taemi_edge.media.recordings.topic_map import choose_topics
+from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
 
 #: The columns of a table that say which part of which recording a row is.
 RECORDING, START_S, END_S = "recording", "start_s", "end_s"
+#: What a folder's own file says of topics: a table [streams] with a topic by stream.
+MAP_FILE = "recordings.toml"
 #: The last of so many parts of a recording is kept to judge on, where that makes at least so many clips.
 _PARTS, _LEAST_VALID = 4, 8
 #: A recording that would be cut into more clips has messages of two clocks.
@@ -44,7 +46,7 @@ _UNIX_S = 1e9
 _NS = 1_000_000_000
 
 
-def open_drives(place: Path | str | CorpusFolder, options: DriveOptions = DriveOptions()) -> SampleCorpus | None:
+def open_drives(place: Path | str | CorpusFolder, options: DriveOptions | None = None) -> SampleCorpus | None:
     """Open a recording, or a folder of recordings; None where there is none.
 
     Each clip is a whole recording until `for_model` has cut it.
@@ -67,11 +69,20 @@ def open_drives(place: Path | str | CorpusFolder, options: DriveOptions = DriveO
     if not named:
         return None
     ids = _ids([name for name, _ in named])
+    options = _with_folder_map(folder, options or DriveOptions())
     clips = tuple(
         SampleClip(ids[name], split, folder.shown(name), None, {RECORDING: name}, folder.file(""), files=folder.files)
         for name, split in named
     )
     return SampleCorpus(where, clips, read_mark(folder), "", drives=options, is_cut=False)
+
+
+def _with_folder_map(folder: CorpusFolder, options: DriveOptions) -> DriveOptions:
+    """The options, with the topics that the folder's own file names and that nobody has given."""
+    if not folder.has_file(MAP_FILE):
+        return options
+    with folder.local(MAP_FILE) as file:
+        return replace(options, topics={**read_map_file(file), **options.topics})
 
 
 def _recordings_in(folder: CorpusFolder, inside: str) -> list[str]:
@@ -165,12 +176,15 @@ class _ClipMaker:
         self._topics: dict[tuple[Path, tuple[tuple[str, str], ...], tuple[str, ...]], dict[str, str]] = {}
         #: The streams whose given topic was in some recording, and the refusal of the last one without it.
         self._found: set[str] = set()
-        self._refusals: dict[str, InputError] = {}
+        self._refusals: dict[str, UsageError] = {}
 
     def cut(self, clip: SampleClip) -> list[SampleClip]:
         """The clips of a whole recording."""
         file = clip.folder / clip.cells[RECORDING]
-        topics = self._fed(clip, file, {}, tuple(self.streams))
+        try:
+            topics = self._fed(clip, file, {}, tuple(self.streams))
+        except InputError:  # one that cannot be read leaves the others: whoever reads the clip says what is wrong
+            return [replace(clip, split=clip.split or SPLITS[0], cells={}, ranges=(DriveRange(file, {}),))]
         seen = self._seen[file]
         length_ns = max(1, round(self._clip_s * _NS))
         count = max(1, (seen.end_ns - seen.start_ns) // length_ns)
@@ -243,24 +257,23 @@ class _ClipMaker:
 
     def _chosen(self, recording: Recording, given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
         """What feeds each stream; a topic that is given for all recordings may be lacking in some."""
-        for_all = {name: topic for name, topic in self._options.topics.items() if name not in given}
-        lacking = {
-            name
-            for name, topic in for_all.items()
-            if parse_topic_field(topic, recording.topics).topic not in recording.topics
-        }
-        for name in for_all:
-            if name not in lacking and name in self.streams:
-                self._found.add(name)
-                continue
+        topics, for_all = recording.topics, {n: t for n, t in self._options.topics.items() if n not in given}
+        lacking = {name for name, text in for_all.items() if not _has_topic(topics, text)}
+        for name in lacking:
             try:
-                choose_topics(recording.topics, self.streams, {name: for_all[name]})
-            except InputError as error:
+                choose_topics(topics, self.streams, {name: for_all[name]})
+            except UsageError as error:
                 self._refusals[name] = error
+        self._found |= for_all.keys() - lacking
         wanted = {name: self.streams[name] for name in names if name not in lacking}
-        known = {name: topic for name, topic in {**for_all, **given}.items() if name in wanted}
-        choice = choose_topics(recording.topics, wanted, known)
+        known = {n: t for n, t in {**for_all, **given}.items() if n in wanted or n not in self.streams}
+        choice = choose_topics(topics, wanted, known)
         return {name: str(field) for name, field in choice.fields.items()}
+
+
+def _has_topic(topics: Mapping[str, Any], text: str) -> bool:
+    topic = parse_topic_field(text, topics).topic
+    return topic in topics or f"/{topic}" in topics
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
 from taemi_edge.corpora.remote_address import parse_place
-from taemi_edge.errors import CorpusError, InputError, StoreError
 from taemi_edge.corpora.sample_corpus import SampleCorpus
+from taemi_edge.errors import CorpusError, InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
 from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch

@@ -27,13 +27,13 @@ def find_corpus(
     place: Path | str,
     transcripts: Path | None = None,
     needs_labels: bool = True,
-    drives: DriveOptions = DriveOptions(),
+    drives: DriveOptions | None = None,
 ) -> AnyCorpus | None:
     """Open the corpus at a place; None where there is none. See `open_any_corpus`."""
     folder = open_folder(place)
     found: AnyCorpus | None = ask_guests("corpus", folder, transcripts=transcripts, needs_labels=True)
     if found is None and (samples := open_samples(folder)) is not None:
-        found = replace(samples, drives=drives)
+        found = samples if drives is None else replace(samples, drives=drives)
     if found is None and transcripts is None:
         found = None if needs_labels else open_recorded(folder)
         found = open_drives(folder, drives) if found is None else found
@@ -57,7 +57,7 @@ def open_any_corpus(
     place: Path | str,
     transcripts: Path | None = None,
     needs_labels: bool = True,
-    drives: DriveOptions = DriveOptions(),
+    drives: DriveOptions | None = None,
 ) -> AnyCorpus:
     """Open the corpus at a place.
 
@@ -67,7 +67,7 @@ def open_any_corpus(
             default.
         needs_labels: whether there must be labels. If not, what `taemi-edge run --record` keeps is a corpus too, and so
             are the clips of a known layout without its label files. Recordings of robots always are.
-        drives: how recordings are read.
+        drives: how recordings are read; by default their topics are guessed.
 
     Raises:
         CorpusError: there is no corpus, or something in it is wrong.
