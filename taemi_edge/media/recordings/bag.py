@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,7 +102,7 @@ class McapBag:
         for topic in (topic for file in self._files for topic in file.topics.values()):
             known = self.topics.get(topic.name, topic)
             count = (topic.count or 0) + (0 if known is topic else known.count or 0)
-            self.topics[topic.name] = Topic(topic.name, known.type, count, known.problem)
+            self.topics[topic.name] = replace(known, count=count)
         self.start_ns = min((file.start_ns for file in self._files if file.start_ns is not None), default=None)
         self.end_ns = max((file.end_ns for file in self._files if file.end_ns is not None), default=None)
 

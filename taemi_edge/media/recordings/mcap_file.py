@@ -161,7 +161,7 @@ class McapFile:
             known = topics.get(channel.topic)
             kind = known.type if known and known.count else self._type(number)
             count = counts.get(number, 0) + ((known.count or 0) if known else 0)
-            topics[channel.topic] = Topic(channel.topic, kind, count, problem_of(kind))
+            topics[channel.topic] = Topic(channel.topic, kind, count, problem_of(kind), dict(channel.metadata))
         return topics
 
     def _type(self, number: int) -> MessageType:

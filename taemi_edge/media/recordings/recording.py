@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -28,12 +28,14 @@ class Topic:
         type: of its messages; of several writers with different types, that of the first.
         count: how many messages there are; None where the recording does not say so.
         problem: why its messages cannot be read; None where they can.
+        metadata: what its writer noted of it; only MCAP has any.
     """
 
     name: str
     type: MessageType
     count: int | None = None
     problem: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
