@@ -27,7 +27,7 @@ from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
-from taemi_edge.errors import CorpusError, InputError, UsageError
+from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
 from taemi_edge.media.recordings.recording import Recording
@@ -39,6 +39,8 @@ RECORDING, START_S, END_S = "recording", "start_s", "end_s"
 MAP_FILE = "recordings.toml"
 #: The last of so many parts of a recording is kept to judge on, where that makes at least so many clips.
 _PARTS, _LEAST_VALID = 4, 8
+#: The last clip of a recording may lack this part of its length.
+_FULL = 10
 #: A recording that would be cut into more clips has messages of two clocks.
 MOST_CLIPS = 200_000
 #: Larger numbers of seconds are Unix times: no recording lasts thirty years.
@@ -62,7 +64,7 @@ def open_drives(place: Path | str | CorpusFolder, options: DriveOptions | None =
     folder = place if isinstance(place, CorpusFolder) else CorpusFolder(place)
     where = folder.where
     if isinstance(where, Path) and is_recording(where):
-        folder, named = CorpusFolder(where.parent), [(where.name, SPLITS[0])]
+        folder, named = CorpusFolder(where.parent), [(where.name, "")]
     else:
         named = [(name, split) for split in SPLITS for name in _recordings_in(folder, split)]
         named += [(name, "") for name in _recordings_in(folder, "")]
@@ -187,7 +189,7 @@ class _ClipMaker:
             return [replace(clip, split=clip.split or SPLITS[0], cells={}, ranges=(DriveRange(file, {}),))]
         seen = self._seen[file]
         length_ns = max(1, round(self._clip_s * _NS))
-        count = max(1, (seen.end_ns - seen.start_ns) // length_ns)
+        count = max(1, (seen.end_ns - seen.start_ns + length_ns // _FULL) // length_ns)
         if count > MOST_CLIPS:
             raise CorpusError(
                 f"{clip.place}: expected the messages of one drive, got {(seen.end_ns - seen.start_ns) / 8.64e13:,.1f} "
@@ -198,7 +200,7 @@ class _ClipMaker:
         clips = []
         for number in range(count):
             start_ns = seen.start_ns + number * length_ns
-            end_ns = min(start_ns + length_ns, seen.end_ns)
+            end_ns = start_ns + length_ns
             split = clip.split or (SPLITS[1] if number >= count - valid else SPLITS[0])
             place = f"{clip.place}, {number * self._clip_s:g} s to {(end_ns - seen.start_ns) / _NS:g} s"
             part = DriveRange(file, topics, start_ns, end_ns, self._options.clock)
@@ -267,7 +269,12 @@ class _ClipMaker:
         self._found |= for_all.keys() - lacking
         wanted = {name: self.streams[name] for name in names if name not in lacking}
         known = {n: t for n, t in {**for_all, **given}.items() if n in wanted or n not in self.streams}
-        choice = choose_topics(topics, wanted, known)
+        try:
+            choice = choose_topics(topics, wanted, known)
+        except OptionError:
+            raise
+        except UsageError as error:
+            raise UsageError(f"{recording.path.name}: {error}") from error
         return {name: str(field) for name, field in choice.fields.items()}
 
 

@@ -143,9 +143,7 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
         raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
 
 
-def sample_words(
-    clip: SampleClip, stream: str, longest_s: float = 60.0, spec: StreamSpec | None = None
-) -> list[Word]:
+def sample_words(clip: SampleClip, stream: str, longest_s: float = 60.0, spec: StreamSpec | None = None) -> list[Word]:
     """The words of a stream of text with their times; none where the sample has no transcript with times of it.
 
     Args:
@@ -160,7 +158,7 @@ def sample_words(
     for part in clip.ranges:
         if stream in part.topics and spec is not None:
             with at_hand(clip) as here:
-                return drive_words(local_recording(here.files, part.file), part, {stream: spec}, longest_s)
+                return drive_words(local_recording(here.files, part.file), part, stream, spec, longest_s)
     cell = clip.cells.get(stream)
     if not isinstance(cell, str) or not cell.lower().endswith(_TIMED_TRANSCRIPTS):
         return []

@@ -100,7 +100,9 @@ def choose_clock(samples: Mapping[str, Sequence[Sample]], asked: Clock) -> Chose
         return ChosenClock(note=note)
     if not believed:
         return ChosenClock(note="log times are taken, since messages have no stamps")
-    return ChosenClock(believed, note=f"stamps of headers are taken{_but(samples, believed)} (--clock log takes the others)")
+    return ChosenClock(
+        believed, note=f"stamps of headers are taken{_but(samples, believed)} (--clock log takes the others)"
+    )
 
 
 def _header_clock(samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str, list[int]]) -> ChosenClock:

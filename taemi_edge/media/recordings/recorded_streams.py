@@ -15,7 +15,7 @@ from types import TracebackType
 from taemi_edge.bundle.streams import StreamSpec, VideoSpec
 from taemi_edge.errors import InputError, MessageError
 from taemi_edge.media.hops import Hop
-from taemi_edge.media.messages.readings import MessageType, PictureReading, Reading, TextReading
+from taemi_edge.media.messages.readings import MessageType, Reading, TextReading
 from taemi_edge.media.messages.stream_reader import StreamReader
 from taemi_edge.media.messages.topic_field import TopicField
 from taemi_edge.media.recordings.feeds import Feed, has_stamp, open_feed, reached_s
@@ -281,9 +281,7 @@ class RecordingSource:
 class _Decoding:
     """Decodes the messages of the topics that feed streams, and counts those that cannot be used."""
 
-    def __init__(
-        self, recording: Recording, specs: Mapping[str, StreamSpec], fields: Mapping[str, TopicField]
-    ) -> None:
+    def __init__(self, recording: Recording, specs: Mapping[str, StreamSpec], fields: Mapping[str, TopicField]) -> None:
         self._recording, self._specs, self._fields = recording, specs, fields
         self._streams: dict[str, list[str]] = {}
         for name, found in fields.items():

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taemi_edge.bundle.streams import StreamSpec, kind_name
 from taemi_edge.bundle.recipe import read_toml
+from taemi_edge.bundle.streams import StreamSpec, kind_name
 from taemi_edge.errors import InputError, MessageError, OptionError, UsageError
 from taemi_edge.media.messages.stream_reader import StreamReader
 from taemi_edge.media.messages.topic_field import TopicField, parse_topic_field
@@ -141,7 +141,9 @@ def _given(topics: Mapping[str, Topic], name: str, spec: StreamSpec, text: str |
             "topics", "--map", f"{name}={text!s:.200}: expected a topic of the recording, which has {_listed(topics)}"
         )
     if topic.problem is not None:
-        raise OptionError("topics", "--map", f"{name}={text!s:.200}: expected a topic that can be read: {topic.problem}")
+        raise OptionError(
+            "topics", "--map", f"{name}={text!s:.200}: expected a topic that can be read: {topic.problem}"
+        )
     try:
         StreamReader(spec, topic.type, found.field)
     except MessageError as error:
