@@ -98,7 +98,7 @@ class _Chunks:
     """The chunks of a series with a rate."""
 
     def __init__(self, spec: SeriesSpec, begin_s: float) -> None:
-        self._begin_s, self._grid, self._rate_hz = begin_s, GridInterpolator(spec.rate_hz), spec.rate_hz
+        self._begin_s, self._grid = begin_s, GridInterpolator(spec.rate_hz)
         self._chunker, self._rows = Chunker(spec, channels=spec.channels), list[Row]()
         self._last_s = 0.0
 
@@ -110,8 +110,7 @@ class _Chunks:
         self._rows += [{"values": s.samples} for s in self._chunker.take(min(end_s - self._begin_s, self._last_s))]
 
     def rows(self, end_s: float) -> list[Row]:
-        whole_s = min(end_s - self._begin_s, self._last_s + 1 / self._rate_hz)
-        return self._rows + [{"values": segment.samples} for segment in self._chunker.take(whole_s)]
+        return self._rows + [{"values": segment.samples} for segment in self._chunker.take(end_s - self._begin_s)]
 
 
 class _Rows:

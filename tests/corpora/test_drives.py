@@ -115,7 +115,7 @@ def test_a_map_may_name_topics_that_some_recordings_lack(drives: Path, tmp_path:
     cut = for_model(find_corpus(drives, drives=options), STREAMS, 3.0)
     assert [sorted(clip.ranges[0].topics) for clip in cut.clips] == [["eye", "wrist"]] * 2 + [["wrist"]] * 2
     with pytest.raises(UsageError, match="expected a topic of the recording"):
-        for_model(find_corpus(drives, drives=DriveOptions({"eye": "/nowhere"})), STREAMS, 3.0)
+        for_model(find_corpus(drives, drives=DriveOptions({"eye": "/nowhere", "wrist": "/imu/data"})), STREAMS, 3.0)
     with pytest.raises(UsageError, match="expected one of eye"):
         for_model(find_corpus(drives, drives=DriveOptions({"nose": "/imu/data"})), STREAMS, 3.0)
 
