@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
+from taemi_edge.media.recordings.opening import split_topic
+from taemi_edge.media.recordings.recorded_clock import Clock, require_clock
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word
@@ -51,7 +53,9 @@ class RunOptions:
         device: where to run; by default what the bundle was built for.
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         deadline_s: how long the first of several sources waits for the others' hops.
-        streams: files of their own, by stream: video, audio, transcripts, series.
+        streams: files of their own, by stream: video, audio, transcripts, series; of a recording also RECORDING#TOPIC.
+        topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
 
     Raises:
         UsageError: a value that is out of range, or two options that exclude each other.
@@ -68,8 +72,11 @@ class RunOptions:
     threads: int | None = None
     deadline_s: float = 0.05
     streams: Mapping[str, Path] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = "auto"
 
     def __post_init__(self) -> None:
+        require_clock(self.clock)
         if not 0 <= self.deadline_s <= 60:
             given = f"{self.deadline_s * 1e3:g} ms"
             raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
@@ -180,9 +187,9 @@ def predict_file(bundle: Bundle, source: Path | None, options: RunOptions) -> It
         InputError, UsageError, BackendError: see `run_file`; with the first prediction.
     """
     with _open_file_run(bundle, source, options, SILENT) as run:
-        for note in run.files.notes:
-            log.warning("%s", note)
+        told = _tell(run.files.notes)
         yield from run.predictions()
+        _tell(run.files.notes, told)
 
 
 def run_together(
@@ -233,10 +240,18 @@ def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) 
         InputError, UsageError, BackendError: see `run_together`.
     """
     with _open_files_run(bundle, sources, options, SILENT) as run:
-        for note in (note for files in run.files for note in files.notes):
-            log.warning("%s", note)
+        told = _tell(note for files in run.files for note in files.notes)
         for group in run.groups():
             yield from group.values()
+        _tell((note for files in run.files for note in files.notes), told)
+
+
+def _tell(notes: Iterable[str], told: Collection[str] = ()) -> set[str]:
+    """Log notes that were not told yet; returns what was told."""
+    new = [note for note in notes if note not in told]
+    for note in new:
+        log.warning("%s", note)
+    return {*told, *new}
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,6 +278,7 @@ class _FileRun:
 
     def _draw(self, hop: Hop, prediction: Prediction | None, faces: Mapping[str, Face]) -> None:
         if self.video:
+            self.video.say(hop.words)
             self.video.add(hop, prediction, faces.get(hop.shown or ""))
 
 
@@ -273,7 +289,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
     require_known(options.drops, streams)
     with ExitStack() as stack:
         files = stack.enter_context(
-            FileSource(source, streams, options.streams, options.transcript, every_frame=options.annotate is not None)
+            _open_files(source, streams, options, every_frame=options.annotate is not None)
         )
         described = _described(bundle.manifest, files, options, progress)
         pipeline = stack.enter_context(
@@ -318,8 +334,7 @@ def _open_files_run(
     require_known(options.drops, manifest.streams)
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(FileSource(source, manifest.streams, transcript=options.transcript))
-            for source in sources
+            stack.enter_context(_open_files(source, manifest.streams, options)) for source in sources
         ]
         described = [_described(manifest, files, options, progress) for files in opened]
         fleet = stack.enter_context(
@@ -328,6 +343,20 @@ def _open_files_run(
         feeds = [_prepared_hops(fleet, index, files, hop_s) for index, files in enumerate(opened)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
         yield _FilesRun(opened, fleet, grouper, hop_s)
+
+
+def _open_files(
+    source: Path | None, streams: Mapping[str, StreamSpec], options: RunOptions, every_frame: bool = False
+) -> FileSource:
+    return FileSource(
+        source,
+        streams,
+        options.streams,
+        options.transcript,
+        every_frame=every_frame,
+        topics=options.topics,
+        clock=options.clock,
+    )
 
 
 def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float) -> Iterator[PreparedHop]:
@@ -339,7 +368,7 @@ def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float) ->
 def _described(manifest: Manifest, files: FileSource, options: RunOptions, progress: Progress) -> Source:
     """Describe the files of a source to the runtime, with their words."""
     words, absent = dict(files.words), dict(files.absent)
-    texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec) and name not in words]
+    texts = [n for n, spec in manifest.streams.items() if isinstance(spec, TextSpec) and not files.reads(n)]
     if options.asr:
         heard = _recognised(files, options, progress)
         words.update(dict.fromkeys(texts, heard))
@@ -376,7 +405,8 @@ def _annotated_video(
 
 
 def _files_of(source: Path | None, options: RunOptions) -> list[Path]:
-    return [file for file in (source, options.transcript, *options.streams.values()) if file is not None]
+    given = (source, options.transcript, *options.streams.values())
+    return [split_topic(file)[0] for file in given if file is not None]
 
 
 def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path | None]) -> None:

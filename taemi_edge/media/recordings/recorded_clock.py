@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from taemi_edge.errors import OptionError, UsageError
@@ -18,6 +19,8 @@ Clock = Literal["auto", "header", "log"]
 CLOCKS: tuple[Clock, ...] = ("auto", "header", "log")
 #: Stamps that lie further than this from the log time are of another clock, or older than any window.
 LARGEST_DIFFERENCE_S = 5.0
+#: Words are recognised after they were said, and may be logged so much later.
+LATEST_WORDS_S = 60.0
 #: A time that leaps further ahead than this is damage, or a clock that was set.
 MAX_JUMP_S = 3600.0
 #: A stamp that goes back by more than this is no message that was late: the sender's clock began anew.
@@ -42,11 +45,13 @@ class ChosenClock:
     Attributes:
         stamped: the topics whose stamps are taken; of all others it is the log time.
         offset_ns: how far the clock of the stamps lies before that of the log.
+        spoken: the topics of words that say when they were spoken; these times are taken where they may be true.
         note: what was chosen, in a sentence.
     """
 
     stamped: frozenset[str] = frozenset()
     offset_ns: int = 0
+    spoken: frozenset[str] = frozenset()
     note: str = ""
 
     def time_ns(self, topic: str, log_ns: int, stamp_ns: int | None) -> int:
@@ -56,9 +61,11 @@ class ChosenClock:
         >>> clock.time_ns("/imu", 20, 15), clock.time_ns("/imu", 20, None), clock.time_ns("/talk", 20, 15)
         (15, 20, 20)
         """
-        if stamp_ns is not None and topic in self.stamped:
-            return stamp_ns
-        return log_ns + self.offset_ns
+        logged_ns = log_ns + self.offset_ns
+        if stamp_ns is None:
+            return logged_ns
+        is_said = topic in self.spoken and abs(stamp_ns - logged_ns) <= LATEST_WORDS_S * _NS
+        return stamp_ns if topic in self.stamped or is_said else logged_ns
 
 
 def require_clock(clock: str) -> None:
@@ -71,12 +78,15 @@ def require_clock(clock: str) -> None:
         raise OptionError("clock", "--clock", f"{clock!r:.40}: expected header, log or auto")
 
 
-def choose_clock(samples: Mapping[str, Sequence[Sample]], asked: Clock) -> ChosenClock:
+def choose_clock(
+    samples: Mapping[str, Sequence[Sample]], asked: Clock, spoken: frozenset[str] = frozenset()
+) -> ChosenClock:
     """Choose between stamps and log times by the first messages of each topic.
 
     Args:
         samples: of each topic, in the order in which they were logged.
         asked: "header" and "log" settle it.
+        spoken: the topics of words, which have no say in it.
 
     Raises:
         UsageError: stamps are asked for, and no topic has any.
@@ -87,25 +97,29 @@ def choose_clock(samples: Mapping[str, Sequence[Sample]], asked: Clock) -> Chose
     """
     if asked == "log":
         return ChosenClock(note="log times are taken, as --clock log asks")
-    found = {topic: [s.stamp_ns - s.log_ns for s in of_topic if s.stamp_ns is not None] for topic, of_topic in
-             samples.items()}  # fmt: skip
-    stamped = {topic: apart for topic, apart in found.items() if apart and len(apart) * 2 > len(samples[topic])}
+    of_others = {topic: found for topic, found in samples.items() if topic not in spoken and found}
+    apart = {
+        topic: [sample.stamp_ns - sample.log_ns for sample in found if sample.stamp_ns is not None]
+        for topic, found in of_others.items()
+    }
+    stamped = {topic: found for topic, found in apart.items() if len(found) * 2 > len(of_others[topic])}
     if asked == "header":
-        return _header_clock(samples, stamped)
-    doubts = {topic: why for topic, apart in stamped.items() if (why := _doubt(samples[topic], apart))}
-    believed = frozenset(stamped.keys() - doubts.keys())
+        return _header_clock(of_others, stamped, spoken)
+    doubts = {topic: why for topic, found in stamped.items() if (why := _doubt(of_others[topic], found))}
     if doubts:
         topic, why = next(iter(doubts.items()))
         note = f"log times are taken, since the stamps of {topic} {why} (--clock header takes the stamps)"
-        return ChosenClock(note=note)
-    if not believed:
-        return ChosenClock(note="log times are taken, since messages have no stamps")
-    return ChosenClock(
-        believed, note=f"stamps of headers are taken{_but(samples, believed)} (--clock log takes the others)"
-    )
+        return ChosenClock(spoken=spoken, note=note)
+    if not stamped:
+        return ChosenClock(spoken=spoken, note="log times are taken, since messages have no stamps")
+    names = frozenset(stamped)
+    note = f"stamps of headers are taken{_but(of_others, names)} (--clock log takes the times of logging)"
+    return ChosenClock(names, spoken=spoken, note=note)
 
 
-def _header_clock(samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str, list[int]]) -> ChosenClock:
+def _header_clock(
+    samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str, list[int]], spoken: frozenset[str]
+) -> ChosenClock:
     if not stamped:
         raise UsageError("--clock header: expected messages with stamps, got none of any topic: take --clock log")
     middle = sorted(apart for of_topic in stamped.values() for apart in of_topic)
@@ -113,7 +127,8 @@ def _header_clock(samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str,
     if abs(offset_ns) <= LARGEST_DIFFERENCE_S * _NS:
         offset_ns = 0
     names = frozenset(stamped)
-    return ChosenClock(names, offset_ns, f"stamps of headers are taken, as --clock header asks{_but(samples, names)}")
+    note = f"stamps of headers are taken, as --clock header asks{_but(samples, names)}"
+    return ChosenClock(names, offset_ns, spoken, note)
 
 
 def _but(samples: Mapping[str, Sequence[Sample]], stamped: frozenset[str]) -> str:
@@ -178,4 +193,4 @@ class LeapWatch:
 def _advances(times_ns: Sequence[int]) -> bool:
     """Whether the last times follow each other as those of one clock do."""
     last = times_ns[-_BELIEVED_AFTER:]
-    return all(0 <= after - before <= MAX_LATE_S * _NS for before, after in zip(last, last[1:]))
+    return all(0 <= after - before <= MAX_LATE_S * _NS for before, after in pairwise(last))

@@ -6,20 +6,21 @@ However long a recording is, only what belongs to the next hops lies in memory.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from taemi_edge.bundle.streams import StreamSpec, VideoSpec
-from taemi_edge.errors import InputError, MessageError
+from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
+from taemi_edge.errors import InputError, MessageError, OptionError
+from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.hops import Hop
-from taemi_edge.media.messages.readings import MessageType, Reading, TextReading
-from taemi_edge.media.messages.stream_reader import StreamReader
+from taemi_edge.media.messages.readings import Reading, TextReading
 from taemi_edge.media.messages.topic_field import TopicField
+from taemi_edge.media.recordings.decoding import Decoding
 from taemi_edge.media.recordings.feeds import Feed, has_stamp, open_feed, reached_s
-from taemi_edge.media.recordings.opening import open_recording
+from taemi_edge.media.recordings.opening import open_recording, split_topic
 from taemi_edge.media.recordings.recorded_clock import (
     ChosenClock,
     Clock,
@@ -29,7 +30,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     require_clock,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
-from taemi_edge.media.recordings.topic_map import choose_topics
+from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
 _EPSILON_S = 1e-6
@@ -85,7 +86,7 @@ class RecordingSource:
                 recording = open_recording(recording)
             stack.callback(recording.close)
             self.recording = recording
-            choice = choose_topics(recording.topics, streams, topics or {})
+            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
             self.fields, self.absent, self._guessed = choice.fields, choice.absent, choice.notes
             if not self.fields:
                 raise InputError(
@@ -95,7 +96,7 @@ class RecordingSource:
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
-            self._decoding = _Decoding(recording, self._specs, self.fields)
+            self._decoding = Decoding(recording, self._specs, self.fields)
             self._clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._watches = {topic: LeapWatch() for topic in self._decoding.topics}
@@ -131,6 +132,25 @@ class RecordingSource:
         """How long the recording claims to be; None where it claims nothing."""
         start_ns, end_ns = self.recording.start_ns, self.recording.end_ns
         return None if start_ns is None or end_ns is None else (end_ns - start_ns) / _NS
+
+    @property
+    def span(self) -> Span:
+        """When it begins and ends on its own clock."""
+        start_s = self.origin_ns / _NS
+        end_s = math.inf if self.duration_s is None else start_s + self.duration_s
+        return Span(self.recording.path.name, clock_of(start_s, in_timestamps=True), start_s, end_s)
+
+    def move(self, by_s: float) -> None:
+        """Count from another moment, before the first hop: what lies at `span` lies `by_s` later from then on."""
+        off_s = by_s + self.origin_ns / _NS
+        if abs(off_s) > _EPSILON_S:
+            self.origin_ns -= round(off_s * _NS)
+
+    def frame_rate(self, name: str) -> Fraction:
+        """The average frame rate of a video stream; only a hint."""
+        count = self.recording.topics[self.fields[name].topic].count or 0
+        rate = Fraction(count / self.duration_s).limit_denominator(100) if self.duration_s else Fraction(0)
+        return rate if 1 <= rate <= 120 else Fraction(25)
 
     @property
     def length_s(self) -> float:
@@ -208,7 +228,7 @@ class RecordingSource:
                 self._faults[name] = f"{error}"[:200]
         return True
 
-    def _wanted(self, name: str, message: RecordedMessage) -> object:
+    def _wanted(self, name: str, message: RecordedMessage) -> Callable[[int | None], bool] | None:
         feed = self._feeds[name]
 
         def wanted(stamp_ns: int | None) -> bool:
@@ -249,16 +269,20 @@ class RecordingSource:
         if not any(samples.values()):
             named = ", ".join(sorted(self._decoding.topics))
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
-        clock = choose_clock({topic: found for topic, found in samples.items() if found}, asked)
+        spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
+        clock = choose_clock(samples, asked, frozenset(spoken))
         times_ns = sorted(
             clock.time_ns(topic, sample.log_ns, sample.stamp_ns) for topic, found in samples.items() for sample in found
         )
         middle_ns = times_ns[len(times_ns) // 2]
         return clock, next(time_ns for time_ns in times_ns if time_ns > middle_ns - 3600 * _NS)
 
+    def _first_of(self, topic: str) -> RecordedMessage | None:
+        return next(iter(self.recording.messages([topic])), None)
+
     def _samples(self) -> dict[str, list[Sample]]:
         """The times of the first messages of each topic; those of the range, where one is wanted."""
-        decoding = _Decoding(self.recording, self._specs, self.fields)
+        decoding = Decoding(self.recording, self._specs, self.fields)
         samples: dict[str, list[Sample]] = {topic: [] for topic in decoding.topics}
         first_ns = None
         for message in self.recording.messages(decoding.topics, *self._range_ns):
@@ -278,82 +302,40 @@ class RecordingSource:
         return samples
 
 
-class _Decoding:
-    """Decodes the messages of the topics that feed streams, and counts those that cannot be used."""
+def open_recordings(
+    stack: ExitStack,
+    places: Mapping[str, Path],
+    streams: Mapping[str, StreamSpec],
+    topics: Mapping[str, str],
+    clock: Clock,
+    every_frame: bool,
+) -> tuple[list[RecordingSource], dict[str, RecordingSource]]:
+    """Open the recordings of a source.
 
-    def __init__(self, recording: Recording, specs: Mapping[str, StreamSpec], fields: Mapping[str, TopicField]) -> None:
-        self._recording, self._specs, self._fields = recording, specs, fields
-        self._streams: dict[str, list[str]] = {}
-        for name, found in fields.items():
-            self._streams.setdefault(found.topic, []).append(name)
-        self.topics = frozenset(self._streams)
-        self._readers: dict[tuple[str, MessageType | None], StreamReader | MessageError] = {}
-        self._problems: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        self._last_ns: dict[str, int] = {}
+    Args:
+        stack: closes them.
+        places: by stream, RECORDING or RECORDING#TOPIC; one recording may feed several.
+        streams: of the model.
+        topics, clock, every_frame: see `RecordingSource`.
 
-    @property
-    def unusable(self) -> int:
-        return sum(self._problems.values())
+    Returns:
+        The recordings, and the recording of each stream that one of its topics feeds.
 
-    @property
-    def notes(self) -> list[str]:
-        said = [
-            f"{count} of the messages for {name} could not be used, the first since: {self._first[name]}"
-            for name, count in self._problems.items()
-        ]
-        readers = {name: reader for (name, _), reader in self._readers.items() if isinstance(reader, StreamReader)}
-        return said + [f"{self._fields[name]}: {note}" for name, one in readers.items() for note in one.notes]
-
-    def streams_of(self, topic: str) -> list[str]:
-        return self._streams[topic]
-
-    def read(self, name: str, message: RecordedMessage, wanted: object) -> list[Reading]:
-        """What a message has for a stream.
-
-        Raises:
-            MessageError: it cannot be used.
-        """
-        self._last_ns[name] = message.log_ns
-        try:
-            reader = self._reader(name, message)
-            return reader.read(message.data) if wanted is None else reader.read(message.data, wanted)
-        except MessageError as error:
-            self._problems[name] += 1
-            self._first.setdefault(name, str(error))
-            raise
-
-    def stamps(self, name: str, message: RecordedMessage) -> list[int | None]:
-        """The stamps of what a message has for a stream."""
-        found: list[int | None] = []
-        if isinstance(self._specs[name], VideoSpec):
-
-            def note(stamp_ns: int | None) -> bool:
-                found.append(stamp_ns)
-                return False
-
-            self._reader(name, message).read(message.data, note)
-            return found
-        return [reading.stamp_ns for reading in self._reader(name, message).read(message.data)]
-
-    def finish(self) -> Iterator[tuple[str, Reading, int]]:
-        """What decoders still hold after the last message, by stream, with the log time of that."""
-        for (name, _), reader in self._readers.items():
-            if isinstance(reader, StreamReader):
-                for reading in reader.finish():
-                    yield name, reading, self._last_ns[name]
-
-    def _reader(self, name: str, message: RecordedMessage) -> StreamReader:
-        """The reader for messages of this type: two writers of one topic may have different ones."""
-        key = (name, message.type)
-        reader = self._readers.get(key)
-        if reader is None:
-            kind = message.type or self._recording.topics[message.topic].type
-            try:
-                reader = StreamReader(self._specs[name], kind, self._fields[name].field)
-            except MessageError as error:
-                reader = error
-            self._readers[key] = reader
-        if isinstance(reader, MessageError):
-            raise reader
-        return reader
+    Raises:
+        UsageError, InputError: see `RecordingSource`.
+    """
+    by_file: dict[Path, dict[str, str]] = {}
+    for name, place in places.items():
+        file, topic = split_topic(place)
+        by_file.setdefault(file, {})[name] = topic
+    require_streams(topics, streams)
+    if unused := [name for name in topics if name not in places]:
+        raise OptionError(
+            "topics", "--map", f"{unused[0]}={topics[unused[0]]!s:.200}: expected a recording that feeds {unused[0]}"
+        )
+    found = []
+    for file, named in by_file.items():
+        of_file = {name: streams[name] for name in named}
+        chosen = {name: given for name, topic in named.items() if (given := topic or topics.get(name))}
+        found.append(stack.enter_context(RecordingSource(file, of_file, chosen, clock=clock, every_frame=every_frame)))
+    return found, {name: one for one in found for name in one.fields}
