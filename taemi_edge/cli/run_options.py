@@ -109,7 +109,28 @@ TlsKey = Annotated[Path | None, _live("--tls-key", "Its key.", "F.pem")]
 Events = Annotated[Path | None, _live("--events", "A line for each change of presence.", "F.jsonl")]
 Push = Annotated[str | None, _live("--push", "Send the annotated picture to rtmp:// or rtsp://.", "URL")]
 Mqtt = Annotated[str | None, _live("--mqtt", "Publish to a broker (extra `mqtt`).", "HOST:PORT")]
-Record = Annotated[Path | None, _live("--record", "Keep clips around losses, up to 512 MiB.", "DIR")]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="F.mcap|DIR",
+        help="Record inputs, predictions and presence, up to 4 GiB (extra `foxglove`). Live, into a folder: clips "
+        "around losses, up to 512 MiB.",
+    ),
+]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless", help="With --record F.mcap: pictures as PNG, sound as floats: a replay predicts the same."
+    ),
+]
+Foxglove = Annotated[
+    str | None, _live("--foxglove", "Let Foxglove watch, on loopback (extra `foxglove`).", "HOST:PORT")
+]
+FoxgloveLayout = Annotated[
+    Path | None,
+    typer.Option("--foxglove-layout", metavar="F.json", help="Also write a layout for Foxglove to import."),
+]
 Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
 Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
@@ -152,6 +173,9 @@ class Given:
     push: Push = None
     mqtt: Mqtt = None
     record: Record = None
+    lossless: Lossless = False
+    foxglove: Foxglove = None
+    foxglove_layout: FoxgloveLayout = None
     duration: Duration = None
     loop: Loop = False
     config: Config = None
@@ -164,12 +188,29 @@ class Given:
         from taemi_edge.live.lines import is_line_place
 
         defaults = {field.name: field.default for field in fields(self)}
-        if any(getattr(self, name) != defaults[name] for name in live_option_names()):
+        if any(getattr(self, name) != defaults[name] for name in live_option_names()) or self._records_clips:
             return True
         places = [place for place in (self.transcript, *self.streams().values()) if place is not None]
         return any(is_line_place(place) for place in places) or any(
             map(looks_live, (*(self.source or ()), *self.streams().values()))
         )
+
+    @property
+    def _records_clips(self) -> bool:
+        """Whether `--record` names a folder, for clips around losses."""
+        from taemi_edge.live.viewer_config import is_recording
+
+        return self.record is not None and not is_recording(self.record)
+
+    def recording(self) -> dict[str, Any] | None:
+        """The table `[mcap]`, as far as it was typed.
+
+        Raises:
+            UsageError: `--lossless` stands without a recording, and no file of a configuration may name one.
+        """
+        if self.lossless and self.config is None and (self.record is None or self._records_clips):
+            raise UsageError("--lossless: expected --record FILE.mcap beside it")
+        return _present(file=None if self._records_clips else self.record, lossless=self.lossless or None)
 
     def streams(self) -> dict[str, str]:
         """The places of `--stream`, by the stream's name.
@@ -244,7 +285,9 @@ class Given:
             "asr_model": None if self.asr_model == ASR_MODEL else self.asr_model,
             "serve": _present(address=self.serve, **serve),
             "mqtt": _present(broker=self.mqtt),
-            "record": _present(folder=self.record),
+            "record": _present(folder=self.record if self._records_clips else None),
+            "mcap": self.recording(),
+            "foxglove": _present(address=self.foxglove, layout=self.foxglove_layout),
         }
         return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
@@ -28,10 +29,13 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
 from taemi_edge.runtime.hop_groups import HopGrouper
+from taemi_edge.runtime.hop_viewer import HopViewer
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
+from taemi_edge.runtime.run_summary import FleetSummary as FleetSummary
+from taemi_edge.runtime.run_summary import RunSummary as RunSummary
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.runtime.window import Source
 
@@ -56,6 +60,7 @@ class RunOptions:
         streams: files of their own, by stream: video, audio, transcripts, series; of a recording also RECORDING#TOPIC.
         topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
         clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
+        viewer: is shown every hop with its prediction; the caller closes it.
 
     Raises:
         UsageError: a value that is out of range, or two options that exclude each other.
@@ -74,6 +79,7 @@ class RunOptions:
     streams: Mapping[str, Path] = field(default_factory=dict)
     topics: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = "auto"
+    viewer: HopViewer | None = None
 
     def __post_init__(self) -> None:
         require_clock(self.clock)
@@ -87,54 +93,6 @@ class RunOptions:
             raise OptionError("annotate", "--annotate", f"{self.annotate}: expected a file that ends in .mp4 or .mkv")
         if self.transcript is not None and self.asr:
             raise OptionError("transcript, asr:", "--transcript, --asr:", "expected one of the two, got both")
-
-
-@dataclass
-class RunSummary:
-    """What a run over one file did.
-
-    Attributes:
-        predictions: all of them, in the order of time.
-        media_s: how much of the file they cover, in seconds.
-        wall_s: how long the run took, in seconds.
-        damaged_packets: how many packets could not be decoded.
-        lost: why the device was given up on the way; None where it was not.
-        notes: what was assumed of the files' clocks, a sentence each.
-    """
-
-    predictions: list[Prediction] = field(default_factory=list)
-    media_s: float = 0.0
-    wall_s: float = 0.0
-    damaged_packets: int = 0
-    lost: str | None = None
-    notes: Sequence[str] = ()
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for each second of media; below 1 is faster than live."""
-        return self.wall_s / self.media_s if self.media_s else 0.0
-
-
-@dataclass
-class FleetSummary:
-    """What a run over several files did.
-
-    Attributes:
-        sources: what the run did over each file.
-        calls: how many groups of hops were run.
-        wall_s: how long the run took, in seconds.
-        lost: why the device was given up on the way; None where it was not.
-    """
-
-    sources: dict[Path, RunSummary]
-    calls: int = 0
-    wall_s: float = 0.0
-    lost: str | None = None
-
-    @property
-    def predictions(self) -> int:
-        """How many predictions were made in all."""
-        return sum(len(summary.predictions) for summary in self.sources.values())
 
 
 def run_file(
@@ -262,6 +220,7 @@ class _FileRun:
     pipeline: Pipeline
     hop_s: float
     video: AnnotatedVideo | None
+    viewer: HopViewer | None
 
     def predictions(self) -> Iterator[Prediction]:
         """The predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
@@ -269,6 +228,8 @@ class _FileRun:
         for hop in self.files.hops(self.hop_s):
             faces = self.pipeline.faces
             prediction = self.pipeline.predict(hop)
+            if self.viewer is not None:
+                self.viewer.show(0, hop, prediction, self.pipeline.faces)
             yield prediction
             self._draw(hop, last, faces)
             last = prediction
@@ -296,7 +257,13 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         video = _annotated_video(stack, bundle.manifest, files, described, options)
-        yield _FileRun(files, pipeline, hop_s, video)
+        if options.viewer is not None:
+            options.viewer.begin([described], window_s, hop_s)
+        yield _FileRun(files, pipeline, hop_s, video, options.viewer)
+
+
+#: A hop that is prepared, with the hop itself where somebody is shown it.
+_SeenHop: TypeAlias = tuple[PreparedHop, Hop | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,15 +272,22 @@ class _FilesRun:
 
     files: Sequence[FileSource]
     fleet: Fleet
-    grouper: HopGrouper[PreparedHop]
+    grouper: HopGrouper[_SeenHop]
     hop_s: float
+    viewer: HopViewer | None
 
     def groups(self) -> Iterator[dict[int, Prediction]]:
         """The predictions that were made in one call, by the number of their source; at the end, what failed first."""
         made = set()
         for group in self.grouper:
             made |= set(group)
-            yield dict(zip(sorted(group), self.fleet.predict(group), strict=True))
+            predictions = self.fleet.predict({index: prepared for index, (prepared, _) in group.items()})
+            made_now = dict(zip(sorted(group), predictions, strict=True))
+            if self.viewer is not None:
+                for index, prediction in made_now.items():
+                    hop = group[index][1] or Hop(prediction.time_s)
+                    self.viewer.show(index, hop, prediction, self.fleet.windows[index].faces)
+            yield made_now
         for index, files in enumerate(self.files):
             if index in self.grouper.errors:
                 raise self.grouper.errors[index]
@@ -340,9 +314,12 @@ def _open_files_run(
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        feeds = [_prepared_hops(fleet, index, files, hop_s) for index, files in enumerate(opened)]
+        if options.viewer is not None:
+            options.viewer.begin(described, window_s, hop_s)
+        seen = options.viewer is not None
+        feeds = [_prepared_hops(fleet, index, files, hop_s, seen) for index, files in enumerate(opened)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
-        yield _FilesRun(opened, fleet, grouper, hop_s)
+        yield _FilesRun(opened, fleet, grouper, hop_s, options.viewer)
 
 
 def _open_files(
@@ -359,10 +336,10 @@ def _open_files(
     )
 
 
-def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float) -> Iterator[PreparedHop]:
+def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float, seen: bool) -> Iterator[_SeenHop]:
     """One source's hops with their faces found; this runs in the source's own thread."""
     for hop in files.hops(hop_s):
-        yield fleet.prepare(index, hop)
+        yield fleet.prepare(index, hop), hop if seen else None
 
 
 def _described(manifest: Manifest, files: FileSource, options: RunOptions, progress: Progress) -> Source:
