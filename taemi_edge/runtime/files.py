@@ -21,9 +21,9 @@ from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
+from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.recordings.opening import split_topic
 from taemi_edge.media.recordings.recorded_clock import Clock, require_clock
-from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
