@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from taemi_edge.cli.tables import as_text, make_console, new_table, number
@@ -16,10 +17,12 @@ _MOST_ROWS = 8
 def print_differences(found: Differences, title: str) -> None:
     """Print a table of outputs, and one of the presence of each stream."""
     console = make_console()
-    columns = ("output", "", "mean difference", "largest", "at", "correlation", "labels changed")
+    labels = ("labels changed",) if any(group.labels for group in found.groups.values()) else ()
+    columns = ("output", "", "mean difference", "largest", "at", "correlation", *labels)
     table = new_table(f"{title}: {found.hops} hops", columns, left=("output", ""), no_wrap=("output",))
     for name, group in found.groups.items():
-        _add_group(table, name, group)
+        for cells in _rows_of(name, group):
+            table.add_row(*cells[: len(columns)])
     console.print(table)
     _print_presence(console, found)
     both, only_recorded, only_new = found.predicted
@@ -30,20 +33,20 @@ def print_differences(found: Differences, title: str) -> None:
         )
 
 
-def _add_group(table: Any, name: str, group: GroupDifference) -> None:
+def _rows_of(name: str, group: GroupDifference) -> Iterator[tuple[str, ...]]:
+    """The rows of a group of outputs: its numbers, those of a large group that are furthest apart."""
     changed = f"{group.changed} of {group.labels}" if group.labels else ""
     furthest = sorted(group.numbers.items(), key=lambda item: -item[1].largest)[:_MOST_ROWS]
     shown = [item for item in group.numbers.items() if item in furthest]
     if not shown:
-        table.add_row(as_text(name), "nothing that both have", "", "", "", "", changed)
+        yield as_text(name), "nothing that both have", "", "", "", "", changed
     for row, (number_name, apart) in enumerate(shown):
-        table.add_row(as_text("" if row else name), as_text(number_name), *_cells(apart), "" if row else changed)
-    left_out = len(group.numbers) - len(shown)
-    if left_out:
-        table.add_row("", f"and {left_out} nearer", f"{group.mean:.3g}", "", "", "", "")
+        yield as_text("" if row else name), as_text(number_name), *_cells(apart), "" if row else changed
+    if left_out := len(group.numbers) - len(shown):
+        yield "", f"and {left_out} nearer", f"{group.mean:.3g}", "", "", "", ""
     for names, whose in ((group.only_recorded, "recorded"), (group.only_new, "new")):
         if names:
-            table.add_row("", as_text(f"in the {whose} one alone: {', '.join(names)}"), "", "", "", "", "")
+            yield "", as_text(f"in the {whose} one alone: {', '.join(names)}"), "", "", "", "", ""
 
 
 def _cells(apart: NumberDifference) -> tuple[str, ...]:

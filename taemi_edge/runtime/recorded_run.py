@@ -58,6 +58,7 @@ class _HopLine(msgspec.Struct):
 
 
 class _SourceEntry(msgspec.Struct):
+    name: str
     topic: str
     absent: dict[str, str] = msgspec.field(default_factory=dict)
     drops: list[str] = msgspec.field(default_factory=list)
@@ -105,7 +106,6 @@ class RecordedRun:
         kinds: of the streams of the recorded model, by name: "video", "audio", "text" or "series".
         is_lossless: whether pictures and sound are those that the recorded model got, bit for bit.
         sources: by name.
-        notes: what was wrong with the recording, a sentence each; grows while it is read.
 
     Raises:
         InputError: it is no recording, or no run has written it.
@@ -125,6 +125,7 @@ class RecordedRun:
             kinds = _json(held.get("streams"), dict[str, dict[str, Any]]) or {}
             self.kinds = {name: str(entry["kind"]) for name, entry in kinds.items() if "kind" in entry}
             self.sources = self._find_sources(held)
+            self._unusable: dict[str, tuple[int, str]] = {}
             self._stack = stack.pop_all()
 
     def __enter__(self) -> RecordedRun:
@@ -135,7 +136,12 @@ class RecordedRun:
 
     @property
     def notes(self) -> list[str]:
-        return self._recording.notes
+        """What was wrong with the recording, a sentence each; grows while it is read."""
+        said = [
+            f"{count} of the inputs of {name} could not be used, the first since: {why}"
+            for name, (count, why) in self._unusable.items()
+        ]
+        return [*self._recording.notes, *said]
 
     @property
     def length_s(self) -> float | None:
@@ -200,14 +206,16 @@ class RecordedRun:
         for reader in readers:
             if reader.recorded in line.pieces:
                 hop.pieces[reader.name] = reader.taken(line.pieces[reader.recorded], self._start_ns)
-            if reader.problem is not None:
-                hop.faults.setdefault(reader.name, reader.problem)
-                reader.problem = None
+            if reader.problems:
+                hop.faults.setdefault(reader.name, reader.problems[0])
+                count, why = self._unusable.get(reader.recorded, (0, reader.problems[0]))
+                self._unusable[reader.recorded] = count + len(reader.problems), why
+                reader.problems.clear()
         return RecordedMoment(hop, None)
 
     def _find_sources(self, held: Mapping[str, str]) -> dict[str, RecordedSource]:
         """The sources whose hops and predictions are there."""
-        entries = _json(held.get("sources"), dict[str, _SourceEntry]) or {}
+        entries = _json(held.get("sources"), list[_SourceEntry]) or []
         roots = [topic.removesuffix(f"/{_HOP}") for topic in self._topics if topic.endswith(f"/{_HOP}")]
         roots = [root for root in roots if f"{root}/{_PREDICTION}" in self._topics]
         if not roots:
@@ -216,17 +224,17 @@ class RecordedRun:
                 f"{', '.join(sorted(self._topics)) or 'no topic'}: `taemi-edge run BUNDLE {self.file.name}` runs a "
                 f"bundle on a recording"
             )
-        named = {f"/{entry.topic}": (name, entry) for name, entry in entries.items()}
+        named = {f"/{entry.topic}": entry for entry in entries}
         sources = {}
         for root in roots:
-            name, entry = named.get(root, (root.strip("/"), _SourceEntry(root.strip("/"))))
+            entry = named.get(root, _SourceEntry(root.strip("/"), root.strip("/")))
             streams = {
                 topic.removeprefix(f"{root}/{_INPUTS}/"): topic
                 for topic in self._topics
                 if topic.startswith(f"{root}/{_INPUTS}/")
             }
             if streams:
-                sources[name] = RecordedSource(name, streams, entry.absent, tuple(entry.drops))
+                sources[entry.name] = RecordedSource(entry.name, streams, entry.absent, tuple(entry.drops))
         if not sources:
             raise InputError(f"{self.file}: expected recorded inputs to run a bundle on, found predictions alone")
         return sources
@@ -237,7 +245,7 @@ class _Input:
 
     def __init__(self, name: str, recorded: str, spec: StreamSpec, topic: Topic) -> None:
         self.name, self.recorded, self._spec = name, recorded, spec
-        self.problem: str | None = None
+        self.problems: list[str] = []
         self._waiting: list[Any] = []
         self._rate_hz = 0
         self._line: Any = _Words if isinstance(spec, TextSpec) else _Row if isinstance(spec, SeriesSpec) else None
@@ -251,9 +259,9 @@ class _Input:
             else:
                 self._waiting += self._reader.read(message.data)
         except MessageError as error:
-            self.problem = str(error)
+            self.problems.append(str(error))
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            self.problem = f"{message.topic}: expected a line of a recorded run, got something else"
+            self.problems.append(f"{message.topic}: expected a line of a recorded run, got something else")
         if len(self._waiting) > _MOST_WAITING:
             raise InputError(f"{message.topic}: expected a hop after its inputs, got {_MOST_WAITING} without one")
 
