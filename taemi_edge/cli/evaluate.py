@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taemi_edge.cli.drive_options import ClockOption, MapOption, drive_options
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -66,6 +67,8 @@ def evaluate(
     at_least: _AtLeastOption = None,
     metric: _MetricOption = None,
     store: _StoreOption = None,
+    topics: MapOption = None,
+    clock: ClockOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
@@ -92,6 +95,7 @@ def evaluate(
                 threads=threads,
                 workers=chosen_workers(workers, ray, device_name(device)),
                 metric=named_metric(metric),
+                drives=drive_options(topics, clock),
             ),
             progress=progress,
         )
