@@ -40,6 +40,8 @@ def run(
     source: options.Sources = None,
     transcript: options.Transcript = None,
     stream: options.StreamOption = None,
+    topics: options.MapOption = None,
+    clock: options.ClockOption = "auto",
     asr: options.Asr = False,
     asr_model: AsrModelOption = ASR_MODEL,
     window: options.WindowOption = None,

@@ -47,7 +47,8 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE...",
-        help="Files (video, sound, series), or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, "
+        help="Files (video, sound, series), recordings (.mcap, ROS bags), or rtsp:// http:// udp:// tcp:// rtmp://, "
+        "v4l2:/dev/video0, alsa:default, "
         "pulse:default, 'gst:... ! appsink'; NAME=SOURCE names one.",
         show_default=False,
     ),
@@ -67,6 +68,23 @@ StreamOption = Annotated[
         metavar="NAME=PLACE",
         help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
         "standard input), unix:PATH; repeatable.",
+    ),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=TOPIC",
+        help="Recordings: the topic that a stream reads, such as eye=/camera/image_raw or "
+        "wrist=/imu/data.linear_acceleration, or a .toml with a table [streams]; repeatable. Others are guessed.",
+    ),
+]
+ClockOption = Annotated[
+    str,
+    typer.Option(
+        "--clock",
+        metavar="CLOCK",
+        help="Recordings: take the stamps of messages (header), the times of logging (log), or choose (auto).",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
@@ -148,6 +166,8 @@ class Given:
     source: Sources = None
     transcript: Transcript = None
     stream: StreamOption = None
+    topics: MapOption = None
+    clock: ClockOption = "auto"
     asr: Asr = False
     asr_model: AsrModelOption = ASR_MODEL
     window: WindowOption = None
@@ -240,6 +260,8 @@ class Given:
         Raises:
             UsageError: a value is out of range, or options contradict each other.
         """
+        from taemi_edge.media.recordings.recorded_clock import clock_named
+        from taemi_edge.media.recordings.topic_map import read_map
         from taemi_edge.media.rehearsed_losses import parse_drop
         from taemi_edge.runtime.files import RunOptions
 
@@ -255,6 +277,8 @@ class Given:
             threads=self.threads,
             deadline_s=self.deadline / 1e3,
             streams={name: Path(place) for name, place in self.streams().items()},
+            topics=read_map(self.topics or ()),
+            clock=clock_named(self.clock),
         )
 
     def live_settings(self) -> LiveConfig:

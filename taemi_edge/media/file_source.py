@@ -16,9 +16,10 @@ from types import TracebackType
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MediaError, OptionError, UsageError, printable
 from taemi_edge.media.clocks import Span, clock_of, common_clock
-from taemi_edge.media.files import MAX_JUMP_S, MediaFile
+from taemi_edge.media.files import MAX_JUMP_S, MediaFile, read_samples
 from taemi_edge.media.hops import Hop, Values
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recordings.opening import is_recording, split_topic
@@ -142,10 +143,16 @@ class FileSource:
         """The first audio stream that has a file."""
         return self._first_of(AudioSpec)
 
-    @property
-    def sound_file(self) -> Path | None:
-        """The first file with sound that the source has, whether a stream reads it or not."""
-        return next((media.path for media in self.medias if media.has_audio), None)
+    def read_sound(self, sample_rate_hz: int) -> Array | None:
+        """All sound that the source has first, whether a stream reads it or not: float32 (n,); None where it has none.
+
+        Raises:
+            MediaError, InputError: it cannot be read.
+        """
+        if file := next((media.path for media in self.medias if media.has_audio), None):
+            return read_samples(file, sample_rate_hz)
+        name = self.sound
+        return self._recorded[name].read_sound(name, sample_rate_hz) if name in self._recorded else None
 
     @property
     def frame_rate(self) -> Fraction:

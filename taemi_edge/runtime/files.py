@@ -19,11 +19,10 @@ from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
-from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.recordings.opening import split_topic
-from taemi_edge.media.recordings.recorded_clock import Clock, require_clock
+from taemi_edge.media.recordings.recorded_clock import Clock, clock_named
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
@@ -82,7 +81,7 @@ class RunOptions:
     viewer: HopViewer | None = None
 
     def __post_init__(self) -> None:
-        require_clock(self.clock)
+        clock_named(self.clock)
         if not 0 <= self.deadline_s <= 60:
             given = f"{self.deadline_s * 1e3:g} ms"
             raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
@@ -249,9 +248,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
     streams = bundle.manifest.streams
     require_known(options.drops, streams)
     with ExitStack() as stack:
-        files = stack.enter_context(
-            _open_files(source, streams, options, every_frame=options.annotate is not None)
-        )
+        files = stack.enter_context(_open_files(source, streams, options, every_frame=options.annotate is not None))
         described = _described(bundle.manifest, files, options, progress)
         pipeline = stack.enter_context(
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
@@ -307,9 +304,7 @@ def _open_files_run(
     manifest = bundle.manifest
     require_known(options.drops, manifest.streams)
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(_open_files(source, manifest.streams, options)) for source in sources
-        ]
+        opened = [stack.enter_context(_open_files(source, manifest.streams, options)) for source in sources]
         described = [_described(manifest, files, options, progress) for files in opened]
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
@@ -354,9 +349,10 @@ def _described(manifest: Manifest, files: FileSource, options: RunOptions, progr
 
 
 def _recognised(files: FileSource, options: RunOptions, progress: Progress) -> list[Word]:
-    if files.sound_file is None:
+    samples = files.read_sound(SAMPLE_RATE_HZ)
+    if samples is None:
         raise UsageError(f"--asr: {files.name} has no audio stream to recognise speech in: leave --asr away")
-    return transcribe(read_samples(files.sound_file, SAMPLE_RATE_HZ), options.asr_model, options.threads or 0, progress)
+    return transcribe(samples, options.asr_model, options.threads or 0, progress)
 
 
 def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from taemi_edge.media.messages.decoders import (
 )
 from taemi_edge.media.messages.definitions import ros_name
 from taemi_edge.media.messages.numbers import choose_rows, row_reader
-from taemi_edge.media.messages.picture_messages import PictureMessages, choose_pictures
+from taemi_edge.media.messages.picture_messages import PictureMessages, Wanted, choose_pictures
 from taemi_edge.media.messages.readings import MessageType, Reading
 from taemi_edge.media.messages.shapes import Shape
 from taemi_edge.media.messages.sound import SoundFormat
@@ -81,8 +81,13 @@ class StreamReader:
         if shape is not None:
             self._choose(shape)
 
-    def read(self, data: bytes | memoryview) -> list[Reading]:
+    def read(self, data: bytes | memoryview, wanted: Wanted | None = None) -> list[Reading]:
         """What a message holds for the stream: mostly one reading.
+
+        Args:
+            data: the bytes of the message.
+            wanted: is asked with the stamp of each picture before its pixels are made; those that are not wanted are
+                left out.
 
         Raises:
             MessageError: the message cannot be used; the next one may well be.
@@ -94,6 +99,8 @@ class StreamReader:
             decoder = self._choose(json_shape(json_of(data), self._type.name))
         values = decoder.values(data)
         count = self._stamps
+        if self._pictures is not None:
+            self._pictures.wanted = wanted
         return self._make(values[count:], stamp_ns(values[:count]))
 
     def finish(self) -> list[Reading]:

@@ -68,14 +68,16 @@ class ChosenClock:
         return stamp_ns if topic in self.stamped or is_said else logged_ns
 
 
-def require_clock(clock: str) -> None:
-    """Refuse what is no clock.
+def clock_named(text: str) -> Clock:
+    """The clock of this name.
 
     Raises:
-        OptionError: it is none of `CLOCKS`.
+        OptionError: there is none.
     """
-    if clock not in CLOCKS:
-        raise OptionError("clock", "--clock", f"{clock!r:.40}: expected header, log or auto")
+    for clock in CLOCKS:
+        if text == clock:
+            return clock
+    raise OptionError("clock", "--clock", f"{text!r:.40}: expected header, log or auto")
 
 
 def choose_clock(

@@ -12,7 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from msgspec.structs import replace
+
 from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MessageError, OptionError
 from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.hops import Hop
@@ -27,7 +31,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     LeapWatch,
     Sample,
     choose_clock,
-    require_clock,
+    clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
@@ -59,7 +63,9 @@ class RecordingSource:
 
     Attributes:
         fields: the topic and field of each stream that has one.
+        guessed: the streams whose topic nobody named.
         absent: why the others have none.
+        clock: which times are taken.
         origin_ns: as above; it may be changed before the first hop.
         unusable: how many messages could not be used so far.
 
@@ -80,14 +86,14 @@ class RecordingSource:
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
-        require_clock(clock)
+        clock_named(clock)
         with ExitStack() as stack:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
             self.recording = recording
             choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
-            self.fields, self.absent, self._guessed = choice.fields, choice.absent, choice.notes
+            self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
                     f"{recording.path}: expected a topic that fits a stream of the model, and none does: see "
@@ -97,7 +103,7 @@ class RecordingSource:
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
             self._decoding = Decoding(recording, self._specs, self.fields)
-            self._clock, first_ns = self._choose_clock(clock)
+            self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._watches = {topic: LeapWatch() for topic in self._decoding.topics}
             self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
@@ -116,11 +122,17 @@ class RecordingSource:
         return sum(feed.late for feed in self._feeds.values())
 
     @property
+    def clock_notes(self) -> list[str]:
+        """Which times were taken, in a sentence."""
+        return [f"{self.recording.path}: {self.clock.note}"]
+
+    @property
     def notes(self) -> list[str]:
         """What was guessed and assumed, and what is wrong with the recording as far as it was read."""
         shown = self.recording.path
-        notes = [f"{shown}: {note}" for note in (*self._guessed, self._clock.note) if note]
-        notes += [*self.recording.notes, *(f"{shown}: {note}" for note in self._decoding.notes)]
+        pairs = [f"--map {name}={self.fields[name]}" for name in self.fields if name in self.guessed]
+        notes = [f"{shown}: topics were chosen by their types: {' '.join(pairs)}"] if pairs else []
+        notes += [*self.clock_notes, *self.recording.notes, *(f"{shown}: {note}" for note in self._decoding.notes)]
         if self.late:
             notes.append(f"{shown}: {self.late} messages came more than {MOST_SKEW_S:g} s late and were left out")
         if leaps := sum(watch.left_out for watch in self._watches.values()):
@@ -157,6 +169,24 @@ class RecordingSource:
         """How much there was to read so far."""
         lasting = [feed.end_s for feed in self._feeds.values() if feed.lasts]
         return max(0.0, *(lasting or [feed.end_s for feed in self._feeds.values()]))
+
+    def read_sound(self, name: str, sample_rate_hz: int) -> Array:
+        """All sound of an audio stream, with silence where it has gaps: mono, float32 (n,) in [-1, 1].
+
+        Args:
+            name: of the stream.
+            sample_rate_hz: the rate that sound is brought to.
+        """
+        spec = {name: replace(self._specs[name], sample_rate_hz=sample_rate_hz)}
+        with RecordingSource(self.recording.path, spec, {name: self.fields[name]}, origin_ns=self.origin_ns) as source:
+            hops = [*source.hops(1.0), source.rest()]
+        pieces = [piece for hop in hops for piece in hop.pieces[name]]
+        end = max((round(piece.time_s * sample_rate_hz) + len(piece.values) for piece in pieces), default=0)
+        samples = np.zeros(end, np.float32)
+        for piece in pieces:
+            start = max(0, round(piece.time_s * sample_rate_hz))
+            samples[start : start + len(piece.values)] = piece.values
+        return samples
 
     def hops(self, hop_s: float) -> Iterator[Hop]:
         """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the recording fills completely.
@@ -232,20 +262,20 @@ class RecordingSource:
         feed = self._feeds[name]
 
         def wanted(stamp_ns: int | None) -> bool:
-            time_ns = self._clock.time_ns(message.topic, message.log_ns, stamp_ns)
+            time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
             return feed.wants((time_ns + self._watches[message.topic].moved_ns - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
     def _add(self, name: str, reading: Reading, log_ns: int) -> None:
         topic = self.fields[name].topic
-        time_ns = self._clock.time_ns(topic, log_ns, reading.stamp_ns)
+        time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
         start_ns, end_ns = self._range_ns
         if (start_ns is not None and time_ns < start_ns) or (end_ns is not None and time_ns >= end_ns):
             return
         placed_ns = self._watches[topic].place(time_ns)
         if placed_ns is not None:
-            stamped = has_stamp(reading) and (topic in self._clock.stamped or isinstance(reading, TextReading))
+            stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
 
     def _take(self, end_s: float, shown_end_s: float | None = None) -> Hop:
@@ -258,7 +288,7 @@ class RecordingSource:
     def _logged_range_ns(self) -> tuple[int | None, int | None]:
         """The log times between which everything of the wanted range was logged."""
         start_ns, end_ns = self._range_ns
-        offset_ns = self._clock.offset_ns
+        offset_ns = self.clock.offset_ns
         lead_ns = int(LEAD_IN_S * _NS) if any(isinstance(spec, VideoSpec) for spec in self._specs.values()) else 0
         first_ns = None if start_ns is None else max(0, start_ns - offset_ns - lead_ns)
         return first_ns, None if end_ns is None else end_ns - offset_ns + int(MOST_SKEW_S * _NS)

@@ -7,7 +7,7 @@ several, a topic whose name holds that of the stream is taken, and nothing is gu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,12 +36,6 @@ class TopicChoice:
     fields: Mapping[str, TopicField] = field(default_factory=dict)
     guessed: frozenset[str] = frozenset()
     absent: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def notes(self) -> list[str]:
-        """What was guessed, in a sentence."""
-        pairs = [f"{name}={topic}" for name, topic in self.fields.items() if name in self.guessed]
-        return [f"topics were chosen by their types: --map {' --map '.join(pairs)}"] if pairs else []
 
 
 def choose_topics(
@@ -104,7 +98,7 @@ def require_streams(given: Mapping[str, str | TopicField], streams: Mapping[str,
         raise OptionError("topics", "--map", f"{unknown[0]:.80}={given[unknown[0]]!s:.200}: expected one of {named}")
 
 
-def read_map(entries: list[str] | tuple[str, ...]) -> dict[str, str]:
+def read_map(entries: Sequence[str]) -> dict[str, str]:
     """The topics of `--map`, by stream: NAME=TOPIC[.field], or a TOML file with a table `[streams]`; the last one wins.
 
     Raises:
