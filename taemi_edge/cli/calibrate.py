@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taemi_edge.bundle.precisions import FURTHER
-from taemi_edge.cli.drive_options import ClockOption, CutOption, MapOption, drive_options
+from taemi_edge.cli.drive_options import CutOption, drive_options
 from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
@@ -24,6 +24,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.tables import print_calibration
 from taemi_edge.errors import CheckFailedError, UsageError
 
@@ -85,7 +86,7 @@ def calibrate(
     metric: _MetricOption = None,
     transcripts: _TranscriptsOption = None,
     topics: MapOption = None,
-    clock: ClockOption = None,
+    clock: ClockOption = "auto",
     cut: CutOption = None,
     workers: WorkersOption = 0,
     ray: RayOption = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from taemi_edge.cli.drive_options import ClockOption, CutOption, MapOption, drive_options
+from taemi_edge.cli.drive_options import CutOption, drive_options
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -24,6 +24,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.training_tables import extraction_json, print_extraction
 from taemi_edge.errors import InputError
 
@@ -86,7 +87,7 @@ def extract(
     features: _FeaturesOption = None,
     longest: _LongestOption = 60.0,
     topics: MapOption = None,
-    clock: ClockOption = None,
+    clock: ClockOption = "auto",
     cut: CutOption = None,
     workers: WorkersOption = 0,
     ray: RayOption = None,

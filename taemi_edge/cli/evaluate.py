@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taemi_edge.cli.drive_options import ClockOption, MapOption, drive_options
+from taemi_edge.cli.drive_options import drive_options
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -20,6 +20,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.training_tables import print_evaluations
 from taemi_edge.errors import CheckFailedError
 
@@ -68,7 +69,7 @@ def evaluate(
     metric: _MetricOption = None,
     store: _StoreOption = None,
     topics: MapOption = None,
-    clock: ClockOption = None,
+    clock: ClockOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,

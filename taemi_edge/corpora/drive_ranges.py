@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-#: Which times of messages count: the stamps in their headers, or when they were logged.
-Clock = Literal["header", "log"]
-
-#: What stands between a recording and a topic in a cell of a table: "drive.mcap#/imu/data.linear_acceleration".
-TOPIC_MARK = "#"
+from taemi_edge.media.recordings.recorded_clock import Clock
 
 
 @dataclass(frozen=True)
@@ -24,13 +19,13 @@ class DriveOptions:
 
     Attributes:
         topics: by stream, a topic, or fields of one: "/imu/data.linear_acceleration". Other streams are guessed.
-        clock: which times of messages count; by default the recording decides.
+        clock: which times of messages count: "header", "log", or "auto" to let each recording decide.
         clip_s: how long the clips are that recordings without labels are cut into, in seconds; by default as long as
             the window of the model that they are read for.
     """
 
     topics: Mapping[str, str] = field(default_factory=dict)
-    clock: Clock | None = None
+    clock: Clock = "auto"
     clip_s: float | None = None
 
 
@@ -43,11 +38,11 @@ class DriveRange:
         topics: by stream, the topic that feeds it, with the fields of it where it is not read whole.
         start_ns, end_ns: the log times from which on and before which messages belong to it; None where the recording
             begins and ends.
-        clock: which times of messages count; None where the recording decides.
+        clock: which times of messages count.
     """
 
     file: Path
     topics: Mapping[str, str]
     start_ns: int | None = None
     end_ns: int | None = None
-    clock: Clock | None = None
+    clock: Clock = "auto"

@@ -89,9 +89,7 @@ def _hops(
     """The hops up to the end of a range, from a little before it on."""
     start_ns = None if wanted.start_ns is None else wanted.start_ns - round(LEAD_S * _NS)
     topics = {name: wanted.topics[name] for name in streams}
-    with RecordingSource(
-        file, streams, topics, clock=wanted.clock or "auto", start_ns=start_ns, end_ns=wanted.end_ns
-    ) as source:
+    with RecordingSource(file, streams, topics, clock=wanted.clock, start_ns=start_ns, end_ns=wanted.end_ns) as source:
         for hop in source.hops(STEP_S):
             yield hop
             if hop.end_s >= reach.end_s:
@@ -99,4 +97,11 @@ def _hops(
                 break
         else:
             yield source.rest()
-        remarks += source.notes
+        remarks += _remarks(source)
+
+
+def _remarks(source: RecordingSource) -> list[str]:
+    """What was noticed while a range was read; what holds of the whole recording was said before it was cut."""
+    counts = {"messages that cannot be used": source.unusable, "messages that came too late": source.late}
+    damage = [note.removeprefix(f"{source.recording.path}: ") for note in source.recording.notes]
+    return damage + [f"{count} {what}" for what, count in counts.items() if count]

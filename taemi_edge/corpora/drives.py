@@ -16,6 +16,7 @@ that a model is judged on what it was not calibrated on, and the rest of the spl
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,8 +31,12 @@ from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
+from taemi_edge.media.recordings.recorded_clock import Clock
+from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
+
+log = logging.getLogger("taemi_edge.corpora")
 
 #: The columns of a table that say which part of which recording a row is.
 RECORDING, START_S, END_S = "recording", "start_s", "end_s"
@@ -160,50 +165,68 @@ def _is_topic(clip: SampleClip, cell: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is known of a recording: its ends, and what tells it from another."""
+class _Topics:
+    """Which streams a recording may feed, and the topics of those that were named."""
 
+    wanted: Sequence[str]
+    known: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """What a recording feeds: the topics by stream, its clock, its ends, and what tells it from another."""
+
+    topics: Mapping[str, str]
+    clock: Clock
     start_ns: int
     end_ns: int
     identity: str
 
+    @property
+    def length_s(self) -> float:
+        return (self.end_ns - self.start_ns) / _NS
+
+    def moment_ns(self, at_s: float | None) -> int | None:
+        """A time of a table: seconds from the first message on, or a Unix time."""
+        if at_s is None:
+            return None
+        return round(at_s * _NS) + (0 if at_s >= _UNIX_S else self.start_ns)
+
 
 class _ClipMaker:
-    """Makes clips of recordings, each of which is opened once for every set of streams that it feeds."""
+    """Makes clips of recordings; each is opened once for every set of streams that it feeds."""
 
     def __init__(self, options: DriveOptions, streams: Mapping[str, StreamSpec], clip_s: float) -> None:
         self.streams = streams
         self._options, self._clip_s = options, clip_s
-        self._seen: dict[Path, _Seen] = {}
-        self._topics: dict[tuple[Path, tuple[tuple[str, str], ...], tuple[str, ...]], dict[str, str]] = {}
+        self._known: dict[tuple[Path, tuple[tuple[str, str], ...], tuple[str, ...]], _Fed] = {}
         #: The streams whose given topic was in some recording, and the refusal of the last one without it.
         self._found: set[str] = set()
         self._refusals: dict[str, UsageError] = {}
+        self._said: set[str] = set()
 
     def cut(self, clip: SampleClip) -> list[SampleClip]:
         """The clips of a whole recording."""
         file = clip.folder / clip.cells[RECORDING]
         try:
-            topics = self._fed(clip, file, {}, tuple(self.streams))
+            fed = self._fed(clip, file, {}, tuple(self.streams))
         except InputError:  # one that cannot be read leaves the others: whoever reads the clip says what is wrong
-            return [replace(clip, split=clip.split or SPLITS[0], cells={}, ranges=(DriveRange(file, {}),))]
-        seen = self._seen[file]
+            part = DriveRange(file, self._options.topics)
+            return [replace(clip, split=clip.split or SPLITS[0], cells={}, ranges=(part,))]
         length_ns = max(1, round(self._clip_s * _NS))
-        count = max(1, (seen.end_ns - seen.start_ns + length_ns // _FULL) // length_ns)
+        count = max(1, (fed.end_ns - fed.start_ns + length_ns // _FULL) // length_ns)
         if count > MOST_CLIPS:
             raise CorpusError(
-                f"{clip.place}: expected the messages of one drive, got {(seen.end_ns - seen.start_ns) / 8.64e13:,.1f} "
-                f"days between the first and the last: name ranges of it in samples.csv ({RECORDING}, {START_S}, "
-                f"{END_S})"
+                f"{clip.place}: expected the messages of one drive, got {fed.length_s / 86_400:,.1f} days between the "
+                f"first and the last: name ranges of it in samples.csv ({RECORDING}, {START_S}, {END_S})"
             )
         valid = count // _PARTS if count // _PARTS >= _LEAST_VALID else 0
         clips = []
         for number in range(count):
-            start_ns = seen.start_ns + number * length_ns
-            end_ns = start_ns + length_ns
+            start_ns = fed.start_ns + number * length_ns
             split = clip.split or (SPLITS[1] if number >= count - valid else SPLITS[0])
-            place = f"{clip.place}, {number * self._clip_s:g} s to {(end_ns - seen.start_ns) / _NS:g} s"
-            part = DriveRange(file, topics, start_ns, end_ns, self._options.clock)
+            place = f"{clip.place}, {number * self._clip_s:g} s to {(number + 1) * self._clip_s:g} s"
+            part = DriveRange(file, fed.topics, start_ns, start_ns + length_ns, fed.clock)
             clips.append(
                 replace(clip, id=f"{clip.id}-{number:05d}", split=split, place=place, cells={}, ranges=(part,))
             )
@@ -223,16 +246,14 @@ class _ClipMaker:
         ranges = []
         for file, given in named.items():
             guessed = [n for n in self.streams if n not in clip.cells] if own and file == clip.folder / own else []
-            topics = self._fed(clip, file, given, (*given, *guessed))
-            seen = self._seen[file]
-            first, last = (_moment_ns(seen, at_s) for at_s in (start_s, end_s))
-            if not (first or seen.start_ns) < (last or seen.end_ns) or (first or 0) >= seen.end_ns:
+            fed = self._fed(clip, file, given, (*given, *guessed))
+            start_ns, end_ns = fed.moment_ns(start_s) or fed.start_ns, fed.moment_ns(end_s)
+            if not start_ns < (end_ns or fed.end_ns) or start_ns >= fed.end_ns:
+                got = ", ".join(f"{name} {clip.cells[name]}" for name in (START_S, END_S) if name in clip.cells)
                 raise CorpusError(
-                    f"{clip.place}: expected a range within the {(seen.end_ns - seen.start_ns) / _NS:g} s of "
-                    f"{file.name}, got {START_S} {clip.cells.get(START_S, '')} and {END_S} "
-                    f"{clip.cells.get(END_S, '')}"
+                    f"{clip.place}: expected a range within the {fed.length_s:g} s of {file.name}, got {got}"
                 )
-            ranges.append(DriveRange(file, topics, first or seen.start_ns, last, self._options.clock))
+            ranges.append(DriveRange(file, fed.topics, start_ns, end_ns, fed.clock))
         return replace(clip, cells=cells, ranges=tuple(ranges))
 
     def require_topics_found(self) -> None:
@@ -243,22 +264,27 @@ class _ClipMaker:
 
     def identity(self) -> str:
         """What tells these recordings, read in this way, from others."""
-        seen = sorted(f"{file.name} {seen.identity}" for file, seen in self._seen.items())
-        topics = sorted(f"{key[0].name} {sorted(found.items())}" for key, found in self._topics.items())
-        return f"{seen} {topics} {self._options.clock} {self._clip_s:g}"
+        known = sorted(f"{key[0].name} {sorted(fed.topics.items())} {fed.identity}" for key, fed in self._known.items())
+        return f"{known} {self._options.clock} {self._clip_s:g}"
 
-    def _fed(self, clip: SampleClip, file: Path, given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-        """The topic of each stream that a recording feeds."""
+    def _fed(self, clip: SampleClip, file: Path, given: Mapping[str, str], names: tuple[str, ...]) -> _Fed:
+        """What a recording feeds, and when it begins and ends."""
         key = file, tuple(sorted(given.items())), names
-        if key not in self._topics:
-            with _at_hand(clip, file) as here, open_recording(here) as recording:
-                if file not in self._seen:
-                    self._seen[file] = _look(recording, clip.place)
-                self._topics[key] = self._chosen(recording, given, names)
-        return self._topics[key]
+        if key not in self._known:
+            with _at_hand(clip, file) as here:
+                with open_recording(here) as recording:
+                    topics = self._topics(recording, given, names)
+                    start_ns, end_ns = _ends(recording, clip.place)
+                    counts = sorted((name, topic.count) for name, topic in recording.topics.items())
+                with self._source(here, file.name, topics) as source:
+                    self._say(file.name, source)
+                    fields = {name: str(field) for name, field in source.fields.items()}
+                    clock: Clock = self._options.clock if source.clock.stamped else "log"
+            self._known[key] = _Fed(fields, clock, start_ns, end_ns, f"{start_ns} {end_ns} {counts}")
+        return self._known[key]
 
-    def _chosen(self, recording: Recording, given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-        """What feeds each stream; a topic that is given for all recordings may be lacking in some."""
+    def _topics(self, recording: Recording, given: Mapping[str, str], names: tuple[str, ...]) -> _Topics:
+        """Which streams may be fed, and by what; a topic that is given for all recordings may be lacking in some."""
         topics, for_all = recording.topics, {n: t for n, t in self._options.topics.items() if n not in given}
         lacking = {name for name, text in for_all.items() if not _has_topic(topics, text)}
         for name in lacking:
@@ -267,15 +293,28 @@ class _ClipMaker:
             except UsageError as error:
                 self._refusals[name] = error
         self._found |= for_all.keys() - lacking
-        wanted = {name: self.streams[name] for name in names if name not in lacking}
+        wanted = [name for name in names if name not in lacking]
         known = {n: t for n, t in {**for_all, **given}.items() if n in wanted or n not in self.streams}
+        return _Topics(wanted, known)
+
+    def _source(self, here: Path, name: str, topics: _Topics) -> RecordingSource:
+        wanted = {stream: self.streams[stream] for stream in topics.wanted}
         try:
-            choice = choose_topics(topics, wanted, known)
+            return RecordingSource(here, wanted, topics.known, clock=self._options.clock)
         except OptionError:
             raise
         except UsageError as error:
-            raise UsageError(f"{recording.path.name}: {error}") from error
-        return {name: str(field) for name, field in choice.fields.items()}
+            raise UsageError(f"{name}: {error}") from error
+
+    def _say(self, name: str, source: RecordingSource) -> None:
+        """Say what was guessed of a recording; what holds of several is said once."""
+        pairs = " ".join(
+            f"--map {stream}={source.fields[stream]}" for stream in source.fields if stream in source.guessed
+        )
+        for note in (f"topics were chosen by their types: {pairs}" if pairs else "", source.clock.note):
+            if note and note not in self._said:
+                self._said.add(note)
+                log.warning("%s: %s", name, note)
 
 
 def _has_topic(topics: Mapping[str, Any], text: str) -> bool:
@@ -293,8 +332,8 @@ def _at_hand(clip: SampleClip, file: Path) -> Iterator[Path]:
         yield here
 
 
-def _look(recording: Recording, place: str) -> _Seen:
-    """When a recording begins and ends; one that does not say so is read through."""
+def _ends(recording: Recording, place: str) -> tuple[int, int]:
+    """The log times of the first message, and behind the last; a recording that does not say so is read through."""
     first_ns, last_ns = recording.start_ns, recording.end_ns
     if first_ns is None or last_ns is None:
         for message in recording.messages(list(recording.topics)):
@@ -302,8 +341,7 @@ def _look(recording: Recording, place: str) -> _Seen:
             last_ns = message.log_ns if last_ns is None else max(last_ns, message.log_ns)
     if first_ns is None or last_ns is None:
         raise CorpusError(f"{place}: expected a recording with messages, found none in it")
-    counts = sorted((name, topic.count) for name, topic in recording.topics.items())
-    return _Seen(first_ns, last_ns + 1, f"{first_ns} {last_ns} {counts}")
+    return first_ns, last_ns + 1
 
 
 def _seconds(clip: SampleClip, cell: Any) -> float | None:
@@ -316,9 +354,3 @@ def _seconds(clip: SampleClip, cell: Any) -> float | None:
     if not 0 <= seconds < 1e11:
         raise CorpusError(f"{clip.place}: expected {START_S} and {END_S} in seconds from 0 on, got {cell!r:.40}")
     return seconds
-
-
-def _moment_ns(seen: _Seen, at_s: float | None) -> int | None:
-    if at_s is None:
-        return None
-    return round(at_s * _NS) + (0 if at_s >= _UNIX_S else seen.start_ns)
