@@ -36,7 +36,7 @@ from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
 
-log = logging.getLogger("taemi_edge.corpora")
+log = logging.getLogger("taemi_edge.corpora.drives")
 
 #: The columns of a table that say which part of which recording a row is.
 RECORDING, START_S, END_S = "recording", "start_s", "end_s"
@@ -200,7 +200,7 @@ class _ClipMaker:
         self.streams = streams
         self._options, self._clip_s = options, clip_s
         self._known: dict[tuple[Path, tuple[tuple[str, str], ...], tuple[str, ...]], _Fed] = {}
-        #: The streams whose given topic was in some recording, and the refusal of the last one without it.
+        #: The streams whose given topic was in some recording, and the refusal of the first one without it.
         self._found: set[str] = set()
         self._refusals: dict[str, UsageError] = {}
         self._said: set[str] = set()
@@ -291,7 +291,7 @@ class _ClipMaker:
             try:
                 choose_topics(topics, self.streams, {name: for_all[name]})
             except UsageError as error:
-                self._refusals[name] = error
+                self._refusals.setdefault(name, error)
         self._found |= for_all.keys() - lacking
         wanted = [name for name in names if name not in lacking]
         known = {n: t for n, t in {**for_all, **given}.items() if n in wanted or n not in self.streams}
