@@ -255,7 +255,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
         )
         video = _annotated_video(stack, bundle.manifest, files, described, options)
         if options.viewer is not None:
-            options.viewer.begin([described], window_s, hop_s)
+            options.viewer.begin([described], window_s, hop_s, None)
         yield _FileRun(files, pipeline, hop_s, video, options.viewer)
 
 
@@ -310,7 +310,7 @@ def _open_files_run(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         if options.viewer is not None:
-            options.viewer.begin(described, window_s, hop_s)
+            options.viewer.begin(described, window_s, hop_s, None)
         seen = options.viewer is not None
         feeds = [_prepared_hops(fleet, index, files, hop_s, seen) for index, files in enumerate(opened)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))

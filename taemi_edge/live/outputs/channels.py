@@ -232,11 +232,11 @@ class SourceChannels:
             elif isinstance(piece, Values):
                 for time_s, row in zip(piece.times_s.tolist(), piece.rows.tolist(), strict=True):
                     ns = ns_of(time_s)
-                    yield _Message(ns, channel, _encode({"timestamp": _time(ns), "time_s": time_s, "values": row}))
+                    yield _Message(ns, channel, _encode(schemas.SaidRow(_time(ns), time_s, row)))
             elif isinstance(piece, Word):
                 ns = ns_of(piece.end_s)
-                said = {"time_s": piece.end_s, "start_s": piece.start_s, "end_s": piece.end_s, "text": piece.text}
-                yield _Message(ns, channel, _encode({"timestamp": _time(ns), **said}))
+                said = schemas.SaidWords(_time(ns), piece.end_s, piece.start_s, piece.end_s, piece.text)
+                yield _Message(ns, channel, _encode(said))
 
     def _spoken(self, stream: str, end_s: float) -> list[Word]:
         """The words of a transcript that end in a hop."""

@@ -108,17 +108,19 @@ def open_channels(context: OutputContext) -> None:
     """Record a live run where `mcap` names a file, serve it where `foxglove` has an address, and write a layout."""
     config, state = context.config, context.state
     mcap, foxglove = config.mcap or McapConfig(), config.foxglove or FoxgloveConfig()
-    sources = [window.source for window in state.loop.fleet.windows]
+    if not (mcap.file or foxglove.address or foxglove.layout):
+        return
+    loop = state.loop
+    sources = [window.source for window in loop.fleet.windows]
     if foxglove.layout:
         write_layout(Path(foxglove.layout), state.manifest, [source.name for source in sources])
     if not (mcap.file or foxglove.address):
         return
-    loop = state.loop
     start_ns = time.time_ns() - round(loop.clock.now_s() * NS)
     window_s = config.window_s or state.manifest.window.length_s
     run = DescribedRun(state.manifest, state.model["id"], window_s, loop.hop_s, sources, start_ns, live=True)
     output = ChannelsOutput(run, mcap, foxglove)
-    context.add_in_thread(output, "recording" if mcap.file else "foxglove")
+    context.add_in_thread(output, "MCAP" if mcap.file else "Foxglove")
     if (file := output.file) is not None:
         context.count("pauses of the recording", lambda: file.failures)
     if output.server is not None:
@@ -129,7 +131,8 @@ def open_channels(context: OutputContext) -> None:
 class FileRecording:
     """Records a run over files, hop by hop; a context manager. It is a `HopViewer` (`runtime/hop_viewer.py`).
 
-    Nothing is written before the first hop. Times count from the moment when the run began.
+    Nothing is written before the first hop. Times count from the beginning of what is run on,
+    where that is known, else from the moment when the run began.
 
     Args:
         bundle: the model.
@@ -148,14 +151,15 @@ class FileRecording:
     def __post_init__(self) -> None:
         self._output: ChannelsOutput | None = None
 
-    def begin(self, sources: Sequence[Source], window_s: float, hop_s: float) -> None:
+    def begin(self, sources: Sequence[Source], window_s: float, hop_s: float, origin_ns: int | None) -> None:
         """Open the file, now that what is run on is open."""
         manifest: Manifest = self.bundle.manifest
         if self.layout is not None:
             write_layout(self.layout, manifest, [source.name for source in sources])
         if not self.config.file:
             return
-        run = DescribedRun(manifest, model_id(self.bundle), window_s, hop_s, sources, time.time_ns(), live=False)
+        start_ns = time.time_ns() if origin_ns is None else origin_ns
+        run = DescribedRun(manifest, model_id(self.bundle), window_s, hop_s, sources, start_ns, live=False)
         self._output = ChannelsOutput(run, self.config, FoxgloveConfig())
 
     def show(self, index: int, hop: Hop, prediction: Prediction, faces: Mapping[str, Face]) -> None:

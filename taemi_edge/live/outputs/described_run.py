@@ -78,6 +78,7 @@ class DescribedRun:
                 "absent": dict(source.absent),
                 "known_words": self.known_words(source),
                 "drops": [str(drop) for drop in source.drops],
+                "patience_s": source.patience_s,
             }
             for source, level in zip(self.sources, self.levels, strict=True)
         ]

@@ -41,7 +41,7 @@ __all__ = [
     "ImageAnnotationsChannel",
     "LogChannel",
     "RawAudioChannel",
-    "annotations",
+    "image_annotations",
     "log_line",
     "picture",
     "raw_audio",
@@ -91,7 +91,7 @@ def raw_audio(ns: int, samples: Array, rate_hz: int, lossless: bool) -> Any:
     return RawAudio(timestamp=_stamp(ns), data=data, format=form, sample_rate=rate_hz, number_of_channels=1)
 
 
-def annotations(ns: int, boxes: list[Box]) -> Any:
+def image_annotations(ns: int, boxes: list[Box]) -> Any:
     """Boxes over the picture of the same time; none takes away those before."""
     lines, texts = [], []
     for box in boxes:

@@ -1,4 +1,4 @@
-"""The JSON schemas of the messages that are Taemi's own: rows, words, hops, predictions, presence and latency.
+"""The JSON schemas of what Foxglove has no message for: rows, words, hops, predictions, presence and latency.
 
 They keep to what every reader of JSON schemas understands: one type for each property, and no property that may be
 null. Whatever may be null is left out of a schema, and stands in messages all the same.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.spec import Manifest
 
@@ -16,6 +18,24 @@ JsonSchema = dict[str, Any]
 _NUMBER, _TEXT = {"type": "number"}, {"type": "string"}
 _NUMBERS = {"type": "array", "items": _NUMBER}
 _STAMP = {"type": "object", "title": "time", "properties": {"sec": {"type": "integer"}, "nsec": {"type": "integer"}}}
+
+
+class SaidRow(msgspec.Struct, frozen=True):
+    """A row of a series: `time_s` and its numbers come back to the last bit."""
+
+    timestamp: dict[str, int]
+    time_s: float
+    values: list[float]
+
+
+class SaidWords(msgspec.Struct, frozen=True):
+    """A word of a text stream, or several; `time_s` is when the last one ended."""
+
+    timestamp: dict[str, int]
+    time_s: float
+    start_s: float
+    end_s: float
+    text: str
 
 
 def _stamped(title: str, **properties: JsonSchema) -> JsonSchema:

@@ -19,7 +19,7 @@ from taemi_edge.errors import MediaError
 from taemi_edge.live.outputs import foxglove_messages as fox
 from taemi_edge.live.outputs.described_run import DescribedRun, channel_metadata
 from taemi_edge.live.outputs.output import HopResult
-from taemi_edge.live.outputs.picture_encoding import PictureEncoder, PictureSettings, open_picture_encoder
+from taemi_edge.live.outputs.picture_encoding import PictureEncoder, PictureSettings, picture_encoder_for
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.media.crops import centre_rectangle, square_around
 from taemi_edge.media.hops import Frame
@@ -48,7 +48,8 @@ class PictureChannel:
         self, run: DescribedRun, source: str, stream: str, topic: str, settings: PictureSettings, context: Context
     ) -> None:
         self.spec: Any = run.manifest.streams[stream]
-        self.topic, self.channel = topic, None
+        self.topic = topic
+        self.channel: Any = None
         self._run, self._source, self._stream, self._settings, self._context = run, source, stream, settings, context
         self._encoder: PictureEncoder | None = None
         self._key_wanted = threading.Event()
@@ -67,7 +68,7 @@ class PictureChannel:
         frames = result.hop.pieces.get(self._stream)
         if not frames:
             return None
-        return fox.annotations(self._run.ns(frames[-1].time_s), self._boxes_in(frames[-1], result))
+        return fox.image_annotations(self._run.ns(frames[-1].time_s), self._boxes_in(frames[-1], result))
 
     def _boxes_in(self, frame: Frame, result: HopResult) -> list[fox.Box]:
         if frame.is_crop:
@@ -102,7 +103,7 @@ class PictureChannel:
         return fox.picture(self._run.ns(frame.time_s), self._stream, encoded, encoder.format)
 
     def _open(self, first: Array) -> PictureEncoder:
-        encoder = open_picture_encoder(self._settings, first)
+        encoder = picture_encoder_for(self._settings, first)
         kind: Any = fox.CompressedVideoChannel if encoder.is_video else fox.CompressedImageChannel
         metadata = channel_metadata(self._source, self._stream, VIDEO)
         self.channel = kind(self.topic, metadata=metadata, context=self._context)

@@ -146,7 +146,7 @@ class VideoEncoder:
 PictureEncoder = ImageEncoder | VideoEncoder
 
 
-def open_picture_encoder(settings: PictureSettings, first: Array) -> PictureEncoder:
+def picture_encoder_for(settings: PictureSettings, first: Array) -> PictureEncoder:
     """What encodes the pictures of a stream: H.264 where it is wanted and can be had, else JPEG; PNG without loss.
 
     Args:
@@ -154,7 +154,7 @@ def open_picture_encoder(settings: PictureSettings, first: Array) -> PictureEnco
         first: the first picture, RGB uint8 (H, W, 3).
 
     Example:
-        >>> open_picture_encoder(PictureSettings(), np.zeros((8, 8, 3), np.uint8)).format
+        >>> picture_encoder_for(PictureSettings(), np.zeros((8, 8, 3), np.uint8)).format
         'jpeg'
     """
     wanted = settings.pictures == "h264" and not settings.lossless
