@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 from taemi_edge.errors import OptionError, UsageError
@@ -24,9 +23,9 @@ LATEST_WORDS_S = 60.0
 #: A time that leaps further ahead than this is damage, or a clock that was set.
 MAX_JUMP_S = 3600.0
 #: A stamp that goes back by more than this is no message that was late: the sender's clock began anew.
-MAX_LATE_S = 10.0
-#: So many messages in a row must leap before a leap is believed.
-_BELIEVED_AFTER = 3
+MAX_LATE_S = 2.0
+#: For so long a topic must leap before a clock counts as set, and no simulation runs so many times as fast as time.
+_BELIEVED_AFTER_S, _FASTEST = 0.5, 20
 _NS = 1_000_000_000
 
 
@@ -64,6 +63,8 @@ class ChosenClock:
         logged_ns = log_ns + self.offset_ns
         if stamp_ns is None:
             return logged_ns
+        if topic in self.stamped and self.offset_ns == 0 and abs(stamp_ns - log_ns) > LARGEST_DIFFERENCE_S * _NS:
+            return logged_ns  # the sender's clock was set on the way
         is_said = topic in self.spoken and abs(stamp_ns - logged_ns) <= LATEST_WORDS_S * _NS
         return stamp_ns if topic in self.stamped or is_said else logged_ns
 
@@ -151,48 +152,79 @@ def _doubt(samples: Sequence[Sample], apart_ns: list[int]) -> str:
     return ""
 
 
-@dataclass
-class LeapWatch:
-    """Follows the times of one topic, and says which are damage and where a clock was set.
+class Timeline:
+    """Follows the times of topics on one clock, and goes on where that clock was set.
+
+    A time that leaps is left out until others of its topic confirm the leap. What comes then goes on where everything
+    had got to, and the other topics follow at once.
 
     Attributes:
-        newest_ns: the newest time so far, after corrections; None before the first.
-        moved_ns: how far times are moved, since the clock was set.
         left_out: how many times were no times of this recording.
 
     Example:
-        >>> watch = LeapWatch()
-        >>> [watch.place(t * 10**9) for t in (1, 2, 10**6, 3)]
+        >>> timeline, second = Timeline(), 10**9
+        >>> [timeline.place("/imu", t * second, t * second) for t in (1, 2, 10**6, 3)]
         [1000000000, 2000000000, None, 3000000000]
     """
 
-    newest_ns: int | None = None
-    moved_ns: int = 0
-    left_out: int = 0
-    _leaping: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._topics: dict[str, _Followed] = {}
+        self._newest_ns, self._moved_ns = 0, 0
+        self.left_out, self.set_at_ns = 0, list[int]()
 
-    def place(self, time_ns: int) -> int | None:
-        """A time, moved where the clock was set; None for one that leaps, until others confirm the leap."""
-        moved_ns = time_ns + self.moved_ns
-        if self.newest_ns is None or -MAX_LATE_S * _NS <= moved_ns - self.newest_ns <= MAX_JUMP_S * _NS:
-            self._leaping.clear()
-            self.newest_ns = moved_ns if self.newest_ns is None else max(moved_ns, self.newest_ns)
-            return moved_ns
-        self._leaping.append(time_ns)
-        if len(self._leaping) < _BELIEVED_AFTER or not _advances(self._leaping):
+    def moved_ns(self, topic: str) -> int:
+        """How far the times of a topic are moved, since the clock was set."""
+        return self._topics[topic].moved_ns if topic in self._topics else self._moved_ns
+
+    def place(self, topic: str, time_ns: int, log_ns: int) -> int | None:
+        """The time of a message, moved where the clock was set; None for one that leaps and is not confirmed.
+
+        Args:
+            time_ns: on the chosen clock.
+            log_ns: when it was logged.
+        """
+        followed = self._topics.setdefault(topic, _Followed(moved_ns=self._moved_ns))
+        for moved_ns in (followed.moved_ns, self._moved_ns):
+            if followed.fits(time_ns + moved_ns):
+                followed.moved_ns = moved_ns
+                return self._accepted(followed, time_ns)
+        if not followed.confirms(time_ns, log_ns):
             self.left_out += 1
             return None
-        self._leaping.clear()
-        return self.go_on_at(time_ns, self.newest_ns)
+        self._moved_ns = followed.moved_ns = self._newest_ns - time_ns
+        self.set_at_ns.append(self._newest_ns)
+        return self._accepted(followed, time_ns)
 
-    def go_on_at(self, time_ns: int, at_ns: int) -> int:
-        """Take a time for the moment `at_ns`, and those after it for what follows."""
-        self.moved_ns = at_ns - time_ns
-        self.newest_ns = at_ns
-        return at_ns
+    def _accepted(self, followed: _Followed, time_ns: int) -> int:
+        placed_ns = time_ns + followed.moved_ns
+        followed.leaping.clear()
+        followed.newest_ns = placed_ns if followed.newest_ns is None else max(placed_ns, followed.newest_ns)
+        self._newest_ns = max(self._newest_ns, placed_ns)
+        return placed_ns
 
 
-def _advances(times_ns: Sequence[int]) -> bool:
-    """Whether the last times follow each other as those of one clock do."""
-    last = times_ns[-_BELIEVED_AFTER:]
-    return all(0 <= after - before <= MAX_LATE_S * _NS for before, after in pairwise(last))
+@dataclass
+class _Followed:
+    """The times of one topic: the newest, how far they are moved, and those that leap, each with its log time."""
+
+    newest_ns: int | None = None
+    moved_ns: int = 0
+    leaping: list[tuple[int, int]] = field(default_factory=list)
+
+    def fits(self, placed_ns: int) -> bool:
+        """Whether a time may follow the newest one: a little late, or after a pause."""
+        return self.newest_ns is None or -MAX_LATE_S * _NS <= placed_ns - self.newest_ns <= MAX_JUMP_S * _NS
+
+    def confirms(self, time_ns: int, log_ns: int) -> bool:
+        """Whether those that leap belong to a clock that was set: they advance as time passes.
+
+        Messages that were held up and came in a burst advance much faster.
+        """
+        if self.leaping and not 0 <= time_ns - self.leaping[-1][0] <= MAX_JUMP_S * _NS:
+            self.leaping.clear()
+        self.leaping.append((time_ns, log_ns))
+        (first_ns, first_log_ns) = self.leaping[0]
+        passed_ns = log_ns - first_log_ns
+        if len(self.leaping) > 2:
+            del self.leaping[1:-1]
+        return passed_ns >= _BELIEVED_AFTER_S * _NS and time_ns - first_ns <= _FASTEST * passed_ns

@@ -28,8 +28,8 @@ from taemi_edge.media.recordings.opening import open_recording, split_topic
 from taemi_edge.media.recordings.recorded_clock import (
     ChosenClock,
     Clock,
-    LeapWatch,
     Sample,
+    Timeline,
     choose_clock,
     clock_named,
 )
@@ -105,7 +105,7 @@ class RecordingSource:
             self._decoding = Decoding(recording, self._specs, self.fields)
             self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
-            self._watches = {topic: LeapWatch() for topic in self._decoding.topics}
+            self._timeline = Timeline()
             self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self._is_over = False
             self._faults: dict[str, str] = {}
@@ -114,7 +114,7 @@ class RecordingSource:
     @property
     def unusable(self) -> int:
         """How many messages could not be used so far."""
-        return self._decoding.unusable + sum(watch.left_out for watch in self._watches.values())
+        return self._decoding.unusable + self._timeline.left_out
 
     @property
     def late(self) -> int:
@@ -135,8 +135,11 @@ class RecordingSource:
         notes += [*self.clock_notes, *self.recording.notes, *(f"{shown}: {note}" for note in self._decoding.notes)]
         if self.late:
             notes.append(f"{shown}: {self.late} messages came more than {MOST_SKEW_S:g} s late and were left out")
-        if leaps := sum(watch.left_out for watch in self._watches.values()):
-            notes.append(f"{shown}: {leaps} messages have times that leap, and were left out")
+        if self._timeline.left_out:
+            notes.append(f"{shown}: {self._timeline.left_out} messages have times that leap, and were left out")
+        for at_ns in self._timeline.set_at_ns[:_MOST_NOTED]:
+            at_s = (at_ns - self.origin_ns) / _NS
+            notes.append(f"{shown}: its clock was set after {at_s:.3f} s: what follows is taken to go on there")
         return notes
 
     @property
@@ -263,7 +266,7 @@ class RecordingSource:
 
         def wanted(stamp_ns: int | None) -> bool:
             time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
-            return feed.wants((time_ns + self._watches[message.topic].moved_ns - self.origin_ns) / _NS)
+            return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
@@ -273,7 +276,7 @@ class RecordingSource:
         start_ns, end_ns = self._range_ns
         if (start_ns is not None and time_ns < start_ns) or (end_ns is not None and time_ns >= end_ns):
             return
-        placed_ns = self._watches[topic].place(time_ns)
+        placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
             stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
