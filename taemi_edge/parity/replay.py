@@ -82,7 +82,8 @@ def replay_run(
         fed = _fed_streams(source, bundle.manifest.streams, options.streams)
         hop_s = run.hop_s or _USUAL_HOP_S
         notes += _what_differs(run, bundle, source, fed)
-        described = Source(source.name, drops=_drops(source, fed), absent=_absent(source, bundle, fed))
+        absent = _absent(source, bundle, fed)
+        described = Source(source.name, (), _drops(source, fed), absent, source.patience_s)
         with Pipeline(bundle, described, device=options.device, threads=options.threads, hop_s=hop_s) as pipeline:
             compared = 0
             for moment in run.moments(source, {name: (fed[name], bundle.manifest.streams[name]) for name in fed}):

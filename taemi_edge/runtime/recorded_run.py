@@ -22,7 +22,7 @@ from taemi_edge.errors import InputError, MessageError, UsageError
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.messages.readings import SoundReading
 from taemi_edge.media.messages.stream_reader import StreamReader
-from taemi_edge.media.recordings.opening import open_recording
+from taemi_edge.media.recordings.opening import is_recording, open_recording
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording, Topic
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.prediction import Prediction
@@ -62,6 +62,7 @@ class _SourceEntry(msgspec.Struct):
     topic: str
     absent: dict[str, str] = msgspec.field(default_factory=dict)
     drops: list[str] = msgspec.field(default_factory=list)
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,14 @@ class RecordedSource:
         streams: the topic of each of its streams, by the stream's name.
         absent: why streams never came, by stream.
         drops: the losses that were rehearsed, as `--drop` takes them.
+        patience_s: how long sound that arrived late was waited for.
     """
 
     name: str
     streams: Mapping[str, str]
     absent: Mapping[str, str] = field(default_factory=dict)
     drops: tuple[str, ...] = ()
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,8 @@ class RecordedRun:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        if not is_recording(file):
+            raise InputError(f"{file}: expected the recording of a run, a file that ends in .mcap, got another")
         with ExitStack() as stack:
             self._recording: Recording = stack.enter_context(open_recording(file))
             held = self._recording.metadata.get(METADATA, {})
@@ -234,7 +239,8 @@ class RecordedRun:
                 if topic.startswith(f"{root}/{_INPUTS}/")
             }
             if streams:
-                sources[entry.name] = RecordedSource(entry.name, streams, entry.absent, tuple(entry.drops))
+                drops = tuple(entry.drops)
+                sources[entry.name] = RecordedSource(entry.name, streams, entry.absent, drops, entry.patience_s)
         if not sources:
             raise InputError(f"{self.file}: expected recorded inputs to run a bundle on, found predictions alone")
         return sources
@@ -299,15 +305,25 @@ class _Input:
 
 
 def _timed(readings: list[Any], times_s: list[float], start_ns: int) -> Iterator[tuple[float, Any]]:
-    """Each reading with its time; where some are lost, the others are told by their stamps."""
-    if len(readings) == len(times_s):
-        yield from zip(times_s, readings, strict=True)
+    """Each reading with its time, in the order of the hop; recordings are in the order of time, and hops need not be.
+
+    Where some are lost, the others are told by their stamps.
+    """
+    stamps_s = [None if one.stamp_ns is None else (one.stamp_ns - start_ns) / 1e9 for one in readings]
+    if None in stamps_s:
+        yield from zip(times_s, readings, strict=False)
         return
-    for one in readings:
-        if one.stamp_ns is not None:
-            at = min(times_s, key=lambda time_s: abs(time_s - (one.stamp_ns - start_ns) / 1e9))
-            if abs(at - (one.stamp_ns - start_ns) / 1e9) < _NEAR_S:
-                yield at, one
+    found: dict[int, Any] = {}
+    by_time = sorted(range(len(times_s)), key=times_s.__getitem__)
+    if len(readings) == len(times_s):
+        found = dict(zip(by_time, sorted(readings, key=lambda one: one.stamp_ns), strict=True))
+    else:
+        for stamp_s, one in zip(stamps_s, readings, strict=True):
+            free = [at for at in by_time if at not in found and abs(times_s[at] - (stamp_s or 0.0)) < _NEAR_S]
+            found |= {free[0]: one} if free else {}
+    for at, time_s in enumerate(times_s):
+        if at in found:
+            yield time_s, found[at]
 
 
 def _prediction(file: Path, line: bytes) -> Prediction:
