@@ -50,7 +50,8 @@ def _rows_of(name: str, group: GroupDifference) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(apart: NumberDifference) -> tuple[str, ...]:
-    return f"{apart.mean:.3g}", f"{apart.largest:.3g}", f"{apart.at_s:.1f} s", number(apart.pearson, 4)
+    at = f"{apart.at_s:.1f} s" if apart.largest else ""
+    return f"{apart.mean:.3g}", f"{apart.largest:.3g}", at, number(apart.pearson, 4)
 
 
 def _print_presence(console: Any, found: Differences) -> None:

@@ -7,6 +7,7 @@ recorded with `--lossless`: they are nearly those that the recorded model saw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -189,6 +190,7 @@ class RecordedRun:
                 )
             readers[source.streams[recorded]] = _Input(name, recorded, spec, self._topics[source.streams[recorded]])
         waiting: RecordedMoment | None = None
+        last_s = -math.inf
         for message in self._recording.messages([*readers, f"{root}/{_HOP}", f"{root}/{_PREDICTION}"]):
             if reader := readers.get(message.topic):
                 reader.add(message)
@@ -196,6 +198,12 @@ class RecordedRun:
                 if waiting is not None:
                     yield waiting
                 waiting = self._moment(message, list(readers.values()))
+                if not waiting.hop.end_s > last_s:
+                    raise InputError(
+                        f"{self.file}: expected hops that follow each other, got one that ends at "
+                        f"{waiting.hop.end_s:g} s after one that ends at {last_s:g} s"
+                    )
+                last_s = waiting.hop.end_s
             elif waiting is not None:
                 yield RecordedMoment(waiting.hop, _prediction(self.file, message.data))
                 waiting = None
@@ -274,7 +282,7 @@ class _Input:
     def taken(self, times_s: list[float], start_ns: int) -> list[Any]:
         """What belongs to a hop, as pieces; `times_s` has the time of each picture, or how many rows or words."""
         if self._line is not None:
-            count = int(times_s[0]) if times_s else 0
+            count = int(min(max(times_s[0], 0.0), _MOST_WAITING)) if times_s else 0
             found, self._waiting = self._waiting[:count], self._waiting[count:]
             return self._words(found) if self._line is _Words else self._rows(found)
         readings, self._waiting = self._waiting[: len(times_s)], self._waiting[len(times_s) :]
