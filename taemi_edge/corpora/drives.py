@@ -23,11 +23,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
+from taemi_edge.corpora.staging import fetch_recording
 from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
@@ -328,8 +330,11 @@ def _at_hand(clip: SampleClip, file: Path) -> Iterator[Path]:
     if clip.files is None:
         yield file
         return
-    with clip.files.place.local(file.as_posix()) as here:
-        yield here
+    with scratch_folder() as folder:
+        try:
+            yield fetch_recording(clip.files.place, file, folder)
+        except InputError as error:
+            raise type(error)(str(error).replace(str(folder), str(clip.files.place))) from error
 
 
 def _ends(recording: Recording, place: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.stage_clock import add_stages
+from taemi_edge.corpora.staging import drop_recordings
 from taemi_edge.corpora.store_index import ShardRow
 from taemi_edge.corpora.store_place import open_place
 from taemi_edge.corpora.store_shards import assemble_shard
@@ -180,6 +181,7 @@ def _encode_missing(
             writer.leave_out(clip_id, problem)
         done += 1
         progress.count(done, total, "encoding clips")
+    drop_recordings()
     return problems, missing - len(problems)
 
 
