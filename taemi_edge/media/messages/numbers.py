@@ -114,8 +114,9 @@ def row_reader(rows: Rows, channels: int, name: str) -> Callable[[Sequence[Any],
 
 def _finite(values: Sequence[Any], name: str) -> tuple[float, ...]:
     try:
+        total = sum(values)  # of a text it is none, although Python's float would read one
         row = tuple(map(float, values))
-        if isfinite(sum(row)) or all(map(isfinite, row)):
+        if isfinite(total) or all(map(isfinite, row)):
             return row
         problem = "NaN or an infinite number"
     except OverflowError:
