@@ -320,9 +320,14 @@ class Given:
         """The sources as tables of the configuration file; None where none was typed."""
         from taemi_edge.live.capture.addresses import split_name
         from taemi_edge.live.lines import is_line_place
+        from taemi_edge.media.recordings.recorded_clock import clock_named
+        from taemi_edge.media.recordings.topic_map import read_map
 
         places = self.streams()
+        topics = read_map(self.topics or ())
+        clock = None if self.clock == "auto" else clock_named(self.clock)
         shared = _present(transcript=self.transcript, asr=self.asr or None, streams=places or None) or {}
+        shared |= _present(topics=topics or None, clock=clock) or {}
         sources, bound = self.source or (), bool(places or self.transcript)  # a model may read words alone
         if self.video or self.audio:
             if sources:

@@ -48,6 +48,8 @@ class SourceConfig(Frozen, frozen=True):
         transcript: what feeds the text streams: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
         streams: places of their own for streams of the model, by name: an address, a file, `-` or `unix:PATH`.
         asr: whether speech is recognised on this machine.
+        topics: of recordings of robots, TOPIC or TOPIC.field by stream; what is not named is chosen by the types.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
     """
 
     name: str
@@ -57,6 +59,8 @@ class SourceConfig(Frozen, frozen=True):
     transcript: str = ""
     asr: bool = False
     streams: dict[str, str] = msgspec.field(default_factory=dict)
+    topics: dict[str, str] = msgspec.field(default_factory=dict)
+    clock: Literal["auto", "header", "log"] = "auto"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not is_safe_name(self.name):
