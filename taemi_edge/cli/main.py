@@ -22,8 +22,9 @@ from taemi_edge.cli.ending import exit_code_of, stops_as_errors
 from taemi_edge.cli.engines import build_engine_command
 from taemi_edge.cli.evaluate import evaluate
 from taemi_edge.cli.export import export, init, init_model
+from taemi_edge.cli.inspection import inspect
 from taemi_edge.cli.machine import demo, doctor
-from taemi_edge.cli.parity import inspect, parity
+from taemi_edge.cli.parity import parity
 from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
 from taemi_edge.cli.run import run
