@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from taemi_edge.errors import UsageError
+from taemi_edge.live.capture.sensor_addresses import parse_sensor
 from taemi_edge.live.ros.names import full_type, is_topic
+from taemi_edge.media.messages.topic_field import field_paths
 
 #: Where rmw_zenoh's router listens.
 DEFAULT_ROUTER = "tcp/localhost:7447"
@@ -31,8 +34,7 @@ _LOCATOR = re.compile(
     r"(?:(?P<transport>tcp|udp|tls|quic|ws)/)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>\d{1,5})"
 )
 _HERE = ("localhost", "[::1]")
-_OF_SESSIONS = ("router", "domain", "config", "mode")
-_OF_TOPICS = (*_OF_SESSIONS, "type", "definition")
+_OF_MESSAGES = ("type", "definition")
 
 
 @dataclass(frozen=True)
@@ -77,30 +79,32 @@ class RosPlace:
     definition: str = ""
 
 
-def parse_topic(text: str) -> RosPlace:
-    """The topic that the text behind `ros:` names.
+def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
+    """The topic that an address names.
+
+    Args:
+        target: the topic, and behind a dot the field.
+        options: see the head of this module.
 
     Raises:
         UsageError: the name is no topic, or an option is unknown or cannot be.
 
     Example:
-        >>> place = parse_topic("/imu/data.linear_acceleration?domain=3&router=robot:7447")
+        >>> place = place_of("/imu/data.linear_acceleration", {"domain": "3", "router": "robot:7447"})
         >>> place.topic, place.field, place.domain, place.zenoh.router, place.zenoh.mode
         ('/imu/data', 'linear_acceleration', 3, 'tcp/robot:7447', 'client')
     """
-    name, options = _split(text, _OF_TOPICS)
-    topic, _, field = name.partition(".")
+    topic, _, field = target.partition(".")
     if not is_topic(topic):
         raise UsageError(
             f"ros:...: expected the full name of a topic, such as ros:/camera/image_raw or ros:/imu.angular_velocity"
-            f", got {_shown(name)}"
+            f", got {_shown(target)}"
         )
-    kind = full_type(options.get("type", "")) or ""
+    field_paths(field)
+    kind, definition = full_type(options.get("type", "")) or "", options.get("definition", "")
     if "type" in options and not kind:
-        raise UsageError(
-            f"ros:{topic}: expected type=PACKAGE/TYPE such as sensor_msgs/Imu, got {_shown(options['type'])}"
-        )
-    definition = options.get("definition", "")
+        got = _shown(options["type"])
+        raise UsageError(f"ros:{topic}: expected type=PACKAGE/TYPE such as sensor_msgs/Imu, got {got}")
     if definition and not kind:
         raise UsageError(f"ros:{topic}: expected type=PACKAGE/TYPE beside definition, which says of what")
     _require_file(f"ros:{topic}: definition", definition)
@@ -117,24 +121,15 @@ def parse_publishing(text: str) -> RosPlace:
         >>> parse_publishing("/taemi?domain=7").topic
         '/taemi'
     """
-    name, options = _split(text, _OF_SESSIONS)
+    _, name, options = parse_sensor("ros", text, "--ros-publish")
     if not is_topic(name):
         raise UsageError(f"--ros-publish: expected what topics can begin with, such as /taemi, got {_shown(name)}")
+    if useless := [option for option in options if option in _OF_MESSAGES]:
+        raise UsageError(f"--ros-publish: expected no {useless[0]}, which is for topics that are read")
     return RosPlace(name, "", _domain(options), _zenoh("--ros-publish", options))
 
 
-def _split(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    name, mark, query = text.partition("?")
-    options = {}
-    for part in query.split("&") if mark else ():
-        key, _, value = part.partition("=")
-        if key not in known or not value or key in options:
-            raise UsageError(f"a topic of ROS: expected options {', '.join(known)} as NAME=VALUE, got {_shown(key)}")
-        options[key] = value
-    return name, options
-
-
-def _domain(options: dict[str, str]) -> int:
+def _domain(options: Mapping[str, str]) -> int:
     """The domain of the options, else of the environment, else 0."""
     given = options.get("domain")
     text = os.environ.get("ROS_DOMAIN_ID", "") if given is None else given
@@ -146,7 +141,7 @@ def _domain(options: dict[str, str]) -> int:
     return int(text)
 
 
-def _zenoh(what: str, options: dict[str, str]) -> ZenohPlace:
+def _zenoh(what: str, options: Mapping[str, str]) -> ZenohPlace:
     config, router, mode = options.get("config", ""), options.get("router", ""), options.get("mode", "")
     if config and (router or mode):
         raise UsageError(f"{what}: expected either config or router and mode, got both: the file says all of it")

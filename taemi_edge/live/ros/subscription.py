@@ -7,7 +7,7 @@ it is gone or silent; then the next one is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,22 +191,27 @@ class TopicSubscription:
             who = (self._domain, self._session.id, number, self._session.node, SUBSCRIPTION)
             self._own_tokens[kind] = self._session.declare(OwnEntity(*who, self._topic, kind, QOS_DEFAULT))
 
-    def take(self, now_s: float, most: int) -> list[TopicMessage]:
-        """Take up to `most` of the messages that wait, the oldest first; those of publishers that are not followed go.
+    def take(
+        self, now_s: float, most: int, wanted: Callable[[TopicKind | None], bool] = lambda _: True
+    ) -> list[TopicMessage]:
+        """Take up to `most` of the messages that wait, the oldest first; those that are not wanted go.
 
         Args:
             now_s: a time in seconds on a clock that never goes back.
             most: how many are taken.
+            wanted: whether messages of a kind are; of those, one publisher's are taken.
         """
         taken = []
         while len(taken) < most and (sample := self._messages.try_recv()) is not None:
+            kind = self._kind(str(sample.key_expr))
+            if sample.kind != self._put or not wanted(kind):
+                continue
             given = sample.attachment
             attachment = Attachment.from_bytes(given.to_bytes()) if given is not None else None
             if attachment is not None:
                 self._count.note(attachment.publisher, attachment.number)
                 if not self._followed.takes(attachment.publisher, now_s):
                     continue
-            kind = self._kind(str(sample.key_expr))
             if attachment is None:
                 taken.append(TopicMessage(kind, sample.payload.to_bytes(), None, None))
             else:
