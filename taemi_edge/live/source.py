@@ -29,7 +29,7 @@ class LiveSource:
 
     Attributes:
         name: the name of the source in predictions.
-        captures: what feeds the boxes of pictures and sound; each stream is fed by at most one of them.
+        captures: what feeds the boxes; each stream is fed by at most one of them.
         boxes: where the data of each stream waits for the next hop, by the stream's name.
         settings: how long frozen and black pictures and digital silence count as good.
         known_until_s: when the last of the words is over that are known beforehand.
@@ -72,10 +72,10 @@ class LiveSource:
 
         Where it has files, transcripts and sensors beside them do not keep it alive.
         """
-        files = [capture.ended for capture in self.captures]
+        files = [capture.ended for capture in self.captures if not capture.is_sensor]
         files += [box.ended for box in self._fed.values() if isinstance(box, SeriesReplay)]
         if not files:
-            files = [box.ended for box in self._fed.values()]
+            files = [box.ended for box in self._fed.values()] + [capture.ended for capture in self.captures]
         return all(files) and now_s >= (0.0 if files else self.known_until_s)
 
     def take(self, end_s: float, now_s: float) -> Hop:

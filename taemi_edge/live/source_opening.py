@@ -13,6 +13,7 @@ from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
+from taemi_edge.live.capture.delivery import CaptureBox
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox, StreamBox
 from taemi_edge.live.config import LiveConfig
 from taemi_edge.live.health import LiveState
@@ -32,8 +33,9 @@ def make_live_source(
     boxes = {name: box for name, spec in streams.items() if (box := _box(name, spec, plan, config, hop_s)) is not None}
     captures = []
     for address, tracks in plan.media:
-        fed = {stream: box for stream in tracks if isinstance(box := boxes[stream], FrameBox | SoundBox)}
-        captures.append(Capture(CaptureSpec(plan.name, address, tracks, config.loop), fed, clock, config.watch))
+        fed = {stream: box for stream in tracks if isinstance(box := boxes[stream], CaptureBox)}
+        one = streams[next(iter(tracks))] if address.feeds_one_stream else None
+        captures.append(Capture(CaptureSpec(plan.name, address, tracks, config.loop, one), fed, clock, config.watch))
     until_s = max((words[-1].end_s for words in plan.words.values() if words), default=0.0)
     return LiveSource(plan.name, captures, boxes, config.watch, until_s)
 
@@ -41,14 +43,19 @@ def make_live_source(
 def _box(name: str, spec: StreamSpec, plan: SourcePlan, config: LiveConfig, hop_s: float) -> StreamBox | None:
     """Where the data of a stream waits; None where none will come on the way."""
     keep_s = kept_for_s(hop_s)
+    is_captured = any(name in tracks for _, tracks in plan.media)
     if isinstance(spec, TextSpec):
+        if is_captured:
+            return WordInbox(None)
         return WordInbox("nobody has sent a transcript yet") if name in plan.lines or name in plan.heard else None
     if isinstance(spec, SeriesSpec):
+        if is_captured:
+            return RowBox(spec.channels, keep_s, None)
         if name in plan.series:
             longest_s = max(round_length_s(times_s) for times_s, _ in plan.series.values())  # they stay in step
             return SeriesReplay(*plan.series[name], repeat_s=longest_s if config.loop else None)
         return RowBox(spec.channels, keep_s, f"nobody has sent {name} yet") if name in plan.lines else None
-    if not any(name in tracks for _, tracks in plan.media):
+    if not is_captured:
         return None
     if isinstance(spec, VideoSpec):
         keeps_all = bool(config.annotate or config.push)  # a video needs more frames than the model does

@@ -15,11 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from taemi_edge.bundle.streams import AUDIO, VIDEO, AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
+from taemi_edge.bundle.streams import (
+    AUDIO,
+    SERIES,
+    TEXT,
+    VIDEO,
+    AudioSpec,
+    SeriesSpec,
+    StreamSpec,
+    TextSpec,
+    VideoSpec,
+    kind_name,
+)
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import OptionError, UsageError
-from taemi_edge.live.capture.addresses import Address, parse_address
+from taemi_edge.live.capture.addresses import Address, parse_address, scheme_of
+from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import Track
+from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock
@@ -42,7 +55,7 @@ class SourcePlan:
 
     Attributes:
         name: the name of the source in predictions.
-        media: what to connect to, each with the streams that its picture or its sound feeds.
+        media: what to connect to, each with the streams that its picture, its sound, its rows or its words feed.
         words: the words of text streams of which all is known beforehand.
         series: times in seconds of the session, and rows, of series that are played from a file.
         lines: where lines come from while the run goes on, by stream.
@@ -87,6 +100,7 @@ def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
 def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan:
     places = _places(source, streams)
     media: dict[str, dict[str, Track]] = {}
+    sensors: list[tuple[Address, Mapping[str, Track]]] = []
     words, series, lines, absent = {}, {}, {}, {}
     heard = tuple(n for n, s in streams.items() if isinstance(s, TextSpec) and n not in places) if source.asr else ()
     for name, spec in streams.items():
@@ -95,6 +109,8 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
             text = isinstance(spec, TextSpec)
             if name not in heard:
                 absent[name] = "no transcript was given" if text else f"no source of {name} was given"
+        elif is_sensor_place(place, spec):
+            sensors.append((_sensor(name, place, spec), {name: track_of(spec)}))
         elif isinstance(spec, VideoSpec | AudioSpec):
             media.setdefault(place, {})[name] = VIDEO if isinstance(spec, VideoSpec) else AUDIO
         elif is_line_place(place):
@@ -103,7 +119,7 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
             words[name] = tuple(read_transcript(Path(place), None))
         else:
             series[name] = read_streams(Path(place), {name: spec.channels}, alone=True)[name]
-    addresses = tuple((_address(place, tracks), tracks) for place, tracks in media.items())
+    addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None
     recorded = [address.shown for address, _ in addresses if not address.is_live]
     played = _on_one_clock(series, recorded or list(words)) if series else {}
@@ -143,6 +159,9 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
         (source.transcript, (TextSpec,)),
     )
     for place, kinds in shared:
+        if place and place == source.uri and (name := _fed_by_sensor(source, streams)):
+            places[name] = place
+            continue
         fed = [name for name, spec in streams.items() if isinstance(spec, kinds) and name not in source.streams]
         if place and kinds == (SeriesSpec,):
             fed = _series_in(Path(place), fed, streams)
@@ -170,6 +189,53 @@ def _feeds_nothing(
         f"source {source.name}: expected {shown} to feed a stream of the kind {wanted}, and none is left for it among "
         f"{has}: bind a stream with --stream NAME=PLACE"
     )
+
+
+def _fed_by_sensor(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> str | None:
+    """The one stream that a sensor's address feeds which is the source itself; None where it is no such address.
+
+    Raises:
+        UsageError: it may feed several streams, or none.
+    """
+    fits = {n: spec for n, spec in streams.items() if n not in source.streams and is_sensor_place(source.uri, spec)}
+    scheme = scheme_of(source.uri)
+    if scheme != "ros":
+        fits = {n: spec for n, spec in fits.items() if isinstance(spec, SeriesSpec)} or fits
+    if not fits or (scheme == "udp" and any(isinstance(spec, VideoSpec | AudioSpec) for spec in streams.values())):
+        return None
+    if len(fits) > 1:
+        shown, first = shown_place(source.uri), next(iter(fits))
+        raise UsageError(
+            f"source {source.name}: expected {shown} to feed one stream, got {', '.join(fits)}: write --stream "
+            f"{first}={shown}"
+        )
+    return next(iter(fits))
+
+
+def is_sensor_place(place: str, spec: StreamSpec) -> bool:
+    """Whether a place is the address of a sensor for a stream: udp:// is a transport stream for picture and sound.
+
+    Raises:
+        UsageError: it names an environment variable that there is not.
+    """
+    rows = isinstance(spec, SeriesSpec | TextSpec)
+    return scheme_of(place) in (SENSOR_SCHEMES if rows else [s for s in SENSOR_SCHEMES if s != "udp"])
+
+
+def track_of(spec: StreamSpec) -> Track:
+    """What of a connection feeds a stream."""
+    kinds: tuple[tuple[type[Any], Track], ...] = ((VideoSpec, VIDEO), (AudioSpec, AUDIO), (SeriesSpec, SERIES))
+    return next((track for kind, track in kinds if isinstance(spec, kind)), TEXT)
+
+
+def _sensor(name: str, place: str, spec: StreamSpec) -> Address:
+    """The address of a sensor that feeds a stream, checked."""
+    try:
+        address = parse_address(place, rows=isinstance(spec, SeriesSpec | TextSpec))
+        check_address(address, spec)
+    except UsageError as error:
+        raise OptionError("streams", "--stream", f"{name}={error}") from error
+    return address
 
 
 def _address(place: str, tracks: Mapping[str, Track]) -> Address:

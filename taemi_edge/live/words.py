@@ -45,7 +45,7 @@ class WordInbox:
     """Collects the words of one stream of a source until the loop takes them; safe to use from several threads.
 
     Args:
-        absent_reason: why there are no words before anybody sends any.
+        absent_reason: why there are no words before anybody sends any; None where somebody else knows.
 
     Attributes:
         loss: why no speech is recognised at the moment; None while it is.
@@ -59,10 +59,10 @@ class WordInbox:
         [['so'], ['it']]
     """
 
-    def __init__(self, absent_reason: str) -> None:
+    def __init__(self, absent_reason: str | None) -> None:
         self._lock = threading.Lock()
         self._words: list[Word] = []
-        self.loss: str | None = absent_reason
+        self.loss = absent_reason
         self.ended = False
         self.dropped = 0
 
@@ -151,3 +151,14 @@ def words_of(spoken: TranscriptLine, clock: SessionClock) -> list[Word]:
     if spoken.start is not None and spoken.end is not None and not spoken.start < spoken.end:
         raise ValueError(f"expected start < end, got {spoken.start:g} and {spoken.end:g}")
     return spread_words(min(start_s, end_s - 0.01), end_s, texts)
+
+
+def words_at(end_s: float, text: str, length_s: float | None) -> list[Word]:
+    """The words of a text that ended at `end_s`, spread over its length, or over an ordinary one.
+
+    >>> [(round(word.start_s, 2), word.text) for word in words_at(2.0, "so it is", None)]
+    [(1.1, 'so'), (1.4, 'it'), (1.7, 'is')]
+    """
+    texts = text.split()
+    usual_s = _WORD_S * len(texts)
+    return spread_words(end_s - (length_s or usual_s), end_s, texts) if texts else []

@@ -44,6 +44,13 @@ _KNOWN_PART = re.compile(
 #: A folder of a bucket, without the options behind it: people have to see which of them they mistyped.
 _IN_A_BUCKET = re.compile(r"(//[A-Za-z0-9][A-Za-z0-9._-]{1,221}(?:/[\w ./~+,()'=-]{0,1024})?)(?:\?.*)?", re.DOTALL)
 _BUCKETS = ("s3", "gs", "gcs")
+#: A topic of an MQTT broker, which is a name like that of a file: people have to see which of them they mistyped.
+_MQTT_TOPIC = re.compile(r"(?:/[A-Za-z0-9._-]{1,64}){1,10}")
+#: What stands before the options of a sensor's address, which are never shown.
+_SENSORS = {
+    "serial": re.compile(r"/dev/[A-Za-z0-9._:/-]{1,120}"),
+    "ros": re.compile(r"(?:/[A-Za-z0-9_~]{1,64}){1,10}(?:\.[A-Za-z0-9_.,{}\[\]-]{1,120})?"),
+}
 _DEVICES = {
     "v4l2": re.compile(r"/dev/[A-Za-z0-9._/-]{1,80}"),
     "alsa": re.compile(r"[A-Za-z0-9_-]{1,40}(?::[A-Za-z0-9_=,-]{1,60})?"),
@@ -60,7 +67,8 @@ _SOURCE_ELEMENTS = (
 #: A path that cannot be an address: no sign of one, and nothing that could be a value.
 _PLAIN_PATH = re.compile(r"(?!//)[\w ./~+,()'\[\]-]+")
 _LIKE_A_SCHEME = re.compile(
-    rf"\s*(?:{'|'.join((*URL_SCHEMES, *_OTHER_SCHEMES, 'gst', 'pulse', 'alsa', 'v4l2'))})\s*[:;/]", re.IGNORECASE
+    rf"\s*(?:{'|'.join((*URL_SCHEMES, *_OTHER_SCHEMES, *_SENSORS, 'gst', 'pulse', 'alsa', 'v4l2'))})\s*[:;/]",
+    re.IGNORECASE,
 )
 _FILE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$|\.[A-Za-z0-9]{1,3}$")
 
@@ -80,6 +88,8 @@ def shown_place(text: str | os.PathLike[str]) -> str:
         ('oci://registry.example/models/mine:3', 'oci://registry.example/...')
         >>> shown_place("s3://clips/may/raw?endpoint_override=host&secret_key=x"), shown_place("s3://me:pw@clips/may")
         ('s3://clips/may/raw', 's3://clips/...')
+        >>> shown_place("mqtt://me:secret@broker/robots/imu?qos=1"), shown_place("serial:/dev/ttyUSB0?baud=9600")
+        ('mqtt://broker/robots/imu', 'serial:/dev/ttyUSB0')
         >>> shown_place("clips/talk.mp4")
         'clips/talk.mp4'
     """
@@ -94,6 +104,9 @@ def shown_place(text: str | os.PathLike[str]) -> str:
         return f"{scheme}:{_shown_path(rest)}"
     if scheme in _DEVICES:
         return f"{scheme}:{rest if _DEVICES[scheme].fullmatch(rest) else HIDDEN}"
+    if scheme in _SENSORS:
+        named = rest.partition("?")[0]
+        return f"{scheme}:{named if _SENSORS[scheme].fullmatch(named) else HIDDEN}"
     if scheme == "gst":
         first = rest.split(maxsplit=1)[:1]
         return f"gst:{first[0]} {HIDDEN}" if first and first[0] in _SOURCE_ELEMENTS else f"gst:{HIDDEN}"
@@ -102,7 +115,7 @@ def shown_place(text: str | os.PathLike[str]) -> str:
     if scheme in _BUCKETS and "@" not in rest and (in_a_bucket := _IN_A_BUCKET.fullmatch(rest)):
         return f"{scheme}:{in_a_bucket[1]}"
     if scheme in (*URL_SCHEMES, *_OTHER_SCHEMES):
-        return f"{scheme}:{_shown_url(rest)}"
+        return f"{scheme}:{_shown_url(rest, topics=scheme in ('mqtt', 'mqtts'))}"
     return _shown_path(text)
 
 
@@ -137,8 +150,8 @@ def holds_address(text: str) -> bool:
     return bool(_LIKE_A_SCHEME.match(text) or re.search(signs, text, re.IGNORECASE))
 
 
-def _shown_url(rest: str) -> str:
-    """What may be shown behind the colon of a URL."""
+def _shown_url(rest: str, topics: bool = False) -> str:
+    """What may be shown behind the colon of a URL; its path may be a topic, which is shown without its options."""
     if not rest.startswith("//"):
         return HIDDEN
     authority = re.match(r"//([^/?#]*)", rest)
@@ -147,7 +160,9 @@ def _shown_url(rest: str) -> str:
     # An @ further behind may be that of a password with a slash in it: then the name before it is no host.
     if match is None or "@" in behind or int((match["port"] or ":0")[1:]) > 65_535:
         return f"//{HIDDEN}"
-    return f"//{match['host']}{match['port'] or ''}{_shown_url_path(behind)}"
+    topic = behind.partition("?")[0]
+    shown = topic if topics and _MQTT_TOPIC.fullmatch(topic) else _shown_url_path(behind)
+    return f"//{match['host']}{match['port'] or ''}{shown}"
 
 
 def _shown_url_path(path: str) -> str:

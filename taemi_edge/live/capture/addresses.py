@@ -6,6 +6,10 @@ http:// https:// udp:// tcp:// srt://  what FFmpeg reads there: MPEG-TS, HLS, FL
 v4l2:/dev/video0, /dev/video0          a webcam
 alsa:default, pulse:NAME               a microphone (PulseAudio and PipeWire by way of GStreamer)
 gst:PIPELINE ending in an appsink      anything that GStreamer reads, with a Jetson's hardware decoder
+ros:/TOPIC                             a topic of robots that speak Zenoh
+mqtt://HOST/TOPIC                      numbers or words of an MQTT broker
+serial:/dev/ttyUSB0                    lines of numbers or words from a serial port
+udp://HOST:PORT                        for a series or words: datagrams with numbers or words
 env:NAME                               the address that the environment variable NAME holds, with its password
 """
 
@@ -15,20 +19,22 @@ import difflib
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from taemi_edge.errors import MediaError, UsageError, printable
+from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES, parse_sensor
 from taemi_edge.media.places import URL_SCHEMES, shown_place
 
-AddressKind = Literal["file", "url", "v4l2", "alsa", "gst"]
+AddressKind = Literal["file", "url", "v4l2", "alsa", "gst", "ros", "mqtt", "serial", "datagram", "recording"]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<text>.+)", re.DOTALL)
 #: What the name of a source cannot hold.
 _ODD_SIGNS = re.compile(r"[^A-Za-z0-9 ._:/@\[\]-]+")
-_KNOWN = (*URL_SCHEMES, "v4l2", "alsa", "pulse", "gst", "file", "env")
+_KNOWN = (*URL_SCHEMES, "v4l2", "alsa", "pulse", "gst", "ros", "mqtt", "mqtts", "serial", "file", "env")
 
 
 @dataclass(frozen=True)
@@ -37,28 +43,39 @@ class Address:
 
     Attributes:
         kind: which reader opens it, and how.
-        target: what the reader opens; it may hold a password.
+        target: what the reader opens, without its options; it may hold a password.
         shown: the address for log lines and pages; it never holds a password.
+        options: what stands behind the question mark, of kinds that the toolkit reads by itself; by name, decoded.
     """
 
     kind: AddressKind
     target: str
     shown: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def is_live(self) -> bool:
         """Whether it never ends in good order: the end of a file is no loss, that of anything else is."""
-        return self.kind != "file"
+        return self.kind not in ("file", "recording")
+
+    @property
+    def feeds_one_stream(self) -> bool:
+        """Whether its reader decodes for one stream, and has to know what that stream takes."""
+        return self.kind in ("ros", "mqtt", "serial", "datagram", "recording")
 
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, rows: bool = False) -> Address:
     """The address that a text names.
 
+    Args:
+        text: as it was typed.
+        rows: whether it feeds a series or words: then udp:// means datagrams that hold such, and no transport stream.
+
     Raises:
-        UsageError: the scheme is unknown, or nothing follows it.
+        UsageError: the scheme is unknown, nothing follows it, or it has an option that it does not know.
         MediaError: the file or the camera is not there.
 
     Example:
@@ -66,6 +83,8 @@ def parse_address(text: str) -> Address:
         Address('rtsp://cam.local/live')
         >>> parse_address("pulse:default").kind
         'gst'
+        >>> parse_address("udp://0.0.0.0:9000").kind, parse_address("udp://0.0.0.0:9000?format=<3f", rows=True).kind
+        ('url', 'datagram')
     """
     if text.startswith("/dev/"):
         return _device(text)
@@ -76,16 +95,16 @@ def parse_address(text: str) -> Address:
     if scheme in _KNOWN and not rest.strip("/ "):
         raise UsageError(f"{scheme}:...: expected something behind {scheme}:, got nothing")
     if scheme == "env":
-        return parse_address(address_of_variable(rest))
+        return parse_address(address_of_variable(rest), rows)
+    if scheme in SENSOR_SCHEMES and (scheme != "udp" or rows):
+        kind, target, options = parse_sensor(scheme, rest, shown)
+        return Address(kind, target, shown, options)
     if scheme == "file":
         return _file(rest.removeprefix("//"))
     if scheme in ("v4l2", "alsa"):
         return Address("v4l2" if scheme == "v4l2" else "alsa", rest, shown)
     if scheme == "pulse":
-        if '"' in rest or "\\" in rest:
-            raise UsageError(f"{shown}: expected the name of a device of PulseAudio, got one with quotes")
-        device = "" if rest == "default" else f'device="{rest}" '
-        return Address("gst", f"pulsesrc {device}! audioconvert ! audioresample ! appsink", shown)
+        return _pulse(rest, shown)
     if scheme == "gst":
         return Address("gst", rest, shown)
     if scheme in URL_SCHEMES:
@@ -110,6 +129,23 @@ def address_of_variable(name: str) -> str:
         shown = name if known else "..."
         raise UsageError(f"env:{shown}: expected an environment variable that holds an address, found none")
     return address
+
+
+def scheme_of(text: str) -> str:
+    """The scheme of an address, also of one that an environment variable holds; "" of a file.
+
+    Raises:
+        UsageError: there is no such variable.
+
+    Example:
+        >>> scheme_of("mqtt://broker/imu"), scheme_of("imu.csv")
+        ('mqtt', '')
+    """
+    match = _SCHEME.fullmatch(text)
+    if match is None or os.path.lexists(text):
+        return ""
+    scheme = match["scheme"].lower()
+    return scheme_of(address_of_variable(match["rest"])) if scheme == "env" else scheme
 
 
 def split_name(text: str) -> tuple[str | None, str]:
@@ -168,6 +204,14 @@ def _file(text: str) -> Address:
     if not _is_file(text):
         raise MediaError(f"{shown_place(text)}: expected a video or audio file, or an address such as rtsp://host/path")
     return Address("file", text, shown_place(text))
+
+
+def _pulse(device: str, shown: str) -> Address:
+    """A microphone of PulseAudio, by way of GStreamer."""
+    if '"' in device or "\\" in device:
+        raise UsageError(f"{shown}: expected the name of a device of PulseAudio, got one with quotes")
+    named = "" if device == "default" else f'device="{device}" '
+    return Address("gst", f"pulsesrc {named}! audioconvert ! audioresample ! appsink", shown)
 
 
 def _device(text: str) -> Address:

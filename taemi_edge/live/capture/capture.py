@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
+from taemi_edge.bundle.streams import AUDIO, VIDEO
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec, ConnectionStatus, Link
-from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
+from taemi_edge.live.capture.delivery import CaptureBox
 from taemi_edge.live.capture.opening import open_reader
 from taemi_edge.live.capture.readers import Reader, Track
 from taemi_edge.live.capture.settings import WatchSettings
@@ -31,22 +33,23 @@ class Capture:
 
     Args:
         spec: what to connect to, and what to take from it.
-        boxes: where the frames or the sound of each stream are put.
+        boxes: where the data of each stream is put.
         clock: the clock of the session, which all times are on.
         settings: when a stream counts as lost, and when to connect again.
-        opener: opens a connection.
+        opener: opens a connection; None for `open_reader`.
     """
 
     def __init__(
         self,
         spec: CaptureSpec,
-        boxes: Mapping[str, FrameBox | SoundBox],
+        boxes: Mapping[str, CaptureBox],
         clock: SessionClock,
         settings: WatchSettings,
-        opener: Callable[[Address, WatchSettings], Reader] = open_reader,
+        opener: Callable[[Address, WatchSettings], Reader] | None = None,
     ) -> None:
         self.spec = spec
-        self._boxes, self._clock, self._settings, self._opener = boxes, clock, settings, opener
+        self._boxes, self._clock, self._settings = boxes, clock, settings
+        self._opener = opener or partial(open_reader, stream=spec.stream)
         self._stopping = threading.Event()
         self._status = ConnectionStatus(spec.label, clock)
         self._worker: CaptureWorker | None = None
@@ -58,6 +61,11 @@ class Capture:
     def address(self) -> Address:
         """What it connects to."""
         return self.spec.address
+
+    @property
+    def is_sensor(self) -> bool:
+        """Whether it gives rows or words of something that never ends."""
+        return self.address.is_live and not {VIDEO, AUDIO} & set(self.spec.tracks.values())
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -120,9 +128,9 @@ class Capture:
             return dict.fromkeys(self.streams, link.reason or link.state)
         losses: dict[str, str] = {}
         for stream, track in self.spec.tracks.items():
-            if track in worker.absent:
-                losses[stream] = worker.absent[track]
-            elif now_s - worker.arrived_s.get(track, now_s) > self._settings.lost_after_s:
+            if reported := worker.reported_loss(track):
+                losses[stream] = reported
+            elif worker.delivery.silent_s(track, now_s):
                 losses[stream] = f"nothing came for more than {self._settings.lost_after_s:g} s"
         return losses
 
@@ -145,7 +153,8 @@ class Capture:
             self._rebuild_if_lost(worker, now_s)
 
     def _rebuild_if_lost(self, worker: CaptureWorker, now_s: float) -> None:
-        lost = {t: now_s - worker.arrived_s[t] for t in self.spec.tracks.values() if t not in worker.absent}
+        delivery = worker.delivery
+        lost = {t: delivery.silent_s(t, now_s) for t in self.spec.tracks.values() if not worker.reported_loss(t)}
         lost |= {t: now_s - since_s for t, since_s in dict(self._suspected_since_s).items()}  # the loop writes it
         track = max(lost, key=lambda t: lost[t], default=None)
         if track is None or lost[track] <= self._settings.lost_after_s:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.readers import Track
@@ -26,15 +27,18 @@ class CaptureSpec:
     Attributes:
         name: the name of its source, for log lines.
         address: what to connect to.
-        tracks: by stream of the model, whether the picture or the sound of the address feeds it. What feeds no stream
-            is left alone.
+        tracks: by stream of the model, what of the address feeds it: its picture, its sound, its rows or its words.
+            What feeds no stream is left alone.
         repeat: whether a file is played again when it ends.
+        stream: what the one stream takes that is fed by an address of rows, words or messages, whose reader has to
+            know it to decode anything; None for cameras, microphones and files.
     """
 
     name: str
     address: Address
     tracks: Mapping[str, Track]
     repeat: bool = False
+    stream: StreamSpec | None = None
 
     @property
     def label(self) -> str:
@@ -43,7 +47,7 @@ class CaptureSpec:
         return shown if self.name == shown else f"{self.name}: {shown}"
 
     def streams_of(self, track: Track) -> tuple[str, ...]:
-        """The streams that the picture or the sound feeds."""
+        """The streams that a track feeds."""
         return tuple(stream for stream, of in self.tracks.items() if of == track)
 
 

@@ -122,32 +122,38 @@ class RowBox:
     Args:
         channels: how many numbers a row has.
         keep_s: rows that are older than this when a new one comes are thrown away.
-        absent_reason: why there are no rows before anybody sends any.
+        absent_reason: why there are no rows before anybody sends any; None where somebody else knows.
 
     Attributes:
         loss: why no rows can come at the moment; None while they can.
         ended: whether no rows will ever come again.
+        late: rows that were left out because younger ones had already been taken.
 
     Example:
         >>> box = RowBox(2, keep_s=5.0, absent_reason="nobody has sent imu yet")
         >>> box.put(0.1, (1.0, 2.0))
-        >>> box.put(0.6, (3.0, 4.0))
+        >>> box.put_rows(np.array([0.6, 0.4]), np.array([[3.0, 4.0], [5.0, 6.0]], np.float32))
         >>> [values.rows.tolist() for values in box.take(0.5)[0]]
-        [[[1.0, 2.0]]]
+        [[[1.0, 2.0], [5.0, 6.0]]]
     """
 
     #: So many rows are kept at most, however fast they come.
     MOST_ROWS = 100_000
 
-    def __init__(self, channels: int, keep_s: float, absent_reason: str) -> None:
+    def __init__(self, channels: int, keep_s: float, absent_reason: str | None) -> None:
         self.channels, self.keep_s = channels, keep_s
         self._lock = threading.Lock()
-        self._rows: deque[tuple[float, Sequence[float]]] = deque()
-        self._newest_s = -np.inf
+        self._pieces: deque[Values] = deque()
+        self._count = 0
+        self._newest_s = self._taken_s = -np.inf
+        self._in_order = True
         self._fault: str | None = None
-        self.loss: str | None = absent_reason
+        self.loss = absent_reason
         self.ended = False
-        self.dropped = 0
+        self.dropped = self.late = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def put(self, time_s: float, row: Sequence[float]) -> None:
         """Add a row.
@@ -166,20 +172,79 @@ class RowBox:
                 raise ValueError(
                     f"expected no time before {self._newest_s:.3f} s, that of the line before, got {time_s:.3f} s"
                 )
-            self._newest_s = time_s
-            self._rows.append((time_s, row))
-            while self._rows[0][0] < time_s - self.keep_s or len(self._rows) > self.MOST_ROWS:
-                self._rows.popleft()
-                self.dropped += 1
+            self._add(np.array([time_s], np.float64), np.array([row], np.float32))
+
+    def put_rows(self, times_s: Array, rows: Array) -> None:
+        """Add rows in any order. Those with NaN or infinity are left out and said, those that come too late counted.
+
+        Args:
+            times_s: float64 (n,), in seconds of the session.
+            rows: float32 (n, channels).
+        """
+        finite = np.isfinite(rows).all(axis=1)
+        all_finite = bool(finite.all())
+        if not all_finite:
+            times_s, rows = times_s[finite], rows[finite]
+        with self._lock:
+            if not all_finite:
+                self._fault = "NaN in its values"
+            in_time = times_s >= self._taken_s
+            if not in_time.all():
+                self.late += int(len(times_s) - np.count_nonzero(in_time))
+                times_s, rows = times_s[in_time], rows[in_time]
+            if len(times_s):
+                self._add(times_s, rows)
 
     def take(self, end_s: float) -> tuple[list[Values], str | None]:
-        """Take the rows up to `end_s`."""
+        """Take the rows up to `end_s`, in the order of time."""
         with self._lock:
-            taken = []
-            while self._rows and self._rows[0][0] <= end_s:
-                taken.append(self._rows.popleft())
             fault, self._fault = self._fault, None
-        if not taken:
-            return [], fault
-        times_s: Array = np.array([time_s for time_s, _ in taken], np.float64)
-        return [Values(times_s, np.array([row for _, row in taken], np.float32))], fault
+            if not self._in_order:
+                self._sort()
+            taken = []
+            while self._pieces and self._pieces[0].times_s[0] <= end_s:
+                piece = self._pieces.popleft()
+                stop = int(np.searchsorted(piece.times_s, end_s, side="right"))
+                taken.append(Values(piece.times_s[:stop], piece.rows[:stop]))
+                if stop < len(piece.times_s):
+                    self._pieces.appendleft(Values(piece.times_s[stop:], piece.rows[stop:]))
+            if taken:
+                joined = _joined(taken)
+                self._count -= len(joined.times_s)
+                self._taken_s = float(joined.times_s[-1])
+                return [joined], fault
+        return [], fault
+
+    def _add(self, times_s: Array, rows: Array) -> None:
+        """Add rows under the lock; of too many the oldest are thrown away."""
+        if len(times_s) > 1 and (np.diff(times_s) < 0).any():
+            order = np.argsort(times_s, kind="stable")
+            times_s, rows = times_s[order], rows[order]
+        newest_s = float(times_s[-1])
+        self._in_order = self._in_order and bool(times_s[0] >= self._newest_s)
+        self._newest_s = max(self._newest_s, newest_s)
+        self._pieces.append(Values(times_s, rows))
+        self._count += len(times_s)
+        oldest_s = newest_s - self.keep_s
+        while self._pieces and (self._pieces[0].times_s[0] < oldest_s or self._count > self.MOST_ROWS):
+            first = self._pieces.popleft()
+            more = max(self._count - self.MOST_ROWS, 0)
+            old = max(int(np.searchsorted(first.times_s, oldest_s)), min(more, len(first.times_s)))
+            self._count -= old
+            self.dropped += old
+            if old < len(first.times_s):
+                self._pieces.appendleft(Values(first.times_s[old:], first.rows[old:]))
+
+    def _sort(self) -> None:
+        """Bring what waits into the order of time; rows of the same time stay as they came."""
+        waiting = _joined(self._pieces)
+        order = np.argsort(waiting.times_s, kind="stable")
+        self._pieces = deque([Values(waiting.times_s[order], waiting.rows[order])])
+        self._in_order = True
+
+
+def _joined(pieces: Sequence[Values]) -> Values:
+    """One piece of several."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Values(np.concatenate([piece.times_s for piece in pieces]), np.concatenate([piece.rows for piece in pieces]))

@@ -1,18 +1,35 @@
-"""Opens an address with the reader that fits it: GStreamer for pipelines, FFmpeg for everything else."""
+"""Opens an address with the reader that fits it: FFmpeg for cameras and files, GStreamer for pipelines, and others."""
 
 from __future__ import annotations
 
+from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
-from taemi_edge.live.capture.readers import Reader
+from taemi_edge.live.capture.readers import Reader, SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
 
 
-def open_reader(address: Address, settings: WatchSettings) -> Reader:
+def check_address(address: Address, stream: StreamSpec) -> None:
+    """Find what is wrong with an address of rows, words or messages before anything is connected.
+
+    Args:
+        address: one that feeds one stream.
+        stream: what that stream takes.
+
+    Raises:
+        UsageError: the address cannot feed such a stream, or one of its options cannot be used.
+        MissingExtraError: a library that its reader needs is not installed.
+    """
+    raise UsageError(f"{address.shown}: expected another address, since {address.kind} is not read yet")
+
+
+def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | None = None) -> Reader:
     """Connect to an address.
 
     Args:
         address: what to connect to.
         settings: its timeouts.
+        stream: what the stream takes that it feeds; None for cameras, microphones and files, which feed any.
 
     Returns:
         A reader, to be closed by the caller.
@@ -24,6 +41,8 @@ def open_reader(address: Address, settings: WatchSettings) -> Reader:
         from taemi_edge.live.capture.gst_reader import GstReader
 
         return GstReader(address.target, settings)
+    if stream is not None:
+        raise SourceGoneError("no reader for it", settings.retry_dear_s)
     from taemi_edge.live.capture.av_reader import AvReader
 
     return AvReader(address, settings)

@@ -1,26 +1,20 @@
-"""The thread of a capture: connects, reads, places what comes on the session's clock, and connects again.
-
-Data often comes in a burst when a connection begins, because FFmpeg reads ahead to find out what a stream holds. The
-worker holds such a burst back until the stream has become live, and then places all of it in the past.
-"""
+"""The thread of a capture: connects, reads, hands over what comes to be placed, and connects again."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from taemi_edge.bundle.streams import AUDIO, VIDEO
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.backoff import Backoff
-from taemi_edge.live.capture.clock import Backlog, SessionClock, StreamClock
+from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec, ConnectionStatus, LinkState
 from taemi_edge.live.capture.decode_level import BUSY, DecodeLevelControl
-from taemi_edge.live.capture.mailbox import FrameBox, SoundBox
-from taemi_edge.live.capture.readers import DecodedPicture, DecodedSound, Reader, SourceGoneError, Track
+from taemi_edge.live.capture.delivery import CaptureBox, Delivery
+from taemi_edge.live.capture.readers import Decoded, DecodedRows, Reader, SourceGoneError, Track
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.failures import failure_of
-from taemi_edge.media.hops import AudioPlacer, Frame, SoundPiece, is_finite
 
 log = logging.getLogger("taemi_edge.live")
 
@@ -33,8 +27,6 @@ _LEVEL_MESSAGES = (
     ),
     "%s: that is not enough: whatever comes too late is left out up to the next key frame",
 )
-#: No more pictures and pieces of sound than this are held back when a connection begins.
-_MAX_HELD = 500
 #: A connection that lasted this long was a good one: the next pause is a short one again.
 _GOOD_AFTER_S = 1.0
 _JUDGE_EVERY_S = 1.0
@@ -51,7 +43,7 @@ class CaptureWorker:
 
     Args:
         spec: what to connect to, and what to take from it.
-        boxes: where the frames or the sound of each stream are put.
+        boxes: where the data of each stream is put.
         clock: the clock of the session.
         settings: timeouts, and the pauses between tries.
         opener: opens a connection.
@@ -64,14 +56,13 @@ class CaptureWorker:
         rebuild: set by the capture to why the connection is to be made again.
         beat_s: when the worker last showed that it does not hang, in seconds of the session.
         connected_s: when the connection was made.
-        arrived_s: when picture and sound last came.
-        absent: why the picture or the sound is not in the source.
+        delivery: what places and hands over all that comes.
     """
 
     def __init__(
         self,
         spec: CaptureSpec,
-        boxes: Mapping[str, FrameBox | SoundBox],
+        boxes: Mapping[str, CaptureBox],
         clock: SessionClock,
         settings: WatchSettings,
         opener: Callable[[Address, WatchSettings], Reader],
@@ -82,22 +73,21 @@ class CaptureWorker:
         self._opener, self._status, self._stopping = opener, status, stopping
         self.abandoned = threading.Event()
         self.beat_s = self.connected_s = clock.now_s()
-        self.arrived_s: dict[Track, float] = {}
-        self.absent: dict[Track, str] = {}
         self.rebuild: str | None = None
-        self._frame_boxes = [box for box in boxes.values() if isinstance(box, FrameBox)]
-        self._sound_boxes = [box for box in boxes.values() if isinstance(box, SoundBox)]
-        #: What brings the sound to each rate that a stream wants.
-        self._placers = {box.rate_hz: AudioPlacer(box.rate_hz) for box in self._sound_boxes}
-        self._clocks: dict[Track, StreamClock] = {}
-        #: Tracks that were silent and of which one late item has come.
-        self._woken: set[Track] = set()
+        self.delivery = Delivery(boxes, clock, settings.lost_after_s)
+        #: What the reader says itself of tracks that do not come.
+        self._absent: Mapping[Track, str] = {}
+        self._losses: Mapping[Track, str] = {}
         self._level_control = DecodeLevelControl()
         self._judged_s, self._waited_s = 0.0, 0.0
         #: Whether anything came since it was connected, and ever; and how often in a row a file gave nothing.
         self._came = self._ever_came = False
         self._empty_rounds = 0
         self.thread = threading.Thread(target=self._run, name=f"capture-{spec.name}", daemon=True)
+
+    def reported_loss(self, track: Track) -> str | None:
+        """Why a track cannot come, as the reader itself says; None where it says nothing."""
+        return self._absent.get(track) or self._losses.get(track)
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self.abandoned.is_set()
@@ -164,11 +154,10 @@ class CaptureWorker:
 
     def _begin(self, reader: Reader) -> None:
         tracks = list(dict.fromkeys(self._spec.tracks.values()))
-        self.absent = {track: reason for track, reason in reader.absent.items() if track in tracks}
+        self._absent = {track: reason for track, reason in reader.absent.items() if track in tracks}
+        self._losses = reader.losses
         self.connected_s = self.beat_s = now_s = self._clock.now_s()
-        self.arrived_s = dict.fromkeys(tracks, now_s)
-        self._clocks = {track: StreamClock() for track in tracks}
-        self._woken.clear()
+        self.delivery.begin(tracks, now_s)
         self.rebuild = None
         self._judged_s, self._waited_s = now_s, reader.waited_s
         self._came = False
@@ -179,21 +168,18 @@ class CaptureWorker:
     def _read(self, reader: Reader, backoff: Backoff) -> None:
         """Deliver all that comes, until the source or the run ends."""
         is_live = self._spec.address.is_live
-        backlog, held = Backlog(), list[DecodedPicture | DecodedSound]()
         for item in reader.items():
             self.beat_s = self._clock.now_s()
-            self._came = self._ever_came = True
+            if item is not None:
+                self._came = self._ever_came = True
             if self._is_over():
                 return
             if self.rebuild is not None:
                 raise SourceGoneError(self.rebuild, self._settings.retry_most_s)
-            if not is_live and not self._pace(item):
+            if not is_live and item is not None and not self._pace(item):
                 return
-            held.append(item)
-            if is_live and len(held) < _MAX_HELD and self._is_backlog(backlog, item):
+            if not self.delivery.take(item, is_live):
                 continue
-            self._deliver(held)
-            held.clear()
             if self._clock.now_s() - self.connected_s > _GOOD_AFTER_S:
                 backoff.reset()
             self._judge_speed(reader)
@@ -202,62 +188,12 @@ class CaptureWorker:
         self._status.damaged_packets += reader.damaged_packets
         reader.close()
         if not self.abandoned.is_set():
-            self._put_sound({rate_hz: placer.finish() for rate_hz, placer in self._placers.items()})
+            self.delivery.end()
 
-    def _is_backlog(self, backlog: Backlog, item: DecodedPicture | DecodedSound) -> bool:
-        track, end_pts_s = _track_and_end(item)
-        return backlog.holds(track, end_pts_s, self._clock.now_s())
-
-    def _deliver(self, items: Sequence[DecodedPicture | DecodedSound]) -> None:
-        """Put items where they belong; those of a burst lie one after the other in the past."""
-        now_s = self._clock.now_s()
-        for item in items if len(items) > 1 else ():
-            track, end_pts_s = _track_and_end(item)
-            if track in self._clocks and end_pts_s is not None:
-                self._clocks[track].expect(end_pts_s, now_s)
-        for item in items:
-            self._deliver_one(item, now_s)
-
-    def _deliver_one(self, item: DecodedPicture | DecodedSound, now_s: float) -> None:
-        track, end_pts_s = _track_and_end(item)
-        if track not in self._clocks:
-            return
-        end_s = self._clocks[track].place(end_pts_s, now_s)
-        self._note_arrival(track, now_s, now_s - end_s)
-        if isinstance(item, DecodedPicture):
-            frame = Frame(end_s, item.picture)  # converted once, however many streams read it
-            for box in self._frame_boxes:
-                box.put(frame)
-            return
-        if not is_finite(item.sound):
-            for sound_box in self._sound_boxes:
-                sound_box.put_fault("NaN in the sound")
-            return
-        start_s = end_s - item.sound.samples / item.sound.sample_rate
-        self._put_sound({rate_hz: placer.place(item.sound, start_s) for rate_hz, placer in self._placers.items()})
-
-    def _put_sound(self, pieces: Mapping[int, Sequence[SoundPiece]]) -> None:
-        """Put pieces of sound, by their rate, into every box that wants this rate."""
-        for box in self._sound_boxes:
-            for piece in pieces[box.rate_hz]:
-                box.put(piece)
-
-    def _note_arrival(self, track: Track, now_s: float, late_s: float) -> None:
-        """A track that was silent is back with its second item, if the first is as late as the silence was long.
-
-        When FFmpeg gives up a connection it first hands over the picture that its parser still held.
-        """
-        most_s = self._settings.lost_after_s
-        was_silent = now_s - self.arrived_s[track] > most_s
-        if was_silent and late_s > 0.8 * most_s and track not in self._woken:
-            self._woken.add(track)
-            return
-        self._woken.discard(track)
-        self.arrived_s[track] = now_s
-
-    def _pace(self, item: DecodedPicture | DecodedSound) -> bool:
+    def _pace(self, item: Decoded) -> bool:
         """Wait until an item of a file is due; False where the run ends meanwhile."""
-        self._wait_until(self.connected_s + (item.pts_s or 0.0), most_s=0.2)
+        due_s = item.pts_s if not isinstance(item, DecodedRows) else _newest_s(item)
+        self._wait_until(self.connected_s + (due_s or 0.0), most_s=0.2)
         return not self._is_over()
 
     def _judge_speed(self, reader: Reader) -> None:
@@ -266,7 +202,7 @@ class CaptureWorker:
         passed_s = now_s - self._judged_s
         if passed_s < _JUDGE_EVERY_S or not self._spec.address.is_live:
             return
-        lag_s = max((clock.lag_s for clock in self._clocks.values()), default=0.0)
+        lag_s = self.delivery.lag_s
         busy = 1 - (reader.waited_s - self._waited_s) / passed_s
         self._judged_s, self._waited_s = now_s, reader.waited_s
         before = self._level_control.level
@@ -292,8 +228,6 @@ class CaptureWorker:
             self._status.set_link(state, reason)
 
 
-def _track_and_end(item: DecodedPicture | DecodedSound) -> tuple[Track, float | None]:
-    """Which track an item belongs to, and the timestamp of its end: it cannot have been sent sooner than that."""
-    if isinstance(item, DecodedPicture):
-        return VIDEO, item.pts_s
-    return AUDIO, None if item.pts_s is None else item.pts_s + item.sound.samples / item.sound.sample_rate
+def _newest_s(item: DecodedRows) -> float | None:
+    """The newest timestamp of some rows; None where they have none."""
+    return None if item.times_s is None or not len(item.times_s) else float(item.times_s.max())

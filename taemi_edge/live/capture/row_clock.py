@@ -1,0 +1,70 @@
+"""Places the rows of a sensor on the clock of the session, many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taemi_edge.bundle.values import Array
+from taemi_edge.live.capture.clock import JUMP_S, StreamClock
+
+#: Rows without timestamps that came together were measured in so many seconds before at most.
+_MOST_SPREAD_S = 0.1
+
+
+class RowClock:
+    """Places one series of one connection, as `StreamClock` places pictures.
+
+    Rows that the sender's timestamps put in an order keep it, also where a quicker packet shows that those before it
+    had been late. A sender whose clock runs slowly, or stands still, is placed anew again and again.
+
+    Args:
+        now_s: when the connection was made, in seconds of the session.
+
+    Example:
+        >>> clock = RowClock(0.9)
+        >>> clock.place(np.array([50.0, 50.1]), 2, now_s=1.0).round(3).tolist()
+        [0.9, 1.0]
+        >>> clock.place(None, 2, now_s=1.05).round(3).tolist()
+        [1.025, 1.05]
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._clock = StreamClock()
+        self._came_s = now_s
+        self._newest_s = self._placed_s = -np.inf
+
+    @property
+    def lag_s(self) -> float:
+        """How much later than the quickest row the newest one came."""
+        return self._clock.lag_s
+
+    def expect(self, time_s: float, now_s: float) -> None:
+        """Note that a row with this timestamp has arrived, before it and those before it are placed."""
+        self._clock.expect(time_s, now_s)
+
+    def place(self, times_s: Array | None, count: int, now_s: float) -> Array:
+        """The session's times, float64 (count,), of rows that arrived together at `now_s`.
+
+        Args:
+            times_s: the sender's timestamps, finite; None where there are none.
+            count: how many rows there are; more than 0.
+            now_s: when they arrived.
+        """
+        if times_s is None:
+            since_s = max(self._came_s, now_s - _MOST_SPREAD_S)
+            self._came_s = now_s
+            return since_s + (now_s - since_s) * np.arange(1, count + 1, dtype=np.float64) / count
+        newest_s = float(times_s.max())
+        end_s = self._clock.place(newest_s, now_s)
+        if self._clock.lag_s > JUMP_S:
+            self._clock = StreamClock()
+            end_s = self._clock.place(newest_s, now_s)
+        placed_s: Array = times_s + (end_s - newest_s)
+        if newest_s < self._newest_s - JUMP_S:  # its clock was set back: nothing follows what was before
+            self._newest_s = -np.inf
+        follows = times_s >= self._newest_s
+        placed_s[follows] = np.maximum(placed_s[follows], self._placed_s)
+        if newest_s >= self._newest_s:
+            self._newest_s, self._placed_s = newest_s, max(self._placed_s, float(placed_s[follows].max()))
+        self._came_s = now_s
+        return placed_s
