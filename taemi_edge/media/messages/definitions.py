@@ -1,0 +1,162 @@
+"""Definitions of ROS messages, as recordings hold them, to shapes; known types where there is no definition.
+
+A definition comes with the recording, from anybody. `rosbags` parses it into names and kinds of fields. It would go on
+to generate Python from it and run that, which nothing here does: `cdr.py` reads by the shape itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from taemi_edge.errors import MessageError, MissingExtraError, first_line
+from taemi_edge.media.messages.known_definitions import KNOWN
+from taemi_edge.media.messages.readings import MessageType
+from taemi_edge.media.messages.shapes import MOST_LEVELS, Many, Number, Shape, Structure, Text, Unreadable
+
+#: A definition in bytes: those of the largest messages of ROS, with all they are made of, have some 40 kB.
+MOST_DEFINITION_BYTES = 256 * 1024
+#: Elements of a list of fixed length.
+_MOST_COUNT = 1 << 28
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z0-9_]+){1,3}")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_DDS_NAME = re.compile(r"([A-Za-z0-9_]+)::(msg|srv|action)::(?:dds_::)?([A-Za-z0-9_]+?)_?")
+_IDL_PART = re.compile(r"^={80}\s*$\n?", re.MULTILINE)
+#: What is left of a definition without comments and strings; constants that grow with each line would fill the memory.
+_IDL_NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"', re.DOTALL)
+_IDL_GROWING = re.compile(r"<<|\*")
+_LETTERS = {
+    "bool": "?",
+    "byte": "b",
+    "octet": "B",
+    "char": "B",
+    "int8": "b",
+    "uint8": "B",
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "int64": "q",
+    "uint64": "Q",
+    "float32": "f",
+    "float64": "d",
+}
+#: The four kinds of a field in `rosbags.interfaces.Nodetype`.
+_BASE, _STRUCTURE, _ARRAY, _SEQUENCE = 1, 2, 3, 4
+#: ROS 2 cannot send nothing: its empty messages hold a byte of this name.
+EMPTY_FIELD = "structure_needs_at_least_one_member"
+
+
+def ros_name(name: str) -> str:
+    """The name of a type of ROS in the form of ROS 2; other names stay as they are.
+
+    >>> ros_name("sensor_msgs/Imu"), ros_name("sensor_msgs::msg::dds_::Imu_"), ros_name("foxglove.RawImage")
+    ('sensor_msgs/msg/Imu', 'sensor_msgs/msg/Imu', 'foxglove.RawImage')
+    """
+    mangled = _DDS_NAME.fullmatch(name)
+    if mangled:
+        return "/".join(mangled.groups())
+    parts = name.split("/")
+    return f"{parts[0]}/msg/{parts[1]}" if len(parts) == 2 else name
+
+
+@lru_cache(maxsize=256)
+def ros_shape(message_type: MessageType) -> Structure:
+    """The shape of messages of ROS.
+
+    Raises:
+        MessageError: there is no definition of the type, or none that can be read.
+        MissingExtraError: rosbags is not installed.
+    """
+    name = ros_name(message_type.name)
+    if not _NAME.fullmatch(name):
+        raise MessageError(f"expected the name of a ROS type such as sensor_msgs/msg/Imu, got {message_type.name!r}")
+    ros1 = message_type.encoding == "ros1"
+    known = _known_types(ros1)
+    types = {**known, **_parsed(name, message_type)} if message_type.schema else known
+    if name not in types:
+        raise MessageError(
+            f"expected a definition of {name} with its messages, or a type that ROS comes with: record the topic with "
+            f"definitions (MCAP does so)"
+        )
+    return _Shapes(types, ros1).structure(name, 0)
+
+
+class _Shapes:
+    """Makes shapes of parsed definitions; each type once."""
+
+    def __init__(self, types: Mapping[str, Any], ros1: bool) -> None:
+        self._types, self._ros1 = types, ros1
+        self._made: dict[str, tuple[Structure, int]] = {}
+        self._open: set[str] = set()
+
+    def structure(self, name: str, level: int) -> Structure:
+        if name in self._open or level > MOST_LEVELS:
+            raise MessageError(f"expected a definition that ends, got {name} inside itself or in {MOST_LEVELS} others")
+        if name in self._made:
+            return self._made[name][0]
+        if name not in self._types:
+            raise MessageError(f"expected a definition of {name:.200} among those that came with the messages")
+        self._open.add(name)
+        fields = {}
+        for field, kind in self._types[name][1]:
+            if not _FIELD.fullmatch(field):
+                raise MessageError(f"expected names of letters, digits and _ in the definition of {name:.200}")
+            if not (self._ros1 and field == EMPTY_FIELD):
+                fields[field] = self._shape(kind, level)
+        if not fields and not self._ros1:
+            fields[EMPTY_FIELD] = Number("B")
+        self._open.discard(name)
+        made = Structure(name, fields)
+        self._made[name] = made, level
+        return made
+
+    def _shape(self, kind: Any, level: int) -> Shape:
+        if kind[0] == _BASE:
+            base = kind[1][0]
+            if base == "string":
+                return Text()
+            return Number(_LETTERS[base]) if base in _LETTERS else Unreadable(base)
+        if kind[0] == _STRUCTURE:
+            return self.structure(kind[1], level + 1)
+        item, count = kind[1]
+        if kind[0] == _ARRAY and not 0 <= count <= _MOST_COUNT:
+            raise MessageError(f"expected lists of up to {_MOST_COUNT:,} elements, got a definition with {count:.3g}")
+        return Many(self._shape(item, level), count if kind[0] == _ARRAY else None)
+
+
+def _parsed(name: str, message_type: MessageType) -> Mapping[str, Any]:
+    """The types of the definition that came with the messages."""
+    if len(message_type.schema) > MOST_DEFINITION_BYTES:
+        size = len(message_type.schema)
+        raise MessageError(f"expected a definition of up to {MOST_DEFINITION_BYTES:,} bytes, {name} has {size:,}")
+    from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
+
+    try:
+        text = message_type.schema.decode().replace("\r\n", "\n")
+        if message_type.schema_encoding != "ros2idl":
+            return dict(get_types_from_msg(text, name))
+        if _IDL_GROWING.search(_IDL_NOT_CODE.sub(" ", text)):
+            raise MessageError(f"expected constants without * and << in the definition of {name}")
+        types: dict[str, Any] = {}
+        for part in _IDL_PART.split(text):
+            types |= get_types_from_idl(re.sub(r"\AIDL:[^\n]*\n", "", part)) if part.strip() else {}
+        return types
+    except (TypesysError, RecursionError, ValueError, LookupError, AssertionError, TypeError, OverflowError) as error:
+        what = "RecursionError" if isinstance(error, RecursionError) else first_line(error)
+        raise MessageError(f"expected a definition of {name} that can be parsed: {what:.200}") from error
+
+
+@lru_cache(maxsize=2)
+def _known_types(ros1: bool) -> Mapping[str, Any]:
+    try:
+        from rosbags.typesys import get_types_from_msg
+        from rosbags.typesys.stores import ros1_noetic, ros2_jazzy
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("rosbags", "recordings", "reading messages of ROS") from error
+    types: dict[str, Any] = dict((ros1_noetic if ros1 else ros2_jazzy).FIELDDEFS)
+    for name, text in KNOWN.items():
+        types.update(get_types_from_msg(text, name))
+    return types

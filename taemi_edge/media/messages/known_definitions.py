@@ -1,0 +1,28 @@
+"""Definitions of messages that ROS does not come with, for live topics, whose publishers send no definitions.
+
+Those of sound are from `audio_common_msgs`, which exists twice: that of `AudioData` is the older one. Those of pictures
+and sound for Foxglove are from `foxglove_msgs`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KNOWN: Final = {
+    "audio_common_msgs/msg/AudioData": "uint8[] data\n",
+    "audio_common_msgs/msg/AudioDataStamped": "std_msgs/Header header\naudio_common_msgs/AudioData audio\n",
+    "foxglove_msgs/msg/CompressedImage": (
+        "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
+    ),
+    "foxglove_msgs/msg/CompressedVideo": (
+        "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
+    ),
+    "foxglove_msgs/msg/RawImage": (
+        "builtin_interfaces/Time timestamp\nstring frame_id\nuint32 width\nuint32 height\nstring encoding\n"
+        "uint32 step\nuint8[] data\n"
+    ),
+    "foxglove_msgs/msg/RawAudio": (
+        "builtin_interfaces/Time timestamp\nuint8[] data\nstring format\nuint32 sample_rate\n"
+        "uint32 number_of_channels\n"
+    ),
+}

@@ -1,0 +1,106 @@
+"""Which topic feeds a stream, and which fields of its messages.
+
+/camera/image_raw                                   the picture of a topic
+/imu/data.linear_acceleration                       the three numbers of one field
+/imu/data.linear_acceleration.x,orientation.w       two numbers of two fields, in this order
+/tf.transforms[0].transform.translation             an element of a list
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from taemi_edge.errors import UsageError
+
+#: The way to a field: names of fields, and numbers of elements.
+Path: TypeAlias = tuple[str | int, ...]
+
+_MOST_FIELDS, _MOST_STEPS, _MOST_CHARACTERS = 1024, 32, 64 * 1024
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[[0-9]{1,6}\])*)")
+_INDICES = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True)
+class TopicField:
+    """A topic, and where in its messages a stream is.
+
+    Attributes:
+        topic: its name.
+        field: one or several paths with commas between them; empty for what the type is made for.
+    """
+
+    topic: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic}.{self.field}" if self.field else self.topic
+
+
+def parse_topic_field(text: str, topics: Collection[str] = ()) -> TopicField:
+    """Split what is typed into the topic and the field behind it.
+
+    Args:
+        text: the topic, and behind a dot the field.
+        topics: those that are there. Names of ROS topics have no dots; other recorders write any name, and the longest
+            one that fits is taken.
+
+    Raises:
+        UsageError: no topic stands there, or the field is none.
+
+    Example:
+        >>> parse_topic_field("/imu/data.linear_acceleration.x")
+        TopicField(topic='/imu/data', field='linear_acceleration.x')
+        >>> parse_topic_field("robot.imu.x", ["robot.imu"])
+        TopicField(topic='robot.imu', field='x')
+    """
+    known = [topic for topic in topics if text == topic or text.startswith(f"{topic}.")]
+    topic = max(known, key=len) if known else text.partition(".")[0]
+    field = text[len(topic) + 1 :]
+    if not topic or (text != topic and not field):
+        raise UsageError(f"{text}: expected a topic, or a topic and a field such as /imu/data.linear_acceleration.x")
+    field_paths(field)
+    return TopicField(topic, field)
+
+
+def field_paths(field: str) -> tuple[Path, ...]:
+    """The paths of a field, each a tuple of names and of numbers of elements.
+
+    Raises:
+        UsageError: it is no field.
+
+    Example:
+        >>> field_paths("position[2],header.frame_id"), field_paths("")
+        ((('position', 2), ('header', 'frame_id')), ())
+    """
+    if not field:
+        return ()
+    parts = field.split(",") if len(field) <= _MOST_CHARACTERS else []
+    if not 0 < len(parts) <= _MOST_FIELDS:
+        raise UsageError(f"{field:.60}: expected up to {_MOST_FIELDS:,} fields")
+    return tuple(_path(part.strip()) for part in parts)
+
+
+def shown_path(path: Path) -> str:
+    """A path as it is typed.
+
+    >>> shown_path(("transforms", 0, "transform"))
+    'transforms[0].transform'
+    """
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _path(text: str) -> Path:
+    found: list[str | int] = []
+    for part in text.split("."):
+        step = _STEP.fullmatch(part)
+        if step is None or len(found) >= _MOST_STEPS:
+            raise UsageError(
+                f"{text:.200}: expected names of fields with dots between them, such as linear_acceleration.x or "
+                f"position[2]"
+            )
+        found.append(step[1])
+        found += [int(index) for index in _INDICES.findall(step[2])]
+    return tuple(found)
