@@ -264,6 +264,30 @@ def fetch_real_clip() -> Path:
 
 
 @pytest.fixture(scope="session")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Six seconds of a robot as plain files: `tests.robots.material.Material`; small pictures."""
+    from tests.robots.material import make_material
+
+    try:
+        return make_material(tmp_path_factory.mktemp("drive"))
+    except ConnectionError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def robot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that such a drive fits: a video `eye`, an IMU `wrist` of 6 channels, a text `talk`."""
+
+    def make(folder: Path) -> None:
+        pytest.importorskip("torch", reason="bundles are exported with torch, or named by TAEMI_EDGE_TEST_BUNDLES")
+        from tests.robots.model import export_robot
+
+        export_robot(folder)
+
+    return made_once("robot", make, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fourteen synthetic clips in the data set's layout."""
     pytest.importorskip("espeakng_loader", reason="synthetic voices need the extra `synth`")
