@@ -20,6 +20,10 @@ def check_address(address: Address, stream: StreamSpec) -> None:
         UsageError: the address cannot feed such a stream, or one of its options cannot be used.
         MissingExtraError: a library that its reader needs is not installed.
     """
+    if address.kind == "ros":
+        from taemi_edge.live.capture.ros_reader import check_topic
+
+        return check_topic(address, stream)
     raise UsageError(f"{address.shown}: expected another address, since {address.kind} is not read yet")
 
 
@@ -41,6 +45,10 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
         from taemi_edge.live.capture.gst_reader import GstReader
 
         return GstReader(address.target, settings)
+    if address.kind == "ros" and stream is not None:
+        from taemi_edge.live.capture.ros_reader import RosReader
+
+        return RosReader(address, settings, stream)
     if stream is not None:
         raise SourceGoneError("no reader for it", settings.retry_dear_s)
     from taemi_edge.live.capture.av_reader import AvReader

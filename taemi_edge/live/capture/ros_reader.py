@@ -31,7 +31,6 @@ from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
 from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session
-from taemi_edge.live.ros.stamps import Stamps
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
 from taemi_edge.media.messages.readings import PictureReading, Reading, RowReading, SoundReading, TextReading
@@ -70,7 +69,6 @@ class RosReader:
         self._settings, self._shown = settings, address.shown
         self._track = _track_of(spec)
         self._types = TopicTypes(self._place, spec)
-        self._stamps: dict[bytes | None, Stamps] = {}
         self._rare, self._noted_lost = RareLog(log), 0
         self._gone: tuple[float, str] | None = None
         self._fault: str | None = None
@@ -176,7 +174,7 @@ class RosReader:
                 self._rare.warning("%s: a message is left out: %s", self._shown, error)
                 continue
             self._good_s = now_s
-            readings += [(self._time_s(reading, message), reading) for reading in read]
+            readings += [(_time_s(reading, message), reading) for reading in read]
         self._note_lost()
         rows = [(time_s, reading.values) for time_s, reading in readings if isinstance(reading, RowReading)]
         if rows:
@@ -184,14 +182,6 @@ class RosReader:
         for time_s, reading in readings:
             if not isinstance(reading, RowReading):
                 yield self._item(time_s, reading)
-
-    def _time_s(self, reading: Reading, message: TopicMessage) -> float | None:
-        stamps = self._stamps.get(message.publisher)
-        if stamps is None:
-            if len(self._stamps) > len(self._topic.publishers) + 1:  # of publishers that are gone
-                self._stamps.clear()
-            stamps = self._stamps[message.publisher] = Stamps(self._shown)
-        return stamps.time_s(reading.stamp_ns, message.sent_ns)
 
     def _item(self, time_s: float | None, reading: Reading) -> Decoded:
         if isinstance(reading, PictureReading):
@@ -222,6 +212,12 @@ def check_topic(address: Address, spec: StreamSpec) -> None:
 
     require_zenoh(address.shown)
     TopicTypes(place_of(address.target, address.options), spec).check_given()
+
+
+def _time_s(reading: Reading, message: TopicMessage) -> float | None:
+    """When it was measured, or else sent, on the publisher's clock."""
+    time_ns = message.sent_ns if reading.stamp_ns is None else reading.stamp_ns
+    return None if time_ns is None else time_ns / 1e9
 
 
 def _track_of(spec: StreamSpec) -> Track:

@@ -23,7 +23,7 @@ _KINDS: dict[str, SensorKind] = {"ros": "ros", "mqtt": "mqtt", "mqtts": "mqtt", 
 _SLASHES = ("mqtt", "mqtts", "udp")
 #: The options that may stand behind the question mark of each kind. What they may be is checked by its reader.
 OPTIONS: dict[SensorKind, tuple[str, ...]] = {
-    "ros": ("domain", "router", "type"),
+    "ros": ("domain", "router", "type", "definition", "config", "mode"),
     "mqtt": ("format", "field", "time", "qos"),
     "serial": ("format", "field", "time", "baud"),
     "datagram": ("format", "field", "time", "interface"),

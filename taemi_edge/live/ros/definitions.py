@@ -6,27 +6,25 @@ own types come with `rosbags`, for each of its releases: the one whose hash fits
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from taemi_edge.errors import MessageError
 from taemi_edge.live.ros.names import TopicKind
+from taemi_edge.media.messages.definitions import MOST_DEFINITION_BYTES
+from taemi_edge.media.messages.known_definitions import KNOWN
 from taemi_edge.media.messages.readings import MessageType
 
-log = logging.getLogger("taemi_edge.live")
 
-_MOST_BYTES = 1 << 20
-
-
-def message_type(kind: TopicKind, file: str = "") -> MessageType:
+def message_type(kind: TopicKind, file: str = "", trusts: bool = False) -> MessageType:
     """The type of a publisher's messages, with its definition.
 
     Args:
         kind: what the publisher says.
         file: a file with the definition; "" looks for it among those of ROS 2.
+        trusts: whether the newest known definition is taken where none has the hash that the publisher says.
 
     Raises:
-        MessageError: the file cannot be read or is no definition, or no definition is known that fits.
+        MessageError: the file cannot be read, or no definition is known that fits.
 
     Example:
         >>> hash_of_image = "RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47"
@@ -35,16 +33,18 @@ def message_type(kind: TopicKind, file: str = "") -> MessageType:
     """
     if file:
         return _from_file(kind, Path(file))
-    found = _known(kind)
-    if found:
-        return MessageType(kind.type, "cdr", found.encode(), "ros2msg")
-    if kind.hash and _known(TopicKind(kind.type)):
+    text, any_release = _known(kind)
+    if text or (any_release and trusts):
+        return MessageType(kind.type, "cdr", (text or any_release).encode(), "ros2msg")
+    if kind.type in KNOWN:
+        return MessageType(kind.type)
+    if any_release:
         raise MessageError(
-            f"{kind.type} is published by a definition that no release of ROS 2 up to 2026 has ({kind.hash[:15]}...): "
-            f"give it with ?type={kind.type}&definition=FILE.msg"
+            f"{kind.type}: no release of ROS 2 that is known here has the definition it is published by: add "
+            f"?type={kind.type}&definition=FILE.msg, or without definition to read it by the newest one"
         )
     raise MessageError(
-        f"{kind.type} is no type of ROS 2 itself: give its definition with ?type={kind.type}&definition=FILE.msg"
+        f"{kind.type} is no type of ROS 2 itself: add its definition by ?type={kind.type}&definition=FILE.msg"
     )
 
 
@@ -59,23 +59,29 @@ def hash_of(name: str) -> str:
     return str(get_typestore(Stores.LATEST).hash_rihs01(name))
 
 
-def _known(kind: TopicKind) -> str:
-    """The definition of a type that has this hash, or the newest where no hash is known; "" where there is none."""
+def _known(kind: TopicKind) -> tuple[str, str]:
+    """The definition of a type that has this hash, and the newest one of any hash; "" where there is none."""
     from rosbags.typesys import Stores, get_typestore
 
+    newest = ""
     releases = [store for store in Stores if store.name.startswith("ROS2_")]
     for store in (Stores.LATEST, *reversed(releases)):
         types = get_typestore(store)
-        if kind.type in types.fielddefs and (not kind.hash or types.hash_rihs01(kind.type) == kind.hash):
-            return str(types.generate_msgdef(kind.type)[0])
-    return ""
+        if kind.type not in types.fielddefs:
+            continue
+        text = str(types.generate_msgdef(kind.type)[0])
+        newest = newest or text
+        if not kind.hash or types.hash_rihs01(kind.type) == kind.hash:
+            return text, newest
+    return "", newest
 
 
 def _from_file(kind: TopicKind, file: Path) -> MessageType:
     try:
-        content = file.read_bytes()[: _MOST_BYTES + 1]
+        with file.open("rb") as stream:
+            content = stream.read(MOST_DEFINITION_BYTES + 1)
     except OSError as error:
         raise MessageError(f"the definition {file}: cannot be read: {error.strerror}") from error
-    if len(content) > _MOST_BYTES:
-        raise MessageError(f"the definition {file}: expected up to {_MOST_BYTES} bytes, got more")
+    if len(content) > MOST_DEFINITION_BYTES:
+        raise MessageError(f"the definition {file}: expected up to {MOST_DEFINITION_BYTES:,} bytes, got more")
     return MessageType(kind.type, "cdr", content, "ros2idl" if file.suffix == ".idl" else "ros2msg")

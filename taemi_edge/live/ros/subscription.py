@@ -201,7 +201,7 @@ class TopicSubscription:
             most: how many are taken.
             wanted: whether messages of a kind are; of those, one publisher's are taken.
         """
-        taken = []
+        taken: list[TopicMessage] = []
         while len(taken) < most and (sample := self._messages.try_recv()) is not None:
             kind = self._kind(str(sample.key_expr))
             if sample.kind != self._put or not wanted(kind):

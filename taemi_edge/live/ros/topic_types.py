@@ -86,4 +86,4 @@ class TopicTypes:
             kind = TopicKind(place.type)
         if place.type and kind.type != place.type:
             raise MessageError(f"expected {place.type}, as ?type= says, got {kind.type}")
-        return StreamReader(self._spec, message_type(kind, place.definition), place.field)
+        return StreamReader(self._spec, message_type(kind, place.definition, trusts=bool(place.type)), place.field)
