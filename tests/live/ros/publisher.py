@@ -52,9 +52,11 @@ def main() -> None:
         cache=extension.CacheConfig(max_samples=7) if asked.keep_last else None,
         publisher_detection=asked.keep_last or None,
     )
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     _publish(asked, publisher, hashlib.sha256(str(session.zid()).encode()).digest()[:16])
-    print(json.dumps({"sent": asked.count}), flush=True)
+    sys.stdout.write(json.dumps({"sent": asked.count}) + "\n")
+    sys.stdout.flush()
     if asked.stay:
         sys.stdin.read()
     session.close()

@@ -16,5 +16,6 @@ if __name__ == "__main__":
         "timestamping": {"enabled": True},
     }
     with zenoh.open(zenoh.Config.from_json5(json.dumps(settings))):
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         sys.stdin.read()
