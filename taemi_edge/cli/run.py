@@ -61,6 +61,7 @@ def run(
     events: options.Events = None,
     push: options.Push = None,
     mqtt: options.Mqtt = None,
+    ros_publish: options.RosPublish = None,
     record: options.Record = None,
     duration: options.Duration = None,
     loop: options.Loop = False,

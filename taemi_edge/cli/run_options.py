@@ -109,6 +109,9 @@ TlsKey = Annotated[Path | None, _live("--tls-key", "Its key.", "F.pem")]
 Events = Annotated[Path | None, _live("--events", "A line for each change of presence.", "F.jsonl")]
 Push = Annotated[str | None, _live("--push", "Send the annotated picture to rtmp:// or rtsp://.", "URL")]
 Mqtt = Annotated[str | None, _live("--mqtt", "Publish to a broker (extra `mqtt`).", "HOST:PORT")]
+RosPublish = Annotated[
+    str | None, _live("--ros-publish", "Publish topics of ROS 2 by Zenoh (extra `zenoh`).", "/NAME[?router=...]")
+]
 Record = Annotated[Path | None, _live("--record", "Keep clips around losses, up to 512 MiB.", "DIR")]
 Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
@@ -151,6 +154,7 @@ class Given:
     events: Events = None
     push: Push = None
     mqtt: Mqtt = None
+    ros_publish: RosPublish = None
     record: Record = None
     duration: Duration = None
     loop: Loop = False
@@ -244,6 +248,7 @@ class Given:
             "asr_model": None if self.asr_model == ASR_MODEL else self.asr_model,
             "serve": _present(address=self.serve, **serve),
             "mqtt": _present(broker=self.mqtt),
+            "ros": _present(publish=self.ros_publish),
             "record": _present(folder=self.record),
         }
         return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))

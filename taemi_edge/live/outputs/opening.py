@@ -14,6 +14,7 @@ from taemi_edge.live.outputs.lines import open_event_lines, open_prediction_line
 from taemi_edge.live.outputs.mqtt import open_mqtt
 from taemi_edge.live.outputs.push import open_push
 from taemi_edge.live.outputs.record import open_recorder
+from taemi_edge.live.outputs.ros import open_ros
 from taemi_edge.live.outputs.systemd import open_service_notifier
 
 
@@ -48,6 +49,7 @@ OPENERS: tuple[Callable[[OutputContext], None], ...] = (
     open_push,
     open_recorder,
     open_mqtt,
+    open_ros,
     open_service_notifier,
     open_page,
 )
