@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, AudioSpec, SeriesSpec, StreamSpec, VideoSpec
-from taemi_edge.errors import MessageError, in_one_line
+from taemi_edge.errors import MessageError, UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
 from taemi_edge.live.capture.readers import (
@@ -30,7 +30,7 @@ from taemi_edge.live.capture.readers import (
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
-from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session
+from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
 from taemi_edge.media.messages.readings import PictureReading, Reading, RowReading, SoundReading, TextReading
@@ -204,14 +204,15 @@ def check_topic(address: Address, spec: StreamSpec) -> None:
     """Find what is wrong with an address before anything is connected.
 
     Raises:
-        UsageError: the topic or an option cannot be.
+        UsageError: the topic or an option cannot be, or the type that is given cannot feed the stream.
         MissingExtraError: the extra `zenoh` is not installed.
-        MessageError: the stream cannot be fed by the type that is given.
     """
-    from taemi_edge.live.ros.session import require_zenoh
-
     require_zenoh(address.shown)
-    TopicTypes(place_of(address.target, address.options), spec).check_given()
+    place = place_of(address.target, address.options)
+    try:
+        TopicTypes(place, spec).check_given()
+    except MessageError as error:
+        raise UsageError(f"{address.shown}: {error}") from error
 
 
 def _time_s(reading: Reading, message: TopicMessage) -> float | None:

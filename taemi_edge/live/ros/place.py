@@ -100,7 +100,10 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
             f"ros:...: expected the full name of a topic, such as ros:/camera/image_raw or ros:/imu.angular_velocity"
             f", got {_shown(target)}"
         )
-    field_paths(field)
+    try:
+        field_paths(field)
+    except UsageError as error:
+        raise UsageError(f"ros:{topic}: {error}") from error
     kind, definition = full_type(options.get("type", "")) or "", options.get("definition", "")
     if "type" in options and not kind:
         got = _shown(options["type"])
@@ -108,7 +111,8 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
     if definition and not kind:
         raise UsageError(f"ros:{topic}: expected type=PACKAGE/TYPE beside definition, which says of what")
     _require_file(f"ros:{topic}: definition", definition)
-    return RosPlace(topic, field, _domain(options), _zenoh(f"ros:{topic}", options), kind, definition)
+    what = f"ros:{topic}"
+    return RosPlace(topic, field, _domain(what, options), _zenoh(what, options), kind, definition)
 
 
 def parse_publishing(text: str) -> RosPlace:
@@ -126,10 +130,10 @@ def parse_publishing(text: str) -> RosPlace:
         raise UsageError(f"--ros-publish: expected what topics can begin with, such as /taemi, got {_shown(name)}")
     if useless := [option for option in options if option in _OF_MESSAGES]:
         raise UsageError(f"--ros-publish: expected no {useless[0]}, which is for topics that are read")
-    return RosPlace(name, "", _domain(options), _zenoh("--ros-publish", options))
+    return RosPlace(name, "", _domain("--ros-publish", options), _zenoh("--ros-publish", options))
 
 
-def _domain(options: Mapping[str, str]) -> int:
+def _domain(what: str, options: Mapping[str, str]) -> int:
     """The domain of the options, else of the environment, else 0."""
     given = options.get("domain")
     text = os.environ.get("ROS_DOMAIN_ID", "") if given is None else given
@@ -137,7 +141,7 @@ def _domain(options: Mapping[str, str]) -> int:
         return 0
     if not re.fullmatch(r"\d{1,3}", text.strip()) or int(text) > MOST_DOMAIN:
         named = "ROS_DOMAIN_ID" if given is None else "domain"
-        raise UsageError(f"a topic of ROS: expected {named} from 0 to {MOST_DOMAIN}, got {_shown(text)}")
+        raise UsageError(f"{what}: expected {named} from 0 to {MOST_DOMAIN}, got {_shown(text)}")
     return int(text)
 
 
