@@ -48,7 +48,7 @@ Sources = Annotated[
     typer.Argument(
         metavar="SOURCE...",
         help="Files (video, sound, series), or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, "
-        "pulse:default, 'gst:... ! appsink'; NAME=SOURCE names one.",
+        "pulse:default, 'gst:... ! appsink', a sensor (see --stream); NAME=SOURCE names one.",
         show_default=False,
     ),
 ]
@@ -66,7 +66,8 @@ StreamOption = Annotated[
         "--stream",
         metavar="NAME=PLACE",
         help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
-        "standard input), unix:PATH; repeatable.",
+        "standard input), unix:PATH, and for numbers and words mqtt://HOST/TOPIC, udp://HOST:PORT, "
+        "serial:/dev/ttyUSB0; repeatable.",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]

@@ -85,7 +85,9 @@ def plan_sources(config: LiveConfig, streams: Mapping[str, StreamSpec]) -> list[
         MediaError: a file is not there.
         TranscriptError, InputError: a transcript or a series cannot be read.
     """
-    return [_plan(source, streams) for source in config.source]
+    plans = [_plan(source, streams) for source in config.source]
+    _require_own_ports(plans)
+    return plans
 
 
 def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
@@ -124,6 +126,18 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
     recorded = [address.shown for address, _ in addresses if not address.is_live]
     played = _on_one_clock(series, recorded or list(words)) if series else {}
     return SourcePlan(source.name, addresses, words, played, lines, heard, listens_to, absent)
+
+
+def _require_own_ports(plans: Sequence[SourcePlan]) -> None:
+    """Refuse a port that two streams would listen on: what comes there can be handed to one alone."""
+    ports = [a for plan in plans for a, _ in plan.media if a.kind in ("datagram", "serial")]
+    targets = [address.target for address in ports]
+    for address in ports:
+        if targets.count(address.target) > 1:
+            raise UsageError(
+                f"{address.shown}: expected a port of its own for each stream, got two streams: let the sensor send "
+                f"to another port, too"
+            )
 
 
 def _on_one_clock(series: Mapping[str, Series], beside: Sequence[str]) -> dict[str, tuple[Array, Array]]:

@@ -87,12 +87,20 @@ class ConnectionTable:
     """
 
     def __init__(self, most: int, most_per_owner: int) -> None:
-        self.most, self._most_per_owner = most, most_per_owner
+        self._most, self._most_per_owner = most, most_per_owner
+        self._most_others, self._most_in_all = most, most + RESERVE
         self._connections: dict[tuple[str, int], Connection] = {}
+        self._ending: list[Connection] = []
         self.refused = self.closed = 0
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    @property
+    def ending(self) -> int:
+        """How many connections were closed here and still have their descriptors, for a few turns of the loop."""
+        self._forget_ended()
+        return len(self._ending)
 
     def find(self, peer: tuple[str, int] | None) -> Connection | None:
         """The connection with the other end `peer`."""
@@ -116,10 +124,22 @@ class ConnectionTable:
             if overdue or connection.unsent_bytes() > MOST_UNSENT_BYTES:
                 self._close(connection)
 
-    def close_most_idle(self) -> None:
-        """Close the oldest connection that only waits, for want of descriptors."""
+    def limit(self, in_all: int | None) -> None:
+        """Hold `in_all` connections at most, for want of descriptors, and close those that only wait; None lifts it.
+
+        Up to a half of them, and no more than `RESERVE`, are this machine's alone.
+        """
+        most_in_all = self._most + RESERVE
+        self._most_in_all = most_in_all if in_all is None else max(1, min(in_all, most_in_all))
+        self._most_others = max(1, self._most_in_all - min(RESERVE, self._most_in_all // 2))
         self._forget_ended()
-        self._close_oldest(_of_the_largest_owner(self._connections.values()))
+        while len(self) > self._most_in_all and self.close_most_idle():
+            pass
+
+    def close_most_idle(self) -> bool:
+        """Close the oldest connection that only waits, for want of descriptors; whether there was one."""
+        self._forget_ended()
+        return self._close_oldest(_of_the_largest_owner(self._connections.values()))
 
     def close_all(self) -> None:
         """Close every connection."""
@@ -133,9 +153,9 @@ class ConnectionTable:
             own = [c for c in others if c.owner == owner]
             if len(own) >= self._most_per_owner:
                 return self._close_oldest(own)
-            if len(others) >= self.most:
+            if len(others) >= self._most_others:
                 return self._close_oldest(_of_the_largest_owner(others))
-        return len(every) < self.most + RESERVE or self._close_oldest(_of_the_largest_owner(every))
+        return len(every) < self._most_in_all or self._close_oldest(_of_the_largest_owner(every))
 
     def _close_oldest(self, connections: Iterable[Connection]) -> bool:
         oldest = min((c for c in connections if _is_idle(c)), key=lambda c: c.since_s, default=None)
@@ -147,10 +167,12 @@ class ConnectionTable:
         self.closed += 1
         self._connections.pop(connection.peer, None)
         connection.close()
+        self._ending.append(connection)
 
     def _forget_ended(self) -> None:
         for peer in [peer for peer, connection in self._connections.items() if connection.is_gone()]:
             del self._connections[peer]
+        self._ending = [connection for connection in self._ending if not connection.is_gone()]
 
 
 def _is_idle(connection: Connection) -> bool:

@@ -24,6 +24,8 @@ from taemi_edge.live.rare_log import RareLog
 log = logging.getLogger("taemi_edge.live")
 
 _ACCEPTED_AT_ONCE = RESERVE
+#: Of the descriptors that the server can have when there are no others: for connections that have not quite ended.
+_FOR_ENDING = 4
 _SWEEP_EVERY_S = 1.0
 _RETRY_S = 0.2
 _TLS_HANDSHAKE_S = 5.0
@@ -52,7 +54,6 @@ class GuardedServer(uvicorn.Server):
         self._listener, self._table = listener, table
         self._rare_log = RareLog(log)
         self._spares: list[int] = []
-        self._most = table.most
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -71,16 +72,14 @@ class GuardedServer(uvicorn.Server):
         self._sweeper.cancel()
         await super().shutdown(sockets=[])
         self._table.close_all()
-        for descriptor in self._spares:
-            os.close(descriptor)
-        self._spares = []
+        self._drop_spares()
 
     def _listen(self) -> None:
         if not self.should_exit and self._listener.fileno() >= 0:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPTED_AT_ONCE if self._spares else 1):  # else each needs what another one leaves
             try:
                 accepted, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -91,15 +90,19 @@ class GuardedServer(uvicorn.Server):
             self._admit(accepted, peer[:2])
 
     def _accept_later(self, error: OSError) -> None:
-        """Without a descriptor, give up those that are kept back: from now on each newcomer takes another's place."""
-        self._loop.remove_reader(self._listener)
-        self._loop.call_later(_RETRY_S if not self._spares else 0.0, self._listen)
+        """Go on as soon as a descriptor comes free: whoever asks for health may wait behind a long queue."""
         self._rare_log.warning("page: a connection could not be accepted: %s", error.strerror)
-        if error.errno in _NO_DESCRIPTORS:
-            self._table.most = max(1, min(self._most, len(self._table) - RESERVE))
-            while self._spares:
-                os.close(self._spares.pop())
-            self._table.close_most_idle()
+        comes_free = error.errno in _NO_DESCRIPTORS and self._free_descriptors()
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(0.0 if comes_free else _RETRY_S, self._listen)
+
+    def _free_descriptors(self) -> bool:
+        """Give up those that are kept back: from now on each newcomer takes another's place. Whether any comes free."""
+        given_up = len(self._spares)
+        self._drop_spares()
+        ours = given_up + len(self._table) + self._table.ending
+        self._table.limit(max(ours - _FOR_ENDING, ours // 2))
+        return given_up > 0 or self._table.ending > 0 or self._table.close_most_idle()
 
     def _admit(self, accepted: socket.socket, peer: tuple[str, int]) -> None:
         connection = Connection(
@@ -157,11 +160,21 @@ class GuardedServer(uvicorn.Server):
             self._keep_spares()
 
     def _keep_spares(self) -> None:
-        """Keep some descriptors back; with all of them there is room for as many connections as ever."""
-        with contextlib.suppress(OSError):
+        """Keep some descriptors back; with all of them there is room for as many connections as ever.
+
+        Where there are fewer, none is kept: the rest of the process may need one.
+        """
+        try:
             while len(self._spares) < RESERVE:
                 self._spares.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            self._table.most = self._most
+        except OSError:
+            self._drop_spares()
+        else:
+            self._table.limit(None)
+
+    def _drop_spares(self) -> None:
+        while self._spares:
+            os.close(self._spares.pop())
 
     def _note_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong in a callback: clients can set that off, so it is said now and then only."""

@@ -27,7 +27,7 @@ _Wanted: TypeAlias = dict[str | int | None, Any]
 #: Elements of lists of structures and strings in a message, which are passed one by one; a path of a robot has 10,000.
 MOST_ELEMENTS = 200_000
 #: Fields of a definition, those of structures inside counted each time; the largest of ROS have some hundred.
-_MOST_FIELDS = 4096
+_MOST_FIELDS = 1 << 14
 #: Bytes that CDR may have behind the last field: its length is a multiple of four.
 _PADDING = 3
 

@@ -69,6 +69,8 @@ _REFUSED: Final = {
     "32FC1": "depth in metres is no picture: convert it to 16UC1 or mono8",
     "64FC1": "depth in metres is no picture: convert it to 16UC1 or mono8",
 }
+#: Colours of a mosaic come from the pixels beside: OpenCV leaves those of a smaller one as they were in memory.
+_LEAST_MOSAIC = 4
 #: Marks of JPEG before which its size does not stand, and those of the frame, where it does.
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -120,6 +122,8 @@ def rgb_of_raw(picture: RawPicture) -> Array:
         pixels = (pixels.view(f"{order}u2") >> 8).astype(np.uint8)
     if encoding.channels > 1:
         pixels = pixels.reshape(height, width, encoding.channels)
+    if picture.encoding.startswith("bayer") and min(width, height) < _LEAST_MOSAIC:
+        raise MessageError(f"expected a larger picture in {picture.encoding}, got {width} x {height}")
     if encoding.channels == 2 and width % 2:
         raise MessageError(f"expected an even width of a picture in {picture.encoding}, got {width}")
     return np.ascontiguousarray(pixels) if encoding.code is None else _converted(pixels, encoding.code)

@@ -96,11 +96,11 @@ def _path(text: str) -> Path:
     found: list[str | int] = []
     for part in text.split("."):
         step = _STEP.fullmatch(part)
-        if step is None or len(found) >= _MOST_STEPS:
+        if step is not None:
+            found += [step[1], *(int(index) for index in _INDICES.findall(step[2]))]
+        if step is None or len(found) > _MOST_STEPS:
             raise UsageError(
                 f"{text:.200}: expected names of fields with dots between them, such as linear_acceleration.x or "
                 f"position[2]"
             )
-        found.append(step[1])
-        found += [int(index) for index in _INDICES.findall(step[2])]
     return tuple(found)

@@ -73,6 +73,40 @@ def test_time_runs_out_for_what_does_not_go_on():
     assert table.find(watching.peer) is watching
 
 
+def test_for_want_of_descriptors_there_are_fewer_and_this_machine_keeps_a_share():
+    table, made = ConnectionTable(8, 8), Made()
+    comers = [made(f"198.51.100.{number}", float(number)) for number in range(8)]
+    assert all(table.admit(comer) for comer in comers)
+    comers[0].enter("open", 0.0)
+    table.limit(4)
+    assert len(table) == 4
+    assert made.closed == {2, 3, 4, 5}  # the oldest of those that only wait
+    assert all(table.admit(made(THIS_MACHINE, 9.0)) for _ in range(8))
+    assert all(table.admit(made("192.0.2.1", 10.0)) for _ in range(8))
+    owners = sorted(connection.owner for connection in table._connections.values())
+    assert owners == ["192.0.2.1", "198.51.100.0", THIS_MACHINE, THIS_MACHINE]
+    table.limit(0)
+    assert len(table) == 1
+    assert table.find(comers[0].peer) is comers[0]
+    assert not table.close_most_idle()
+    assert not table.admit(made(THIS_MACHINE))
+    table.limit(None)
+    assert all(table.admit(made(THIS_MACHINE)) for _ in range(8 + RESERVE - 1))
+    assert len(table) == 8 + RESERVE
+
+
+def test_what_was_closed_counts_until_its_descriptor_is_free():
+    table, made = ConnectionTable(4, 4), Made()
+    slow, quick = made("a", 0.0), made("b", 1.0)
+    slow.close = lambda: None
+    assert table.admit(slow)
+    assert table.admit(quick)
+    table.close_all()
+    assert (len(table), table.ending) == (0, 1)
+    made.closed.add(slow.peer[1])
+    assert table.ending == 0
+
+
 OWNERS = st.sampled_from([THIS_MACHINE, "a", "b", "c"])
 STATES = st.sampled_from(["waiting", "answering", "queueing", "open", "gone"])
 

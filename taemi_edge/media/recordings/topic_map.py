@@ -1,0 +1,187 @@
+"""Chooses the topics of a recording that feed the streams of a model: those that are given, and the rest by their types.
+
+A stream without a topic of its own gets one where the types of messages leave a single choice. Where they leave
+several, a topic whose name holds that of the stream is taken, and nothing is guessed beyond that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taemi_edge.bundle.streams import StreamSpec, kind_name
+from taemi_edge.bundle.recipe import read_toml
+from taemi_edge.errors import InputError, MessageError, OptionError, UsageError
+from taemi_edge.media.messages.stream_reader import StreamReader
+from taemi_edge.media.messages.topic_field import TopicField, parse_topic_field
+from taemi_edge.media.recordings.recording import Topic
+
+_MOST_NAMED = 30
+#: Topics that every robot has and no stream reads.
+_MACHINERY = re.compile(r"/(rosout|rosout_agg|parameter_events|clock|tf|tf_static|diagnostics)$")
+
+
+@dataclass(frozen=True)
+class TopicChoice:
+    """Which topics feed which streams.
+
+    Attributes:
+        fields: the topic and the field of each stream that has one.
+        guessed: the streams whose topic nobody named.
+        absent: why the others have none.
+    """
+
+    fields: Mapping[str, TopicField] = field(default_factory=dict)
+    guessed: frozenset[str] = frozenset()
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was guessed, in a sentence."""
+        pairs = [f"{name}={topic}" for name, topic in self.fields.items() if name in self.guessed]
+        return [f"topics were chosen by their types: --map {' --map '.join(pairs)}"] if pairs else []
+
+
+def choose_topics(
+    topics: Mapping[str, Topic], streams: Mapping[str, StreamSpec], given: Mapping[str, str | TopicField]
+) -> TopicChoice:
+    """Find the topic of each stream.
+
+    Args:
+        topics: of the recording.
+        streams: of the model that the recording may feed.
+        given: TOPIC or TOPIC.field by the name of the stream.
+
+    Raises:
+        OptionError: a stream that the model does not have.
+        UsageError: a topic that is not there, that does not fit its stream, or several that could be meant.
+    """
+    if unknown := [name for name in given if name not in streams]:
+        named = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items()) or "none"
+        raise OptionError("topics", "--map", f"{unknown[0]:.80}={given[unknown[0]]!s:.200}: expected one of {named}")
+    fields = {name: _given(topics, name, streams[name], given[name]) for name in streams if name in given}
+    taken = {found.topic for found in fields.values()}
+    guessed, absent = set(), {}
+    for name, spec in streams.items():
+        if name in fields:
+            continue
+        fitting = [topic for topic in _fitting(topics, spec) if topic not in taken]
+        chosen = _by_name(fitting, name) if len(fitting) > 1 else fitting
+        rivals = [n for n, s in streams.items() if n != name and n not in given and kind_name(s) == kind_name(spec)]
+        if len(chosen) > 1:
+            raise UsageError(
+                f"expected one topic for the stream {name} ({kind_name(spec)}), and {_listed(chosen)} fit it: choose "
+                f"one with --map {name}=TOPIC"
+            )
+        if chosen and rivals and len(_by_name(chosen, name)) != 1 and _wanted_by(rivals, streams, topics, chosen[0]):
+            others = " and ".join([name, *rivals])
+            raise UsageError(
+                f"expected topics for the streams {others}, and {chosen[0]} fits several of them: say which with "
+                f"--map {name}={chosen[0]}"
+            )
+        if chosen:
+            fields[name] = TopicField(chosen[0])
+            guessed.add(name)
+            taken.add(chosen[0])
+        else:
+            absent[name] = "the recording has no topic that fits it"
+    return TopicChoice({name: fields[name] for name in streams if name in fields}, frozenset(guessed), absent)
+
+
+def read_map(entries: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """The topics of `--map`, by stream: NAME=TOPIC[.field], or a TOML file with a table `[streams]`; the last one wins.
+
+    Raises:
+        UsageError: an entry is neither.
+        RecipeError: a file cannot be read, or has other keys.
+
+    Example:
+        >>> read_map(["eye=/camera/image_raw", "wrist=/imu/data.angular_velocity"])
+        {'eye': '/camera/image_raw', 'wrist': '/imu/data.angular_velocity'}
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, topic = entry.partition("=")
+        if equals and name.isidentifier() and topic:
+            found[name] = topic
+        elif entry.endswith(".toml"):
+            found |= read_map_file(Path(entry))
+        else:
+            raise OptionError(
+                "topics", "--map", f"{entry!r:.200}: expected NAME=TOPIC such as eye=/camera/image_raw, or a .toml file"
+            )
+    return found
+
+
+def read_map_file(file: Path) -> dict[str, str]:
+    """The table `[streams]` of a TOML file: a topic, or TOPIC.field, by the name of each stream.
+
+    Raises:
+        RecipeError: it cannot be read.
+        InputError: it has no such table, or a value that is no topic.
+    """
+    content = read_toml(file)
+    table = content.get("streams")
+    if not isinstance(table, dict) or not table:
+        raise InputError(f'{file}: expected a table [streams] with lines such as eye = "/camera/image_raw", found none')
+    for name, topic in table.items():
+        if not isinstance(topic, str) or not topic:
+            raise InputError(f"{file}: expected streams.{name:.80} as a topic in quotes, got {topic!r:.80}")
+    return {str(name): topic for name, topic in table.items()}
+
+
+def _given(topics: Mapping[str, Topic], name: str, spec: StreamSpec, text: str | TopicField) -> TopicField:
+    """A topic that was named, which must be there and fit."""
+    found = parse_topic_field(text, topics) if isinstance(text, str) else text
+    topic = topics.get(found.topic) or topics.get(f"/{found.topic}")
+    if topic is None:
+        raise OptionError(
+            "topics", "--map", f"{name}={text!s:.200}: expected a topic of the recording, which has {_listed(topics)}"
+        )
+    if topic.problem is not None:
+        raise OptionError("topics", "--map", f"{name}={text!s:.200}: expected a topic that can be read: {topic.problem}")
+    try:
+        StreamReader(spec, topic.type, found.field)
+    except MessageError as error:
+        raise OptionError("topics", "--map", f"{name}={text!s:.200}: {error}") from error
+    return TopicField(topic.name, found.field)
+
+
+def _fitting(topics: Mapping[str, Topic], spec: StreamSpec) -> list[str]:
+    """The topics with messages whose types are made for a stream."""
+    return [
+        topic.name
+        for topic in topics.values()
+        if topic.count != 0 and not _MACHINERY.search(topic.name) and fits(topic, spec)
+    ]
+
+
+def fits(topic: Topic, spec: StreamSpec) -> bool:
+    """Whether the type of a topic's messages alone makes it a stream's."""
+    if topic.problem is not None or not topic.type.name:
+        return False
+    try:
+        reader = StreamReader(spec, topic.type)
+    except (MessageError, UsageError):
+        return False
+    return bool(reader.what)
+
+
+def _by_name(topics: list[str], stream: str) -> list[str]:
+    """Those whose names hold the name of the stream; all where none does."""
+    found = [topic for topic in topics if stream.lower() in re.split(r"[/._]", topic.lower())]
+    found = found or [topic for topic in topics if stream.lower() in topic.lower()]
+    return found or topics
+
+
+def _wanted_by(rivals: list[str], streams: Mapping[str, StreamSpec], topics: Mapping[str, Topic], topic: str) -> bool:
+    """Whether another stream of the same kind could read a topic as well, and has no other."""
+    return any(fits(topics[topic], streams[name]) and _fitting(topics, streams[name]) == [topic] for name in rivals)
+
+
+def _listed(topics: Mapping[str, Topic] | list[str]) -> str:
+    names = sorted(topics)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}" if names else "none"

@@ -1,0 +1,99 @@
+"""Videos whose pictures come one by one, and what happens where one is lost or damaged."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from taemi_edge.errors import MessageError
+from taemi_edge.media.colours import rgb_pixels
+from taemi_edge.media.messages.compressed_video import VideoMessages
+from taemi_edge.media.messages.picture_messages import PictureMessages, Pictures
+from tests.media import moving_picture
+
+
+def packets(codec: str = "libx264", count: int = 12, **options: str) -> list[bytes]:
+    """A message for each picture, a key frame every four, as a camera sends them."""
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 160, 120, "yuv420p"
+    encoder.time_base, encoder.gop_size = Fraction(1, 15), 4
+    encoder.options = {"tune": "zerolatency", "bf": "0", "sc_threshold": "0", **options}
+    if codec == "libx265":
+        encoder.options |= {"x265-params": "log-level=none:repeat-headers=1:keyint=4:bframes=0"}
+    made = []
+    for at in [*range(count), None]:
+        frame = None
+        if at is not None:
+            frame = av.VideoFrame.from_ndarray(moving_picture(at), format="rgb24").reformat(format="yuv420p")
+            frame.pts = at
+        made += [bytes(packet) for packet in encoder.encode(frame)]
+    return made
+
+
+def shown(picture: object, at: int) -> bool:
+    return bool(np.abs(rgb_pixels(picture).astype(int) - moving_picture(at)).mean() < 12)
+
+
+@pytest.mark.parametrize(("codec", "form"), [("libx264", "h264"), ("libx265", "h265"), ("libx264", " H264 ")])
+def test_each_message_gives_its_picture_at_once(codec: str, form: str) -> None:
+    video = VideoMessages(form)
+    for at, packet in enumerate(packets(codec)):
+        ((stamp, picture),) = video.decode(packet, at * 1000)
+        assert stamp == at * 1000
+        assert shown(picture, at)
+    assert video.finish() == []
+
+
+def test_pictures_that_need_later_ones_come_in_their_order() -> None:
+    video = VideoMessages("h264")
+    found = []
+    for packet in packets(tune="film", bf="2"):
+        found += video.decode(packet, len(found))
+    found += video.finish()
+    assert len(found) == 12
+    assert all(shown(picture, at) for at, (_, picture) in enumerate(found))
+
+
+def test_what_comes_before_a_whole_picture_is_left_out_and_said_once() -> None:
+    notes: list[str] = []
+    names = ("format", "data")
+    messages = PictureMessages(Pictures((("format",), ("data",)), names, "a video"), notes)
+    counts = [len(messages.readings(["h264", packet], None)) for packet in packets()[1:]]
+    assert counts == [0, 0, 0] + [1] * 8
+    assert notes == ["the video does not begin with a whole picture: what comes before it is left out"]
+
+
+def test_a_damaged_message_costs_pictures_up_to_the_next_whole_one() -> None:
+    video, refused, found = VideoMessages("h264"), 0, []
+    for at, packet in enumerate(packets()):
+        content = np.random.default_rng(0).bytes(400) if at == 5 else packet
+        try:
+            found += [(at, picture) for _, picture in video.decode(content, at)]
+        except MessageError as error:
+            assert "expected a" in str(error)
+            refused += 1
+    assert refused >= 1
+    assert all(shown(picture, at) for at, picture in found if at < 5 or at >= 8)
+    assert {at for at, _ in found} >= {0, 1, 2, 3, 4, 8, 9, 10, 11}
+
+
+def test_a_stream_that_changes_its_size_goes_on() -> None:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuv420p", Fraction(1, 15)
+    encoder.options = {"tune": "zerolatency"}
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    small = [bytes(packet) for packet in encoder.encode(frame)]
+    video = VideoMessages("h264")
+    sizes = [
+        (picture.width, picture.height) for packet in packets()[:2] + small for _, picture in video.decode(packet, 0)
+    ]
+    assert sizes == [(160, 120), (160, 120), (64, 48)]
+
+
+@pytest.mark.parametrize("form", ["vp9", "av1", "", "h266"])
+def test_another_codec_is_refused_by_name(form: str) -> None:
+    with pytest.raises(MessageError, match=f"h264 or h265, got '{form}'"):
+        VideoMessages(form)
