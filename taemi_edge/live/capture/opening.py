@@ -24,7 +24,8 @@ def check_address(address: Address, stream: StreamSpec) -> None:
     if address.kind == "ros":
         from taemi_edge.live.capture.ros_reader import check_topic
 
-        return check_topic(address, stream)
+        check_topic(address, stream)
+        return
     if address.kind == "mqtt":
         from taemi_edge.live.capture.mqtt_reader import check_mqtt as check
     elif address.kind == "serial":

@@ -6,6 +6,7 @@ own types come with `rosbags`, for each of its releases: the one whose hash fits
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from taemi_edge.errors import MessageError
@@ -13,6 +14,8 @@ from taemi_edge.live.ros.names import TopicKind
 from taemi_edge.media.messages.definitions import MOST_DEFINITION_BYTES
 from taemi_edge.media.messages.known_definitions import KNOWN
 from taemi_edge.media.messages.readings import MessageType
+
+log = logging.getLogger("taemi_edge.live")
 
 
 def message_type(kind: TopicKind, file: str = "", trusts: bool = False) -> MessageType:
@@ -84,4 +87,20 @@ def _from_file(kind: TopicKind, file: Path) -> MessageType:
         raise MessageError(f"the definition {file}: cannot be read: {error.strerror}") from error
     if len(content) > MOST_DEFINITION_BYTES:
         raise MessageError(f"the definition {file}: expected up to {MOST_DEFINITION_BYTES:,} bytes, got more")
+    if kind.hash and _hash_in(kind, content, file) not in ("", kind.hash):
+        log.warning("%s is published by another definition than that of %s: its values may be wrong", kind.type, file)
     return MessageType(kind.type, "cdr", content, "ros2idl" if file.suffix == ".idl" else "ros2msg")
+
+
+def _hash_in(kind: TopicKind, content: bytes, file: Path) -> str:
+    """The hash of a definition in a file; "" where it cannot be told."""
+    from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+
+    types = get_typestore(Stores.LATEST)
+    try:
+        text = content.decode()
+        parsed = get_types_from_idl(text) if file.suffix == ".idl" else get_types_from_msg(text, kind.type)
+        types.fielddefs = {**types.fielddefs, **parsed}
+        return str(types.hash_rihs01(kind.type))
+    except (TypesysError, RecursionError, ValueError, LookupError, AssertionError, TypeError, OverflowError):
+        return ""  # what is wrong with it is said where it is read

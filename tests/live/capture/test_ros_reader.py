@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox
+from taemi_edge.live.capture.readers import SourceGoneError
+from taemi_edge.live.capture.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.source_plans import track_of
 from taemi_edge.live.words import WordInbox
@@ -116,6 +120,7 @@ def test_of_two_types_the_one_that_fits_is_read(network):
         assert mixed.loss is None
 
 
+@pytest.mark.nightly
 def test_of_two_publishers_one_is_followed_until_it_dies(network):
     first = network.node("/twice", IMU, "--node", "first", "--rate", "100")
     with Listening(network, "/twice", SERIES) as twice:
@@ -137,6 +142,7 @@ def test_messages_that_cannot_be_read(network, caplog):
         assert broken.capture.link.state == "connected"
 
 
+@pytest.mark.nightly
 def test_a_node_that_stands_still_is_found_by_the_watchdog(network):
     with Listening(network, "/still", SERIES) as still:
         network.node("/still", IMU, "--count", "20", "--rate", "100", "--stay")
@@ -154,6 +160,7 @@ def test_publishers_without_tokens_and_attachments(network):
         assert plain.loss == "nothing came for more than 1.25 s"
 
 
+@pytest.mark.nightly
 def test_a_definition_that_is_not_known(network):
     other = f"RIHS01_{'0' * 64}"
     network.node("/odd", IMU, "--hash", other)
@@ -163,6 +170,51 @@ def test_a_definition_that_is_not_known(network):
         until(lambda: odd.take())
 
 
+def test_a_type_that_is_not_of_ros_itself(network, tmp_path, caplog):
+    network.node("/grip", "gripper_msgs/msg/Grip", "--value", "2.5")
+    with Listening(network, "/grip", SERIES) as grip:
+        until(lambda: "gripper_msgs/msg/Grip is no type of ROS 2 itself: add its definition" in (grip.loss or ""))
+    right, wrong = tmp_path / "Grip.msg", tmp_path / "Wrong.msg"
+    right.write_text("float64 angle\nfloat32[5] forces\n")
+    wrong.write_text("float64 angle\nint32[5] forces\n")
+    with Listening(network, f"/grip?type=gripper_msgs/Grip&definition={right}", SERIES) as grip:
+        taken: list = []
+        until(lambda: taken.extend(grip.take()) or taken)
+        assert taken[0].rows[0].tolist() == [2.5, 0, 1, 2, 3, 4]
+    assert "another definition" not in caplog.text
+    with Listening(network, f"/grip?type=gripper_msgs/Grip&definition={wrong}", SERIES):
+        until(lambda: "is published by another definition" in caplog.text)
+
+
+def _listening_to_all() -> set[str]:
+    """The sockets of this process that any machine can connect to or send to."""
+    own = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+    lines = [line.split() for kind in ("tcp", "tcp6", "udp", "udp6") for line in _sockets(kind)]
+    everywhere = {f"socket:[{words[9]}]" for words in lines if set(words[1].split(":")[0]) == {"0"}}
+    return everywhere & own
+
+
+def _sockets(kind: str) -> list[str]:
+    table = Path(f"/proc/self/net/{kind}")
+    return table.read_text().splitlines()[1:] if table.exists() else []
+
+
+def test_a_configuration_of_zenoh_opens_nothing_that_it_does_not_name(network, tmp_path):
+    file = tmp_path / "zenoh.json5"
+    file.write_text(f'{{mode: "peer", connect: {{endpoints: ["{network.router}"]}}}}')
+    network.node("/configured", IMU)
+    address, before = parse_address(f"ros:/configured?config={file}", rows=True), _listening_to_all()
+    reader = RosReader(address, SETTINGS, SERIES)
+    try:
+        assert any(item is not None for item in reader.items())
+        assert not _listening_to_all() - before
+    finally:
+        reader.close()
+    file.write_text("{mode: 7")
+    with pytest.raises(SourceGoneError, match="cannot be used"):
+        RosReader(address, SETTINGS, SERIES)
+
+
 def test_another_domain_is_another_world(network):
     network.node("/domain", IMU, "--domain", "7")
     with Listening(network, "/domain", SERIES) as here, Listening(network, "/domain?domain=7", SERIES) as there:
@@ -170,6 +222,7 @@ def test_another_domain_is_another_world(network):
         assert here.loss == "no node publishes /domain in domain 0"
 
 
+@pytest.mark.nightly
 def test_without_a_router_it_is_tried_again_until_there_is_one():
     network = RosNetwork()
     try:

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import zenoh
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
+TYPES.register(get_types_from_msg("float64 angle\nfloat32[5] forces\n", "gripper_msgs/msg/Grip"))
 #: As ROS 2 Jazzy prints them (`ros2 topic info --verbose`).
 HASHES = {
     "std_msgs/msg/String": "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18",
@@ -99,7 +100,7 @@ def _message(asked: argparse.Namespace, number: int, stamp_ns: int) -> bytes:
         still, weight = turn(0.0, 0.0, 0.0, 1.0), vector(0.0, 0.0, 9.8)
         message = types[asked.type](header, still, nothing, rates, nothing, weight, nothing)
     else:
-        message = types[asked.type](asked.value)
+        message = types[asked.type](asked.value, np.arange(5, dtype=np.float32))
     return bytes(TYPES.serialize_cdr(message, asked.type))
 
 

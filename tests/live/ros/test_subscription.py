@@ -11,7 +11,7 @@ pytest.importorskip("rosbags")
 
 from taemi_edge.live.ros.names import TopicKind
 from taemi_edge.live.ros.place import ZenohPlace
-from taemi_edge.live.ros.session import open_session
+from taemi_edge.live.ros.session import UnreachableError, open_session
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from tests.live.ros.network import RosNetwork, end, until
 
@@ -52,6 +52,7 @@ def test_who_publishes_what_and_until_when(place):
         session.close()
 
 
+@pytest.mark.nightly
 def test_the_router_goes_away_and_comes_back(place):
     network, zenoh = place
     session = open_session(zenoh)
@@ -80,3 +81,44 @@ def test_the_last_message_of_a_node_that_keeps_it():
         finally:
             subscription.close()
             session.close()
+
+
+@pytest.mark.nightly
+def test_of_messages_that_nobody_takes_the_newest_stay_and_the_rest_are_counted():
+    with RosNetwork() as network:
+        session = open_session(ZenohPlace(network.router))
+        subscription = TopicSubscription(session, 0, "/words", 10, history=False)
+        try:
+            network.node("/words", STRING, "--rate", "20")
+            taken: list[TopicMessage] = []
+            until(lambda: taken.extend(subscription.take(time.monotonic(), 1)) or taken)
+            node = network.node("/words", STRING, "--count", "200", "--rate", "2000", "--node", "quick", "--stay")
+            assert node.stdout.readline() == '{"sent": 200}\n'
+            time.sleep(0.5)
+            assert len(subscription.take(time.monotonic(), 100)) <= 10
+            assert subscription.lost > 0
+        finally:
+            subscription.close()
+            session.close()
+
+
+def test_streams_of_one_place_share_a_session():
+    with RosNetwork() as network:
+        first, second = open_session(ZenohPlace(network.router)), open_session(ZenohPlace(network.router))
+        assert first is second
+        first.close()
+        assert not second.zenoh.is_closed()
+        second.close()
+        assert first.zenoh.is_closed()
+        third = open_session(ZenohPlace(network.router))
+        assert third is not first
+        third.close()
+
+
+def test_where_nobody_answers_and_what_cannot_be_read(tmp_path):
+    with pytest.raises(UnreachableError, match=r"^no Zenoh router answers at tcp/127.0.0.1:1: start one") as error:
+        open_session(ZenohPlace("tcp/127.0.0.1:1"))
+    assert not error.value.lasting
+    with pytest.raises(UnreachableError, match="cannot be used") as error:
+        open_session(ZenohPlace("", str(tmp_path / "none.json5")))
+    assert error.value.lasting
