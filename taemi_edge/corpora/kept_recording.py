@@ -48,24 +48,29 @@ class _Lent:
     topics: Mapping[str, Topic]
     start_ns: int | None
     end_ns: int | None
+    notes: list[str]
     metadata: Mapping[str, Mapping[str, str]]
 
     def __init__(self, recording: Recording, first_notes: list[str]) -> None:
-        self._recording, self._first_notes = recording, first_notes
+        self._recording, self.notes = recording, list(first_notes)
         self._known = len(recording.notes)
         self.path, self.topics, self.metadata = recording.path, recording.topics, recording.metadata
         self.start_ns, self.end_ns = recording.start_ns, recording.end_ns
-
-    @property
-    def notes(self) -> list[str]:
-        """What was wrong with the recording when it was opened, and in what was read of it since."""
-        return self._first_notes + self._recording.notes[self._known :]
 
     def messages(
         self, topics: Collection[str], start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[RecordedMessage]:
         """See `Recording`."""
-        return self._recording.messages(topics, start_ns, end_ns)
+        for message in self._recording.messages(topics, start_ns, end_ns):
+            if len(self._recording.notes) > self._known:
+                self._note()
+            yield message
+        self._note()
+
+    def _note(self) -> None:
+        """Take over what was found wrong in what was read here."""
+        self.notes += self._recording.notes[self._known :]
+        self._known = len(self._recording.notes)
 
     def close(self) -> None:
         """Nothing: see `close_kept`."""
