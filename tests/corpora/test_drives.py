@@ -21,7 +21,7 @@ from taemi_edge.media.tokens import WordTokenizer
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 from tests.robots.drives import write_bag, write_mcap
-from tests.robots.messages import Form, messages
+from tests.robots.messages import Form, messages, with_jump
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
@@ -175,3 +175,35 @@ def test_words_are_read_with_their_times(drives: Path, robot_folder: Path):
     [row] = sample_rows(clip, {"talk": spec}, {"talk": tokenizer})["talk"]
     assert len(row["ids"]) >= len(words)
     assert sample_words(clip, "talk", 60.0) == []
+
+
+def test_a_clock_that_was_set_leaves_out_what_lies_between(drive: Any, tmp_path: Path):
+    sent = messages(drive, Form(pictures="none", others=False), START_NS)
+    write_mcap(tmp_path / "drive.mcap", with_jump(sent, 3.0, 10 * 365 * 86_400.0, of_log=True))
+    cut = for_model(open_drives(tmp_path / "drive.mcap", DriveOptions(clock="log")), {"wrist": WRIST}, 1.0)
+    assert [clip.id for clip in cut.clips][-1] == f"drive-{len(cut.clips) - 1:05d}"
+    assert 6 <= len(cut.clips) <= 8
+    rows = [len(sample_rows(clip, {"wrist": WRIST}, {})["wrist"]) for clip in cut.clips]
+    assert sum(rows) >= 10
+
+
+def test_a_recording_that_was_cut_off_gives_the_clips_that_it_has(drives: Path, tmp_path: Path):
+    whole = (drives / "monday.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])
+    cut = for_model(find_corpus(tmp_path), STREAMS, 1.0)
+    assert 2 <= len(cut.clips) <= 4
+    remarks: list[str] = []
+    assert len(sample_rows(cut.clips[0], STREAMS, {}, remarks=remarks)["wrist"]) == 2
+    assert "was cut off or damaged" in " ".join(remarks)
+
+
+def test_a_file_without_an_index_gives_the_same_clips(drive: Any, drives: Path, tmp_path: Path):
+    sent = messages(drive, Form(pictures="jpeg", others=False), START_NS)
+    write_mcap(tmp_path / "monday.mcap", sent, index=False, compression=None)
+    ours, theirs = (for_model(find_corpus(folder), STREAMS, 2.0).clips for folder in (tmp_path, drives))
+    for found, expected in zip(ours, theirs[:3], strict=True):
+        rows, known = sample_rows(found, STREAMS, {}), sample_rows(expected, STREAMS, {})
+        assert all(
+            np.array_equal(a[key], b[key])
+            for name in STREAMS for a, b in zip(rows[name], known[name], strict=True) for key in a
+        )  # fmt: skip
