@@ -15,6 +15,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.drive_ranges import DriveRange
 from taemi_edge.corpora.row_takers import taker_of
+from taemi_edge.errors import InputError
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.tokens import WordTokenizer
@@ -57,14 +58,16 @@ def drive_rows(
 
 
 def drive_words(file: Path, wanted: DriveRange, stream: str, spec: StreamSpec, longest_s: float) -> list[Word]:
-    """The words of a stream of text in a range, with times from its beginning on.
+    """The words of a stream of text in a range, with times from its beginning on; none where nobody spoke.
 
-    Raises:
-        InputError: the recording cannot be read.
+    A recording that cannot be read has none either: `drive_rows` says what is wrong with it.
     """
     reach, found = _Reach.of(wanted, longest_s), list[Word]()
-    for hop in _hops(file, wanted, {stream: spec}, reach, []):
-        found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+    try:
+        for hop in _hops(file, wanted, {stream: spec}, reach, []):
+            found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+    except InputError:
+        return []
     return [Word(word.start_s - reach.begin_s, word.end_s - reach.begin_s, word.text) for word in found]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, VideoSpec
 from taemi_edge.corpora.drive_ranges import DriveOptions
 from taemi_edge.corpora.drives import for_model, open_drives
 from taemi_edge.corpora.opening import find_corpus, open_any_corpus
@@ -27,8 +27,6 @@ TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5
 FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
 EYE = VideoSpec(frames_per_second=5.0, size_hw=(48, 48), crop="whole", **FEATURES)
 WRIST = SeriesSpec(channels=6, rate_hz=200.0, chunk_s=0.5, context_s=0.0, **FEATURES)
-BATTERY = SeriesSpec(channels=1, **FEATURES)
-TALK = TextSpec(max_tokens=64, tokenizer="talk.json", **FEATURES)
 STREAMS = {"eye": EYE, "wrist": WRIST}
 START_NS = 1_700_000_000 * 10**9
 
@@ -77,7 +75,7 @@ def test_many_clips_keep_the_last_quarter_to_judge_on(drives: Path):
     assert [clip.split for clip in cut.clips] == sorted(clip.split for clip in cut.clips)
 
 
-def test_a_table_names_ranges_topics_and_labels(drives: Path, robot_folder: Path):
+def test_a_table_names_ranges_topics_and_labels(drives: Path):
     (drives / "samples.csv").write_text(
         "id,recording,wrist,start_s,end_s,force\n"
         "a,monday.mcap,,0,2,1\n"
