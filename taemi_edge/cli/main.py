@@ -27,6 +27,7 @@ from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import parity
 from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
+from taemi_edge.cli.replay import replay
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.sweep import sweep
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "build-engine": build_engine_command,
     "parity": parity,
     "run": run,
+    "replay": replay,
     "bench": bench,
     "inspect": inspect,
     "keygen": keygen,

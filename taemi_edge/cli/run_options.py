@@ -150,6 +150,9 @@ FoxgloveLayout = Annotated[
     Path | None,
     typer.Option("--foxglove-layout", metavar="F.json", help="Also write a layout for Foxglove to import."),
 ]
+RosPublish = Annotated[
+    str | None, _live("--ros-publish", "Publish topics of ROS 2 by Zenoh (extra `zenoh`).", "/NAME[?router=...]")
+]
 Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
 Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
@@ -193,6 +196,7 @@ class Given:
     events: Events = None
     push: Push = None
     mqtt: Mqtt = None
+    ros_publish: RosPublish = None
     record: Record = None
     lossless: Lossless = False
     foxglove: Foxglove = None
@@ -313,6 +317,7 @@ class Given:
             "record": _present(folder=self.record if self._records_clips else None),
             "mcap": self.recording(),
             "foxglove": _present(address=self.foxglove, layout=self.foxglove_layout),
+            "ros": _present(publish=self.ros_publish),
         }
         return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))
 

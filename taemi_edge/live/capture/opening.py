@@ -22,6 +22,11 @@ def check_address(address: Address, stream: StreamSpec) -> None:
         UsageError: the address cannot feed such a stream, or one of its options cannot be used.
         MissingExtraError: a library that its reader needs is not installed.
     """
+    if address.kind == "ros":
+        from taemi_edge.live.capture.ros_reader import check_topic
+
+        check_topic(address, stream)
+        return
     if address.kind == "mqtt":
         from taemi_edge.live.capture.mqtt_reader import check_mqtt as check
     elif address.kind == "serial":
@@ -54,6 +59,10 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
         return GstReader(address.target, settings)
     if stream is not None and isinstance(address, RecordingAddress):
         return RecordingReader(address, settings, stream)
+    if address.kind == "ros" and stream is not None:
+        from taemi_edge.live.capture.ros_reader import RosReader
+
+        return RosReader(address, settings, stream)
     if stream is not None:
         return _sensor_reader(address, settings, stream)
     from taemi_edge.live.capture.av_reader import AvReader
