@@ -17,6 +17,7 @@ from taemi_edge.corpora.drive_ranges import DriveRange
 from taemi_edge.corpora.row_takers import taker_of
 from taemi_edge.errors import InputError
 from taemi_edge.media.hops import Hop
+from taemi_edge.media.recordings.recorded_clock import ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
@@ -90,9 +91,11 @@ def _hops(
     file: Path, wanted: DriveRange, streams: Mapping[str, StreamSpec], reach: _Reach, remarks: list[str]
 ) -> Iterator[Hop]:
     """The hops up to the end of a range, from a little before it on."""
-    start_ns = None if wanted.start_ns is None else wanted.start_ns - round(LEAD_S * _NS)
+    offset_ns = wanted.clock.offset_ns if isinstance(wanted.clock, ChosenClock) else 0
+    start_ns = None if wanted.start_ns is None else wanted.start_ns + offset_ns - round(LEAD_S * _NS)
+    end_ns = None if wanted.end_ns is None else wanted.end_ns + offset_ns
     topics = {name: wanted.topics[name] for name in streams}
-    with RecordingSource(file, streams, topics, clock=wanted.clock, start_ns=start_ns, end_ns=wanted.end_ns) as source:
+    with RecordingSource(file, streams, topics, clock=wanted.clock, start_ns=start_ns, end_ns=end_ns) as source:
         for hop in source.hops(STEP_S):
             yield hop
             if hop.end_s >= reach.end_s:

@@ -33,7 +33,7 @@ from taemi_edge.corpora.staging import fetch_recording
 from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
-from taemi_edge.media.recordings.recorded_clock import Clock
+from taemi_edge.media.recordings.recorded_clock import ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
@@ -179,7 +179,7 @@ class _Fed:
     """What a recording feeds: the topics by stream, its clock, its ends, and what tells it from another."""
 
     topics: Mapping[str, str]
-    clock: Clock
+    clock: ChosenClock
     start_ns: int
     end_ns: int
     identity: str
@@ -297,7 +297,7 @@ class _ClipMaker:
                 with self._source(here, file.name, topics) as source:
                     self._say(file.name, source)
                     fields = {name: str(field) for name, field in source.fields.items()}
-                    clock: Clock = self._options.clock if source.clock.stamped else "log"
+                    clock = source.clock
             self._known[key] = _Fed(fields, clock, start_ns, end_ns, f"{start_ns} {end_ns} {counts}")
         return self._known[key]
 

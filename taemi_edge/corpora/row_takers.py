@@ -23,6 +23,10 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.parity.samples import WORDS, Row, encoder_rows
 
 
+#: Times come from sums of fractions: two that differ by less than this are the same.
+_SAME_S = 1e-6
+
+
 class RowTaker(Protocol):
     """Makes the rows of one stream."""
 
@@ -71,7 +75,8 @@ class _Pictures:
 
     def take(self, pieces: Iterable[Frame], end_s: float) -> None:
         # on the clock of the pieces, whose grid has chosen them
-        crops = self._reader.crops(frame for frame in pieces if self._begin_s <= frame.time_s < end_s)
+        begin_s, until_s = self._begin_s - _SAME_S, end_s - _SAME_S
+        crops = self._reader.crops(frame for frame in pieces if begin_s <= frame.time_s < until_s)
         self._pixels += [crop.pixels for crop in crops if crop.pixels is not None]
 
     def rows(self, end_s: float) -> list[Row]:
@@ -121,7 +126,7 @@ class _Rows:
 
     def take(self, pieces: Iterable[Values], end_s: float) -> None:
         for piece in pieces:
-            inside = (piece.times_s >= self._begin_s) & (piece.times_s < end_s)
+            inside = (piece.times_s >= self._begin_s - _SAME_S) & (piece.times_s < end_s - _SAME_S)
             self._rows += [{"values": row} for row in piece.rows[inside]]
 
     def rows(self, end_s: float) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from taemi_edge.media.tokens import WordTokenizer
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 from tests.robots.drives import write_bag, write_mcap
-from tests.robots.messages import Form, messages, with_jump
+from tests.robots.messages import Form, messages, restamped, with_jump
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
@@ -205,3 +206,17 @@ def test_a_file_without_an_index_gives_the_same_clips(drive: Any, drives: Path, 
             np.array_equal(a[key], b[key])
             for name in STREAMS for a, b in zip(rows[name], known[name], strict=True) for key in a
         )  # fmt: skip
+
+
+def test_stamps_of_another_clock_cut_the_same_clips(drive: Any, drives: Path, tmp_path: Path):
+    sent = messages(drive, Form(pictures="jpeg", others=False), START_NS)
+    simulated = (replace(one, data=restamped(one, one.stamp_ns - START_NS + 7 * 10**9)) for one in sent)
+    write_mcap(tmp_path / "monday.mcap", simulated)
+    streams = {"eye": EYE, "wrist": WRIST}
+    ours = for_model(open_drives(tmp_path / "monday.mcap", DriveOptions(clock="header")), streams, 2.0).clips
+    theirs = for_model(open_drives(drives / "monday.mcap"), streams, 2.0).clips
+    for found, expected in zip(ours, theirs, strict=True):
+        rows, known = sample_rows(found, streams, {}), sample_rows(expected, streams, {})
+        assert [len(rows[name]) for name in streams] == [len(known[name]) for name in streams]
+        a, b = (np.array([row["values"] for row in each["wrist"]]).reshape(-1, 6) for each in (rows, known))
+        assert np.median(np.abs(a - b)) < 0.05 * np.abs(b).max()

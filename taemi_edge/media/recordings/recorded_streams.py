@@ -34,6 +34,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
+from taemi_edge.media.recordings.run_inputs import inputs_of_run
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
@@ -94,7 +95,8 @@ class RecordingSource:
                 recording = open_recording(recording)
             stack.callback(recording.close)
             self.recording = recording
-            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
+            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
