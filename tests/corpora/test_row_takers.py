@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, VideoSpec
-from taemi_edge.corpora.row_takers import taker_of
+from taemi_edge.corpora.row_takers import Reach, taker_of
 from taemi_edge.media.hops import Frame, SoundPiece, Values
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
@@ -22,13 +22,13 @@ PULSE = SeriesSpec(channels=1, **FEATURES)
 
 
 def rows_of(spec: Any, pieces: list[Any], begin_s: float, end_s: float) -> list[Any]:
-    taker = taker_of("any", spec, {}, "drive.mcap", begin_s)
+    taker = taker_of("any", spec, {}, "drive.mcap", Reach(begin_s, end_s))
     for at in range(1, 20):
         taken = [piece for piece in pieces if at - 1 < first_of(piece) + 1e-9 <= at]
-        taker.take(taken, min(float(at), end_s))
+        taker.take(taken, float(at))
         if at >= end_s:
             break
-    return taker.rows(end_s)
+    return taker.rows()
 
 
 def first_of(piece: Any) -> float:
