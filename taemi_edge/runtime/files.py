@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import TypeAlias
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
-from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
+from taemi_edge.media.recordings.opening import split_topic
+from taemi_edge.media.recordings.recorded_clock import Clock, clock_named
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
@@ -55,7 +56,9 @@ class RunOptions:
         device: where to run; by default what the bundle was built for.
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         deadline_s: how long the first of several sources waits for the others' hops.
-        streams: files of their own, by stream: video, audio, transcripts, series.
+        streams: files of their own, by stream: video, audio, transcripts, series; of a recording also RECORDING#TOPIC.
+        topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
         viewer: is shown every hop with its prediction; the caller closes it.
 
     Raises:
@@ -73,9 +76,12 @@ class RunOptions:
     threads: int | None = None
     deadline_s: float = 0.05
     streams: Mapping[str, Path] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = "auto"
     viewer: HopViewer | None = None
 
     def __post_init__(self) -> None:
+        clock_named(self.clock)
         if not 0 <= self.deadline_s <= 60:
             given = f"{self.deadline_s * 1e3:g} ms"
             raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
@@ -138,9 +144,9 @@ def predict_file(bundle: Bundle, source: Path | None, options: RunOptions) -> It
         InputError, UsageError, BackendError: see `run_file`; with the first prediction.
     """
     with _open_file_run(bundle, source, options, SILENT) as run:
-        for note in run.files.notes:
-            log.warning("%s", note)
+        told = _tell(run.files.notes)
         yield from run.predictions()
+        _tell(run.files.notes, told)
 
 
 def run_together(
@@ -191,10 +197,18 @@ def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) 
         InputError, UsageError, BackendError: see `run_together`.
     """
     with _open_files_run(bundle, sources, options, SILENT) as run:
-        for note in (note for files in run.files for note in files.notes):
-            log.warning("%s", note)
+        told = _tell(note for files in run.files for note in files.notes)
         for group in run.groups():
             yield from group.values()
+        _tell((note for files in run.files for note in files.notes), told)
+
+
+def _tell(notes: Iterable[str], told: Collection[str] = ()) -> set[str]:
+    """Log notes that were not told yet; returns what was told."""
+    new = [note for note in notes if note not in told]
+    for note in new:
+        log.warning("%s", note)
+    return {*told, *new}
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +238,8 @@ class _FileRun:
 
     def _draw(self, hop: Hop, prediction: Prediction | None, faces: Mapping[str, Face]) -> None:
         if self.video:
+            if hop.words:  # a recording gives them on the way
+                self.video.say(hop.words)
             self.video.add(hop, prediction, faces.get(hop.shown or ""))
 
 
@@ -233,9 +249,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
     streams = bundle.manifest.streams
     require_known(options.drops, streams)
     with ExitStack() as stack:
-        files = stack.enter_context(
-            FileSource(source, streams, options.streams, options.transcript, every_frame=options.annotate is not None)
-        )
+        files = stack.enter_context(_open_files(source, streams, options, every_frame=options.annotate is not None))
         described = _described(bundle.manifest, files, options, progress)
         pipeline = stack.enter_context(
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
@@ -291,10 +305,7 @@ def _open_files_run(
     manifest = bundle.manifest
     require_known(options.drops, manifest.streams)
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(FileSource(source, manifest.streams, transcript=options.transcript))
-            for source in sources
-        ]
+        opened = [stack.enter_context(_open_files(source, manifest.streams, options)) for source in sources]
         described = [_described(manifest, files, options, progress) for files in opened]
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
@@ -307,6 +318,20 @@ def _open_files_run(
         yield _FilesRun(opened, fleet, grouper, hop_s, options.viewer)
 
 
+def _open_files(
+    source: Path | None, streams: Mapping[str, StreamSpec], options: RunOptions, every_frame: bool = False
+) -> FileSource:
+    return FileSource(
+        source,
+        streams,
+        options.streams,
+        options.transcript,
+        every_frame=every_frame,
+        topics=options.topics,
+        clock=options.clock,
+    )
+
+
 def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float, seen: bool) -> Iterator[_SeenHop]:
     """One source's hops with their faces found; this runs in the source's own thread."""
     for hop in files.hops(hop_s):
@@ -316,7 +341,7 @@ def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float, se
 def _described(manifest: Manifest, files: FileSource, options: RunOptions, progress: Progress) -> Source:
     """Describe the files of a source to the runtime, with their words."""
     words, absent = dict(files.words), dict(files.absent)
-    texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec) and name not in words]
+    texts = [n for n, spec in manifest.streams.items() if isinstance(spec, TextSpec) and not files.reads(n)]
     if options.asr:
         heard = _recognised(files, options, progress)
         words.update(dict.fromkeys(texts, heard))
@@ -325,9 +350,10 @@ def _described(manifest: Manifest, files: FileSource, options: RunOptions, progr
 
 
 def _recognised(files: FileSource, options: RunOptions, progress: Progress) -> list[Word]:
-    if files.sound_file is None:
+    samples = files.read_sound(SAMPLE_RATE_HZ)
+    if samples is None:
         raise UsageError(f"--asr: {files.name} has no audio stream to recognise speech in: leave --asr away")
-    return transcribe(read_samples(files.sound_file, SAMPLE_RATE_HZ), options.asr_model, options.threads or 0, progress)
+    return transcribe(samples, options.asr_model, options.threads or 0, progress)
 
 
 def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:
@@ -353,7 +379,8 @@ def _annotated_video(
 
 
 def _files_of(source: Path | None, options: RunOptions) -> list[Path]:
-    return [file for file in (source, options.transcript, *options.streams.values()) if file is not None]
+    given = (source, options.transcript, *options.streams.values())
+    return [split_topic(file)[0] for file in given if file is not None]
 
 
 def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path | None]) -> None:
