@@ -159,3 +159,12 @@ def test_what_a_killed_run_leaves_can_be_read(tiny_folder, lasting_clip, tmp_pat
     assert left.of("/cam/prediction") == run.predictions[: len(left.of("/cam/prediction"))]
     assert left.of("/cam/prediction")[-1]["time_s"] >= 1.5
     assert any("is there already: the recording goes to" in line for line in run.log)
+
+
+def test_a_run_over_a_recording_has_its_times(cli_here, tiny_folder, demo_video, tmp_path):
+    first, second, out = tmp_path / "first.mcap", tmp_path / "second.mcap", tmp_path / "out.jsonl"
+    assert cli_here("run", tiny_folder, demo_video, "--output", out, "--record", first).returncode == 0
+    done = cli_here("run", tiny_folder, first, "--output", out, "--record", second)
+    assert done.returncode == 0, done.stderr
+    begun = [int(read(file).metadata["session_start_ns"]) for file in (first, second)]
+    assert abs(begun[1] - begun[0]) < 100_000_000
