@@ -36,7 +36,9 @@ class Viewer:
     """Foxglove, as far as the protocol goes: https://github.com/foxglove/ws-protocol; a context manager."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self._connection = client.connect(url, subprotocols=["foxglove.sdk.v1"], max_size=None, **options)
+        self._connection = client.connect(
+            url, subprotocols=["foxglove.sdk.v1"], max_size=None, close_timeout=1, **options
+        )
         self._socket = self._connection.__enter__()
         self.hello = json.loads(self._socket.recv(10))
         self.channels: dict[str, Any] = {}
@@ -121,6 +123,23 @@ def test_a_viewer_who_joins_later_begins_with_a_key_picture():
                 pictures = [p for video in viewer.of("/door/inputs/eye") for p in decoder.decode(av.Packet(video.data))]
                 assert pictures[0].key_frame
                 assert not pictures[1].key_frame
+    finally:
+        output.close()
+
+
+def test_a_viewer_who_does_not_read_holds_up_nobody():
+    output, manifest = output_of(FoxgloveConfig(address="127.0.0.1:0"), wrist=SERIES)
+    assert output.server is not None
+    try:
+        with Viewer(output.server.url) as idle, Viewer(output.server.url) as reading:
+            idle.watch("/door/inputs/wrist")
+            reading.watch("/door/prediction")
+            time.sleep(0.3)
+            for index in range(50):
+                times_s = index / 2 + np.linspace(0.001, 0.5, 2000)
+                rows = Values(times_s, np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32))
+                output.on_hop(result_of(manifest, Hop(index / 2 + 0.5, {"wrist": [rows]})))
+            reading.listen(lambda: len(reading.got) == 50)
     finally:
         output.close()
 
