@@ -163,13 +163,14 @@ class SourceChannels:
         hop, prediction = result.hop, result.prediction
         pieces: dict[str, list[float]] = {stream: [] for stream in self._run.manifest.streams}
         inputs = [self._input_of(stream, hop, said) for stream, said in pieces.items()]
+        end_ns = self._run.ns(hop.end_s)
         for ns, channel, content in heapq.merge(*inputs, key=lambda message: message.ns):
-            channel.log(content, log_time=self._next_ns(ns))
+            channel.log(content, log_time=self._next_ns(min(ns, end_ns)))  # words may end later than their hop
         how = {"faults": hop.faults, "losses": hop.losses, "frames_share": hop.frames_share}
         self._say(self._hop, hop.end_s, pieces=pieces, **how)
         for stream, channel in self._boxes.items():
             if channel.has_sinks() and (boxes := self.pictures[stream].boxes(result)) is not None:
-                channel.log(boxes, log_time=self._next_ns(self._run.ns(hop.end_s)))
+                channel.log(boxes, log_time=self._next_ns(end_ns))
         self._prediction.log(prediction.to_json().encode(), log_time=self._next_ns(self._run.ns(prediction.time_s)))
         self._say_numbers(prediction)
 
@@ -240,7 +241,8 @@ class SourceChannels:
                     yield _Message(ns, channel, _encode(schemas.SaidRow(_time(ns), time_s, row)))
             elif isinstance(piece, Word):
                 ns = ns_of(piece.end_s)
-                said = schemas.SaidWords(_time(ns), piece.end_s, piece.start_s, piece.end_s, piece.text)
+                text = piece.text.encode("utf-8", "replace").decode()
+                said = schemas.SaidWords(_time(ns), piece.end_s, piece.start_s, piece.end_s, text)
                 yield _Message(ns, channel, _encode(said))
 
     def _spoken(self, stream: str, end_s: float) -> list[Word]:
