@@ -264,7 +264,10 @@ class _ClipMaker:
         ranges = []
         for file, given in named.items():
             guessed = [n for n in self.streams if n not in clip.cells] if own and file == clip.folder / own else []
-            fed = self._fed(clip, file, given, (*given, *guessed))
+            try:
+                fed = self._fed(clip, file, given, (*given, *guessed))
+            except UsageError as error:
+                raise CorpusError(f"{clip.place}: {str(error).removeprefix('--map ')}") from error
             start_ns, end_ns = fed.moment_ns(start_s) or fed.start_ns, fed.moment_ns(end_s)
             if not start_ns < (end_ns or fed.end_ns) or start_ns >= fed.end_ns:
                 got = ", ".join(f"{name} {clip.cells[name]}" for name in (START_S, END_S) if name in clip.cells)

@@ -102,11 +102,14 @@ def test_a_table_names_ranges_topics_and_labels(drives: Path):
         (["a,monday.mcap,3,2"], "expected a range within the"),
         (["a,monday.mcap,soon,2"], "expected start_s and end_s in seconds"),
         (["a,missing.mcap,0,2"], "expected a recording, found nothing"),
+        (["a,monday.mcap#/nowhere,0,2"], "row 1: eye=/nowhere: expected a topic of the recording"),
+        (["a,monday.mcap#/imu/data,0,2"], "row 1: eye=/imu/data: .* is no picture"),
     ],
 )
 def test_a_range_that_is_none_is_refused(drives: Path, tmp_path: Path, rows: list[str], message: str):
     (tmp_path / "monday.mcap").symlink_to(drives / "monday.mcap")
-    (tmp_path / "samples.csv").write_text("\n".join(["id,recording,start_s,end_s", *rows]))
+    column = "eye" if "#" in rows[0] else "recording"
+    (tmp_path / "samples.csv").write_text("\n".join([f"id,{column},start_s,end_s", *rows]))
     with pytest.raises(InputError, match=message):
         for_model(open_samples(tmp_path), STREAMS, 2.0)
 
