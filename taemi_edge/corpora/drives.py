@@ -267,7 +267,8 @@ class _ClipMaker:
             try:
                 fed = self._fed(clip, file, given, (*given, *guessed))
             except UsageError as error:
-                raise CorpusError(f"{clip.place}: {str(error).removeprefix('--map ')}") from error
+                said = str(error).removeprefix("--map ").removeprefix("topics ")  # no option named it
+                raise CorpusError(f"{clip.place}: {said}") from error
             start_ns, end_ns = fed.moment_ns(start_s) or fed.start_ns, fed.moment_ns(end_s)
             if not start_ns < (end_ns or fed.end_ns) or start_ns >= fed.end_ns:
                 got = ", ".join(f"{name} {clip.cells[name]}" for name in (START_S, END_S) if name in clip.cells)
