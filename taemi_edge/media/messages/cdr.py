@@ -52,8 +52,8 @@ class FieldReader:
         """The fields of a message in the order of the paths: numbers, strings, and arrays of the lists.
 
         Raises:
-            MessageError: the message ends early, or one of ROS 1 late. Behind those of ROS 2 there may be more: bytes that
-            `rclpy.serialization.serialize_message` gives end with some that mean nothing.
+            MessageError: the message ends early, or one of ROS 1 late. Behind one of ROS 2 there may be more: what
+                `rclpy.serialization.serialize_message` gives ends with bytes that mean nothing.
         """
         body = memoryview(data)
         order = "<"

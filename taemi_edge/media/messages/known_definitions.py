@@ -1,7 +1,7 @@
 """Definitions of messages that ROS does not come with, for live topics, whose publishers send no definitions.
 
-Those of sound are from `audio_common_msgs`, which exists twice: that of `AudioData` is the older one. Those of pictures
-and sound for Foxglove are from `foxglove_msgs`.
+Those of sound are from the older `audio_common_msgs`: the newer one has other fields in each of its versions. Those of
+pictures and sound for Foxglove are from `foxglove_msgs`, and a video is that of `ffmpeg_image_transport`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from typing import Final
 KNOWN: Final = {
     "audio_common_msgs/msg/AudioData": "uint8[] data\n",
     "audio_common_msgs/msg/AudioDataStamped": "std_msgs/Header header\naudio_common_msgs/AudioData audio\n",
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": (
+        "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\n"
+        "bool is_bigendian\nuint8[] data\n"
+    ),
     "foxglove_msgs/msg/CompressedImage": (
         "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
     ),

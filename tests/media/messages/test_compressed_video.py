@@ -11,8 +11,12 @@ import pytest
 from taemi_edge.errors import MessageError
 from taemi_edge.media.colours import rgb_pixels
 from taemi_edge.media.messages.compressed_video import VideoMessages
+from taemi_edge.media.messages.known_definitions import KNOWN
 from taemi_edge.media.messages.picture_messages import PictureMessages, Pictures
+from taemi_edge.media.messages.readings import MessageType
+from taemi_edge.media.messages.stream_reader import StreamReader
 from tests.media import moving_picture
+from tests.media.messages import CAMERA, Robot, read_one
 
 
 def packets(codec: str = "libx264", count: int = 12, **options: str) -> list[bytes]:
@@ -97,3 +101,23 @@ def test_a_stream_that_changes_its_size_goes_on() -> None:
 def test_another_codec_is_refused_by_name(form: str) -> None:
     with pytest.raises(MessageError, match=f"h264 or h265, got '{form}'"):
         VideoMessages(form)
+
+
+def test_a_video_of_ffmpeg_image_transport() -> None:
+    pytest.importorskip("rosbags")
+    robot, name = Robot(), "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+    robot.register(name, KNOWN[name])
+    reader = StreamReader(CAMERA, MessageType(name))
+    for at, packet in enumerate(packets(count=3)):
+        data = robot.write(
+            name,
+            header=robot.header(at * 10**9 + 1),
+            width=160,
+            height=120,
+            encoding="h264;yuv420p;bgr8;bgr8",
+            pts=at,
+            data=np.frombuffer(packet, np.uint8),
+        )
+        reading = read_one(reader, data)
+        assert reading.stamp_ns == at * 10**9 + 1
+        assert shown(reading.picture, at)

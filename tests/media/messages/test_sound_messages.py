@@ -100,7 +100,15 @@ def test_foxglove_and_the_newer_audio_common_say_their_format() -> None:
     assert np.abs(reading.samples - TONE).max() < 1e-3
 
     line = "=" * 80 + "\n"
-    lists = "float32[] float32_data\nint32[] int32_data\nint16[] int16_data\nint8[] int8_data\nuint8[] uint8_data\n"
+    kinds = {
+        "float32": "float32",
+        "int32": "int32",
+        "int24": "int32",
+        "int16": "int16",
+        "int8": "int8",
+        "uint8": "uint8",
+    }
+    lists = "".join(f"{kind}[] {name}_data\n" for name, kind in kinds.items())
     definition = (
         f"std_msgs/Header header\nnew_msgs/Audio audio\n{line}MSG: new_msgs/Audio\nnew_msgs/Data audio_data\n"
         f"new_msgs/Info info\n{line}MSG: new_msgs/Data\n{lists}{line}MSG: new_msgs/Info\nint32 format\nint32 channels\n"
