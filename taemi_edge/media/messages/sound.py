@@ -97,7 +97,7 @@ def is_mp3(data: Any) -> bool:
     (True, False)
     """
     head = bytes(memoryview(data).cast("B")[:4])
-    if head[:3] == b"ID3":
+    if head.startswith(b"ID3"):
         return True
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False

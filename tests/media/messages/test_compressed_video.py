@@ -121,3 +121,12 @@ def test_a_video_of_ffmpeg_image_transport() -> None:
         reading = read_one(reader, data)
         assert reading.stamp_ns == at * 10**9 + 1
         assert shown(reading.picture, at)
+
+
+def test_a_picture_beyond_all_reason_is_refused() -> None:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 8192, 4608, "yuv420p", Fraction(1, 15)
+    encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+    (packet,) = encoder.encode(av.VideoFrame(8192, 4608, "yuv420p"))
+    with pytest.raises(MessageError, match="expected"):
+        VideoMessages("h264").decode(bytes(packet), 0)
