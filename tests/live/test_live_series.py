@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ pytest.importorskip("onnx", reason="the model is exported with onnx")
 import taemi_edge as te
 from tests.live.page.client import get
 from tests.live.running import LiveRun
+from tests.live.sensors import SerialPort
 from tests.live.servers import free_port
 
 
@@ -123,6 +125,30 @@ def test_sensors_over_sockets_come_and_go(sensors, tmp_path):
         assert run.stop() == 0
     assert not motion.exists()
     assert not pulse.exists()
+
+
+@pytest.mark.once
+def test_sensors_send_over_the_network_and_a_cable(sensors, tmp_path):
+    pytest.importorskip("serial", reason="pyserial reads serial ports")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, SerialPort(tmp_path) as port:
+        sender.bind(("127.0.0.1", 0))
+        place = ("127.0.0.1", free_port())
+        words = ("--stream", f"motion=udp://127.0.0.1:{place[1]}?format=<3f", "--stream", f"pulse=serial:{port.name}")
+        with LiveRun(tmp_path, sensors, *words) as run:
+
+            def send(rows: bool = True) -> None:
+                port.send(b"70, 0.5\n")
+                if rows:
+                    sender.sendto(struct.pack("<3f", 0.1, 0.2, 0.3), place)
+
+            both = {"motion": "live", "pulse": "live"}
+            run.wait_until(lambda: send() or (run.predictions and run.predictions[-1]["presence"] == both))
+            assert sum(run.predictions[-1]["state"]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+            run.wait_until(lambda: send(False) or run.predictions[-1]["presence"]["motion"] == "missing")
+            assert run.predictions[-1]["reason"] == {"motion": "nothing came for more than 1.25 s"}
+            port.unplug()
+            run.wait_until(lambda: "it is not plugged in" in run.predictions[-1]["reason"].get("pulse", ""))
+            assert run.stop() == 0
 
 
 @pytest.mark.once

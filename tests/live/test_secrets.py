@@ -86,6 +86,11 @@ MISTYPED = [
     f'pulse:x" ! {SECRET}',
     f"env:{SECRET}:x",
     f"rtmp:/{HOST}/live/{SECRET}",
+    f"mqtt:/me:{SECRET}@{HOST}/imu",
+    f"mqtt://me:{SECRET}/x@{HOST}/imu",
+    f"mqtt://me:x?{SECRET}@{HOST}/imu",
+    f"mqtts://{HOST}/imu?password={SECRET}",
+    f"serial:{SECRET}",
 ]
 #: Words of other options, and places where no address belongs.
 MISPLACED: list[list[str]] = [
@@ -99,6 +104,10 @@ MISPLACED: list[list[str]] = [
     ["--window", f"rtsp://me:{SECRET}@{HOST}/1"],
     [f"--windw=rtsp://me:{SECRET}@{HOST}/1"],
     ["--stream", f"rtsp://{HOST}/user=admin_password={SECRET}"],
+    ["--stream", f"text=mqtt://me:{SECRET}@{HOST}/x?qos=9"],
+    ["--stream", f"text=mqtt:me:{SECRET}@{HOST}/x"],
+    ["--stream", f"text=udp://me:{SECRET}@{HOST}/x"],
+    ["--stream", f"text=serial:{HOST}?baud={SECRET[:3]}@{SECRET}"],
     ["--stream", f"nosuch=rtsp://me:{SECRET}@{HOST}/1"],
     ["--stream", f"text=http://me:{SECRET}@{HOST}/1.vtt"],
     ["--transcript", f"http://me:{SECRET}@{HOST}/1.vtt"],

@@ -94,6 +94,59 @@ def test_a_file_that_is_not_there_is_found_at_once():
         plan_sources(LiveConfig(source=(SourceConfig(name="a", uri="nothing.mp4"),)), TAEMI)
 
 
+def test_sensors_have_addresses_of_their_own():
+    streams = {
+        "imu": "udp://0.0.0.0:9000?format=<6f",
+        "heart": "mqtt://me:secret@broker/heart",
+        "said": "serial:/dev/ttyUSB0",
+    }
+    wanted: dict[str, StreamSpec] = {**RIG, "said": WORDS}
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("rig", uri="rtsp://rig/1", streams=streams),)), wanted)
+    assert [(address.kind, dict(tracks)) for address, tracks in plan.media] == [
+        ("url", {"left": "video", "right": "video", "mic": "audio"}),
+        ("datagram", {"imu": "series"}),
+        ("mqtt", {"heart": "series"}),
+        ("serial", {"said": "text"}),
+    ]
+    assert "secret" not in repr(plan)
+
+
+def test_a_source_may_be_a_sensor_where_one_stream_fits_it(monkeypatch):
+    monkeypatch.setenv("IMU", "udp://0.0.0.0:9000")
+    both: dict[str, StreamSpec] = {"imu": SERIES, "said": WORDS}
+    for uri, streams, name in (
+        ("mqtt://broker/imu", RIG | {"heart": WORDS}, "imu"),
+        ("env:IMU", {"imu": SERIES}, "imu"),
+        ("serial:/dev/ttyUSB0", both, "imu"),
+        ("serial:/dev/ttyUSB0", {"said": WORDS}, "said"),
+    ):
+        [plan] = plan_sources(LiveConfig(source=(SourceConfig("a", uri=uri),)), streams)
+        assert [set(tracks) for _, tracks in plan.media] == [{name}]
+    [plan] = plan_sources(LiveConfig(source=(SourceConfig("a", uri="udp://0.0.0.0:5000"),)), RIG)
+    assert [(address.kind, set(tracks)) for address, tracks in plan.media] == [("url", {"left", "right", "mic"})]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (SourceConfig("a", uri="mqtt://broker/imu"), "to feed one stream, got imu, heart: write --stream imu=mqtt://"),
+        (SourceConfig("a", streams={"imu": "mqtt://me:secret@broker/#"}), "imu=mqtt://broker/...: expected one topic"),
+        (SourceConfig("a", streams={"left": "mqtt://broker/x"}), "expected a series or words .* got a stream of video"),
+        (SourceConfig("a", streams={"imu": "serial:/dev/ttyUSB0?boud=9600"}), "did you mean baud"),
+        (SourceConfig("a", streams={"imu": "env:NOSUCH_PLACE"}), "env:NOSUCH_PLACE: expected an environment variable"),
+        (
+            SourceConfig("a", streams={"imu": "udp://:9000?field=a", "heart": "udp://:9000?field=b"}),
+            "expected a port of its own for each stream",
+        ),
+    ],
+    ids=["several", "wildcard", "video", "option", "variable", "one port"],
+)
+def test_a_sensor_that_cannot_be_is_one_sentence(source: SourceConfig, words: str):
+    with pytest.raises(UsageError, match=words) as refused:
+        plan_sources(LiveConfig(source=(source,)), RIG)
+    assert "secret" not in str(refused.value)
+
+
 def test_series_are_played_together_as_they_were_recorded(tmp_path):
     (tmp_path / "imu.csv").write_text("time_s,x\n2.0,1\n2.5,2\n")
     (tmp_path / "pulse.csv").write_text("time_s,bpm\n5.0,60\n6.0,61\n")

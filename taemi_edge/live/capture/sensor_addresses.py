@@ -21,12 +21,13 @@ SensorKind: TypeAlias = Literal["ros", "mqtt", "serial", "datagram"]
 SENSOR_SCHEMES = ("ros", "mqtt", "mqtts", "serial", "udp")
 _KINDS: dict[str, SensorKind] = {"ros": "ros", "mqtt": "mqtt", "mqtts": "mqtt", "serial": "serial", "udp": "datagram"}
 _SLASHES = ("mqtt", "mqtts", "udp")
+_PAYLOAD = ("format", "field", "time", "unit")
 #: The options that may stand behind the question mark of each kind. What they may be is checked by its reader.
 OPTIONS: dict[SensorKind, tuple[str, ...]] = {
-    "ros": ("domain", "router", "type"),
-    "mqtt": ("format", "field", "time", "qos"),
-    "serial": ("format", "field", "time", "baud"),
-    "datagram": ("format", "field", "time", "interface"),
+    "ros": ("domain", "router", "type", "definition", "config", "mode"),
+    "mqtt": (*_PAYLOAD, "qos", "ca", "cert", "key"),
+    "serial": (*_PAYLOAD, "baud", "mode"),
+    "datagram": (*_PAYLOAD, "interface"),
 }
 
 
@@ -49,6 +50,10 @@ def parse_sensor(scheme: str, rest: str, shown: str) -> tuple[SensorKind, str, d
     target, _, query = rest.partition("?")
     if scheme in _SLASHES and not target.startswith("//"):
         raise UsageError(f"{shown}: expected two slashes behind {scheme}:, as in {scheme}://HOST/...")
+    if "@" in query:  # it may be that of a password
+        raise UsageError(
+            f"{shown}: expected options behind the question mark, got an @: write %3F and %40 in passwords"
+        )
     options: dict[str, str] = {}
     for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
         if name not in OPTIONS[kind]:
@@ -62,6 +67,6 @@ def parse_sensor(scheme: str, rest: str, shown: str) -> tuple[SensorKind, str, d
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     """What is said of an option that is unknown; one that may be a secret is not shown."""
     near = difflib.get_close_matches(name, known, 1)
-    got = repr(name) if near or re.fullmatch(r"[a-z_]{1,20}", name) else "another"
+    got = repr(name) if near or re.fullmatch(r"[a-z_]{1,16}", name) else "another"
     hint = f": did you mean {near[0]}?" if near else ""
     return f"expected only the options {', '.join(known)} behind the question mark, got {got}{hint}"
