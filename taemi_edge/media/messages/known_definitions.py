@@ -1,7 +1,8 @@
 """Definitions of messages that ROS does not come with, for live topics, whose publishers send no definitions.
 
 Those of sound are from the older `audio_common_msgs`: the newer one has other fields in each of its versions. Those of
-pictures and sound for Foxglove are from `foxglove_msgs`, and a video is that of `ffmpeg_image_transport`.
+pictures and sound for Foxglove are from `foxglove_msgs`, and a video is that of `ffmpeg_image_transport`. `Range` is
+that of ROS 2 up to Humble: Iron added a number behind its others, so that this one reads both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ KNOWN: Final = {
     ),
     "foxglove_msgs/msg/CompressedVideo": (
         "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
+    ),
+    "sensor_msgs/msg/Range": (
+        "std_msgs/Header header\nuint8 radiation_type\nfloat32 field_of_view\nfloat32 min_range\nfloat32 max_range\n"
+        "float32 range\n"
     ),
     "foxglove_msgs/msg/RawImage": (
         "builtin_interfaces/Time timestamp\nstring frame_id\nuint32 width\nuint32 height\nstring encoding\n"

@@ -19,7 +19,8 @@ from taemi_edge.errors import UsageError
 Path: TypeAlias = tuple[str | int, ...]
 
 _MOST_FIELDS, _MOST_STEPS, _MOST_CHARACTERS = 1024, 32, 64 * 1024
-_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[[0-9]{1,6}\])*)")
+#: Names in JSON may have other letters than ASCII's, and a dash.
+_STEP = re.compile(r"([^\W\d][\w-]*)((?:\[[0-9]{1,6}\])*)")
 _INDICES = re.compile(r"[0-9]+")
 
 
