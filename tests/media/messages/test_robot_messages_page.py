@@ -9,6 +9,7 @@ import pytest
 
 from taemi_edge.media.messages.numbers import USUAL
 from taemi_edge.media.messages.pictures import ENCODINGS
+from taemi_edge.media.messages.sound import FORMATS
 
 #: What the page says depends on no interpreter.
 pytestmark = pytest.mark.once
@@ -27,3 +28,7 @@ def test_the_page_names_the_usual_numbers_of_every_type() -> None:
         for fields in rows.values():
             for field in fields.split(","):
                 assert f"`{field}`" in PAGE, f"{name} reads {field}"
+
+
+def test_the_page_names_every_format_of_sound() -> None:
+    assert all(f"`{form}`" in PAGE for form in (*FORMATS, "mp3"))

@@ -53,6 +53,18 @@ def test_a_format_that_is_given() -> None:
     assert (reading.rate_hz, len(reading.samples), np.abs(reading.samples).max()) == (8000, 8000, 0)
 
 
+def test_a_format_behind_a_question_mark() -> None:
+    pair = np.stack([TONE, TONE], axis=1).astype("<f4").tobytes()
+    for field in ("?rate=8000&channels=2&format=F32LE", "data?format=F32LE&channels=2&rate=8000"):
+        reading = read_one(StreamReader(SOUND, MessageType(AUDIO_DATA), field), audio_data(pair))
+        assert (reading.rate_hz, len(reading.samples)) == (8000, 8000)
+    for field in ("?rate", "?rate=fast", "?rate=-1", "?speed=3", "?format=opus", "?rate=999999999", "?channels=0"):
+        with pytest.raises(MessageError, match="expected"):
+            StreamReader(SOUND, MessageType(AUDIO_DATA), field)
+    with pytest.raises(MessageError, match="form of sound for a stream of sound alone"):
+        StreamReader(CAMERA, MessageType("sensor_msgs/msg/Image"), "?rate=8000")
+
+
 def mp3_of(samples: Array) -> list[bytes]:
     encoder = av.CodecContext.create("libmp3lame", "w")
     encoder.sample_rate, encoder.layout, encoder.format = 16_000, "mono", "s16p"
