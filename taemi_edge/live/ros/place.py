@@ -67,8 +67,8 @@ class RosPlace:
 
     Attributes:
         topic: the full name of the topic, without the field behind it.
-        field: the field of its messages, as it was written, "" for the usual one; and behind a question mark the form of
-            sound.
+        field: the field of its messages, as it was written; "" for the usual one. The form of sound follows a question
+            mark.
         domain: of ROS.
         zenoh: how it is reached.
         type: of the messages; "" where publishers say it.
