@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -156,7 +157,7 @@ class _Planner:
         return True
 
     def _add_loop(self, shape: Many, wanted: _Wanted | None, path: Path) -> bool:
-        least = _least_bytes(shape.item, self._ros1)
+        least = _least_bytes(shape.item)
         prefix = self._unsigned() if shape.count is None else None
         plain, is_readable = self._inner(shape.item, None, path)
         if not is_readable:
@@ -217,16 +218,17 @@ def _layout(order: str, ros1: bool, run: Sequence[tuple[str, int, bool]], at: in
 
 
 def _text_step(unsigned: struct.Struct, ros1: bool, is_wanted: bool) -> _Step:
-    """Reads a string: its length, its bytes, and in CDR a zero."""
+    """Reads a string: its length, its bytes, and in CDR a zero, which ROS 2 does not insist on when it reads."""
 
     def read(body: memoryview, at: int, found: list[Any]) -> int:
         at = at if ros1 else at + 3 & -4
         length: int = unsigned.unpack_from(body, at)[0]
         start, end = at + 4, at + 4 + length
-        if end > len(body) or (not ros1 and (not length or body[end - 1])):
+        if end > len(body):
             raise ValueError(f"a text of {length:,} bytes at byte {at}, where {len(body) - start:,} are left")
         if is_wanted:
-            found.append(str(body[start : end if ros1 else end - 1], "utf-8"))
+            has_zero = not ros1 and length > 0 and not body[end - 1]
+            found.append(str(body[start : end - has_zero], "utf-8"))
         return end
 
     return read
@@ -302,16 +304,17 @@ class _Loop:
         return at
 
 
-def _least_bytes(shape: Shape, ros1: bool) -> int:
+@lru_cache(maxsize=1024)  # a structure may be in each level of a definition twice
+def _least_bytes(shape: Shape) -> int:
     """How many bytes a value has at least."""
     if isinstance(shape, Number):
         return struct.calcsize(f"<{shape.letter}")
     if isinstance(shape, Text):
-        return 4 if ros1 else 5
+        return 4
     if isinstance(shape, Many):
-        return 4 if shape.count is None else shape.count * _least_bytes(shape.item, ros1)
+        return 4 if shape.count is None else shape.count * _least_bytes(shape.item)
     if isinstance(shape, Structure):
-        return sum(_least_bytes(inner, ros1) for inner in shape.fields.values())
+        return sum(_least_bytes(inner) for inner in shape.fields.values())
     return 1
 
 

@@ -152,6 +152,12 @@ def test_a_list_that_is_passed_one_by_one_has_an_end() -> None:
         FieldReader(small, [], ros1=True).values(struct.pack("<I", count) + bytes(4 * count))
 
 
+@pytest.mark.parametrize(("content", "text"), [(b"\0\0\0\0", ""), (b"\1\0\0\0\0", ""), (b"\2\0\0\0so", "so")])
+def test_strings_are_read_as_ros_2_reads_them(content: bytes, text: str) -> None:
+    """Others write an empty string of no bytes, or leave out the zero: Fast CDR takes both."""
+    assert FieldReader(shape_of(ROS2, "std_msgs/msg/String"), [("data",)]).values(b"\0\1\0\0" + content) == [text]
+
+
 @pytest.mark.parametrize("head", [b"", b"\0", b"\0\1\0", b"\1\0\0\0", b"\0\x07\0\0", b"\0\x02\0\0{}"])
 def test_another_encoding_of_dds_is_named(head: bytes) -> None:
     with pytest.raises(MessageError, match="plain CDR"):
@@ -167,11 +173,13 @@ def test_an_element_that_is_not_there_is_named() -> None:
 
 
 def test_a_definition_that_grows_with_each_level_is_refused() -> None:
-    parts = [f"MSG: a/T{level}\na/T{level + 1} x\na/T{level + 1} y\n" for level in range(1, 20)]
-    text = ("=" * 80 + "\n").join(["a/T1 x\n", *parts, "MSG: a/T20\nfloat32 z\n"])
+    parts = [f"MSG: a/T{level}\na/T{level + 1} x\na/T{level + 1} y\n" for level in range(1, 30)]
+    text = ("=" * 80 + "\n").join(["a/T1 x\n", *parts, "MSG: a/T30\nfloat32 z\n"])
     shape = ros_shape(MessageType("a/T0", "cdr", text.encode(), "ros2msg"))
-    with pytest.raises(MessageError, match="up to 16,384 fields"):
-        FieldReader(shape, [])
+    many = ros_shape(MessageType("a/T0", "cdr", text.replace("a/T1 x", "a/T1[] x", 1).encode(), "ros2msg"))
+    for grown in (shape, many):
+        with pytest.raises(MessageError, match="up to 16,384 fields"):
+            FieldReader(grown, [])
 
 
 def test_what_lies_before_a_field_that_cannot_be_read_is_read() -> None:
