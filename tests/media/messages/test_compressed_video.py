@@ -70,6 +70,23 @@ def test_what_comes_before_a_whole_picture_is_left_out_and_said_once() -> None:
     assert notes == ["the video does not begin with a whole picture: what comes before it is left out"]
 
 
+@pytest.mark.parametrize(("codec", "form", "kinds"), [("libx264", "h264", {7, 8}), ("libx265", "h265", {32, 33, 34})])
+@pytest.mark.parametrize("later", [False, True])
+def test_what_describes_the_stream_may_come_in_a_message_of_its_own(
+    codec: str, form: str, kinds: set[int], later: bool
+) -> None:
+    first, *rest = packets(codec)
+    units = [b"\0\0\0\1" + unit for unit in first.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]]
+    of_stream = [unit for unit in units if (unit[4] & 31 if codec == "libx264" else unit[4] >> 1) in kinds]
+    picture = b"".join(unit for unit in units if unit not in of_stream)
+    video = VideoMessages(form)
+    messages = [*of_stream, picture, *(of_stream if later else ()), *rest]
+    found = [pair for message in messages for pair in video.decode(message, None)]
+    assert video.left_out == 0
+    assert len(found) == 12
+    assert all(shown(picture, at) for at, (_, picture) in enumerate(found))
+
+
 def test_a_damaged_message_costs_pictures_up_to_the_next_whole_one() -> None:
     video, refused, found = VideoMessages("h264"), 0, []
     for at, packet in enumerate(packets()):
@@ -130,3 +147,9 @@ def test_a_picture_beyond_all_reason_is_refused() -> None:
     (packet,) = encoder.encode(av.VideoFrame(8192, 4608, "yuv420p"))
     with pytest.raises(MessageError, match="expected"):
         VideoMessages("h264").decode(bytes(packet), 0)
+
+
+def test_units_without_start_codes_are_refused_by_name() -> None:
+    unit = packets(count=1)[0].replace(b"\0\0\0\1", b"\0\0\0\x20").replace(b"\0\0\1", b"\0\0\x20")
+    with pytest.raises(MessageError, match="h264 with start codes"):
+        VideoMessages("h264").decode(unit, None)
