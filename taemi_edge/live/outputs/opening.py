@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.live.outputs.annotated_file import open_annotated_file
+from taemi_edge.live.outputs.channels_output import open_channels
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.lines import open_event_lines, open_prediction_lines
 from taemi_edge.live.outputs.mqtt import open_mqtt
 from taemi_edge.live.outputs.push import open_push
 from taemi_edge.live.outputs.record import open_recorder
+from taemi_edge.live.outputs.ros import open_ros
 from taemi_edge.live.outputs.systemd import open_service_notifier
 
 
@@ -47,7 +49,9 @@ OPENERS: tuple[Callable[[OutputContext], None], ...] = (
     open_annotated_file,
     open_push,
     open_recorder,
+    open_channels,
     open_mqtt,
+    open_ros,
     open_service_notifier,
     open_page,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from taemi_edge.errors import MessageError
 from taemi_edge.media.messages.compressed_video import CODECS, VideoMessages
@@ -58,16 +59,24 @@ def choose_pictures(shape: Shape, name: str, path: Path | None) -> Pictures:
     raise MessageError(f"{where} is no picture, and the stream is a video: map a topic with pictures to it")
 
 
+#: Whether a picture of this stamp is needed; of None, it has none.
+Wanted: TypeAlias = Callable[[int | None], bool]
+
+
 class PictureMessages:
     """Makes pictures of messages.
 
     Args:
         pictures: where they are in a message.
         notes: gets a sentence where something is left out.
+
+    Attributes:
+        wanted: is asked with the stamp of each picture before its pixels are made; None where all are wanted.
     """
 
     def __init__(self, pictures: Pictures, notes: list[str]) -> None:
         self._names, self._notes = pictures.names, notes
+        self.wanted: Wanted | None = None
         self._video: VideoMessages | None = None
         self._form = ""
 
@@ -80,6 +89,8 @@ class PictureMessages:
         fields = dict(zip(self._names, values, strict=True))
         data = bytes_of(fields["data"])
         if "width" in fields:
+            if not self._is_wanted(stamp):
+                return []
             size_wh = whole_number(fields["width"]), whole_number(fields["height"])
             raw = RawPicture(
                 size_wh, str(fields["encoding"]), whole_number(fields["step"]), bool(fields.get("is_bigendian")), data
@@ -89,7 +100,7 @@ class PictureMessages:
         codec = form.partition(";")[0].strip().lower()
         if codec in CODECS or "pts" in fields:
             return self._of_video(codec, data, stamp)
-        return [PictureReading(stamp, rgb_of_compressed(data, form))]
+        return [PictureReading(stamp, rgb_of_compressed(data, form))] if self._is_wanted(stamp) else []
 
     def finish(self) -> list[Reading]:
         """The pictures of a video that its decoder still holds."""
@@ -107,4 +118,7 @@ class PictureMessages:
         found = self._video.decode(data, stamp)
         if self._video.left_out == 1 != was:
             self._notes.append("the video does not begin with a whole picture: what comes before it is left out")
-        return [PictureReading(at, picture) for at, picture in found]
+        return [PictureReading(at, picture) for at, picture in found if self._is_wanted(at)]
+
+    def _is_wanted(self, stamp: int | None) -> bool:
+        return self.wanted is None or self.wanted(stamp)
