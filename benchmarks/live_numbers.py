@@ -1,9 +1,9 @@
 """Ten thousand rows a second into a live run on one core: python benchmarks/live_numbers.py --output F.json
 
 A model of one series reads rows of six numbers, each sent in a message of its own, as a datagram or through an MQTT
-broker: as JSON with the time, and packed without one. The run has one core; the sender and the broker have the others. Says how
-many hops were made, late and missed, how many rows came and were lost, and how much of the core it took. At the
-end the sender sends as fast as it can. The first number of a row says which it is, so that lost ones are counted.
+broker: as JSON with the time, and packed without one. The run has one core; the sender and the broker have the others.
+Says how many hops were made, late and missed, how many rows came and were lost, and how much of the core it took. At
+the end the sender sends as fast as it can. The first number of a row says which it is, so that lost ones are counted.
 """
 
 from __future__ import annotations
