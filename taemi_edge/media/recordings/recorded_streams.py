@@ -113,6 +113,7 @@ class RecordingSource:
             self._timeline = Timeline()
             self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False
+            self._logged_s = -math.inf
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
 
@@ -157,7 +158,8 @@ class RecordingSource:
     def span(self) -> Span:
         """When it begins and ends on its own clock."""
         start_s = self.origin_ns / _NS
-        end_s = math.inf if self.duration_s is None else start_s + self.duration_s
+        end_ns = self.recording.end_ns
+        end_s = math.inf if end_ns is None else max(start_s, (end_ns + self.clock.offset_ns) / _NS)
         return Span(self.recording.path.name, clock_of(start_s, in_timestamps=True), start_s, end_s)
 
     def move(self, by_s: float) -> None:
@@ -245,6 +247,8 @@ class RecordingSource:
         """Read until everything up to a moment has come, or is not waited for any more."""
         while not self.is_over:
             least_s, most_s = reached_s(list(self._feeds.values()))
+            if self.clock.agrees:  # a stamp that is wrong by a little makes nobody else late
+                most_s = min(most_s, self._logged_s)
             if most_s >= end_s + SETTLED_AFTER_S and (least_s > end_s or most_s >= end_s + MOST_SKEW_S):
                 return
             self._pull()
@@ -258,6 +262,7 @@ class RecordingSource:
                 for name, reading, log_ns in self._decoding.finish():
                     self._add(name, reading, log_ns)
             return False
+        self._logged_s = (message.log_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS
         for name in self._decoding.streams_of(message.topic):
             try:
                 for reading in self._decoding.read(name, message, self._wanted(name, message)):
@@ -273,7 +278,8 @@ class RecordingSource:
             time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
             if not self._is_in_range(time_ns):
                 return False
-            return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
+            placed_ns = self._timeline.place(message.topic, time_ns, message.log_ns)
+            return placed_ns is not None and feed.wants((placed_ns - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
@@ -282,7 +288,10 @@ class RecordingSource:
         time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
         if not self._is_in_range(time_ns):
             return
-        placed_ns = self._timeline.place(topic, time_ns, log_ns)
+        if isinstance(reading, TextReading):  # words may be late
+            placed_ns: int | None = time_ns + self._timeline.moved_ns(topic)
+        else:
+            placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
             stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
