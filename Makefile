@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
@@ -118,6 +118,10 @@ scale: .venv/.dev-ready
 	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)
 	.venv/bin/python benchmarks/scale.py $(BUNDLE) $(if $(PRICE),--price-cpu-hour $(PRICE)) \
 	  $(if $(AGAINST),--against $(AGAINST)) --output benchmarks/scale.json --plot benchmarks/scale.png
+
+# What replaying a robot's recording costs, and whether it gives what plain files give; an hour of it: make recordings.
+recordings: .venv/.dev-ready
+	.venv/bin/python benchmarks/recordings.py --live --output benchmarks/recordings.json --plot benchmarks/recordings.png
 
 # On a machine with a GPU: what is open, step by step; ARGS=--list shows it. tools/gpu_evidence/__init__.py says more.
 gpu-evidence:

@@ -20,6 +20,7 @@ from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
 from taemi_edge.live.lines import is_line_place
+from taemi_edge.media.recordings.topic_map import read_map_file
 from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
@@ -32,7 +33,7 @@ from taemi_edge.runtime.window import Source
 #: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
 _PLACES = ("engines", "calibration", "export")
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
-_SOURCE_OPTIONS = ("transcript", "asr", "streams")
+_SOURCE_OPTIONS = ("transcript", "asr", "streams", "topics", "clock")
 _SETTLED = ("source", "bundle", "device", "threads", "unverified", "require_signature")
 _LIVE_OPTIONS = [name for name in LiveConfig.__struct_fields__ if name not in _SETTLED]
 
@@ -149,11 +150,13 @@ class LoadedModel:
         """Predict from recorded files, hop by hop, as fast as they can be read.
 
         Args:
-            file: a video or audio file that FFmpeg reads, or one of series (.csv, .npz, .parquet). It feeds the streams
-                of its kind; it may be left out where `streams` names all files.
+            file: a video or audio file that FFmpeg reads, one of series (.csv, .npz, .parquet), or a recording of a
+                robot (.mcap, or a ROS bag). It feeds the streams of its kind, a recording those that its topics fit;
+                it may be left out where `streams` names all files.
             options: fields of `RunOptions`, by name: `streams` (a file for each stream that has one of its own),
                 `transcript` (a path), `asr`, `window_s`, `hop_s`, and `drops`, such as ["vision@2-4"], which rehearses
-                losses.
+                losses. Of recordings, `topics` such as {"eye": "/camera/image_raw"}, or a TOML file with them, and
+                `clock` ("header", "log" or "auto").
 
         Raises:
             InputError: a file cannot be read, or the files are shorter than a hop.
@@ -221,9 +224,9 @@ class LoadedModel:
             stop: set it to end the run.
             on_prediction: called with each prediction, in the run's own thread. It must not block: a slow one makes
                 hops late.
-            options: fields of `LiveConfig`, by name: `transcript`, `asr` and `streams` (places of their own, by stream)
-                of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`, `serve`, `mqtt`,
-                `record` and so on.
+            options: fields of `LiveConfig`, by name: `transcript`, `asr`, `streams` (places of their own, by stream),
+                `topics` and `clock` of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`,
+                `serve`, `mqtt`, `record` and so on.
 
         Returns:
             With `on_prediction` a `LiveRun`, which is under way. Without it an iterator of predictions; leaving the
@@ -324,6 +327,7 @@ class LoadedModel:
         if values.get("transcript") is not None:
             values["transcript"] = Path(values["transcript"])
         values["streams"] = {name: Path(place) for name, place in _places(values).items()}
+        values["topics"] = _topics(values)
         drops = values.get("drops") or ()
         drops = (drops,) if isinstance(drops, (str, Drop)) else tuple(drops)
         if wrong := [drop for drop in drops if not isinstance(drop, (str, Drop))]:
@@ -351,6 +355,8 @@ class LoadedModel:
             of_source["transcript"] = str(of_source["transcript"])
         if places:
             of_source["streams"] = places
+        if topics := _topics(given):
+            of_source["topics"] = topics
         content = {
             "source": [{"name": name, "uri": str(address), **of_source} for name, address in named.items()],
             "device": self._device,
@@ -371,6 +377,16 @@ def _places(given: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(places, Mapping) or not all(isinstance(place, (str, Path)) for place in places.values()):
         raise UsageError(f"expected streams as places by name, such as {{'imu': 'imu.csv'}}, got {places!r:.60}")
     return {str(name): str(place) for name, place in places.items()}
+
+
+def _topics(given: Mapping[str, Any]) -> dict[str, str]:
+    """The topics of `topics`, by stream."""
+    topics = given.get("topics") or {}
+    if isinstance(topics, (str, Path)):
+        return read_map_file(Path(topics))
+    if not isinstance(topics, Mapping) or not all(isinstance(topic, str) for topic in topics.values()):
+        raise UsageError(f"expected topics by name, such as {{'eye': '/camera/image_raw'}}, got {topics!r:.60}")
+    return {str(name): topic for name, topic in topics.items()}
 
 
 def _find_bundle(named: str | Path) -> Path:

@@ -42,7 +42,7 @@ TRAINING = ["synth", "extract", "train", "evaluate", "ablate", "sweep"]
 
 @pytest.mark.parametrize(
     "command",
-    ["", "export", "init", "parity", "run", "inspect", "doctor", "demo", *ENGINES, *TRAINING, *FLEET],
+    ["", "export", "init", "parity", "run", "replay", "inspect", "doctor", "demo", *ENGINES, *TRAINING, *FLEET],
 )
 def test_every_command_has_help(cli, command: str):
     done = cli(*[command] if command else [], "--help")

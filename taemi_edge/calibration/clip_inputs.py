@@ -57,7 +57,7 @@ def read_inputs(clip: AnyClip, bundle: Bundle, tokenizers: Mapping[str, WordToke
     if isinstance(clip, SampleClip):
         clip.require_names(streams, outputs)
         rows = sample_rows(clip, streams, tokenizers, longest_s)
-        spoken = {name: sample_words(clip, name, longest_s) for name in tokenizers}
+        spoken = {name: sample_words(clip, name, longest_s, streams[name]) for name in tokenizers}
         further = {name: _shorter_texts(words, tokenizers[name]) for name, words in spoken.items()}
     else:
         rows, further = _media_rows(clip, bundle, tokenizers, longest_s)

@@ -14,6 +14,7 @@ from taemi_edge.calibration.clip_spool import ClipSpool, patterns_of, spool_clip
 from taemi_edge.calibration.head_feeds import fed_patterns
 from taemi_edge.calibration.recipe import CalibrationRecipe
 from taemi_edge.calibration.stream_inputs import is_thinned
+from taemi_edge.corpora.drives import for_model
 from taemi_edge.corpora.labelled_clips import SPLITS, Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.errors import CalibrationError
@@ -72,6 +73,7 @@ def read_clips(
             clips, bundle, scratch / folder, longest_s=recipe.longest_s, workers=workers, progress=counts
         )
 
+    corpus = for_model(corpus, bundle.manifest.streams, bundle.manifest.window.length_s)
     usable, judging = _choose_clips(corpus, recipe)
     calibrating = spooled(usable[: recipe.clips], "calibrate", "calibrate")
     if more := usable[recipe.clips : _clips_wanted(calibrating, recipe, bundle)]:

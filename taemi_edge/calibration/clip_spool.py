@@ -27,6 +27,8 @@ from taemi_edge.calibration.stream_inputs import (
     statistics_feeds,
     thin_items,
 )
+from taemi_edge.corpora.sample_corpus import SampleClip
+from taemi_edge.corpora.staging import drop_recordings
 from taemi_edge.errors import CalibrationError, InputError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.samples import tokenizers_of
@@ -105,17 +107,23 @@ def spool_clips(
         longest_s = min(longest_s, bundle.manifest.window.length_s)
     problems: dict[str, str] = {}
     tasks = [(clip, folder / f"{number:05d}.npz") for number, clip in enumerate(clips)]
+    by_recording = sorted(tasks, key=lambda task: _recording_of(task[0]))  # which a worker may have to fetch
     for done, (clip_id, problem) in enumerate(
-        run_parallel(_spool, tasks, workers, _open_worker, (str(bundle.folder), longest_s)), 1
+        run_parallel(_spool, by_recording, workers, _open_worker, (str(bundle.folder), longest_s)), 1
     ):
         if problem is not None:
             problems[clip_id] = problem
         progress.count(done, len(tasks), "reading clips")
+    drop_recordings()
     files = tuple(file for _, file in tasks if file.is_file())
     if not files:
         clip_id, problem = next(iter(problems.items()), ("", "there is none"))
         raise CalibrationError(f"expected clips to calibrate on, got none that can be read ({clip_id}: {problem})")
     return ClipSpool(files, problems)
+
+
+def _recording_of(clip: AnyClip) -> str:
+    return str(clip.ranges[0].file) if isinstance(clip, SampleClip) and clip.ranges else ""
 
 
 def part_feeds(spool: ClipSpool, bundle: Bundle, part: str, items: int, batch: int) -> Iterator[Feeds]:

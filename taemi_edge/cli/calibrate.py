@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from taemi_edge.bundle.precisions import FURTHER
+from taemi_edge.cli.drive_options import CutOption, drive_options
 from taemi_edge.cli.options import (
     BundleArgument,
     JsonOption,
@@ -23,6 +24,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.tables import print_calibration
 from taemi_edge.errors import CheckFailedError, UsageError
 
@@ -31,7 +33,8 @@ _DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR|URI",
-        help="A corpus, a table or .npz files of samples, also s3://, gs:// or file:///; --ranges does without.",
+        help="A corpus, a table or .npz files of samples, or recordings (.mcap, .bag); also s3://, gs:// or file:///. "
+        "--ranges does without.",
     ),
 ]
 _RecipeOption = Annotated[
@@ -82,6 +85,9 @@ def calibrate(
     quantiser: _QuantiserOption = QuantiserChoice.own,
     metric: _MetricOption = None,
     transcripts: _TranscriptsOption = None,
+    topics: MapOption = None,
+    clock: ClockOption = "auto",
+    cut: CutOption = None,
     workers: WorkersOption = 0,
     ray: RayOption = None,
     json_file: JsonOption = None,
@@ -99,11 +105,12 @@ def calibrate(
     changes = recipe_changes(override, {"clips": clips, "least_rows": None if clips is None else 0})
     changes |= {"also": json.dumps(also)} if also else {}
     loaded = load_recipe("calibration", recipe or default_recipe(bundle), CalibrationRecipe, changes)
+    drives = drive_options(topics, clock, cut)
     folder = output or Path("calibration") / read_manifest(bundle).name
     with shown_progress() as progress:
         result = calibrate_bundle(
             bundle,
-            None if data is None else open_any_corpus(data, transcripts, needs_labels=False),
+            None if data is None else open_any_corpus(data, transcripts, needs_labels=False, drives=drives),
             loaded,
             folder,
             options=CalibrationOptions(ranges, quantiser.value, counted),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from taemi_edge.cli.drive_options import CutOption, drive_options
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -23,6 +24,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.training_tables import extraction_json, print_extraction
 from taemi_edge.errors import InputError
 
@@ -84,6 +86,9 @@ def extract(
     faces: _FacesOption = FacesChoice.detect,
     features: _FeaturesOption = None,
     longest: _LongestOption = 60.0,
+    topics: MapOption = None,
+    clock: ClockOption = "auto",
+    cut: CutOption = None,
     workers: WorkersOption = 0,
     ray: RayOption = None,
     device: DeviceOption = None,
@@ -101,10 +106,11 @@ def extract(
         asr_model=asr_model if asr else None,
         features=dict(key_and_value(text, "--features", "STREAM=FOLDER") for text in features or ()),
     )
+    drives = drive_options(topics, clock, cut)
     began_s = time.monotonic()
     with shown_progress() as progress:
         result = extract_features(
-            open_any_corpus(data, transcripts),
+            open_any_corpus(data, transcripts, drives=drives),
             model,
             output,
             ExtractOptions(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taemi_edge.cli.drive_options import drive_options
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -19,6 +20,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.training_tables import print_evaluations
 from taemi_edge.errors import CheckFailedError
 
@@ -66,6 +68,8 @@ def evaluate(
     at_least: _AtLeastOption = None,
     metric: _MetricOption = None,
     store: _StoreOption = None,
+    topics: MapOption = None,
+    clock: ClockOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = 0,
@@ -92,6 +96,7 @@ def evaluate(
                 threads=threads,
                 workers=chosen_workers(workers, ray, device_name(device)),
                 metric=named_metric(metric),
+                drives=drive_options(topics, clock),
             ),
             progress=progress,
         )

@@ -22,10 +22,12 @@ from taemi_edge.cli.ending import exit_code_of, stops_as_errors
 from taemi_edge.cli.engines import build_engine_command
 from taemi_edge.cli.evaluate import evaluate
 from taemi_edge.cli.export import export, init, init_model
+from taemi_edge.cli.inspection import inspect
 from taemi_edge.cli.machine import demo, doctor
-from taemi_edge.cli.parity import inspect, parity
+from taemi_edge.cli.parity import parity
 from taemi_edge.cli.places import PlacedCommand
 from taemi_edge.cli.registry import pull, push
+from taemi_edge.cli.replay import replay
 from taemi_edge.cli.run import run
 from taemi_edge.cli.signing import keygen, sign, verify
 from taemi_edge.cli.sweep import sweep
@@ -44,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "build-engine": build_engine_command,
     "parity": parity,
     "run": run,
+    "replay": replay,
     "bench": bench,
     "inspect": inspect,
     "keygen": keygen,

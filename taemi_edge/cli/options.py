@@ -63,7 +63,8 @@ CorpusOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR|URI",
-        help="A corpus, a table or .npz files of samples; also s3://bucket/folder, gs:// or file:///.",
+        help="A corpus, a table or .npz files of samples, or recordings (.mcap, .bag); also s3://bucket/folder, "
+        "gs:// or file:///.",
     ),
 ]
 CheckpointOption = Annotated[

@@ -1,4 +1,4 @@
-"""The commands that look at bundles: `parity` compares two of them, `inspect` shows what one holds."""
+"""The command `parity`, which compares two bundles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from taemi_edge.cli.options import (
-    BundleArgument,
     DeviceOption,
     JsonOption,
     PlannedThreadsOption,
@@ -16,7 +15,7 @@ from taemi_edge.cli.options import (
     save_json,
 )
 from taemi_edge.cli.progress import shown_progress
-from taemi_edge.cli.tables import print_description, print_parity
+from taemi_edge.cli.tables import print_parity
 from taemi_edge.errors import CheckFailedError
 
 
@@ -52,12 +51,3 @@ def parity(
         plot_parity(report, pairs, plot)
     if not report.ok:
         raise CheckFailedError(f"{report.first_failure} left its tolerance first: the two are not the same model")
-
-
-def inspect(bundle: BundleArgument, json_file: JsonOption = None) -> None:
-    """Show what a bundle holds: parts, sizes, precisions, provenance; every hash is verified."""
-    from taemi_edge.bundle.describe import describe_bundle
-
-    description = describe_bundle(bundle)
-    print_description(description)
-    save_json(json_file, description)

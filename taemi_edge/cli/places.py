@@ -20,7 +20,10 @@ from taemi_edge.errors import UsageError
 
 #: The options of all commands that name a file or folder to write.
 OUTPUTS = frozenset(
-    ("--output", "--json", "--plot", "--annotate", "--events", "--record", "--store", "--run", "--tensorboard")
+    (
+        *("--output", "--json", "--plot", "--annotate", "--events", "--record", "--foxglove-layout", "--store"),
+        *("--run", "--tensorboard"),
+    )
 )
 _MANIFEST = "manifest.json"
 #: An address after `Path` has read it, and one of a bucket that was mistyped.

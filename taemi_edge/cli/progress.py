@@ -27,6 +27,9 @@ THREADS = "taemi_edge.runtime.threads"
 #: The logger that is told of a cluster's workers (`taemi_edge.scale.clusters.crew`).
 WORKERS = "taemi_edge.scale"
 
+#: The logger that is told which topics of recordings were chosen (`taemi_edge.corpora.drives`).
+DRIVES = "taemi_edge.corpora.drives"
+
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
@@ -34,12 +37,14 @@ def shown_progress() -> Iterator[Progress]:
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
     is a line and counts are silent. What a build warns of is a note on standard error, too, and so are threads without
-    a core and what happens to workers of a cluster; engines that take long to warm up are a stage.
+    a core, what happens to workers of a cluster, and what was guessed of recordings; engines that take long to warm up
+    are a stage.
     """
     notes = _heard("taemi_edge.engines", _Notes(logging.WARNING))
     threads = _heard(THREADS, _Notes(logging.WARNING))
     workers = _heard(WORKERS, _Notes(logging.WARNING))
-    with _bars_or_lines() as progress, notes, threads, workers, _heard(WARM_UP, _Stages(progress)):
+    drives = _heard(DRIVES, _Notes(logging.WARNING))
+    with _bars_or_lines() as progress, notes, threads, workers, drives, _heard(WARM_UP, _Stages(progress)):
         yield progress
 
 

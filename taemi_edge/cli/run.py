@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import threading
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taemi_edge.bundle.folder import Bundle
+    from taemi_edge.live.outputs.channels_output import FileRecording
     from taemi_edge.live.takeover import FollowedLink
 
 
@@ -37,6 +40,8 @@ def run(
     source: options.Sources = None,
     transcript: options.Transcript = None,
     stream: options.StreamOption = None,
+    topics: options.MapOption = None,
+    clock: options.ClockOption = "auto",
     asr: options.Asr = False,
     asr_model: AsrModelOption = ASR_MODEL,
     window: options.WindowOption = None,
@@ -63,6 +68,9 @@ def run(
     mqtt: options.Mqtt = None,
     ros_publish: options.RosPublish = None,
     record: options.Record = None,
+    lossless: options.Lossless = False,
+    foxglove: options.Foxglove = None,
+    foxglove_layout: options.FoxgloveLayout = None,
     duration: options.Duration = None,
     loop: options.Loop = False,
     config: options.Config = None,
@@ -96,7 +104,10 @@ def _run_files(given: Given) -> None:
         check_plot_file(given.plot)
     run_options = given.run_options()
     bundle = _open_bundle(given.bundle, given.rebuild, given.unverified, given.require_signature)
-    with JsonLines(given.output) as lines, shown_progress() as progress:
+    with ExitStack() as stack:
+        lines, progress = stack.enter_context(JsonLines(given.output)), stack.enter_context(shown_progress())
+        if (viewer := _recording(given, bundle)) is not None:
+            run_options = replace(run_options, viewer=stack.enter_context(viewer))
         if len(sources) > 1:
             print_fleet_summary(run_together(bundle, sources, run_options, lines, progress))
             return
@@ -109,8 +120,19 @@ def _run_files(given: Given) -> None:
         plot_timeline(summary.predictions, given.plot, shown, bundle.manifest.outputs)
 
 
+def _recording(given: Given, bundle: Bundle) -> FileRecording | None:
+    """What `--record` and `--foxglove-layout` ask of a run over files: it is recorded from its first hop on."""
+    table = given.recording()
+    if table is None and given.foxglove_layout is None:
+        return None
+    from taemi_edge.live.outputs.channels_output import FileRecording
+    from taemi_edge.live.viewer_config import McapConfig
+
+    return FileRecording(bundle, McapConfig(**(table or {})), given.foxglove_layout)
+
+
 def _run_live(given: Given) -> None:
-    from msgspec.structs import replace
+    from msgspec.structs import replace as changed
 
     from taemi_edge.live.run import run_live
 
@@ -126,9 +148,14 @@ def _run_live(given: Given) -> None:
     followed = _followed_link(Path(settings.bundle), open_later)
     folder = Path(settings.bundle) if followed is None else followed.link.parent / followed.target
     bundle = _open_bundle(folder, given.rebuild, settings.unverified, settings.require_signature)
-    settings = replace(settings, output=settings.output or "-")
-    print_live_summary(run_live(bundle, settings, on_serving=lambda url: note(f"watch it at {url}"), followed=followed))
+    settings = changed(settings, output=settings.output or "-")
+    print_live_summary(run_live(bundle, settings, on_serving=_say_address, followed=followed))
     _end_despite_busy_threads()
+
+
+def _say_address(url: str) -> None:
+    """Say where to watch: with a browser, or with Foxglove."""
+    note(f"connect Foxglove to {url}" if url.startswith("ws") else f"watch it at {url}")
 
 
 def _followed_link(place: Path, open_it: Callable[[Path], Bundle]) -> FollowedLink | None:

@@ -47,8 +47,9 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE...",
-        help="Files (video, sound, series), or rtsp:// http:// udp:// tcp:// rtmp://, v4l2:/dev/video0, alsa:default, "
-        "pulse:default, 'gst:... ! appsink', a sensor (see --stream); NAME=SOURCE names one.",
+        help="Files (video, sound, series), recordings (.mcap, ROS bags), or rtsp:// http:// udp:// tcp:// rtmp://, "
+        "v4l2:/dev/video0, alsa:default, pulse:default, 'gst:... ! appsink', a sensor (see --stream); NAME=SOURCE "
+        "names one.",
         show_default=False,
     ),
 ]
@@ -68,6 +69,23 @@ StreamOption = Annotated[
         help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
         "standard input), unix:PATH, and for numbers and words mqtt://HOST/TOPIC, udp://HOST:PORT, "
         "serial:/dev/ttyUSB0; repeatable.",
+    ),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=TOPIC",
+        help="Recordings: the topic that a stream reads, such as eye=/camera/image_raw or "
+        "wrist=/imu/data.linear_acceleration, or a .toml with a table [streams]; repeatable. Others are guessed.",
+    ),
+]
+ClockOption = Annotated[
+    str,
+    typer.Option(
+        "--clock",
+        metavar="CLOCK",
+        help="Recordings: take the stamps of messages (header), the times of logging (log), or choose (auto).",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
@@ -110,10 +128,31 @@ TlsKey = Annotated[Path | None, _live("--tls-key", "Its key.", "F.pem")]
 Events = Annotated[Path | None, _live("--events", "A line for each change of presence.", "F.jsonl")]
 Push = Annotated[str | None, _live("--push", "Send the annotated picture to rtmp:// or rtsp://.", "URL")]
 Mqtt = Annotated[str | None, _live("--mqtt", "Publish to a broker (extra `mqtt`).", "HOST:PORT")]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="F.mcap|DIR",
+        help="Record inputs, predictions and presence, up to 4 GiB (extra `foxglove`). Live, into a folder: clips "
+        "around losses, up to 512 MiB.",
+    ),
+]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless", help="With --record F.mcap: pictures as PNG, sound as floats: a replay predicts the same."
+    ),
+]
+Foxglove = Annotated[
+    str | None, _live("--foxglove", "Let Foxglove watch, on loopback (extra `foxglove`).", "HOST:PORT")
+]
+FoxgloveLayout = Annotated[
+    Path | None,
+    typer.Option("--foxglove-layout", metavar="F.json", help="Also write a layout for Foxglove to import."),
+]
 RosPublish = Annotated[
     str | None, _live("--ros-publish", "Publish topics of ROS 2 by Zenoh (extra `zenoh`).", "/NAME[?router=...]")
 ]
-Record = Annotated[Path | None, _live("--record", "Keep clips around losses, up to 512 MiB.", "DIR")]
 Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
 Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
@@ -131,6 +170,8 @@ class Given:
     source: Sources = None
     transcript: Transcript = None
     stream: StreamOption = None
+    topics: MapOption = None
+    clock: ClockOption = "auto"
     asr: Asr = False
     asr_model: AsrModelOption = ASR_MODEL
     window: WindowOption = None
@@ -157,6 +198,9 @@ class Given:
     mqtt: Mqtt = None
     ros_publish: RosPublish = None
     record: Record = None
+    lossless: Lossless = False
+    foxglove: Foxglove = None
+    foxglove_layout: FoxgloveLayout = None
     duration: Duration = None
     loop: Loop = False
     config: Config = None
@@ -169,12 +213,29 @@ class Given:
         from taemi_edge.live.lines import is_line_place
 
         defaults = {field.name: field.default for field in fields(self)}
-        if any(getattr(self, name) != defaults[name] for name in live_option_names()):
+        if any(getattr(self, name) != defaults[name] for name in live_option_names()) or self._records_clips:
             return True
         places = [place for place in (self.transcript, *self.streams().values()) if place is not None]
         return any(is_line_place(place) for place in places) or any(
             map(looks_live, (*(self.source or ()), *self.streams().values()))
         )
+
+    @property
+    def _records_clips(self) -> bool:
+        """Whether `--record` names a folder, for clips around losses."""
+        from taemi_edge.live.viewer_config import is_recording
+
+        return self.record is not None and not is_recording(self.record)
+
+    def recording(self) -> dict[str, Any] | None:
+        """The table `[mcap]`, as far as it was typed.
+
+        Raises:
+            UsageError: `--lossless` stands without a recording, and no file of a configuration may name one.
+        """
+        if self.lossless and self.config is None and (self.record is None or self._records_clips):
+            raise UsageError("--lossless: expected --record FILE.mcap beside it")
+        return _present(file=None if self._records_clips else self.record, lossless=self.lossless or None)
 
     def streams(self) -> dict[str, str]:
         """The places of `--stream`, by the stream's name.
@@ -204,6 +265,8 @@ class Given:
         Raises:
             UsageError: a value is out of range, or options contradict each other.
         """
+        from taemi_edge.media.recordings.recorded_clock import clock_named
+        from taemi_edge.media.recordings.topic_map import read_map
         from taemi_edge.media.rehearsed_losses import parse_drop
         from taemi_edge.runtime.files import RunOptions
 
@@ -219,6 +282,8 @@ class Given:
             threads=self.threads,
             deadline_s=self.deadline / 1e3,
             streams={name: Path(place) for name, place in self.streams().items()},
+            topics=read_map(self.topics or ()),
+            clock=clock_named(self.clock),
         )
 
     def live_settings(self) -> LiveConfig:
@@ -249,8 +314,10 @@ class Given:
             "asr_model": None if self.asr_model == ASR_MODEL else self.asr_model,
             "serve": _present(address=self.serve, **serve),
             "mqtt": _present(broker=self.mqtt),
+            "record": _present(folder=self.record if self._records_clips else None),
+            "mcap": self.recording(),
+            "foxglove": _present(address=self.foxglove, layout=self.foxglove_layout),
             "ros": _present(publish=self.ros_publish),
-            "record": _present(folder=self.record),
         }
         return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))
 
@@ -258,9 +325,14 @@ class Given:
         """The sources as tables of the configuration file; None where none was typed."""
         from taemi_edge.live.capture.addresses import split_name
         from taemi_edge.live.lines import is_line_place
+        from taemi_edge.media.recordings.recorded_clock import clock_named
+        from taemi_edge.media.recordings.topic_map import read_map
 
         places = self.streams()
+        topics = read_map(self.topics or ())
+        clock = None if self.clock == "auto" else clock_named(self.clock)
         shared = _present(transcript=self.transcript, asr=self.asr or None, streams=places or None) or {}
+        shared |= _present(topics=topics or None, clock=clock) or {}
         sources, bound = self.source or (), bool(places or self.transcript)  # a model may read words alone
         if self.video or self.audio:
             if sources:

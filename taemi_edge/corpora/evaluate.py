@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.streams import Pattern, pattern_name
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.bundle.workers import WorkerPool, scratch_place
+from taemi_edge.corpora.drive_ranges import DriveOptions
 from taemi_edge.corpora.evaluation import Evaluation, Tokens, undefined_figures
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, require_encoders
 from taemi_edge.corpora.opening import FORMS, AnyCorpus, find_corpus
 from taemi_edge.corpora.remote_address import parse_place
-from taemi_edge.errors import InputError, StoreError
+from taemi_edge.corpora.sample_corpus import SampleCorpus
+from taemi_edge.errors import CorpusError, InputError, StoreError
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.judge import Judge, Score, UserMetric, label_size, split_labels
 from taemi_edge.parity.windows import batch_with_stand_ins, padded_batch
@@ -169,6 +171,7 @@ class EvaluateOptions:
         threads: for the fusion head; 0 leaves it to the backend.
         workers: processes for the extraction of features; 0 for as many as there are cores.
         metric: the name of a metric, or a function of predicted and true values; by default the model's own.
+        drives: how recordings are read that a table of samples names.
     """
 
     tokens: Sequence[Tokens] = ("learned",)
@@ -177,6 +180,7 @@ class EvaluateOptions:
     threads: int = 1
     workers: int | WorkerPool = 0
     metric: str | UserMetric | None = None
+    drives: DriveOptions = field(default_factory=DriveOptions)
 
 
 def evaluate_on(
@@ -214,7 +218,8 @@ def evaluate_on(
     with ExitStack() as stack:
         if is_store(data):
             store = open_store(data)
-        elif (corpus := find_corpus(data)) is not None:
+        elif (corpus := find_corpus(data, drives=options.drives)) is not None:
+            _require_labels(corpus)
             folder = options.store_folder or stack.enter_context(_scratch_folder(options)) / "store"
             store = _extracted(source, corpus, split, folder, options, progress)
         else:
@@ -228,6 +233,15 @@ def evaluate_on(
             evaluate_artefact(artefact, store, split, tokens=tokens, metric=options.metric, progress=progress)
             for tokens in options.tokens
         ]
+
+
+def _require_labels(corpus: AnyCorpus) -> None:
+    """Refuse recordings alone: nothing says what was true while they were made."""
+    if isinstance(corpus, SampleCorpus) and not corpus.is_cut:
+        raise CorpusError(
+            f"{corpus.folder}: expected labels to judge on, found recordings alone: name ranges of them in samples.csv "
+            f"(recording, start_s, end_s) beside their labels"
+        )
 
 
 def _scratch_folder(options: EvaluateOptions) -> AbstractContextManager[Path]:

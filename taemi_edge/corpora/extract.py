@@ -14,12 +14,14 @@ from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.clip_reading import Reading
 from taemi_edge.corpora.clip_worker import open_worker, provided_features, work
 from taemi_edge.corpora.corpus_folder import place_of
+from taemi_edge.corpora.drives import for_model
 from taemi_edge.corpora.feature_store import FeatureStore
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import AnyCorpus
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.shared_places import place_of_model, places_of
 from taemi_edge.corpora.stage_clock import add_stages
+from taemi_edge.corpora.staging import drop_recordings
 from taemi_edge.corpora.store_index import ShardRow
 from taemi_edge.corpora.store_place import open_place
 from taemi_edge.corpora.store_shards import assemble_shard
@@ -94,8 +96,8 @@ def extract_features(
         InputError: with `options.strict`, the first clip that cannot be read.
     """
     unlabelled = corpus.unlabelled()
-    corpus = _of_splits(corpus, options.splits)
     with open_artefact(source, options.device, 1, opened="nothing") as artefact:  # the workers open the encoders
+        corpus = _of_splits(for_model(corpus, artefact.streams, artefact.specs.window_s), options.splits)
         keys = artefact.encoder_keys()
         labels = {clip.id: labels_of(clip, artefact.outputs) for clip in corpus.clips}
         for clip in corpus.clips:  # all of them: an empty cell hides its column
@@ -179,6 +181,7 @@ def _encode_missing(
             writer.leave_out(clip_id, problem)
         done += 1
         progress.count(done, total, "encoding clips")
+    drop_recordings()
     return problems, missing - len(problems)
 
 

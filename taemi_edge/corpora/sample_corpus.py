@@ -9,6 +9,7 @@ A table is `samples.csv` or `samples.parquet` in a folder, or a file of any such
 | `STREAM.0`, `STREAM.1`, ... | one row of a series |
 | `label/OUTPUT` | the name or the number of a class; the number of an output of one |
 | `OUTPUT.NAME` | the number of that name; 0 or 1 for classes that may be together |
+| `recording`, `start_s`, `end_s` | a range of a robot's recording (`corpora/drives.py`) |
 
 Columns that begin with `_` are left out. Files of arrays are `*.npz` in a folder, or in its folders train, valid and
 test: "STREAM/INPUT" without a batch axis, and "label/OUTPUT" (see `taemi_edge.parity.samples`).
@@ -31,6 +32,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.corpus_folder import CorpusFolder
+from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, SYNTHETIC_MARK, SyntheticMark, read_mark
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
@@ -63,6 +65,7 @@ class SampleClip:
         starts_s: when files begin within the sample, in seconds, by stream; all at 0 by default.
         files: where the files are that lie elsewhere; `file` and `folder` begin there (`corpora/staging.py`).
         held: what was kept of a file of arrays elsewhere when it was first read: its labels.
+        ranges: the ranges of recordings that feed streams of it, beside its cells (`corpora/drives.py`).
     """
 
     id: str
@@ -74,6 +77,7 @@ class SampleClip:
     starts_s: Mapping[str, float] = field(default_factory=dict)
     files: RemoteFiles | None = None
     held: Sample | None = None
+    ranges: tuple[DriveRange, ...] = ()
 
     def arrays(self, names: Collection[str] | None = None) -> Sample:
         """What the sample holds: arrays of its file, or the cells of its row.
@@ -128,12 +132,16 @@ class SampleCorpus:
         clips: the samples.
         synthetic: how the corpus was made; None where it is real.
         labels_sha256: the hash of the table, or of the names and checksums of all arrays.
+        drives: how recordings that samples name are read.
+        is_cut: whether each sample is one; else each is a whole recording, which is cut for a model.
     """
 
     folder: Path | RemotePlace
     clips: tuple[SampleClip, ...]
     synthetic: SyntheticMark | None
     labels_sha256: str
+    drives: DriveOptions = field(default_factory=DriveOptions)
+    is_cut: bool = True
 
     @property
     def name(self) -> str:

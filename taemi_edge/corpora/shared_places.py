@@ -31,8 +31,9 @@ def _files(clip: Clip | SampleClip) -> list[Path]:
         return [place for place in (clip.video, clip.audio, clip.faces, clip.transcript) if place is not None]
     if clip.file is not None:
         return [clip.file]
+    drives = [part.file for part in clip.ranges if part.file.is_file()]
     cells = [clip.folder / cell for cell in clip.cells.values() if isinstance(cell, str) and 0 < len(cell) < 256]
-    return [place for place in cells if _is_file(place)]
+    return [*drives, *(place for place in cells if _is_file(place))]
 
 
 def _is_file(place: Path) -> bool:

@@ -8,9 +8,10 @@ stream stay where they are.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -88,6 +89,48 @@ def at_hand(clip: ClipT) -> Iterator[ClipT]:
 def local_file(files: RemoteFiles | None, file: Path) -> Path:
     """A file of a clip as a file of this machine."""
     return file if files is None else files.local(file)
+
+
+def local_recording(files: RemoteFiles | None, file: Path) -> Path:
+    """A recording that feeds a clip, as a file or a folder of this machine.
+
+    One that lies elsewhere is downloaded whole, and stays until this process needs another one: the clips of a drive
+    follow each other. `drop_recordings` deletes it.
+    """
+    if files is None:
+        return file
+    wanted = files.place, file
+    if wanted not in _recordings:
+        drop_recordings()
+        _recordings[wanted] = fetch_recording(files.place, file, _recording_folder.enter_context(scratch_folder()))
+    return _recordings[wanted]
+
+
+def fetch_recording(place: RemotePlace, file: Path, folder: Path) -> Path:
+    """Download a recording into a folder: a file, or the files of a bag.
+
+    Raises:
+        StoreError: it is not there.
+    """
+    name = checked_name(place, file.as_posix())
+    inside = [] if place.exists(name) else [found for found in place.names(name) if not found.endswith("/")]
+    if not inside:
+        return place.fetch(name, folder)
+    for found in inside:
+        place.fetch(f"{name}/{found}", folder)
+    return folder / name
+
+
+#: The one recording that is here, and its folder.
+_recordings: dict[tuple[RemotePlace, Path], Path] = {}
+_recording_folder = ExitStack()
+
+
+@atexit.register
+def drop_recordings() -> None:
+    """Delete the recording that was downloaded last."""
+    _recordings.clear()
+    _recording_folder.close()
 
 
 def local_folder(files: RemoteFiles | None, folder: Path, ending: str) -> Path:

@@ -14,8 +14,9 @@ import numpy as np
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.corpora.clip_reading import STEP_S
+from taemi_edge.corpora.drive_rows import drive_rows, drive_words
 from taemi_edge.corpora.sample_corpus import SampleClip
-from taemi_edge.corpora.staging import at_hand, local_file
+from taemi_edge.corpora.staging import at_hand, local_file, local_recording
 from taemi_edge.errors import CorpusError, MediaError, StoreError
 from taemi_edge.media.chunks import Chunker
 from taemi_edge.media.files import MediaFile
@@ -72,15 +73,37 @@ def _sample_rows(
     if clip.file is not None:
         require_known_names(arrays, streams, None, clip.place)
         return {n: encoder_rows(n, spec, arrays, tokenizers.get(n), clip.place) for n, spec in streams.items()}
-    rows: dict[str, list[Row]] = {}
+    rows = _range_rows(clip, streams, tokenizers, longest_s, remarks)
     for name, spec in streams.items():
+        if name in rows:
+            continue
         noticed: list[str] = []
         cut = (longest_s - clip.starts_s.get(name, 0.0), noticed)
         rows[name] = _cell_rows(clip, name, spec, tokenizers.get(name), cut)
         if remarks is not None:
             remarks += [f"{name}: {what}" for what in noticed]
+    for name, spec in streams.items():
         if spec.required and not rows[name]:
             raise CorpusError(f"{clip.place}: expected the stream {name!r}, which is required, found nothing")
+    if clip.ranges and not any(rows.values()):
+        raise CorpusError(f"{clip.place}: expected data of {', '.join(streams)}, found none")
+    return {name: rows[name] for name in streams}
+
+
+def _range_rows(
+    clip: SampleClip,
+    streams: Mapping[str, StreamSpec],
+    tokenizers: Mapping[str, WordTokenizer],
+    longest_s: float,
+    remarks: list[str] | None,
+) -> dict[str, list[Row]]:
+    """The rows of the streams that recordings feed."""
+    rows: dict[str, list[Row]] = {}
+    for part in clip.ranges:
+        noticed: list[str] = []
+        rows |= drive_rows(local_recording(clip.files, part.file), part, streams, tokenizers, longest_s, noticed)
+        if remarks is not None:
+            remarks += noticed
     return rows
 
 
@@ -120,17 +143,22 @@ def _channels(clip: SampleClip, stream: str, spec: SeriesSpec) -> Array:
         raise CorpusError(f"{clip.place}: {stream}: expected numbers: {error}") from error
 
 
-def sample_words(clip: SampleClip, stream: str, longest_s: float = 60.0) -> list[Word]:
+def sample_words(clip: SampleClip, stream: str, longest_s: float = 60.0, spec: StreamSpec | None = None) -> list[Word]:
     """The words of a stream of text with their times; none where the sample has no transcript with times of it.
 
     Args:
         clip: the sample.
         stream: of text.
         longest_s: words that end later are left out.
+        spec: of the stream, by which a recording is read; without it a recording gives no words.
 
     Raises:
         InputError: the transcript cannot be read.
     """
+    for part in clip.ranges:
+        if stream in part.topics and spec is not None:
+            with at_hand(clip) as here:
+                return drive_words(local_recording(here.files, part.file), part, stream, spec, longest_s)
     cell = clip.cells.get(stream)
     if not isinstance(cell, str) or not cell.lower().endswith(_TIMED_TRANSCRIPTS):
         return []

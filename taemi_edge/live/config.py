@@ -30,8 +30,10 @@ from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import RecipeError, UsageError
 from taemi_edge.live.capture.addresses import is_safe_name
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.host_port import host_and_port
 from taemi_edge.live.ros.names import is_topic
 from taemi_edge.live.ros.place import parse_publishing
+from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import PACKAGED_MODEL
 
@@ -48,6 +50,8 @@ class SourceConfig(Frozen, frozen=True):
         transcript: what feeds the text streams: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
         streams: places of their own for streams of the model, by name: an address, a file, `-` or `unix:PATH`.
         asr: whether speech is recognised on this machine.
+        topics: of recordings of robots, TOPIC or TOPIC.field by stream; what is not named is chosen by the types.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
     """
 
     name: str
@@ -57,6 +61,8 @@ class SourceConfig(Frozen, frozen=True):
     transcript: str = ""
     asr: bool = False
     streams: dict[str, str] = msgspec.field(default_factory=dict)
+    topics: dict[str, str] = msgspec.field(default_factory=dict)
+    clock: Literal["auto", "header", "log"] = "auto"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not is_safe_name(self.name):
@@ -227,7 +233,7 @@ class LiveConfig(Frozen, frozen=True):
         presence: presence times in place of those of the bundle, by stream.
         watch: when a stream counts as lost.
         load: what is left out where the machine cannot carry all.
-        serve, mqtt, ros, record: see there; None switches them off.
+        serve, mqtt, ros, record, mcap, foxglove: see there; None switches them off.
     """
 
     source: tuple[SourceConfig, ...]
@@ -254,6 +260,8 @@ class LiveConfig(Frozen, frozen=True):
     mqtt: MqttConfig | None = None
     ros: RosConfig | None = None
     record: RecordConfig | None = None
+    mcap: McapConfig | None = None
+    foxglove: FoxgloveConfig | None = None
 
     def __post_init__(self) -> None:
         names = [source.name for source in self.source]
@@ -315,41 +323,3 @@ def load_live_config(
     for key, text in (changes or {}).items():
         change_key(content, key, text)
     return recipe_from_mapping(content, LiveConfig, "run" if file is None else f"--config {file}")
-
-
-def host_and_port(text: str, names: bool = False) -> tuple[str, int]:
-    """Split HOST:PORT.
-
-    Args:
-        text: an IPv6 address stands in brackets.
-        names: whether any name is allowed for the host, not only an IP address or localhost.
-
-    Raises:
-        ValueError: the text is something else.
-
-    Example:
-        >>> host_and_port("[::1]:8080")
-        ('::1', 8080)
-    """
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    wrong = ValueError(f"expected HOST:PORT such as 127.0.0.1:8080, got {shown_host(text)}")
-    if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65_535):
-        raise wrong
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9.]{1,15})?", host):
-        raise wrong
-    if host != "localhost" and not names:
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            raise wrong from None
-    return host, int(port)
-
-
-def shown_host(text: str) -> str:
-    """What a message shows of a text that is no HOST:PORT; a name and a password before an @ are not shown.
-
-    >>> shown_host("example.org:80"), shown_host("mqtt://me:secret@broker:1883")
-    ("'example.org:80'", 'something else')
-    """
-    return repr(text) if re.fullmatch(r"[A-Za-z0-9._-]{0,100}(:[0-9]{0,8})?", text) else "something else"

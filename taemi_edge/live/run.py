@@ -91,7 +91,7 @@ def run_live(
     Args:
         bundle: the model.
         config: sources, outputs and times. `config.output` "" writes no predictions, "-" to standard output.
-        on_serving: called with the address of the page, once it is served.
+        on_serving: called with the address of the page, and with the one that Foxglove opens, once it is served.
         stop: set by the caller, from any thread, to end the run.
         outputs: further outputs, which are closed at the end. They get every result in the thread of this call, and an
             exception of theirs there ends the run and is passed on. They get events also from the thread that watches
@@ -127,6 +127,7 @@ def run_live(
 def _places(config: LiveConfig) -> list[Path]:
     """The files and folders that a run writes to."""
     named = [config.output, config.events, config.annotate, config.record.folder if config.record else None]
+    named += [config.mcap.file if config.mcap else None, config.foxglove.layout if config.foxglove else None]
     return [Path(place) for place in named if place and place != "-"]
 
 

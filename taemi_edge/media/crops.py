@@ -84,11 +84,21 @@ def crop_centre(image: Array, size_hw: tuple[int, int], into: Array | None = Non
         >>> int(crop_centre(picture, (32, 32)).min())
         255
     """
-    height, width = image.shape[:2]
+    left, top, width, height = centre_rectangle(image.shape[:2], size_hw)
+    return resize_whole(image[top : top + height, left : left + width], size_hw, into)
+
+
+def centre_rectangle(image_hw: tuple[int, int], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The rectangle that `crop_centre` cuts out, in pixels of the image: its left, its top, its width and its height.
+
+    Example:
+        >>> centre_rectangle((100, 200), (32, 32))
+        (50, 0, 100, 100)
+    """
+    height, width = image_hw
     scale = min(height / size_hw[0], width / size_hw[1])
     inside_hw = (max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale)))
-    top, left = (height - inside_hw[0]) // 2, (width - inside_hw[1]) // 2
-    return resize_whole(image[top : top + inside_hw[0], left : left + inside_hw[1]], size_hw, into)
+    return (width - inside_hw[1]) // 2, (height - inside_hw[0]) // 2, inside_hw[1], inside_hw[0]
 
 
 def _resized(image: Array, size_hw: tuple[int, int], shrinks: bool, into: Array | None) -> Array:

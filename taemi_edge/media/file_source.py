@@ -1,7 +1,8 @@
-"""Reads the files of one source hop by hop, on one clock: a video, sound of its own, transcripts, series.
+"""Reads the files of one source hop by hop, on one clock: a video, sound of its own, transcripts, series, recordings.
 
 The source's own file feeds every stream of its kind that has no file of its own: a video feeds all video and audio
-streams, a file of series all series, a transcript all texts. A run lasts as long as the longest file.
+streams, a file of series all series, a transcript all texts, a recording of a robot all that its topics fit. A run
+lasts as long as the longest file.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from types import TracebackType
 import numpy as np
 
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
+from taemi_edge.bundle.values import Array
 from taemi_edge.errors import InputError, MediaError, OptionError, UsageError, printable
 from taemi_edge.media.clocks import Span, clock_of, common_clock
-from taemi_edge.media.files import MAX_JUMP_S, MediaFile
+from taemi_edge.media.files import MAX_JUMP_S, MediaFile, read_samples
 from taemi_edge.media.hops import Hop, Values
 from taemi_edge.media.places import shown_place
+from taemi_edge.media.recordings.opening import is_recording, split_topic
+from taemi_edge.media.recordings.recorded_clock import Clock
+from taemi_edge.media.recordings.recorded_streams import RecordingSource, open_recordings
 from taemi_edge.media.series import ENDINGS as SERIES_ENDINGS
 from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import ENDINGS as TRANSCRIPT_ENDINGS
@@ -34,17 +39,19 @@ class FileSource:
     Args:
         source: the source's own file; None where every stream has a file of its own.
         streams: of the model.
-        places: files of their own, by stream.
+        places: files of their own, by stream; of a recording also RECORDING#TOPIC.
         transcript: what is said, for the text streams that have no file of their own.
         every_frame: keep all frames of videos, whatever the streams need.
+        topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
+        clock: of recordings, see `RecordingSource`.
 
     Attributes:
         name: of the source: that of its own file, or of its first stream's.
         files: all that are read.
         medias: the video and audio files.
+        recordings: the recordings of robots.
         absent: why streams will never come, by stream.
-        words: what is said, by text stream.
-        notes: what was assumed of the files' clocks, a sentence each.
+        words: what is said, by text stream of which all is known beforehand.
 
     Raises:
         UsageError: a file feeds no stream, a stream is unknown, or a file is of another kind than its stream.
@@ -71,20 +78,26 @@ class FileSource:
         transcript: Path | None = None,
         *,
         every_frame: bool = False,
+        topics: Mapping[str, str] | None = None,
+        clock: Clock = "auto",
     ) -> None:
         self._streams = streams
         self._own = dict(places or {})
         self._source = source
         feeds = self._feeds(transcript)
-        self.name = printable(source.name if source is not None else next(iter(feeds.values())).name)
-        self.files = tuple(dict.fromkeys(feeds.values()))
+        self.files = tuple(dict.fromkeys(split_topic(place)[0] for place in feeds.values()))
+        self.name = printable(source.name if source is not None else self.files[0].name)
         self._rest = Hop(0.0)
         with ExitStack() as stack:
+            recorded = {name: feeds.pop(name) for name in list(feeds) if is_recording(feeds[name])}
+            self.recordings, self._recorded = open_recordings(
+                stack, recorded, streams, topics or {}, clock, every_frame
+            )
             self._media = self._open_media(stack, feeds, every_frame)
             self.medias = tuple(dict.fromkeys(self._media.values()))
             self._series = self._read_series(feeds)
             self.words = self._read_words(feeds)
-            self.notes = [*self._bring_to_one_clock(feeds), *self._too_slow(feeds)]
+            self._notes = [*self._bring_to_one_clock(feeds), *self._too_slow(feeds)]
             self.absent = self._absent(feeds)
             self._stack = stack.pop_all()
 
@@ -98,43 +111,60 @@ class FileSource:
         self.close()
 
     @property
+    def notes(self) -> list[str]:
+        """What was assumed of the files' clocks, and what is wrong with recordings so far, a sentence each."""
+        return [*self._notes, *(note for recording in self.recordings for note in recording.notes)]
+
+    @property
     def duration_s(self) -> float | None:
         """How long the longest file claims to be; None where no file says so."""
-        claimed = [media.duration_s for media in self.medias if media.duration_s] + [
-            s.end_s for s in self._series.values()
-        ]
-        return max(claimed, default=None)
+        claimed = [file.duration_s for file in (*self.medias, *self.recordings) if file.duration_s]
+        return max([*claimed, *(series.end_s for series in self._series.values())], default=None)
 
     @property
     def length_s(self) -> float:
         """How much there was to read so far."""
-        ends = [media.length_s for media in self.medias] + [series.end_s for series in self._series.values()]
+        ends = [file.length_s for file in (*self.medias, *self.recordings)]
+        ends += [series.end_s for series in self._series.values()]
         return max(ends) if ends else max((words[-1].end_s for words in self.words.values() if words), default=0.0)
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets of media could not be decoded so far."""
-        return sum(media.damaged_packets for media in self.medias)
+        """How many packets of media, and messages of recordings, could not be decoded so far."""
+        return sum(media.damaged_packets for media in self.medias) + sum(one.unusable for one in self.recordings)
 
     @property
     def picture(self) -> str | None:
         """The first video stream that has a file."""
-        return next((n for n in self._media if isinstance(self._streams[n], VideoSpec) and n not in self.absent), None)
+        return self._first_of(VideoSpec)
 
     @property
     def sound(self) -> str | None:
         """The first audio stream that has a file."""
-        return next((n for n in self._media if isinstance(self._streams[n], AudioSpec) and n not in self.absent), None)
+        return self._first_of(AudioSpec)
 
-    @property
-    def sound_file(self) -> Path | None:
-        """The first file with sound that the source has, whether a stream reads it or not."""
-        return next((media.path for media in self.medias if media.has_audio), None)
+    def read_sound(self, sample_rate_hz: int) -> Array | None:
+        """All sound that the source has first, whether a stream reads it or not: float32 (n,); None where it has none.
+
+        Raises:
+            MediaError, InputError: it cannot be read.
+        """
+        if file := next((media.path for media in self.medias if media.has_audio), None):
+            return read_samples(file, sample_rate_hz)
+        name = self.sound
+        return self._recorded[name].read_sound(name, sample_rate_hz) if name in self._recorded else None
 
     @property
     def frame_rate(self) -> Fraction:
         """The frame rate of `picture`."""
-        return self._media[self.picture].frame_rate if self.picture else Fraction(25)
+        name = self.picture
+        if name in self._recorded:
+            return self._recorded[name].frame_rate(name)
+        return self._media[name].frame_rate if name else Fraction(25)
+
+    def reads(self, stream: str) -> bool:
+        """Whether a file, or a topic of a recording, feeds a stream."""
+        return any(stream in fed for fed in (self._media, self._recorded, self._series, self.words))
 
     def hops(self, hop_s: float) -> Iterator[Hop]:
         """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the longest file fills completely.
@@ -144,11 +174,11 @@ class FileSource:
         Args:
             hop_s: how long a hop is, in seconds.
         """
-        readers = [_MediaReader(media, hop_s) for media in self.medias]
+        readers = [_HopReader(file, hop_s) for file in (*self.medias, *self.recordings)]
         taken = dict.fromkeys(self._series, 0)
         index = 1
         while True:
-            hop = Hop(index * hop_s, {name: [] for name in self._streams if name in self._media})
+            hop = Hop(index * hop_s, {n: [] for n in self._streams if n in self._media or n in self._recorded})
             reading = [reader.add_to(hop) for reader in readers]
             for name, series in self._series.items():
                 stop = int(np.searchsorted(series.times_s, hop.end_s + _EPSILON_S, side="right"))
@@ -168,10 +198,15 @@ class FileSource:
     def _goes_on(self, index: int, hop_s: float) -> bool:
         """Whether there is a hop of this number for what is not media."""
         sampled = [s.end_s for name, s in self._series.items() if getattr(self._streams[name], "rate_hz", 0)]
-        if self.medias or sampled:
+        if self.medias or self.recordings or sampled:
             return index * hop_s <= self.length_s + 1e-3
         last_s = max([s.times_s[-1] for s in self._series.values()] + [w[-1].end_s for w in self.words.values() if w])
         return index == 1 or (index - 1) * hop_s < last_s - _EPSILON_S
+
+    def _first_of(self, kind: type[StreamSpec]) -> str | None:
+        """The first stream of a kind that has video, sound or messages."""
+        found = (n for n in self._streams if n in self._media or n in self._recorded)
+        return next((n for n in found if isinstance(self._streams[n], kind) and n not in self.absent), None)
 
     # -------------------------------------------------------------------------------------------- what feeds what
 
@@ -239,7 +274,7 @@ class FileSource:
 
     def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
         texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
-        claimed = [media.duration_s for media in self.medias if media.duration_s]
+        claimed = [file.duration_s for file in (*self.medias, *self.recordings) if file.duration_s]
         # their clocks are not brought together yet: one that does not count from its beginning gives a length alone
         claimed += [
             one.end_s - (0.0 if one.span(name).clock == "beginning" else float(one.times_s[0]))
@@ -256,12 +291,17 @@ class FileSource:
         spans = {name: _span_of_media(media) for name, media in self._media.items()}
         spans |= {name: series.span(feeds[name].name) for name, series in self._series.items()}
         spans |= {name: _span_of_words(feeds[name], words) for name, words in self.words.items()}
+        spans |= {name: recording.span for name, recording in self._recorded.items()}
         shifts_s, notes = common_clock(list(spans.values()))
         for name, by_s in zip(spans, shifts_s, strict=True):
             if name in self._series:
                 self._series[name] = self._series[name].shifted(by_s)
             elif by_s and name in self.words:
                 self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
+        moved_s = {recording: by_s for (name, by_s) in zip(spans, shifts_s, strict=True)
+                   if (recording := self._recorded.get(name))}  # fmt: skip
+        for recording, by_s in moved_s.items():
+            recording.move(by_s)
         return notes
 
     def _too_slow(self, feeds: Mapping[str, Path]) -> list[str]:
@@ -280,8 +320,13 @@ class FileSource:
     def _absent(self, feeds: Mapping[str, Path]) -> dict[str, str]:
         absent = {}
         for name, spec in self._streams.items():
+            if name in self._recorded:
+                continue
             if name not in feeds:
-                absent[name] = "no transcript was given" if isinstance(spec, TextSpec) else "no file of it was given"
+                why = next((recording.absent[name] for recording in self.recordings if name in recording.absent), None)
+                absent[name] = why or (
+                    "no transcript was given" if isinstance(spec, TextSpec) else "no file of it was given"
+                )
             elif isinstance(spec, SeriesSpec) and name not in self._series:
                 absent[name] = "the file has no columns of it"
             elif name in self._media and not _has(self._media[name], spec):
@@ -289,11 +334,11 @@ class FileSource:
         return absent
 
 
-class _MediaReader:
+class _HopReader:
     """Adds the hops of one of several files to those of the source."""
 
-    def __init__(self, media: MediaFile, hop_s: float) -> None:
-        self._media, self._hops = media, media.hops(hop_s)
+    def __init__(self, file: MediaFile | RecordingSource, hop_s: float) -> None:
+        self._file, self._hops = file, file.hops(hop_s)
         self._is_over = False
 
     def add_to(self, hop: Hop) -> bool:
@@ -302,7 +347,7 @@ class _MediaReader:
             return False
         own = next(self._hops, None)
         self._is_over = own is None
-        part = own or self._media.rest()
+        part = own or self._file.rest()
         for name, pieces in part.pieces.items():
             hop.pieces[name] += pieces
         hop.faults |= part.faults
@@ -311,6 +356,8 @@ class _MediaReader:
 
 def _kinds_in(file: Path) -> tuple[type[StreamSpec], ...]:
     """The kinds of streams that a file can feed, by the ending of its name."""
+    if is_recording(file):
+        return (VideoSpec, AudioSpec, TextSpec, SeriesSpec)
     if is_series_file(file):
         return (SeriesSpec,)
     return (TextSpec,) if file.suffix.lower() in TRANSCRIPT_ENDINGS else (VideoSpec, AudioSpec)

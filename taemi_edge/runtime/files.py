@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
-from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
 from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
-from taemi_edge.media.files import read_samples
 from taemi_edge.media.hops import Hop
 from taemi_edge.media.recognition import PACKAGED_MODEL, SAMPLE_RATE_HZ, transcribe
+from taemi_edge.media.recordings.opening import split_topic
+from taemi_edge.media.recordings.recorded_clock import Clock, clock_named
 from taemi_edge.media.rehearsed_losses import Drop, require_known, words_after_drops
 from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
 from taemi_edge.runtime.hop_groups import HopGrouper
+from taemi_edge.runtime.hop_viewer import HopViewer
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.prepared_hop import PreparedHop
+from taemi_edge.runtime.run_summary import FleetSummary as FleetSummary
+from taemi_edge.runtime.run_summary import RunSummary as RunSummary
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.runtime.window import Source
 
@@ -51,7 +56,10 @@ class RunOptions:
         device: where to run; by default what the bundle was built for.
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         deadline_s: how long the first of several sources waits for the others' hops.
-        streams: files of their own, by stream: video, audio, transcripts, series.
+        streams: files of their own, by stream: video, audio, transcripts, series; of a recording also RECORDING#TOPIC.
+        topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
+        viewer: is shown every hop with its prediction; the caller closes it.
 
     Raises:
         UsageError: a value that is out of range, or two options that exclude each other.
@@ -68,8 +76,12 @@ class RunOptions:
     threads: int | None = None
     deadline_s: float = 0.05
     streams: Mapping[str, Path] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = "auto"
+    viewer: HopViewer | None = None
 
     def __post_init__(self) -> None:
+        clock_named(self.clock)
         if not 0 <= self.deadline_s <= 60:
             given = f"{self.deadline_s * 1e3:g} ms"
             raise OptionError("deadline_s:", "--deadline:", f"expected from 0 to 60000 ms, got {given}")
@@ -80,54 +92,6 @@ class RunOptions:
             raise OptionError("annotate", "--annotate", f"{self.annotate}: expected a file that ends in .mp4 or .mkv")
         if self.transcript is not None and self.asr:
             raise OptionError("transcript, asr:", "--transcript, --asr:", "expected one of the two, got both")
-
-
-@dataclass
-class RunSummary:
-    """What a run over one file did.
-
-    Attributes:
-        predictions: all of them, in the order of time.
-        media_s: how much of the file they cover, in seconds.
-        wall_s: how long the run took, in seconds.
-        damaged_packets: how many packets could not be decoded.
-        lost: why the device was given up on the way; None where it was not.
-        notes: what was assumed of the files' clocks, a sentence each.
-    """
-
-    predictions: list[Prediction] = field(default_factory=list)
-    media_s: float = 0.0
-    wall_s: float = 0.0
-    damaged_packets: int = 0
-    lost: str | None = None
-    notes: Sequence[str] = ()
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of work for each second of media; below 1 is faster than live."""
-        return self.wall_s / self.media_s if self.media_s else 0.0
-
-
-@dataclass
-class FleetSummary:
-    """What a run over several files did.
-
-    Attributes:
-        sources: what the run did over each file.
-        calls: how many groups of hops were run.
-        wall_s: how long the run took, in seconds.
-        lost: why the device was given up on the way; None where it was not.
-    """
-
-    sources: dict[Path, RunSummary]
-    calls: int = 0
-    wall_s: float = 0.0
-    lost: str | None = None
-
-    @property
-    def predictions(self) -> int:
-        """How many predictions were made in all."""
-        return sum(len(summary.predictions) for summary in self.sources.values())
 
 
 def run_file(
@@ -180,9 +144,9 @@ def predict_file(bundle: Bundle, source: Path | None, options: RunOptions) -> It
         InputError, UsageError, BackendError: see `run_file`; with the first prediction.
     """
     with _open_file_run(bundle, source, options, SILENT) as run:
-        for note in run.files.notes:
-            log.warning("%s", note)
+        told = _tell(run.files.notes)
         yield from run.predictions()
+        _tell(run.files.notes, told)
 
 
 def run_together(
@@ -233,10 +197,18 @@ def predict_files(bundle: Bundle, sources: Sequence[Path], options: RunOptions) 
         InputError, UsageError, BackendError: see `run_together`.
     """
     with _open_files_run(bundle, sources, options, SILENT) as run:
-        for note in (note for files in run.files for note in files.notes):
-            log.warning("%s", note)
+        told = _tell(note for files in run.files for note in files.notes)
         for group in run.groups():
             yield from group.values()
+        _tell((note for files in run.files for note in files.notes), told)
+
+
+def _tell(notes: Iterable[str], told: Collection[str] = ()) -> set[str]:
+    """Log notes that were not told yet; returns what was told."""
+    new = [note for note in notes if note not in told]
+    for note in new:
+        log.warning("%s", note)
+    return {*told, *new}
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +219,7 @@ class _FileRun:
     pipeline: Pipeline
     hop_s: float
     video: AnnotatedVideo | None
+    viewer: HopViewer | None
 
     def predictions(self) -> Iterator[Prediction]:
         """The predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
@@ -254,6 +227,8 @@ class _FileRun:
         for hop in self.files.hops(self.hop_s):
             faces = self.pipeline.faces
             prediction = self.pipeline.predict(hop)
+            if self.viewer is not None:
+                self.viewer.show(0, hop, prediction, self.pipeline.faces)
             yield prediction
             self._draw(hop, last, faces)
             last = prediction
@@ -263,6 +238,8 @@ class _FileRun:
 
     def _draw(self, hop: Hop, prediction: Prediction | None, faces: Mapping[str, Face]) -> None:
         if self.video:
+            if hop.words:  # a recording gives them on the way
+                self.video.say(hop.words)
             self.video.add(hop, prediction, faces.get(hop.shown or ""))
 
 
@@ -272,15 +249,19 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
     streams = bundle.manifest.streams
     require_known(options.drops, streams)
     with ExitStack() as stack:
-        files = stack.enter_context(
-            FileSource(source, streams, options.streams, options.transcript, every_frame=options.annotate is not None)
-        )
+        files = stack.enter_context(_open_files(source, streams, options, every_frame=options.annotate is not None))
         described = _described(bundle.manifest, files, options, progress)
         pipeline = stack.enter_context(
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         video = _annotated_video(stack, bundle.manifest, files, described, options)
-        yield _FileRun(files, pipeline, hop_s, video)
+        if options.viewer is not None:
+            options.viewer.begin([described], window_s, hop_s, None)
+        yield _FileRun(files, pipeline, hop_s, video, options.viewer)
+
+
+#: A hop that is prepared, with the hop itself where somebody is shown it.
+_SeenHop: TypeAlias = tuple[PreparedHop, Hop | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,15 +270,22 @@ class _FilesRun:
 
     files: Sequence[FileSource]
     fleet: Fleet
-    grouper: HopGrouper[PreparedHop]
+    grouper: HopGrouper[_SeenHop]
     hop_s: float
+    viewer: HopViewer | None
 
     def groups(self) -> Iterator[dict[int, Prediction]]:
         """The predictions that were made in one call, by the number of their source; at the end, what failed first."""
         made = set()
         for group in self.grouper:
             made |= set(group)
-            yield dict(zip(sorted(group), self.fleet.predict(group), strict=True))
+            predictions = self.fleet.predict({index: prepared for index, (prepared, _) in group.items()})
+            made_now = dict(zip(sorted(group), predictions, strict=True))
+            if self.viewer is not None:
+                for index, prediction in made_now.items():
+                    hop = group[index][1] or Hop(prediction.time_s)
+                    self.viewer.show(index, hop, prediction, self.fleet.windows[index].faces)
+            yield made_now
         for index, files in enumerate(self.files):
             if index in self.grouper.errors:
                 raise self.grouper.errors[index]
@@ -317,29 +305,43 @@ def _open_files_run(
     manifest = bundle.manifest
     require_known(options.drops, manifest.streams)
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(FileSource(source, manifest.streams, transcript=options.transcript))
-            for source in sources
-        ]
+        opened = [stack.enter_context(_open_files(source, manifest.streams, options)) for source in sources]
         described = [_described(manifest, files, options, progress) for files in opened]
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        feeds = [_prepared_hops(fleet, index, files, hop_s) for index, files in enumerate(opened)]
+        if options.viewer is not None:
+            options.viewer.begin(described, window_s, hop_s, None)
+        seen = options.viewer is not None
+        feeds = [_prepared_hops(fleet, index, files, hop_s, seen) for index, files in enumerate(opened)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
-        yield _FilesRun(opened, fleet, grouper, hop_s)
+        yield _FilesRun(opened, fleet, grouper, hop_s, options.viewer)
 
 
-def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float) -> Iterator[PreparedHop]:
+def _open_files(
+    source: Path | None, streams: Mapping[str, StreamSpec], options: RunOptions, every_frame: bool = False
+) -> FileSource:
+    return FileSource(
+        source,
+        streams,
+        options.streams,
+        options.transcript,
+        every_frame=every_frame,
+        topics=options.topics,
+        clock=options.clock,
+    )
+
+
+def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float, seen: bool) -> Iterator[_SeenHop]:
     """One source's hops with their faces found; this runs in the source's own thread."""
     for hop in files.hops(hop_s):
-        yield fleet.prepare(index, hop)
+        yield fleet.prepare(index, hop), hop if seen else None
 
 
 def _described(manifest: Manifest, files: FileSource, options: RunOptions, progress: Progress) -> Source:
     """Describe the files of a source to the runtime, with their words."""
     words, absent = dict(files.words), dict(files.absent)
-    texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec) and name not in words]
+    texts = [n for n, spec in manifest.streams.items() if isinstance(spec, TextSpec) and not files.reads(n)]
     if options.asr:
         heard = _recognised(files, options, progress)
         words.update(dict.fromkeys(texts, heard))
@@ -348,9 +350,10 @@ def _described(manifest: Manifest, files: FileSource, options: RunOptions, progr
 
 
 def _recognised(files: FileSource, options: RunOptions, progress: Progress) -> list[Word]:
-    if files.sound_file is None:
+    samples = files.read_sound(SAMPLE_RATE_HZ)
+    if samples is None:
         raise UsageError(f"--asr: {files.name} has no audio stream to recognise speech in: leave --asr away")
-    return transcribe(read_samples(files.sound_file, SAMPLE_RATE_HZ), options.asr_model, options.threads or 0, progress)
+    return transcribe(samples, options.asr_model, options.threads or 0, progress)
 
 
 def _window_and_hop(bundle: Bundle, options: RunOptions) -> tuple[float, float]:
@@ -376,7 +379,8 @@ def _annotated_video(
 
 
 def _files_of(source: Path | None, options: RunOptions) -> list[Path]:
-    return [file for file in (source, options.transcript, *options.streams.values()) if file is not None]
+    given = (source, options.transcript, *options.streams.values())
+    return [split_topic(file)[0] for file in given if file is not None]
 
 
 def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path | None]) -> None:

@@ -24,11 +24,11 @@ from taemi_edge.runtime.prediction import Prediction
 #: More numbers or classes than this are drawn as a heat map.
 MOST_CURVES = 8
 #: Heights in inches: of curves, of a row of a heat map, of a stream's band, and of what stands around a plot.
-_CURVES_IN, _ROW_IN, _BAND_IN, _AROUND_IN = 3.2, 0.21, 0.27, 0.4
+CURVES_IN, ROW_IN, BAND_IN, AROUND_IN = 3.2, 0.21, 0.27, 0.4
 
 
 @dataclass(frozen=True)
-class _Plot:
+class OutputPlot:
     """What one plot shows: the names, and the values (names, times), NaN where there is no prediction."""
 
     title: str
@@ -43,7 +43,7 @@ class _Plot:
 
     @property
     def height_in(self) -> float:
-        return max(_CURVES_IN, _ROW_IN * len(self.names)) if self.is_map else _CURVES_IN
+        return max(CURVES_IN, ROW_IN * len(self.names)) if self.is_map else CURVES_IN
 
 
 def plot_timeline(
@@ -61,10 +61,10 @@ def plot_timeline(
     Raises:
         OutputError: the file cannot be written.
     """
-    plots = _merged(_plots(predictions, outputs or _outputs_of(predictions)))
+    plots = _merged(output_plots(predictions, outputs or outputs_of(predictions)))
     streams = list(predictions[0].presence)
-    heights = [*(plot.height_in for plot in plots), max(0.8, _BAND_IN * len(streams))]
-    figure = new_figure((10, sum(heights) + _AROUND_IN * len(heights)))
+    heights = [*(plot.height_in for plot in plots), max(0.8, BAND_IN * len(streams))]
+    figure = new_figure((10, sum(heights) + AROUND_IN * len(heights)))
     *axes, bands = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     times = [p.time_s for p in predictions]
     hop_s = times[1] - times[0] if len(times) > 1 else 1.0
@@ -78,8 +78,8 @@ def plot_timeline(
         figure.savefig(draft, dpi=120)
 
 
-def _outputs_of(predictions: Sequence[Prediction]) -> dict[str, OutputSpec]:
-    """What the groups are, by the first prediction that has each of them."""
+def outputs_of(predictions: Sequence[Prediction]) -> dict[str, OutputSpec]:
+    """What the groups of outputs are, by the first prediction that has each of them."""
     found: dict[str, OutputSpec] = {}
     for prediction in predictions:
         for name, described in prediction.outputs.items():
@@ -94,7 +94,8 @@ def _outputs_of(predictions: Sequence[Prediction]) -> dict[str, OutputSpec]:
     return found
 
 
-def _plots(predictions: Sequence[Prediction], outputs: Mapping[str, OutputSpec]) -> list[_Plot]:
+def output_plots(predictions: Sequence[Prediction], outputs: Mapping[str, OutputSpec]) -> list[OutputPlot]:
+    """What is plotted of each group of outputs, in their order."""
     plots = []
     for name, spec in outputs.items():
         classes = isinstance(spec, ClassesSpec)
@@ -105,24 +106,24 @@ def _plots(predictions: Sequence[Prediction], outputs: Mapping[str, OutputSpec])
             values[:, at] = [by_name.get(output, np.nan) for output in spec.names]
         bounds = (0.0, 1.0) if isinstance(spec, ClassesSpec) else spec.range
         label = "probability" if classes else in_words(name)
-        plots.append(_Plot(in_words(name), label, spec.names, values, bounds))
+        plots.append(OutputPlot(in_words(name), label, spec.names, values, bounds))
     return plots
 
 
-def _merged(plots: Sequence[_Plot]) -> list[_Plot]:
+def _merged(plots: Sequence[OutputPlot]) -> list[OutputPlot]:
     """The plots, with neighbours of one number and the same range put together under the names of their groups."""
-    merged: list[_Plot] = []
+    merged: list[OutputPlot] = []
     for (alone, bounds), group in groupby(plots, key=lambda plot: (len(plot.names) == 1, plot.range)):
         members = list(group)
         if not alone or len(members) == 1:
             merged += members
             continue
         names = tuple(plot.title for plot in members)
-        merged.append(_Plot("", "value", names, np.concatenate([plot.values for plot in members]), bounds))
+        merged.append(OutputPlot("", "value", names, np.concatenate([plot.values for plot in members]), bounds))
     return merged
 
 
-def _draw_curves(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) -> None:
+def _draw_curves(figure: Any, axis: Any, plot: OutputPlot, edges: Sequence[float]) -> None:
     for index, (name, values) in enumerate(zip(plot.names, plot.values, strict=True)):
         axis.plot(edges[:-1], values, label=short_label(name), linewidth=1.8, **series_line(index))
     if len(edges) == 2:  # a single prediction is no line
@@ -135,7 +136,7 @@ def _draw_curves(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) ->
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _draw_map(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) -> None:
+def _draw_map(figure: Any, axis: Any, plot: OutputPlot, edges: Sequence[float]) -> None:
     """A row for each name; where values have two signs, white is zero."""
     known = plot.values[np.isfinite(plot.values)]
     low, high = plot.range or ((float(known.min()), float(known.max())) if known.size else (0.0, 1.0))
@@ -156,17 +157,26 @@ def _draw_map(figure: Any, axis: Any, plot: _Plot, edges: Sequence[float]) -> No
 def _draw_presence(
     axis: Any, predictions: Sequence[Prediction], streams: Sequence[str], edges: Sequence[float]
 ) -> None:
-    """A band for each stream; neighbours of one state are one piece, since a run may have thousands of hops."""
+    """A band for each stream."""
+    for row, stream in enumerate(streams):
+        draw_band(axis, [prediction.presence[stream] for prediction in predictions], edges, row - 0.4, 0.8)
+    finish_bands(axis, streams, edges)
+
+
+def draw_band(axis: Any, states: Sequence[str], edges: Sequence[float], low: float, height: float) -> None:
+    """Draw the states of a stream; neighbours of one state are one piece, since a run may have thousands of hops."""
+    at = 0
+    for state, group in groupby(states):
+        end = at + len(list(group))
+        place = (edges[at], edges[end] - edges[at])
+        axis.broken_barh([place], (low, height), color=STATE_COLOURS.get(state, "0.8"), linewidth=0)
+        at = end
+
+
+def finish_bands(axis: Any, streams: Sequence[str], edges: Sequence[float]) -> None:
+    """Name the bands, the first above, and what their colours mean."""
     from matplotlib.patches import Patch
 
-    for row, stream in enumerate(streams):
-        at = 0
-        for state, group in groupby(predictions, key=lambda prediction: prediction.presence[stream]):
-            end = at + len(list(group))
-            axis.broken_barh(
-                [(edges[at], edges[end] - edges[at])], (row - 0.4, 0.8), color=STATE_COLOURS[state], linewidth=0
-            )
-            at = end
     axis.set(yticks=range(len(streams)), xlabel="time (s)", xlim=(edges[0], edges[-1]))
     axis.set_yticklabels([short_label(stream) for stream in streams], fontsize=10 if len(streams) <= 4 else 8)
     axis.invert_yaxis()

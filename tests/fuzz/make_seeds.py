@@ -344,11 +344,26 @@ def _secrets() -> None:
         put("secret", f"{at:02d}.txt", address)
 
 
+def _sensors() -> None:
+    put("sensor-rows", "values.json", '\n{"time_s": 12.4, "values": [0.1, 0, -9.8]}')
+    put("sensor-rows", "batch.json", '\n[{"time_s": 1, "values": [1, 2, 3]}, {"time_s": 1.5, "values": [4, 5, 6]}]')
+    put("sensor-rows", "fields.json", 'field=a.x,b&time=t.ms&unit=ms\n{"a": {"x": 1}, "b": [2, 3], "t": {"ms": 700}}')
+    put("sensor-rows", "times.json", '\n{"time_s": [2.0, 1.0], "values": [[1, 2, 3], [4, 5, 6]]}')
+    put("sensor-rows", "line.csv", "time=0&unit=us\n1200, 0.1, 0.0, 9.8\r\n2400; 0.2; 0.0; 9.8\r\n")
+    put("sensor-rows", "columns.csv", "format=csv&field=4,2,0\n1 2 3 4 5")
+    put("sensor-rows", "packed.bin", b"format=<I3f&time=0&unit=ms\n" + struct.pack("<I3f", 250, 0.1, 0.0, 9.8) * 2)
+    put("sensor-words", "plain.txt", "\nso it is größer")
+    put("sensor-words", "line.json", '\n{"text": "so it is", "start": 12.4, "end": 13.1}')
+    put("sensor-words", "field.json", 'field=a.said&time=t&unit=ns\n{"a": {"said": "so"}, "t": 1700000000123456789}')
+    put("sensor-lines", "lines.txt", "\x07,3\n1, 2, 3\r\n\n[4, 5, 6]\n7,")
+
+
 def main() -> None:
     """Make the seeds of the groups that are named on the command line, or of all."""
     groups = {
         "bundles": _bundles, "recipes": _recipes, "words": _words, "tables": _tables, "stores": _stores,
         "addresses": _addresses, "media": _media, "trust": _trust, "page": _page, "secrets": _secrets,
+        "sensors": _sensors,
     }  # fmt: skip
     for name in sys.argv[1:] or groups:
         groups[name]()

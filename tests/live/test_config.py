@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from taemi_edge.errors import RecipeError
-from taemi_edge.live.config import LiveConfig, SourceConfig, host_and_port, load_live_config
+from taemi_edge.live.config import LiveConfig, SourceConfig, load_live_config
+from taemi_edge.live.host_port import host_and_port
 
 
 def config(**values: object) -> LiveConfig:

@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
 from taemi_edge.pictures import SERIES_COLOURS, series_line
 from taemi_edge.runtime.prediction import Prediction
-from taemi_edge.runtime.timeline import _merged, _outputs_of, _plots, plot_timeline
+from taemi_edge.runtime.timeline import _merged, output_plots, outputs_of, plot_timeline
 
 ARM = RegressionSpec(tuple(f"joint_{i}" for i in range(40)), (-3.0, 3.0))
 DIGIT = ClassesSpec(tuple("0123456789"))
@@ -61,11 +61,11 @@ def test_the_picture_grows_with_what_it_shows(outputs: Any, streams: int, hops: 
 
 def test_the_groups_follow_from_the_predictions():
     outputs: dict[str, OutputSpec] = {"digit": DIGIT, "tags": TAGS, "speed": RegressionSpec(("mps", "turns"))}
-    assert _outputs_of(a_run(outputs, 1)) == outputs
+    assert outputs_of(a_run(outputs, 1)) == outputs
 
 
 def test_classes_are_probabilities_and_a_gap_is_no_number():
-    (plot,) = _plots(a_run({"digit": DIGIT}, 1), {"digit": DIGIT})
+    (plot,) = output_plots(a_run({"digit": DIGIT}, 1), {"digit": DIGIT})
     assert plot.is_map
     assert np.isnan(plot.values).all(axis=0).tolist() == [False, False, True, False, False, False]
     np.testing.assert_allclose(np.nansum(plot.values, axis=0)[[0, 1, 3]], 1.0, atol=1e-4)
@@ -74,7 +74,7 @@ def test_classes_are_probabilities_and_a_gap_is_no_number():
 def test_lone_numbers_of_one_range_share_a_plot():
     spec = RegressionSpec(("value",), (0.0, 1.0))
     outputs: dict[str, OutputSpec] = {"a": spec, "b": spec, "far": RegressionSpec(("value",), (0.0, 9.0))}
-    assert [plot.names for plot in _merged(_plots(a_run(outputs, 1), outputs))] == [("a", "b"), ("value",)]
+    assert [plot.names for plot in _merged(output_plots(a_run(outputs, 1), outputs))] == [("a", "b"), ("value",)]
 
 
 def test_beyond_six_series_the_line_differs():

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 import taemi_edge as te
 from taemi_edge.errors import MessageError
 from taemi_edge.media.hops import Frame
@@ -111,9 +113,10 @@ class Feed:
             data: the message in CDR.
             now_ns: the time of the node's clock.
         """
+        self._follow(now_ns)
         try:
             for reading in self._readers[stream].read(data):
-                time_s = _time_s(reading.stamp_ns, now_ns)
+                time_s = _time_s(reading, now_ns)
                 self.model.push(stream, _pushed(reading, time_s), time_s)
         except MessageError as error:
             self.left_out[stream] += 1
@@ -124,29 +127,31 @@ class Feed:
 
         A clock that went back begins anew: a simulation was reset, or a bag is played from its beginning.
         """
-        if self._last_ns is not None and now_ns < self._last_ns:
-            self.restart()
+        self._follow(now_ns)
         if self._last_ns == now_ns:
             return None
         self._last_ns = now_ns
         return self.model.hop(now_ns / 1e9)
 
-    def restart(self) -> None:
-        """Forget all that was pushed, as after a jump of the clock."""
-        self.model.close()
-        self.model = self._open_model()
-        self._last_ns = None
-
     def close(self) -> None:
         """Close the model."""
         self.model.close()
 
+    def _follow(self, now_ns: int) -> None:
+        """Where the clock went back, forget all that was pushed."""
+        if self._last_ns is not None and now_ns < self._last_ns:
+            self.model.close()
+            self.model = self._open_model()
+            self._last_ns = None
 
-def _time_s(stamp_ns: int | None, now_ns: int) -> float:
-    """When something was measured, in seconds of the node's clock."""
-    if stamp_ns is None or not -MOST_BEHIND_S * 1e9 <= stamp_ns - now_ns <= MOST_AHEAD_S * 1e9:
-        stamp_ns = now_ns
-    return stamp_ns / 1e9
+
+def _time_s(reading: Reading, now_ns: int) -> float:
+    """When something was measured, in seconds of the node's clock; where a sound begins."""
+    stamp_ns = reading.stamp_ns
+    if stamp_ns is not None and -MOST_BEHIND_S * 1e9 <= stamp_ns - now_ns <= MOST_AHEAD_S * 1e9:
+        return stamp_ns / 1e9
+    lasts_s = len(reading.samples) / reading.rate_hz if isinstance(reading, SoundReading) else 0.0
+    return now_ns / 1e9 - lasts_s
 
 
 def _pushed(reading: Reading, time_s: float) -> Any:
@@ -154,7 +159,7 @@ def _pushed(reading: Reading, time_s: float) -> Any:
     if isinstance(reading, PictureReading):
         return [Frame(time_s, reading.picture)]
     if isinstance(reading, RowReading):
-        return te.Samples([reading.values], times_s=[time_s])
+        return te.Samples(np.array([reading.values]), times_s=[time_s])
     if isinstance(reading, SoundReading):
         return te.Sound(reading.samples, reading.rate_hz, time_s)
     length_s = _WORD_S if reading.length_s is None else reading.length_s

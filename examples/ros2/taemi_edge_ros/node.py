@@ -10,6 +10,8 @@ is on the node's clock: with `use_sim_time` hops follow /clock, stand still with
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import rclpy
 from ament_index_python.packages import get_package_share_directory
@@ -18,11 +20,10 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rosidl_runtime_py.utilities import get_message
 from std_msgs.msg import String
 
 import taemi_edge as te
-from taemi_edge.errors import TaemiEdgeError
+from taemi_edge.errors import TaemiError
 from taemi_edge_ros.definitions import ros2msg_of
 from taemi_edge_ros.feed import Feed, parse_streams
 from taemi_edge_ros.status import statuses
@@ -36,9 +37,9 @@ class PredictNode(Node):
         bundle: str = self.declare_parameter("bundle", "").value
         streams: list[str] = self.declare_parameter("streams", ["eye=/camera/image_raw"]).value
         hop_s: float = self.declare_parameter("hop_s", 0.0).value
-        device: str = self.declare_parameter("device", "").value
+        device = self.declare_parameter("device", "").value or None
         depth: int = self.declare_parameter("depth", 200).value
-        self._feed = Feed(partial(te.load, bundle, device=device or None), parse_streams(streams))
+        self._feed = Feed(partial(te.load, bundle, device=device), parse_streams(streams))
         self._quality = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT
         )
@@ -64,12 +65,13 @@ class PredictNode(Node):
             kind = min(types)
             if len(types) > 1:
                 self.get_logger().warning(f"{topic}: has messages of several types, of which {kind} are read")
+            take = partial(self._on_message, stream)
             try:
                 fields = self._connect(stream, kind)
-            except (TaemiEdgeError, LookupError, OSError) as error:
+                self.create_subscription(_message_class(kind), topic, take, self._quality, raw=True)
+            except (TaemiError, ImportError, AttributeError) as error:
                 self.get_logger().error(f"{stream}: {topic}: {error}")
                 continue
-            self.create_subscription(get_message(kind), topic, partial(self._on_message, stream), self._quality, raw=True)
             self.get_logger().info(f"{stream}: reads {fields or 'the message'} of {topic} ({kind})")
 
     def _connect(self, stream: str, kind: str) -> str:
@@ -105,12 +107,19 @@ class PredictNode(Node):
         self._diagnostics.publish(told)
 
 
+def _message_class(kind: str) -> type[Any]:
+    """The class of a type such as "sensor_msgs/msg/Image", from the package that is installed."""
+    package, _, name = kind.split("/")
+    found: type[Any] = getattr(import_module(f"{package}.msg"), name)
+    return found
+
+
 def main() -> None:
     """Run the node until it is told to end."""
     rclpy.init()
     try:
         node = PredictNode()
-    except (TaemiEdgeError, ValueError) as error:
+    except (TaemiError, ValueError) as error:
         raise SystemExit(f"taemi_edge_ros: {error}") from None
     try:
         rclpy.spin(node)
@@ -119,3 +128,7 @@ def main() -> None:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ follow each other.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from itertools import pairwise
@@ -51,16 +52,20 @@ class Backlog:
 
     To find out what a stream holds, FFmpeg reads a second or two of it, and then gives all of that at once.
 
+    Args:
+        most_s: no burst lasts longer than this; timestamps that run ahead for longer run at another rate.
+
     Example:
         >>> backlog = Backlog()
         >>> [backlog.holds("video", pts_s, now_s) for pts_s, now_s in ((0.0, 5.0), (1.0, 5.01), (1.04, 5.08))]
         [True, True, False]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float = math.inf) -> None:
+        self._most_s = most_s
         self._first: dict[str, tuple[float, float]] = {}
         self._ahead_s: dict[str, float] = {}
-        self._grew_s: float | None = None
+        self._begun_s = self._grew_s = math.inf
 
     def holds(self, stream: str, pts_s: float | None, now_s: float) -> bool:
         """Whether the item that came just now, and those before it, may still belong to the burst.
@@ -70,14 +75,14 @@ class Backlog:
             pts_s: its timestamp in seconds; None where it has none.
             now_s: when it came, in seconds of the session.
         """
-        if self._grew_s is None:
-            self._grew_s = now_s
+        if self._begun_s > now_s:
+            self._begun_s = self._grew_s = now_s
         if pts_s is not None:
             first_pts_s, first_s = self._first.setdefault(stream, (pts_s, now_s))
             ahead_s = (pts_s - first_pts_s) - (now_s - first_s)
             if ahead_s > self._ahead_s.get(stream, 0.0) + _GROWS_S:
                 self._ahead_s[stream], self._grew_s = ahead_s, now_s
-        return now_s - self._grew_s < _CALM_S
+        return now_s - self._grew_s < _CALM_S and now_s - self._begun_s < self._most_s
 
 
 class StreamClock:
@@ -201,7 +206,7 @@ class QuickestArrivals:
         middle_s = sum(pts_s for pts_s, _ in points) / len(points)
         hull = list[tuple[float, float]]()
         for point in sorted(points):
-            while len(hull) > 1 and _turns_down(*hull[-2:], point):
+            while len(hull) > 1 and _turns_down(hull[-2], hull[-1], point):
                 hull.pop()
             hull.append(point)
         for (left_pts_s, left_s), (right_pts_s, right_s) in pairwise(hull):

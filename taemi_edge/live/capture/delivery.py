@@ -6,6 +6,7 @@ burst is held back until the stream has become live, and then all of it is place
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO
@@ -18,6 +19,8 @@ from taemi_edge.media.hops import AudioPlacer, Frame, SoundPiece, is_finite
 
 #: No more items than this are held back when a connection begins.
 _MAX_HELD = 500
+#: How long the burst lasts of a source whose timestamps may run at another rate.
+_LONGEST_BURST_S = 0.2
 #: A sensor is silent after so many of its usual pauses, where those are long.
 _PAUSES, _LONGEST_PAUSE_S = 3.0, 60.0
 
@@ -31,13 +34,17 @@ class Delivery:
         boxes: where the data of each stream is put.
         clock: the clock of the session.
         lost_after_s: the silence of a track that is a loss, in seconds.
+        follows_rate: whether timestamps may run at another rate than the clock, as those of a simulation or of a
+            recording that somebody plays.
 
     Attributes:
         arrived_s: when each track last came, in seconds of the session.
     """
 
-    def __init__(self, boxes: Mapping[str, CaptureBox], clock: SessionClock, lost_after_s: float) -> None:
-        self._clock, self._lost_after_s = clock, lost_after_s
+    def __init__(
+        self, boxes: Mapping[str, CaptureBox], clock: SessionClock, lost_after_s: float, follows_rate: bool = False
+    ) -> None:
+        self._clock, self._lost_after_s, self._follows_rate = clock, lost_after_s, follows_rate
         self.arrived_s: dict[Track, float] = {}
         self._frame_boxes = [box for box in boxes.values() if isinstance(box, FrameBox)]
         self._sound_boxes = [box for box in boxes.values() if isinstance(box, SoundBox)]
@@ -57,12 +64,19 @@ class Delivery:
         """How much later than the quickest picture or sound the newest came."""
         return max((clock.lag_s for clock in self._clocks.values() if isinstance(clock, StreamClock)), default=0.0)
 
+    @property
+    def rate(self) -> float:
+        """How many seconds of timestamps pass in a second: of the track whose rate differs most from 1."""
+        return max((clock.rate for clock in self._clocks.values()), key=lambda rate: abs(rate - 1), default=1.0)
+
     def begin(self, tracks: Sequence[Track], now_s: float) -> None:
         """Begin with a new connection that gives some tracks."""
         self.arrived_s = dict.fromkeys(tracks, now_s)
-        self._clocks = {track: RowClock(now_s) if track == SERIES else StreamClock() for track in tracks}
+        self._clocks = {
+            track: RowClock(now_s) if track == SERIES else StreamClock(self._follows_rate) for track in tracks
+        }
         self._woken.clear()
-        self._backlog, self._held = Backlog(), []
+        self._backlog, self._held = Backlog(_LONGEST_BURST_S if self._follows_rate else math.inf), []
         self._usual_pause_s = 0.0
 
     def take(self, item: Decoded | None, is_live: bool) -> bool:

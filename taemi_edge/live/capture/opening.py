@@ -6,6 +6,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.readers import Reader
+from taemi_edge.live.capture.recording_reader import RecordingAddress, RecordingReader
 from taemi_edge.live.capture.sensor_reader import parser_of
 from taemi_edge.live.capture.settings import WatchSettings
 
@@ -56,6 +57,8 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
         from taemi_edge.live.capture.gst_reader import GstReader
 
         return GstReader(address.target, settings)
+    if stream is not None and isinstance(address, RecordingAddress):
+        return RecordingReader(address, settings, stream)
     if address.kind == "ros" and stream is not None:
         from taemi_edge.live.capture.ros_reader import RosReader
 

@@ -15,7 +15,8 @@ class RowClock:
     """Places one series of one connection, as `StreamClock` places pictures.
 
     Rows that the sender's timestamps put in an order keep it, also where a quicker packet shows that those before it
-    had been late. A sender whose clock runs slowly, or stands still, is placed anew again and again.
+    had been late. A sender whose clock runs at another rate is followed; one whose clock stands still is placed anew
+    again and again.
 
     Args:
         now_s: when the connection was made, in seconds of the session.
@@ -29,9 +30,14 @@ class RowClock:
     """
 
     def __init__(self, now_s: float) -> None:
-        self._clock = StreamClock()
+        self._clock = StreamClock(follows_rate=True)
         self._came_s = now_s
         self._newest_s = self._placed_s = -np.inf
+
+    @property
+    def rate(self) -> float:
+        """How many seconds of timestamps pass in a second; 1.0 as long as it is about that."""
+        return self._clock.rate
 
     @property
     def lag_s(self) -> float:
@@ -57,9 +63,9 @@ class RowClock:
         newest_s = float(times_s.max())
         end_s = self._clock.place(newest_s, now_s)
         if self._clock.lag_s > JUMP_S:
-            self._clock = StreamClock()
+            self._clock = StreamClock(follows_rate=True)
             end_s = self._clock.place(newest_s, now_s)
-        placed_s: Array = times_s + (end_s - newest_s)
+        placed_s: Array = end_s + (times_s - newest_s) / self._clock.rate
         if newest_s < self._newest_s - JUMP_S:  # its clock was set back: nothing follows what was before
             self._newest_s = -np.inf
         follows = times_s >= self._newest_s

@@ -30,6 +30,8 @@ _LEVEL_MESSAGES = (
 #: A connection that lasted this long was a good one: the next pause is a short one again.
 _GOOD_AFTER_S = 1.0
 _JUDGE_EVERY_S = 1.0
+#: Timestamps whose rate differs from 1 by more than this, at so many judgements in a row, run at another rate.
+_OTHER_RATE, _SURE = 0.1, 4
 _READER_FAILED_CAP_S = 5.0
 #: A file that is played again and again is not opened more often than this, and one that gives nothing only so often.
 _SHORTEST_ROUND_S = 0.1
@@ -74,12 +76,14 @@ class CaptureWorker:
         self.abandoned = threading.Event()
         self.beat_s = self.connected_s = clock.now_s()
         self.rebuild: str | None = None
-        self.delivery = Delivery(boxes, clock, settings.lost_after_s)
+        self.delivery = Delivery(boxes, clock, settings.lost_after_s, spec.address.feeds_one_stream)
         #: What the reader says itself of tracks that do not come.
         self._absent: Mapping[Track, str] = {}
         self._losses: Mapping[Track, str] = {}
         self._level_control = DecodeLevelControl()
         self._judged_s, self._waited_s = 0.0, 0.0
+        #: For how many judgements in a row the timestamps have run at another rate, until that is said.
+        self._other_rates = 0
         #: Whether anything came since it was connected, and ever; and how often in a row a file gave nothing.
         self._came = self._ever_came = False
         self._empty_rounds = 0
@@ -202,6 +206,7 @@ class CaptureWorker:
         passed_s = now_s - self._judged_s
         if passed_s < _JUDGE_EVERY_S or not self._spec.address.is_live:
             return
+        self._tell_rate()
         lag_s = self.delivery.lag_s
         busy = 1 - (reader.waited_s - self._waited_s) / passed_s
         self._judged_s, self._waited_s = now_s, reader.waited_s
@@ -212,6 +217,18 @@ class CaptureWorker:
             log.warning(_LEVEL_MESSAGES[level], self._spec.name)
         elif lag_s > self._settings.lag_most_s * (1 if busy <= BUSY else 2):  # a busy machine may catch up
             raise SourceGoneError(f"{lag_s:.1f} s behind: connecting anew", self._settings.retry_most_s)
+
+    def _tell_rate(self) -> None:
+        """Say once that timestamps run at another rate than time."""
+        rate = self.delivery.rate
+        self._other_rates = self._other_rates + 1 if abs(rate - 1) > _OTHER_RATE or self._other_rates > _SURE else 0
+        if self._other_rates == _SURE:
+            log.warning(
+                "%s: its timestamps pass at %.2f times the rate of time, as in a simulation or a recording that is "
+                "played at another speed: the model sees it at the speed at which it comes",
+                self._spec.name,
+                rate,
+            )
 
     def _sleep(self, wait_s: float) -> None:
         """Wait, unless the run ends."""

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from taemi_edge.errors import MissingExtraError, UsageError
-from taemi_edge.live.config import MqttConfig, host_and_port
+from taemi_edge.live.config import MqttConfig
 from taemi_edge.live.events import ModelEvent, PresenceEvent
+from taemi_edge.live.host_port import host_and_port
 from taemi_edge.live.load import LoadEvent
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.live.outputs.annotated_file import open_annotated_file
+from taemi_edge.live.outputs.channels_output import open_channels
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.lines import open_event_lines, open_prediction_lines
 from taemi_edge.live.outputs.mqtt import open_mqtt
@@ -48,6 +49,7 @@ OPENERS: tuple[Callable[[OutputContext], None], ...] = (
     open_annotated_file,
     open_push,
     open_recorder,
+    open_channels,
     open_mqtt,
     open_ros,
     open_service_notifier,

@@ -22,7 +22,7 @@ FORMATS: Final = {
     "S32LE": ("<i4", 1 << 31),
     "F32LE": ("<f4", 1),
 }
-_FOXGLOVE: Final = {"pcm-s16": "S16LE"}
+_FOXGLOVE: Final = {"pcm-s16": "S16LE", "pcm-f32": "F32LE"}
 _MOST_CHANNELS = 64
 
 

@@ -143,11 +143,18 @@ class SoundFeed:
         if math.isinf(end_s):
             self._waiting.extend(self._placer.finish())
             end_s = self._placer.until_s + 1.0
-        return [piece for piece in take_sound(self._waiting, end_s, self._rate_hz) if piece.time_s >= -_EPSILON_S]
+        return [kept for piece in take_sound(self._waiting, end_s, self._rate_hz) for kept in self._from_zero(piece)]
 
     @property
     def end_s(self) -> float:
         return self.newest_s
+
+    def _from_zero(self, piece: SoundPiece) -> list[SoundPiece]:
+        """What lies behind the beginning of the source."""
+        before = round(-piece.time_s * self._rate_hz)
+        if before <= 0:
+            return [piece]
+        return [SoundPiece(0.0, piece.values[before:])] if before < len(piece.values) else []
 
     def _place(self, start_s: float, reading: SoundReading) -> None:
         samples = np.ascontiguousarray(reading.samples, np.float32)[None]

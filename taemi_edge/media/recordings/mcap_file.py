@@ -72,6 +72,8 @@ class McapFile:
             self.notes.append(f"{self.path}: its index does not fit its content, which is read instead")
         if self._layout.readable_until is not None:
             self._say_how_far(size)
+        elif index is None and not records.is_ended(self._file, size):
+            self.notes.append(f"{self.path}: was cut off in its index: all its messages are there")
         counts = index.counts if index is not None and self._skips and index.counts else self._count(index is not None)
         self.topics = self._topics(counts)
         times = [piece for piece in self._pieces if piece.end_ns]

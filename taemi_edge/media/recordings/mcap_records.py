@@ -225,6 +225,11 @@ def parsed(kind: Any, content: bytes | memoryview) -> Any:
         raise DamagedRecordError(f"a {kind.__name__} record cannot be read: {first_line(error)}") from error
 
 
+def is_ended(file: BinaryIO, size: int) -> bool:
+    """Whether a file ends as every whole one does."""
+    return _at(file, size - len(MAGIC), len(MAGIC)) == MAGIC
+
+
 def read_index(file: BinaryIO, size: int) -> list[tuple[int, bytes]] | None:
     """The records of the index at the end of a file; None where it has none, or one that cannot be walked."""
     footer = _at(file, size - len(MAGIC) - FOOTER_BYTES, FOOTER_BYTES) if size >= 2 * len(MAGIC) + FOOTER_BYTES else b""

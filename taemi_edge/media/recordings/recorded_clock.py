@@ -18,21 +18,30 @@ Clock = Literal["auto", "header", "log"]
 CLOCKS: tuple[Clock, ...] = ("auto", "header", "log")
 #: Stamps that lie further than this from the log time are of another clock, or older than any window.
 LARGEST_DIFFERENCE_S = 5.0
+#: Words are recognised after they were said, and may be logged so much later.
+LATEST_WORDS_S = 60.0
 #: A time that leaps further ahead than this is damage, or a clock that was set.
 MAX_JUMP_S = 3600.0
 #: A stamp that goes back by more than this is no message that was late: the sender's clock began anew.
-MAX_LATE_S = 10.0
-#: So many messages in a row must leap before a leap is believed.
-_BELIEVED_AFTER = 3
+MAX_LATE_S = 2.0
+#: For so long a topic must leap before a clock counts as set, and no simulation runs so many times as fast as time.
+_BELIEVED_AFTER_S, _FASTEST = 0.5, 20
 _NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The times of a message: when it was logged, and its stamp; None where it has none, or one of zero."""
+    """The times of a message.
+
+    Attributes:
+        log_ns: when it was logged.
+        stamp_ns: its stamp; None where it has none, or one of zero.
+        length_ns: how long what it holds took, until it was logged.
+    """
 
     log_ns: int
     stamp_ns: int | None
+    length_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,13 @@ class ChosenClock:
     Attributes:
         stamped: the topics whose stamps are taken; of all others it is the log time.
         offset_ns: how far the clock of the stamps lies before that of the log.
+        spoken: the topics of words that say when they were spoken; these times are taken where they may be true.
         note: what was chosen, in a sentence.
     """
 
     stamped: frozenset[str] = frozenset()
     offset_ns: int = 0
+    spoken: frozenset[str] = frozenset()
     note: str = ""
 
     def time_ns(self, topic: str, log_ns: int, stamp_ns: int | None) -> int:
@@ -56,27 +67,36 @@ class ChosenClock:
         >>> clock.time_ns("/imu", 20, 15), clock.time_ns("/imu", 20, None), clock.time_ns("/talk", 20, 15)
         (15, 20, 20)
         """
-        if stamp_ns is not None and topic in self.stamped:
-            return stamp_ns
-        return log_ns + self.offset_ns
+        logged_ns = log_ns + self.offset_ns
+        if stamp_ns is None:
+            return logged_ns
+        if topic in self.stamped and self.offset_ns == 0 and abs(stamp_ns - log_ns) > LARGEST_DIFFERENCE_S * _NS:
+            return logged_ns  # the sender's clock was set on the way
+        is_said = topic in self.spoken and abs(stamp_ns - logged_ns) <= LATEST_WORDS_S * _NS
+        return stamp_ns if topic in self.stamped or is_said else logged_ns
 
 
-def require_clock(clock: str) -> None:
-    """Refuse what is no clock.
+def clock_named(text: str) -> Clock:
+    """The clock of this name.
 
     Raises:
-        OptionError: it is none of `CLOCKS`.
+        OptionError: there is none.
     """
-    if clock not in CLOCKS:
-        raise OptionError("clock", "--clock", f"{clock!r:.40}: expected header, log or auto")
+    for clock in CLOCKS:
+        if text == clock:
+            return clock
+    raise OptionError("clock", "--clock", f"{text!r:.40}: expected header, log or auto")
 
 
-def choose_clock(samples: Mapping[str, Sequence[Sample]], asked: Clock) -> ChosenClock:
+def choose_clock(
+    samples: Mapping[str, Sequence[Sample]], asked: Clock, spoken: frozenset[str] = frozenset()
+) -> ChosenClock:
     """Choose between stamps and log times by the first messages of each topic.
 
     Args:
         samples: of each topic, in the order in which they were logged.
         asked: "header" and "log" settle it.
+        spoken: the topics of words, which have no say in it.
 
     Raises:
         UsageError: stamps are asked for, and no topic has any.
@@ -87,23 +107,29 @@ def choose_clock(samples: Mapping[str, Sequence[Sample]], asked: Clock) -> Chose
     """
     if asked == "log":
         return ChosenClock(note="log times are taken, as --clock log asks")
-    found = {topic: [s.stamp_ns - s.log_ns for s in of_topic if s.stamp_ns is not None] for topic, of_topic in
-             samples.items()}  # fmt: skip
-    stamped = {topic: apart for topic, apart in found.items() if apart and len(apart) * 2 > len(samples[topic])}
+    of_others = {topic: found for topic, found in samples.items() if topic not in spoken and found}
+    apart = {
+        topic: [sample.stamp_ns - sample.log_ns for sample in found if sample.stamp_ns is not None]
+        for topic, found in of_others.items()
+    }
+    stamped = {topic: found for topic, found in apart.items() if len(found) * 2 > len(of_others[topic])}
     if asked == "header":
-        return _header_clock(samples, stamped)
-    doubts = {topic: why for topic, apart in stamped.items() if (why := _doubt(samples[topic], apart))}
-    believed = frozenset(stamped.keys() - doubts.keys())
+        return _header_clock(of_others, stamped, spoken)
+    doubts = {topic: why for topic, found in stamped.items() if (why := _doubt(of_others[topic], found))}
     if doubts:
         topic, why = next(iter(doubts.items()))
         note = f"log times are taken, since the stamps of {topic} {why} (--clock header takes the stamps)"
-        return ChosenClock(note=note)
-    if not believed:
-        return ChosenClock(note="log times are taken, since messages have no stamps")
-    return ChosenClock(believed, note=f"stamps of headers are taken{_but(samples, believed)} (--clock log takes the others)")
+        return ChosenClock(spoken=spoken, note=note)
+    if not stamped:
+        return ChosenClock(spoken=spoken, note="log times are taken, since messages have no stamps")
+    names = frozenset(stamped)
+    note = f"stamps of headers are taken{_but(of_others, names)} (--clock log takes the times of logging)"
+    return ChosenClock(names, spoken=spoken, note=note)
 
 
-def _header_clock(samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str, list[int]]) -> ChosenClock:
+def _header_clock(
+    samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str, list[int]], spoken: frozenset[str]
+) -> ChosenClock:
     if not stamped:
         raise UsageError("--clock header: expected messages with stamps, got none of any topic: take --clock log")
     middle = sorted(apart for of_topic in stamped.values() for apart in of_topic)
@@ -111,7 +137,8 @@ def _header_clock(samples: Mapping[str, Sequence[Sample]], stamped: Mapping[str,
     if abs(offset_ns) <= LARGEST_DIFFERENCE_S * _NS:
         offset_ns = 0
     names = frozenset(stamped)
-    return ChosenClock(names, offset_ns, f"stamps of headers are taken, as --clock header asks{_but(samples, names)}")
+    note = f"stamps of headers are taken, as --clock header asks{_but(samples, names)}"
+    return ChosenClock(names, offset_ns, spoken, note)
 
 
 def _but(samples: Mapping[str, Sequence[Sample]], stamped: frozenset[str]) -> str:
@@ -132,48 +159,79 @@ def _doubt(samples: Sequence[Sample], apart_ns: list[int]) -> str:
     return ""
 
 
-@dataclass
-class LeapWatch:
-    """Follows the times of one topic, and says which are damage and where a clock was set.
+class Timeline:
+    """Follows the times of topics on one clock, and goes on where that clock was set.
+
+    A time that leaps is left out until others of its topic confirm the leap. What comes then goes on where everything
+    had got to, and the other topics follow at once.
 
     Attributes:
-        newest_ns: the newest time so far, after corrections; None before the first.
-        moved_ns: how far times are moved, since the clock was set.
         left_out: how many times were no times of this recording.
 
     Example:
-        >>> watch = LeapWatch()
-        >>> [watch.place(t * 10**9) for t in (1, 2, 10**6, 3)]
+        >>> timeline, second = Timeline(), 10**9
+        >>> [timeline.place("/imu", t * second, t * second) for t in (1, 2, 10**6, 3)]
         [1000000000, 2000000000, None, 3000000000]
     """
 
-    newest_ns: int | None = None
-    moved_ns: int = 0
-    left_out: int = 0
-    _leaping: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._topics: dict[str, _Followed] = {}
+        self._newest_ns, self._moved_ns = 0, 0
+        self.left_out, self.set_at_ns = 0, list[int]()
 
-    def place(self, time_ns: int) -> int | None:
-        """A time, moved where the clock was set; None for one that leaps, until others confirm the leap."""
-        moved_ns = time_ns + self.moved_ns
-        if self.newest_ns is None or -MAX_LATE_S * _NS <= moved_ns - self.newest_ns <= MAX_JUMP_S * _NS:
-            self._leaping.clear()
-            self.newest_ns = moved_ns if self.newest_ns is None else max(moved_ns, self.newest_ns)
-            return moved_ns
-        self._leaping.append(time_ns)
-        if len(self._leaping) < _BELIEVED_AFTER or not _advances(self._leaping):
+    def moved_ns(self, topic: str) -> int:
+        """How far the times of a topic are moved, since the clock was set."""
+        return self._topics[topic].moved_ns if topic in self._topics else self._moved_ns
+
+    def place(self, topic: str, time_ns: int, log_ns: int) -> int | None:
+        """The time of a message, moved where the clock was set; None for one that leaps and is not confirmed.
+
+        Args:
+            time_ns: on the chosen clock.
+            log_ns: when it was logged.
+        """
+        followed = self._topics.setdefault(topic, _Followed(moved_ns=self._moved_ns))
+        for moved_ns in (followed.moved_ns, self._moved_ns):
+            if followed.fits(time_ns + moved_ns):
+                followed.moved_ns = moved_ns
+                return self._accepted(followed, time_ns)
+        if not followed.confirms(time_ns, log_ns):
             self.left_out += 1
             return None
-        self._leaping.clear()
-        return self.go_on_at(time_ns, self.newest_ns)
+        self._moved_ns = followed.moved_ns = self._newest_ns - time_ns
+        self.set_at_ns.append(self._newest_ns)
+        return self._accepted(followed, time_ns)
 
-    def go_on_at(self, time_ns: int, at_ns: int) -> int:
-        """Take a time for the moment `at_ns`, and those after it for what follows."""
-        self.moved_ns = at_ns - time_ns
-        self.newest_ns = at_ns
-        return at_ns
+    def _accepted(self, followed: _Followed, time_ns: int) -> int:
+        placed_ns = time_ns + followed.moved_ns
+        followed.leaping.clear()
+        followed.newest_ns = placed_ns if followed.newest_ns is None else max(placed_ns, followed.newest_ns)
+        self._newest_ns = max(self._newest_ns, placed_ns)
+        return placed_ns
 
 
-def _advances(times_ns: Sequence[int]) -> bool:
-    """Whether the last times follow each other as those of one clock do."""
-    last = times_ns[-_BELIEVED_AFTER:]
-    return all(0 <= after - before <= MAX_LATE_S * _NS for before, after in zip(last, last[1:]))
+@dataclass
+class _Followed:
+    """The times of one topic: the newest, how far they are moved, and those that leap, each with its log time."""
+
+    newest_ns: int | None = None
+    moved_ns: int = 0
+    leaping: list[tuple[int, int]] = field(default_factory=list)
+
+    def fits(self, placed_ns: int) -> bool:
+        """Whether a time may follow the newest one: a little late, or after a pause."""
+        return self.newest_ns is None or -MAX_LATE_S * _NS <= placed_ns - self.newest_ns <= MAX_JUMP_S * _NS
+
+    def confirms(self, time_ns: int, log_ns: int) -> bool:
+        """Whether those that leap belong to a clock that was set: they advance as time passes.
+
+        Messages that were held up and came in a burst advance much faster.
+        """
+        if self.leaping and not 0 <= time_ns - self.leaping[-1][0] <= MAX_JUMP_S * _NS:
+            self.leaping.clear()
+        self.leaping.append((time_ns, log_ns))
+        (first_ns, first_log_ns) = self.leaping[0]
+        passed_ns = log_ns - first_log_ns
+        if len(self.leaping) > 2:
+            del self.leaping[1:-1]
+        return passed_ns >= _BELIEVED_AFTER_S * _NS and time_ns - first_ns <= _FASTEST * passed_ns

@@ -6,30 +6,35 @@ However long a recording is, only what belongs to the next hops lies in memory.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from taemi_edge.bundle.streams import StreamSpec, VideoSpec
-from taemi_edge.errors import InputError, MessageError
+import numpy as np
+from msgspec.structs import replace
+
+from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.values import Array
+from taemi_edge.errors import InputError, MessageError, OptionError
+from taemi_edge.media.clocks import Span, clock_of
 from taemi_edge.media.hops import Hop
-from taemi_edge.media.messages.readings import MessageType, PictureReading, Reading, TextReading
-from taemi_edge.media.messages.stream_reader import StreamReader
+from taemi_edge.media.messages.readings import Reading, TextReading
 from taemi_edge.media.messages.topic_field import TopicField
+from taemi_edge.media.recordings.decoding import Decoding
 from taemi_edge.media.recordings.feeds import Feed, has_stamp, open_feed, reached_s
-from taemi_edge.media.recordings.opening import open_recording
+from taemi_edge.media.recordings.opening import open_recording, split_topic
 from taemi_edge.media.recordings.recorded_clock import (
     ChosenClock,
     Clock,
-    LeapWatch,
     Sample,
+    Timeline,
     choose_clock,
-    require_clock,
+    clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
-from taemi_edge.media.recordings.topic_map import choose_topics
+from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
 _EPSILON_S = 1e-6
@@ -51,16 +56,19 @@ class RecordingSource:
         recording: an open one, which is closed with this, or where it lies.
         streams: of the model that it may feed.
         topics: TOPIC or TOPIC.field by the name of the stream; the rest is chosen by types.
-        clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose.
+        clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose; or
+            the clock that was chosen before, with `origin_ns`.
         start_ns, end_ns: read from and up to this time of the chosen clock alone.
         origin_ns: the time of the chosen clock that is 0 s; by default `start_ns`, else that of the first message.
         every_frame: keep all pictures, whatever the streams need.
 
     Attributes:
         fields: the topic and field of each stream that has one.
+        guessed: the streams whose topic nobody named.
         absent: why the others have none.
+        clock: which times are taken.
         origin_ns: as above; it may be changed before the first hop.
-        unusable: how many messages could not be used so far.
+        is_over: whether all of it was read; what was read last may still wait for its hop.
 
     Raises:
         UsageError: see `choose_topics` and `choose_clock`.
@@ -73,20 +81,21 @@ class RecordingSource:
         streams: Mapping[str, StreamSpec],
         topics: Mapping[str, str | TopicField] | None = None,
         *,
-        clock: Clock = "auto",
+        clock: Clock | ChosenClock = "auto",
         start_ns: int | None = None,
         end_ns: int | None = None,
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
-        require_clock(clock)
+        if not isinstance(clock, ChosenClock):
+            clock_named(clock)
         with ExitStack() as stack:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
             self.recording = recording
-            choice = choose_topics(recording.topics, streams, topics or {})
-            self.fields, self.absent, self._guessed = choice.fields, choice.absent, choice.notes
+            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
+            self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
                     f"{recording.path}: expected a topic that fits a stream of the model, and none does: see "
@@ -95,19 +104,22 @@ class RecordingSource:
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
-            self._decoding = _Decoding(recording, self._specs, self.fields)
-            self._clock, first_ns = self._choose_clock(clock)
+            self._decoding = Decoding(recording, self._specs, self.fields)
+            if isinstance(clock, ChosenClock):
+                self.clock, first_ns = clock, 0
+            else:
+                self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
-            self._watches = {topic: LeapWatch() for topic in self._decoding.topics}
+            self._timeline = Timeline()
             self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
-            self._is_over = False
+            self.is_over = False
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
 
     @property
     def unusable(self) -> int:
         """How many messages could not be used so far."""
-        return self._decoding.unusable + sum(watch.left_out for watch in self._watches.values())
+        return self._decoding.unusable + self._timeline.left_out
 
     @property
     def late(self) -> int:
@@ -115,15 +127,24 @@ class RecordingSource:
         return sum(feed.late for feed in self._feeds.values())
 
     @property
+    def clock_notes(self) -> list[str]:
+        """Which times were taken, in a sentence."""
+        return [f"{self.recording.path}: {self.clock.note}"]
+
+    @property
     def notes(self) -> list[str]:
         """What was guessed and assumed, and what is wrong with the recording as far as it was read."""
         shown = self.recording.path
-        notes = [f"{shown}: {note}" for note in (*self._guessed, self._clock.note) if note]
-        notes += [*self.recording.notes, *(f"{shown}: {note}" for note in self._decoding.notes)]
+        pairs = [f"--map {name}={self.fields[name]}" for name in self.fields if name in self.guessed]
+        notes = [f"{shown}: topics were chosen by their types: {' '.join(pairs)}"] if pairs else []
+        notes += [*self.clock_notes, *self.recording.notes, *(f"{shown}: {note}" for note in self._decoding.notes)]
         if self.late:
             notes.append(f"{shown}: {self.late} messages came more than {MOST_SKEW_S:g} s late and were left out")
-        if leaps := sum(watch.left_out for watch in self._watches.values()):
-            notes.append(f"{shown}: {leaps} messages have times that leap, and were left out")
+        if self._timeline.left_out:
+            notes.append(f"{shown}: {self._timeline.left_out} messages have times that leap, and were left out")
+        for at_ns in self._timeline.set_at_ns[:_MOST_NOTED]:
+            at_s = (at_ns - self.origin_ns) / _NS
+            notes.append(f"{shown}: its clock was set after {at_s:.3f} s: what follows is taken to go on there")
         return notes
 
     @property
@@ -133,10 +154,47 @@ class RecordingSource:
         return None if start_ns is None or end_ns is None else (end_ns - start_ns) / _NS
 
     @property
+    def span(self) -> Span:
+        """When it begins and ends on its own clock."""
+        start_s = self.origin_ns / _NS
+        end_s = math.inf if self.duration_s is None else start_s + self.duration_s
+        return Span(self.recording.path.name, clock_of(start_s, in_timestamps=True), start_s, end_s)
+
+    def move(self, by_s: float) -> None:
+        """Count from another moment, before the first hop: what lies at `span` lies `by_s` later from then on."""
+        off_s = by_s + self.origin_ns / _NS
+        if abs(off_s) > _EPSILON_S:
+            self.origin_ns -= round(off_s * _NS)
+
+    def frame_rate(self, name: str) -> Fraction:
+        """The average frame rate of a video stream; only a hint."""
+        count = self.recording.topics[self.fields[name].topic].count or 0
+        rate = Fraction(count / self.duration_s).limit_denominator(100) if self.duration_s else Fraction(0)
+        return rate if 1 <= rate <= 120 else Fraction(25)
+
+    @property
     def length_s(self) -> float:
         """How much there was to read so far."""
         lasting = [feed.end_s for feed in self._feeds.values() if feed.lasts]
         return max(0.0, *(lasting or [feed.end_s for feed in self._feeds.values()]))
+
+    def read_sound(self, name: str, sample_rate_hz: int) -> Array:
+        """All sound of an audio stream, with silence where it has gaps: mono, float32 (n,) in [-1, 1].
+
+        Args:
+            name: of the stream.
+            sample_rate_hz: the rate that sound is brought to.
+        """
+        spec = {name: replace(self._specs[name], sample_rate_hz=sample_rate_hz)}
+        with RecordingSource(self.recording.path, spec, {name: self.fields[name]}, origin_ns=self.origin_ns) as source:
+            hops = [*source.hops(1.0), source.rest()]
+        pieces = [piece for hop in hops for piece in hop.pieces[name]]
+        end = max((round(piece.time_s * sample_rate_hz) + len(piece.values) for piece in pieces), default=0)
+        samples = np.zeros(end, np.float32)
+        for piece in pieces:
+            start = max(0, round(piece.time_s * sample_rate_hz))
+            samples[start : start + len(piece.values)] = piece.values
+        return samples
 
     def hops(self, hop_s: float) -> Iterator[Hop]:
         """The hops (0, hop_s], (hop_s, 2 hop_s], ... up to the last one that the recording fills completely.
@@ -177,7 +235,7 @@ class RecordingSource:
     def _goes_on(self, index: int, hop_s: float) -> bool:
         """Whether there is a hop of this number; reads up to its end."""
         self._read_until(index * hop_s)
-        if not self._is_over:
+        if not self.is_over:
             return True
         if any(feed.lasts for feed in self._feeds.values()):
             return index * hop_s <= self.length_s + 1e-3
@@ -185,7 +243,7 @@ class RecordingSource:
 
     def _read_until(self, end_s: float) -> None:
         """Read until everything up to a moment has come, or is not waited for any more."""
-        while not self._is_over:
+        while not self.is_over:
             least_s, most_s = reached_s(list(self._feeds.values()))
             if most_s >= end_s + SETTLED_AFTER_S and (least_s > end_s or most_s >= end_s + MOST_SKEW_S):
                 return
@@ -193,10 +251,10 @@ class RecordingSource:
 
     def _pull(self) -> bool:
         """Read a message into the feeds; False where there is none any more."""
-        message = None if self._is_over else next(self._messages, None)
+        message = None if self.is_over else next(self._messages, None)
         if message is None:
-            if not self._is_over:
-                self._is_over = True
+            if not self.is_over:
+                self.is_over = True
                 for name, reading, log_ns in self._decoding.finish():
                     self._add(name, reading, log_ns)
             return False
@@ -208,25 +266,30 @@ class RecordingSource:
                 self._faults[name] = f"{error}"[:200]
         return True
 
-    def _wanted(self, name: str, message: RecordedMessage) -> object:
+    def _wanted(self, name: str, message: RecordedMessage) -> Callable[[int | None], bool] | None:
         feed = self._feeds[name]
 
         def wanted(stamp_ns: int | None) -> bool:
-            time_ns = self._clock.time_ns(message.topic, message.log_ns, stamp_ns)
-            return feed.wants((time_ns + self._watches[message.topic].moved_ns - self.origin_ns) / _NS)
+            time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
+            if not self._is_in_range(time_ns):
+                return False
+            return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
     def _add(self, name: str, reading: Reading, log_ns: int) -> None:
         topic = self.fields[name].topic
-        time_ns = self._clock.time_ns(topic, log_ns, reading.stamp_ns)
-        start_ns, end_ns = self._range_ns
-        if (start_ns is not None and time_ns < start_ns) or (end_ns is not None and time_ns >= end_ns):
+        time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
+        if not self._is_in_range(time_ns):
             return
-        placed_ns = self._watches[topic].place(time_ns)
+        placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
-            stamped = has_stamp(reading) and (topic in self._clock.stamped or isinstance(reading, TextReading))
+            stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
+
+    def _is_in_range(self, time_ns: int) -> bool:
+        start_ns, end_ns = self._range_ns
+        return (start_ns is None or time_ns >= start_ns) and (end_ns is None or time_ns < end_ns)
 
     def _take(self, end_s: float, shown_end_s: float | None = None) -> Hop:
         pieces = {name: feed.take(end_s) for name, feed in self._feeds.items()}
@@ -238,7 +301,7 @@ class RecordingSource:
     def _logged_range_ns(self) -> tuple[int | None, int | None]:
         """The log times between which everything of the wanted range was logged."""
         start_ns, end_ns = self._range_ns
-        offset_ns = self._clock.offset_ns
+        offset_ns = self.clock.offset_ns
         lead_ns = int(LEAD_IN_S * _NS) if any(isinstance(spec, VideoSpec) for spec in self._specs.values()) else 0
         first_ns = None if start_ns is None else max(0, start_ns - offset_ns - lead_ns)
         return first_ns, None if end_ns is None else end_ns - offset_ns + int(MOST_SKEW_S * _NS)
@@ -249,16 +312,22 @@ class RecordingSource:
         if not any(samples.values()):
             named = ", ".join(sorted(self._decoding.topics))
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
-        clock = choose_clock({topic: found for topic, found in samples.items() if found}, asked)
+        spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
+        clock = choose_clock(samples, asked, frozenset(spoken))
         times_ns = sorted(
-            clock.time_ns(topic, sample.log_ns, sample.stamp_ns) for topic, found in samples.items() for sample in found
+            clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
+            for topic, found in samples.items()
+            for sample in found
         )
         middle_ns = times_ns[len(times_ns) // 2]
         return clock, next(time_ns for time_ns in times_ns if time_ns > middle_ns - 3600 * _NS)
 
+    def _first_of(self, topic: str) -> RecordedMessage | None:
+        return next(iter(self.recording.messages([topic])), None)
+
     def _samples(self) -> dict[str, list[Sample]]:
         """The times of the first messages of each topic; those of the range, where one is wanted."""
-        decoding = _Decoding(self.recording, self._specs, self.fields)
+        decoding = Decoding(self.recording, self._specs, self.fields)
         samples: dict[str, list[Sample]] = {topic: [] for topic in decoding.topics}
         first_ns = None
         for message in self.recording.messages(decoding.topics, *self._range_ns):
@@ -271,91 +340,46 @@ class RecordingSource:
                 continue
             name = decoding.streams_of(message.topic)[0]
             try:
-                stamps = decoding.stamps(name, message)
+                samples[message.topic] += decoding.sample(name, message)
             except MessageError:
                 continue
-            samples[message.topic] += [Sample(message.log_ns, stamp_ns) for stamp_ns in stamps]
         return samples
 
 
-class _Decoding:
-    """Decodes the messages of the topics that feed streams, and counts those that cannot be used."""
+def open_recordings(
+    stack: ExitStack,
+    places: Mapping[str, Path],
+    streams: Mapping[str, StreamSpec],
+    topics: Mapping[str, str],
+    clock: Clock,
+    every_frame: bool,
+) -> tuple[list[RecordingSource], dict[str, RecordingSource]]:
+    """Open the recordings of a source.
 
-    def __init__(
-        self, recording: Recording, specs: Mapping[str, StreamSpec], fields: Mapping[str, TopicField]
-    ) -> None:
-        self._recording, self._specs, self._fields = recording, specs, fields
-        self._streams: dict[str, list[str]] = {}
-        for name, found in fields.items():
-            self._streams.setdefault(found.topic, []).append(name)
-        self.topics = frozenset(self._streams)
-        self._readers: dict[tuple[str, MessageType | None], StreamReader | MessageError] = {}
-        self._problems: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        self._last_ns: dict[str, int] = {}
+    Args:
+        stack: closes them.
+        places: by stream, RECORDING or RECORDING#TOPIC; one recording may feed several.
+        streams: of the model.
+        topics, clock, every_frame: see `RecordingSource`.
 
-    @property
-    def unusable(self) -> int:
-        return sum(self._problems.values())
+    Returns:
+        The recordings, and the recording of each stream that one of its topics feeds.
 
-    @property
-    def notes(self) -> list[str]:
-        said = [
-            f"{count} of the messages for {name} could not be used, the first since: {self._first[name]}"
-            for name, count in self._problems.items()
-        ]
-        readers = {name: reader for (name, _), reader in self._readers.items() if isinstance(reader, StreamReader)}
-        return said + [f"{self._fields[name]}: {note}" for name, one in readers.items() for note in one.notes]
-
-    def streams_of(self, topic: str) -> list[str]:
-        return self._streams[topic]
-
-    def read(self, name: str, message: RecordedMessage, wanted: object) -> list[Reading]:
-        """What a message has for a stream.
-
-        Raises:
-            MessageError: it cannot be used.
-        """
-        self._last_ns[name] = message.log_ns
-        try:
-            reader = self._reader(name, message)
-            return reader.read(message.data) if wanted is None else reader.read(message.data, wanted)
-        except MessageError as error:
-            self._problems[name] += 1
-            self._first.setdefault(name, str(error))
-            raise
-
-    def stamps(self, name: str, message: RecordedMessage) -> list[int | None]:
-        """The stamps of what a message has for a stream."""
-        found: list[int | None] = []
-        if isinstance(self._specs[name], VideoSpec):
-
-            def note(stamp_ns: int | None) -> bool:
-                found.append(stamp_ns)
-                return False
-
-            self._reader(name, message).read(message.data, note)
-            return found
-        return [reading.stamp_ns for reading in self._reader(name, message).read(message.data)]
-
-    def finish(self) -> Iterator[tuple[str, Reading, int]]:
-        """What decoders still hold after the last message, by stream, with the log time of that."""
-        for (name, _), reader in self._readers.items():
-            if isinstance(reader, StreamReader):
-                for reading in reader.finish():
-                    yield name, reading, self._last_ns[name]
-
-    def _reader(self, name: str, message: RecordedMessage) -> StreamReader:
-        """The reader for messages of this type: two writers of one topic may have different ones."""
-        key = (name, message.type)
-        reader = self._readers.get(key)
-        if reader is None:
-            kind = message.type or self._recording.topics[message.topic].type
-            try:
-                reader = StreamReader(self._specs[name], kind, self._fields[name].field)
-            except MessageError as error:
-                reader = error
-            self._readers[key] = reader
-        if isinstance(reader, MessageError):
-            raise reader
-        return reader
+    Raises:
+        UsageError, InputError: see `RecordingSource`.
+    """
+    by_file: dict[Path, dict[str, str]] = {}
+    for name, place in places.items():
+        file, topic = split_topic(place)
+        by_file.setdefault(file, {})[name] = topic
+    require_streams(topics, streams)
+    if unused := [name for name in topics if name not in places]:
+        raise OptionError(
+            "topics", "--map", f"{unused[0]}={topics[unused[0]]!s:.200}: expected a recording that feeds {unused[0]}"
+        )
+    found = []
+    for file, named in by_file.items():
+        of_file = {name: streams[name] for name in named}
+        chosen = {name: given for name, topic in named.items() if (given := topic or topics.get(name))}
+        found.append(stack.enter_context(RecordingSource(file, of_file, chosen, clock=clock, every_frame=every_frame)))
+    return found, {name: one for one in found for name in one.fields}

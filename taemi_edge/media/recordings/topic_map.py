@@ -1,4 +1,4 @@
-"""Chooses the topics of a recording that feed the streams of a model: those that are given, and the rest by their types.
+"""Chooses the topics of a recording that feed the streams of a model: those that are given, the rest by their types.
 
 A stream without a topic of its own gets one where the types of messages leave a single choice. Where they leave
 several, a topic whose name holds that of the stream is taken, and nothing is guessed beyond that.
@@ -7,16 +7,16 @@ several, a topic whose name holds that of the stream is taken, and nothing is gu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taemi_edge.bundle.streams import StreamSpec, kind_name
 from taemi_edge.bundle.recipe import read_toml
+from taemi_edge.bundle.streams import StreamSpec, kind_name
 from taemi_edge.errors import InputError, MessageError, OptionError, UsageError
-from taemi_edge.media.messages.stream_reader import StreamReader
+from taemi_edge.media.messages.stream_reader import StreamReader, fit_of
 from taemi_edge.media.messages.topic_field import TopicField, parse_topic_field
-from taemi_edge.media.recordings.recording import Topic
+from taemi_edge.media.recordings.recording import RecordedMessage, Topic
 
 _MOST_NAMED = 30
 #: Topics that every robot has and no stream reads.
@@ -37,15 +37,12 @@ class TopicChoice:
     guessed: frozenset[str] = frozenset()
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def notes(self) -> list[str]:
-        """What was guessed, in a sentence."""
-        pairs = [f"{name}={topic}" for name, topic in self.fields.items() if name in self.guessed]
-        return [f"topics were chosen by their types: --map {' --map '.join(pairs)}"] if pairs else []
-
 
 def choose_topics(
-    topics: Mapping[str, Topic], streams: Mapping[str, StreamSpec], given: Mapping[str, str | TopicField]
+    topics: Mapping[str, Topic],
+    streams: Mapping[str, StreamSpec],
+    given: Mapping[str, str | TopicField],
+    first_of: Callable[[str], RecordedMessage | None] = lambda topic: None,
 ) -> TopicChoice:
     """Find the topic of each stream.
 
@@ -53,29 +50,29 @@ def choose_topics(
         topics: of the recording.
         streams: of the model that the recording may feed.
         given: TOPIC or TOPIC.field by the name of the stream.
+        first_of: the first message of a topic, which is looked at where the type of its messages does not tell enough.
 
     Raises:
         OptionError: a stream that the model does not have.
         UsageError: a topic that is not there, that does not fit its stream, or several that could be meant.
     """
-    if unknown := [name for name in given if name not in streams]:
-        named = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items()) or "none"
-        raise OptionError("topics", "--map", f"{unknown[0]:.80}={given[unknown[0]]!s:.200}: expected one of {named}")
+    require_streams(given, streams)
     fields = {name: _given(topics, name, streams[name], given[name]) for name in streams if name in given}
     taken = {found.topic for found in fields.values()}
+    fitting_to = {name: _fitting(topics, spec, first_of) for name, spec in streams.items() if name not in fields}
     guessed, absent = set(), {}
     for name, spec in streams.items():
         if name in fields:
             continue
-        fitting = [topic for topic in _fitting(topics, spec) if topic not in taken]
+        fitting = [topic for topic in fitting_to[name] if topic not in taken]
         chosen = _by_name(fitting, name) if len(fitting) > 1 else fitting
-        rivals = [n for n, s in streams.items() if n != name and n not in given and kind_name(s) == kind_name(spec)]
+        rivals = [other for other, found in fitting_to.items() if other != name and found == chosen]
         if len(chosen) > 1:
             raise UsageError(
                 f"expected one topic for the stream {name} ({kind_name(spec)}), and {_listed(chosen)} fit it: choose "
                 f"one with --map {name}=TOPIC"
             )
-        if chosen and rivals and len(_by_name(chosen, name)) != 1 and _wanted_by(rivals, streams, topics, chosen[0]):
+        if chosen and rivals and not _named_in(name, chosen[0]):
             others = " and ".join([name, *rivals])
             raise UsageError(
                 f"expected topics for the streams {others}, and {chosen[0]} fits several of them: say which with "
@@ -90,7 +87,18 @@ def choose_topics(
     return TopicChoice({name: fields[name] for name in streams if name in fields}, frozenset(guessed), absent)
 
 
-def read_map(entries: list[str] | tuple[str, ...]) -> dict[str, str]:
+def require_streams(given: Mapping[str, str | TopicField], streams: Mapping[str, StreamSpec]) -> None:
+    """Refuse topics for streams that the model does not have.
+
+    Raises:
+        OptionError: the first of them.
+    """
+    if unknown := [name for name in given if name not in streams]:
+        named = ", ".join(f"{name} ({kind_name(spec)})" for name, spec in streams.items()) or "none"
+        raise OptionError("topics", "--map", f"{unknown[0]:.80}={given[unknown[0]]!s:.200}: expected one of {named}")
+
+
+def read_map(entries: Sequence[str]) -> dict[str, str]:
     """The topics of `--map`, by stream: NAME=TOPIC[.field], or a TOML file with a table `[streams]`; the last one wins.
 
     Raises:
@@ -141,7 +149,9 @@ def _given(topics: Mapping[str, Topic], name: str, spec: StreamSpec, text: str |
             "topics", "--map", f"{name}={text!s:.200}: expected a topic of the recording, which has {_listed(topics)}"
         )
     if topic.problem is not None:
-        raise OptionError("topics", "--map", f"{name}={text!s:.200}: expected a topic that can be read: {topic.problem}")
+        raise OptionError(
+            "topics", "--map", f"{name}={text!s:.200}: expected a topic that can be read: {topic.problem}"
+        )
     try:
         StreamReader(spec, topic.type, found.field)
     except MessageError as error:
@@ -149,36 +159,47 @@ def _given(topics: Mapping[str, Topic], name: str, spec: StreamSpec, text: str |
     return TopicField(topic.name, found.field)
 
 
-def _fitting(topics: Mapping[str, Topic], spec: StreamSpec) -> list[str]:
-    """The topics with messages whose types are made for a stream."""
-    return [
-        topic.name
-        for topic in topics.values()
-        if topic.count != 0 and not _MACHINERY.search(topic.name) and fits(topic, spec)
-    ]
+def _fitting(
+    topics: Mapping[str, Topic], spec: StreamSpec, first_of: Callable[[str], RecordedMessage | None]
+) -> list[str]:
+    """The topics with messages whose types are made for a stream; where none is, those whose first message fits."""
+    found: dict[bool, list[Topic]] = {True: [], False: []}
+    for topic in topics.values():
+        is_sure = None if topic.count == 0 or _MACHINERY.search(topic.name) else fits(topic, spec)
+        if is_sure is not None:
+            found[is_sure].append(topic)
+    chosen = found[True] or [topic for topic in found[False] if _reads(topic, spec, first_of(topic.name))]
+    return [topic.name for topic in chosen]
 
 
-def fits(topic: Topic, spec: StreamSpec) -> bool:
-    """Whether the type of a topic's messages alone makes it a stream's."""
-    if topic.problem is not None or not topic.type.name:
-        return False
+def fits(topic: Topic, spec: StreamSpec) -> bool | None:
+    """Whether a topic feeds a stream by the type of its messages: True, False for perhaps, None for never."""
+    if topic.problem is not None:
+        return None
     try:
-        reader = StreamReader(spec, topic.type)
+        return fit_of(spec, topic.type).is_sure
+    except (MessageError, UsageError):
+        return None
+
+
+def _reads(topic: Topic, spec: StreamSpec, message: RecordedMessage | None) -> bool:
+    """Whether a stream can use a message; True where there is none to ask."""
+    if message is None:
+        return True
+    try:
+        StreamReader(spec, message.type or topic.type).read(message.data)
     except (MessageError, UsageError):
         return False
-    return bool(reader.what)
+    return True
 
 
 def _by_name(topics: list[str], stream: str) -> list[str]:
     """Those whose names hold the name of the stream; all where none does."""
-    found = [topic for topic in topics if stream.lower() in re.split(r"[/._]", topic.lower())]
-    found = found or [topic for topic in topics if stream.lower() in topic.lower()]
-    return found or topics
+    return [topic for topic in topics if _named_in(stream, topic)] or topics
 
 
-def _wanted_by(rivals: list[str], streams: Mapping[str, StreamSpec], topics: Mapping[str, Topic], topic: str) -> bool:
-    """Whether another stream of the same kind could read a topic as well, and has no other."""
-    return any(fits(topics[topic], streams[name]) and _fitting(topics, streams[name]) == [topic] for name in rivals)
+def _named_in(stream: str, topic: str) -> bool:
+    return stream.lower() in re.split(r"[/._]", topic.lower())
 
 
 def _listed(topics: Mapping[str, Topic] | list[str]) -> str:

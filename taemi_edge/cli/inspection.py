@@ -1,0 +1,101 @@
+"""The command `inspect`: it shows what a bundle or a recording holds, and which topics would feed which streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taemi_edge.cli.options import JsonOption, save_json
+from taemi_edge.cli.run_options import ClockOption, MapOption
+from taemi_edge.cli.tables import as_text, make_console, new_table, number, print_description
+from taemi_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from taemi_edge.media.recordings.describing import RecordingDescription
+
+#: So many fields of a topic are shown; --json has more.
+_MOST_FIELDS = 8
+
+
+def inspect(
+    place: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE|RECORDING", help="A bundle folder, or a recording: .mcap, or a ROS bag."),
+    ],
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUNDLE]", help="With a recording: the model whose streams it is to feed."),
+    ] = None,
+    topics: MapOption = None,
+    clock: ClockOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """Show what a bundle holds, with every hash verified; or the topics of a recording, and what they would feed."""
+    from taemi_edge.media.recordings.opening import is_recording
+
+    if other is not None and is_recording(other) and not is_recording(place):
+        place, other = other, place
+    if is_recording(place):
+        description = _of_recording(place, other, topics, clock)
+        _print_recording(description)
+        save_json(json_file, description)
+        return
+    if other is not None or topics:
+        raise UsageError(f"{other or topics}: expected a recording beside the bundle, got {place}, which is none")
+    from taemi_edge.bundle.describe import describe_bundle
+
+    bundle = describe_bundle(place)
+    print_description(bundle)
+    save_json(json_file, bundle)
+
+
+def _of_recording(place: Path, bundle: Path | None, topics: list[str] | None, clock: str) -> RecordingDescription:
+    from taemi_edge.bundle.folder import open_bundle
+    from taemi_edge.media.recordings.describing import describe_recording
+    from taemi_edge.media.recordings.recorded_clock import clock_named
+    from taemi_edge.media.recordings.topic_map import read_map
+
+    if topics and bundle is None:
+        raise UsageError(
+            "--map: expected a bundle behind the recording, whose streams the topics are to feed, got none"
+        )
+    streams = None if bundle is None else open_bundle(bundle).manifest.streams
+    return describe_recording(place, streams, read_map(topics or ()), clock_named(clock))
+
+
+def _print_recording(description: RecordingDescription) -> None:
+    """Print a row for each topic, what feeds what, and what is wrong with the recording."""
+    length = "" if description.duration_s is None else f", {description.duration_s:.3f} s"
+    columns = ["topic", "type", "messages", "a second", "fields"]
+    has_streams = bool(description.map)
+    table = new_table(
+        f"{description.path}  (begins {description.begins}{length})",
+        [*columns, *(["feeds"] if has_streams else [])],
+        left=("topic", "type", "fields", "feeds"),
+    )
+    for topic in description.topics:
+        fields = ", ".join(topic.fields[:_MOST_FIELDS]) + (", ..." if len(topic.fields) > _MOST_FIELDS else "")
+        rate = "" if topic.rate_hz is None else number(topic.rate_hz, 1)
+        count = "" if topic.count is None else f"{topic.count:,}"
+        kind = topic.type if topic.encoding == "cdr" else f"{topic.type} ({topic.encoding})"
+        row = [
+            topic.name,
+            kind,
+            count,
+            rate,
+            topic.problem or fields,
+            *([", ".join(topic.streams)] if has_streams else []),
+        ]
+        table.add_row(*map(as_text, row))
+    make_console().print(table)
+    for name, found in description.map.items():
+        by_type = ", by its type" if name in description.guessed else ""
+        typer.echo(f"stream        {name}: --map {name}={found}{by_type}")
+    for name, why in description.absent.items():
+        typer.echo(f"stream        {name}: {why}")
+    if description.problem:
+        typer.echo(f"problem       {description.problem}")
+    for note in description.notes:
+        typer.echo(f"note          {note}")

@@ -1,0 +1,107 @@
+"""Reads a range of a recording into the rows that encoders take: pictures, chunks, rows of numbers and a text.
+
+What a range gives does not depend on where messages begin: it is read with a little of what comes before it, so that a
+piece of sound is cut in two, and a series is interpolated across the border.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.corpora.clip_reading import STEP_S
+from taemi_edge.corpora.drive_ranges import DriveRange
+from taemi_edge.corpora.row_takers import taker_of
+from taemi_edge.media.hops import Hop
+from taemi_edge.media.recordings.recorded_streams import RecordingSource
+from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.media.transcripts import Word
+from taemi_edge.parity.samples import Row
+
+#: How much before a range is read, in seconds: more than a message of sound lasts, or a pause between rows of a series.
+LEAD_S = 1.0
+_NS = 1_000_000_000
+
+
+def drive_rows(
+    file: Path,
+    wanted: DriveRange,
+    streams: Mapping[str, StreamSpec],
+    tokenizers: Mapping[str, WordTokenizer],
+    longest_s: float,
+    remarks: list[str],
+) -> dict[str, list[Row]]:
+    """Read the streams that a recording feeds; of the others there is nothing in what it returns.
+
+    Args:
+        file: the recording, on this machine.
+        wanted: which part of it, and which topics.
+        streams: of the model.
+        tokenizers: of its streams of text.
+        longest_s: how much of the range is read, in seconds.
+        remarks: gets what was noticed.
+
+    Raises:
+        InputError: the recording cannot be read.
+    """
+    fed = {name: streams[name] for name in wanted.topics if name in streams}
+    reach = _Reach.of(wanted, longest_s)
+    takers = {name: taker_of(name, spec, tokenizers, str(file), reach.begin_s) for name, spec in fed.items()}
+    for hop in _hops(file, wanted, fed, reach, remarks):
+        for name, pieces in hop.pieces.items():
+            takers[name].take(pieces, min(hop.end_s, reach.end_s))
+    return {name: taker.rows(reach.end_s) for name, taker in takers.items()}
+
+
+def drive_words(file: Path, wanted: DriveRange, stream: str, spec: StreamSpec, longest_s: float) -> list[Word]:
+    """The words of a stream of text in a range, with times from its beginning on.
+
+    Raises:
+        InputError: the recording cannot be read.
+    """
+    reach, found = _Reach.of(wanted, longest_s), list[Word]()
+    for hop in _hops(file, wanted, {stream: spec}, reach, []):
+        found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+    return [Word(word.start_s - reach.begin_s, word.end_s - reach.begin_s, word.text) for word in found]
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """When a range begins and ends on the clock of what is read, which begins a little before it."""
+
+    begin_s: float
+    end_s: float
+    is_cut: bool
+
+    @classmethod
+    def of(cls, wanted: DriveRange, longest_s: float) -> _Reach:
+        begin_s = 0.0 if wanted.start_ns is None else LEAD_S
+        length_s = math.inf if wanted.end_ns is None else (wanted.end_ns - (wanted.start_ns or 0)) / _NS
+        return cls(begin_s, begin_s + min(longest_s, length_s), longest_s < length_s)
+
+
+def _hops(
+    file: Path, wanted: DriveRange, streams: Mapping[str, StreamSpec], reach: _Reach, remarks: list[str]
+) -> Iterator[Hop]:
+    """The hops up to the end of a range, from a little before it on."""
+    start_ns = None if wanted.start_ns is None else wanted.start_ns - round(LEAD_S * _NS)
+    topics = {name: wanted.topics[name] for name in streams}
+    with RecordingSource(file, streams, topics, clock=wanted.clock, start_ns=start_ns, end_ns=wanted.end_ns) as source:
+        for hop in source.hops(STEP_S):
+            yield hop
+            if hop.end_s >= reach.end_s:
+                remarks += [f"cut at {reach.end_s - reach.begin_s:g} s"] if reach.is_cut else []
+                break
+        else:
+            yield source.rest()
+        remarks += _remarks(source)
+
+
+def _remarks(source: RecordingSource) -> list[str]:
+    """What was noticed while a range was read; what holds of the whole recording was said before it was cut."""
+    counts = {"messages that cannot be used": source.unusable, "messages that came too late": source.late}
+    damage = [note.removeprefix(f"{source.recording.path}: ") for note in source.recording.notes]
+    return damage + [f"{count} {what}" for what, count in counts.items() if count]

@@ -1,0 +1,83 @@
+"""Serves the channels of a run to Foxglove, over its WebSocket protocol.
+
+Viewers see and hear everything and can change nothing: the server takes no messages, parameters or calls. The protocol
+has no token, so another address than loopback must be asked for by name (`live/viewer_config.py`). Whoever reads too
+slowly loses the oldest of what waits for them, and delays nobody.
+
+This module needs foxglove-sdk: import it where that was asked for alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from foxglove import Context, start_server
+from foxglove.websocket import ChannelView, Client, ServerListener, WebSocketServer
+
+from taemi_edge.errors import UsageError
+from taemi_edge.live.viewer_config import FoxgloveConfig
+
+#: So many messages wait for a viewer at most: two or three seconds of pictures, sound and rows.
+_MOST_WAITING = 512
+
+
+class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
+    """Tells of each topic that somebody begins to watch."""
+
+    def __init__(self, on_watched: Callable[[str], None]) -> None:
+        self._on_watched = on_watched
+
+    def on_subscribe(self, client: Client, channel: ChannelView) -> None:
+        self._on_watched(channel.topic)
+
+
+class FoxgloveServer:
+    """A WebSocket that Foxglove connects to.
+
+    Args:
+        config: the address, and the files of TLS.
+        name: what viewers see as the name of the server.
+        context: of foxglove-sdk, whose channels are served.
+        on_watched: called with a topic that somebody begins to watch, in a thread of the server.
+
+    Attributes:
+        url: what Foxglove opens, as "Foxglove WebSocket".
+
+    Raises:
+        UsageError: the port is in use, or a file of TLS cannot be used.
+    """
+
+    def __init__(self, config: FoxgloveConfig, name: str, context: Context, on_watched: Callable[[str], None]) -> None:
+        certificate, key = _pem(config.tls_certificate), _pem(config.tls_key)
+        host = config.host
+        try:
+            self._server: WebSocketServer = start_server(
+                name=name,
+                host=host,
+                port=config.port,
+                capabilities=[],
+                context=context,
+                server_listener=_Joined(on_watched),
+                message_backlog_size=_MOST_WAITING,
+                tls_cert=certificate,
+                tls_key=key,
+            )
+        except (RuntimeError, ValueError) as error:
+            why = str(error).removeprefix("FoxgloveError: ")
+            raise UsageError(f"--foxglove {config.address}: cannot be served: {why}: choose another port") from error
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{'wss' if certificate else 'ws'}://{shown}:{self._server.port}"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._server.stop()
+
+
+def _pem(file: str) -> bytes | None:
+    if not file:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"foxglove: {file}: expected a PEM file, got {error.strerror}: name another one") from error

@@ -1,0 +1,177 @@
+"""Recordings of robots as corpora: how they are found, cut for a model, named by tables, and read."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, TextSpec, VideoSpec
+from taemi_edge.corpora.drive_ranges import DriveOptions
+from taemi_edge.corpora.drives import for_model, open_drives
+from taemi_edge.corpora.opening import find_corpus, open_any_corpus
+from taemi_edge.corpora.sample_corpus import open_samples
+from taemi_edge.corpora.stream_files import sample_rows, sample_words
+from taemi_edge.errors import InputError, UsageError
+from taemi_edge.media.tokens import WordTokenizer
+
+pytest.importorskip("mcap")
+pytest.importorskip("rosbags")
+from tests.robots.drives import write_bag, write_mcap
+from tests.robots.messages import Form, messages
+
+TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
+FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
+EYE = VideoSpec(frames_per_second=5.0, size_hw=(48, 48), crop="whole", **FEATURES)
+WRIST = SeriesSpec(channels=6, rate_hz=200.0, chunk_s=0.5, context_s=0.0, **FEATURES)
+BATTERY = SeriesSpec(channels=1, **FEATURES)
+TALK = TextSpec(max_tokens=64, tokenizer="talk.json", **FEATURES)
+STREAMS = {"eye": EYE, "wrist": WRIST}
+START_NS = 1_700_000_000 * 10**9
+
+
+@pytest.fixture(scope="module")
+def drives(drive: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings of the same six seconds: an MCAP file, and a bag of ROS 2 without the camera."""
+    folder = tmp_path_factory.mktemp("drives")
+    write_mcap(
+        folder / "monday.mcap", messages(drive, Form(pictures="jpeg", others=False), START_NS), chunk_size=1 << 14
+    )
+    write_bag(folder / "tuesday", messages(drive, Form(pictures="none", others=False), START_NS))
+    return folder
+
+
+def test_recordings_are_cut_into_clips_of_the_models_window(drives: Path):
+    found = find_corpus(drives)
+    assert [clip.id for clip in found.clips] == ["monday", "tuesday"]
+    cut = for_model(found, STREAMS, 2.0)
+    assert [clip.id for clip in cut.clips] == [f"{day}-{n:05d}" for day in ("monday", "tuesday") for n in range(3)]
+    assert {clip.split for clip in cut.clips} == {"train"}
+    first = cut.clips[0].ranges[0]
+    assert (first.topics, first.end_ns - first.start_ns) == (
+        {"eye": "/camera/image_raw/compressed", "wrist": "/imu/data"},
+        2 * 10**9,
+    )
+    assert cut.clips[4].ranges[0].topics == {"wrist": "/imu/data"}
+    assert pickle.loads(pickle.dumps(cut.clips)).__len__() == 6  # noqa: S301  (our own bytes)
+
+
+def test_a_clip_holds_its_own_seconds_and_no_others(drives: Path, drive: Any):
+    clips = for_model(open_drives(drives / "monday.mcap"), STREAMS, 2.0).clips
+    read = [sample_rows(clip, STREAMS, {}) for clip in clips]
+    assert [len(rows["eye"]) for rows in read] == [10, 10, 10]
+    assert [len(rows["wrist"]) for rows in read] == [4, 4, 4]
+    whole = np.array([row["values"] for rows in read for row in rows["wrist"]]).reshape(-1, 6)
+    # clips begin with the first message that was logged, 3 ms after its stamp, and the grid of the model with them
+    times_s = np.arange(len(whole)) / 200
+    given = np.array([np.interp(times_s + 0.003, times_s, column) for column in np.asarray(drive.imu).T]).T
+    np.testing.assert_allclose(whole[:-1], given[:-1], atol=0.02)
+
+
+def test_many_clips_keep_the_last_quarter_to_judge_on(drives: Path):
+    cut = for_model(open_drives(drives / "monday.mcap", DriveOptions(clip_s=0.1)), STREAMS, 2.0)
+    assert [clip.split for clip in cut.clips].count("valid") == len(cut.clips) // 4 >= 8
+    assert [clip.split for clip in cut.clips] == sorted(clip.split for clip in cut.clips)
+
+
+def test_a_table_names_ranges_topics_and_labels(drives: Path, robot_folder: Path):
+    (drives / "samples.csv").write_text(
+        "id,recording,wrist,start_s,end_s,force\n"
+        "a,monday.mcap,,0,2,1\n"
+        'b,monday.mcap,"#/imu/data.linear_acceleration,angular_velocity",1,,2\n'
+        f"c,,tuesday#/imu/data,{START_NS / 1e9 + 4},{START_NS / 1e9 + 6},3\n"
+    )
+    corpus = for_model(open_samples(drives), STREAMS, 2.0)
+    (drives / "samples.csv").unlink()
+    a, b, c = corpus.clips
+    assert (dict(a.cells), sorted(a.ranges[0].topics)) == ({"force": "1"}, ["eye", "wrist"])
+    assert b.ranges[0].topics["wrist"] == "/imu/data.linear_acceleration,angular_velocity"
+    assert (len(sample_rows(a, STREAMS, {})["wrist"]), len(sample_rows(b, STREAMS, {})["wrist"])) == (4, 10)
+    rows = sample_rows(c, STREAMS, {})
+    assert (len(rows["eye"]), len(rows["wrist"])) == (0, 4)
+    usual, turned = sample_rows(a, STREAMS, {})["wrist"][2]["values"], sample_rows(b, STREAMS, {})["wrist"][0]["values"]
+    np.testing.assert_allclose(usual[:, [3, 4, 5, 0, 1, 2]], turned, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a,monday.mcap,9,12"], "expected a range within the"),
+        (["a,monday.mcap,3,2"], "expected a range within the"),
+        (["a,monday.mcap,soon,2"], "expected start_s and end_s in seconds"),
+        (["a,missing.mcap,0,2"], "expected a recording, found nothing"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(drives: Path, tmp_path: Path, rows: list[str], message: str):
+    (tmp_path / "monday.mcap").symlink_to(drives / "monday.mcap")
+    (tmp_path / "samples.csv").write_text("\n".join(["id,recording,start_s,end_s", *rows]))
+    with pytest.raises(InputError, match=message):
+        for_model(open_samples(tmp_path), STREAMS, 2.0)
+
+
+def test_a_map_may_name_topics_that_some_recordings_lack(drives: Path, tmp_path: Path):
+    options = DriveOptions({"eye": "/camera/image_raw/compressed"})
+    cut = for_model(find_corpus(drives, drives=options), STREAMS, 3.0)
+    assert [sorted(clip.ranges[0].topics) for clip in cut.clips] == [["eye", "wrist"]] * 2 + [["wrist"]] * 2
+    with pytest.raises(UsageError, match="expected a topic of the recording"):
+        for_model(find_corpus(drives, drives=DriveOptions({"eye": "/nowhere", "wrist": "/imu/data"})), STREAMS, 3.0)
+    with pytest.raises(UsageError, match="expected one of eye"):
+        for_model(find_corpus(drives, drives=DriveOptions({"nose": "/imu/data"})), STREAMS, 3.0)
+
+
+def test_a_file_in_the_folder_names_the_topics(drives: Path):
+    (drives / "recordings.toml").write_text('[streams]\nwrist = "/imu/data.linear_acceleration,angular_velocity"\n')
+    try:
+        cut = for_model(find_corpus(drives), STREAMS, 3.0)
+    finally:
+        (drives / "recordings.toml").unlink()
+    assert {clip.ranges[0].topics["wrist"] for clip in cut.clips} == {"/imu/data.linear_acceleration,angular_velocity"}
+
+
+def test_a_recording_that_cannot_be_read_leaves_the_others(drives: Path, tmp_path: Path):
+    (tmp_path / "good.mcap").symlink_to(drives / "monday.mcap")
+    (tmp_path / "bad.mcap").write_bytes(b"no recording at all")
+    bad, *good = for_model(find_corpus(tmp_path), STREAMS, 2.0).clips
+    assert (bad.id, len(good)) == ("bad", 3)
+    with pytest.raises(InputError, match="bad.mcap: expected an MCAP file"):
+        sample_rows(bad, STREAMS, {})
+
+
+def test_a_folder_of_splits_keeps_them(drives: Path, tmp_path: Path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "drive.mcap").symlink_to(drives / "monday.mcap")
+    cut = for_model(open_any_corpus(tmp_path), STREAMS, 3.0)
+    assert [(clip.id, clip.split) for clip in cut.clips] == [
+        (f"{split}-drive-0000{n}", split) for split in ("train", "test") for n in range(2)
+    ]
+
+
+def test_the_hash_of_a_corpus_tells_its_recordings_and_how_they_are_read(drives: Path):
+    def digest(clip_s: float, **options: Any) -> str:
+        return for_model(find_corpus(drives, drives=DriveOptions(**options)), STREAMS, clip_s).labels_sha256
+
+    assert digest(2.0) == digest(2.0)
+    others = [
+        digest(3.0),
+        digest(2.0, clock="log"),
+        digest(2.0, topics={"wrist": "/imu/data.angular_velocity,linear_acceleration"}),
+    ]
+    assert len({digest(2.0), *others}) == 4
+
+
+def test_words_are_read_with_their_times(drives: Path, robot_folder: Path):
+    from taemi_edge.bundle.folder import open_bundle
+
+    bundle = open_bundle(robot_folder)
+    spec = bundle.manifest.streams["talk"]
+    clip = for_model(open_drives(drives / "monday.mcap"), {"talk": spec}, 4.0).clips[0]
+    words = sample_words(clip, "talk", 60.0, spec)
+    assert [word.text for word in words][:3] == ["Today,", "after", "two"]
+    tokenizer = WordTokenizer(bundle.read_tokenizer("talk"), spec.max_tokens)
+    [row] = sample_rows(clip, {"talk": spec}, {"talk": tokenizer})["talk"]
+    assert len(row["ids"]) >= len(words)
+    assert sample_words(clip, "talk", 60.0) == []

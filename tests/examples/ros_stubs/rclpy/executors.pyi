@@ -1,0 +1,1 @@
+class ExternalShutdownException(Exception): ...  # noqa: N818 - rclpy calls it so

@@ -1,0 +1,183 @@
+"""A viewer of Foxglove's WebSocket protocol watches a run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import struct
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+pytest.importorskip("foxglove", reason="foxglove-sdk serves")
+client = pytest.importorskip("websockets.sync.client", reason="a viewer needs websockets")
+
+from taemi_edge.errors import UsageError
+from taemi_edge.live.outputs.channels_output import ChannelsOutput
+from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
+from taemi_edge.media.hops import Frame, Hop, Values
+from taemi_edge.runtime.window import Source
+from tests.live.outputs.recordings import decoded, described, manifest_of, picture, result_of
+from tests.live.running import LiveRun
+from tests.live.servers import free_port
+from tests.live.specs import CAMERA, SERIES
+
+
+class Viewer:
+    """Foxglove, as far as the protocol goes: https://github.com/foxglove/ws-protocol; a context manager."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = client.connect(url, subprotocols=["foxglove.sdk.v1"], max_size=None)
+        self._socket = self._connection.__enter__()
+        self.hello = json.loads(self._socket.recv(10))
+        self.channels: dict[str, Any] = {}
+        self._topics: dict[int, str] = {}
+        #: By topic, the log time and the message.
+        self.got: list[tuple[str, int, Any]] = []
+
+    def watch(self, *topics: str, timeout_s: float = 20.0) -> None:
+        """Subscribe to some topics, which may be advertised later."""
+        self.listen(lambda: set(topics) <= set(self.channels), timeout_s)
+        wanted = []
+        for topic in topics:
+            number = len(self._topics) + 1
+            self._topics[number] = topic
+            wanted.append({"id": number, "channelId": self.channels[topic]["id"]})
+        self._socket.send(json.dumps({"op": "subscribe", "subscriptions": wanted}))
+
+    def listen(self, holds: Any, timeout_s: float = 20.0) -> None:
+        """Take what comes until something holds."""
+        until = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < until, (list(self.channels), self.got[-3:])
+            try:
+                self._take(self._socket.recv(0.2))
+            except TimeoutError:
+                continue
+
+    def of(self, topic: str) -> list[Any]:
+        return [message for name, _, message in self.got if name == topic]
+
+    def _take(self, data: str | bytes) -> None:
+        if isinstance(data, str):
+            said = json.loads(data)
+            if said["op"] == "advertise":
+                self.channels |= {channel["topic"]: channel for channel in said["channels"]}
+            return
+        operation, number, ns = struct.unpack_from("<BIQ", data)
+        assert operation == 1
+        topic = self._topics[number]
+        channel = self.channels[topic]
+        schema = channel["schema"].encode()
+        if channel["encoding"] == "protobuf":
+            schema = base64.b64decode(schema)
+        self.got.append((topic, ns, decoded(channel["encoding"], channel["schemaName"], schema, data[13:])))
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._connection.__exit__(kind, error, at)
+
+
+def output_of(config: FoxgloveConfig, mcap: McapConfig | None = None, **streams: Any) -> tuple[ChannelsOutput, Any]:
+    manifest = manifest_of(**streams)
+    return ChannelsOutput(described(manifest, Source("door")), mcap or McapConfig(), config), manifest
+
+
+def test_a_viewer_who_joins_later_begins_with_a_key_picture():
+    output, manifest = output_of(FoxgloveConfig(address="127.0.0.1:0"), eye=CAMERA)
+    assert output.server is not None
+
+    def say(index: int) -> None:
+        frame = Frame(index / 10, picture(index))
+        output.on_hop(result_of(manifest, Hop(index / 10, {"eye": [frame]})))
+
+    try:
+        with Viewer(output.server.url) as first, Viewer(output.server.url) as second:
+            assert (first.hello["op"], first.hello["name"], first.hello["capabilities"]) == ("serverInfo", "any", [])
+            say(0)  # nobody watches yet
+            first.watch("/door/inputs/eye")
+            time.sleep(0.3)
+            for index in range(1, 5):
+                say(index)
+            first.listen(lambda: len(first.got) == 4)
+            second.watch("/door/inputs/eye")
+            time.sleep(0.3)
+            for index in range(5, 9):
+                say(index)
+            second.listen(lambda: len(second.got) == 4)
+            for viewer in (first, second):
+                decoder: Any = av.CodecContext.create("h264", "r")
+                pictures = [p for video in viewer.of("/door/inputs/eye") for p in decoder.decode(av.Packet(video.data))]
+                assert pictures[0].key_frame
+                assert not pictures[1].key_frame
+    finally:
+        output.close()
+
+
+def test_a_file_and_viewers_get_the_same_messages(tmp_path):
+    mcap = McapConfig(file=str(tmp_path / "run.mcap"))
+    output, manifest = output_of(FoxgloveConfig(address="127.0.0.1:0"), mcap, wrist=SERIES)
+    assert output.server is not None
+    try:
+        with Viewer(output.server.url) as viewer:
+            viewer.watch("/door/inputs/wrist", "/door/prediction")
+            time.sleep(0.3)
+            rows = Values(np.array([0.1, 0.2]), np.ones((2, 6), np.float32))
+            output.on_hop(result_of(manifest, Hop(0.5, {"wrist": [rows]})))
+            viewer.listen(lambda: len(viewer.got) == 3)
+    finally:
+        output.close()
+    pytest.importorskip("mcap", reason="recordings are read with mcap")
+    from tests.live.outputs.recordings import read
+
+    recording = read(tmp_path / "run.mcap")
+    kept = [
+        (s.topic, s.log_ns, s.message) for s in recording.said if s.topic in ("/door/inputs/wrist", "/door/prediction")
+    ]
+    assert viewer.got == kept
+
+
+def test_a_port_in_use_and_a_wrong_certificate_are_said_in_a_sentence(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match="Address already in use"):
+            output_of(FoxgloveConfig(address=f"127.0.0.1:{other.getsockname()[1]}"), wrist=SERIES)
+    certificate = tmp_path / "cert.pem"
+    with pytest.raises(UsageError, match=r"cert\.pem: expected a PEM file, got No such file"):
+        tls = {"tls_certificate": str(certificate), "tls_key": str(certificate)}
+        output_of(FoxgloveConfig(address="127.0.0.1:0", **tls), wrist=SERIES)
+    certificate.write_text("no certificate")
+    with pytest.raises(UsageError, match=r"cannot be served"):
+        output_of(FoxgloveConfig(address="127.0.0.1:0", **tls), wrist=SERIES)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8765", "192.168.1.4:80", "[::]:1"])
+def test_others_than_this_machine_are_served_by_name_alone(address):
+    with pytest.raises(ValueError, match="expected a loopback address, as whoever reaches the port"):
+        FoxgloveConfig(address=address)
+    assert FoxgloveConfig(address=address, everyone=True).port
+    assert FoxgloveConfig(address="[::1]:0").host == "::1"
+
+
+@pytest.mark.once
+def test_a_live_run_is_watched(tiny_folder, lasting_clip, tmp_path: Path):
+    port = free_port()
+    with LiveRun(tmp_path, tiny_folder, f"cam={lasting_clip}", "--live", "--foxglove", f"127.0.0.1:{port}") as run:
+        run.wait_until(lambda: any("connect Foxglove to ws://127.0.0.1" in line for line in run.log))
+        with Viewer(f"ws://127.0.0.1:{port}") as viewer:
+            viewer.watch("/cam/prediction", "/cam/inputs/vision", "/cam/inputs/audio", "/cam/boxes/vision")
+            viewer.listen(lambda: len(viewer.of("/cam/prediction")) >= 2 and viewer.of("/cam/boxes/vision"))
+            predictions = viewer.of("/cam/prediction")
+            run.wait_until(lambda: run.predictions and run.predictions[-1]["time_s"] >= predictions[-1]["time_s"])
+            assert all(prediction in run.predictions for prediction in predictions)
+            assert viewer.of("/cam/inputs/audio")[0].sample_rate == 16_000
+            assert run.stop() == 0
