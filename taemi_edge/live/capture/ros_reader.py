@@ -76,7 +76,8 @@ class RosReader:
         self._gone: tuple[float, str] | None = None
         self._fault: str | None = None
         self._good_s = -np.inf
-        self._needs_all = False
+        #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
+        self._needs_all = True
         self._spec = spec
         self._grid: FrameGrid | None = None
         self._session = self._open()
