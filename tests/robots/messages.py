@@ -376,3 +376,21 @@ def _gripper(material: Material) -> Iterator[Sent]:
             )
 
         yield _at(at / 10, "/gripper", name, gripper)
+
+
+def simulated(
+    sent: Iterable[Sent], rate: float = 1.0, log_start_ns: int = START_NS, ticks_hz: int = 50
+) -> Iterator[Sent]:
+    """As recorded of a simulation: /clock has the time of the stamps, and the log that of a machine, at another rate.
+
+    Give messages whose times begin a little after 0.
+    """
+    name, first_ns, next_ns = "rosgraph_msgs/msg/Clock", 0, 0
+    for one in sent:
+        first_ns = first_ns or one.log_ns
+        while (next_ns or first_ns) <= one.log_ns:
+            next_ns = next_ns or first_ns
+            tick = cdr(message(name, clock=header(next_ns).stamp))
+            yield Sent("/clock", name, "cdr", next_ns, log_start_ns + round((next_ns - first_ns) / rate), tick)
+            next_ns += 10**9 // ticks_hz
+        yield replace(one, log_ns=log_start_ns + round((one.log_ns - first_ns) / rate))

@@ -34,6 +34,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
+from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
@@ -91,7 +92,7 @@ class RecordingSource:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
-            self.recording = recording
+            self.recording = recording if clock == "log" else on_simulated_time(recording)
             choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
@@ -102,11 +103,11 @@ class RecordingSource:
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
-            self._decoding = Decoding(recording, self._specs, self.fields)
+            self._decoding = Decoding(self.recording, self._specs, self.fields)
             self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._timeline = Timeline()
-            self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
+            self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self._is_over = False
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
@@ -124,7 +125,9 @@ class RecordingSource:
     @property
     def clock_notes(self) -> list[str]:
         """Which times were taken, in a sentence."""
-        return [f"{self.recording.path}: {self.clock.note}"]
+        simulated = isinstance(self.recording, SimulatedRecording)
+        of_clock = ["its times are those of /clock (--clock log takes the times of logging)"] if simulated else []
+        return [f"{self.recording.path}: {note}" for note in (*of_clock, self.clock.note)]
 
     @property
     def notes(self) -> list[str]:
