@@ -33,7 +33,7 @@ from taemi_edge.runtime.window import Source
 #: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
 _PLACES = ("engines", "calibration", "export")
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
-_SOURCE_OPTIONS = ("transcript", "asr", "streams")
+_SOURCE_OPTIONS = ("transcript", "asr", "streams", "topics", "clock")
 _SETTLED = ("source", "bundle", "device", "threads", "unverified", "require_signature")
 _LIVE_OPTIONS = [name for name in LiveConfig.__struct_fields__ if name not in _SETTLED]
 
@@ -224,9 +224,9 @@ class LoadedModel:
             stop: set it to end the run.
             on_prediction: called with each prediction, in the run's own thread. It must not block: a slow one makes
                 hops late.
-            options: fields of `LiveConfig`, by name: `transcript`, `asr` and `streams` (places of their own, by stream)
-                of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`, `serve`, `mqtt`,
-                `record` and so on.
+            options: fields of `LiveConfig`, by name: `transcript`, `asr`, `streams` (places of their own, by stream),
+                `topics` and `clock` of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`,
+                `serve`, `mqtt`, `record` and so on.
 
         Returns:
             With `on_prediction` a `LiveRun`, which is under way. Without it an iterator of predictions; leaving the
@@ -355,6 +355,8 @@ class LoadedModel:
             of_source["transcript"] = str(of_source["transcript"])
         if places:
             of_source["streams"] = places
+        if topics := _topics(given):
+            of_source["topics"] = topics
         content = {
             "source": [{"name": name, "uri": str(address), **of_source} for name, address in named.items()],
             "device": self._device,

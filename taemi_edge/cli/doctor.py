@@ -47,6 +47,7 @@ _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _EXTRAS = {
     "serve": ("starlette", "uvicorn", "websockets", "prometheus-client"),
     "mqtt": ("paho-mqtt",),
+    "zenoh": ("eclipse-zenoh", "rosbags"),
     "asr": ("faster-whisper",),
     "plot": ("matplotlib",),
     "export": ("torch", "onnx", "transformers"),

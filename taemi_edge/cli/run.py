@@ -66,6 +66,7 @@ def run(
     events: options.Events = None,
     push: options.Push = None,
     mqtt: options.Mqtt = None,
+    ros_publish: options.RosPublish = None,
     record: options.Record = None,
     lossless: options.Lossless = False,
     foxglove: options.Foxglove = None,

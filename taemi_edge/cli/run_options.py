@@ -150,6 +150,9 @@ FoxgloveLayout = Annotated[
     Path | None,
     typer.Option("--foxglove-layout", metavar="F.json", help="Also write a layout for Foxglove to import."),
 ]
+RosPublish = Annotated[
+    str | None, _live("--ros-publish", "Publish topics of ROS 2 by Zenoh (extra `zenoh`).", "/NAME[?router=...]")
+]
 Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
 Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
@@ -193,6 +196,7 @@ class Given:
     events: Events = None
     push: Push = None
     mqtt: Mqtt = None
+    ros_publish: RosPublish = None
     record: Record = None
     lossless: Lossless = False
     foxglove: Foxglove = None
@@ -313,6 +317,7 @@ class Given:
             "record": _present(folder=self.record if self._records_clips else None),
             "mcap": self.recording(),
             "foxglove": _present(address=self.foxglove, layout=self.foxglove_layout),
+            "ros": _present(publish=self.ros_publish),
         }
         return load_live_config(self.config, _present(**typed) or {}, recipe_changes(self.override))
 
@@ -320,9 +325,14 @@ class Given:
         """The sources as tables of the configuration file; None where none was typed."""
         from taemi_edge.live.capture.addresses import split_name
         from taemi_edge.live.lines import is_line_place
+        from taemi_edge.media.recordings.recorded_clock import clock_named
+        from taemi_edge.media.recordings.topic_map import read_map
 
         places = self.streams()
+        topics = read_map(self.topics or ())
+        clock = None if self.clock == "auto" else clock_named(self.clock)
         shared = _present(transcript=self.transcript, asr=self.asr or None, streams=places or None) or {}
+        shared |= _present(topics=topics or None, clock=clock) or {}
         sources, bound = self.source or (), bool(places or self.transcript)  # a model may read words alone
         if self.video or self.audio:
             if sources:

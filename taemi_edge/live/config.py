@@ -27,11 +27,13 @@ from taemi_edge.bundle.limits import MOST_THREADS
 from taemi_edge.bundle.recipe import change_key, read_toml, recipe_from_mapping
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import RecipeError
+from taemi_edge.errors import RecipeError, UsageError
 from taemi_edge.live.capture.addresses import is_safe_name
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.host_port import host_and_port
 from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
+from taemi_edge.live.ros.names import is_topic
+from taemi_edge.live.ros.place import parse_publishing
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import PACKAGED_MODEL
 
@@ -48,6 +50,8 @@ class SourceConfig(Frozen, frozen=True):
         transcript: what feeds the text streams: a file, `-` for lines on standard input, or `unix:PATH` for a socket.
         streams: places of their own for streams of the model, by name: an address, a file, `-` or `unix:PATH`.
         asr: whether speech is recognised on this machine.
+        topics: of recordings of robots, TOPIC or TOPIC.field by stream; what is not named is chosen by the types.
+        clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
     """
 
     name: str
@@ -57,6 +61,8 @@ class SourceConfig(Frozen, frozen=True):
     transcript: str = ""
     asr: bool = False
     streams: dict[str, str] = msgspec.field(default_factory=dict)
+    topics: dict[str, str] = msgspec.field(default_factory=dict)
+    clock: Literal["auto", "header", "log"] = "auto"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not is_safe_name(self.name):
@@ -162,6 +168,27 @@ class MqttConfig(Frozen, frozen=True):
             raise ValueError(f"expected a topic without + and #, got {self.topic!r}")
 
 
+class RosConfig(Frozen, frozen=True):
+    """The `[ros]` table: topics of ROS 2 to publish to, over Zenoh.
+
+    Attributes:
+        publish: what the names of topics begin with, such as "/taemi", and behind a question mark how to connect:
+            `router`, `domain`, `config` and `mode`, as in addresses of topics that are read.
+        diagnostics: the topic of the presence of all streams.
+    """
+
+    publish: str
+    diagnostics: str = "/diagnostics"
+
+    def __post_init__(self) -> None:
+        try:
+            parse_publishing(self.publish)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        if not is_topic(self.diagnostics):
+            raise ValueError(f"expected diagnostics to be a topic such as /diagnostics, got {self.diagnostics!r}")
+
+
 class RecordConfig(Frozen, frozen=True):
     """The `[record]` table: clips around losses.
 
@@ -206,7 +233,7 @@ class LiveConfig(Frozen, frozen=True):
         presence: presence times in place of those of the bundle, by stream.
         watch: when a stream counts as lost.
         load: what is left out where the machine cannot carry all.
-        serve, mqtt, record, mcap, foxglove: see there; None switches them off.
+        serve, mqtt, ros, record, mcap, foxglove: see there; None switches them off.
     """
 
     source: tuple[SourceConfig, ...]
@@ -231,6 +258,7 @@ class LiveConfig(Frozen, frozen=True):
     load: LoadConfig = msgspec.field(default_factory=LoadConfig)
     serve: ServeConfig | None = None
     mqtt: MqttConfig | None = None
+    ros: RosConfig | None = None
     record: RecordConfig | None = None
     mcap: McapConfig | None = None
     foxglove: FoxgloveConfig | None = None

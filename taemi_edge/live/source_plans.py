@@ -32,12 +32,15 @@ from taemi_edge.errors import OptionError, UsageError
 from taemi_edge.live.capture.addresses import Address, parse_address, scheme_of
 from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import Track
+from taemi_edge.live.capture.recording_reader import RecordingAddress, addresses_of, plan_play
 from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
+from taemi_edge.media.recordings.opening import is_recording, split_topic
+from taemi_edge.media.recordings.topic_map import require_streams
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.transcripts import Word, read_transcript
@@ -85,29 +88,38 @@ def plan_sources(config: LiveConfig, streams: Mapping[str, StreamSpec]) -> list[
         MediaError: a file is not there.
         TranscriptError, InputError: a transcript or a series cannot be read.
     """
-    plans = [_plan(source, streams) for source in config.source]
+    plans = [_plan(source, streams, config.loop) for source in config.source]
     _require_own_ports(plans)
     return plans
 
 
 def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
     """What the runtime must know of a source: its name, its words, and which streams it will never have."""
-    for address, _ in plan.media:
-        if not address.is_live:
-            again = "again and again" if config.loop else "once: --loop plays it again and again"
-            log.warning("%s: %s is a file: it is played at its own pace, %s", plan.name, address.shown, again)
+    plays = dict.fromkeys(address.play for address, _ in plan.media if isinstance(address, RecordingAddress))
+    files = [address.shown for address, _ in plan.media if address.kind == "file"]
+    for shown in (*files, *(shown_place(play.path) for play in plays if play is not None)):
+        again = "again and again" if config.loop else "once: --loop plays it again and again"
+        log.warning("%s: %s is a file: it is played at its own pace, %s", plan.name, shown, again)
+    for problem in (problem for play in plays if play is not None for problem in play.problems):
+        log.warning("%s", problem)
     return Source(plan.name, plan.words, tuple(map(parse_drop, config.drop)), plan.absent, _LATE_SOUND_S)
 
 
-def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan:
+def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool) -> SourcePlan:
     places = _places(source, streams)
+    recorded, unrecorded = _plays(source, places, streams, repeats)
+    places = {name: place for name, place in places.items() if not is_recording(place)}
     media: dict[str, dict[str, Track]] = {}
     sensors: list[tuple[Address, Mapping[str, Track]]] = []
     words, series, lines, absent = {}, {}, {}, {}
     heard = tuple(n for n, s in streams.items() if isinstance(s, TextSpec) and n not in places) if source.asr else ()
     for name, spec in streams.items():
         place = places.get(name)
-        if place is None:
+        if name in recorded:
+            sensors.append((recorded[name], {name: track_of(spec)}))
+        elif name in unrecorded:
+            absent[name] = unrecorded[name]
+        elif place is None:
             text = isinstance(spec, TextSpec)
             if name not in heard:
                 absent[name] = "no transcript was given" if text else f"no source of {name} was given"
@@ -123,9 +135,33 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> SourcePlan
             series[name] = read_streams(Path(place), {name: spec.channels}, alone=True)[name]
     addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None
-    recorded = [address.shown for address, _ in addresses if not address.is_live]
-    played = _on_one_clock(series, recorded or list(words)) if series else {}
+    beside = [address.shown for address, _ in addresses if not address.is_live]
+    played = _on_one_clock(series, beside or list(words)) if series else {}
     return SourcePlan(source.name, addresses, words, played, lines, heard, listens_to, absent)
+
+
+def _plays(
+    source: SourceConfig, places: Mapping[str, str], streams: Mapping[str, StreamSpec], repeats: bool
+) -> tuple[dict[str, RecordingAddress], dict[str, str]]:
+    """The address of each stream that a recording feeds, and why others that it was to feed have none."""
+    require_streams(source.topics, streams)
+    by_file: dict[Path, dict[str, str]] = {}
+    for name, place in places.items():
+        if is_recording(place):
+            file, topic = split_topic(place)
+            by_file.setdefault(file, {})[name] = topic or source.topics.get(name, "")
+    if unused := [name for name in source.topics if not any(name in named for named in by_file.values())]:
+        raise OptionError(
+            "topics", "--map", f"{unused[0]}={source.topics[unused[0]]}: expected a recording that feeds {unused[0]}"
+        )
+    addresses: dict[str, RecordingAddress] = {}
+    absent: dict[str, str] = {}
+    for file, named in by_file.items():
+        topics = {name: topic for name, topic in named.items() if topic}
+        play, without = plan_play(file, {name: streams[name] for name in named}, topics, source.clock, repeats)
+        addresses |= addresses_of(play)
+        absent |= without
+    return addresses, absent
 
 
 def _require_own_ports(plans: Sequence[SourcePlan]) -> None:
@@ -167,7 +203,7 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
         raise OptionError("streams", "--stream", f"{got}=...: expected one of {named}, got {got!r}")
     places = dict(source.streams)
     shared = (
-        (source.uri, (SeriesSpec,) if source.uri and is_series_file(source.uri) else (VideoSpec, AudioSpec)),
+        (source.uri, _kinds_of(source.uri)),
         (source.video, (VideoSpec,)),
         (source.audio, (AudioSpec,)),
         (source.transcript, (TextSpec,)),
@@ -185,6 +221,13 @@ def _places(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> dict[str
     if source.asr and not any(isinstance(spec, TextSpec) and n not in places for n, spec in streams.items()):
         raise UsageError(f"source {source.name}: --asr feeds text streams, and none is left for it")
     return {name: places[name] for name in streams if name in places}
+
+
+def _kinds_of(uri: str) -> tuple[type[Any], ...]:
+    """The kinds of streams that the address of a source feeds."""
+    if uri and is_recording(uri):
+        return (VideoSpec, AudioSpec, TextSpec, SeriesSpec)
+    return (SeriesSpec,) if uri and is_series_file(uri) else (VideoSpec, AudioSpec)
 
 
 def _series_in(file: Path, names: Sequence[str], streams: Mapping[str, StreamSpec]) -> list[str]:

@@ -1,6 +1,7 @@
 """Parses the address of a source: what kind it is, how to open it, and how to show it without its password.
 
 talk.mp4, file:talk.mp4                a file, played at its own pace
+drive.mcap, a folder of a ROS bag      a recording of a robot, played at its own pace
 rtsp:// rtsps:// rtmp:// rtmps://      cameras and media servers
 http:// https:// udp:// tcp:// srt://  what FFmpeg reads there: MPEG-TS, HLS, FLV, ...
 v4l2:/dev/video0, /dev/video0          a webcam
@@ -26,7 +27,8 @@ from typing import Literal
 
 from taemi_edge.errors import MediaError, UsageError, printable
 from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES, parse_sensor
-from taemi_edge.media.places import URL_SCHEMES, shown_place
+from taemi_edge.media.places import URL_SCHEMES, shown_place, what_is_at
+from taemi_edge.media.recordings.opening import is_recording, split_topic
 
 AddressKind = Literal["file", "url", "v4l2", "alsa", "gst", "ros", "mqtt", "serial", "datagram", "recording"]
 
@@ -89,6 +91,8 @@ def parse_address(text: str, rows: bool = False) -> Address:
     if text.startswith("/dev/"):
         return _device(text)
     match = _SCHEME.fullmatch(text)
+    if (match is None or _is_file(text)) and is_recording(text):
+        return _recording(text)
     if match is None or _is_file(text):
         return _file(text)
     scheme, rest, shown = match["scheme"].lower(), match["rest"], shown_place(text)
@@ -184,7 +188,7 @@ def default_name(text: str) -> str:
         ('rtsp://cam.local/1/...', 'gst:rtspsrc ...')
     """
     address = parse_address(text)
-    name = Path(address.target).name if address.kind == "file" else address.shown
+    name = Path(address.target).name if address.kind in ("file", "recording") else address.shown
     return _ODD_SIGNS.sub("_", printable(name))[:100]
 
 
@@ -204,6 +208,13 @@ def _file(text: str) -> Address:
     if not _is_file(text):
         raise MediaError(f"{shown_place(text)}: expected a video or audio file, or an address such as rtsp://host/path")
     return Address("file", text, shown_place(text))
+
+
+def _recording(text: str) -> Address:
+    file, _ = split_topic(text)
+    if not os.path.exists(file):
+        raise MediaError(f"{shown_place(file)}: expected a recording, found {what_is_at(file)}")
+    return Address("recording", text, shown_place(text))
 
 
 def _pulse(device: str, shown: str) -> Address:

@@ -6,6 +6,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.readers import Reader
+from taemi_edge.live.capture.recording_reader import RecordingAddress, RecordingReader
 from taemi_edge.live.capture.sensor_reader import parser_of
 from taemi_edge.live.capture.settings import WatchSettings
 
@@ -21,6 +22,11 @@ def check_address(address: Address, stream: StreamSpec) -> None:
         UsageError: the address cannot feed such a stream, or one of its options cannot be used.
         MissingExtraError: a library that its reader needs is not installed.
     """
+    if address.kind == "ros":
+        from taemi_edge.live.capture.ros_reader import check_topic
+
+        check_topic(address, stream)
+        return
     if address.kind == "mqtt":
         from taemi_edge.live.capture.mqtt_reader import check_mqtt as check
     elif address.kind == "serial":
@@ -51,6 +57,12 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
         from taemi_edge.live.capture.gst_reader import GstReader
 
         return GstReader(address.target, settings)
+    if stream is not None and isinstance(address, RecordingAddress):
+        return RecordingReader(address, settings, stream)
+    if address.kind == "ros" and stream is not None:
+        from taemi_edge.live.capture.ros_reader import RosReader
+
+        return RosReader(address, settings, stream)
     if stream is not None:
         return _sensor_reader(address, settings, stream)
     from taemi_edge.live.capture.av_reader import AvReader

@@ -22,7 +22,7 @@ from taemi_edge.live.viewer_config import FoxgloveConfig
 _MOST_WAITING = 512
 
 
-class _Joined(ServerListener):
+class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
     """Tells of each topic that somebody begins to watch."""
 
     def __init__(self, on_watched: Callable[[str], None]) -> None:

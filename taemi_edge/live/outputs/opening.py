@@ -15,6 +15,7 @@ from taemi_edge.live.outputs.lines import open_event_lines, open_prediction_line
 from taemi_edge.live.outputs.mqtt import open_mqtt
 from taemi_edge.live.outputs.push import open_push
 from taemi_edge.live.outputs.record import open_recorder
+from taemi_edge.live.outputs.ros import open_ros
 from taemi_edge.live.outputs.systemd import open_service_notifier
 
 
@@ -50,6 +51,7 @@ OPENERS: tuple[Callable[[OutputContext], None], ...] = (
     open_recorder,
     open_channels,
     open_mqtt,
+    open_ros,
     open_service_notifier,
     open_page,
 )

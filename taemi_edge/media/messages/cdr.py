@@ -28,8 +28,6 @@ _Wanted: TypeAlias = dict[str | int | None, Any]
 MOST_ELEMENTS = 200_000
 #: Fields of a definition, those of structures inside counted each time; the largest of ROS have some hundred.
 _MOST_FIELDS = 1 << 14
-#: Bytes that CDR may have behind the last field: its length is a multiple of four.
-_PADDING = 3
 
 
 class FieldReader:
@@ -54,7 +52,8 @@ class FieldReader:
         """The fields of a message in the order of the paths: numbers, strings, and arrays of the lists.
 
         Raises:
-            MessageError: the message ends early, or is longer than its type allows.
+            MessageError: the message ends early, or one of ROS 1 late. Behind those of ROS 2 there may be more: bytes that
+            `rclpy.serialization.serialize_message` gives end with some that mean nothing.
         """
         body = memoryview(data)
         order = "<"
@@ -69,7 +68,7 @@ class FieldReader:
                 at = step(body, at, found)
         except (struct.error, IndexError, ValueError) as error:
             raise MessageError(f"expected a message of {self._shape.name}, got {_too_short(error, body)}") from error
-        if is_whole and not 0 <= len(body) - at <= (0 if self._ros1 else _PADDING):
+        if self._ros1 and is_whole and at != len(body):
             raise MessageError(f"expected a message of {self._shape.name}, got {len(body) - at} bytes too many")
         return found if places is None else [found[place] for place in places]
 

@@ -12,21 +12,23 @@ from functools import lru_cache
 from typing import Any
 
 from taemi_edge.errors import MessageError, MissingExtraError, first_line
+from taemi_edge.media.messages.idl import ARRAY, BASE, STRUCTURE, types_of_idl
 from taemi_edge.media.messages.known_definitions import KNOWN
 from taemi_edge.media.messages.readings import MessageType
 from taemi_edge.media.messages.shapes import MOST_LEVELS, Many, Number, Shape, Structure, Text, Unreadable
 
-#: A definition in bytes: those of the largest messages of ROS, with all they are made of, have some 40 kB.
-MOST_DEFINITION_BYTES = 256 * 1024
+#: A definition in bytes, with its comments and without: those of the largest messages of ROS, with all that they are
+#: made of, have some 40 kB. Parsing takes 10 us a byte.
+MOST_DEFINITION_BYTES, _MOST_CODE_BYTES = 256 * 1024, 96 * 1024
 #: Elements of a list of fixed length.
 _MOST_COUNT = 1 << 28
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z0-9_]+){1,3}")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _DDS_NAME = re.compile(r"([A-Za-z0-9_]+)::(msg|srv|action)::(?:dds_::)?([A-Za-z0-9_]+?)_?")
-_IDL_PART = re.compile(r"^={80}\s*$\n?", re.MULTILINE)
-#: What is left of a definition without comments and strings; constants that grow with each line would fill the memory.
-_IDL_NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"', re.DOTALL)
-_IDL_GROWING = re.compile(r"<<|\*")
+#: What stands before each file of a definition in IDL.
+_IDL_HEAD = re.compile(r"^={80}[ \t]*\n(?:IDL:[^\n]*\n)?", re.MULTILINE)
+#: Lines without a field.
+_MSG_NOT_CODE = re.compile(r"^[ \t]*(?:#[^\n]*)?\n", re.MULTILINE)
 _LETTERS = {
     "bool": "?",
     "byte": "b",
@@ -43,8 +45,6 @@ _LETTERS = {
     "float32": "f",
     "float64": "d",
 }
-#: The four kinds of a field in `rosbags.interfaces.Nodetype`.
-_BASE, _STRUCTURE, _ARRAY, _SEQUENCE = 1, 2, 3, 4
 #: ROS 2 cannot send nothing: its empty messages hold a byte of this name.
 EMPTY_FIELD = "structure_needs_at_least_one_member"
 
@@ -72,14 +72,16 @@ def ros_shape(message_type: MessageType) -> Structure:
     """
     name = ros_name(message_type.name)
     if not _NAME.fullmatch(name):
-        raise MessageError(f"expected the name of a ROS type such as sensor_msgs/msg/Imu, got {message_type.name!r}")
+        raise MessageError(
+            f"expected the name of a ROS type such as sensor_msgs/msg/Imu, got {message_type.name!r:.200}"
+        )
     ros1 = message_type.encoding == "ros1"
     known = _known_types(ros1)
     types = {**known, **_parsed(name, message_type)} if message_type.schema else known
     if name not in types:
         raise MessageError(
-            f"expected a definition of {name} with its messages, or a type that ROS comes with: record the topic with "
-            f"definitions (MCAP does so)"
+            f"expected a definition of {name:.200} with its messages, or a type that ROS comes with: record "
+            f"the topic with definitions (MCAP does so)"
         )
     return _Shapes(types, ros1).structure(name, 0)
 
@@ -94,7 +96,9 @@ class _Shapes:
 
     def structure(self, name: str, level: int) -> Structure:
         if name in self._open or level > MOST_LEVELS:
-            raise MessageError(f"expected a definition that ends, got {name} inside itself or in {MOST_LEVELS} others")
+            raise MessageError(
+                f"expected a definition that ends, got {name:.200} inside itself or in {MOST_LEVELS} others"
+            )
         if name in self._made:
             return self._made[name][0]
         if name not in self._types:
@@ -114,39 +118,45 @@ class _Shapes:
         return made
 
     def _shape(self, kind: Any, level: int) -> Shape:
-        if kind[0] == _BASE:
+        if kind[0] == BASE:
             base = kind[1][0]
             if base == "string":
                 return Text()
             return Number(_LETTERS[base]) if base in _LETTERS else Unreadable(base)
-        if kind[0] == _STRUCTURE:
+        if kind[0] == STRUCTURE:
+            if kind[1].endswith("/wstring"):  # rosbags takes it for a structure
+                return Unreadable("wstring")
             return self.structure(kind[1], level + 1)
         item, count = kind[1]
-        if kind[0] == _ARRAY and not 0 <= count <= _MOST_COUNT:
-            raise MessageError(f"expected lists of up to {_MOST_COUNT:,} elements, got a definition with {count:.3g}")
-        return Many(self._shape(item, level), count if kind[0] == _ARRAY else None)
+        if kind[0] == ARRAY and not 0 <= count <= _MOST_COUNT:
+            raise MessageError(f"expected lists of up to {_MOST_COUNT:,} elements, got a definition with more")
+        return Many(self._shape(item, level), count if kind[0] == ARRAY else None)
 
 
 def _parsed(name: str, message_type: MessageType) -> Mapping[str, Any]:
     """The types of the definition that came with the messages."""
     if len(message_type.schema) > MOST_DEFINITION_BYTES:
         size = len(message_type.schema)
-        raise MessageError(f"expected a definition of up to {MOST_DEFINITION_BYTES:,} bytes, {name} has {size:,}")
-    from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
+        raise MessageError(f"expected a definition of up to {MOST_DEFINITION_BYTES:,} bytes, {name:.200} has {size:,}")
+    from rosbags.typesys import TypesysError, get_types_from_msg
 
     try:
         text = message_type.schema.decode().replace("\r\n", "\n")
         if message_type.schema_encoding != "ros2idl":
-            return dict(get_types_from_msg(text, name))
-        if _IDL_GROWING.search(_IDL_NOT_CODE.sub(" ", text)):
-            raise MessageError(f"expected constants without * and << in the definition of {name}")
-        types: dict[str, Any] = {}
-        for part in _IDL_PART.split(text):
-            types |= get_types_from_idl(re.sub(r"\AIDL:[^\n]*\n", "", part)) if part.strip() else {}
-        return types
+            return dict(get_types_from_msg(_of_fair_size(_MSG_NOT_CODE.sub("", text), name), name))
+        return types_of_idl(_IDL_HEAD.sub("", _of_fair_size(text, name)))
     except (TypesysError, RecursionError, ValueError, LookupError, AssertionError, TypeError, OverflowError) as error:
         what = "RecursionError" if isinstance(error, RecursionError) else first_line(error)
-        raise MessageError(f"expected a definition of {name} that can be parsed: {what:.200}") from error
+        raise MessageError(f"expected a definition of {name:.200} that can be parsed: {what:.200}") from error
+
+
+def _of_fair_size(text: str, name: str) -> str:
+    if len(text) > _MOST_CODE_BYTES:
+        raise MessageError(
+            f"expected a definition of up to {_MOST_CODE_BYTES:,} letters beside its comments, {name:.200} has "
+            f"{len(text):,}"
+        )
+    return text
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,8 @@
 """Which numbers of a message a series reads, and rows of them.
 
 Without a field, a type of the table `USUAL` has its usual numbers, and every other type all of its numbers in the order
-of the definition, without its header, times and covariances, where they are as many as the stream has channels.
+of the definition, without its header, times and covariances, where they are as many as the stream has channels. What
+holds bytes, as pictures and sound do, is no row unless a field is named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from taemi_edge.errors import MessageError
 from taemi_edge.media.messages.readings import RowReading
-from taemi_edge.media.messages.shapes import Many, Number, Shape, Structure, is_time, leaves, shape_at
+from taemi_edge.media.messages.shapes import Blob, Many, Number, Shape, Structure, is_time, leaves, shape_at
 from taemi_edge.media.messages.topic_field import Path, field_paths, shown_path
 
 _MOST_NAMED = 16
@@ -114,8 +115,9 @@ def row_reader(rows: Rows, channels: int, name: str) -> Callable[[Sequence[Any],
 
 def _finite(values: Sequence[Any], name: str) -> tuple[float, ...]:
     try:
+        total = sum(values)  # of a text it is none, although Python's float would read one
         row = tuple(map(float, values))
-        if isfinite(sum(row)) or all(map(isfinite, row)):
+        if isfinite(total) or all(map(isfinite, row)):
             return row
         problem = "NaN or an infinite number"
     except OverflowError:
@@ -155,6 +157,8 @@ def _all_numbers(shape: Shape, name: str) -> Rows | None:
     has_lists = False
     for path, found in leaves(shape):
         count = _count(found)
+        if _holds_bytes(found):
+            return None
         if count == 0 or _is_beside(shape, path):
             continue
         paths.append(path)
@@ -163,6 +167,11 @@ def _all_numbers(shape: Shape, name: str) -> Rows | None:
     if not paths or (width is None and len(paths) > 1):
         return None
     return Rows(tuple(paths), width, ", ".join(shown_path(path) for path in paths) or "the numbers", has_lists)
+
+
+def _holds_bytes(shape: Shape) -> bool:
+    is_list = isinstance(shape, Many) and shape.count is None and isinstance(shape.item, Number)
+    return isinstance(shape, Blob) or (is_list and shape.item.letter in "bB")
 
 
 def _is_beside(shape: Shape, path: Path) -> bool:

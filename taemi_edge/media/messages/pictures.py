@@ -147,13 +147,12 @@ def rgb_of_compressed(data: Any, form: str) -> Array:
         raise MessageError(f"expected a picture in JPEG, PNG or WebP, got {form or 'something else'!r:.80}")
     _check_size(*size_wh)
     try:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
-        pixels: Array | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        pixels: Array | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise MessageError(f"expected a whole picture, got a damaged one of {len(content):,} bytes") from error
-    if pixels is None or pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    if pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise MessageError(f"expected a whole picture, got a damaged one of {len(content):,} bytes")
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    return pixels
 
 
 def _unknown(encoding: str) -> str:

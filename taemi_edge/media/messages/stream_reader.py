@@ -79,7 +79,7 @@ class StreamReader:
         field_paths(field)
         shape = shape_of(message_type)
         if shape is not None:
-            self._choose(shape)
+            self._decoder = self._choose(shape)
 
     def read(self, data: bytes | memoryview, wanted: Wanted | None = None) -> list[Reading]:
         """What a message holds for the stream: mostly one reading.
@@ -94,26 +94,37 @@ class StreamReader:
         """
         if len(data) > MOST_MESSAGE_BYTES:
             raise MessageError(f"expected a message of up to {MOST_MESSAGE_BYTES:,} bytes, got {len(data):,}")
-        decoder = self._decoder
-        if decoder is None:
-            decoder = self._choose(json_shape(json_of(data), self._type.name))
-        values = decoder.values(data)
-        count = self._stamps
         if self._pictures is not None:
             self._pictures.wanted = wanted
-        return self._make(values[count:], stamp_ns(values[:count]))
+        if self._decoder is None:
+            return self._read_first(data, wanted)
+        return self._readings(self._decoder, data)
 
     def finish(self) -> list[Reading]:
         """What a decoder of video still holds, after the last message."""
         return self._pictures.finish() if self._pictures is not None else []
+
+    def _read_first(self, data: bytes | memoryview, wanted: Wanted | None) -> list[Reading]:
+        """Decide by the first message that can be used what is read of all of them."""
+        decoder = self._choose(json_shape(json_of(data), self._type.name))
+        if self._pictures is not None:
+            self._pictures.wanted = wanted
+        what, self.what = self.what, ""
+        readings = self._readings(decoder, data)
+        self._decoder, self.what = decoder, what
+        return readings
+
+    def _readings(self, decoder: MessageDecoder, data: bytes | memoryview) -> list[Reading]:
+        values = decoder.values(data)
+        count = self._stamps
+        return self._make(values[count:], stamp_ns(values[:count]))
 
     def _choose(self, shape: Shape) -> MessageDecoder:
         """Decide what is read of messages of a shape."""
         paths, self._make, self.what = self._chosen(shape)
         stamps = stamp_paths(shape, paths[0])
         self._stamps = len(stamps)
-        self._decoder = open_decoder(self._type, [*stamps, *paths])
-        return self._decoder
+        return open_decoder(self._type, [*stamps, *paths])
 
     def _chosen(self, shape: Shape) -> tuple[tuple[Path, ...], _Make, str]:
         spec, name = self._spec, ros_name(self._type.name)
@@ -124,7 +135,7 @@ class StreamReader:
             return rows.paths, lambda values, stamp: [make_row(values, stamp)], rows.what
         path, self.is_sure = self._one_path(), True
         if isinstance(spec, TextSpec):
-            paths = choose_words(shape, name, path)
+            paths = choose_words(shape, name, path, self._type.encoding == "json")
             return paths, _words, shown_path(paths[0])
         if isinstance(spec, AudioSpec):
             heard = choose_sound(shape, name, path)

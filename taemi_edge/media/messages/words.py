@@ -35,13 +35,14 @@ class SpokenWords(msgspec.Struct):
     end: float | None = None
 
 
-def choose_words(shape: Shape, name: str, path: Path | None) -> tuple[Path, ...]:
+def choose_words(shape: Shape, name: str, path: Path | None, is_json: bool = False) -> tuple[Path, ...]:
     """The paths of the text, its start and its end; of the text alone where the others are not there.
 
     Args:
         shape: of the messages.
         name: of their type.
         path: what was asked for; None for what is usual.
+        is_json: whether a structure can be read as a whole, and may lack the times in another message.
 
     Raises:
         MessageError: there are no words, or more than one text that could be meant.
@@ -55,7 +56,7 @@ def choose_words(shape: Shape, name: str, path: Path | None) -> tuple[Path, ...]
         if usual in found.fields:
             return ((*at, str(usual)),)
         if isinstance(found.fields.get("text"), Text):
-            return _with_times(found, at)
+            return (at,) if is_json else _with_times(found, at)
         only = _only_text(found)
         if only is not None:
             return ((*at, *only),)
@@ -74,18 +75,18 @@ def reading_of_words(values: list[Any], stamp: int | None) -> list[TextReading]:
         MessageError: it is no text, or JSON of another kind.
     """
     text = values[0]
-    if not isinstance(text, str):
-        raise MessageError(f"expected words, got {type(text).__name__}")
-    if len(text) > _MOST_LETTERS:
-        raise MessageError(f"expected words of up to {_MOST_LETTERS:,} letters, got {len(text):,}")
     try:
-        spoken = SpokenWords(text, *values[1:]) if len(values) > 1 else _spoken(text)
-        return _reading(spoken, stamp)
+        if len(values) > 1:
+            return _reading(SpokenWords(text, *values[1:]), stamp)
+        return _reading(msgspec.convert(text, SpokenWords) if isinstance(text, dict) else _spoken(text), stamp)
     except (msgspec.ValidationError, TypeError) as error:
         raise MessageError(f'expected {{"text": "...", "start": s, "end": s}}: {first_line(error):.200}') from error
 
 
-def _spoken(text: str) -> SpokenWords:
+def _spoken(text: Any) -> SpokenWords:
+    if not isinstance(text, str):
+        raise MessageError(f"expected words, got {type(text).__name__}")
+    _check_length(text)
     if not text.lstrip().startswith("{"):
         return SpokenWords(text)
     try:
@@ -96,6 +97,7 @@ def _spoken(text: str) -> SpokenWords:
 
 
 def _reading(spoken: SpokenWords, stamp: int | None) -> list[TextReading]:
+    _check_length(spoken.text)
     start, end = spoken.start, spoken.end
     for time_s in (start, end):
         if time_s is not None and not (isfinite(time_s) and abs(time_s) < _FARTHEST_S):
@@ -108,6 +110,11 @@ def _reading(spoken: SpokenWords, stamp: int | None) -> list[TextReading]:
     if end is not None and end > _UNIX_S:
         stamp = round(end * 1e9)
     return [TextReading(stamp, spoken.text, length_s)] if spoken.text.strip() else []
+
+
+def _check_length(text: str) -> None:
+    if len(text) > _MOST_LETTERS:
+        raise MessageError(f"expected words of up to {_MOST_LETTERS:,} letters, got {len(text):,}")
 
 
 def _with_times(found: Structure, at: Path) -> tuple[Path, ...]:

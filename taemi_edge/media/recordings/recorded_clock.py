@@ -53,12 +53,14 @@ class ChosenClock:
         offset_ns: how far the clock of the stamps lies before that of the log.
         spoken: the topics of words that say when they were spoken; these times are taken where they may be true.
         note: what was chosen, in a sentence.
+        simulated: whether log times are those of a simulation (`taemi_edge.media.recordings.simulated_time`).
     """
 
     stamped: frozenset[str] = frozenset()
     offset_ns: int = 0
     spoken: frozenset[str] = frozenset()
     note: str = ""
+    simulated: bool = False
 
     def time_ns(self, topic: str, log_ns: int, stamp_ns: int | None) -> int:
         """The time of a message on this clock.

@@ -5,6 +5,7 @@ However long a recording is, only what belongs to the next hops lies in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -57,7 +58,8 @@ class RecordingSource:
         recording: an open one, which is closed with this, or where it lies.
         streams: of the model that it may feed.
         topics: TOPIC or TOPIC.field by the name of the stream; the rest is chosen by types.
-        clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose.
+        clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose; or
+            the clock that was chosen before, with `origin_ns`.
         start_ns, end_ns: read from and up to this time of the chosen clock alone.
         origin_ns: the time of the chosen clock that is 0 s; by default `start_ns`, else that of the first message.
         every_frame: keep all pictures, whatever the streams need.
@@ -68,7 +70,7 @@ class RecordingSource:
         absent: why the others have none.
         clock: which times are taken.
         origin_ns: as above; it may be changed before the first hop.
-        unusable: how many messages could not be used so far.
+        is_over: whether all of it was read; what was read last may still wait for its hop.
 
     Raises:
         UsageError: see `choose_topics` and `choose_clock`.
@@ -81,18 +83,20 @@ class RecordingSource:
         streams: Mapping[str, StreamSpec],
         topics: Mapping[str, str | TopicField] | None = None,
         *,
-        clock: Clock = "auto",
+        clock: Clock | ChosenClock = "auto",
         start_ns: int | None = None,
         end_ns: int | None = None,
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
-        clock_named(clock)
+        if not isinstance(clock, ChosenClock):
+            clock_named(clock)
         with ExitStack() as stack:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
-            self.recording = recording if clock == "log" else on_simulated_time(recording)
+            simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
+            self.recording = on_simulated_time(recording) if simulated else recording
             choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
@@ -104,11 +108,14 @@ class RecordingSource:
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
             self._decoding = Decoding(self.recording, self._specs, self.fields)
-            self.clock, first_ns = self._choose_clock(clock)
+            if isinstance(clock, ChosenClock):
+                self.clock, first_ns = clock, 0
+            else:
+                self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._timeline = Timeline()
             self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
-            self._is_over = False
+            self.is_over = False
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
 
@@ -125,9 +132,7 @@ class RecordingSource:
     @property
     def clock_notes(self) -> list[str]:
         """Which times were taken, in a sentence."""
-        simulated = isinstance(self.recording, SimulatedRecording)
-        of_clock = ["its times are those of /clock (--clock log takes the times of logging)"] if simulated else []
-        return [f"{self.recording.path}: {note}" for note in (*of_clock, self.clock.note)]
+        return [f"{self.recording.path}: {self.clock.note}"]
 
     @property
     def notes(self) -> list[str]:
@@ -233,7 +238,7 @@ class RecordingSource:
     def _goes_on(self, index: int, hop_s: float) -> bool:
         """Whether there is a hop of this number; reads up to its end."""
         self._read_until(index * hop_s)
-        if not self._is_over:
+        if not self.is_over:
             return True
         if any(feed.lasts for feed in self._feeds.values()):
             return index * hop_s <= self.length_s + 1e-3
@@ -241,7 +246,7 @@ class RecordingSource:
 
     def _read_until(self, end_s: float) -> None:
         """Read until everything up to a moment has come, or is not waited for any more."""
-        while not self._is_over:
+        while not self.is_over:
             least_s, most_s = reached_s(list(self._feeds.values()))
             if most_s >= end_s + SETTLED_AFTER_S and (least_s > end_s or most_s >= end_s + MOST_SKEW_S):
                 return
@@ -249,10 +254,10 @@ class RecordingSource:
 
     def _pull(self) -> bool:
         """Read a message into the feeds; False where there is none any more."""
-        message = None if self._is_over else next(self._messages, None)
+        message = None if self.is_over else next(self._messages, None)
         if message is None:
-            if not self._is_over:
-                self._is_over = True
+            if not self.is_over:
+                self.is_over = True
                 for name, reading, log_ns in self._decoding.finish():
                     self._add(name, reading, log_ns)
             return False
@@ -312,6 +317,9 @@ class RecordingSource:
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
         spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
         clock = choose_clock(samples, asked, frozenset(spoken))
+        if isinstance(self.recording, SimulatedRecording):
+            note = f"the recording is on the simulated time of its /clock; {clock.note}"
+            clock = dataclasses.replace(clock, simulated=True, note=note)
         times_ns = sorted(
             clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
             for topic, found in samples.items()

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 import uvicorn
 
+from taemi_edge.live.page import listening
 from taemi_edge.live.page.connections import RESERVE, ConnectionTable
 from taemi_edge.live.page.listening import GuardedServer
 from taemi_edge.live.page.server import PageServer
@@ -26,8 +27,8 @@ from tests.live.page.fed import fed_page, numbers
 from tests.live.specs import WORDS
 
 ENDED = 200
-#: A second, and what other programs on these processors may add.
-ANSWERS_WITHIN_S = 2.5
+#: As long as a client waits here. No load makes these tests fail, and a single pause of the server does: see `server`.
+ANSWERS_WITHIN_S = 10.0
 
 #: Each of these is another process, so that it has descriptors of its own.
 HOLD = """
@@ -67,8 +68,12 @@ for _ in range(10):
 
 
 @pytest.fixture
-def server() -> Iterator[PageServer]:
-    """The server of a page whose health is "ended", once it accepts and keeps descriptors back."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PageServer]:
+    """The server of a page whose health is "ended", once it accepts and keeps descriptors back.
+
+    Where it waits for a descriptor at all, instead of making one free, it waits for longer than any client.
+    """
+    monkeypatch.setattr(listening, "_RETRY_S", 60.0)
     with fed_page({"words": WORDS}, {"numbers": numbers(2)}) as fed:
         assert seconds_to_get(fed.server.url + "healthz", ENDED) < 10
         assert len(fed.server._server._spares) == RESERVE
@@ -166,7 +171,7 @@ def test_health_answers_beside_idle_connections(
     assert seconds_to_get(server.url + "healthz", ENDED) < ANSWERS_WITHIN_S
 
 
-@pytest.mark.parametrize("left", [0, 12])
+@pytest.mark.parametrize("left", [12, 30])
 def test_health_answers_beside_those_who_come_again_and_again(server: PageServer, left: int) -> None:
     with process(ASK, server) as asker, process(COME_AGAIN, server) as crowd, descriptors_left(left):
         assert read(crowd) == "comes\n"

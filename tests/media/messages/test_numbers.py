@@ -126,6 +126,10 @@ def test_rows_of_a_definition_that_came_with_the_recording() -> None:
         ("tf2_msgs/msg/TFMessage", 3, "", "has no numbers, and the stream is a series of 3 channels"),
         ("tf2_msgs/msg/TFMessage", 3, "transforms", "a list of structures: name one"),
         ("std_msgs/msg/String", 1, "", "has no numbers"),
+        ("sensor_msgs/msg/Image", 5, "", "has the numbers height, width, .* name those to read"),
+        ("sensor_msgs/msg/Image", 4, "", "has the numbers height, width, .* name those to read"),
+        ("sensor_msgs/msg/CompressedImage", 6, "", "has the numbers data, and the stream 6 channels"),
+        ("std_msgs/msg/UInt8MultiArray", 6, "", "has the numbers data, and the stream 6 channels"),
     ],
 )
 def test_a_type_that_can_never_feed_the_stream_is_refused(name: str, channels: int, field: str, problem: str) -> None:

@@ -86,6 +86,15 @@ def test_a_picture_in_json() -> None:
         reader.read(json.dumps(message | {"data": "?"}).encode())
 
 
+def test_a_picture_that_nobody_looks_at_is_not_decoded() -> None:
+    reader = StreamReader(CAMERA, MessageType(IMAGE))
+    assert reader.read(image(ROS2, encoding="none"), lambda stamp: stamp != STAMP_NS) == []
+    assert read_one(reader, image(ROS2)).stamp_ns == STAMP_NS
+    content = {"timestamp": {"sec": 12, "nsec": 345}, "format": "png", "data": ""}
+    reader = StreamReader(CAMERA, MessageType("foxglove.CompressedImage", "json"))
+    assert reader.read(json.dumps(content).encode(), lambda stamp: stamp != STAMP_NS) == []
+
+
 @pytest.mark.parametrize("name", ["sensor_msgs/msg/Imu", "std_msgs/msg/UInt8MultiArray", "sensor_msgs/msg/PointCloud2"])
 def test_a_type_without_pictures_is_refused(name: str) -> None:
     with pytest.raises(MessageError, match=f"{name} is no picture, and the stream is a video"):

@@ -92,6 +92,14 @@ def test_words_in_json(message: object, field: str, expected: TextReading) -> No
     assert read_one(StreamReader(WORDS, MessageType("", "json"), field), json.dumps(message).encode()) == expected
 
 
+def test_lines_in_json_may_lack_their_times() -> None:
+    reader = StreamReader(WORDS, MessageType("", "json"))
+    assert read_one(reader, b'{"text": "so", "start": 1, "end": 2}').length_s == 1
+    assert read_one(reader, b'{"text": "it", "start": null}') == TextReading(None, "it")
+    with pytest.raises(MessageError, match="expected"):
+        reader.read(b'{"words": "it"}')
+
+
 @pytest.mark.parametrize("name", ["sensor_msgs/msg/Image", "sensor_msgs/msg/Imu", "sensor_msgs/msg/CompressedImage"])
 def test_a_type_without_words_is_refused(name: str) -> None:
     with pytest.raises(MessageError, match=f"expected words in {name}"):

@@ -1,0 +1,241 @@
+"""Reads a topic of ROS 2 over Zenoh for one stream: `ros:/camera/image_raw` (see `live/ros/place.py` for its options).
+
+The connection is that of the process to Zenoh, which finds its router again by itself. Whether a node publishes the
+topic is known by its liveliness token, so that a node that dies is missing at once. A message that cannot be read is
+counted and left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+import av
+import numpy as np
+
+from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, AudioSpec, SeriesSpec, StreamSpec, VideoSpec
+from taemi_edge.errors import MessageError, UsageError, in_one_line
+from taemi_edge.live.capture.addresses import Address
+from taemi_edge.live.capture.decode_level import DecodeLevel
+from taemi_edge.live.capture.readers import (
+    Decoded,
+    DecodedPicture,
+    DecodedRows,
+    DecodedSound,
+    DecodedWords,
+    SourceGoneError,
+    Track,
+)
+from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.rare_log import RareLog
+from taemi_edge.live.ros.place import place_of
+from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
+from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
+from taemi_edge.live.ros.topic_types import TopicTypes
+from taemi_edge.media.messages.readings import PictureReading, Reading, RowReading, SoundReading, TextReading
+
+log = logging.getLogger("taemi_edge.live")
+
+#: How many messages wait in Zenoh at most, by track: pictures are large, and an IMU may send ten thousand a second.
+_MOST_WAITING: dict[Track, int] = {VIDEO: 32, AUDIO: 256, SERIES: 8192, TEXT: 256}
+#: Of pictures that wait and do not need each other, so many are read: pictures must not queue.
+_MOST_PICTURES = 2
+_BATCH = 512
+#: How long is slept where nothing waits. Sleeping costs nothing, and what came meanwhile is taken together.
+_PAUSE_S, _QUIET_S = 0.004, 0.4
+#: What still comes of a node that is gone was on its way.
+_ON_ITS_WAY_S = 0.5
+
+
+class RosReader:
+    """One subscription; see `Reader`.
+
+    Args:
+        address: of the kind "ros".
+        settings: timeouts and pauses between tries.
+        spec: what the stream takes.
+
+    Raises:
+        SourceGoneError: no router answers.
+    """
+
+    def __init__(self, address: Address, settings: WatchSettings, spec: StreamSpec) -> None:
+        self.absent: dict[Track, str] = {}
+        self.losses: dict[Track, str] = {}
+        self.damaged_packets = 0
+        self.waited_s = self.lag_s = 0.0
+        self._place = place_of(address.target, address.options)
+        self._settings, self._shown = settings, address.shown
+        self._track = _track_of(spec)
+        self._types = TopicTypes(self._place, spec)
+        self._rare, self._noted_lost = RareLog(log), 0
+        self._gone: tuple[float, str] | None = None
+        self._fault: str | None = None
+        self._good_s = -np.inf
+        self._needs_all = False
+        self._session = self._open()
+        try:
+            wants_last = self._track in (SERIES, TEXT)
+            self._topic = TopicSubscription(
+                self._session, self._place.domain, self._place.topic, _MOST_WAITING[self._track], wants_last
+            )
+        except Exception as error:
+            self._session.close()
+            raise SourceGoneError(f"no subscription: {in_one_line(str(error))}", settings.retry_dear_s) from error
+        self._look(time.monotonic())
+
+    def _open(self) -> ZenohSession:
+        try:
+            return open_session(self._place.zenoh)
+        except UnreachableError as error:
+            cap_s = self._settings.retry_dear_s if error.lasting else self._settings.retry_most_s
+            raise SourceGoneError(error.reason, cap_s) from error
+
+    def items(self) -> Iterator[Decoded | None]:
+        """What the messages hold, as they come; None where nothing came for a while.
+
+        Raises:
+            SourceGoneError: the session was closed.
+        """
+        spoke_s = time.monotonic()
+        while not self._session.zenoh.is_closed():
+            now_s = time.monotonic()
+            self._look(now_s)
+            messages = self._topic.take(now_s, _BATCH, self._types.can_read)
+            for item in self._read(messages, now_s):
+                spoke_s = now_s
+                yield item
+            if not messages:
+                if now_s - spoke_s > _QUIET_S:
+                    spoke_s = now_s
+                    yield None
+                time.sleep(_PAUSE_S)
+                self.waited_s += time.monotonic() - now_s
+        raise SourceGoneError("its session of Zenoh was closed", self._settings.retry_most_s)
+
+    def set_decode_level(self, level: DecodeLevel) -> None:
+        """Do nothing: of pictures that wait, no more than the newest are read anyway."""
+
+    def close(self) -> None:
+        """End the subscription, and the session where nobody else needs it."""
+        self._topic.close()
+        self._session.close()
+
+    def _look(self, now_s: float) -> None:
+        """See who publishes the topic, and say so where nobody does or what they publish is of no use."""
+        gone = self._topic.look()
+        if self._topic.publishers:
+            self._gone = None
+            self._say_if_several()
+        elif gone:
+            self._gone = now_s, f"the node {gone[-1].node}, which published {self._place.topic}, is gone"
+        loss = self._loss(now_s)
+        if loss is None:
+            self.losses.pop(self._track, None)
+        else:
+            self.losses[self._track] = loss
+
+    def _loss(self, now_s: float) -> str | None:
+        """Why nothing can be had of the topic at this moment; None where it can."""
+        if self._topic.publishers:
+            problem = self._types.problem_of_all(self._topic.kinds)
+            if problem is not None:
+                return problem
+        elif self._gone is not None:
+            return self._gone[1] if self._session.is_connected() else self._router_gone()
+        elif self._good_s < 0 and self._fault is None:
+            if not self._session.is_connected():
+                return self._router_gone()
+            return f"no node publishes {self._place.topic} in domain {self._place.domain}"
+        return self._fault if now_s - self._good_s > self._settings.lost_after_s else None
+
+    def _router_gone(self) -> str:
+        return f"the Zenoh router at {self._place.zenoh.shown} is gone"
+
+    def _say_if_several(self) -> None:
+        nodes = sorted({entity.node for entity in self._topic.publishers.values()})
+        if len(self._topic.publishers) > 1:
+            self._rare.warning("%s: %s publish it: one of them is read at a time", self._shown, " and ".join(nodes[:4]))
+
+    def _read(self, messages: Sequence[TopicMessage], now_s: float) -> Iterator[Decoded]:
+        """Decode messages; rows that came together are given together."""
+        if messages and self._gone is not None and now_s - self._gone[0] > _ON_ITS_WAY_S:
+            self._gone = None  # someone without a token publishes
+        if self._track == VIDEO and not self._needs_all:
+            messages = messages[-_MOST_PICTURES:]
+        readings: list[tuple[float | None, Reading]] = []
+        for message in messages:
+            try:
+                read = self._types.reader_of(message.kind).read(message.data)
+            except MessageError as error:
+                self.damaged_packets += 1
+                self._fault = str(error)
+                self._rare.warning("%s: a message is left out: %s", self._shown, error)
+                continue
+            self._good_s = now_s
+            readings += [(_time_s(reading, message), reading) for reading in read]
+        self._note_lost()
+        rows = [(time_s, reading.values) for time_s, reading in readings if isinstance(reading, RowReading)]
+        if rows:
+            yield _rows(rows)
+        for time_s, reading in readings:
+            if not isinstance(reading, RowReading):
+                yield self._item(time_s, reading)
+
+    def _item(self, time_s: float | None, reading: Reading) -> Decoded:
+        if isinstance(reading, PictureReading):
+            self._needs_all = isinstance(reading.picture, av.VideoFrame)
+            return DecodedPicture(time_s, reading.picture)
+        if isinstance(reading, SoundReading):
+            return DecodedSound(time_s, _sound(reading))
+        text, length_s = (reading.text, reading.length_s) if isinstance(reading, TextReading) else ("", None)
+        return DecodedWords(time_s, text, length_s)
+
+    def _note_lost(self) -> None:
+        """Say how many messages never came, as far as their publisher numbers them."""
+        if self._topic.lost > self._noted_lost:
+            text = "%s: %d of its messages were lost on the way, or gave way to newer ones"
+            if self._rare.warning(text, self._shown, self._topic.lost - self._noted_lost):
+                self._noted_lost = self._topic.lost
+
+
+def check_topic(address: Address, spec: StreamSpec) -> None:
+    """Find what is wrong with an address before anything is connected.
+
+    Raises:
+        UsageError: the topic or an option cannot be, or the type that is given cannot feed the stream.
+        MissingExtraError: the extra `zenoh` is not installed.
+    """
+    require_zenoh(address.shown)
+    place = place_of(address.target, address.options)
+    try:
+        TopicTypes(place, spec).check_given()
+    except MessageError as error:
+        raise UsageError(f"{address.shown}: {error}") from error
+
+
+def _time_s(reading: Reading, message: TopicMessage) -> float | None:
+    """When it was measured, or else sent, on the publisher's clock."""
+    time_ns = message.sent_ns if reading.stamp_ns is None else reading.stamp_ns
+    return None if time_ns is None else time_ns / 1e9
+
+
+def _track_of(spec: StreamSpec) -> Track:
+    if isinstance(spec, VideoSpec):
+        return VIDEO
+    if isinstance(spec, AudioSpec):
+        return AUDIO
+    return SERIES if isinstance(spec, SeriesSpec) else TEXT
+
+
+def _rows(rows: Sequence[tuple[float | None, Sequence[float]]]) -> DecodedRows:
+    times = [time_s for time_s, _ in rows if time_s is not None]
+    values = np.array([row for _, row in rows], np.float32)
+    return DecodedRows(np.array(times, np.float64) if len(times) == len(rows) else None, values)
+
+
+def _sound(reading: SoundReading) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(reading.samples[None]), format="fltp", layout="mono")
+    frame.sample_rate = reading.rate_hz
+    return frame
