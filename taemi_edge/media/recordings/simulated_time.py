@@ -28,6 +28,8 @@ _PATHS: tuple[tuple[FieldPath, FieldPath], ...] = (
 _NS = 1_000_000_000
 #: Time goes on between two ticks as between the two before, but not for longer than so many of their distances.
 _MOST_TICKS = 2
+#: Ticks of so long at the end of a log tell when the simulation ended.
+_LAST_NS = 5 * _NS
 #: No simulation runs so many times as fast as time.
 _FASTEST = 30.0
 
@@ -89,7 +91,6 @@ class SimulatedRecording:
         self._recording, self._clock = recording, clock
         self.path, self.topics, self.notes = recording.path, recording.topics, recording.notes
         self.metadata = recording.metadata
-        self.start_ns = self.end_ns = None
         self._decoders = {clock.type: _Ticks(clock.type)}
         self._first: list[tuple[int, int]] = []
         for message in recording.messages({clock.name}):
@@ -99,6 +100,7 @@ class SimulatedRecording:
             if len(self._first) == 2:
                 break
         self.advances = len(self._first) == 2
+        self.start_ns, self.end_ns = self._range_ns() if self.advances else (None, None)
 
     def messages(
         self, topics: Collection[str], start_ns: int | None = None, end_ns: int | None = None
@@ -114,6 +116,26 @@ class SimulatedRecording:
             wanted = (start_ns is None or at_ns >= start_ns) and (end_ns is None or at_ns < end_ns)
             if wanted and message.topic in topics:
                 yield replace(message, log_ns=at_ns)
+
+    def _range_ns(self) -> tuple[int | None, int | None]:
+        """The simulated times at which the log begins and ends, as far as its last ticks tell."""
+        start_ns, end_ns = self._recording.start_ns, self._recording.end_ns
+        if start_ns is None or end_ns is None:
+            return None, None
+        (first_ns, tick_ns), (second_ns, next_ns) = self._first
+        time = SimulatedTime()
+        time.tick(first_ns, tick_ns)
+        time.tick(second_ns, next_ns)
+        lasts_ns = time.at_ns(second_ns) - tick_ns
+        begins_ns = self._before_ns(start_ns) if start_ns < first_ns else tick_ns
+        for message in self._recording.messages({self._clock.name}, max(start_ns, end_ns - _LAST_NS)):
+            last_ns = self._tick_ns(message)
+            if last_ns is not None and message.log_ns > second_ns:
+                time.tick(message.log_ns, last_ns)
+        ends_ns = time.at_ns(end_ns)
+        if ends_ns <= begins_ns:  # it began anew on the way
+            ends_ns = begins_ns + round((end_ns - start_ns) * lasts_ns / max(1, second_ns - first_ns))
+        return begins_ns, ends_ns + 1
 
     def _before_ns(self, log_ns: int) -> int:
         """The simulated time of what was logged before the first tick."""

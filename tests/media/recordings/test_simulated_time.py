@@ -32,6 +32,7 @@ def test_a_simulation_at_any_rate_gives_what_plain_files_give(drive: Any, tmp_pa
     with RecordingSource(write_mcap(tmp_path / "drive.mcap", sent), STREAMS) as source:
         found, rest = hops_of(source)
         assert any("/clock" in note for note in source.notes)
+        assert source.duration_s == pytest.approx(drive.seconds, abs=0.05)
     require_same(found, of_files(drive))
     ends_s = [word.end_s for word in words_of([*found, rest])]
     assert ends_s == pytest.approx([end_s for _, end_s, _ in drive.words], abs=0.025)  # a tick is 20 ms
