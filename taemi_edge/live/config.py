@@ -31,9 +31,9 @@ from taemi_edge.errors import RecipeError, UsageError
 from taemi_edge.live.capture.addresses import is_safe_name
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.host_port import host_and_port
-from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
 from taemi_edge.live.ros.names import is_topic
 from taemi_edge.live.ros.place import parse_publishing
+from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
 from taemi_edge.media.places import shown_place
 from taemi_edge.media.recognition import PACKAGED_MODEL
 
