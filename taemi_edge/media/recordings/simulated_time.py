@@ -110,8 +110,9 @@ class SimulatedRecording:
             time.tick(log_ns, tick_ns)
         first_ns = self._first[0][0]
         for message in self._recording.messages({*topics, self._clock.name}):
-            if message.topic == self._clock.name and (tick_ns := self._tick_ns(message)) is not None:
-                time.tick(message.log_ns, tick_ns)
+            told_ns = self._tick_ns(message) if message.topic == self._clock.name else None
+            if told_ns is not None:
+                time.tick(message.log_ns, told_ns)
             at_ns = time.at_ns(message.log_ns) if message.log_ns >= first_ns else self._before_ns(message.log_ns)
             wanted = (start_ns is None or at_ns >= start_ns) and (end_ns is None or at_ns < end_ns)
             if wanted and message.topic in topics:
