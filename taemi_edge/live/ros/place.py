@@ -8,6 +8,7 @@ type=PACKAGE/TYPE  the type of the messages, where several are published or nobo
 definition=FILE    the definition of that type (.msg, or .idl), where it is no type of ROS 2 itself
 config=FILE        a configuration file of Zenoh (JSON5) in place of `router`: TLS, users, other transports
 mode=client        reach everything by way of the router; `peer` lets nodes of this machine connect directly
+via=bridge         the topic comes from zenoh-bridge-ros2dds, which brings nodes that use DDS to Zenoh; it has no domain
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class RosPlace:
         zenoh: how it is reached.
         type: of the messages; "" where publishers say it.
         definition: a file with the definition of the type, or "".
+        bridged: whether its nodes use DDS, and a bridge brings the topic to Zenoh.
     """
 
     topic: str
@@ -77,6 +79,12 @@ class RosPlace:
     zenoh: ZenohPlace = ZenohPlace()
     type: str = ""
     definition: str = ""
+    bridged: bool = False
+
+    @property
+    def shown_where(self) -> str:
+        """Where the topic is looked for, in words."""
+        return "behind a bridge" if self.bridged else f"in domain {self.domain}"
 
 
 def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
@@ -112,7 +120,8 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
         raise UsageError(f"ros:{topic}: expected type=PACKAGE/TYPE beside definition, which says of what")
     _require_file(f"ros:{topic}: definition", definition)
     what = f"ros:{topic}"
-    return RosPlace(topic, field, _domain(what, options), _zenoh(what, options), kind, definition)
+    zenoh, bridged = _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(topic, field, _domain(what, options), zenoh, kind, definition, bridged)
 
 
 def parse_publishing(text: str) -> RosPlace:
@@ -130,7 +139,18 @@ def parse_publishing(text: str) -> RosPlace:
         raise UsageError(f"--ros-publish: expected what topics can begin with, such as /taemi, got {_shown(name)}")
     if useless := [option for option in options if option in _OF_MESSAGES]:
         raise UsageError(f"--ros-publish: expected no {useless[0]}, which is for topics that are read")
-    return RosPlace(name, "", _domain("--ros-publish", options), _zenoh("--ros-publish", options))
+    what = "--ros-publish"
+    domain, zenoh, bridged = _domain(what, options), _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(name, "", domain, zenoh, bridged=bridged)
+
+
+def _is_bridged(what: str, options: Mapping[str, str]) -> bool:
+    via = options.get("via")
+    if via not in (None, "bridge"):
+        raise UsageError(f"{what}: expected via=bridge, or no via for nodes that use Zenoh, got {_shown(via)}")
+    if via and "domain" in options:
+        raise UsageError(f"{what}: expected no domain beside via=bridge: the bridge has one, and its topics have none")
+    return via is not None
 
 
 def _domain(what: str, options: Mapping[str, str]) -> int:

@@ -38,7 +38,11 @@ def main() -> None:
     key = f"{asked.domain}/{asked.topic.strip('/')}/{in_key}/{type_hash}"
     durability = "1" if asked.keep_last else ""
     tokens = []
-    if asked.tokens:
+    if asked.bridge:
+        key, asked.attachments = asked.topic.strip("/"), False
+        what = f"{key.replace('/', '§')}/{asked.type.replace('/', '§')}/:::1,10:typehash={type_hash};"
+        tokens.append(session.liveliness().declare_token(f"@/{session.zid()}/@ros2_lv/MP/{what}"))
+    elif asked.tokens:
         who = f"@ros2_lv/{asked.domain}/{session.zid()}/0"
         tokens.append(session.liveliness().declare_token(f"{who}/0/NN/%/%/{asked.node}"))
         topic = asked.topic.replace("/", "%")
@@ -137,6 +141,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stamp-rate", type=float, default=1.0, help="how many seconds stamps pass in a second")
     parser.add_argument("--garbage", action="store_true", help="send what no message is")
     parser.add_argument("--keep-last", action="store_true", help="QoS transient_local")
+    parser.add_argument("--bridge", action="store_true", help="speak as zenoh-bridge-ros2dds does")
     parser.add_argument("--no-tokens", dest="tokens", action="store_false")
     parser.add_argument("--no-attachments", dest="attachments", action="store_false")
     return parser.parse_args()
