@@ -8,7 +8,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.live.capture.clock import JUMP_S, StreamClock
 
 #: Rows without timestamps that came together were measured in so many seconds before at most.
-_MOST_SPREAD_S = 0.1
+_MOST_SPREAD_S = 1.0
 #: A row is compared with so many before it.
 _REMEMBERED = 256
 

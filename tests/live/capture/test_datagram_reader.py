@@ -68,6 +68,7 @@ def test_malformed_datagrams_are_counted_and_said_and_the_others_taken(caplog):
         sender.send(struct.pack("<6f", 1, 2, 3, 4, 5, 6))
         sensed.until(lambda: sensed.rows()[-2:] == [[1, 2, 3], [4, 5, 6]])
         assert sensed.faults == {"NaN in its values"}
+        assert sensed.capture.damaged_packets == len(bad)
     assert sensed.capture.damaged_packets == len(bad)
     assert "a message was left out: expected 12 bytes a row, got 0 bytes" in caplog.text
     assert "a row was left out: expected finite numbers, got NaN or infinity" in caplog.text
