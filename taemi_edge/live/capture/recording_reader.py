@@ -6,6 +6,7 @@ The recorder's messages are put in order as in a run over files; only what is du
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,9 +152,6 @@ class RecordingReader:
         ends_s = (index * _SLICE_S for index in range(self._first + 1, last + 1))
         for hop in self._source.hops_until(ends_s):
             yield from (_decoded(piece, late_s) for piece in hop.pieces[self._stream])
-            if self._source.is_over:
-                yield from (_decoded(piece, late_s) for piece in self._source.rest().pieces[self._stream])
-                break
         while (left_s := self._start_s + self._play.length_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _SIGN_OF_LIFE_S))
             yield None
@@ -185,13 +183,13 @@ def plan_play(
     """
     with RecordingSource(path, streams, topics, clock=clock) as source:
         span = source.span
-        length_s = max(span.end_s - span.start_s, _SLICE_S) if source.duration_s is not None else 0.0
+        length_s = span.end_s - span.start_s if math.isfinite(span.end_s) else 0.0
         return RecordingPlay(
             path,
             source.fields,
             source.clock,
             source.origin_ns,
-            length_s or _SLICE_S,
+            max(length_s, _SLICE_S),
             repeats,
             source.notes,
         ), source.absent

@@ -160,7 +160,8 @@ class RecordingSource:
     def span(self) -> Span:
         """When it begins and ends on its own clock."""
         start_s = self.origin_ns / _NS
-        end_s = math.inf if self.duration_s is None else start_s + self.duration_s
+        end_ns = self.recording.end_ns
+        end_s = math.inf if end_ns is None else max(start_s, (end_ns + self.clock.offset_ns) / _NS)
         return Span(self.recording.path.name, clock_of(start_s, in_timestamps=True), start_s, end_s)
 
     def move(self, by_s: float) -> None:
