@@ -35,7 +35,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
-from taemi_edge.media.recordings.run_inputs import inputs_of_run
+from taemi_edge.media.recordings.run_inputs import with_inputs_of_run
 from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
@@ -98,7 +98,7 @@ class RecordingSource:
             stack.callback(recording.close)
             simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
             self.recording = on_simulated_time(recording) if simulated else recording
-            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            given = with_inputs_of_run(recording, streams, topics or {})
             choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
