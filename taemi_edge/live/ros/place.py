@@ -9,6 +9,7 @@ definition=FILE    the definition of that type (.msg, or .idl), where it is no t
 rate=HZ            of sound whose messages do not say how it lies in them, with channels=N and format=S16LE
 config=FILE        a configuration file of Zenoh (JSON5) in place of `router`: TLS, users, other transports
 mode=client        reach everything by way of the router; `peer` lets nodes of this machine connect directly
+via=bridge         the topic comes from zenoh-bridge-ros2dds, which brings nodes that use DDS to Zenoh; it has no domain
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class RosPlace:
         zenoh: how it is reached.
         type: of the messages; "" where publishers say it.
         definition: a file with the definition of the type, or "".
+        bridged: whether its nodes use DDS, and a bridge brings the topic to Zenoh.
     """
 
     topic: str
@@ -81,6 +83,12 @@ class RosPlace:
     zenoh: ZenohPlace = ZenohPlace()
     type: str = ""
     definition: str = ""
+    bridged: bool = False
+
+    @property
+    def shown_where(self) -> str:
+        """Where the topic is looked for, in words."""
+        return "behind a bridge" if self.bridged else f"in domain {self.domain}"
 
 
 def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
@@ -120,7 +128,8 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
         field = f"{field}?{form}" if form and parse_sound_format(form) else field
     except MessageError as error:
         raise UsageError(f"{what}: {error}") from error
-    return RosPlace(topic, field, _domain(what, options), _zenoh(what, options), kind, definition)
+    zenoh, bridged = _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(topic, field, _domain(what, options), zenoh, kind, definition, bridged)
 
 
 def parse_publishing(text: str) -> RosPlace:
@@ -138,7 +147,18 @@ def parse_publishing(text: str) -> RosPlace:
         raise UsageError(f"--ros-publish: expected what topics can begin with, such as /taemi, got {_shown(name)}")
     if useless := [option for option in options if option in _OF_MESSAGES]:
         raise UsageError(f"--ros-publish: expected no {useless[0]}, which is for topics that are read")
-    return RosPlace(name, "", _domain("--ros-publish", options), _zenoh("--ros-publish", options))
+    what = "--ros-publish"
+    domain, zenoh, bridged = _domain(what, options), _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(name, "", domain, zenoh, bridged=bridged)
+
+
+def _is_bridged(what: str, options: Mapping[str, str]) -> bool:
+    via = options.get("via")
+    if via not in (None, "bridge"):
+        raise UsageError(f"{what}: expected via=bridge, or no via for nodes that use Zenoh, got {_shown(via)}")
+    if via and "domain" in options:
+        raise UsageError(f"{what}: expected no domain beside via=bridge: the bridge has one, and its topics have none")
+    return via is not None
 
 
 def _domain(what: str, options: Mapping[str, str]) -> int:
