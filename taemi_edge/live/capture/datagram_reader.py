@@ -22,12 +22,12 @@ from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.payloads import MOST_BYTES
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.sensor_reader import SensorReader
+from taemi_edge.live.capture.sensor_reader import MOST_AT_ONCE, SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 
 _PLACE = re.compile(r"udp://@?(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9_.-]*):(?P<port>[0-9]{1,5})/?")
-#: Datagrams that are fetched at once; what the kernel may hold meanwhile, in bytes, where it allows so many.
-_MOST_AT_ONCE, _KERNEL_BYTES = 1000, 4 * 2**20
+#: What the kernel may hold while nobody fetches it, in bytes, where it allows so many.
+_KERNEL_BYTES = 4 * 2**20
 #: Senders of one machine that are remembered by their ports.
 _MOST_PORTS = 64
 
@@ -101,7 +101,7 @@ class DatagramReader(SensorReader):
             return ()
         now_s = time.monotonic()
         datagrams, others = [], 0
-        for _ in range(_MOST_AT_ONCE):
+        for _ in range(MOST_AT_ONCE):
             try:
                 datagram, sender = self._socket.recvfrom(MOST_BYTES + 1)
             except BlockingIOError:

@@ -22,7 +22,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.sensor_reader import SensorReader
+from taemi_edge.live.capture.sensor_reader import MOST_AT_ONCE, SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 
 _PLACE = re.compile(
@@ -34,7 +34,6 @@ _PLACE = re.compile(
 _FILES = ("ca", "cert", "key")
 #: How often the broker is asked whether it lives, in seconds; a TCP connection alone would not show it.
 _KEEP_ALIVE_S = 5
-_MOST_AT_ONCE = 1000
 _MOST_TOPIC_BYTES = 65_535
 
 
@@ -221,7 +220,7 @@ class MqttReader(SensorReader):
 
     def _read(self, pending: Any) -> None:
         """Read packets while they hold messages; of a flood not all."""
-        while len(self._messages) < _MOST_AT_ONCE:
+        while len(self._messages) < MOST_AT_ONCE:
             before = len(self._messages)
             if self._client.loop_read():
                 if self._refused is None:

@@ -28,6 +28,8 @@ log = logging.getLogger("taemi_edge.live")
 TICK_S = 0.25
 #: Messages that come within this time are one batch: each batch costs as much as twenty rows.
 _BATCH_S = 0.002
+#: A reader fetches no more messages at once: so a flood that is thinned out is thinned out evenly.
+MOST_AT_ONCE = 250
 #: How much of a processor one sensor may take, and how much at once, in seconds.
 _PROCESSOR_SHARE, _BURST_S = 0.6, 0.3
 #: Lines that senders set off, over all connections.
@@ -96,7 +98,7 @@ class SensorReader:
                 yield None
                 continue
             yield from self._decoded(messages)
-            used_s = self._rest(used_s)
+            used_s = self._rest(used_s, 0.0 if len(messages) >= MOST_AT_ONCE else _BATCH_S)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Do nothing: numbers and words are always decoded."""
@@ -139,13 +141,13 @@ class SensorReader:
             self.leave_out("a row", "expected finite numbers, got NaN or infinity")
         return DecodedRows(np.array(times_s, np.float64) if times_s else None, values)
 
-    def _rest(self, before_s: float) -> float:
+    def _rest(self, before_s: float, least_s: float) -> float:
         """Wait until the next batch; returns this thread's time of a processor until now."""
         used_s = time.thread_time()
         wait_s = self._pace.wait_s(used_s - before_s, time.monotonic())
         if wait_s > 0.01:
             self.say("messages come faster than there is time for: some wait or are lost")
         asked_s = time.monotonic()
-        time.sleep(min(max(wait_s, _BATCH_S), TICK_S))
+        time.sleep(min(max(wait_s, least_s), TICK_S))
         self.waited_s += time.monotonic() - asked_s
         return used_s
