@@ -290,7 +290,7 @@ def _unpacked_zstd(packed: bytes, length: int) -> bytes:
 
 def _unpacked_lz4(packed: bytes, length: int) -> bytes:
     try:
-        from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
+        from lz4.frame import LZ4FrameDecompressor
     except ImportError as error:
         raise MissingExtraError("lz4", "recordings", "a recording that lz4 packed") from error
 

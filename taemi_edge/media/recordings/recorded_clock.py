@@ -57,6 +57,7 @@ class ChosenClock:
         agrees: whether stamps and log times pass alike; where stamps were asked for, nobody knows.
         ahead_ns: how far the stamps of topics lie before the times of logging, at most, as far as that is known.
         note: what was chosen, in a sentence.
+        simulated: whether log times are those of a simulation (`taemi_edge.media.recordings.simulated_time`).
     """
 
     stamped: frozenset[str] = frozenset()
@@ -65,6 +66,7 @@ class ChosenClock:
     agrees: bool = True
     ahead_ns: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
+    simulated: bool = False
 
     def time_ns(self, topic: str, log_ns: int, stamp_ns: int | None) -> int:
         """The time of a message on this clock.

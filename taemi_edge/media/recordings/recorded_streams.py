@@ -5,6 +5,7 @@ However long a recording is, only what belongs to the next hops lies in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -34,6 +35,8 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
+from taemi_edge.media.recordings.run_inputs import inputs_of_run
+from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
@@ -93,8 +96,10 @@ class RecordingSource:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
-            self.recording = recording
-            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
+            simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
+            self.recording = on_simulated_time(recording) if simulated else recording
+            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
@@ -104,14 +109,14 @@ class RecordingSource:
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
-            self._decoding = Decoding(recording, self._specs, self.fields)
+            self._decoding = Decoding(self.recording, self._specs, self.fields)
             if isinstance(clock, ChosenClock):
                 self.clock, first_ns = clock, 0
             else:
                 self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._timeline = Timeline()
-            self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
+            self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False
             self._logged_s = -math.inf
             self._faults: dict[str, str] = {}
@@ -323,6 +328,9 @@ class RecordingSource:
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
         spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
         clock = choose_clock(samples, asked, frozenset(spoken))
+        if isinstance(self.recording, SimulatedRecording):
+            note = f"the recording is on the simulated time of its /clock; {clock.note}"
+            clock = dataclasses.replace(clock, simulated=True, note=note)
         times_ns = sorted(
             clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
             for topic, found in samples.items()
