@@ -40,6 +40,9 @@ time when
 """
 
 
+_PROBE = described("Probe", {"timestamp": "Timestamp", "gyro": "Vector", "raw": "float[]"}, VECTOR)
+
+
 def _messages() -> list[bytes]:
     """A message for each of `READERS`, in their order."""
     robot, ros1 = Robot(), Robot("ROS1_NOETIC", ros1=True)
@@ -75,6 +78,7 @@ def _messages() -> list[bytes]:
         robot.write("std_msgs/msg/String", data='{"text": "so it is", "start": 1.5, "end": 2}'),
         b'{"text": "so it is", "start": 1.5, "end": 2}',
         b'{"acc": {"x": 1, "y": 2.5, "z": -3}, "stamp": {"sec": 1, "nanosec": 2}}',
+        _PROBE[1](gyro={"x": 1, "y": 2}, raw=[1.5], timestamp={"seconds": 5}).SerializeToString(),
     ]
 
 
@@ -118,8 +122,7 @@ def main() -> None:
     kind = robot.register("lab_msgs/msg/Probe", "std_msgs/Header header\nfloat32[3] gyro\nint16[] gains\nstring name\n")
     constants, fields = robot.store.fielddefs[kind.name]
     put("definition-idl", "probe.idl", idl_of(kind.name, [*fields, ("scale", fields[1][1])], constants))
-    described_type, _ = described("Probe", {"timestamp": "Timestamp", "gyro": "Vector", "raw": "float[]"}, VECTOR)
-    put("descriptors", "probe.bin", described_type.schema)
+    put("descriptors", "probe.bin", _PROBE[0].schema)
     put("topic-field", "imu.txt", "/imu.linear_acceleration.x,position[2]")
     put("topic-field", "dots.txt", "robot.imu.transforms[0].transform")
 

@@ -15,7 +15,7 @@ from taemi_edge.media.files import LIMITS, MOST_PIXELS
 CODECS: Final = {"h264": "h264", "avc": "h264", "libx264": "h264", "h264_nvmpi": "h264", "h265": "hevc", "hevc": "hevc"}
 #: Units of a stream that are part of a picture, and those where one may begin to read: pictures that need no other one,
 #: and descriptions of the stream, which come where one may begin, too.
-_PICTURES: Final = {"h264": set(range(1, 6)), "hevc": set(range(32))}
+_PICTURES: Final = {"h264": {1, 2, 3, 4, 5}, "hevc": set(range(32))}
 _BEGINNINGS: Final = {"h264": {5, 7}, "hevc": {*range(16, 22), 33}}
 #: Units that came in messages without a picture, in bytes.
 _MOST_ASIDE = 64 * 1024

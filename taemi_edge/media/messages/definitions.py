@@ -143,7 +143,7 @@ def _parsed(name: str, message_type: MessageType) -> Mapping[str, Any]:
     from rosbags.typesys import TypesysError, get_types_from_msg
 
     try:
-        text = message_type.schema.decode().replace("\r\n", "\n")
+        text = message_type.schema.decode("utf-8", "replace").replace("\r\n", "\n")  # comments may be in Latin-1
         if message_type.schema_encoding not in ("ros2idl", "omgidl"):
             return dict(get_types_from_msg(_of_fair_size(_MSG_NOT_CODE.sub("", text), name), name))
         return types_of_idl(_IDL_HEAD.sub("", _of_fair_size(text, name)))

@@ -103,11 +103,12 @@ def row_reader(rows: Rows, channels: int, name: str) -> Callable[[Sequence[Any],
         return RowReading(stamp_ns, _finite(values, name))
 
     def of_lists(values: Sequence[Any], stamp_ns: int | None) -> RowReading:
+        count = sum(len(value) if hasattr(value, "__len__") else 1 for value in values)
+        if count != channels and not any(isinstance(value, (str, bytes, dict)) for value in values):
+            raise MessageError(f"expected {channels} numbers in {rows.what} of {name}, got {count:,}")
         found: list[Any] = []
         for value in values:
             found += _numbers_of(value, name)
-        if len(found) != channels:
-            raise MessageError(f"expected {channels} numbers in {rows.what} of {name}, got {len(found)}")
         return RowReading(stamp_ns, _finite(found, name))
 
     return of_lists if rows.has_lists else of_numbers

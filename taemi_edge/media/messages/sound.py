@@ -26,6 +26,9 @@ FORMATS: Final = {
 }
 _FOXGLOVE: Final = {"pcm-s16": "S16LE", "pcm-f32": "F32LE"}
 _MOST_CHANNELS = 64
+#: Sound of a message in bytes: 20 s of two channels of 32 bits at 96 kHz. As MP3, whose samples may take 200 times as
+#: much: 16 s at 128 kbit/s.
+_MOST_PCM_BYTES, _MOST_MP3_BYTES = 16 * 1024 * 1024, 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def samples_of_pcm(data: Any, form: SoundFormat) -> Array:
     letter, full = FORMATS[form.sample_format]
     kind = np.dtype(letter)
     content = memoryview(data).cast("B")
+    if len(content) > _MOST_PCM_BYTES:
+        raise MessageError(f"expected up to {_MOST_PCM_BYTES:,} bytes of sound in a message, got {len(content):,}")
     if len(content) % (kind.itemsize * form.channels):
         raise MessageError(
             f"expected samples of {kind.itemsize * form.channels} bytes, got {len(content):,} bytes: say the format of "
@@ -136,6 +141,8 @@ class Mp3Messages:
         Raises:
             MessageError: it is no MP3.
         """
+        if len(data) > _MOST_MP3_BYTES:
+            raise MessageError(f"expected up to {_MOST_MP3_BYTES:,} bytes of MP3 in a message, got {len(data):,}")
         found: list[Array] = []
         rate_hz = 0
         try:

@@ -38,6 +38,10 @@ def test_a_definition_with_comments_constants_and_bounds() -> None:
     assert fields["parts"].item.fields == {"wide": Unreadable("wstring")}
 
 
+def test_comments_may_be_in_any_encoding() -> None:
+    assert list(ros_shape(MessageType("a/B", "ros1", b"float32 x # in \xb0C\n# \xfc\n", "ros1msg")).fields) == ["x"]
+
+
 def test_definitions_of_a_recording_win_over_those_of_ros() -> None:
     """Messages of a robot may be older than our types, or have a name that somebody else has used."""
     kind = defined("float32 x\n", "sensor_msgs/msg/Imu")

@@ -157,6 +157,13 @@ def test_a_part_of_a_sample_costs_its_message(content: bytes, problem: str) -> N
     assert reader.read(audio_data(b"")) == []
 
 
+def test_a_message_with_more_sound_than_any_is_refused() -> None:
+    frame = mp3_of(tone(0.2))[0]
+    for content in (bytes(17 << 20), frame * (300_000 // len(frame))):
+        with pytest.raises(MessageError, match="bytes of .* in a message, got"):
+            StreamReader(SOUND, MessageType(AUDIO_DATA)).read(audio_data(content))
+
+
 def test_samples_that_are_not_finite_are_refused() -> None:
     with pytest.raises(MessageError, match="finite samples"):
         samples_of_pcm(np.array([0, np.nan], "<f4").tobytes(), SoundFormat(sample_format="F32LE"))
