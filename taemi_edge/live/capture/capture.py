@@ -94,8 +94,9 @@ class Capture:
 
     @property
     def damaged_packets(self) -> int:
-        """How many packets could not be decoded, in the connections that are over."""
-        return self._status.damaged_packets
+        """How many packets and messages could not be used."""
+        worker = self._worker
+        return self._status.damaged_packets + (0 if worker is None else worker.damaged_packets)
 
     @property
     def ended(self) -> bool:

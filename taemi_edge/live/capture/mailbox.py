@@ -127,7 +127,7 @@ class RowBox:
     Attributes:
         loss: why no rows can come at the moment; None while they can.
         ended: whether no rows will ever come again.
-        late: rows that were left out because younger ones had already been taken.
+        late: rows that were left out because younger ones had already been taken; they count as dropped, too.
 
     Example:
         >>> box = RowBox(2, keep_s=5.0, absent_reason="nobody has sent imu yet")
@@ -190,7 +190,9 @@ class RowBox:
                 self._fault = "NaN in its values"
             in_time = times_s >= self._taken_s
             if not in_time.all():
-                self.late += int(len(times_s) - np.count_nonzero(in_time))
+                late = int(len(times_s) - np.count_nonzero(in_time))
+                self.late += late
+                self.dropped += late
                 times_s, rows = times_s[in_time], rows[in_time]
             if len(times_s):
                 self._add(times_s, rows)

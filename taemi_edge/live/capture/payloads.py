@@ -214,7 +214,7 @@ class WordParser:
     """Reads the words of messages: plain text, or JSON such as {"text": "so it is", "start": 12.4, "end": 13.1}.
 
     Args:
-        options: those of the address; `format` (json or text), `field`, `time` (of the end) and `unit` are read.
+        options: those of the address; `format` (json or plain), `field`, `time` (of the end) and `unit` are read.
 
     Raises:
         ValueError: an option cannot be used; the message begins with its name.
@@ -228,13 +228,13 @@ class WordParser:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._format = options.get("format", "")
-        if self._format not in ("", "json", "text"):
-            raise ValueError(f"format: expected json or text for words, got {self._format!r}")
+        if self._format not in ("", "json", "plain"):
+            raise ValueError(f"format: expected json or plain for words, got {self._format!r}")
         fields, times = _paths("field", options.get("field", "")), _paths("time", options.get("time", ""))
         if max(len(fields), len(times)) > 1:
             raise ValueError("field: expected one place of the text, and one of its time, got several")
-        if (fields or times) and self._format == "text":
-            raise ValueError("field: expected format=json, got format=text")
+        if (fields or times) and self._format == "plain":
+            raise ValueError("field: expected format=json, got format=plain")
         self._field, self._time = fields[0] if fields else ("text",), times[0] if times else ("end",)
         self._only_json = self._format == "json" or bool(fields or times)
         self._unit_s = _unit_s(options)
@@ -247,7 +247,7 @@ class WordParser:
         """
         if len(payload) > MOST_BYTES:
             raise ValueError(f"expected at most {MOST_BYTES} bytes, got {len(payload)}")
-        if not self._only_json and (self._format == "text" or payload.lstrip()[:1] != b"{"):
+        if not self._only_json and (self._format == "plain" or payload.lstrip()[:1] != b"{"):
             try:
                 return DecodedWords(None, payload.decode())
             except UnicodeDecodeError as error:

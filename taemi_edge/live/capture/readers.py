@@ -98,16 +98,18 @@ class Reader(Protocol):
         losses: what is lost at this moment although the connection stands, each with why: its publisher died. The
             reader changes it as it likes, from any thread; the streams are lost and back at once, and no new connection
             is asked for.
-        damaged_packets: packets that could not be decoded.
+        damaged_packets: packets and messages that could not be used.
         waited_s: seconds spent waiting for data; the rest of the time went into decoding.
         lag_s: how much later than the quickest packets the newest one was read; 0 where that is not known.
     """
 
     absent: dict[Track, str]
     losses: dict[Track, str]
-    damaged_packets: int
     waited_s: float
     lag_s: float
+
+    @property
+    def damaged_packets(self) -> int: ...
 
     def items(self) -> Iterator[Decoded | None]:
         """What was decoded, as it comes; the iterator ends where a file ends.

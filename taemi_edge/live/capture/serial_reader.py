@@ -149,7 +149,7 @@ def check_serial(address: Address) -> None:
         raise UsageError(f"{address.shown}: ?baud=: expected bits a second such as 115200, got {baud!r:.40}")
     if not _MODE.fullmatch(mode := options.get("mode", "8N1")):
         raise UsageError(f"{address.shown}: ?mode=: expected data bits, parity and stop bits as 8N1, got {mode!r:.40}")
-    if options.get("format", "") not in ("", "json", "csv", "text"):
+    if options.get("format", "") not in ("", "json", "csv", "plain"):
         raise UsageError(f"{address.shown}: ?format=: expected lines of json or csv, since packed numbers have no ends")
 
 

@@ -78,6 +78,7 @@ class CaptureWorker:
         self.rebuild: str | None = None
         self.delivery = Delivery(boxes, clock, settings.lost_after_s, spec.address.feeds_one_stream)
         #: What the reader says itself of tracks that do not come.
+        self._reader: Reader | None = None
         self._absent: Mapping[Track, str] = {}
         self._losses: Mapping[Track, str] = {}
         self._level_control = DecodeLevelControl()
@@ -92,6 +93,12 @@ class CaptureWorker:
     def reported_loss(self, track: Track) -> str | None:
         """Why a track cannot come, as the reader itself says; None where it says nothing."""
         return self._absent.get(track) or self._losses.get(track)
+
+    @property
+    def damaged_packets(self) -> int:
+        """Packets and messages of the connection at hand that could not be used."""
+        reader = self._reader
+        return 0 if reader is None else reader.damaged_packets
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self.abandoned.is_set()
@@ -160,6 +167,7 @@ class CaptureWorker:
         tracks = list(dict.fromkeys(self._spec.tracks.values()))
         self._absent = {track: reason for track, reason in reader.absent.items() if track in tracks}
         self._losses = reader.losses
+        self._reader = reader
         self.connected_s = self.beat_s = now_s = self._clock.now_s()
         self.delivery.begin(tracks, now_s)
         self.rebuild = None
@@ -189,6 +197,7 @@ class CaptureWorker:
             self._judge_speed(reader)
 
     def _end(self, reader: Reader) -> None:
+        self._reader = None
         self._status.damaged_packets += reader.damaged_packets
         reader.close()
         if not self.abandoned.is_set():

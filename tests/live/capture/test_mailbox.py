@@ -70,6 +70,29 @@ def test_a_row_that_is_wrong_is_refused_and_the_others_stay(time_s: float, row: 
     assert box.take(9.0) == ([], None)  # a fault is told once
 
 
+@given(
+    batches=st.lists(st.lists(st.floats(0, 100), min_size=1, max_size=8), max_size=8),
+    ends_s=st.lists(st.floats(0, 100), max_size=3),
+)
+def test_batches_in_any_order_come_out_in_the_order_of_time(batches: list[list[float]], ends_s: list[float]):
+    box, came = RowBox(1, 1e9, None), list[float]()
+    for index, times_s in enumerate(batches):
+        box.put_rows(np.array(times_s), np.array(times_s, np.float32)[:, None])
+        came += [t for end in ends_s[index : index + 1] for v in box.take(end)[0] for t in v.times_s.tolist()]
+    came += [t for values in box.take(100.0)[0] for t in values.times_s.tolist()]
+    assert came == sorted(came)
+    assert len(came) + box.late == sum(map(len, batches))
+    assert len(box) == 0
+
+
+def test_rows_of_which_numbers_are_none_are_left_out_of_a_batch():
+    box = RowBox(2, 5.0, None)
+    box.put_rows(np.array([1.0, 2.0]), np.array([[1, np.nan], [3, 4]], np.float32))
+    [values], fault = box.take(9.0)
+    assert values.rows.tolist() == [[3, 4]]
+    assert fault == "NaN in its values"
+
+
 @given(times_s=st.lists(st.floats(0, 100), max_size=40), end_s=st.floats(0, 100))
 def test_rows_come_out_once_in_the_order_of_time_and_when_they_are_due(times_s: list[float], end_s: float):
     box, good = RowBox(1, 1e9, "nobody yet"), []

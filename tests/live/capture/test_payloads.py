@@ -128,7 +128,7 @@ def test_numbers_that_are_none_are_kept_for_the_box_which_says_so():
         (b'{"text": "so", "start": 1, "end": 1.5}', {}, "so", 1.5, 0.5),
         (b'{"text": "so"}', {}, "so", None, None),
         (b'{"a": {"said": "so"}, "ms": 700}', {"field": "a.said", "time": "ms", "unit": "ms"}, "so", 0.7, None),
-        (b'{"text": 1}', {"format": "text"}, '{"text": 1}', None, None),
+        (b'{"text": 1}', {"format": "plain"}, '{"text": 1}', None, None),
         ("dürfen wir".encode(), {}, "dürfen wir", None, None),
     ],
 )
@@ -158,7 +158,7 @@ def test_what_holds_no_words_is_refused(payload: bytes, options: dict[str, str],
 
 
 @pytest.mark.parametrize(
-    "options", [{"format": "<3f"}, {"format": "csv"}, {"field": "a,b"}, {"field": "a", "format": "text"}]
+    "options", [{"format": "<3f"}, {"format": "csv"}, {"field": "a,b"}, {"field": "a", "format": "plain"}]
 )
 def test_options_of_numbers_are_no_options_of_words(options: dict[str, str]):
     with pytest.raises(ValueError, match="^(format|field): "):
