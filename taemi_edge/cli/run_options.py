@@ -67,7 +67,7 @@ StreamOption = Annotated[
         "--stream",
         metavar="NAME=PLACE",
         help="Bind one stream to a place of its own: a file, or live an address; live also - (JSON lines on "
-        "standard input), unix:PATH, and for numbers and words mqtt://HOST/TOPIC, udp://HOST:PORT, "
+        "standard input), unix:PATH, ros:/TOPIC, and for numbers and words mqtt://HOST/TOPIC, udp://HOST:PORT, "
         "serial:/dev/ttyUSB0; repeatable.",
     ),
 ]

@@ -37,7 +37,7 @@ from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock
-from taemi_edge.media.places import shown_place
+from taemi_edge.media.places import URL_SCHEMES, shown_place
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ
 from taemi_edge.media.recordings.opening import is_recording, split_topic
 from taemi_edge.media.recordings.topic_map import require_streams
@@ -130,9 +130,9 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool
         elif is_line_place(place):
             lines[name] = place
         elif isinstance(spec, TextSpec):
-            words[name] = tuple(read_transcript(Path(place), None))
+            words[name] = tuple(read_transcript(_file(source, name, place, spec), None))
         else:
-            series[name] = read_streams(Path(place), {name: spec.channels}, alone=True)[name]
+            series[name] = read_streams(_file(source, name, place, spec), {name: spec.channels}, alone=True)[name]
     addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None
     beside = [address.shown for address, _ in addresses if not address.is_live]
@@ -257,7 +257,8 @@ def _fed_by_sensor(source: SourceConfig, streams: Mapping[str, StreamSpec]) -> s
     fits = {n: spec for n, spec in streams.items() if n not in source.streams and is_sensor_place(source.uri, spec)}
     scheme = scheme_of(source.uri)
     if scheme != "ros":
-        fits = {n: spec for n, spec in fits.items() if isinstance(spec, SeriesSpec)} or fits
+        kind = SeriesSpec if any(isinstance(spec, SeriesSpec) for spec in fits.values()) else TextSpec
+        fits = {n: spec for n, spec in fits.items() if isinstance(spec, kind)} or fits
     if not fits or (scheme == "udp" and any(isinstance(spec, VideoSpec | AudioSpec) for spec in streams.values())):
         return None
     if len(fits) > 1:
@@ -293,6 +294,19 @@ def _sensor(name: str, place: str, spec: StreamSpec) -> Address:
     except UsageError as error:
         raise OptionError("streams", "--stream", f"{name}={error}") from error
     return address
+
+
+def _file(source: SourceConfig, name: str, place: str, spec: StreamSpec) -> Path:
+    """The file of a series or a transcript; an address that gives neither is refused by its name."""
+    if name in source.streams and scheme_of(place) in (*URL_SCHEMES, "v4l2", "alsa", "pulse", "gst"):
+        sensors = ", ".join(f"{scheme}:" for scheme in SENSOR_SCHEMES)
+        raise OptionError(
+            "streams",
+            "--stream",
+            f"{name}={shown_place(place)}: expected a file, a socket or one of {sensors}, since {name} is "
+            f"{kind_name(spec)}",
+        )
+    return Path(place)
 
 
 def _address(place: str, tracks: Mapping[str, Track]) -> Address:

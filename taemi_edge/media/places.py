@@ -156,6 +156,8 @@ def _shown_url(rest: str, topics: bool = False) -> str:
         return HIDDEN
     authority = re.match(r"//([^/?#]*)", rest)
     behind = rest[authority.end() :] if authority else ""
+    if authority and not behind and re.fullmatch(r"@?:\d{1,5}", authority[1]):  # a port of this machine
+        return authority[0]
     match = _AUTHORITY.fullmatch(authority[1]) if authority else None
     # An @ further behind may be that of a password with a slash in it: then the name before it is no host.
     if match is None or "@" in behind or int((match["port"] or ":0")[1:]) > 65_535:

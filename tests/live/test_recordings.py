@@ -12,7 +12,7 @@ pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 
 import taemi_edge as te
-from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.readers import DecodedPicture, DecodedRows, DecodedWords
 from taemi_edge.live.capture.recording_reader import RecordingReader, addresses_of, plan_play
@@ -22,7 +22,7 @@ from tests.robots.drives import write_bag, write_mcap
 from tests.robots.messages import Form, messages
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
-STREAMS = {
+STREAMS: dict[str, StreamSpec] = {
     "eye": VideoSpec(feature_dim=4, presence=TIMES, size_hw=(8, 8), frames_per_second=5.0),
     "wrist": SeriesSpec(feature_dim=4, presence=TIMES, channels=6, rate_hz=200.0, chunk_s=0.5),
     "talk": TextSpec(feature_dim=4, presence=TIMES, max_tokens=8),

@@ -133,13 +133,14 @@ def test_a_source_may_be_a_sensor_where_one_stream_fits_it(monkeypatch):
         (SourceConfig("a", streams={"imu": "mqtt://me:secret@broker/#"}), "imu=mqtt://broker/...: expected one topic"),
         (SourceConfig("a", streams={"left": "mqtt://broker/x"}), "expected a series or words .* got a stream of video"),
         (SourceConfig("a", streams={"imu": "serial:/dev/ttyUSB0?boud=9600"}), "did you mean baud"),
+        (SourceConfig("a", streams={"imu": "rtsp://me:secret@x/1"}), "one of ros:, mqtt:.*, since imu is series"),
         (SourceConfig("a", streams={"imu": "env:NOSUCH_PLACE"}), "env:NOSUCH_PLACE: expected an environment variable"),
         (
             SourceConfig("a", streams={"imu": "udp://:9000?field=a", "heart": "udp://:9000?field=b"}),
             "expected a port of its own for each stream",
         ),
     ],
-    ids=["several", "wildcard", "video", "option", "variable", "one port"],
+    ids=["several", "wildcard", "video", "option", "camera", "variable", "one port"],
 )
 def test_a_sensor_that_cannot_be_is_one_sentence(source: SourceConfig, words: str):
     with pytest.raises(UsageError, match=words) as refused:

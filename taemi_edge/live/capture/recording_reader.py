@@ -120,6 +120,7 @@ class RecordingReader:
             raise AssertionError("a recording is played by a RecordingPlay")
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._play, self._stream, self._settings = address.play, address.stream, settings
         self._start_s, passed_s = self._play.position_s()
@@ -139,11 +140,6 @@ class RecordingReader:
             raise SourceGoneError(f"it cannot be read: {error}", settings.retry_dear_s) from error
         self._first = int(passed_s / _SLICE_S) if skipped_ns else 0
 
-    @property
-    def damaged_packets(self) -> int:
-        """How many messages could not be used."""
-        return self._source.unusable
-
     def items(self) -> Iterator[Decoded | None]:
         """What is in the recording, with times since this was asked for; ends where the recording does."""
         began_s = time.monotonic()
@@ -151,6 +147,7 @@ class RecordingReader:
         last = int(self._play.length_s / _SLICE_S) + 1
         ends_s = (index * _SLICE_S for index in range(self._first + 1, last + 1))
         for hop in self._source.hops_until(ends_s):
+            self.damaged_packets = self._source.unusable
             yield from (_decoded(piece, late_s) for piece in hop.pieces[self._stream])
         while (left_s := self._start_s + self._play.length_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _SIGN_OF_LIFE_S))

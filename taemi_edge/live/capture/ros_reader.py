@@ -76,7 +76,8 @@ class RosReader:
         self._gone: tuple[float, str] | None = None
         self._fault: str | None = None
         self._good_s = -np.inf
-        self._needs_all = False
+        #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
+        self._needs_all = True
         self._spec = spec
         self._grid: FrameGrid | None = None
         self._session = self._open()
@@ -119,9 +120,9 @@ class RosReader:
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Where this machine cannot keep up, make pixels of no more pictures than the model needs."""
-        spec = self._spec
-        is_thinned = level > 0 and isinstance(spec, VideoSpec)
-        self._grid = FrameGrid(_SPARE * spec.frames_per_second) if is_thinned else None
+        self._grid = None
+        if level > 0 and isinstance(self._spec, VideoSpec):
+            self._grid = FrameGrid(_SPARE * self._spec.frames_per_second)
 
     def close(self) -> None:
         """End the subscription, and the session where nobody else needs it."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.config import RosConfig
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.ros.definitions import hash_of
@@ -148,22 +149,30 @@ class RosOutput(BaseOutput):
         while not self._closing.is_set():
             try:
                 session = open_session(self._place.zenoh)
-            except UnreachableError as error:
-                if error.reason != logged:
-                    logged = error.reason
-                    log.warning("--ros-publish: %s; trying again", error.reason)
+                try:
+                    connection = self._declare(session)
+                except BaseException:
+                    session.close()
+                    raise
+            except Exception as error:  # noqa: BLE001  it is tried again, whatever the library says
+                reason = error.reason if isinstance(error, UnreachableError) else failure_of(error)
+                if reason != logged:
+                    logged = reason
+                    log.warning("--ros-publish: %s; trying again", reason)
                 self._closing.wait(backoff.next_s(_RETRY_MOST_S))
                 continue
-            predictions = RosPublisher(session, self._place, f"{self._place.topic}/prediction", _STRING)
-            diagnostics = RosPublisher(session, self._place, self._diagnostics, _DIAGNOSTICS)
             with self._lock:
-                self._connection = _Connection(session, predictions, diagnostics)
+                self._connection = connection
             return
+
+    def _declare(self, session: ZenohSession) -> _Connection:
+        predictions = RosPublisher(session, self._place, f"{self._place.topic}/prediction", _STRING)
+        return _Connection(session, predictions, RosPublisher(session, self._place, self._diagnostics, _DIAGNOSTICS))
 
     def _can_send(self) -> bool:
         """Whether anybody is connected, which is logged when it changes."""
         connection = self._connection
-        if connection is None:
+        if connection is None or connection.session.zenoh.is_closed():
             return False
         is_connected = connection.session.is_connected()
         if is_connected != self._is_connected:

@@ -22,6 +22,8 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
+from taemi_edge.errors import printable
+
 Kind = Literal["NN", "MP", "MS"]
 NODE: Kind = "NN"
 PUBLISHER: Kind = "MP"
@@ -30,6 +32,8 @@ SUBSCRIPTION: Kind = "MS"
 _SPACE = "@ros2_lv"
 _PARTS_OF_TOPIC, _PARTS_OF_BRIDGE = 13, 7
 _SECTION = "\N{SECTION SIGN}"
+#: Of a node's name, which its owner chooses, so much is shown.
+_MOST_CHARACTERS = 200
 _HASH = re.compile(r"RIHS01_[0-9a-f]{64}")
 #: A fully qualified name of ROS 2: tokens of letters, digits and _ that do not begin with a digit.
 _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
@@ -160,7 +164,7 @@ def entity_of_token(token: str) -> Entity | None:
     name = type_of_key(parts[10])
     if name is None:
         return None
-    node = f"{_slashed(parts[7]).rstrip('/')}/{parts[8]}"
+    node = printable(f"{_slashed(parts[7]).rstrip('/')}/{parts[8]}"[:_MOST_CHARACTERS])
     durability = parts[12].split(":")[1:2]
     return Entity(node, parts[2], TopicKind(name, _known_hash(parts[11])), durability == [_TRANSIENT_LOCAL])
 
@@ -171,7 +175,9 @@ def _bridged_entity(parts: list[str]) -> Entity | None:
         return None
     found = _HASH.search(parts[6])
     keeps_last = parts[6].split(":")[2:3] == [_TRANSIENT_LOCAL]
-    return Entity(f"behind the bridge {parts[1][:8]}", parts[1], TopicKind(name, found[0] if found else ""), keeps_last)
+    return Entity(
+        f"behind the bridge {printable(parts[1][:8])}", parts[1], TopicKind(name, found[0] if found else ""), keeps_last
+    )
 
 
 def bridged_publishers_key(topic: str) -> str:
@@ -284,4 +290,4 @@ def _slashed(name: str) -> str:
 
 
 def _known_hash(text: str) -> str:
-    return text if text.startswith("RIHS01_") else ""
+    return text if _HASH.fullmatch(text) else ""

@@ -32,8 +32,10 @@ log = logging.getLogger("taemi_edge.live")
 
 #: A publisher that is followed and gives nothing for so long makes room for another.
 _SILENT_S = 1.0
-#: Tokens that come and go between two looks; more of them wait inside of Zenoh.
+#: Tokens that come and go between two looks.
 _MOST_TOKENS = 4096
+#: Kinds of messages that this process shows itself to want.
+_MOST_KINDS = 16
 #: Publishers that are told apart at once; a topic has one or two.
 _MOST_PUBLISHERS = 1000
 
@@ -152,7 +154,7 @@ class TopicSubscription:
             else session.zenoh.declare_subscriber(key, channel)
         )
         self._tokens: Any = session.zenoh.liveliness().declare_subscriber(
-            publishers, zenoh.handlers.FifoChannel(_MOST_TOKENS), history=True
+            publishers, zenoh.handlers.RingChannel(_MOST_TOKENS), history=True
         )
 
     @property
@@ -191,7 +193,7 @@ class TopicSubscription:
 
     def _show_ourselves(self, kind: TopicKind) -> None:
         """Hold the token of a subscription: many drivers send only while they see one."""
-        if kind not in self._own_tokens and not self._place.bridged:
+        if kind not in self._own_tokens and len(self._own_tokens) < _MOST_KINDS and not self._place.bridged:
             number = self._session.next_number()
             who = (self._place.domain, self._session.id, number, self._session.node, SUBSCRIPTION)
             self._own_tokens[kind] = self._session.declare(OwnEntity(*who, self._place.topic, kind, QOS_DEFAULT))

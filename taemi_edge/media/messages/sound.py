@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -19,6 +20,7 @@ FORMATS: Final = {
     "U8": ("u1", 1 << 7),
     "S16LE": ("<i2", 1 << 15),
     "S16BE": (">i2", 1 << 15),
+    "S24_32LE": ("<i4", 1 << 23),
     "S32LE": ("<i4", 1 << 31),
     "F32LE": ("<f4", 1),
 }
@@ -53,6 +55,24 @@ class SoundFormat:
                 f"expected sound of up to {MOST_RATE_HZ:g} Hz in up to {_MOST_CHANNELS} channels, got {self.rate_hz} "
                 f"Hz in {self.channels}"
             )
+
+
+def parse_sound_format(text: str) -> SoundFormat:
+    """The form that is named behind the question mark of a field: `rate=44100&channels=2&format=S16LE`.
+
+    Raises:
+        MessageError: there is no such form.
+
+    Example:
+        >>> parse_sound_format("rate=44100&format=mp3")
+        SoundFormat(rate_hz=44100, channels=1, sample_format='mp3')
+    """
+    given = dict(part.partition("=")[::2] for part in text.split("&"))
+    numbers = {name: given.pop(name, usual) for name, usual in (("rate", "16000"), ("channels", "1"))}
+    form = given.pop("format", "S16LE")
+    if given or not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers.values()):
+        raise MessageError(f"expected rate=HZ&channels=N&format={'|'.join((*FORMATS, 'mp3'))}, got {text!r:.80}")
+    return SoundFormat(int(numbers["rate"]), int(numbers["channels"]), form)
 
 
 def foxglove_format(form: str, rate_hz: int, channels: int) -> SoundFormat:
@@ -96,7 +116,7 @@ def is_mp3(data: Any) -> bool:
     (True, False)
     """
     head = bytes(memoryview(data).cast("B")[:4])
-    if head[:3] == b"ID3":
+    if head.startswith(b"ID3"):
         return True
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False

@@ -35,6 +35,7 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
+from taemi_edge.media.recordings.run_inputs import inputs_of_run
 from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
@@ -97,7 +98,8 @@ class RecordingSource:
             stack.callback(recording.close)
             simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
             self.recording = on_simulated_time(recording) if simulated else recording
-            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
+            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
@@ -116,6 +118,7 @@ class RecordingSource:
             self._timeline = Timeline()
             self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False
+            self._logged_s = -math.inf
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
 
@@ -249,6 +252,8 @@ class RecordingSource:
         """Read until everything up to a moment has come, or is not waited for any more."""
         while not self.is_over:
             least_s, most_s = reached_s(list(self._feeds.values()))
+            if self.clock.agrees:  # a stamp that is wrong by a little makes nobody else late
+                most_s = min(most_s, self._logged_s)
             if most_s >= end_s + SETTLED_AFTER_S and (least_s > end_s or most_s >= end_s + MOST_SKEW_S):
                 return
             self._pull()
@@ -262,6 +267,7 @@ class RecordingSource:
                 for name, reading, log_ns in self._decoding.finish():
                     self._add(name, reading, log_ns)
             return False
+        self._logged_s = (message.log_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS
         for name in self._decoding.streams_of(message.topic):
             try:
                 for reading in self._decoding.read(name, message, self._wanted(name, message)):
@@ -277,7 +283,8 @@ class RecordingSource:
             time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
             if not self._is_in_range(time_ns):
                 return False
-            return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
+            placed_ns = self._timeline.place(message.topic, time_ns, message.log_ns)
+            return placed_ns is not None and feed.wants((placed_ns - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
@@ -286,7 +293,10 @@ class RecordingSource:
         time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
         if not self._is_in_range(time_ns):
             return
-        placed_ns = self._timeline.place(topic, time_ns, log_ns)
+        if isinstance(reading, TextReading):  # words may be late
+            placed_ns: int | None = time_ns + self._timeline.moved_ns(topic)
+        else:
+            placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
             stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)

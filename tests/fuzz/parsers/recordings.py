@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def _recording(ending: str) -> Callable[[bytes], object]:
     return read
 
 
-def _lines(notes: list[str]) -> None:
+def _lines(notes: Sequence[str]) -> None:
     """Notes are lines that can be shown."""
     for note in notes:
         assert len(note) < 4000

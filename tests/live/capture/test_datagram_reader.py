@@ -18,6 +18,9 @@ from taemi_edge.live.capture.settings import WatchSettings
 from tests.live.sensors import SETTINGS, TRIPLE, Sensed
 from tests.live.specs import CAMERA, WORDS
 
+#: What a socket gives depends on no interpreter.
+pytestmark = pytest.mark.once
+
 
 def free_udp_port(family: int = socket.AF_INET, host: str = "127.0.0.1") -> int:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -141,14 +144,14 @@ def test_a_flood_leaves_the_processor_to_the_run():
         thread = threading.Thread(target=flood, daemon=True)
         thread.start()
         try:
-            deadline, slept = time.monotonic() + 2.0, 0
+            deadline, slept = time.monotonic() + 1.0, 0
             while time.monotonic() < deadline:
                 time.sleep(0.01)
                 slept += 1
         finally:
             stopping.set()
             thread.join()
-        assert slept > 20  # this thread has had its turns
+        assert slept > 10  # this thread has had its turns
 
 
 @pytest.mark.parametrize(

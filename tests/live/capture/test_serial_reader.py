@@ -18,6 +18,8 @@ from tests.live.sensors import TRIPLE, Sensed, SerialPort
 from tests.live.specs import WORDS
 
 pytest.importorskip("serial", reason="pyserial reads serial ports")
+#: What a port gives depends on no interpreter.
+pytestmark = pytest.mark.once
 
 
 def test_lines_come_and_half_of_one_is_left_out(tmp_path):
