@@ -132,11 +132,12 @@ def run_once(bundle: Path, camera: Path, way: str, folder: Path, seconds: float)
 def watch_all(port: int, stop: threading.Event) -> None:
     """Watch every channel, as Foxglove does with all panels open."""
     from websockets.sync.client import connect
+    from websockets.typing import Subprotocol
 
     connection = None
     while connection is None and not stop.is_set():
         try:
-            connection = connect(f"ws://127.0.0.1:{port}", subprotocols=["foxglove.sdk.v1"], max_size=None)
+            connection = connect(f"ws://127.0.0.1:{port}", subprotocols=[Subprotocol("foxglove.sdk.v1")], max_size=None)
         except OSError:
             time.sleep(0.1)
     if connection is None:

@@ -193,9 +193,13 @@ def costs(read: Callable[[], None], run: Callable[[], None], seconds: float, tur
 def agreement(found: list[Prediction], expected: list[Prediction]) -> dict[str, Any]:
     """How far predictions lie apart, and whether presence is the same."""
     pairs = list(zip(found, expected, strict=True))
-    apart = [abs(a.outputs["effort"][key] - b.outputs["effort"][key]) for a, b in pairs for key in a.outputs["effort"]]
+    apart = [abs(x - y) for a, b in pairs for x, y in zip(_numbers(a), _numbers(b), strict=True)]
     presence = all(a.presence == b.presence for a, b in pairs)
     return {"predictions": len(pairs), "largest_difference": float(np.max(apart)), "same_presence": presence}
+
+
+def _numbers(prediction: Prediction) -> list[float]:
+    return [number for group in prediction.outputs.values() for number in (group or {}).values()]
 
 
 def memory_figures(place: Path, minutes: float) -> dict[str, Any]:

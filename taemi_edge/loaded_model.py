@@ -226,7 +226,7 @@ class LoadedModel:
                 hops late.
             options: fields of `LiveConfig`, by name: `transcript`, `asr`, `streams` (places of their own, by stream),
                 `topics` and `clock` of every source, `window_s`, `hop_s`, `duration_s`, `loop`, `presence`, `watch`,
-                `serve`, `mqtt`, `record` and so on.
+                `serve`, `mqtt`, `ros`, `record` and so on.
 
         Returns:
             With `on_prediction` a `LiveRun`, which is under way. Without it an iterator of predictions; leaving the

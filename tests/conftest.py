@@ -122,6 +122,7 @@ ONCE = (
     "live/page/test_guesses.py",
     "live/page/test_models.py",
     "live/page/test_server.py",
+    "live/test_recordings.py",
     "live/test_secrets.py::test_a_server_that_cannot_be_pushed_to",
     "live/test_shedding.py::test_a_share_of_one",
     "live/test_shedding.py::test_without_load",

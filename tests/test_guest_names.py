@@ -49,6 +49,8 @@ ALLOWED = {
     ("live/capture/gst_child.py", "len(layout) == 3"): "the letters of RGB and BGR",
     ("live/capture/gst_reader.py", "pixels[..., :3]"): "red, green and blue of RGBA",
     ("media/arrays.py", "eight_bits.shape[3] == 3"): "red, green and blue",
+    ("media/messages/sound_messages.py", "'audio'"): "a field of AudioDataStamped",
+    ("media/messages/words.py", "'text'"): "the key of a line of a transcript",
     ("media/arrays.py", "pictures[..., :3]"): "red, green and blue of RGBA",
     ("calibration/plot.py", "sorted(found.blocks, key=lambda b: -b.cost)[:6]"): "as many labels as a plot holds",
     ("corpora/plot.py", "max(len(labels), 6)"): "the least width of a figure",

@@ -82,10 +82,7 @@ def run(
     on the clock until they are stopped: Ctrl-C ends them with their last predictions written.
     """
     given = Given(**locals())  # each parameter is a field of the same name
-    if given.is_live:
-        _run_live(given)
-    else:
-        _run_files(given)
+    (_run_live if given.is_live else _run_files)(given)
 
 
 def _run_files(given: Given) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taemi_edge.media.recordings.recorded_clock import Clock
+from taemi_edge.media.recordings.recorded_clock import ChosenClock, Clock
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class DriveRange:
         topics: by stream, the topic that feeds it, with the fields of it where it is not read whole.
         start_ns, end_ns: the log times from which on and before which messages belong to it; None where the recording
             begins and ends.
-        clock: which times of messages count.
+        clock: which times of messages count, as it was chosen for the whole recording.
     """
 
     file: Path
     topics: Mapping[str, str]
     start_ns: int | None = None
     end_ns: int | None = None
-    clock: Clock = "auto"
+    clock: Clock | ChosenClock = "auto"

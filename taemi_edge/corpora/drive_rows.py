@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.drive_ranges import DriveRange
-from taemi_edge.corpora.row_takers import taker_of
+from taemi_edge.corpora.kept_recording import kept_recording
+from taemi_edge.corpora.row_takers import Reach, taker_of
+from taemi_edge.errors import InputError
 from taemi_edge.media.hops import Hop
+from taemi_edge.media.recordings.recorded_clock import ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.media.transcripts import Word
@@ -48,52 +50,50 @@ def drive_rows(
         InputError: the recording cannot be read.
     """
     fed = {name: streams[name] for name in wanted.topics if name in streams}
-    reach = _Reach.of(wanted, longest_s)
-    takers = {name: taker_of(name, spec, tokenizers, str(file), reach.begin_s) for name, spec in fed.items()}
+    reach, is_cut = _reach_of(wanted, longest_s)
+    takers = {name: taker_of(name, spec, tokenizers, str(file), reach) for name, spec in fed.items()}
     for hop in _hops(file, wanted, fed, reach, remarks):
         for name, pieces in hop.pieces.items():
-            takers[name].take(pieces, min(hop.end_s, reach.end_s))
-    return {name: taker.rows(reach.end_s) for name, taker in takers.items()}
+            takers[name].take(pieces, hop.end_s)
+        if is_cut and hop.end_s >= reach.end_s:
+            remarks.append(f"cut at {longest_s:g} s")
+    return {name: taker.rows() for name, taker in takers.items()}
 
 
 def drive_words(file: Path, wanted: DriveRange, stream: str, spec: StreamSpec, longest_s: float) -> list[Word]:
-    """The words of a stream of text in a range, with times from its beginning on.
+    """The words of a stream of text in a range, with times from its beginning on; none where nobody spoke.
 
-    Raises:
-        InputError: the recording cannot be read.
+    A recording that cannot be read has none either: `drive_rows` says what is wrong with it.
     """
-    reach, found = _Reach.of(wanted, longest_s), list[Word]()
-    for hop in _hops(file, wanted, {stream: spec}, reach, []):
-        found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+    reach, found = _reach_of(wanted, longest_s)[0], list[Word]()
+    try:
+        for hop in _hops(file, wanted, {stream: spec}, reach, []):
+            found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+    except InputError:
+        return []
     return [Word(word.start_s - reach.begin_s, word.end_s - reach.begin_s, word.text) for word in found]
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """When a range begins and ends on the clock of what is read, which begins a little before it."""
-
-    begin_s: float
-    end_s: float
-    is_cut: bool
-
-    @classmethod
-    def of(cls, wanted: DriveRange, longest_s: float) -> _Reach:
-        begin_s = 0.0 if wanted.start_ns is None else LEAD_S
-        length_s = math.inf if wanted.end_ns is None else (wanted.end_ns - (wanted.start_ns or 0)) / _NS
-        return cls(begin_s, begin_s + min(longest_s, length_s), longest_s < length_s)
+def _reach_of(wanted: DriveRange, longest_s: float) -> tuple[Reach, bool]:
+    """When a range begins and ends on the clock of what is read, and whether it would be longer."""
+    begin_s = 0.0 if wanted.start_ns is None else LEAD_S
+    length_s = math.inf if wanted.end_ns is None else (wanted.end_ns - (wanted.start_ns or 0)) / _NS
+    return Reach(begin_s, begin_s + min(longest_s, length_s)), longest_s < length_s
 
 
 def _hops(
-    file: Path, wanted: DriveRange, streams: Mapping[str, StreamSpec], reach: _Reach, remarks: list[str]
+    file: Path, wanted: DriveRange, streams: Mapping[str, StreamSpec], reach: Reach, remarks: list[str]
 ) -> Iterator[Hop]:
     """The hops up to the end of a range, from a little before it on."""
-    start_ns = None if wanted.start_ns is None else wanted.start_ns - round(LEAD_S * _NS)
+    offset_ns = wanted.clock.offset_ns if isinstance(wanted.clock, ChosenClock) else 0
+    start_ns = None if wanted.start_ns is None else wanted.start_ns + offset_ns - round(LEAD_S * _NS)
+    end_ns = None if wanted.end_ns is None else wanted.end_ns + offset_ns
     topics = {name: wanted.topics[name] for name in streams}
-    with RecordingSource(file, streams, topics, clock=wanted.clock, start_ns=start_ns, end_ns=wanted.end_ns) as source:
+    kept, clock = kept_recording(file), wanted.clock
+    with RecordingSource(kept, streams, topics, clock=clock, start_ns=start_ns, end_ns=end_ns) as source:
         for hop in source.hops(STEP_S):
             yield hop
             if hop.end_s >= reach.end_s:
-                remarks += [f"cut at {reach.end_s - reach.begin_s:g} s"] if reach.is_cut else []
                 break
         else:
             yield source.rest()

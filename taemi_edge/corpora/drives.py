@@ -33,7 +33,7 @@ from taemi_edge.corpora.staging import fetch_recording
 from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
-from taemi_edge.media.recordings.recorded_clock import Clock
+from taemi_edge.media.recordings.recorded_clock import ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
 from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
@@ -48,7 +48,7 @@ MAP_FILE = "recordings.toml"
 _PARTS, _LEAST_VALID = 4, 8
 #: The last clip of a recording may lack this part of its length.
 _FULL = 10
-#: A recording that would be cut into more clips has messages of two clocks.
+#: A recording that would be cut into more clips has messages of two clocks, as a rule, and nothing between them.
 MOST_CLIPS = 200_000
 #: Larger numbers of seconds are Unix times: no recording lasts thirty years.
 _UNIX_S = 1e9
@@ -179,7 +179,7 @@ class _Fed:
     """What a recording feeds: the topics by stream, its clock, its ends, and what tells it from another."""
 
     topics: Mapping[str, str]
-    clock: Clock
+    clock: ChosenClock
     start_ns: int
     end_ns: int
     identity: str
@@ -216,23 +216,39 @@ class _ClipMaker:
             part = DriveRange(file, self._options.topics)
             return [replace(clip, split=clip.split or SPLITS[0], cells={}, ranges=(part,))]
         length_ns = max(1, round(self._clip_s * _NS))
-        count = max(1, (fed.end_ns - fed.start_ns + length_ns // _FULL) // length_ns)
-        if count > MOST_CLIPS:
-            raise CorpusError(
-                f"{clip.place}: expected the messages of one drive, got {fed.length_s / 86_400:,.1f} days between the "
-                f"first and the last: name ranges of it in samples.csv ({RECORDING}, {START_S}, {END_S})"
-            )
-        valid = count // _PARTS if count // _PARTS >= _LEAST_VALID else 0
+        windows = self._windows(clip, file, fed, length_ns)
+        valid = len(windows) // _PARTS if len(windows) // _PARTS >= _LEAST_VALID else 0
         clips = []
-        for number in range(count):
-            start_ns = fed.start_ns + number * length_ns
-            split = clip.split or (SPLITS[1] if number >= count - valid else SPLITS[0])
-            place = f"{clip.place}, {number * self._clip_s:g} s to {(number + 1) * self._clip_s:g} s"
+        for number, window in enumerate(windows):
+            start_ns = fed.start_ns + window * length_ns
+            split = clip.split or (SPLITS[1] if number >= len(windows) - valid else SPLITS[0])
+            place = f"{clip.place}, {window * self._clip_s:g} s to {(window + 1) * self._clip_s:g} s"
             part = DriveRange(file, fed.topics, start_ns, start_ns + length_ns, fed.clock)
             clips.append(
                 replace(clip, id=f"{clip.id}-{number:05d}", split=split, place=place, cells={}, ranges=(part,))
             )
         return clips
+
+    def _windows(self, clip: SampleClip, file: Path, fed: _Fed, length_ns: int) -> Sequence[int]:
+        """The numbers of the clips of a recording: all of them; those with messages, where a clock was set meanwhile.
+
+        Raises:
+            CorpusError: there are too many.
+        """
+        count = max(1, (fed.end_ns - fed.start_ns + length_ns // _FULL) // length_ns)
+        if count <= MOST_CLIPS:
+            return range(count)
+        found: set[int] = set()
+        with _at_hand(clip, file) as here, open_recording(here) as recording:
+            topics = {parse_topic_field(text, recording.topics).topic for text in fed.topics.values()}
+            for message in recording.messages(topics):
+                found.add((message.log_ns - fed.start_ns) // length_ns)
+                if len(found) > MOST_CLIPS:
+                    raise CorpusError(
+                        f"{clip.place}: expected up to {MOST_CLIPS:,} clips of {self._clip_s:g} s, got more: make "
+                        f"longer ones with --cut, or name ranges in samples.csv ({RECORDING}, {START_S}, {END_S})"
+                    )
+        return sorted(found)
 
     def row(self, clip: SampleClip) -> SampleClip:
         """A row of a table with the ranges that it names; its other columns stay."""
@@ -248,7 +264,11 @@ class _ClipMaker:
         ranges = []
         for file, given in named.items():
             guessed = [n for n in self.streams if n not in clip.cells] if own and file == clip.folder / own else []
-            fed = self._fed(clip, file, given, (*given, *guessed))
+            try:
+                fed = self._fed(clip, file, given, (*given, *guessed))
+            except UsageError as error:
+                said = str(error).removeprefix("--map ").removeprefix("topics ")  # no option named it
+                raise CorpusError(f"{clip.place}: {said}") from error
             start_ns, end_ns = fed.moment_ns(start_s) or fed.start_ns, fed.moment_ns(end_s)
             if not start_ns < (end_ns or fed.end_ns) or start_ns >= fed.end_ns:
                 got = ", ".join(f"{name} {clip.cells[name]}" for name in (START_S, END_S) if name in clip.cells)
@@ -281,7 +301,7 @@ class _ClipMaker:
                 with self._source(here, file.name, topics) as source:
                     self._say(file.name, source)
                     fields = {name: str(field) for name, field in source.fields.items()}
-                    clock: Clock = self._options.clock if source.clock.stamped else "log"
+                    clock = source.clock
             self._known[key] = _Fed(fields, clock, start_ns, end_ns, f"{start_ns} {end_ns} {counts}")
         return self._known[key]
 

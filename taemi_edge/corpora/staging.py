@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from taemi_edge.bundle.atomic import scratch_folder
+from taemi_edge.corpora.kept_recording import close_kept
 from taemi_edge.corpora.remote_place import RemotePlace, checked_name
 from taemi_edge.errors import InputError
 
@@ -128,7 +129,8 @@ _recording_folder = ExitStack()
 
 @atexit.register
 def drop_recordings() -> None:
-    """Delete the recording that was downloaded last."""
+    """Close the recording that was read last, and delete it where it was downloaded."""
+    close_kept()
     _recordings.clear()
     _recording_folder.close()
 

@@ -111,6 +111,11 @@ class FileSource:
         self.close()
 
     @property
+    def _timed(self) -> Sequence[MediaFile | RecordingSource]:
+        """The files that are read as time goes on."""
+        return (*self.medias, *self.recordings)
+
+    @property
     def notes(self) -> list[str]:
         """What was assumed of the files' clocks, and what is wrong with recordings so far, a sentence each."""
         return [*self._notes, *(note for recording in self.recordings for note in recording.notes)]
@@ -118,13 +123,13 @@ class FileSource:
     @property
     def duration_s(self) -> float | None:
         """How long the longest file claims to be; None where no file says so."""
-        claimed = [file.duration_s for file in (*self.medias, *self.recordings) if file.duration_s]
+        claimed = [file.duration_s for file in self._timed if file.duration_s]
         return max([*claimed, *(series.end_s for series in self._series.values())], default=None)
 
     @property
     def length_s(self) -> float:
         """How much there was to read so far."""
-        ends = [file.length_s for file in (*self.medias, *self.recordings)]
+        ends = [file.length_s for file in self._timed]
         ends += [series.end_s for series in self._series.values()]
         return max(ends) if ends else max((words[-1].end_s for words in self.words.values() if words), default=0.0)
 
@@ -174,7 +179,7 @@ class FileSource:
         Args:
             hop_s: how long a hop is, in seconds.
         """
-        readers = [_HopReader(file, hop_s) for file in (*self.medias, *self.recordings)]
+        readers = [_HopReader(file, hop_s) for file in self._timed]
         taken = dict.fromkeys(self._series, 0)
         index = 1
         while True:
@@ -274,7 +279,7 @@ class FileSource:
 
     def _read_words(self, feeds: Mapping[str, Path]) -> dict[str, Sequence[Word]]:
         texts = [name for name in feeds if isinstance(self._streams[name], TextSpec)]
-        claimed = [file.duration_s for file in (*self.medias, *self.recordings) if file.duration_s]
+        claimed = [file.duration_s for file in self._timed if file.duration_s]
         # their clocks are not brought together yet: one that does not count from its beginning gives a length alone
         claimed += [
             one.end_s - (0.0 if one.span(name).clock == "beginning" else float(one.times_s[0]))
@@ -298,9 +303,8 @@ class FileSource:
                 self._series[name] = self._series[name].shifted(by_s)
             elif by_s and name in self.words:
                 self.words[name] = [Word(w.start_s + by_s, w.end_s + by_s, w.text) for w in self.words[name]]
-        moved_s = {recording: by_s for (name, by_s) in zip(spans, shifts_s, strict=True)
-                   if (recording := self._recorded.get(name))}  # fmt: skip
-        for recording, by_s in moved_s.items():
+        shifted = zip(spans, shifts_s, strict=True)
+        for recording, by_s in {self._recorded[name]: by_s for name, by_s in shifted if name in self._recorded}.items():
             recording.move(by_s)
         return notes
 

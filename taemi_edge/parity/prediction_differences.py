@@ -109,7 +109,8 @@ def numbers_of(described: Mapping[str, Any]) -> dict[str, float]:
     """
     held = described.get("probabilities")
     found = held if isinstance(held, Mapping) else described
-    return {name: float(value) for name, value in found.items() if _is_number(value)}
+    numbers = {name: _number(value) for name, value in found.items()}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def labels_of_group(described: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -120,8 +121,12 @@ def labels_of_group(described: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(present) if isinstance(present, list | tuple) else (str(described.get("best")),)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float:
+    """A value as a number; NaN where it is none."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 class DifferenceCounter:

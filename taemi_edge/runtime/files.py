@@ -28,7 +28,7 @@ from taemi_edge.media.transcripts import Word
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.annotate import AnnotatedVideo
 from taemi_edge.runtime.hop_groups import HopGrouper
-from taemi_edge.runtime.hop_viewer import HopViewer
+from taemi_edge.runtime.hop_viewer import HopViewer, begin_viewing
 from taemi_edge.runtime.json_lines import JsonLines
 from taemi_edge.runtime.pipeline import Fleet, Pipeline
 from taemi_edge.runtime.prediction import Prediction
@@ -255,8 +255,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
             Pipeline(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
         video = _annotated_video(stack, bundle.manifest, files, described, options)
-        if options.viewer is not None:
-            options.viewer.begin([described], window_s, hop_s, None)
+        begin_viewing(options.viewer, [files], [described], window_s, hop_s)
         yield _FileRun(files, pipeline, hop_s, video, options.viewer)
 
 
@@ -310,8 +309,7 @@ def _open_files_run(
         fleet = stack.enter_context(
             Fleet(bundle, described, device=options.device, threads=options.threads, window_s=window_s, hop_s=hop_s)
         )
-        if options.viewer is not None:
-            options.viewer.begin(described, window_s, hop_s, None)
+        begin_viewing(options.viewer, opened, described, window_s, hop_s)
         seen = options.viewer is not None
         feeds = [_prepared_hops(fleet, index, files, hop_s, seen) for index, files in enumerate(opened)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))

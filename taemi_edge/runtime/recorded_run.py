@@ -295,7 +295,8 @@ class _Input:
 
     def _rows(self, found: list[_Row]) -> list[Values]:
         channels = getattr(self._spec, "channels", 0)
-        if wrong := next((len(row.values) for row in found if len(row.values) != channels), None):
+        wrong = next((len(row.values) for row in found if len(row.values) != channels), None)
+        if wrong is not None:
             raise InputError(f"{self.recorded}: expected rows of {channels} numbers for {self.name}, got {wrong}")
         if not found:
             return []

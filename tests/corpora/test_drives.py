@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, TextSpec, VideoSpec
+from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, VideoSpec
 from taemi_edge.corpora.drive_ranges import DriveOptions
 from taemi_edge.corpora.drives import for_model, open_drives
 from taemi_edge.corpora.opening import find_corpus, open_any_corpus
@@ -21,14 +22,12 @@ from taemi_edge.media.tokens import WordTokenizer
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 from tests.robots.drives import write_bag, write_mcap
-from tests.robots.messages import Form, messages
+from tests.robots.messages import Form, messages, restamped, with_jump
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
 EYE = VideoSpec(frames_per_second=5.0, size_hw=(48, 48), crop="whole", **FEATURES)
 WRIST = SeriesSpec(channels=6, rate_hz=200.0, chunk_s=0.5, context_s=0.0, **FEATURES)
-BATTERY = SeriesSpec(channels=1, **FEATURES)
-TALK = TextSpec(max_tokens=64, tokenizer="talk.json", **FEATURES)
 STREAMS = {"eye": EYE, "wrist": WRIST}
 START_NS = 1_700_000_000 * 10**9
 
@@ -77,7 +76,7 @@ def test_many_clips_keep_the_last_quarter_to_judge_on(drives: Path):
     assert [clip.split for clip in cut.clips] == sorted(clip.split for clip in cut.clips)
 
 
-def test_a_table_names_ranges_topics_and_labels(drives: Path, robot_folder: Path):
+def test_a_table_names_ranges_topics_and_labels(drives: Path):
     (drives / "samples.csv").write_text(
         "id,recording,wrist,start_s,end_s,force\n"
         "a,monday.mcap,,0,2,1\n"
@@ -103,11 +102,14 @@ def test_a_table_names_ranges_topics_and_labels(drives: Path, robot_folder: Path
         (["a,monday.mcap,3,2"], "expected a range within the"),
         (["a,monday.mcap,soon,2"], "expected start_s and end_s in seconds"),
         (["a,missing.mcap,0,2"], "expected a recording, found nothing"),
+        (["a,monday.mcap#/nowhere,0,2"], "row 1: eye=/nowhere: expected a topic of the recording"),
+        (["a,monday.mcap#/imu/data,0,2"], "row 1: eye=/imu/data: .* is no picture"),
     ],
 )
 def test_a_range_that_is_none_is_refused(drives: Path, tmp_path: Path, rows: list[str], message: str):
     (tmp_path / "monday.mcap").symlink_to(drives / "monday.mcap")
-    (tmp_path / "samples.csv").write_text("\n".join(["id,recording,start_s,end_s", *rows]))
+    column = "eye" if "#" in rows[0] else "recording"
+    (tmp_path / "samples.csv").write_text("\n".join([f"id,{column},start_s,end_s", *rows]))
     with pytest.raises(InputError, match=message):
         for_model(open_samples(tmp_path), STREAMS, 2.0)
 
@@ -175,3 +177,49 @@ def test_words_are_read_with_their_times(drives: Path, robot_folder: Path):
     [row] = sample_rows(clip, {"talk": spec}, {"talk": tokenizer})["talk"]
     assert len(row["ids"]) >= len(words)
     assert sample_words(clip, "talk", 60.0) == []
+
+
+def test_a_clock_that_was_set_leaves_out_what_lies_between(drive: Any, tmp_path: Path):
+    sent = messages(drive, Form(pictures="none", others=False), START_NS)
+    write_mcap(tmp_path / "drive.mcap", with_jump(sent, 3.0, 10 * 365 * 86_400.0, of_log=True))
+    cut = for_model(open_drives(tmp_path / "drive.mcap", DriveOptions(clock="log")), {"wrist": WRIST}, 1.0)
+    assert [clip.id for clip in cut.clips][-1] == f"drive-{len(cut.clips) - 1:05d}"
+    assert 6 <= len(cut.clips) <= 8
+    rows = [len(sample_rows(clip, {"wrist": WRIST}, {})["wrist"]) for clip in cut.clips]
+    assert sum(rows) >= 10
+
+
+def test_a_recording_that_was_cut_off_gives_the_clips_that_it_has(drives: Path, tmp_path: Path):
+    whole = (drives / "monday.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])
+    cut = for_model(find_corpus(tmp_path), STREAMS, 1.0)
+    assert 2 <= len(cut.clips) <= 4
+    remarks: list[str] = []
+    assert len(sample_rows(cut.clips[0], STREAMS, {}, remarks=remarks)["wrist"]) == 2
+    assert "was cut off or damaged" in " ".join(remarks)
+
+
+def test_a_file_without_an_index_gives_the_same_clips(drive: Any, drives: Path, tmp_path: Path):
+    sent = messages(drive, Form(pictures="jpeg", others=False), START_NS)
+    write_mcap(tmp_path / "monday.mcap", sent, index=False, compression=None)
+    ours, theirs = (for_model(find_corpus(folder), STREAMS, 2.0).clips for folder in (tmp_path, drives))
+    for found, expected in zip(ours, theirs[:3], strict=True):
+        rows, known = sample_rows(found, STREAMS, {}), sample_rows(expected, STREAMS, {})
+        assert all(
+            np.array_equal(a[key], b[key])
+            for name in STREAMS for a, b in zip(rows[name], known[name], strict=True) for key in a
+        )  # fmt: skip
+
+
+def test_stamps_of_another_clock_cut_the_same_clips(drive: Any, drives: Path, tmp_path: Path):
+    sent = messages(drive, Form(pictures="jpeg", others=False), START_NS)
+    simulated = (replace(one, data=restamped(one, one.stamp_ns - START_NS + 7 * 10**9)) for one in sent)
+    write_mcap(tmp_path / "monday.mcap", simulated)
+    streams = {"eye": EYE, "wrist": WRIST}
+    ours = for_model(open_drives(tmp_path / "monday.mcap", DriveOptions(clock="header")), streams, 2.0).clips
+    theirs = for_model(open_drives(drives / "monday.mcap"), streams, 2.0).clips
+    for found, expected in zip(ours, theirs, strict=True):
+        rows, known = sample_rows(found, streams, {}), sample_rows(expected, streams, {})
+        assert [len(rows[name]) for name in streams] == [len(known[name]) for name in streams]
+        a, b = (np.array([row["values"] for row in each["wrist"]]).reshape(-1, 6) for each in (rows, known))
+        assert np.median(np.abs(a - b)) < 0.05 * np.abs(b).max()

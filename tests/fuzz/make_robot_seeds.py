@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +20,9 @@ from tests.media.messages.test_compressed_video import packets
 from tests.media.messages.test_idl import idl_of
 from tests.media.messages.test_protobuf import VECTOR, described
 from tests.media.messages.test_sound_messages import audio_data, mp3_of
+from tests.robots.definitions import cdr, message
+from tests.robots.drives import write_bag, write_mcap, write_ros1_bag
+from tests.robots.messages import Sent, image, imu
 
 _DEFINITION = """# a probe
 uint8 OFF=0
@@ -33,6 +38,9 @@ bool on true
 float64[<=4] volt
 time when
 """
+
+
+_PROBE = described("Probe", {"timestamp": "Timestamp", "gyro": "Vector", "raw": "float[]"}, VECTOR)
 
 
 def _messages() -> list[bytes]:
@@ -70,11 +78,41 @@ def _messages() -> list[bytes]:
         robot.write("std_msgs/msg/String", data='{"text": "so it is", "start": 1.5, "end": 2}'),
         b'{"text": "so it is", "start": 1.5, "end": 2}',
         b'{"acc": {"x": 1, "y": 2.5, "z": -3}, "stamp": {"sec": 1, "nanosec": 2}}',
+        _PROBE[1](gyro={"x": 1, "y": 2}, raw=[1.5], timestamp={"seconds": 5}).SerializeToString(),
     ]
 
 
+def _drive() -> list[Sent]:
+    """A drive of a second: four pictures, twenty rows of an IMU, two words."""
+    start_ns = 1_700_000_000_000_000_000
+    pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    made: list[tuple[int, str, str, bytes]] = []
+    for at in range(20):
+        stamp_ns = start_ns + at * 50_000_000
+        made.append((stamp_ns, "/imu", "sensor_msgs/msg/Imu", cdr(imu([at, 0, 0, 0, 0, 9.8], stamp_ns))))
+        if at % 5 == 0:
+            made.append((stamp_ns, "/camera", "sensor_msgs/msg/Image", cdr(image(pixels, "rgb8", stamp_ns))))
+        if at % 10 == 9:
+            made.append((stamp_ns, "/words", "std_msgs/msg/String", cdr(message("std_msgs/msg/String", data="so it"))))
+    return [Sent(topic, kind, "cdr", stamp_ns, stamp_ns + 1_000_000, data) for stamp_ns, topic, kind, data in made]
+
+
+def _recordings() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, drive = Path(name), _drive()
+        for compression in ("zstd", "lz4", "none", None):
+            file = write_mcap(folder / "drive.mcap", drive, compression=compression, chunk_size=3000)
+            put("mcap", f"{compression or 'unchunked'}.mcap", file.read_bytes())
+        put("mcap", "no-index.mcap", write_mcap(folder / "drive.mcap", drive, index=False).read_bytes())
+        bag = write_bag(folder / "bag", drive, storage="sqlite3")
+        put("bag-sqlite", "drive.db3", next(bag.glob("*.db3")).read_bytes())
+        put("bag-ros1", "drive.bag", write_ros1_bag(folder / "drive.bag", drive).read_bytes())
+    put("topic-map", "robot.toml", '[streams]\neye = "/camera/image_raw"\nwrist = "/imu/data.linear_acceleration"\n')
+
+
 def main() -> None:
-    """Make the seeds of messages, of their definitions and of fields."""
+    """Make the seeds of messages, of their definitions and fields, and of recordings."""
+    _recordings()
     for number, content in enumerate(_messages()):
         name = READERS[number][1].name.replace("/", "-") or "words"
         put("messages", f"{number:02d}-{name}.bin", bytes([number]) + content)
@@ -84,8 +122,7 @@ def main() -> None:
     kind = robot.register("lab_msgs/msg/Probe", "std_msgs/Header header\nfloat32[3] gyro\nint16[] gains\nstring name\n")
     constants, fields = robot.store.fielddefs[kind.name]
     put("definition-idl", "probe.idl", idl_of(kind.name, [*fields, ("scale", fields[1][1])], constants))
-    described_type, _ = described("Probe", {"timestamp": "Timestamp", "gyro": "Vector", "raw": "float[]"}, VECTOR)
-    put("descriptors", "probe.bin", described_type.schema)
+    put("descriptors", "probe.bin", _PROBE[0].schema)
     put("topic-field", "imu.txt", "/imu.linear_acceleration.x,position[2]")
     put("topic-field", "dots.txt", "robot.imu.transforms[0].transform")
 

@@ -16,6 +16,7 @@ from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.errors import InputError, UsageError
 from taemi_edge.parity.prediction_differences import DifferenceCounter
 from taemi_edge.parity.replay import ReplayOptions, line_of, replay_run
+from taemi_edge.runtime.files import RunOptions, predict_file
 from tests.parity.recorded_runs import record
 from tests.robots.drives import write_mcap
 from tests.robots.messages import Form, messages
@@ -116,3 +117,13 @@ def test_a_recording_that_was_cut_off_is_replayed_up_to_there(recorded: Path, ro
     assert 0 < len(hops) < 12
     assert found.largest == 0
     assert "cut off" in notes[-1]
+
+
+def test_a_recorded_run_is_a_recording_whose_topics_have_the_names_of_streams(recorded: Path, robot_folder: Path):
+    again = list(predict_file(open_bundle(robot_folder), recorded / "lossless.mcap", RunOptions(threads=1)))
+    drops = {2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0}  # rehearsed losses are the recorded run's own
+    hops, _, _ = replayed(recorded / "lossless.mcap", robot_folder)
+    before = [(hop.recorded.outputs, one.outputs) for hop, one in zip(hops, again, strict=False)
+              if hop.recorded.time_s < min(drops)]  # fmt: skip
+    assert len(before) == 3
+    assert all(ours == theirs for ours, theirs in before)

@@ -69,11 +69,12 @@ def write_mcap(
 
 
 def _add_channel(writer: Any, one: Sent, schemas: str) -> int:
-    encoding, data = {
-        "json": lambda: ("jsonschema", json.dumps(IMU_JSON).encode()),
-        "protobuf": lambda: ("protobuf", _proto_schema(one.type)),
-        "cdr": lambda: ("" if schemas == "none" else schemas, _definition(one.type, schemas)),
-    }[one.encoding]()
+    if one.encoding == "json":
+        encoding, data = "jsonschema", json.dumps(IMU_JSON).encode()
+    elif one.encoding == "protobuf":
+        encoding, data = "protobuf", _proto_schema(one.type)
+    else:
+        encoding, data = "" if schemas == "none" else schemas, _definition(one.type, schemas)
     schema = writer.register_schema(one.type, encoding, data)
     channel: int = writer.register_channel(one.topic, one.encoding, schema)
     return channel

@@ -14,8 +14,9 @@ from __future__ import annotations
 import heapq
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import cv2
@@ -170,9 +171,10 @@ def with_jump(sent: Iterable[Sent], after_s: float, by_s: float, of_log: bool = 
         yield jumped if of_log else replace(jumped, log_ns=one.log_ns)
 
 
-def _at(time_s: float, topic: str, type_: str, data: Callable[[int], Any], delay_ns: int = LOG_DELAY_NS) -> Sent:
+def _at(time_s: float, topic: str, type_: str, data: Any, delay_ns: int = LOG_DELAY_NS) -> Sent:
+    """A message, its bytes, or what makes it of its stamp."""
     stamp_ns = round(time_s * 1e9)
-    made = data(stamp_ns)
+    made = data(stamp_ns) if callable(data) else data
     return Sent(topic, type_, "cdr", stamp_ns, stamp_ns + delay_ns, made if isinstance(made, bytes) else cdr(made))
 
 
@@ -224,26 +226,25 @@ def _pictures(material: Material, kind: Pictures) -> Iterator[Sent]:
 
 def _picture(time_s: float, kind: Pictures, picture: Any) -> Sent:
     if kind in ("jpeg", "png"):
+        name = "sensor_msgs/msg/CompressedImage"
         done, coded = cv2.imencode(".jpg" if kind == "jpeg" else ".png", picture[..., ::-1])
         assert done
 
         def compressed(stamp_ns: int) -> Any:
-            return message(
-                "sensor_msgs/msg/CompressedImage",
-                header=header(stamp_ns, "camera"),
-                format=kind,
-                data=coded.reshape(-1),
-            )
+            return message(name, header=header(stamp_ns, "camera"), format=kind, data=coded.reshape(-1))
 
-        topic = "/camera/image_raw/compressed"
-        return _at(time_s, topic, "sensor_msgs/msg/CompressedImage", compressed)
-    arranged = {
-        "rgb8": lambda: picture,
-        "bgr8": lambda: picture[..., ::-1],
-        "rgba8": lambda: np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]),
-        "mono8": lambda: cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY),
-    }[kind]()
+        return _at(time_s, "/camera/image_raw/compressed", name, compressed)
+    arranged = _arranged(kind, picture)
     return _at(time_s, "/camera/image_raw", "sensor_msgs/msg/Image", lambda stamp_ns: image(arranged, kind, stamp_ns))
+
+
+def _arranged(kind: Pictures, picture: Any) -> Any:
+    """An RGB picture in the order of an encoding."""
+    if kind == "bgr8":
+        return picture[..., ::-1]
+    if kind == "rgba8":
+        return np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if kind == "mono8" else picture
 
 
 def _video(time_s: float, kind: Pictures, packet: bytes) -> Sent:
@@ -299,7 +300,7 @@ def _imu(material: Material, form: Form) -> Iterator[Sent]:
     for at, row in enumerate(material.imu):
         time_s = at / IMU_RATE_HZ
         if form.imu == "cdr":
-            yield _at(time_s, "/imu/data", "sensor_msgs/msg/Imu", lambda stamp_ns, row=row: imu(row, stamp_ns))
+            yield _at(time_s, "/imu/data", "sensor_msgs/msg/Imu", partial(imu, row))
             continue
         stamp_ns = round(time_s * 1e9)
         content = {"timestamp": {"sec": stamp_ns // 10**9, "nsec": stamp_ns % 10**9}, "values": row.tolist()}
@@ -311,7 +312,7 @@ def _words(material: Material, form: Form) -> Iterator[Sent]:
     for start_s, end_s, word in material.words:
         said = json.dumps({"text": word, "start": start_s, "end": end_s}) if form.words == "json" else word
         text = message("std_msgs/msg/String", data=said)
-        yield _at(end_s, "/transcript", "std_msgs/msg/String", lambda _, text=text: text, delay_ns=0)
+        yield _at(end_s, "/transcript", "std_msgs/msg/String", text, delay_ns=0)
 
 
 def _later_words(data: bytes, by_ns: int) -> bytes:
@@ -330,20 +331,19 @@ def _sound(material: Material) -> Iterator[Sent]:
         block = np.frombuffer(material.voice[at : at + step].tobytes(), np.uint8)
         made = message("audio_common_msgs/msg/AudioData", data=block)
         end_s = (at + step) / SOUND_RATE_HZ
-        yield _at(end_s, "/audio", "audio_common_msgs/msg/AudioData", lambda _, made=made: made, delay_ns=0)
+        yield _at(end_s, "/audio", "audio_common_msgs/msg/AudioData", made, delay_ns=0)
 
 
 def _battery(material: Material) -> Iterator[Sent]:
     name = "sensor_msgs/msg/BatteryState"
     for time_s, volts, celsius in material.battery:
-        yield _at(
-            time_s,
-            "/battery",
-            name,
-            lambda stamp_ns, v=volts, c=celsius: message(
-                name, header=header(stamp_ns), voltage=v, temperature=c, percentage=0.9, present=True
-            ),
-        )
+
+        def battery(stamp_ns: int, volts: float = volts, celsius: float = celsius) -> Any:
+            return message(
+                name, header=header(stamp_ns), voltage=volts, temperature=celsius, percentage=0.9, present=True
+            )
+
+        yield _at(time_s, "/battery", name, battery)
 
 
 def _joints(material: Material) -> Iterator[Sent]:
@@ -376,3 +376,21 @@ def _gripper(material: Material) -> Iterator[Sent]:
             )
 
         yield _at(at / 10, "/gripper", name, gripper)
+
+
+def simulated(
+    sent: Iterable[Sent], rate: float = 1.0, log_start_ns: int = START_NS, ticks_hz: int = 50
+) -> Iterator[Sent]:
+    """As recorded of a simulation: /clock has the time of the stamps, and the log that of a machine, at another rate.
+
+    Give messages whose times begin a little after 0.
+    """
+    name, first_ns, next_ns = "rosgraph_msgs/msg/Clock", 0, 0
+    for one in sent:
+        first_ns = first_ns or one.log_ns
+        while (next_ns or first_ns) <= one.log_ns:
+            next_ns = next_ns or first_ns
+            tick = cdr(message(name, clock=header(next_ns).stamp))
+            yield Sent("/clock", name, "cdr", next_ns, log_start_ns + round((next_ns - first_ns) / rate), tick)
+            next_ns += 10**9 // ticks_hz
+        yield replace(one, log_ns=log_start_ns + round((one.log_ns - first_ns) / rate))

@@ -13,7 +13,7 @@ from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO
 from taemi_edge.live.capture.clock import Backlog, SessionClock, StreamClock
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
 from taemi_edge.live.capture.readers import Decoded, DecodedPicture, DecodedRows, DecodedSound, Track
-from taemi_edge.live.capture.row_clock import RowClock
+from taemi_edge.live.capture.row_clock import RecentRows, RowClock
 from taemi_edge.live.words import WordInbox, words_at
 from taemi_edge.media.hops import AudioPlacer, Frame, SoundPiece, is_finite
 
@@ -56,6 +56,7 @@ class Delivery:
         #: Tracks that were silent and of which one late item has come.
         self._woken: set[Track] = set()
         self._backlog, self._held = Backlog(), list[Decoded]()
+        self._recent = RecentRows()
         #: How long a sensor usually pauses: rows may come once in ten seconds.
         self._usual_pause_s = 0.0
 
@@ -76,6 +77,7 @@ class Delivery:
             track: RowClock(now_s) if track == SERIES else StreamClock(self._follows_rate) for track in tracks
         }
         self._woken.clear()
+        self._recent = RecentRows()
         self._backlog, self._held = Backlog(_LONGEST_BURST_S if self._follows_rate else math.inf), []
         self._usual_pause_s = 0.0
 
@@ -146,13 +148,15 @@ class Delivery:
                 inbox.put(words_at(end_s, item.text, item.length_s))
 
     def _put_rows(self, item: DecodedRows, clock: RowClock, now_s: float) -> None:
-        times_s = clock.place(item.times_s, len(item.rows), now_s)
+        times_s, rows = clock.place(item.times_s, len(item.rows), now_s), item.rows
+        if item.times_s is not None and not (new := self._recent.are_new(item.times_s, rows)).all():
+            times_s, rows = times_s[new], rows[new]
         pause_s = now_s - self.arrived_s[SERIES]
         weight = 0.5 if pause_s > self._usual_pause_s else 0.1  # slow sensors are known at once, and quick ones soon
         self._usual_pause_s += weight * (min(pause_s, _LONGEST_PAUSE_S) - self._usual_pause_s)
         self.arrived_s[SERIES] = now_s
         for box in self._row_boxes:
-            box.put_rows(times_s, item.rows)
+            box.put_rows(times_s, rows)
 
     def _place_sound(self, item: DecodedSound, end_s: float) -> None:
         if not is_finite(item.sound):

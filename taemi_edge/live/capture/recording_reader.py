@@ -6,6 +6,7 @@ The recorder's messages are put in order as in a run over files; only what is du
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,6 +120,7 @@ class RecordingReader:
             raise AssertionError("a recording is played by a RecordingPlay")
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._play, self._stream, self._settings = address.play, address.stream, settings
         self._start_s, passed_s = self._play.position_s()
@@ -138,11 +140,6 @@ class RecordingReader:
             raise SourceGoneError(f"it cannot be read: {error}", settings.retry_dear_s) from error
         self._first = int(passed_s / _SLICE_S) if skipped_ns else 0
 
-    @property
-    def damaged_packets(self) -> int:
-        """How many messages could not be used."""
-        return self._source.unusable
-
     def items(self) -> Iterator[Decoded | None]:
         """What is in the recording, with times since this was asked for; ends where the recording does."""
         began_s = time.monotonic()
@@ -150,10 +147,8 @@ class RecordingReader:
         last = int(self._play.length_s / _SLICE_S) + 1
         ends_s = (index * _SLICE_S for index in range(self._first + 1, last + 1))
         for hop in self._source.hops_until(ends_s):
+            self.damaged_packets = self._source.unusable
             yield from (_decoded(piece, late_s) for piece in hop.pieces[self._stream])
-            if self._source.is_over:
-                yield from (_decoded(piece, late_s) for piece in self._source.rest().pieces[self._stream])
-                break
         while (left_s := self._start_s + self._play.length_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _SIGN_OF_LIFE_S))
             yield None
@@ -185,13 +180,13 @@ def plan_play(
     """
     with RecordingSource(path, streams, topics, clock=clock) as source:
         span = source.span
-        length_s = max(span.end_s - span.start_s, _SLICE_S) if source.duration_s is not None else 0.0
+        length_s = span.end_s - span.start_s if math.isfinite(span.end_s) else 0.0
         return RecordingPlay(
             path,
             source.fields,
             source.clock,
             source.origin_ns,
-            length_s or _SLICE_S,
+            max(length_s, _SLICE_S),
             repeats,
             source.notes,
         ), source.absent

@@ -33,6 +33,7 @@ from taemi_edge.live.ros.place import place_of
 from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
+from taemi_edge.media.hops import FrameGrid
 from taemi_edge.media.messages.readings import PictureReading, Reading, RowReading, SoundReading, TextReading
 
 log = logging.getLogger("taemi_edge.live")
@@ -42,6 +43,8 @@ _MOST_WAITING: dict[Track, int] = {VIDEO: 32, AUDIO: 256, SERIES: 8192, TEXT: 25
 #: Of pictures that wait and do not need each other, so many are read: pictures must not queue.
 _MOST_PICTURES = 2
 _BATCH = 512
+#: Where pictures are left out, so many times as many are read as the model needs, whose choice is made later.
+_SPARE = 2.0
 #: How long is slept where nothing waits. Sleeping costs nothing, and what came meanwhile is taken together.
 _PAUSE_S, _QUIET_S = 0.004, 0.4
 #: What still comes of a node that is gone was on its way.
@@ -73,13 +76,14 @@ class RosReader:
         self._gone: tuple[float, str] | None = None
         self._fault: str | None = None
         self._good_s = -np.inf
-        self._needs_all = False
+        #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
+        self._needs_all = True
+        self._spec = spec
+        self._grid: FrameGrid | None = None
         self._session = self._open()
         try:
             wants_last = self._track in (SERIES, TEXT)
-            self._topic = TopicSubscription(
-                self._session, self._place.domain, self._place.topic, _MOST_WAITING[self._track], wants_last
-            )
+            self._topic = TopicSubscription(self._session, self._place, _MOST_WAITING[self._track], wants_last)
         except Exception as error:
             self._session.close()
             raise SourceGoneError(f"no subscription: {in_one_line(str(error))}", settings.retry_dear_s) from error
@@ -115,7 +119,10 @@ class RosReader:
         raise SourceGoneError("its session of Zenoh was closed", self._settings.retry_most_s)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
-        """Do nothing: of pictures that wait, no more than the newest are read anyway."""
+        """Where this machine cannot keep up, make pixels of no more pictures than the model needs."""
+        self._grid = None
+        if level > 0 and isinstance(self._spec, VideoSpec):
+            self._grid = FrameGrid(_SPARE * self._spec.frames_per_second)
 
     def close(self) -> None:
         """End the subscription, and the session where nobody else needs it."""
@@ -147,7 +154,7 @@ class RosReader:
         elif self._good_s < 0 and self._fault is None:
             if not self._session.is_connected():
                 return self._router_gone()
-            return f"no node publishes {self._place.topic} in domain {self._place.domain}"
+            return f"no node publishes {self._place.topic} {self._place.shown_where}"
         return self._fault if now_s - self._good_s > self._settings.lost_after_s else None
 
     def _router_gone(self) -> str:
@@ -167,7 +174,7 @@ class RosReader:
         readings: list[tuple[float | None, Reading]] = []
         for message in messages:
             try:
-                read = self._types.reader_of(message.kind).read(message.data)
+                read = self._types.reader_of(message.kind).read(message.data, self._wanted)
             except MessageError as error:
                 self.damaged_packets += 1
                 self._fault = str(error)
@@ -182,6 +189,10 @@ class RosReader:
         for time_s, reading in readings:
             if not isinstance(reading, RowReading):
                 yield self._item(time_s, reading)
+
+    def _wanted(self, stamp_ns: int | None) -> bool:
+        """Whether pixels are made of the picture that came just now."""
+        return self._grid is None or self._grid.wants(time.monotonic())
 
     def _item(self, time_s: float | None, reading: Reading) -> Decoded:
         if isinstance(reading, PictureReading):

@@ -9,6 +9,8 @@ from taemi_edge.live.capture.clock import JUMP_S, StreamClock
 
 #: Rows without timestamps that came together were measured in so many seconds before at most.
 _MOST_SPREAD_S = 1.0
+#: A row is compared with so many before it.
+_REMEMBERED = 256
 
 
 class RowClock:
@@ -74,3 +76,45 @@ class RowClock:
             self._newest_s, self._placed_s = newest_s, max(self._placed_s, float(placed_s[follows].max()))
         self._came_s = now_s
         return placed_s
+
+
+class RecentRows:
+    """Recognises rows that come twice, as from two bridges between the same networks: same timestamp, same numbers.
+
+    Example:
+        >>> recent = RecentRows()
+        >>> recent.are_new(np.array([1.0, 2.0]), np.array([[5.0], [6.0]])).tolist()
+        [True, True]
+        >>> recent.are_new(np.array([2.0, 2.0, 3.0]), np.array([[6.0], [7.0], [7.0]])).tolist()
+        [False, True, True]
+    """
+
+    def __init__(self) -> None:
+        self._times_s: Array = np.zeros(0)
+        self._rows: Array = np.zeros((0, 0))
+
+    def are_new(self, times_s: Array, rows: Array) -> Array:
+        """Which of some rows are new, bool (n,).
+
+        Args:
+            times_s: their timestamps by the sender, float64 (n,).
+            rows: float32 (n, channels).
+        """
+        known = len(self._times_s)
+        self._times_s = np.concatenate([self._times_s, times_s])
+        self._rows = np.concatenate([self._rows, rows]) if known else rows
+        new: Array = np.ones(len(times_s), bool)
+        for at in np.flatnonzero(_came_before(self._times_s)[known:]):
+            before = slice(0, known + int(at))
+            same = self._rows[before][self._times_s[before] == times_s[at]]
+            new[at] = not (same == rows[at]).all(axis=1).any()
+        self._times_s, self._rows = self._times_s[-_REMEMBERED:], self._rows[-_REMEMBERED:]
+        return new
+
+
+def _came_before(times_s: Array) -> Array:
+    """Which of some times stand among those before them, bool (n,)."""
+    order = np.argsort(times_s, kind="stable")
+    again = np.zeros(len(times_s), bool)
+    again[order[1:]] = np.diff(times_s[order]) == 0
+    return again

@@ -24,7 +24,7 @@ _SLASHES = ("mqtt", "mqtts", "udp")
 _PAYLOAD = ("format", "field", "time", "unit")
 #: The options that may stand behind the question mark of each kind. What they may be is checked by its reader.
 OPTIONS: dict[SensorKind, tuple[str, ...]] = {
-    "ros": ("domain", "router", "type", "definition", "config", "mode"),
+    "ros": ("domain", "router", "type", "definition", "config", "mode", "rate", "channels", "format", "via"),
     "mqtt": (*_PAYLOAD, "qos", "ca", "cert", "key"),
     "serial": (*_PAYLOAD, "baud", "mode"),
     "datagram": (*_PAYLOAD, "interface"),

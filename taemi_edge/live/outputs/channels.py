@@ -12,6 +12,7 @@ This module needs foxglove-sdk: import it where that was asked for alone.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.live.outputs.picture_channel import PictureChannel
 from taemi_edge.live.outputs.picture_encoding import PictureSettings
-from taemi_edge.media.hops import Hop, SoundPiece, Values
+from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.window import Source
@@ -160,19 +161,16 @@ class SourceChannels:
     def say_hop(self, result: HopResult) -> None:
         """Log the inputs of a hop in the order of time, then what they were, then the prediction."""
         hop, prediction = result.hop, result.prediction
-        messages: list[_Message] = []
-        pieces: dict[str, list[float]] = {}
-        for stream in self._run.manifest.streams:
-            pieces[stream], of_stream = self._input_of(stream, hop)
-            messages += of_stream
-        messages.sort(key=lambda message: message.ns)
-        for ns, channel, content in messages:
-            channel.log(content, log_time=self._next_ns(ns))
+        pieces: dict[str, list[float]] = {stream: [] for stream in self._run.manifest.streams}
+        inputs = [self._input_of(stream, hop, said) for stream, said in pieces.items()]
+        end_ns = self._run.ns(hop.end_s)
+        for ns, channel, content in heapq.merge(*inputs, key=lambda message: message.ns):
+            channel.log(content, log_time=self._next_ns(min(ns, end_ns)))  # words may end later than their hop
         how = {"faults": hop.faults, "losses": hop.losses, "frames_share": hop.frames_share}
         self._say(self._hop, hop.end_s, pieces=pieces, **how)
         for stream, channel in self._boxes.items():
             if channel.has_sinks() and (boxes := self.pictures[stream].boxes(result)) is not None:
-                channel.log(boxes, log_time=self._next_ns(self._run.ns(hop.end_s)))
+                channel.log(boxes, log_time=self._next_ns(end_ns))
         self._prediction.log(prediction.to_json().encode(), log_time=self._next_ns(self._run.ns(prediction.time_s)))
         self._say_numbers(prediction)
 
@@ -203,25 +201,33 @@ class SourceChannels:
         if reason is not None:
             self._said["reason"][stream] = reason
 
-    def _input_of(self, stream: str, hop: Hop) -> tuple[list[float], list[_Message]]:
-        """What came of a stream: the times of its pictures or sound, or how many rows or words, and the messages."""
+    def _input_of(self, stream: str, hop: Hop, said: list[float]) -> Iterator[_Message]:
+        """The messages of what came of a stream, in the order of time, made one by one: a hop may be long.
+
+        Args:
+            said: gets the times of its pictures or of its sound, or how many rows or words there were.
+        """
         pieces = hop.pieces.get(stream, [])
         if stream in self.pictures:
-            channel = self.pictures[stream]
-            encoded = channel.encoded(pieces)
-            return [time_s for time_s, _ in encoded], [
-                _Message(self._run.ns(time_s), channel.channel, content)
-                for time_s, content in encoded
-                if content is not None
-            ]
+            yield from self._picture_messages(self.pictures[stream], pieces, said)
+            return
         spec, inputs = self._run.manifest.streams[stream], self._inputs[stream]
         if isinstance(spec, TextSpec):
             pieces = [*self._spoken(stream, hop.end_s), *pieces]
-        messages = list(self._messages(inputs, spec, pieces)) if inputs.has_sinks() else []
         if isinstance(spec, AudioSpec):
-            return [piece.time_s for piece in pieces], messages
-        count = sum(len(piece.rows) for piece in pieces) if isinstance(spec, SeriesSpec) else len(pieces)
-        return [count], messages
+            said += [piece.time_s for piece in pieces]
+        else:
+            said.append(sum(len(piece.rows) for piece in pieces) if isinstance(spec, SeriesSpec) else len(pieces))
+        if inputs.has_sinks():
+            yield from self._messages(inputs, spec, pieces)
+
+    def _picture_messages(
+        self, pictures: PictureChannel, frames: Sequence[Frame], said: list[float]
+    ) -> Iterator[_Message]:
+        for time_s, content in pictures.encoded(frames):
+            said.append(time_s)
+            if content is not None:
+                yield _Message(self._run.ns(time_s), pictures.channel, content)
 
     def _messages(self, channel: Any, spec: StreamSpec, pieces: Sequence[Any]) -> Iterator[_Message]:
         ns_of = self._run.ns
@@ -235,7 +241,8 @@ class SourceChannels:
                     yield _Message(ns, channel, _encode(schemas.SaidRow(_time(ns), time_s, row)))
             elif isinstance(piece, Word):
                 ns = ns_of(piece.end_s)
-                said = schemas.SaidWords(_time(ns), piece.end_s, piece.start_s, piece.end_s, piece.text)
+                text = piece.text.encode("utf-8", "replace").decode()
+                said = schemas.SaidWords(_time(ns), piece.end_s, piece.start_s, piece.end_s, text)
                 yield _Message(ns, channel, _encode(said))
 
     def _spoken(self, stream: str, end_s: float) -> list[Word]:

@@ -72,11 +72,12 @@ class ChannelsOutput(BaseOutput):
         self.file: McapFile | None = None
         self.server: FoxgloveServer | None = None
         with ExitStack() as opened:
-            if mcap.file:
-                self.file = McapFile(mcap, context, run.metadata(mcap.lossless), self._channels.want_keys)
-                opened.callback(self.file.close)
             if foxglove.address:
-                self.server = FoxgloveServer(foxglove, run.manifest.name, context, self._channels.want_keys)
+                name, on_watched = run.manifest.name, self._channels.want_keys
+                self.server = FoxgloveServer(foxglove, name, context, on_watched, mcap.lossless)
+                opened.callback(self.server.close)
+            if mcap.file:  # last: where something else cannot be opened there is no file
+                self.file = McapFile(mcap, context, run.metadata(mcap.lossless), self._channels.want_keys)
             opened.pop_all()
 
     def on_hop(self, result: HopResult) -> None:

@@ -13,6 +13,9 @@ from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.output import Output
 from taemi_edge.live.outputs.threaded import ThreadedOutput
 
+#: So many hops of every source wait for an output that works in a thread of its own.
+_MOST_HOPS = 16
+
 
 @dataclass(frozen=True)
 class OutputContext:
@@ -47,7 +50,7 @@ class OutputContext:
 
     def add_in_thread(self, output: Output, name: str) -> None:
         """Do the same for an output that may take long, in a thread of its own; count the hops it misses."""
-        threaded = ThreadedOutput(output, name)
+        threaded = ThreadedOutput(output, name, most=_MOST_HOPS * max(1, len(self.state.loop.sources)))
         self.add(threaded)
         self.count(f"{name} moments left out", lambda: threaded.left_out)
 

@@ -29,6 +29,8 @@ EVENTS, LOAD, MODEL = "/events", "/load", "/model"
 #: The name of the metadata record of a recording, and the version of what it says.
 METADATA, FORMAT = "taemi-edge", "1"
 NS = 1_000_000_000
+#: Stamps have 32 bits for seconds since 1970.
+_LAST_NS = (1 << 32) * NS - 1
 #: Levels that topics of the whole run have.
 _TAKEN = frozenset(topic[1:] for topic in (EVENTS, LOAD, MODEL))
 
@@ -65,8 +67,8 @@ class DescribedRun:
         return [name for name in texts if source.words_of(name)]
 
     def ns(self, time_s: float) -> int:
-        """The wall clock at a moment of the session, in nanoseconds since 1970."""
-        return self.start_ns + round(time_s * NS)
+        """The wall clock at a moment of the session, in nanoseconds since 1970, as far as messages can say it."""
+        return min(max(0, self.start_ns + round(time_s * NS)), _LAST_NS)
 
     def metadata(self, lossless: bool) -> dict[str, str]:
         """The metadata record of a recording."""

@@ -18,8 +18,8 @@ from foxglove.websocket import ChannelView, Client, ServerListener, WebSocketSer
 from taemi_edge.errors import UsageError
 from taemi_edge.live.viewer_config import FoxgloveConfig
 
-#: So many messages wait for a viewer at most: two or three seconds of pictures, sound and rows.
-_MOST_WAITING = 512
+#: So many messages wait for a viewer at most: seconds of pictures, sound and rows. PNG is large, so fewer wait.
+_MOST_WAITING, _MOST_LOSSLESS_WAITING = 1024, 128
 
 
 class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
@@ -40,6 +40,7 @@ class FoxgloveServer:
         name: what viewers see as the name of the server.
         context: of foxglove-sdk, whose channels are served.
         on_watched: called with a topic that somebody begins to watch, in a thread of the server.
+        lossless: whether pictures are large.
 
     Attributes:
         url: what Foxglove opens, as "Foxglove WebSocket".
@@ -48,7 +49,14 @@ class FoxgloveServer:
         UsageError: the port is in use, or a file of TLS cannot be used.
     """
 
-    def __init__(self, config: FoxgloveConfig, name: str, context: Context, on_watched: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: FoxgloveConfig,
+        name: str,
+        context: Context,
+        on_watched: Callable[[str], None],
+        lossless: bool = False,
+    ) -> None:
         certificate, key = _pem(config.tls_certificate), _pem(config.tls_key)
         host = config.host
         try:
@@ -59,7 +67,7 @@ class FoxgloveServer:
                 capabilities=[],
                 context=context,
                 server_listener=_Joined(on_watched),
-                message_backlog_size=_MOST_WAITING,
+                message_backlog_size=_MOST_LOSSLESS_WAITING if lossless else _MOST_WAITING,
                 tls_cert=certificate,
                 tls_key=key,
             )

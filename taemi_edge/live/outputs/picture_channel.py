@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from foxglove import Context
@@ -55,9 +55,14 @@ class PictureChannel:
         self._key_wanted = threading.Event()
         self._was_read = True
 
-    def encoded(self, frames: Sequence[Frame]) -> list[tuple[float, Any]]:
+    def encoded(self, frames: Sequence[Frame]) -> Iterator[tuple[float, Any]]:
         """The time of each picture that can be used, and its message; None where nobody reads it."""
-        return [(frame.time_s, message) for frame in frames for message in self._messages(frame)]
+        for frame in frames:
+            was_converted = "image" in frame.__dict__
+            for message in self._messages(frame):
+                yield frame.time_s, message
+            if not was_converted:  # its pixels are of no further use: those of a long hop must not pile up
+                frame.__dict__.pop("image", None)
 
     def want_key(self) -> None:
         """Let the next picture be one that can be read without those before it; may be called from any thread."""

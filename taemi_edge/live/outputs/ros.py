@@ -19,10 +19,11 @@ from typing import Any, Final
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.config import RosConfig
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.failures import failure_of
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.ros.definitions import hash_of
-from taemi_edge.live.ros.names import PUBLISHER, Attachment, OwnEntity, TopicKind, topic_key
+from taemi_edge.live.ros.names import PUBLISHER, Attachment, OwnEntity, TopicKind, bridged_key, topic_key
 from taemi_edge.live.ros.place import RosPlace, parse_publishing
 from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
 from taemi_edge.runtime.presence import State
@@ -42,23 +43,24 @@ class RosPublisher:
 
     Args:
         session: an open session, which stays the caller's.
-        domain, topic, name: where, and the type of the messages.
+        place: of the output: its domain, and whether a bridge passes on what is published.
+        topic, name: where, and the type of the messages.
     """
 
-    def __init__(self, session: ZenohSession, domain: int, topic: str, name: str) -> None:
+    def __init__(self, session: ZenohSession, place: RosPlace, topic: str, name: str) -> None:
         import zenoh
         from rosbags.typesys import Stores, get_typestore
 
         kind = TopicKind(name, hash_of(name))
-        who = (domain, session.id, session.next_number(), session.node)
+        who = (place.domain, session.id, session.next_number(), session.node)
         entity = OwnEntity(*who, PUBLISHER, topic, kind, _QOS)
         self._types, self._name, self._gid, self._number = get_typestore(Stores.LATEST), name, entity.gid, 0
         self._publisher: Any = session.zenoh.declare_publisher(
-            topic_key(domain, topic, kind),
+            bridged_key(topic) if place.bridged else topic_key(place.domain, topic, kind),
             congestion_control=zenoh.CongestionControl.DROP,
             reliability=zenoh.Reliability.RELIABLE,
         )
-        self._token = session.declare(entity)
+        self._token = None if place.bridged else session.declare(entity)
 
     def put(self, message: Any) -> None:
         """Send a message of `rosbags`; it does not wait."""
@@ -68,7 +70,8 @@ class RosPublisher:
 
     def close(self) -> None:
         """Withdraw the token, and publish no more."""
-        self._token.undeclare()
+        if self._token is not None:
+            self._token.undeclare()
         self._publisher.undeclare()
 
 
@@ -146,23 +149,30 @@ class RosOutput(BaseOutput):
         while not self._closing.is_set():
             try:
                 session = open_session(self._place.zenoh)
-            except UnreachableError as error:
-                if error.reason != logged:
-                    logged = error.reason
-                    log.warning("--ros-publish: %s; trying again", error.reason)
+                try:
+                    connection = self._declare(session)
+                except BaseException:
+                    session.close()
+                    raise
+            except Exception as error:  # noqa: BLE001  it is tried again, whatever the library says
+                reason = error.reason if isinstance(error, UnreachableError) else failure_of(error)
+                if reason != logged:
+                    logged = reason
+                    log.warning("--ros-publish: %s; trying again", reason)
                 self._closing.wait(backoff.next_s(_RETRY_MOST_S))
                 continue
-            domain = self._place.domain
-            predictions = RosPublisher(session, domain, f"{self._place.topic}/prediction", _STRING)
-            diagnostics = RosPublisher(session, domain, self._diagnostics, _DIAGNOSTICS)
             with self._lock:
-                self._connection = _Connection(session, predictions, diagnostics)
+                self._connection = connection
             return
+
+    def _declare(self, session: ZenohSession) -> _Connection:
+        predictions = RosPublisher(session, self._place, f"{self._place.topic}/prediction", _STRING)
+        return _Connection(session, predictions, RosPublisher(session, self._place, self._diagnostics, _DIAGNOSTICS))
 
     def _can_send(self) -> bool:
         """Whether anybody is connected, which is logged when it changes."""
         connection = self._connection
-        if connection is None:
+        if connection is None or connection.session.zenoh.is_closed():
             return False
         is_connected = connection.session.is_connected()
         if is_connected != self._is_connected:

@@ -8,6 +8,10 @@ holds a liveliness token, which Zenoh withdraws as soon as its owner is gone. Th
 
 Slashes inside of names become %. With each message goes an attachment: its number, when it was sent, and by whom.
 Source: docs/design.md and rmw_zenoh_cpp/src/detail/{liveliness_utils,attachment_helpers,qos}.cpp of ros2/rmw_zenoh.
+
+The program zenoh-bridge-ros2dds brings the topics of nodes that use DDS to Zenoh. Its messages have the key TOPIC and
+no attachment, its tokens are `@/SESSION/@ros2_lv/MP/TOPIC/TYPE/QOS`, and slashes become the sign of a section.
+Source: zenoh-plugin-ros2dds/src/liveliness_mgt.rs of eclipse-zenoh/zenoh-plugin-ros2dds.
 """
 
 from __future__ import annotations
@@ -18,13 +22,19 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
+from taemi_edge.errors import printable
+
 Kind = Literal["NN", "MP", "MS"]
 NODE: Kind = "NN"
 PUBLISHER: Kind = "MP"
 SUBSCRIPTION: Kind = "MS"
 
 _SPACE = "@ros2_lv"
-_PARTS_OF_TOPIC = 13
+_PARTS_OF_TOPIC, _PARTS_OF_BRIDGE = 13, 7
+_SECTION = "\N{SECTION SIGN}"
+#: Of a node's name, which its owner chooses, so much is shown.
+_MOST_CHARACTERS = 200
+_HASH = re.compile(r"RIHS01_[0-9a-f]{64}")
 #: A fully qualified name of ROS 2: tokens of letters, digits and _ that do not begin with a digit.
 _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 _TYPE = re.compile(r"(?P<package>[A-Za-z][A-Za-z0-9_]*)/(?:msg/)?(?P<name>[A-Za-z][A-Za-z0-9_]*)")
@@ -90,6 +100,15 @@ class TopicKind:
     hash: str = ""
 
 
+def bridged_key(topic: str) -> str:
+    """The key of a topic's messages that come over zenoh-bridge-ros2dds.
+
+    >>> bridged_key("/imu/data")
+    'imu/data'
+    """
+    return topic.strip("/")
+
+
 def topic_key(domain: int, topic: str, kind: TopicKind | None = None) -> str:
     """The key of a topic's messages; of messages of every type where none is given.
 
@@ -138,14 +157,36 @@ def entity_of_token(token: str) -> Entity | None:
         ('/robot/talker', 'std_msgs/msg/String', True)
     """
     parts = token.split("/")
+    if len(parts) == _PARTS_OF_BRIDGE and parts[0] == "@" and parts[2:4] == [_SPACE, PUBLISHER]:
+        return _bridged_entity(parts)
     if len(parts) < _PARTS_OF_TOPIC or parts[0] != _SPACE:  # ROS 2 Rolling says in one more part how buffers travel
         return None
     name = type_of_key(parts[10])
     if name is None:
         return None
-    node = f"{_slashed(parts[7]).rstrip('/')}/{parts[8]}"
+    node = printable(f"{_slashed(parts[7]).rstrip('/')}/{parts[8]}"[:_MOST_CHARACTERS])
     durability = parts[12].split(":")[1:2]
     return Entity(node, parts[2], TopicKind(name, _known_hash(parts[11])), durability == [_TRANSIENT_LOCAL])
+
+
+def _bridged_entity(parts: list[str]) -> Entity | None:
+    name = full_type(parts[5].replace(_SECTION, "/"))
+    if name is None:
+        return None
+    found = _HASH.search(parts[6])
+    keeps_last = parts[6].split(":")[2:3] == [_TRANSIENT_LOCAL]
+    return Entity(
+        f"behind the bridge {printable(parts[1][:8])}", parts[1], TopicKind(name, found[0] if found else ""), keeps_last
+    )
+
+
+def bridged_publishers_key(topic: str) -> str:
+    """Which tokens zenoh-bridge-ros2dds holds for the publishers of a topic.
+
+    >>> bridged_publishers_key("/imu/data") == f"@/*/@ros2_lv/MP/imu{chr(167)}data/*/*"
+    True
+    """
+    return f"@/*/{_SPACE}/{PUBLISHER}/{bridged_key(topic).replace('/', _SECTION)}/*/*"
 
 
 def publishers_key(domain: int, topic: str) -> str:
@@ -249,4 +290,4 @@ def _slashed(name: str) -> str:
 
 
 def _known_hash(text: str) -> str:
-    return text if text.startswith("RIHS01_") else ""
+    return text if _HASH.fullmatch(text) else ""

@@ -6,8 +6,10 @@ router=LOCATOR     the Zenoh router or the peer to connect to; that of ROS 2, tc
 domain=N           the domain of ROS 2; where it is not given, that of the environment variable ROS_DOMAIN_ID, or 0
 type=PACKAGE/TYPE  the type of the messages, where several are published or nobody says which
 definition=FILE    the definition of that type (.msg, or .idl), where it is no type of ROS 2 itself
+rate=HZ            of sound whose messages do not say how it lies in them, with channels=N and format=S16LE
 config=FILE        a configuration file of Zenoh (JSON5) in place of `router`: TLS, users, other transports
 mode=client        reach everything by way of the router; `peer` lets nodes of this machine connect directly
+via=bridge         the topic comes from zenoh-bridge-ros2dds, which brings nodes that use DDS to Zenoh; it has no domain
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import MessageError, UsageError
 from taemi_edge.live.capture.sensor_addresses import parse_sensor
 from taemi_edge.live.ros.names import full_type, is_topic
+from taemi_edge.media.messages.sound import parse_sound_format
 from taemi_edge.media.messages.topic_field import field_paths
 
 #: Where rmw_zenoh's router listens.
@@ -34,7 +37,8 @@ _LOCATOR = re.compile(
     r"(?:(?P<transport>tcp|udp|tls|quic|ws)/)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>\d{1,5})"
 )
 _HERE = ("localhost", "[::1]")
-_OF_MESSAGES = ("type", "definition")
+_OF_SOUND = ("rate", "channels", "format")
+_OF_MESSAGES = ("type", "definition", *_OF_SOUND)
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,13 @@ class RosPlace:
 
     Attributes:
         topic: the full name of the topic, without the field behind it.
-        field: the field of its messages, as it was written; "" for the usual one.
+        field: the field of its messages, as it was written; "" for the usual one. The form of sound follows a question
+            mark.
         domain: of ROS.
         zenoh: how it is reached.
         type: of the messages; "" where publishers say it.
         definition: a file with the definition of the type, or "".
+        bridged: whether its nodes use DDS, and a bridge brings the topic to Zenoh.
     """
 
     topic: str
@@ -77,6 +83,12 @@ class RosPlace:
     zenoh: ZenohPlace = ZenohPlace()
     type: str = ""
     definition: str = ""
+    bridged: bool = False
+
+    @property
+    def shown_where(self) -> str:
+        """Where the topic is looked for, in words."""
+        return "behind a bridge" if self.bridged else f"in domain {self.domain}"
 
 
 def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
@@ -111,8 +123,13 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
     if definition and not kind:
         raise UsageError(f"ros:{topic}: expected type=PACKAGE/TYPE beside definition, which says of what")
     _require_file(f"ros:{topic}: definition", definition)
-    what = f"ros:{topic}"
-    return RosPlace(topic, field, _domain(what, options), _zenoh(what, options), kind, definition)
+    what, form = f"ros:{topic}", "&".join(f"{name}={options[name]}" for name in _OF_SOUND if name in options)
+    try:
+        field = f"{field}?{form}" if form and parse_sound_format(form) else field
+    except MessageError as error:
+        raise UsageError(f"{what}: {error}") from error
+    zenoh, bridged = _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(topic, field, _domain(what, options), zenoh, kind, definition, bridged)
 
 
 def parse_publishing(text: str) -> RosPlace:
@@ -130,7 +147,18 @@ def parse_publishing(text: str) -> RosPlace:
         raise UsageError(f"--ros-publish: expected what topics can begin with, such as /taemi, got {_shown(name)}")
     if useless := [option for option in options if option in _OF_MESSAGES]:
         raise UsageError(f"--ros-publish: expected no {useless[0]}, which is for topics that are read")
-    return RosPlace(name, "", _domain("--ros-publish", options), _zenoh("--ros-publish", options))
+    what = "--ros-publish"
+    domain, zenoh, bridged = _domain(what, options), _zenoh(what, options), _is_bridged(what, options)
+    return RosPlace(name, "", domain, zenoh, bridged=bridged)
+
+
+def _is_bridged(what: str, options: Mapping[str, str]) -> bool:
+    via = options.get("via")
+    if via not in (None, "bridge"):
+        raise UsageError(f"{what}: expected via=bridge, or no via for nodes that use Zenoh, got {_shown(via)}")
+    if via and "domain" in options:
+        raise UsageError(f"{what}: expected no domain beside via=bridge: the bridge has one, and its topics have none")
+    return via is not None
 
 
 def _domain(what: str, options: Mapping[str, str]) -> int:

@@ -17,7 +17,7 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from taemi_edge.errors import MissingExtraError, first_line
+from taemi_edge.errors import MissingExtraError, first_line, in_one_line
 from taemi_edge.live.ros.names import OwnEntity, token_of_node
 from taemi_edge.live.ros.place import ZenohPlace
 
@@ -190,7 +190,7 @@ def _config(zenoh: Any, place: ZenohPlace) -> Any:
 
 def _said(error: Exception) -> str:
     """What the library says, without the line of its source."""
-    return first_line(error).split(" at /")[0].rstrip(". ")
+    return in_one_line(first_line(error).split(" at /")[0].rstrip(". "))
 
 
 @atexit.register

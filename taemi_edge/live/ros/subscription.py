@@ -18,19 +18,24 @@ from taemi_edge.live.ros.names import (
     Entity,
     OwnEntity,
     TopicKind,
+    bridged_key,
+    bridged_publishers_key,
     entity_of_token,
     kind_of_key,
     publishers_key,
     topic_key,
 )
+from taemi_edge.live.ros.place import RosPlace
 from taemi_edge.live.ros.session import ZenohSession
 
 log = logging.getLogger("taemi_edge.live")
 
 #: A publisher that is followed and gives nothing for so long makes room for another.
 _SILENT_S = 1.0
-#: Tokens that come and go between two looks; more of them wait inside of Zenoh.
+#: Tokens that come and go between two looks.
 _MOST_TOKENS = 4096
+#: Kinds of messages that this process shows itself to want.
+_MOST_KINDS = 16
 #: Publishers that are told apart at once; a topic has one or two.
 _MOST_PUBLISHERS = 1000
 
@@ -116,7 +121,7 @@ class TopicSubscription:
 
     Args:
         session: an open session, which stays the caller's.
-        domain, topic: what to read.
+        place: what to read.
         most_waiting: how many messages wait at most; the oldest give way.
         history: whether the last message of publishers that keep it (transient_local) is asked for.
 
@@ -125,17 +130,19 @@ class TopicSubscription:
         had_publishers: whether anybody ever did.
     """
 
-    def __init__(self, session: ZenohSession, domain: int, topic: str, most_waiting: int, history: bool) -> None:
+    def __init__(self, session: ZenohSession, place: RosPlace, most_waiting: int, history: bool) -> None:
         import zenoh
 
-        self._session, self._domain, self._topic = session, domain, topic
+        self._session, self._place, topic = session, place, place.topic
         self.publishers: dict[str, Entity] = {}
         self.had_publishers = False
         self._own_tokens: dict[TopicKind, Any] = {}
         self._kinds: dict[str, TopicKind | None] = {}
         self._followed, self._count = FollowedPublisher(), MessageCount()
         self._put = zenoh.SampleKind.PUT
-        channel, key = zenoh.handlers.RingChannel(most_waiting), topic_key(domain, topic)
+        channel = zenoh.handlers.RingChannel(most_waiting)
+        key = bridged_key(topic) if place.bridged else topic_key(place.domain, topic)
+        publishers = bridged_publishers_key(topic) if place.bridged else publishers_key(place.domain, topic)
         self._messages: Any = (
             zenoh.ext.declare_advanced_subscriber(
                 session.zenoh,
@@ -147,7 +154,7 @@ class TopicSubscription:
             else session.zenoh.declare_subscriber(key, channel)
         )
         self._tokens: Any = session.zenoh.liveliness().declare_subscriber(
-            publishers_key(domain, topic), zenoh.handlers.FifoChannel(_MOST_TOKENS), history=True
+            publishers, zenoh.handlers.RingChannel(_MOST_TOKENS), history=True
         )
 
     @property
@@ -186,10 +193,10 @@ class TopicSubscription:
 
     def _show_ourselves(self, kind: TopicKind) -> None:
         """Hold the token of a subscription: many drivers send only while they see one."""
-        if kind not in self._own_tokens:
+        if kind not in self._own_tokens and len(self._own_tokens) < _MOST_KINDS and not self._place.bridged:
             number = self._session.next_number()
-            who = (self._domain, self._session.id, number, self._session.node, SUBSCRIPTION)
-            self._own_tokens[kind] = self._session.declare(OwnEntity(*who, self._topic, kind, QOS_DEFAULT))
+            who = (self._place.domain, self._session.id, number, self._session.node, SUBSCRIPTION)
+            self._own_tokens[kind] = self._session.declare(OwnEntity(*who, self._place.topic, kind, QOS_DEFAULT))
 
     def take(
         self, now_s: float, most: int, wanted: Callable[[TopicKind | None], bool] = lambda _: True
@@ -220,6 +227,9 @@ class TopicSubscription:
         return taken
 
     def _kind(self, key: str) -> TopicKind | None:
+        """What the key of a message says of it; of messages from a bridge its tokens say it."""
+        if self._place.bridged:
+            return next((entity.kind for entity in self.publishers.values()), None)
         if key not in self._kinds:
             if len(self._kinds) >= _MOST_PUBLISHERS:
                 self._kinds.clear()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MessageError
 from taemi_edge.media.messages.shapes import Many, Number, Shape, Structure, Text, Unreadable
 from taemi_edge.media.messages.topic_field import Path
@@ -52,8 +52,8 @@ class FieldReader:
         """The fields of a message in the order of the paths: numbers, strings, and arrays of the lists.
 
         Raises:
-            MessageError: the message ends early, or one of ROS 1 late. Behind those of ROS 2 there may be more: bytes that
-            `rclpy.serialization.serialize_message` gives end with some that mean nothing.
+            MessageError: the message ends early, or one of ROS 1 late. Behind one of ROS 2 there may be more: what
+                `rclpy.serialization.serialize_message` gives ends with bytes that mean nothing.
         """
         body = memoryview(data)
         order = "<"
@@ -131,7 +131,7 @@ class _Planner:
                     return False
         elif isinstance(shape, Text):
             self._note(wanted, path)
-            self._step(partial(_text, self._unsigned(), self._ros1, wanted is not None))
+            self._step(_text_step(self._unsigned(), self._ros1, wanted is not None))
         elif isinstance(shape, Many):
             return self._add_many(shape, wanted, path)
         else:
@@ -153,18 +153,18 @@ class _Planner:
             self.read.append(path if pick is None else (*path, pick))
         element = struct.Struct(self._order + letter)
         prefix = self._unsigned() if shape.count is None else None
-        self._step(partial(_numbers, prefix, shape.count or 0, element, self._ros1, tuple(picks)))
+        self._step(_numbers_step(prefix, shape.count or 0, element, self._ros1, tuple(picks)))
         return True
 
     def _add_loop(self, shape: Many, wanted: _Wanted | None, path: Path) -> bool:
-        least = _least_bytes(shape.item, self._ros1)
+        least = _least_bytes(shape.item)
         prefix = self._unsigned() if shape.count is None else None
         plain, is_readable = self._inner(shape.item, None, path)
         if not is_readable:
             return False
         places = sorted(int(index) for index in wanted or () if index is not None)
         picked = {at: self._inner(shape.item, (wanted or {})[at], (*path, at))[0] for at in places}
-        self._step(partial(_loop, prefix, shape.count or 0, least, self._ros1, self._spend, plain, picked))
+        self._step(_Loop(prefix, shape.count or 0, least, self._ros1, self._spend, plain, picked))
         return True
 
     def _inner(self, shape: Shape, wanted: _Wanted | None, path: Path) -> tuple[list[_Step], bool]:
@@ -189,26 +189,22 @@ class _Planner:
 
     def _end_run(self) -> None:
         if self._run:
-            layouts: list[struct.Struct | None] = [None] * 8
-            self._steps.append(partial(_fixed, layouts, self._order, self._ros1, tuple(self._run)))
+            self._steps.append(_fixed_step(self._order, self._ros1, tuple(self._run)))
             self._run = []
 
 
-def _fixed(
-    layouts: list[struct.Struct | None],
-    order: str,
-    ros1: bool,
-    run: Sequence[tuple[str, int, bool]],
-    body: memoryview,
-    at: int,
-    found: list[Any],
-) -> int:
-    """Read fields of fixed length. Where they lie depends on the place of the first one in eight bytes."""
-    layout = layouts[at & 7]
-    if layout is None:
-        layout = layouts[at & 7] = _layout(order, ros1, run, at & 7)
-    found += layout.unpack_from(body, at)
-    return at + layout.size
+def _fixed_step(order: str, ros1: bool, run: Sequence[tuple[str, int, bool]]) -> _Step:
+    """Reads fields of fixed length. Where they lie depends on the place of the first one in eight bytes."""
+    layouts: list[struct.Struct | None] = [None] * 8
+
+    def read(body: memoryview, at: int, found: list[Any]) -> int:
+        layout = layouts[at & 7]
+        if layout is None:
+            layout = layouts[at & 7] = _layout(order, ros1, run, at & 7)
+        found += layout.unpack_from(body, at)
+        return at + layout.size
+
+    return read
 
 
 def _layout(order: str, ros1: bool, run: Sequence[tuple[str, int, bool]], at: int) -> struct.Struct:
@@ -221,92 +217,104 @@ def _layout(order: str, ros1: bool, run: Sequence[tuple[str, int, bool]], at: in
     return struct.Struct("".join(parts))
 
 
-def _text(unsigned: struct.Struct, ros1: bool, is_wanted: bool, body: memoryview, at: int, found: list[Any]) -> int:
-    at = at if ros1 else at + 3 & -4
-    (length,) = unsigned.unpack_from(body, at)
-    start, end = at + 4, at + 4 + length
-    if end > len(body) or (not ros1 and (not length or body[end - 1])):
-        raise ValueError(f"a text of {length:,} bytes at byte {at}, where {len(body) - start:,} are left")
-    if is_wanted:
-        found.append(str(body[start : end if ros1 else end - 1], "utf-8"))
-    return end
+def _text_step(unsigned: struct.Struct, ros1: bool, is_wanted: bool) -> _Step:
+    """Reads a string: its length, its bytes, and in CDR a zero, which ROS 2 does not insist on when it reads."""
 
-
-def _numbers(
-    prefix: struct.Struct | None,
-    count: int,
-    element: struct.Struct,
-    ros1: bool,
-    picks: tuple[int | None, ...],
-    body: memoryview,
-    at: int,
-    found: list[Any],
-) -> int:
-    """Read a list of numbers: all as an array, or some of them."""
-    if prefix is not None:
+    def read(body: memoryview, at: int, found: list[Any]) -> int:
         at = at if ros1 else at + 3 & -4
-        (count,) = prefix.unpack_from(body, at)
-        at += 4
-    if count and not ros1:
-        at += -at % element.size
-    end = at + count * element.size
-    if end > len(body):
-        raise ValueError(f"a list of {count:,} numbers at byte {at}, where {len(body) - at:,} bytes are left")
-    for pick in picks:
-        if pick is None:
-            found.append(_array(element, body, at, count))
-        elif pick >= count:
-            raise MessageError(f"expected a list with an element [{pick}], got one of {count}")
-        else:
-            found += element.unpack_from(body, at + pick * element.size)
-    return end
+        length: int = unsigned.unpack_from(body, at)[0]
+        start, end = at + 4, at + 4 + length
+        if end > len(body):
+            raise ValueError(f"a text of {length:,} bytes at byte {at}, where {len(body) - start:,} are left")
+        if is_wanted:
+            has_zero = not ros1 and length > 0 and not body[end - 1]
+            found.append(str(body[start : end - has_zero], "utf-8"))
+        return end
+
+    return read
 
 
-def _array(element: struct.Struct, body: memoryview, at: int, count: int) -> Array:
-    array: Array = np.frombuffer(body, np.dtype(element.format), count, at) if count else np.empty(0, element.format)
-    return array
+def _numbers_step(
+    prefix: struct.Struct | None, fixed: int, element: struct.Struct, ros1: bool, picks: tuple[int | None, ...]
+) -> _Step:
+    """Reads a list of numbers: all as an array, or some of them."""
+    size, kind = element.size, np.dtype(element.format)
+
+    def read(body: memoryview, at: int, found: list[Any]) -> int:
+        count = fixed
+        if prefix is not None:
+            at = at if ros1 else at + 3 & -4
+            count = prefix.unpack_from(body, at)[0]
+            at += 4
+        if count and not ros1:
+            at += -at % size
+        end = at + count * size
+        if end > len(body):
+            raise ValueError(f"a list of {count:,} numbers at byte {at}, where {len(body) - at:,} bytes are left")
+        for pick in picks:
+            if pick is None:
+                found.append(np.frombuffer(body, kind, count, at) if count else np.empty(0, kind))
+            elif pick >= count:
+                raise MessageError(f"expected a list with an element [{pick}], got one of {count}")
+            else:
+                found += element.unpack_from(body, at + pick * size)
+        return end
+
+    return read
 
 
-def _loop(
-    prefix: struct.Struct | None,
-    count: int,
-    least: int,
-    ros1: bool,
-    spend: Callable[[int], None],
-    plain: Sequence[_Step],
-    picked: Mapping[int, Sequence[_Step]],
-    body: memoryview,
-    at: int,
-    found: list[Any],
-) -> int:
-    """Pass a list of structures or of strings, and read some of them."""
-    if prefix is not None:
-        at = at if ros1 else at + 3 & -4
-        (count,) = prefix.unpack_from(body, at)
-        at += 4
-    if count * least > len(body) - at:
-        raise ValueError(f"a list of {count:,} elements at byte {at}, where {len(body) - at:,} bytes are left")
-    if picked and max(picked) >= count:
-        raise MessageError(f"expected a list with an element [{max(picked)}], got one of {count}")
-    if not least:  # the structures of ROS 1 may hold nothing
+@dataclass(frozen=True)
+class _Loop:
+    """Passes a list of structures or of strings, and reads some of them.
+
+    Attributes:
+        prefix: of its length; None where the definition says it.
+        fixed: the length that the definition says.
+        least: bytes that an element has at least.
+        ros1: whether numbers lie where they come.
+        spend: is called with the length, and refuses too many.
+        plain: steps of an element that nobody reads.
+        picked: steps of those that are read, by their number.
+    """
+
+    prefix: struct.Struct | None
+    fixed: int
+    least: int
+    ros1: bool
+    spend: Callable[[int], None]
+    plain: Sequence[_Step]
+    picked: Mapping[int, Sequence[_Step]]
+
+    def __call__(self, body: memoryview, at: int, found: list[Any]) -> int:
+        count = self.fixed
+        if self.prefix is not None:
+            at = at if self.ros1 else at + 3 & -4
+            count = self.prefix.unpack_from(body, at)[0]
+            at += 4
+        if count * self.least > len(body) - at:
+            raise ValueError(f"a list of {count:,} elements at byte {at}, where {len(body) - at:,} bytes are left")
+        if self.picked and max(self.picked) >= count:
+            raise MessageError(f"expected a list with an element [{max(self.picked)}], got one of {count}")
+        if not self.least:  # the structures of ROS 1 may hold nothing
+            return at
+        self.spend(count)
+        for index in range(count):
+            for step in self.picked.get(index, self.plain):
+                at = step(body, at, found)
         return at
-    spend(count)
-    for index in range(count):
-        for step in picked.get(index, plain) if picked else plain:
-            at = step(body, at, found)
-    return at
 
 
-def _least_bytes(shape: Shape, ros1: bool) -> int:
+@lru_cache(maxsize=1024)  # a structure may be in each level of a definition twice
+def _least_bytes(shape: Shape) -> int:
     """How many bytes a value has at least."""
     if isinstance(shape, Number):
         return struct.calcsize(f"<{shape.letter}")
     if isinstance(shape, Text):
-        return 4 if ros1 else 5
+        return 4
     if isinstance(shape, Many):
-        return 4 if shape.count is None else shape.count * _least_bytes(shape.item, ros1)
+        return 4 if shape.count is None else shape.count * _least_bytes(shape.item)
     if isinstance(shape, Structure):
-        return sum(_least_bytes(inner, ros1) for inner in shape.fields.values())
+        return sum(_least_bytes(inner) for inner in shape.fields.values())
     return 1
 
 

@@ -13,8 +13,12 @@ from taemi_edge.media.files import LIMITS, MOST_PIXELS
 
 #: By what messages write as their format.
 CODECS: Final = {"h264": "h264", "avc": "h264", "libx264": "h264", "h264_nvmpi": "h264", "h265": "hevc", "hevc": "hevc"}
-#: Units of a stream that begin a picture which needs no other one, and those that describe the stream.
-_KEYS: Final = {"h264": {5}, "hevc": set(range(16, 22))}
+#: Units of a stream that are part of a picture, and those where one may begin to read: pictures that need no other one,
+#: and descriptions of the stream, which come where one may begin, too.
+_PICTURES: Final = {"h264": {1, 2, 3, 4, 5}, "hevc": set(range(32))}
+_BEGINNINGS: Final = {"h264": {5, 7}, "hevc": {*range(16, 22), 33}}
+#: Units that came in messages without a picture, in bytes.
+_MOST_ASIDE = 64 * 1024
 _MOST_WAITING = 64
 
 
@@ -39,6 +43,7 @@ class VideoMessages:
         self._context: Any = None
         self._stamps: dict[int, int | None] = {}
         self._count = 0
+        self._aside = b""
         self.left_out = 0
 
     def decode(self, data: Any, stamp_ns: int | None) -> list[tuple[int | None, Any]]:
@@ -51,11 +56,19 @@ class VideoMessages:
             MessageError: the message is damaged, or lacks a picture that came before.
         """
         content = bytes(data)
+        kinds = set(_kinds(content, self._codec))
+        if not kinds:
+            raise MessageError(f"expected {self._codec} with start codes (Annex B), got {len(content):,} bytes without")
+        content = self._aside + content
+        if not kinds & _PICTURES[self._codec]:  # some encoders send what describes the stream alone, and once
+            self._aside = content[-_MOST_ASIDE:]
+            return []
         if self._context is None:
-            if not any(kind in _KEYS[self._codec] for kind in _kinds(content, self._codec)):
+            if not set(_kinds(content, self._codec)) & _BEGINNINGS[self._codec]:
                 self.left_out += 1
                 return []
             self._context = self._open()
+        self._aside = b""
         self._count += 1
         packet = av.Packet(content)
         packet.pts = packet.dts = self._count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 from typing import Any
 
@@ -23,7 +24,7 @@ def bytes_of(value: Any) -> Any:
     """
     if isinstance(value, str):
         try:
-            return binascii.a2b_base64(value, strict_mode=True)
+            return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError) as error:
             raise MessageError(f"expected bytes in base64: {error}") from error
     if isinstance(value, list):

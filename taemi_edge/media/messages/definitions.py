@@ -71,13 +71,15 @@ def ros_shape(message_type: MessageType) -> Structure:
         MissingExtraError: rosbags is not installed.
     """
     name = ros_name(message_type.name)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name.replace("::", "/")):
         raise MessageError(
             f"expected the name of a ROS type such as sensor_msgs/msg/Imu, got {message_type.name!r:.200}"
         )
     ros1 = message_type.encoding == "ros1"
     known = _known_types(ros1)
     types = {**known, **_parsed(name, message_type)} if message_type.schema else known
+    if name not in types and message_type.name.replace("::", "/") in types:
+        name = message_type.name.replace("::", "/")  # of other systems on DDS, which have no "msg" in their names
     if name not in types:
         raise MessageError(
             f"expected a definition of {name:.200} with its messages, or a type that ROS comes with: record "
@@ -141,8 +143,8 @@ def _parsed(name: str, message_type: MessageType) -> Mapping[str, Any]:
     from rosbags.typesys import TypesysError, get_types_from_msg
 
     try:
-        text = message_type.schema.decode().replace("\r\n", "\n")
-        if message_type.schema_encoding != "ros2idl":
+        text = message_type.schema.decode("utf-8", "replace").replace("\r\n", "\n")  # comments may be in Latin-1
+        if message_type.schema_encoding not in ("ros2idl", "omgidl"):
             return dict(get_types_from_msg(_of_fair_size(_MSG_NOT_CODE.sub("", text), name), name))
         return types_of_idl(_IDL_HEAD.sub("", _of_fair_size(text, name)))
     except (TypesysError, RecursionError, ValueError, LookupError, AssertionError, TypeError, OverflowError) as error:

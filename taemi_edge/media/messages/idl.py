@@ -15,7 +15,7 @@ Kind: TypeAlias = tuple[int, Any]
 BASE, STRUCTURE, ARRAY, SEQUENCE = 1, 2, 3, 4
 
 _TOKEN = re.compile(
-    r"""(?P<blank>\s+|//[^\n]*|/\*(?:.*?\*/|.*\Z)|\#[^\n]*)|(?P<text>"(?:\\.|[^"\\])*(?:"|\Z)|'(?:\\.|[^'\\])')"""
+    r"""(?P<blank>\s+|//[^\n]*|/\*(?:.*?\*/|.*\Z)|\#[^\n]*)|(?P<string>"(?:\\.|[^"\\])*(?:"|\Z)|'(?:\\.|[^'\\])')"""
     r"""|(?P<word>[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*|::[A-Za-z_][A-Za-z0-9_:]*)"""
     r"""|(?P<number>[0-9][A-Za-z0-9_.+-]*)|(?P<sign>[@(){}\[\]<>,;=:|&^%~*/+.-])""",
     re.DOTALL,
@@ -67,7 +67,7 @@ def _tokens(text: str) -> list[str]:
         if match is None:
             raise ValueError(f"expected IDL, got {text[at : at + 20]!r}")
         if match.lastgroup != "blank":
-            found.append('""' if match.lastgroup == "text" else match[0])
+            found.append('""' if match.lastgroup == "string" else match[0])
         at = match.end()
     return found
 

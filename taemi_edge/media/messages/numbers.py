@@ -86,10 +86,10 @@ def choose_rows(shape: Shape, name: str, channels: int, field: str) -> Rows:
     fields = usual.get(channels, usual.get(None))
     if fields is not None:
         return _rows_of(shape, name, fields)
-    rows = _all_numbers(shape, name)
-    if name in USUAL or rows is None or rows.width not in (None, channels):
-        raise MessageError(_no_choice(shape, name, channels, rows))
-    return rows
+    every = None if name in USUAL else _all_numbers(shape)
+    if every is None or every.width not in (None, channels):
+        raise MessageError(_no_choice(shape, name, channels))
+    return every
 
 
 def row_reader(rows: Rows, channels: int, name: str) -> Callable[[Sequence[Any], int | None], RowReading]:
@@ -103,11 +103,12 @@ def row_reader(rows: Rows, channels: int, name: str) -> Callable[[Sequence[Any],
         return RowReading(stamp_ns, _finite(values, name))
 
     def of_lists(values: Sequence[Any], stamp_ns: int | None) -> RowReading:
+        count = sum(len(value) if hasattr(value, "__len__") else 1 for value in values)
+        if count != channels and not any(isinstance(value, (str, bytes, dict)) for value in values):
+            raise MessageError(f"expected {channels} numbers in {rows.what} of {name}, got {count:,}")
         found: list[Any] = []
         for value in values:
             found += _numbers_of(value, name)
-        if len(found) != channels:
-            raise MessageError(f"expected {channels} numbers in {rows.what} of {name}, got {len(found)}")
         return RowReading(stamp_ns, _finite(found, name))
 
     return of_lists if rows.has_lists else of_numbers
@@ -151,7 +152,7 @@ def _rows_of(shape: Shape, name: str, field: str) -> Rows:
     return Rows(tuple(paths), width, field, has_lists)
 
 
-def _all_numbers(shape: Shape, name: str) -> Rows | None:
+def _all_numbers(shape: Shape) -> Rows | None:
     paths: list[Path] = []
     width: int | None = 0
     has_lists = False
@@ -170,8 +171,9 @@ def _all_numbers(shape: Shape, name: str) -> Rows | None:
 
 
 def _holds_bytes(shape: Shape) -> bool:
-    is_list = isinstance(shape, Many) and shape.count is None and isinstance(shape.item, Number)
-    return isinstance(shape, Blob) or (is_list and shape.item.letter in "bB")
+    if isinstance(shape, Many) and isinstance(shape.item, Number):
+        return shape.count is None and shape.item.letter in "bB"
+    return isinstance(shape, Blob)
 
 
 def _is_beside(shape: Shape, path: Path) -> bool:
@@ -200,7 +202,7 @@ def _what(path: Path, shape: Shape) -> str:
     return f"{shown_path(path) or 'it'} is {kind}"
 
 
-def _no_choice(shape: Shape, name: str, channels: int, rows: Rows | None) -> str:
+def _no_choice(shape: Shape, name: str, channels: int) -> str:
     """What is there, where a type does not say by itself what a stream reads."""
     usual = USUAL.get(name, {})
     if usual:

@@ -14,10 +14,10 @@ from taemi_edge.media.messages.readings import PictureReading, Reading
 from taemi_edge.media.messages.shapes import Shape, Structure, shape_at
 from taemi_edge.media.messages.topic_field import Path, shown_path
 
-_RAW = ("width", "height", "encoding", "step", "data")
-_COMPRESSED = ("format", "data")
+_RAW: tuple[str, ...] = ("width", "height", "encoding", "step", "data")
+_COMPRESSED: tuple[str, ...] = ("format", "data")
 #: A message of ffmpeg_image_transport: a picture of a video.
-_PACKET = ("encoding", "data", "pts")
+_PACKET: tuple[str, ...] = ("encoding", "data", "pts")
 
 
 @dataclass(frozen=True)

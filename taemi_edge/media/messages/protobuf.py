@@ -83,7 +83,9 @@ def _shape(field: Any, counted: list[int], above: tuple[str, ...]) -> Shape:
         if inner.full_name in above or len(above) > MOST_LEVELS or inner.GetOptions().map_entry:
             return Unreadable(inner.full_name)
         return _structure(inner, counted, above)
-    return {_STRING: Text(), _BYTES: Blob()}.get(field.type, Number())
+    if field.type == _STRING:
+        return Text()
+    return Blob() if field.type == _BYTES else Number()
 
 
 @lru_cache(maxsize=256)

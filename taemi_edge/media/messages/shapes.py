@@ -130,6 +130,6 @@ def leaves(shape: Shape, path: Path = ()) -> Iterator[tuple[Path, Shape]]:
         if count > _MOST_LEAVES:
             raise MessageError(f"expected a message of up to {_MOST_LEAVES:,} fields, got more: name the one to read")
         if isinstance(found, Structure):
-            waiting += [((*at, name), inner) for name, inner in reversed(found.fields.items())]
+            waiting += [((*at, name), inner) for name, inner in reversed(list(found.fields.items()))]
         else:
             yield at, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -19,11 +20,15 @@ FORMATS: Final = {
     "U8": ("u1", 1 << 7),
     "S16LE": ("<i2", 1 << 15),
     "S16BE": (">i2", 1 << 15),
+    "S24_32LE": ("<i4", 1 << 23),
     "S32LE": ("<i4", 1 << 31),
     "F32LE": ("<f4", 1),
 }
 _FOXGLOVE: Final = {"pcm-s16": "S16LE", "pcm-f32": "F32LE"}
 _MOST_CHANNELS = 64
+#: Sound of a message in bytes: 20 s of two channels of 32 bits at 96 kHz. As MP3, whose samples may take 200 times as
+#: much: 16 s at 128 kbit/s.
+_MOST_PCM_BYTES, _MOST_MP3_BYTES = 16 * 1024 * 1024, 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,24 @@ class SoundFormat:
             )
 
 
+def parse_sound_format(text: str) -> SoundFormat:
+    """The form that is named behind the question mark of a field: `rate=44100&channels=2&format=S16LE`.
+
+    Raises:
+        MessageError: there is no such form.
+
+    Example:
+        >>> parse_sound_format("rate=44100&format=mp3")
+        SoundFormat(rate_hz=44100, channels=1, sample_format='mp3')
+    """
+    given = dict(part.partition("=")[::2] for part in text.split("&"))
+    numbers = {name: given.pop(name, usual) for name, usual in (("rate", "16000"), ("channels", "1"))}
+    form = given.pop("format", "S16LE")
+    if given or not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers.values()):
+        raise MessageError(f"expected rate=HZ&channels=N&format={'|'.join((*FORMATS, 'mp3'))}, got {text!r:.80}")
+    return SoundFormat(int(numbers["rate"]), int(numbers["channels"]), form)
+
+
 def foxglove_format(form: str, rate_hz: int, channels: int) -> SoundFormat:
     """The format of a message of `foxglove.RawAudio`."""
     return SoundFormat(rate_hz, channels, _FOXGLOVE.get(form, form))
@@ -73,6 +96,8 @@ def samples_of_pcm(data: Any, form: SoundFormat) -> Array:
     letter, full = FORMATS[form.sample_format]
     kind = np.dtype(letter)
     content = memoryview(data).cast("B")
+    if len(content) > _MOST_PCM_BYTES:
+        raise MessageError(f"expected up to {_MOST_PCM_BYTES:,} bytes of sound in a message, got {len(content):,}")
     if len(content) % (kind.itemsize * form.channels):
         raise MessageError(
             f"expected samples of {kind.itemsize * form.channels} bytes, got {len(content):,} bytes: say the format of "
@@ -96,7 +121,7 @@ def is_mp3(data: Any) -> bool:
     (True, False)
     """
     head = bytes(memoryview(data).cast("B")[:4])
-    if head[:3] == b"ID3":
+    if head.startswith(b"ID3"):
         return True
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
@@ -116,6 +141,8 @@ class Mp3Messages:
         Raises:
             MessageError: it is no MP3.
         """
+        if len(data) > _MOST_MP3_BYTES:
+            raise MessageError(f"expected up to {_MOST_MP3_BYTES:,} bytes of MP3 in a message, got {len(data):,}")
         found: list[Array] = []
         rate_hz = 0
         try:

@@ -22,6 +22,7 @@ _LISTS: Final = {
     "int16_data": "S16LE",
     "float32_data": "F32LE",
     "int32_data": "S32LE",
+    "int24_data": "S24_32LE",
     "int8_data": "S8",
     "uint8_data": "U8",
 }
@@ -35,12 +36,12 @@ class Sound:
 
     Attributes:
         paths: of the fields of it.
-        sample_format: of a list of numbers; empty for bytes.
+        formats: of the lists among them, in their order; none for bytes, or where a field says it.
         what: the kind of sound, in words.
     """
 
     paths: tuple[Path, ...]
-    sample_format: str
+    formats: tuple[str, ...]
     what: str
 
 
@@ -58,17 +59,18 @@ def choose_sound(shape: Shape, name: str, path: Path | None) -> Sound:
     at = path or ()
     found = shape_at(shape, at, name)
     if path is not None and isinstance(found, Many) and isinstance(found.item, Number):
-        return Sound((at,), _LETTERS.get(found.item.letter, ""), shown_path(at))
+        form = _LETTERS.get(found.item.letter)
+        return Sound((at,), (form,) if form else (), shown_path(at))
     if path is not None and is_bytes(found):
-        return Sound((at,), "", shown_path(at))
+        return Sound((at,), (), shown_path(at))
     while isinstance(found, Structure):
         fields = found.fields
         if all(wanted in fields for wanted in _RAW):
-            return Sound(tuple((*at, wanted) for wanted in _RAW), "", "sound")
+            return Sound(tuple((*at, wanted) for wanted in _RAW), (), "sound")
         if "audio_data" in fields and "info" in fields:
             return _newer(shape, name, at)
         if is_bytes(fields.get("data")) and (found.name in _NAMES or (path is not None and "width" not in fields)):
-            return Sound(((*at, "data"),), "", "sound")
+            return Sound(((*at, "data"),), (), "sound")
         if "audio" not in fields:
             break
         at, found = (*at, "audio"), fields["audio"]
@@ -77,10 +79,13 @@ def choose_sound(shape: Shape, name: str, path: Path | None) -> Sound:
 
 
 def _newer(shape: Shape, name: str, at: Path) -> Sound:
-    paths = [(*at, "audio_data", kind) for kind in _LISTS] + [(*at, "info", "rate"), (*at, "info", "channels")]
-    for wanted in paths:
+    lists = shape_at(shape, (*at, "audio_data"), name)
+    there = [kind for kind in _LISTS if isinstance(lists, Structure) and kind in lists.fields]
+    says: list[Path] = [(*at, "info", "rate"), (*at, "info", "channels")]
+    for wanted in says:
         shape_at(shape, wanted, name)
-    return Sound(tuple(paths), "", "sound")
+    paths = [*((*at, "audio_data", kind) for kind in there), *says]
+    return Sound(tuple(paths), tuple(_LISTS[kind] for kind in there), "sound")
 
 
 class SoundMessages:
@@ -92,13 +97,13 @@ class SoundMessages:
     """
 
     def __init__(self, sound: Sound, form: SoundFormat | None) -> None:
-        self._is_given = form is not None
+        self._has_begun = bool(sound.formats) or form is not None
         form = form or SoundFormat()
-        if sound.sample_format:
-            form = SoundFormat(form.rate_hz, form.channels, sound.sample_format)
-        self._form = form
+        if len(sound.paths) == len(sound.formats) == 1:
+            form = SoundFormat(form.rate_hz, form.channels, sound.formats[0])
+        self._form, self._formats = form, sound.formats
+        self._says_format = len(sound.paths) == len(_RAW) and not sound.formats
         self._mp3: Mp3Messages | None = Mp3Messages() if form.sample_format == "mp3" else None
-        self._has_begun = bool(sound.sample_format) or self._is_given
 
     def readings(self, values: list[Any], stamp: int | None) -> list[Reading]:
         """The sound of a message.
@@ -106,7 +111,7 @@ class SoundMessages:
         Raises:
             MessageError: there is no whole sample in it, or it is damaged.
         """
-        if len(values) == len(_RAW):
+        if self._says_format:
             data, form, rate_hz, channels = values
             form = foxglove_format(str(form), whole_number(rate_hz), whole_number(channels))
             return self._pcm(bytes_of(data), form, stamp)
@@ -129,7 +134,7 @@ class SoundMessages:
 
     def _newer(self, values: list[Any], stamp: int | None) -> list[Reading]:
         *lists, rate_hz, channels = values
-        for numbers, kind in zip(lists, _LISTS.values(), strict=True):
+        for numbers, kind in zip(lists, self._formats, strict=True):
             if len(numbers):
                 form = SoundFormat(whole_number(rate_hz), whole_number(channels), kind)
                 return self._pcm(np.ascontiguousarray(numbers).view(np.uint8), form, stamp)

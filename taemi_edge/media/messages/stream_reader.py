@@ -26,7 +26,7 @@ from taemi_edge.media.messages.numbers import choose_rows, row_reader
 from taemi_edge.media.messages.picture_messages import PictureMessages, Wanted, choose_pictures
 from taemi_edge.media.messages.readings import MessageType, Reading
 from taemi_edge.media.messages.shapes import Shape
-from taemi_edge.media.messages.sound import SoundFormat
+from taemi_edge.media.messages.sound import SoundFormat, parse_sound_format
 from taemi_edge.media.messages.sound_messages import SoundMessages, choose_sound
 from taemi_edge.media.messages.stamps import stamp_ns, stamp_paths
 from taemi_edge.media.messages.topic_field import Path, field_paths, shown_path
@@ -68,7 +68,11 @@ class StreamReader:
     def __init__(
         self, spec: StreamSpec, message_type: MessageType, field: str = "", sound: SoundFormat | None = None
     ) -> None:
-        self._spec, self._type, self._field, self._sound = spec, message_type, field, sound
+        field, _, form = field.partition("?")
+        if form and not isinstance(spec, AudioSpec):
+            raise MessageError(f"?{form:.80}: expected the form of sound for a stream of sound alone")
+        self._spec, self._type, self._field = spec, message_type, field
+        self._sound = parse_sound_format(form) if form else sound
         self._pictures: PictureMessages | None = None
         self._decoder: MessageDecoder | None = None
         self._stamps = 0

@@ -4,6 +4,7 @@
 /imu/data.linear_acceleration                       the three numbers of one field
 /imu/data.linear_acceleration.x,orientation.w       two numbers of two fields, in this order
 /tf.transforms[0].transform.translation             an element of a list
+/audio?rate=44100&channels=2&format=S16LE           sound, whose messages do not say how it lies in them
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from taemi_edge.errors import UsageError
 Path: TypeAlias = tuple[str | int, ...]
 
 _MOST_FIELDS, _MOST_STEPS, _MOST_CHARACTERS = 1024, 32, 64 * 1024
-_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)((?:\[[0-9]{1,6}\])*)")
+#: Names in JSON may have other letters than ASCII's, and a dash.
+_STEP = re.compile(r"([^\W\d][\w-]*)((?:\[[0-9]{1,6}\])*)")
 _INDICES = re.compile(r"[0-9]+")
 
 
@@ -29,14 +31,15 @@ class TopicField:
 
     Attributes:
         topic: its name.
-        field: one or several paths with commas between them; empty for what the type is made for.
+        field: one or several paths with commas between them, empty for what the type is made for; and behind a question
+            mark the form of sound.
     """
 
     topic: str
     field: str = ""
 
     def __str__(self) -> str:
-        return f"{self.topic}.{self.field}" if self.field else self.topic
+        return f"{self.topic}.{self.field}" if self.field.partition("?")[0] else f"{self.topic}{self.field}"
 
 
 def parse_topic_field(text: str, topics: Collection[str] = ()) -> TopicField:
@@ -56,17 +59,18 @@ def parse_topic_field(text: str, topics: Collection[str] = ()) -> TopicField:
         >>> parse_topic_field("robot.imu.x", ["robot.imu"])
         TopicField(topic='robot.imu', field='x')
     """
+    text, mark, form = text.partition("?")
     known = [topic for topic in topics if text == topic or text.startswith(f"{topic}.")]
     topic = max(known, key=len) if known else text.partition(".")[0]
     field = text[len(topic) + 1 :]
-    if not topic or (text != topic and not field):
+    if not topic or (text != topic and not field) or (mark and not form):
         raise UsageError(f"{text}: expected a topic, or a topic and a field such as /imu/data.linear_acceleration.x")
     field_paths(field)
-    return TopicField(topic, field)
+    return TopicField(topic, f"{field}{mark}{form}")
 
 
 def field_paths(field: str) -> tuple[Path, ...]:
-    """The paths of a field, each a tuple of names and of numbers of elements.
+    """The paths of a field without what is behind a question mark, each of names and of numbers of elements.
 
     Raises:
         UsageError: it is no field.
@@ -75,6 +79,7 @@ def field_paths(field: str) -> tuple[Path, ...]:
         >>> field_paths("position[2],header.frame_id"), field_paths("")
         ((('position', 2), ('header', 'frame_id')), ())
     """
+    field = field.partition("?")[0]
     if not field:
         return ()
     parts = field.split(",") if len(field) <= _MOST_CHARACTERS else []

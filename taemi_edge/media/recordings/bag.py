@@ -34,10 +34,14 @@ class RosBag:
         self.path, self.notes, self.metadata = path, list[str](), dict[str, dict[str, str]]()
         self._is_ros1 = path.suffix == ".bag"
         self._reader = _opened(path, self._is_ros1)
-        self.topics = self._topics()
-        has_messages = bool(self._reader.message_count)
-        self.start_ns = int(self._reader.start_time) if has_messages else None
-        self.end_ns = int(self._reader.end_time) - 1 if has_messages else None
+        try:
+            self.topics = self._topics()
+            has_messages = bool(self._reader.message_count)
+            self.start_ns = int(self._reader.start_time) if has_messages else None
+            self.end_ns = int(self._reader.end_time) - 1 if has_messages else None
+        except (TypeError, ValueError, AttributeError) as error:  # SQLite keeps values of any type in any column
+            self._reader.close()
+            raise _unreadable(path, error) from error
         for file in _files_of(path):
             if file.with_name(f"{file.name}-wal").exists():
                 self.notes.append(f"{file}-wal: what the recorder had not yet moved into the bag is not read")
@@ -46,21 +50,25 @@ class RosBag:
         self, topics: Collection[str], start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[RecordedMessage]:
         """See `Recording`."""
-        wanted = [connection for connection in self._reader.connections if connection.topic in topics]
+        wanted = [one for one in self._reader.connections if one.topic in topics and one.topic in self.topics]
         if not wanted:
             return
         types = {id(one): _own_type(self._type(one), self.topics[one.topic]) for one in wanted}
         found = self._reader.messages(wanted, start=start_ns, stop=end_ns)
         while True:
+            message: RecordedMessage | None = None
             try:
                 connection, log_ns, data = next(found)
+                if id(connection) in types:
+                    own = types[id(connection)]
+                    message = RecordedMessage(connection.topic, int(log_ns), bytes(memoryview(data)), own)
             except StopIteration:
                 return
             except Exception as error:  # noqa: BLE001 - rosbags and SQLite raise what a damaged file leads them to
                 self.notes.append(f"{self.path}: cannot be read any further: {first_line(error)}")
                 return
-            kind = types.get(id(connection))
-            yield RecordedMessage(connection.topic, int(log_ns), bytes(data), kind)
+            if message is not None:
+                yield message
 
     def close(self) -> None:
         self._reader.close()
@@ -74,6 +82,8 @@ class RosBag:
     def _topics(self) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
+            if not (isinstance(connection.topic, str) and isinstance(connection.msgtype, str)):
+                raise TypeError("the name of a topic is no text")
             known = topics.get(connection.topic)
             kind = known.type if known else self._type(connection)
             count = (connection.msgcount or 0) + ((known.count or 0) if known else 0)
@@ -82,10 +92,10 @@ class RosBag:
 
     def _type(self, connection: Any) -> MessageType:
         definition = connection.msgdef
-        schema = (definition.data or "").encode()
+        schema = str(definition.data or "").encode("utf-8", "replace")
         if self._is_ros1:
             return MessageType(connection.msgtype, "ros1", schema, "ros1msg" if schema else "")
-        encoding = connection.ext.serialization_format or "cdr"
+        encoding = str(connection.ext.serialization_format or "cdr")
         return MessageType(connection.msgtype, encoding, schema, _ENCODINGS[definition.format.name] if schema else "")
 
 

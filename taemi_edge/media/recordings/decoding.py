@@ -75,8 +75,9 @@ class Decoding:
             self._reader(name, message).read(message.data, note)
             return found
         for reading in self._reader(name, message).read(message.data):
-            is_sound = isinstance(reading, SoundReading) and reading.stamp_ns is None
-            length_ns = round(len(reading.samples) / reading.rate_hz * 1e9) if is_sound else 0
+            length_ns = 0
+            if isinstance(reading, SoundReading) and reading.stamp_ns is None:
+                length_ns = round(len(reading.samples) / reading.rate_hz * 1e9)
             found.append(Sample(message.log_ns, reading.stamp_ns, length_ns))
         return found
 

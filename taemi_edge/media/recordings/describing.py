@@ -94,7 +94,7 @@ def describe_recording(
             problem = str(error)
     with open_recording(path) as recording:
         length_s = _length_s(recording)
-        found = tuple(
+        listed = tuple(
             _described(topic, length_s, feeds.get(name, [])) for name, topic in sorted(recording.topics.items())
         )
         start_s = None if recording.start_ns is None else recording.start_ns / 1e9
@@ -103,8 +103,8 @@ def describe_recording(
             start_s=start_s,
             begins=_written(start_s),
             duration_s=length_s,
-            messages=sum(topic.count or 0 for topic in found),
-            topics=found,
+            messages=sum(topic.count or 0 for topic in listed),
+            topics=listed,
             notes=(*notes, *recording.notes),
             map=chosen,
             guessed=guessed,

@@ -18,6 +18,8 @@ Clock = Literal["auto", "header", "log"]
 CLOCKS: tuple[Clock, ...] = ("auto", "header", "log")
 #: Stamps that lie further than this from the log time are of another clock, or older than any window.
 LARGEST_DIFFERENCE_S = 5.0
+#: Nothing is logged before it was stamped: a stamp further ahead than usual, by this much, is none.
+MOST_AHEAD_S = 1.0
 #: Words are recognised after they were said, and may be logged so much later.
 LATEST_WORDS_S = 60.0
 #: A time that leaps further ahead than this is damage, or a clock that was set.
@@ -52,13 +54,19 @@ class ChosenClock:
         stamped: the topics whose stamps are taken; of all others it is the log time.
         offset_ns: how far the clock of the stamps lies before that of the log.
         spoken: the topics of words that say when they were spoken; these times are taken where they may be true.
+        agrees: whether stamps and log times pass alike; where stamps were asked for, nobody knows.
+        ahead_ns: how far the stamps of topics lie before the times of logging, at most, as far as that is known.
         note: what was chosen, in a sentence.
+        simulated: whether log times are those of a simulation (`taemi_edge.media.recordings.simulated_time`).
     """
 
     stamped: frozenset[str] = frozenset()
     offset_ns: int = 0
     spoken: frozenset[str] = frozenset()
+    agrees: bool = True
+    ahead_ns: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
+    simulated: bool = False
 
     def time_ns(self, topic: str, log_ns: int, stamp_ns: int | None) -> int:
         """The time of a message on this clock.
@@ -70,8 +78,11 @@ class ChosenClock:
         logged_ns = log_ns + self.offset_ns
         if stamp_ns is None:
             return logged_ns
-        if topic in self.stamped and self.offset_ns == 0 and abs(stamp_ns - log_ns) > LARGEST_DIFFERENCE_S * _NS:
-            return logged_ns  # the sender's clock was set on the way
+        if topic in self.stamped and self.agrees:
+            apart_ns = stamp_ns - log_ns
+            is_ahead = apart_ns > self.ahead_ns.get(topic, 0) + MOST_AHEAD_S * _NS
+            if is_ahead or apart_ns < -LARGEST_DIFFERENCE_S * _NS:
+                return logged_ns  # it is damaged, or the sender's clock was set on the way
         is_said = topic in self.spoken and abs(stamp_ns - logged_ns) <= LATEST_WORDS_S * _NS
         return stamp_ns if topic in self.stamped or is_said else logged_ns
 
@@ -112,9 +123,9 @@ def choose_clock(
         topic: [sample.stamp_ns - sample.log_ns for sample in found if sample.stamp_ns is not None]
         for topic, found in of_others.items()
     }
-    stamped = {topic: found for topic, found in apart.items() if len(found) * 2 > len(of_others[topic])}
     if asked == "header":
-        return _header_clock(of_others, stamped, spoken)
+        return _header_clock(of_others, {topic: found for topic, found in apart.items() if found}, spoken)
+    stamped = {topic: found for topic, found in apart.items() if len(found) * 2 > len(of_others[topic])}
     doubts = {topic: why for topic, found in stamped.items() if (why := _doubt(of_others[topic], found))}
     if doubts:
         topic, why = next(iter(doubts.items()))
@@ -124,7 +135,8 @@ def choose_clock(
         return ChosenClock(spoken=spoken, note="log times are taken, since messages have no stamps")
     names = frozenset(stamped)
     note = f"stamps of headers are taken{_but(of_others, names)} (--clock log takes the times of logging)"
-    return ChosenClock(names, spoken=spoken, note=note)
+    ahead_ns = {topic: max(found) for topic, found in stamped.items()}
+    return ChosenClock(names, spoken=spoken, ahead_ns=ahead_ns, note=note)
 
 
 def _header_clock(
@@ -138,7 +150,7 @@ def _header_clock(
         offset_ns = 0
     names = frozenset(stamped)
     note = f"stamps of headers are taken, as --clock header asks{_but(samples, names)}"
-    return ChosenClock(names, offset_ns, spoken, note)
+    return ChosenClock(names, offset_ns, spoken, agrees=False, note=note)
 
 
 def _but(samples: Mapping[str, Sequence[Sample]], stamped: frozenset[str]) -> str:

@@ -5,6 +5,7 @@ However long a recording is, only what belongs to the next hops lies in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -34,6 +35,8 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
+from taemi_edge.media.recordings.run_inputs import inputs_of_run
+from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
@@ -93,8 +96,10 @@ class RecordingSource:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
-            self.recording = recording
-            choice = choose_topics(recording.topics, streams, topics or {}, self._first_of)
+            simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
+            self.recording = on_simulated_time(recording) if simulated else recording
+            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
                 raise InputError(
@@ -104,15 +109,16 @@ class RecordingSource:
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
             self._range_ns = start_ns, end_ns
-            self._decoding = Decoding(recording, self._specs, self.fields)
+            self._decoding = Decoding(self.recording, self._specs, self.fields)
             if isinstance(clock, ChosenClock):
                 self.clock, first_ns = clock, 0
             else:
                 self.clock, first_ns = self._choose_clock(clock)
             self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
             self._timeline = Timeline()
-            self._messages = iter(recording.messages(self._decoding.topics, *self._logged_range_ns()))
+            self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False
+            self._logged_s = -math.inf
             self._faults: dict[str, str] = {}
             self._stack = stack.pop_all()
 
@@ -157,7 +163,8 @@ class RecordingSource:
     def span(self) -> Span:
         """When it begins and ends on its own clock."""
         start_s = self.origin_ns / _NS
-        end_s = math.inf if self.duration_s is None else start_s + self.duration_s
+        end_ns = self.recording.end_ns
+        end_s = math.inf if end_ns is None else max(start_s, (end_ns + self.clock.offset_ns) / _NS)
         return Span(self.recording.path.name, clock_of(start_s, in_timestamps=True), start_s, end_s)
 
     def move(self, by_s: float) -> None:
@@ -245,6 +252,8 @@ class RecordingSource:
         """Read until everything up to a moment has come, or is not waited for any more."""
         while not self.is_over:
             least_s, most_s = reached_s(list(self._feeds.values()))
+            if self.clock.agrees:  # a stamp that is wrong by a little makes nobody else late
+                most_s = min(most_s, self._logged_s)
             if most_s >= end_s + SETTLED_AFTER_S and (least_s > end_s or most_s >= end_s + MOST_SKEW_S):
                 return
             self._pull()
@@ -258,6 +267,7 @@ class RecordingSource:
                 for name, reading, log_ns in self._decoding.finish():
                     self._add(name, reading, log_ns)
             return False
+        self._logged_s = (message.log_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS
         for name in self._decoding.streams_of(message.topic):
             try:
                 for reading in self._decoding.read(name, message, self._wanted(name, message)):
@@ -273,7 +283,8 @@ class RecordingSource:
             time_ns = self.clock.time_ns(message.topic, message.log_ns, stamp_ns)
             if not self._is_in_range(time_ns):
                 return False
-            return feed.wants((time_ns + self._timeline.moved_ns(message.topic) - self.origin_ns) / _NS)
+            placed_ns = self._timeline.place(message.topic, time_ns, message.log_ns)
+            return placed_ns is not None and feed.wants((placed_ns - self.origin_ns) / _NS)
 
         return wanted if isinstance(self._specs[name], VideoSpec) else None
 
@@ -282,7 +293,10 @@ class RecordingSource:
         time_ns = self.clock.time_ns(topic, log_ns, reading.stamp_ns)
         if not self._is_in_range(time_ns):
             return
-        placed_ns = self._timeline.place(topic, time_ns, log_ns)
+        if isinstance(reading, TextReading):  # words may be late
+            placed_ns: int | None = time_ns + self._timeline.moved_ns(topic)
+        else:
+            placed_ns = self._timeline.place(topic, time_ns, log_ns)
         if placed_ns is not None:
             stamped = has_stamp(reading) and (topic in self.clock.stamped or isinstance(reading, TextReading))
             self._feeds[name].add(reading, (placed_ns - self.origin_ns) / _NS, stamped)
@@ -314,6 +328,9 @@ class RecordingSource:
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
         spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
         clock = choose_clock(samples, asked, frozenset(spoken))
+        if isinstance(self.recording, SimulatedRecording):
+            note = f"the recording is on the simulated time of its /clock; {clock.note}"
+            clock = dataclasses.replace(clock, simulated=True, note=note)
         times_ns = sorted(
             clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
             for topic, found in samples.items()

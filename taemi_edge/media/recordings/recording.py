@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -56,22 +56,31 @@ class RecordedMessage:
 
 
 class Recording(Protocol):
-    """An open recording; a context manager.
+    """An open recording; a context manager."""
 
-    Attributes:
-        path: of the file, or of a bag's folder.
-        topics: by name.
-        start_ns, end_ns: the log times of the first and the last message; None where the recording does not say so.
-        notes: what is wrong with it, a sentence each: it was cut off, or its index lies. Grows while it is read.
-        metadata: what its writer noted, by the name of the record; only MCAP has any.
-    """
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of a bag."""
 
-    path: Path
-    topics: Mapping[str, Topic]
-    start_ns: int | None
-    end_ns: int | None
-    notes: list[str]
-    metadata: Mapping[str, Mapping[str, str]]
+    @property
+    def topics(self) -> Mapping[str, Topic]:
+        """Its topics by name."""
+
+    @property
+    def start_ns(self) -> int | None:
+        """The log time of the first message; None where the recording does not say so."""
+
+    @property
+    def end_ns(self) -> int | None:
+        """The log time of the last message; None where the recording does not say so."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is wrong with it, a sentence each: it was cut off, or its index lies. Grows while it is read."""
+
+    @property
+    def metadata(self) -> Mapping[str, Mapping[str, str]]:
+        """What its writer noted, by the name of the record; only MCAP has any."""
 
     def messages(
         self, topics: Collection[str], start_ns: int | None = None, end_ns: int | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.recipe import read_toml
 from taemi_edge.bundle.streams import StreamSpec, kind_name
-from taemi_edge.errors import InputError, MessageError, OptionError, UsageError
+from taemi_edge.errors import InputError, MessageError, MissingExtraError, OptionError, UsageError
 from taemi_edge.media.messages.stream_reader import StreamReader, fit_of
 from taemi_edge.media.messages.topic_field import TopicField, parse_topic_field
 from taemi_edge.media.recordings.recording import RecordedMessage, Topic
@@ -178,6 +178,8 @@ def fits(topic: Topic, spec: StreamSpec) -> bool | None:
         return None
     try:
         return fit_of(spec, topic.type).is_sure
+    except MissingExtraError:
+        raise
     except (MessageError, UsageError):
         return None
 

@@ -15,7 +15,7 @@ from taemi_edge.media.messages.protobuf import protobuf_shape
 from taemi_edge.media.messages.readings import MessageType, PictureReading, RowReading, SoundReading, TextReading
 from taemi_edge.media.messages.stream_reader import StreamReader
 from taemi_edge.media.messages.topic_field import parse_topic_field
-from tests.fuzz.harness import Harness
+from tests.fuzz.harness import SEEDS, Harness
 from tests.fuzz.mutation.binary import mutate_protobuf
 from tests.fuzz.mutation.plain import mutate_text
 
@@ -25,6 +25,8 @@ SOUND = AudioSpec(feature_dim=4, presence=_PRESENCE, sample_rate_hz=8000, chunk_
 WORDS = TextSpec(feature_dim=4, presence=_PRESENCE, max_tokens=16)
 #: What is between two messages of a seed: decoders of videos and of MP3 remember what came before.
 BETWEEN = b"\n--message--\n"
+#: Descriptors of a message in protobuf, which are a seed as well.
+PROBE = SEEDS / "descriptors" / "probe.bin"
 
 
 def series(channels: int) -> SeriesSpec:
@@ -48,6 +50,7 @@ READERS: tuple[tuple[StreamSpec, MessageType, str], ...] = (
     (WORDS, MessageType("std_msgs/msg/String"), ""),
     (WORDS, MessageType("", "json"), ""),
     (series(3), MessageType("imu", "json"), ""),
+    (series(3), MessageType("lab.Probe", "protobuf", PROBE.read_bytes(), "protobuf"), "gyro"),
 )
 
 
@@ -105,7 +108,7 @@ def _topic_field(content: bytes) -> None:
 
 
 HARNESSES = (
-    Harness("messages", _messages, None, share=2, needs=("rosbags",)),
+    Harness("messages", _messages, None, share=2, needs=("rosbags", "google")),
     Harness("definition-msg", _definition("cdr", "ros2msg"), mutate_text, share=0.5, needs=("rosbags",)),
     Harness("definition-ros1", _definition("ros1", "ros1msg"), mutate_text, share=0.3, needs=("rosbags",)),
     Harness("definition-idl", _definition("cdr", "ros2idl"), mutate_text, share=0.5, needs=("rosbags",)),

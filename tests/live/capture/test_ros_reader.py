@@ -160,6 +160,15 @@ def test_publishers_without_tokens_and_attachments(network):
         assert plain.loss == "nothing came for more than 1.25 s"
 
 
+def test_nodes_behind_a_bridge(network):
+    with Listening(network, "/arm/imu?via=bridge", SERIES) as imu:
+        assert imu.loss == "no node publishes /arm/imu behind a bridge"
+        node = network.node("/arm/imu", IMU, "--bridge")
+        until(lambda: imu.take() and imu.loss is None)
+        end(node)
+        until(lambda: (imu.loss or "").startswith("the node behind the bridge "))
+
+
 @pytest.mark.nightly
 def test_a_definition_that_is_not_known(network):
     other = f"RIHS01_{'0' * 64}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -229,6 +230,19 @@ def test_words_of_a_transcript_are_said_when_they_end(tmp_path):
     assert [hop["pieces"]["talk"] for hop in read_back.of("/door/hop")] == [[1], [1], [1]]
     [source] = json.loads(read_back.metadata["sources"])
     assert (source["known_words"], source["topic"]) == (["talk"], "door")
+
+
+def test_times_that_no_stamp_can_say_and_words_that_no_json_can(tmp_path):
+    manifest = manifest_of(wrist=SERIES, talk=WORDS)
+    run = dataclasses.replace(described(manifest, Source("door")), start_ns=1_000_000_000)
+    rows = Values(np.array([-3.0, 5e9]), np.ones((2, 6), np.float32))
+    hop = Hop(0.5, {"wrist": [rows], "talk": [Word(0.0, 0.1, "half \udc80 a sign")]})
+    read_back = recorded(tmp_path, run, lambda channels: channels.say_hop(0, result_of(manifest, hop)))
+    stamps = [row["timestamp"]["sec"] for row in read_back.of("/door/inputs/wrist")]
+    assert stamps == [0, 2**32 - 1]
+    assert read_back.said[-1].log_ns < 1_600_000_000  # what lies ahead moves nothing that comes after it
+    assert [row["time_s"] for row in read_back.of("/door/inputs/wrist")] == [-3.0, 5e9]
+    assert read_back.of("/door/inputs/talk")[0]["text"] == "half ? a sign"
 
 
 def test_without_a_prediction_there_are_no_numbers_and_reasons(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,27 @@ def test_what_cannot_be_meant_is_said_in_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--record", "r.mcap"], ["--live", "--foxglove", "127.0.0.1:0"]])
+def test_what_is_not_installed_is_named(cli_here, tiny_folder, demo_video, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "foxglove", None)
+    done = cli_here("run", tiny_folder, demo_video, *words, "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 2
+    assert "foxglove-sdk" in done.stderr.splitlines()[-1]
+    assert "taemi-edge[foxglove]" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.once
+def test_series_and_words_are_the_same_again(cli_here, robot_folder, drive, tmp_path):
+    file, out = tmp_path / "run.mcap", tmp_path / "out.jsonl"
+    streams = [word for name, place in drive.files.items() for word in ("--stream", f"{name}={place}")]
+    done = cli_here("run", robot_folder, *streams, "--output", out, "--record", file, "--lossless")
+    assert done.returncode == 0, done.stderr
+    again = [without_latency(one) for one in predicted_again(read(file), robot_folder)]
+    assert again == [without_latency(one) for one in lines(out)]
+    assert any(one["presence"]["talk"] == "live" for one in again)
+
+
 @pytest.mark.once
 def test_a_live_run_is_recorded_and_closed_by_a_signal(tiny_folder, lasting_clip, tmp_path):
     file = tmp_path / "run.mcap"
@@ -130,10 +152,19 @@ def test_what_a_killed_run_leaves_can_be_read(tiny_folder, lasting_clip, tmp_pat
     file = tmp_path / "run.mcap"
     file.write_bytes(b"somebody's")
     with LiveRun(tmp_path, tiny_folder, f"cam={lasting_clip}", "--live", "--record", file) as run:
-        run.wait_until(lambda: run.predictions and run.predictions[-1]["time_s"] >= 5)
+        run.wait_until(lambda: run.predictions and run.predictions[-1]["time_s"] >= 4)
         run.stop(signal.SIGKILL)
     assert file.read_bytes() == b"somebody's"
     left = read(tmp_path / "run-2.mcap", whole=False)
     assert left.of("/cam/prediction") == run.predictions[: len(left.of("/cam/prediction"))]
-    assert left.of("/cam/prediction")[-1]["time_s"] >= 2.0
+    assert left.of("/cam/prediction")[-1]["time_s"] >= 1.5
     assert any("is there already: the recording goes to" in line for line in run.log)
+
+
+def test_a_run_over_a_recording_has_its_times(cli_here, tiny_folder, demo_video, tmp_path):
+    first, second, out = tmp_path / "first.mcap", tmp_path / "second.mcap", tmp_path / "out.jsonl"
+    assert cli_here("run", tiny_folder, demo_video, "--output", out, "--record", first).returncode == 0
+    done = cli_here("run", tiny_folder, first, "--output", out, "--record", second)
+    assert done.returncode == 0, done.stderr
+    begun = [int(read(file).metadata["session_start_ns"]) for file in (first, second)]
+    assert abs(begun[1] - begun[0]) < 100_000_000

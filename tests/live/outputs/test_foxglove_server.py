@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import ipaddress
 import json
 import socket
+import ssl
 import struct
 import time
 from pathlib import Path
@@ -32,8 +35,10 @@ from tests.live.specs import CAMERA, SERIES
 class Viewer:
     """Foxglove, as far as the protocol goes: https://github.com/foxglove/ws-protocol; a context manager."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = client.connect(url, subprotocols=["foxglove.sdk.v1"], max_size=None)
+    def __init__(self, url: str, **options: Any) -> None:
+        self._connection = client.connect(
+            url, subprotocols=["foxglove.sdk.v1"], max_size=None, close_timeout=1, **options
+        )
         self._socket = self._connection.__enter__()
         self.hello = json.loads(self._socket.recv(10))
         self.channels: dict[str, Any] = {}
@@ -122,6 +127,23 @@ def test_a_viewer_who_joins_later_begins_with_a_key_picture():
         output.close()
 
 
+def test_a_viewer_who_does_not_read_holds_up_nobody():
+    output, manifest = output_of(FoxgloveConfig(address="127.0.0.1:0"), wrist=SERIES)
+    assert output.server is not None
+    try:
+        with Viewer(output.server.url) as idle, Viewer(output.server.url) as reading:
+            idle.watch("/door/inputs/wrist")
+            reading.watch("/door/prediction")
+            time.sleep(0.3)
+            for index in range(50):
+                times_s = index / 2 + np.linspace(0.001, 0.5, 2000)
+                rows = Values(times_s, np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32))
+                output.on_hop(result_of(manifest, Hop(index / 2 + 0.5, {"wrist": [rows]})))
+            reading.listen(lambda: len(reading.got) == 50)
+    finally:
+        output.close()
+
+
 def test_a_file_and_viewers_get_the_same_messages(tmp_path):
     mcap = McapConfig(file=str(tmp_path / "run.mcap"))
     output, manifest = output_of(FoxgloveConfig(address="127.0.0.1:0"), mcap, wrist=SERIES)
@@ -158,6 +180,64 @@ def test_a_port_in_use_and_a_wrong_certificate_are_said_in_a_sentence(tmp_path):
     certificate.write_text("no certificate")
     with pytest.raises(UsageError, match=r"cannot be served"):
         output_of(FoxgloveConfig(address="127.0.0.1:0", **tls), wrist=SERIES)
+
+
+def test_a_recording_is_not_begun_where_the_port_is_in_use(tmp_path):
+    file = tmp_path / "run.mcap"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = FoxgloveConfig(address=f"127.0.0.1:{other.getsockname()[1]}")
+        with pytest.raises(UsageError):
+            output_of(config, McapConfig(file=str(file)), wrist=SERIES)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+def test_loopback_by_its_other_names(host):
+    try:
+        output, _ = output_of(FoxgloveConfig(address=f"{host}:0"), wrist=SERIES)
+    except UsageError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+    assert output.server is not None
+    try:
+        with Viewer(output.server.url) as viewer:
+            assert viewer.hello["name"] == "any"
+    finally:
+        output.close()
+
+
+def test_what_is_served_can_be_encrypted(tmp_path):
+    x509 = pytest.importorskip("cryptography.x509", reason="a certificate is made with cryptography")
+    certificate, key = self_signed(x509, tmp_path)
+    tls = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    output, _ = output_of(FoxgloveConfig(address="127.0.0.1:0", **tls), wrist=SERIES)
+    assert output.server is not None
+    try:
+        assert output.server.url.startswith("wss://127.0.0.1:")
+        with Viewer(output.server.url, ssl=ssl.create_default_context(cafile=str(certificate))) as viewer:
+            assert viewer.hello["name"] == "any"
+    finally:
+        output.close()
+
+
+def self_signed(x509: Any, folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, and its key as PKCS#8."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "robot")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    begun = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    begun = begun.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = begun.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    certificate, private = folder / "cert.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(pem))
+    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return certificate, private
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8765", "192.168.1.4:80", "[::]:1"])

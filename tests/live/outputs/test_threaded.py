@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
+from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput
 from taemi_edge.live.outputs.threaded import ThreadedOutput
 
@@ -59,3 +63,15 @@ def test_an_output_that_fails_is_given_the_next_event_all_the_same(caplog: Any):
     threaded.close()
     assert failing.calls == 2
     assert "failing failed" in caplog.text
+
+
+def test_the_hops_of_many_sources_wait_as_long_as_those_of_one():
+    state: Any = SimpleNamespace(loop=SimpleNamespace(outputs=[], sources=["a"] * 40), counters={})
+    with ExitStack() as stack:
+        slow = SlowOutput()
+        OutputContext(stack, LiveConfig((SourceConfig("a", "a.mp4"),)), state, print).add_in_thread(slow, "slow")
+        for _ in range(4 * 40):  # four hops, in which each source has an event
+            state.loop.outputs[0].on_event(EVENT)
+        assert state.counters["slow moments left out"]() == 0
+        slow.may_go_on.set()
+    assert len(slow.events) == 160

@@ -38,7 +38,11 @@ def main() -> None:
     key = f"{asked.domain}/{asked.topic.strip('/')}/{in_key}/{type_hash}"
     durability = "1" if asked.keep_last else ""
     tokens = []
-    if asked.tokens:
+    if asked.bridge:
+        key, asked.attachments = asked.topic.strip("/"), False
+        what = f"{key.replace('/', '§')}/{asked.type.replace('/', '§')}/:::1,10:typehash={type_hash};"
+        tokens.append(session.liveliness().declare_token(f"@/{session.zid()}/@ros2_lv/MP/{what}"))
+    elif asked.tokens:
         who = f"@ros2_lv/{asked.domain}/{session.zid()}/0"
         tokens.append(session.liveliness().declare_token(f"{who}/0/NN/%/%/{asked.node}"))
         topic = asked.topic.replace("/", "%")
@@ -72,7 +76,8 @@ def _publish(asked: argparse.Namespace, publisher: Any, gid: bytes) -> None:
         while number < due and (not asked.count or number < asked.count):
             number += 1
             now_ns = time.time_ns()
-            stamp_ns = int(asked.stamp_s * 1e9) + int((number - 1) * 1e9 / asked.rate) if asked.stamp_s else now_ns
+            past_ns = int((number - 1) * asked.stamp_rate * 1e9 / asked.rate)
+            stamp_ns = int(asked.stamp_s * 1e9) + past_ns if asked.stamp_s else now_ns
             data = bytes([0, 1, 0, 0, 255]) if asked.garbage else _message(asked, number, stamp_ns)
             attachment = zenoh.ext.z_serialize((i64(number), i64(now_ns), gid)) if asked.attachments else None
             publisher.put(data, attachment=attachment)
@@ -133,8 +138,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--text", default="word")
     parser.add_argument("--value", type=float, default=1.0)
     parser.add_argument("--stamp-s", type=float, default=0.0, help="the first stamp, in place of the time")
+    parser.add_argument("--stamp-rate", type=float, default=1.0, help="how many seconds stamps pass in a second")
     parser.add_argument("--garbage", action="store_true", help="send what no message is")
     parser.add_argument("--keep-last", action="store_true", help="QoS transient_local")
+    parser.add_argument("--bridge", action="store_true", help="speak as zenoh-bridge-ros2dds does")
     parser.add_argument("--no-tokens", dest="tokens", action="store_false")
     parser.add_argument("--no-attachments", dest="attachments", action="store_false")
     return parser.parse_args()

@@ -10,12 +10,13 @@ pytest.importorskip("zenoh")
 pytest.importorskip("rosbags")
 
 from taemi_edge.live.ros.names import TopicKind
-from taemi_edge.live.ros.place import ZenohPlace
+from taemi_edge.live.ros.place import RosPlace, ZenohPlace
 from taemi_edge.live.ros.session import UnreachableError, open_session
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from tests.live.ros.network import RosNetwork, end, until
 
 STRING = "std_msgs/msg/String"
+WORDS = RosPlace("/words")
 HASH = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
 
 pytestmark = pytest.mark.once
@@ -30,7 +31,7 @@ def place(request):
 def test_who_publishes_what_and_until_when(place):
     network, zenoh = place
     session = open_session(zenoh)
-    subscription = TopicSubscription(session, 0, "/words", 100, history=False)
+    subscription = TopicSubscription(session, WORDS, 100, history=False)
     try:
         assert subscription.look() == []
         assert not subscription.had_publishers
@@ -56,7 +57,7 @@ def test_who_publishes_what_and_until_when(place):
 def test_the_router_goes_away_and_comes_back(place):
     network, zenoh = place
     session = open_session(zenoh)
-    subscription = TopicSubscription(session, 0, "/words", 100, history=False)
+    subscription = TopicSubscription(session, WORDS, 100, history=False)
     try:
         network.kill_router()
         until(lambda: not session.is_connected())
@@ -73,7 +74,7 @@ def test_the_last_message_of_a_node_that_keeps_it():
         node = network.node("/words", STRING, "--count", "3", "--keep-last", "--stay")
         assert node.stdout.readline() == '{"sent": 3}\n'
         session = open_session(ZenohPlace(network.router))
-        subscription = TopicSubscription(session, 0, "/words", 100, history=True)
+        subscription = TopicSubscription(session, WORDS, 100, history=True)
         try:
             taken: list[TopicMessage] = []
             until(lambda: subscription.look() or taken.extend(subscription.take(time.monotonic(), 10)) or taken)
@@ -87,7 +88,7 @@ def test_the_last_message_of_a_node_that_keeps_it():
 def test_of_messages_that_nobody_takes_the_newest_stay_and_the_rest_are_counted():
     with RosNetwork() as network:
         session = open_session(ZenohPlace(network.router))
-        subscription = TopicSubscription(session, 0, "/words", 10, history=False)
+        subscription = TopicSubscription(session, WORDS, 10, history=False)
         try:
             network.node("/words", STRING, "--rate", "20")
             taken: list[TopicMessage] = []

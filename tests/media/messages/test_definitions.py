@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import time
 
@@ -37,6 +38,10 @@ def test_a_definition_with_comments_constants_and_bounds() -> None:
     assert fields["parts"].item.fields == {"wide": Unreadable("wstring")}
 
 
+def test_comments_may_be_in_any_encoding() -> None:
+    assert list(ros_shape(MessageType("a/B", "ros1", b"float32 x # in \xb0C\n# \xfc\n", "ros1msg")).fields) == ["x"]
+
+
 def test_definitions_of_a_recording_win_over_those_of_ros() -> None:
     """Messages of a robot may be older than our types, or have a name that somebody else has used."""
     kind = defined("float32 x\n", "sensor_msgs/msg/Imu")
@@ -57,6 +62,19 @@ def test_a_definition_in_idl() -> None:
     data = robot.write("a/msg/B", header=robot.header(9), c=robot.of("a/msg/C", x=0.5, n=-3))
     reading = read_one(StreamReader(series(2), defined(text, form="ros2idl")), data)
     assert (reading.values, reading.stamp_ns) == ((0.5, -3), 9)
+
+
+def test_a_definition_in_idl_of_another_system() -> None:
+    text = "module plant { struct Valve { double flow; float level[2]; }; };"
+    kind = MessageType("plant::Valve", "cdr", text.encode(), "omgidl")
+    data = b"\0\1\0\0" + struct.pack("<dff", 1.5, 2.5, 3.5)
+    assert read_one(StreamReader(series(3), kind), data).values == (1.5, 2.5, 3.5)
+
+
+@pytest.mark.parametrize("store", ["ROS2_HUMBLE", "ROS2_JAZZY"])
+def test_a_type_that_has_grown_is_read_without_its_definition(store: str) -> None:
+    robot, name = Robot(store), "sensor_msgs/msg/Range"
+    assert read_one(StreamReader(series(1), MessageType(name)), robot.write(name, range=2.5)).values == (2.5,)
 
 
 def test_a_name_in_each_form_that_ros_writes() -> None:

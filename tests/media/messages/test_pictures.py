@@ -182,6 +182,16 @@ def test_a_picture_that_is_damaged_or_too_large_is_refused(content: bytes, probl
         rgb_of_compressed(content, "gif")
 
 
+def test_a_jpeg_that_is_drawn_again_and_again_is_refused() -> None:
+    """Each pass has 14 bytes and goes over the whole picture."""
+    content = cv2.imencode(".jpg", picture(64, 64), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    assert rgb_of_compressed(content, "jpeg").shape == (64, 64, 3)
+    begins, ends = content.rindex(b"\xff\xda"), content.rindex(b"\xff\xd9")
+    many = content[:ends] + content[begins:ends] * 60 + content[ends:]
+    with pytest.raises(MessageError, match="up to 64 scans"):
+        rgb_of_compressed(many, "jpeg")
+
+
 def test_depth_that_is_packed_otherwise_is_refused_by_name() -> None:
     with pytest.raises(MessageError, match="'16UC1; compressedDepth png': depth of this kind is no picture"):
         rgb_of_compressed(b"\0" * 12 + huge_png(4), "16UC1; compressedDepth png")

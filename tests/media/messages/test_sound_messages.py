@@ -53,6 +53,18 @@ def test_a_format_that_is_given() -> None:
     assert (reading.rate_hz, len(reading.samples), np.abs(reading.samples).max()) == (8000, 8000, 0)
 
 
+def test_a_format_behind_a_question_mark() -> None:
+    pair = np.stack([TONE, TONE], axis=1).astype("<f4").tobytes()
+    for field in ("?rate=8000&channels=2&format=F32LE", "data?format=F32LE&channels=2&rate=8000"):
+        reading = read_one(StreamReader(SOUND, MessageType(AUDIO_DATA), field), audio_data(pair))
+        assert (reading.rate_hz, len(reading.samples)) == (8000, 8000)
+    for field in ("?rate", "?rate=fast", "?rate=-1", "?speed=3", "?format=opus", "?rate=999999999", "?channels=0"):
+        with pytest.raises(MessageError, match="expected"):
+            StreamReader(SOUND, MessageType(AUDIO_DATA), field)
+    with pytest.raises(MessageError, match="form of sound for a stream of sound alone"):
+        StreamReader(CAMERA, MessageType("sensor_msgs/msg/Image"), "?rate=8000")
+
+
 def mp3_of(samples: Array) -> list[bytes]:
     encoder = av.CodecContext.create("libmp3lame", "w")
     encoder.sample_rate, encoder.layout, encoder.format = 16_000, "mono", "s16p"
@@ -100,7 +112,15 @@ def test_foxglove_and_the_newer_audio_common_say_their_format() -> None:
     assert np.abs(reading.samples - TONE).max() < 1e-3
 
     line = "=" * 80 + "\n"
-    lists = "float32[] float32_data\nint32[] int32_data\nint16[] int16_data\nint8[] int8_data\nuint8[] uint8_data\n"
+    kinds = {
+        "float32": "float32",
+        "int32": "int32",
+        "int24": "int32",
+        "int16": "int16",
+        "int8": "int8",
+        "uint8": "uint8",
+    }
+    lists = "".join(f"{kind}[] {name}_data\n" for name, kind in kinds.items())
     definition = (
         f"std_msgs/Header header\nnew_msgs/Audio audio\n{line}MSG: new_msgs/Audio\nnew_msgs/Data audio_data\n"
         f"new_msgs/Info info\n{line}MSG: new_msgs/Data\n{lists}{line}MSG: new_msgs/Info\nint32 format\nint32 channels\n"
@@ -135,6 +155,13 @@ def test_a_part_of_a_sample_costs_its_message(content: bytes, problem: str) -> N
         reader.read(audio_data(content))
     assert len(read_one(reader, audio_data(PCM)).samples) == 8000
     assert reader.read(audio_data(b"")) == []
+
+
+def test_a_message_with_more_sound_than_any_is_refused() -> None:
+    frame = mp3_of(tone(0.2))[0]
+    for content in (bytes(17 << 20), frame * (300_000 // len(frame))):
+        with pytest.raises(MessageError, match="bytes of .* in a message, got"):
+            StreamReader(SOUND, MessageType(AUDIO_DATA)).read(audio_data(content))
 
 
 def test_samples_that_are_not_finite_are_refused() -> None:

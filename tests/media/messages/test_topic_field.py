@@ -16,6 +16,9 @@ from taemi_edge.media.messages.topic_field import TopicField, field_paths, parse
         ("/imu/data.a.x,b", ("/imu/data",), TopicField("/imu/data", "a.x,b")),
         ("cam.front", ("cam", "cam.front"), TopicField("cam.front")),
         ("cam.front.x[2]", ("cam", "cam.front"), TopicField("cam.front", "x[2]")),
+        ("/imu.größe-x", (), TopicField("/imu", "größe-x")),
+        ("/audio?rate=8000", (), TopicField("/audio", "?rate=8000")),
+        ("/mic.wave.left?rate=8000&format=F32LE", (), TopicField("/mic", "wave.left?rate=8000&format=F32LE")),
         ("cam.rear", ("cam", "cam.front"), TopicField("cam", "rear")),
     ],
 )
@@ -26,7 +29,22 @@ def test_a_topic_and_its_field(text: str, topics: tuple[str, ...], expected: Top
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".x", "/imu.", "/imu.1x", "/imu.a..b", "/imu.a,", "/imu.x[]", "/imu.x[-1]", "/i.ä"]
+    "text",
+    [
+        "",
+        ".x",
+        "?",
+        "/a?",
+        "?rate=1",
+        "/imu.",
+        "/imu.1x",
+        "/imu.a..b",
+        "/imu.a,",
+        "/imu.x[]",
+        "/imu.x[-1]",
+        "/i.a b",
+        "/i.a/b",
+    ],
 )
 def test_what_is_no_topic_or_no_field_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):

@@ -74,7 +74,7 @@ def test_whole_files_give_everything_in_order(tmp_path: Path, compression: str |
         assert recording.topics["/imu"].type.schema == b"float64 x"
     assert read(tmp_path / "a.mcap") == (list(range(200)), [])
     assert read(tmp_path / "a.mcap", ("/camera",)) == (list(range(0, 200, 10)), [])
-    limits = {"start_ns": START_NS + 50 * 10**6, "end_ns": START_NS + 100 * 10**6}
+    limits: dict[str, Any] = {"start_ns": START_NS + 50 * 10**6, "end_ns": START_NS + 100 * 10**6}
     assert read(tmp_path / "a.mcap", **limits)[0] == list(range(10, 20))
 
 

@@ -208,3 +208,42 @@ def test_sentences(drive: Any, tmp_path: Path) -> None:
     empty = write_mcap(tmp_path / "empty.mcap", [])
     with pytest.raises(InputError, match="expected a topic that fits"):
         RecordingSource(empty, STREAMS)
+
+
+def test_a_stamp_that_is_wrong_costs_its_message_alone(drive: Any, tmp_path: Path) -> None:
+    sent = list(messages(drive, Form("png")))
+    at = [index for index, one in enumerate(sent) if one.topic.startswith("/camera")][31]
+    for wrong_s in (4, 4000, -4000, 2_000_000):
+        wrong_ns = max(0, sent[at].stamp_ns + wrong_s * 10**9)
+        bent = [*sent[:at], replace(sent[at], data=restamped(sent[at], wrong_ns % (2**31 * 10**9))), *sent[at + 1 :]]
+        with RecordingSource(record(tmp_path, bent), {"eye": EYE, "wrist": WRIST}) as source:
+            found, _ = hops_of(source)
+            assert source.late <= 1
+        assert sum(len(hop.pieces["wrist"][0].rows) for hop in found[:12]) == 1200
+        assert sum(len(hop.pieces["eye"]) for hop in found[:12]) in (29, 30, 31)
+
+
+def test_words_that_are_recognised_late_keep_their_place(drive: Any, tmp_path: Path) -> None:
+    sent = []
+    for one in messages(drive, Form("png")):
+        late_ns = (3 if one.topic == "/transcript" else 0) * 10**9
+        sent.append(replace(one, log_ns=one.log_ns + late_ns))
+    file = record(tmp_path, sorted(sent, key=lambda one: one.log_ns))
+    with RecordingSource(file, STREAMS) as source:
+        found, rest = hops_of(source)
+    words = [word for hop in (*found, rest) for word in hop.pieces["talk"]]
+    assert [word.end_s for word in words] == pytest.approx([end_s for _, end_s, _ in drive.words])
+
+
+def test_numbers_in_json_that_nothing_holds(tmp_path: Path) -> None:
+    values = "[1, 2, 3, 4, 5, 6]"
+    data = [
+        f'{{"timestamp": {{"sec": {sec}, "nsec": 0}}, "values": {values}}}'.encode()
+        for sec in (1, "1" + "0" * 400, -(10**30), 1e300, 2, 3)
+    ]
+    sent = [Sent("/imu/json", "my_robot.Imu", "json", 0, START_NS + at * 10**9, one) for at, one in enumerate(data)]
+    for clock in ("auto", "log", "header"):
+        with RecordingSource(record(tmp_path, sent), {"wrist": WRIST}, {"wrist": "/imu/json"}, clock=clock) as source:
+            found, rest = hops_of(source)
+            assert len(found) < 100
+            assert all(np.isfinite(piece.times_s).all() for hop in (*found, rest) for piece in hop.pieces["wrist"])
