@@ -254,7 +254,7 @@ def live_figures() -> dict[str, Any]:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             output = Path(scratch) / "figures.json"
-            command = [sys.executable, str(ROOT / "benchmarks" / script), "--output", str(output)]
+            command = [sys.executable, str(ROOT / "benchmarks" / script), "--seconds", "10", "--output", str(output)]
             subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
             found[script] = json.loads(output.read_text("utf-8"))
     return found

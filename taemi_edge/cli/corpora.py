@@ -106,20 +106,14 @@ def extract(
         asr_model=asr_model if asr else None,
         features=dict(key_and_value(text, "--features", "STREAM=FOLDER") for text in features or ()),
     )
-    drives = drive_options(topics, clock, cut)
-    began_s = time.monotonic()
+    drives, began_s = drive_options(topics, clock, cut), time.monotonic()
     with shown_progress() as progress:
+        pool = chosen_workers(workers, ray, device_name(device))
         result = extract_features(
             open_any_corpus(data, transcripts, drives=drives),
             model,
             output,
-            ExtractOptions(
-                reading,
-                tuple(split or ()),
-                chosen_workers(workers, ray, device_name(device)),
-                device_name(device),
-                strict,
-            ),
+            ExtractOptions(reading, tuple(split or ()), pool, device_name(device), strict),
             progress=progress,
         )
     print_extraction(result)

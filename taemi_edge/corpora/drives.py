@@ -36,6 +36,7 @@ from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIG
 from taemi_edge.media.recordings.recorded_clock import ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
+from taemi_edge.media.recordings.simulated_time import on_simulated_time
 from taemi_edge.media.recordings.topic_map import choose_topics, read_map_file
 
 log = logging.getLogger("taemi_edge.corpora.drives")
@@ -241,7 +242,8 @@ class _ClipMaker:
         found: set[int] = set()
         with _at_hand(clip, file) as here, open_recording(here) as recording:
             topics = {parse_topic_field(text, recording.topics).topic for text in fed.topics.values()}
-            for message in recording.messages(topics):
+            timed = on_simulated_time(recording) if fed.clock.simulated else recording
+            for message in timed.messages(topics):
                 found.add((message.log_ns - fed.start_ns) // length_ns)
                 if len(found) > MOST_CLIPS:
                     raise CorpusError(
@@ -296,12 +298,12 @@ class _ClipMaker:
             with _at_hand(clip, file) as here:
                 with open_recording(here) as recording:
                     topics = self._topics(recording, given, names)
-                    start_ns, end_ns = _ends(recording, clip.place)
                     counts = sorted((name, topic.count) for name, topic in recording.topics.items())
                 with self._source(here, file.name, topics) as source:
                     self._say(file.name, source)
                     fields = {name: str(field) for name, field in source.fields.items()}
                     clock = source.clock
+                    start_ns, end_ns = _ends(source.recording, clip.place)  # on simulated time where that counts
             self._known[key] = _Fed(fields, clock, start_ns, end_ns, f"{start_ns} {end_ns} {counts}")
         return self._known[key]
 

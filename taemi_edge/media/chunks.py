@@ -47,6 +47,9 @@ class Chunker:
         patience_s: how long an incomplete chunk is waited for, since live data arrives late.
         channels: of a series; None for sound.
         slots: where chunks are written so that nobody copies them; by default each is an array of its own.
+
+    Attributes:
+        left_out: how many chunks were not given because too much was lost in the middle of them.
     """
 
     min_share = 0.9
@@ -65,10 +68,12 @@ class Chunker:
         self._context = spec.context_samples
         self._holds = channels is not None
         self._shape = () if channels is None else (channels,)
+        self.left_out = 0
         self._first = 0  # the sample index of values[0]
         self._next_chunk = 0
         self._values = np.zeros((0, *self._shape), np.float32)
         self._came = np.zeros(0, np.bool_)
+        self._came_before = False  # the sample before values[0]
         #: What came after a long pause, by the index of its first sample: the pause takes no memory.
         self._ahead: list[tuple[int, Array]] = []
 
@@ -146,6 +151,7 @@ class Chunker:
     def _segment(self, start: int) -> Segment | None:
         at = start - self._first
         if self._share(at, self._chunk) < self.min_share:
+            self.left_out += self._has_gap(at)
             return None
         with_context = self._context > 0 and at >= self._context and self._share(at - self._context, self._context) == 1
         begin = at - self._context if with_context else at
@@ -157,12 +163,19 @@ class Chunker:
             _hold(samples, self._came[begin : at + self._chunk])
         return Segment(start / self._rate_hz, (start + self._chunk) / self._rate_hz, samples, self._chunk, slot)
 
+    def _has_gap(self, at: int) -> bool:
+        """Whether samples came before and after those of a chunk that did not."""
+        before = self._came[at - 1] if at > 0 else self._came_before
+        came = np.flatnonzero([before, *self._came[max(0, at) : at + self._chunk + 1]])
+        return len(came) > 1 and int(came[-1] - came[0]) >= len(came)
+
     def _share(self, at: int, length: int) -> float:
         return float(self._came[max(0, at) : at + length].sum() / length)
 
     def _forget(self, before: int) -> None:
         old = before - self._first
         if old > 0:
+            self._came_before = old <= len(self._came) and bool(self._came[old - 1])
             self._values, self._came = self._values[old:], self._came[old:]
             self._first = before
 

@@ -85,9 +85,12 @@ def replay_run(
         absent = _absent(source, bundle, fed)
         described = Source(source.name, (), _drops(source, fed), absent, source.patience_s)
         with Pipeline(bundle, described, device=options.device, threads=options.threads, hop_s=hop_s) as pipeline:
-            compared = 0
+            compared, begins_s = 0, None
             for moment in run.moments(source, {name: (fed[name], bundle.manifest.streams[name]) for name in fed}):
                 new = pipeline.predict(moment.hop)
+                if begins_s is None:
+                    begins_s = moment.hop.end_s - hop_s
+                    notes += _what_is_before(begins_s, hop_s, bundle.manifest.window.length_s)
                 progress.count(moment.hop.end_s, run.length_s, "replaying")
                 if moment.prediction is not None:
                     if not compared:
@@ -132,6 +135,14 @@ def _what_differs(run: RecordedRun, bundle: Bundle, source: RecordedSource, fed:
     if unused := [name for name in source.streams if name not in fed.values()]:
         notes.append(f"{', '.join(unused)} was recorded, and {bundle.manifest.name} takes no such stream")
     return notes
+
+
+def _what_is_before(begins_s: float, hop_s: float, window_s: float) -> list[str]:
+    """A remark where a recording is a later part of its run: what was before is in the recorded predictions alone."""
+    if begins_s < hop_s / 2:
+        return []
+    knows = f"up to {begins_s + window_s:g} s the recorded predictions knew what is not in it"
+    return [f"the recording begins {begins_s:g} s after its run: {knows}"]
 
 
 def _absent(source: RecordedSource, bundle: Bundle, fed: Mapping[str, str]) -> dict[str, str]:

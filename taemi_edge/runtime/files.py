@@ -219,7 +219,7 @@ class _FileRun:
     pipeline: Pipeline
     hop_s: float
     video: AnnotatedVideo | None
-    viewer: HopViewer | None
+    viewer: HopViewer | None = None
 
     def predictions(self) -> Iterator[Prediction]:
         """The predictions; each hop is drawn with the prediction before it, which was known when it was seen."""

@@ -22,7 +22,7 @@ from taemi_edge.media.tokens import WordTokenizer
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 from tests.robots.drives import write_bag, write_mcap
-from tests.robots.messages import Form, messages, restamped, with_jump
+from tests.robots.messages import Form, messages, restamped, simulated, with_jump
 
 TIMES = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 FEATURES: dict[str, Any] = {"feature_dim": 4, "presence": TIMES}
@@ -213,8 +213,8 @@ def test_a_file_without_an_index_gives_the_same_clips(drive: Any, drives: Path, 
 
 def test_stamps_of_another_clock_cut_the_same_clips(drive: Any, drives: Path, tmp_path: Path):
     sent = messages(drive, Form(pictures="jpeg", others=False), START_NS)
-    simulated = (replace(one, data=restamped(one, one.stamp_ns - START_NS + 7 * 10**9)) for one in sent)
-    write_mcap(tmp_path / "monday.mcap", simulated)
+    other = (replace(one, data=restamped(one, one.stamp_ns - START_NS + 7 * 10**9)) for one in sent)
+    write_mcap(tmp_path / "monday.mcap", other)
     streams = {"eye": EYE, "wrist": WRIST}
     ours = for_model(open_drives(tmp_path / "monday.mcap", DriveOptions(clock="header")), streams, 2.0).clips
     theirs = for_model(open_drives(drives / "monday.mcap"), streams, 2.0).clips
@@ -223,3 +223,13 @@ def test_stamps_of_another_clock_cut_the_same_clips(drive: Any, drives: Path, tm
         assert [len(rows[name]) for name in streams] == [len(known[name]) for name in streams]
         a, b = (np.array([row["values"] for row in each["wrist"]]).reshape(-1, 6) for each in (rows, known))
         assert np.median(np.abs(a - b)) < 0.05 * np.abs(b).max()
+
+
+def test_a_simulation_is_cut_by_its_own_time(drive: Any, tmp_path: Path):
+    sent = messages(drive, Form(pictures="none", others=False), 12 * 10**9)
+    write_mcap(tmp_path / "drive.mcap", simulated(sent, 3.0))
+    clips = for_model(open_drives(tmp_path / "drive.mcap"), {"wrist": WRIST}, 2.0).clips
+    rows = [sample_rows(clip, {"wrist": WRIST}, {})["wrist"] for clip in clips]
+    assert [len(found) for found in rows] == [4, 4, 4]
+    values = np.array([row["values"] for found in rows for row in found]).reshape(-1, 6)
+    assert np.median(np.abs(values - np.asarray(drive.imu)[: len(values)])) < 0.1

@@ -86,3 +86,15 @@ def test_chunks_do_not_depend_on_how_the_sound_was_cut(cuts: list[int]):
     assert [s.start_s for s in streamed] == [s.start_s for s in expected]
     for a, b in zip(streamed, expected, strict=True):
         np.testing.assert_array_equal(a.samples, b.samples)
+
+
+def test_chunks_with_a_gap_inside_are_counted_and_beginnings_and_ends_are_not():
+    chunker, values = Chunker(SPEC), np.ones(400, np.float32)
+    for start_s in (0.1, 0.6, 1.1, 1.6):  # a tenth of a second is lost in each half second, as of a lossy link
+        chunker.push(start_s, values)
+    assert chunker.take(4.0) == []
+    assert chunker.left_out == 3  # the first one began late, and the stream ended with the last
+    whole = Chunker(SPEC)
+    whole.push(0.0, np.ones(700, np.float32))
+    whole.take(3.0)
+    assert whole.left_out == 0

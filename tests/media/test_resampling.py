@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,3 +74,16 @@ def test_pieces_change_nothing(pauses: list[float], cut: int):
     whole = placed(GridInterpolator(20.0), Values(times_s, values))
     pieces = placed(GridInterpolator(20.0), Values(times_s[:cut], values[:cut]), Values(times_s[cut:], values[cut:]))
     assert whole == pieces
+
+
+@pytest.mark.parametrize("lost", [0.2, 0.5, 0.8, 0.95])
+def test_rows_of_which_many_are_lost_one_by_one_have_no_gaps(lost: float):
+    """A best-effort topic of 200 Hz: the rows that came tell how far rows lie apart."""
+    random = np.random.default_rng(0)
+    times_s = np.arange(0, 20, 1 / 200)[random.random(4000) >= lost]
+    grid = GridInterpolator(200.0)
+    found = list(grid.convert([Values(times_s, times_s[:, None].astype(np.float32))]))
+    settled = [(index, len(values)) for index, values in found if index > 400]
+    given = sum(len(values) for _, values in found)
+    assert given > 0.97 * 4000
+    assert len(settled) <= 1

@@ -127,3 +127,13 @@ def test_a_recorded_run_is_a_recording_whose_topics_have_the_names_of_streams(re
               if hop.recorded.time_s < min(drops)]  # fmt: skip
     assert len(before) == 3
     assert all(ours == theirs for ours, theirs in before)
+
+
+def test_a_later_part_of_a_run_says_that_it_is_one(drive: Any, robot_folder: Path, tmp_path: Path):
+    record(robot_folder, tmp_path / "run.mcap", dict(drive.files), lossless=True, split_mib=0.2)
+    parts = sorted(tmp_path.glob("run*.mcap"))
+    if len(parts) < 2:
+        pytest.skip("the recording was not split")
+    hops, _, notes = replayed(parts[0] if parts[0].name != "run.mcap" else parts[1], robot_folder)
+    assert hops[0].new.time_s > 0.5
+    assert any("the recorded predictions knew what is not in it" in note for note in notes)

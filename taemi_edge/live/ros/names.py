@@ -125,9 +125,9 @@ def kind_of_key(key: str) -> TopicKind | None:
     >>> kind_of_key("0/imu/data/sensor_msgs::msg::dds_::Imu_/TypeHashNotSupported")
     TopicKind(type='sensor_msgs/msg/Imu', hash='')
     """
-    parts = key.rsplit("/", 2)
-    name = type_of_key(parts[1]) if len(parts) == 3 else None
-    return TopicKind(name, _known_hash(parts[2])) if name else None
+    topic_and_type, _, found = key.rpartition("/")
+    name = type_of_key(topic_and_type.rpartition("/")[2])
+    return TopicKind(name, _known_hash(found)) if name else None
 
 
 @dataclass(frozen=True)

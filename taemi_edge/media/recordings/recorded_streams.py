@@ -5,7 +5,6 @@ However long a recording is, only what belongs to the next hops lies in memory.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -35,8 +34,8 @@ from taemi_edge.media.recordings.recorded_clock import (
     clock_named,
 )
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording
-from taemi_edge.media.recordings.run_inputs import inputs_of_run
-from taemi_edge.media.recordings.simulated_time import SimulatedRecording, on_simulated_time
+from taemi_edge.media.recordings.run_inputs import with_inputs_of_run
+from taemi_edge.media.recordings.simulated_time import marked, on_time_of
 from taemi_edge.media.recordings.topic_map import choose_topics, require_streams
 
 _NS = 1_000_000_000
@@ -96,9 +95,8 @@ class RecordingSource:
             if isinstance(recording, Path):
                 recording = open_recording(recording)
             stack.callback(recording.close)
-            simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
-            self.recording = on_simulated_time(recording) if simulated else recording
-            given = {**inputs_of_run(recording, streams, topics or {}), **(topics or {})}
+            self.recording = on_time_of(recording, clock)
+            given = with_inputs_of_run(recording, streams, topics or {})
             choice = choose_topics(recording.topics, streams, given, self._first_of)
             self.fields, self.absent, self.guessed = choice.fields, choice.absent, choice.guessed
             if not self.fields:
@@ -327,10 +325,7 @@ class RecordingSource:
             named = ", ".join(sorted(self._decoding.topics))
             raise InputError(f"{self.recording.path}: expected messages of {named}, found none that can be read")
         spoken = {found.topic for name, found in self.fields.items() if isinstance(self._specs[name], TextSpec)}
-        clock = choose_clock(samples, asked, frozenset(spoken))
-        if isinstance(self.recording, SimulatedRecording):
-            note = f"the recording is on the simulated time of its /clock; {clock.note}"
-            clock = dataclasses.replace(clock, simulated=True, note=note)
+        clock = marked(self.recording, choose_clock(samples, asked, frozenset(spoken)))
         times_ns = sorted(
             clock.time_ns(topic, sample.log_ns, sample.stamp_ns) - sample.length_ns
             for topic, found in samples.items()

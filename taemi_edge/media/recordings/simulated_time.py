@@ -17,6 +17,7 @@ from taemi_edge.media.messages.decoders import open_decoder
 from taemi_edge.media.messages.definitions import ros_name
 from taemi_edge.media.messages.readings import MessageType
 from taemi_edge.media.messages.topic_field import Path as FieldPath
+from taemi_edge.media.recordings.recorded_clock import ChosenClock, Clock
 from taemi_edge.media.recordings.recording import RecordedMessage, Recording, Topic
 
 _CLOCK = "rosgraph_msgs/msg/Clock"
@@ -42,6 +43,25 @@ def on_simulated_time(recording: Recording) -> Recording:
             if simulated.advances:
                 return simulated
     return recording
+
+
+def on_time_of(recording: Recording, clock: Clock | ChosenClock) -> Recording:
+    """The recording on the time that a clock goes by: of the simulation where it holds one, unless log times are asked.
+
+    Args:
+        recording: any.
+        clock: what is asked for, or what was chosen for another part of the recording.
+    """
+    simulated = clock.simulated if isinstance(clock, ChosenClock) else clock != "log"
+    return on_simulated_time(recording) if simulated else recording
+
+
+def marked(recording: Recording, clock: ChosenClock) -> ChosenClock:
+    """The clock that was chosen for a recording, which says so where that is on simulated time."""
+    if not isinstance(recording, SimulatedRecording):
+        return clock
+    note = f"the recording is on the simulated time of its /clock; {clock.note}"
+    return replace(clock, simulated=True, note=note)
 
 
 class SimulatedTime:

@@ -20,6 +20,7 @@ from taemi_edge.runtime.work import Item, Items, Stopwatch
 
 #: Times of blocks of sound that follow each other may be off by this much: they are put together all the same.
 LONGEST_JITTER_S = 0.05
+_GAPS = "gaps: less than nine tenths of its chunks came"
 
 
 class ChunkedState(RingState):
@@ -36,12 +37,16 @@ class ChunkedState(RingState):
         spec: ChunkedSpec = opening.spec
         self._steps = opening.steps or StepCounts(spec.chunk_samples, spec.context_samples, lambda _: 1)
         self._chunker, self._input = chunker, input_name
+        self._told_gaps = 0
 
     def prepare(self, pieces: Sequence[Any], end_s: float, watch: Stopwatch, lazily: bool) -> list[Segment]:
         """Cut the whole chunks up to `end_s`."""
         return self._chunker.cut(pieces, end_s)
 
     def batches(self, prepared: Sequence[Segment], lost: bool) -> Iterator[Sequence[Segment]]:
+        if self._chunker.left_out > self._told_gaps:
+            self._told_gaps = self._chunker.left_out
+            self.presence.suspect(_GAPS)
         if lost:
             return
         for segment in prepared:
