@@ -106,21 +106,19 @@ def _sender(form: str, port: int) -> tuple[Callable[[bytes], object], Callable[[
     return put, client.disconnect
 
 
-def run(bundle: Path, address: str, seconds: float) -> dict[str, Any]:
-    """Run the model on what comes, and say how it went."""
-    import taemi_edge as te
-    from taemi_edge.live.config import load_live_config
+def counting() -> Any:
+    """An output that counts what comes."""
     from taemi_edge.live.events import PresenceEvent
     from taemi_edge.live.outputs.output import BaseOutput, HopResult
-    from taemi_edge.live.run import run_live
-
-    reasons: Counter[str] = Counter()
 
     class Count(BaseOutput):
         rows = lost = live = hops = 0
         newest = -1.0
         began = ended = (0.0, 0.0)
         newest_s = noticed_s = 0.0
+
+        def __init__(self) -> None:
+            self.reasons: Counter[str] = Counter()
 
         def on_hop(self, result: HopResult) -> None:
             if result.hop.end_s < WARM_UP_S:
@@ -132,7 +130,7 @@ def run(bundle: Path, address: str, seconds: float) -> dict[str, Any]:
             self.hops += 1
             self.ended = time.process_time(), time.monotonic()
             self.live += result.prediction.presence["imu"] == "live"
-            reasons.update(result.prediction.reason.values())
+            self.reasons.update(result.prediction.reason.values())
             for values in pieces:
                 numbers = values.rows[:, 0]
                 self.rows += len(numbers)
@@ -144,7 +142,16 @@ def run(bundle: Path, address: str, seconds: float) -> dict[str, Any]:
             if event.after == "missing":
                 self.noticed_s = event.time_s
 
-    count = Count()
+    return Count()
+
+
+def run(bundle: Path, address: str, seconds: float) -> dict[str, Any]:
+    """Run the model on what comes, and say how it went."""
+    import taemi_edge as te
+    from taemi_edge.live.config import load_live_config
+    from taemi_edge.live.run import run_live
+
+    count = counting()
     given = {"source": [{"name": "rig", "streams": {"imu": address}}], "duration_s": seconds}
     with te.load(bundle, device="cpu", threads=1) as model:
         summary = run_live(model.bundle, load_live_config(None, given), outputs=[count])
@@ -158,7 +165,7 @@ def run(bundle: Path, address: str, seconds: float) -> dict[str, Any]:
         "late": summary.counts.late,
         "missed": summary.counts.missed,
         "hops_live": f"{count.live} of {count.hops}",
-        "reasons": dict(reasons),
+        "reasons": dict(count.reasons),
         "share_of_the_core": round(used_s / passed_s, 3),
         "reconnects": summary.reconnects,
         "loss_noticed_after_s": round(noticed_after_s, 2) if noticed_after_s > 0 else None,
