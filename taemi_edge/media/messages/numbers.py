@@ -198,7 +198,7 @@ def _count(shape: Shape) -> int | None:
 
 
 def _what(path: Path, shape: Shape) -> str:
-    kind = "a list of structures: name one, such as [0]" if isinstance(shape, Many) else "none"
+    kind = "a list of structures: name one, such as [0]" if isinstance(shape, Many) else "no number"
     return f"{shown_path(path) or 'it'} is {kind}"
 
 

@@ -120,7 +120,7 @@ def test_rows_of_a_definition_that_came_with_the_recording() -> None:
         ("sensor_msgs/msg/Imu", 1, "acceleration", "Imu has no acceleration: expected one of header, orientation, "),
         ("sensor_msgs/msg/Imu", 1, "linear_acceleration.x.y", "nothing behind it"),
         ("sensor_msgs/msg/Imu", 1, "orientation_covariance[9]", "a number below 9 in brackets"),
-        ("sensor_msgs/msg/Imu", 1, "header.frame_id", "expected numbers in header.frame_id of .*, but .* is none"),
+        ("sensor_msgs/msg/Imu", 1, "header.frame_id", "expected numbers in header.frame_id of .*, but .* is no number"),
         ("sensor_msgs/msg/Imu", 1, "linear_acceleration[0]", r"has no \[0\]: expected one of x, y, z"),
         ("geometry_msgs/msg/Twist", 3, "", "numbers linear.x, .*, angular.z, and the stream 3 channels"),
         ("tf2_msgs/msg/TFMessage", 3, "", "has no numbers, and the stream is a series of 3 channels"),
