@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ def walk(file: BinaryIO, size: int, resume_at: list[int]) -> Layout:
         resume_at: where chunks lie, as the file's index says: behind damage the walk goes on at the next of them.
     """
     layout, run = Layout(), _Run()
+    resume_at = sorted(resume_at)
     offset = len(MAGIC)
     while True:
         opcode, length = _prefix(file, offset)
@@ -94,9 +96,10 @@ def walk(file: BinaryIO, size: int, resume_at: list[int]) -> Layout:
         if not opcode or end > size or (opcode == MESSAGE and length < _MESSAGE_HEAD.size):
             layout.readable_until = offset if layout.readable_until is None else layout.readable_until
             run.end(layout)
-            following = min((at for at in resume_at if at > offset), default=None)
+            next_chunk = bisect_right(resume_at, offset)
+            following = resume_at[next_chunk] if next_chunk < len(resume_at) else None
             if opcode == CHUNK and following is None:
-                _add_chunk(file, layout, start, size - start, is_whole=False)
+                _add_chunk(file, layout, start, min(size - start, MOST_CHUNK_BYTES), is_whole=False)
             if following is None:
                 break
             offset = following
