@@ -87,10 +87,10 @@ def _hops(
     """The hops up to the end of a range, from a little before it on."""
     offset_ns = wanted.clock.offset_ns if isinstance(wanted.clock, ChosenClock) else 0
     start_ns = None if wanted.start_ns is None else wanted.start_ns + offset_ns - round(LEAD_S * _NS)
-    end_ns = None if wanted.end_ns is None else wanted.end_ns + offset_ns
+    range_ns = start_ns, None if wanted.end_ns is None else wanted.end_ns + offset_ns
     topics = {name: wanted.topics[name] for name in streams}
     kept, clock = kept_recording(file), wanted.clock
-    with RecordingSource(kept, streams, topics, clock=clock, start_ns=start_ns, end_ns=end_ns) as source:
+    with RecordingSource(kept, streams, topics, clock=clock, range_ns=range_ns) as source:
         for hop in source.hops(STEP_S):
             yield hop
             if hop.end_s >= reach.end_s:

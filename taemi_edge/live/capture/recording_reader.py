@@ -132,7 +132,7 @@ class RecordingReader:
                 {name: spec},
                 {name: play.topics[name]},
                 clock=play.clock,
-                start_ns=play.origin_ns + skipped_ns if skipped_ns else None,
+                range_ns=(play.origin_ns + skipped_ns if skipped_ns else None, None),
                 origin_ns=play.origin_ns,
                 every_frame=True,
             )

@@ -60,8 +60,8 @@ class RecordingSource:
         topics: TOPIC or TOPIC.field by the name of the stream; the rest is chosen by types.
         clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose; or
             the clock that was chosen before, with `origin_ns`.
-        start_ns, end_ns: read from and up to this time of the chosen clock alone.
-        origin_ns: the time of the chosen clock that is 0 s; by default `start_ns`, else that of the first message.
+        range_ns: read from and up to these times of the chosen clock alone; None for the beginning and the end.
+        origin_ns: the time of the chosen clock that is 0 s; by default that of the range, else of the first message.
         every_frame: keep all pictures, whatever the streams need.
 
     Attributes:
@@ -84,8 +84,7 @@ class RecordingSource:
         topics: Mapping[str, str | TopicField] | None = None,
         *,
         clock: Clock | ChosenClock = "auto",
-        start_ns: int | None = None,
-        end_ns: int | None = None,
+        range_ns: tuple[int | None, int | None] = (None, None),
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
@@ -106,13 +105,13 @@ class RecordingSource:
                 )
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
-            self._range_ns = start_ns, end_ns
+            self._range_ns = range_ns
             self._decoding = Decoding(self.recording, self._specs, self.fields)
             if isinstance(clock, ChosenClock):
                 self.clock, first_ns = clock, 0
             else:
                 self.clock, first_ns = self._choose_clock(clock)
-            self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
+            self.origin_ns = next(at_ns for at_ns in (origin_ns, range_ns[0], first_ns) if at_ns is not None)
             self._timeline = Timeline()
             self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False

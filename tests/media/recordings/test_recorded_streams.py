@@ -126,7 +126,7 @@ def test_numbers_that_are_none_cost_their_message_alone(drive: Any, tmp_path: Pa
 def test_a_range_of_a_recording(drive: Any, tmp_path: Path) -> None:
     file = record(tmp_path, messages(drive, Form("h264")))
     start_ns, end_ns = START_NS + 2_100_000_000, START_NS + 4_100_000_000
-    with RecordingSource(file, STREAMS, start_ns=start_ns, end_ns=end_ns) as source:
+    with RecordingSource(file, STREAMS, range_ns=(start_ns, end_ns)) as source:
         found, rest = hops_of(source)
     assert len(found) == 4
     pictures = [frame for hop in (*found, rest) for frame in hop.pieces["eye"]]
