@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.bundle.streams import StreamSpec, TextSpec
 from taemi_edge.corpora.clip_reading import STEP_S
 from taemi_edge.corpora.drive_ranges import DriveRange
 from taemi_edge.corpora.kept_recording import kept_recording
@@ -52,11 +52,15 @@ def drive_rows(
     fed = {name: streams[name] for name in wanted.topics if name in streams}
     reach, is_cut = _reach_of(wanted, longest_s)
     takers = {name: taker_of(name, spec, tokenizers, str(file), reach) for name, spec in fed.items()}
-    for hop in _hops(file, wanted, fed, reach, remarks):
-        for name, pieces in hop.pieces.items():
-            takers[name].take(pieces, hop.end_s)
-        if is_cut and hop.end_s >= reach.end_s:
-            remarks.append(f"cut at {longest_s:g} s")
+    texts = {name: spec for name, spec in fed.items() if isinstance(spec, TextSpec)}
+    others = {name: spec for name, spec in fed.items() if name not in texts}
+    # words come up to a minute after they were said, and nothing else is read for so long
+    for alike in [found for found in (others, texts) if found] or [fed]:
+        for hop in _hops(file, wanted, alike, reach, remarks):
+            for name, pieces in hop.pieces.items():
+                takers[name].take(pieces, hop.end_s)
+            if is_cut and hop.end_s >= reach.end_s:
+                _note(remarks, f"cut at {longest_s:g} s")
     return {name: taker.rows() for name, taker in takers.items()}
 
 
@@ -68,7 +72,7 @@ def drive_words(file: Path, wanted: DriveRange, stream: str, spec: StreamSpec, l
     reach, found = _reach_of(wanted, longest_s)[0], list[Word]()
     try:
         for hop in _hops(file, wanted, {stream: spec}, reach, []):
-            found += [word for word in hop.pieces.get(stream, []) if reach.begin_s < word.end_s <= reach.end_s]
+            found += [word for word in hop.pieces.get(stream, []) if reach.has(word.end_s)]
     except InputError:
         return []
     return [Word(word.start_s - reach.begin_s, word.end_s - reach.begin_s, word.text) for word in found]
@@ -97,7 +101,13 @@ def _hops(
                 break
         else:
             yield source.rest()
-        remarks += _remarks(source)
+        for remark in _remarks(source):
+            _note(remarks, remark)
+
+
+def _note(remarks: list[str], remark: str) -> None:
+    if remark not in remarks:
+        remarks.append(remark)
 
 
 def _remarks(source: RecordingSource) -> list[str]:

@@ -179,6 +179,43 @@ def test_words_are_read_with_their_times(drives: Path, robot_folder: Path):
     assert sample_words(clip, "talk", 60.0) == []
 
 
+def test_words_that_were_recognised_late_are_in_the_clip_in_which_they_were_said(
+    drive: Any, robot_folder: Path, tmp_path: Path
+):
+    from taemi_edge.bundle.folder import open_bundle
+
+    bundle = open_bundle(robot_folder)
+    streams = {**STREAMS, "talk": bundle.manifest.streams["talk"]}
+    late = [
+        replace(sent, log_ns=sent.log_ns + 3 * 10**9) if sent.topic == "/transcript" else sent
+        for sent in messages(drive, Form(pictures="jpeg", others=False, words="json"), START_NS)
+    ]
+    write_mcap(tmp_path / "late.mcap", sorted(late, key=lambda sent: sent.log_ns), chunk_size=1 << 14)
+    spoken = _Spoken(bundle.read_tokenizer("talk"), 99)
+    clips = for_model(open_drives(tmp_path), streams, 2.0).clips[:3]
+    for clip in clips:
+        sample_rows(clip, streams, {"talk": spoken})
+    assert " ".join(spoken.heard) == " ".join(word for _, _, word in drive.words)
+    heard = [word.text for clip in clips for word in sample_words(clip, "talk", 60.0, streams["talk"])]
+    assert heard == [word for _, _, word in drive.words]
+
+
+class _Spoken(WordTokenizer):
+    """Remembers what it was given."""
+
+    def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
+        super().__init__(tokenizer_json, max_tokens)
+        self.heard: list[str] = []
+
+    def feeds(self, texts: list[str]) -> dict[str, Any]:
+        self.heard += texts
+        return super().feeds(texts)
+
+    def ids(self, text: str) -> Any:
+        self.heard.append(text)
+        return super().ids(text)
+
+
 def test_a_clock_that_was_set_leaves_out_what_lies_between(drive: Any, tmp_path: Path):
     sent = messages(drive, Form(pictures="none", others=False), START_NS)
     write_mcap(tmp_path / "drive.mcap", with_jump(sent, 3.0, 10 * 365 * 86_400.0, of_log=True))

@@ -26,6 +26,7 @@ from taemi_edge.media.recordings.decoding import Decoding
 from taemi_edge.media.recordings.feeds import Feed, has_stamp, open_feed, reached_s
 from taemi_edge.media.recordings.opening import open_recording, split_topic
 from taemi_edge.media.recordings.recorded_clock import (
+    LATEST_WORDS_S,
     ChosenClock,
     Clock,
     Sample,
@@ -190,7 +191,8 @@ class RecordingSource:
             sample_rate_hz: the rate that sound is brought to.
         """
         spec = {name: replace(self._specs[name], sample_rate_hz=sample_rate_hz)}
-        with RecordingSource(self.recording.path, spec, {name: self.fields[name]}, origin_ns=self.origin_ns) as source:
+        field = {name: self.fields[name]}
+        with RecordingSource(self.recording.path, spec, field, clock=self.clock, origin_ns=self.origin_ns) as source:
             hops = [*source.hops(1.0), source.rest()]
         pieces = [piece for hop in hops for piece in hop.pieces[name]]
         end = max((round(piece.time_s * sample_rate_hz) + len(piece.values) for piece in pieces), default=0)
@@ -315,7 +317,9 @@ class RecordingSource:
         offset_ns = self.clock.offset_ns
         lead_ns = int(LEAD_IN_S * _NS) if any(isinstance(spec, VideoSpec) for spec in self._specs.values()) else 0
         first_ns = None if start_ns is None else max(0, start_ns - offset_ns - lead_ns)
-        return first_ns, None if end_ns is None else end_ns - offset_ns + int(MOST_SKEW_S * _NS)
+        only_words = all(isinstance(spec, TextSpec) for spec in self._specs.values())
+        late_ns = int((LATEST_WORDS_S if only_words else MOST_SKEW_S) * _NS)
+        return first_ns, None if end_ns is None else end_ns - offset_ns + late_ns
 
     def _choose_clock(self, asked: Clock) -> tuple[ChosenClock, int]:
         """The clock, and the time of the first message on it."""
