@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, VideoSpec
+from taemi_edge.bundle.streams import AudioSpec, PresenceSpec, SeriesSpec, VideoSpec
 from taemi_edge.corpora.drive_ranges import DriveOptions
 from taemi_edge.corpora.drives import for_model, open_drives
 from taemi_edge.corpora.opening import find_corpus, open_any_corpus
@@ -21,6 +21,7 @@ from taemi_edge.media.tokens import WordTokenizer
 
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
+from tests.robots.definitions import cdr, message
 from tests.robots.drives import write_bag, write_mcap
 from tests.robots.messages import Form, messages, restamped, simulated, with_jump
 
@@ -177,6 +178,21 @@ def test_words_are_read_with_their_times(drives: Path, robot_folder: Path):
     [row] = sample_rows(clip, {"talk": spec}, {"talk": tokenizer})["talk"]
     assert len(row["ids"]) >= len(words)
     assert sample_words(clip, "talk", 60.0) == []
+
+
+def test_sound_that_comes_in_long_messages_fills_every_clip(drive: Any, tmp_path: Path):
+    small = [sent for sent in messages(drive, Form("none", sound=True), START_NS) if sent.topic == "/audio"]
+    groups = [small[at : at + 35] for at in range(0, len(small) - 34, 35)]  # 0.7 s each, logged when they were complete
+    held = [np.concatenate([np.frombuffer(one.data, np.uint8, offset=8) for one in group]) for group in groups]
+    long = [
+        replace(group[-1], data=cdr(message("audio_common_msgs/msg/AudioData", data=sound)))
+        for group, sound in zip(groups, held, strict=True)
+    ]
+    streams = {"ear": AudioSpec(sample_rate_hz=16_000, chunk_s=0.5, context_s=0.0, **FEATURES)}
+    clip = for_model(open_drives(write_mcap(tmp_path / "long.mcap", long)), streams, 2.0).clips[0]
+    assert clip.ranges[0].start_ns == START_NS + 700_000_000  # the first message was logged then
+    heard = np.concatenate([row["samples"] for row in sample_rows(clip, streams, {})["ear"]])
+    np.testing.assert_allclose(heard, drive.voice[11_200 : 11_200 + 32_000] / 32768, atol=1e-4)
 
 
 def test_words_that_were_recognised_late_are_in_the_clip_in_which_they_were_said(
