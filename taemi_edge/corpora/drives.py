@@ -30,7 +30,7 @@ from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.staging import fetch_recording
-from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
+from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError, in_one_line
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
 from taemi_edge.media.recordings.recorded_clock import ChosenClock
@@ -338,7 +338,7 @@ class _ClipMaker:
         for note in (f"topics were chosen by their types: {pairs}" if pairs else "", source.clock.note):
             if note and note not in self._said:
                 self._said.add(note)
-                log.warning("%s: %s", name, note)
+                log.warning("%s: %s", name, in_one_line(note))
 
 
 def _has_topic(topics: Mapping[str, Any], text: str) -> bool:

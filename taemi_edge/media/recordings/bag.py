@@ -195,8 +195,9 @@ def _opened(path: Path, is_ros1: bool) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     mend = "`rosbag reindex`" if path.suffix == ".bag" else "`sqlite3 FILE .recover`, or convert it to MCAP,"
+    problem = first_line(error).rstrip(".")
     return InputError(
-        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {first_line(error)}: {mend} may save it"
+        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {problem}: {mend} may save it"
     )
 
 

@@ -196,7 +196,7 @@ def read_records(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, memoryview
         raise DamagedRecordError(f"a record at byte {piece.offset} is longer than the chunk that it lies in")
 
 
-def message_of(content: memoryview) -> tuple[int, int, bytes]:
+def message_of(content: memoryview) -> tuple[int, int, memoryview]:
     """The channel, the log time and the data of a message record.
 
     Raises:
@@ -205,7 +205,7 @@ def message_of(content: memoryview) -> tuple[int, int, bytes]:
     if len(content) < _MESSAGE_HEAD.size:
         raise DamagedRecordError("a message is shorter than its own head")
     channel, _, log_ns, _ = _MESSAGE_HEAD.unpack_from(content)
-    return channel, log_ns, bytes(content[_MESSAGE_HEAD.size :])
+    return channel, log_ns, content[_MESSAGE_HEAD.size :]
 
 
 def parsed(kind: Any, content: bytes | memoryview) -> Any:
