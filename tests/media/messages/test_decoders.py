@@ -40,6 +40,13 @@ def test_rows_of_json(message: object, field: str, expected: tuple[float, ...], 
     assert (reading.values, reading.stamp_ns) == (expected, stamp_ns)
 
 
+def test_a_message_of_json_may_lack_the_stamp_that_others_have() -> None:
+    reader = StreamReader(series(2), JSON, "v")
+    messages = ({"stamp": {"sec": 3, "nanosec": 4}, "v": [1, 2]}, {"v": [3, 4]}, {"stamp": None, "v": [5, 6]})
+    readings = [read_one(reader, json.dumps(message).encode()) for message in messages]
+    assert [(one.values, one.stamp_ns) for one in readings] == [((1, 2), 3_000_000_004), ((3, 4), None), ((5, 6), None)]
+
+
 def test_a_first_message_that_does_not_fit_does_not_decide() -> None:
     reader = StreamReader(series(2), JSON)
     for content in (b"[]", b"[1]", b"{}", b'{"v": "a"}', b"null", b"no", b'[1, "a"]', b"[1, null]", b"[1, [2]]"):
