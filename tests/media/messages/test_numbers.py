@@ -163,3 +163,25 @@ def test_a_fit_says_what_is_read_and_whether_every_message_has_it() -> None:
     assert fit_of(series(6), MessageType("sensor_msgs/msg/Imu")) == Fit("angular_velocity,linear_acceleration", True)
     assert fit_of(series(9), MessageType("sensor_msgs/msg/JointState")) == Fit("position", False)
     assert fit_of(series(9), MessageType("imu", "json")) == Fit("", False)
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        (
+            "V angular_velocity\nV linear_acceleration\n" + "=" * 80 + "\nMSG: sensor_msgs/V\nfloat64 x\n",
+            "has 2 numbers",
+        ),
+        ("E angular_velocity\nE linear_acceleration\n" + "=" * 80 + "\nMSG: sensor_msgs/E\n", "has 2 numbers"),
+    ],
+)
+def test_a_type_with_a_known_name_and_other_fields_is_refused(definition: str, problem: str) -> None:
+    kind = MessageType("sensor_msgs/msg/Imu", "cdr", definition.encode(), "ros2msg")
+    with pytest.raises(MessageError, match=problem):
+        StreamReader(series(6), kind)
+
+
+def test_json_with_a_known_name_and_other_fields_is_refused() -> None:
+    reader = StreamReader(series(1), MessageType("sensor_msgs/msg/JointState", "json"))
+    with pytest.raises(MessageError, match="position of .* has 0 numbers"):
+        reader.read(b'{"position": {}}')
