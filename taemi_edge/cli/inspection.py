@@ -42,8 +42,9 @@ def inspect(
         _print_recording(description)
         save_json(json_file, description)
         return
-    if other is not None or topics:
-        raise UsageError(f"{other or topics}: expected a recording beside the bundle, got {place}, which is none")
+    if other is not None or topics or clock != "auto":
+        asked = other or ("--map" if topics else "--clock")
+        raise UsageError(f"{asked}: expected a recording beside the bundle, got {place}, which is none")
     from taemi_edge.bundle.describe import describe_bundle
 
     bundle = describe_bundle(place)

@@ -148,6 +148,7 @@ def test_inspect(robot_folder: Path, recorded: Path, tmp_path: Path, cli_here: A
     assert cli_here("inspect", recorded).stdout.count("/imu/data") == 1
     assert "problem" in cli_here("inspect", robot_folder, recorded, "--map", "eye=/nothing").stdout
     refused(cli_here("inspect", robot_folder, robot_folder), "expected a recording beside the bundle")
+    refused(cli_here("inspect", robot_folder, "--clock", "log"), "--clock: expected a recording beside the bundle")
 
 
 def test_names_in_a_recording_cannot_write_to_the_terminal(

@@ -75,8 +75,8 @@ def choose_rows(shape: Shape, name: str, channels: int, field: str) -> Rows:
         MessageError: there is no such field, it holds no numbers, or there are more or fewer of them.
     """
     usual = USUAL.get(name, {})
-    fields = field or usual.get(channels, usual.get(None))
-    if fields is not None:
+    fields = field or usual.get(channels) or usual.get(None)
+    if fields:
         rows = _rows_of(shape, name, fields)
         if rows.width is not None and rows.width != channels:
             raise MessageError(
