@@ -318,7 +318,7 @@ class RecordingSource:
         lead_ns = int(LEAD_IN_S * _NS) if any(isinstance(spec, VideoSpec) for spec in self._specs.values()) else 0
         first_ns = None if start_ns is None else max(0, start_ns - offset_ns - lead_ns)
         only_words = all(isinstance(spec, TextSpec) for spec in self._specs.values())
-        late_ns = int((LATEST_WORDS_S if only_words else MOST_SKEW_S) * _NS)
+        late_ns = int((LATEST_WORDS_S if only_words else MOST_SKEW_S) * _NS) + self.clock.late_ns
         return first_ns, None if end_ns is None else end_ns - offset_ns + late_ns
 
     def _choose_clock(self, asked: Clock) -> tuple[ChosenClock, int]:
