@@ -30,6 +30,7 @@ from taemi_edge.live.capture.readers import (
     Track,
 )
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
 from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
@@ -78,8 +79,7 @@ class RosReader:
         self._types = TopicTypes(self._place, spec)
         self._rare, self._noted_lost = RareLog(log), 0
         self._gone: tuple[float, str] | None = None
-        self._fault: tuple[float, str] | None = None
-        self._good_s = -np.inf
+        self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
         self._pace = ReaderPace()
         #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
         self._needs_all = True
@@ -167,20 +167,11 @@ class RosReader:
                 return problem
         elif self._gone is not None:
             return self._gone[1] if self._session.is_connected() else self._router_gone()
-        elif self._good_s < 0 and self._fault is None:
+        elif self._unusable.nothing_came:
             if not self._session.is_connected():
                 return self._router_gone()
             return f"no node publishes {self._place.topic} {self._place.shown_where}"
-        return self._fault_at(now_s)
-
-    def _fault_at(self, now_s: float) -> str | None:
-        """Why messages come of which none can be used; None where some could, and none came since. Words may pause."""
-        most_s = self._settings.lost_after_s
-        if self._fault is None or now_s - self._good_s <= most_s:
-            return None
-        noted_s, why = self._fault
-        goes_on = self._good_s < 0 or (self._track != TEXT and now_s - noted_s <= most_s)
-        return why if goes_on else None
+        return self._unusable.problem(now_s)
 
     def _router_gone(self) -> str:
         return f"the Zenoh router at {self._place.zenoh.shown} is gone"
@@ -202,10 +193,10 @@ class RosReader:
                 read = self._types.reader_of(message.kind).read(message.data, self._wanted)
             except MessageError as error:
                 self.damaged_packets += 1
-                self._fault = now_s, str(error)
+                self._unusable.note_bad(str(error), now_s)
                 self._rare.warning("%s: a message is left out: %s", self._shown, error)
                 continue
-            self._good_s = now_s
+            self._unusable.note_good(now_s)
             readings += [(_time_s(reading, message), reading) for reading in read]
         self._note_lost()
         rows = [(time_s, reading.values) for time_s, reading in readings if isinstance(reading, RowReading)]

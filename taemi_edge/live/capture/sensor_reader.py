@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.streams import SeriesSpec, StreamSpec, TextSpec, kind_name
+from taemi_edge.bundle.streams import SERIES, TEXT, SeriesSpec, StreamSpec, TextSpec, kind_name
 from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
@@ -20,6 +20,7 @@ from taemi_edge.live.capture.payloads import RowParser, WordParser
 from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import DecodedRows, DecodedWords, Track
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")
@@ -70,6 +71,8 @@ class SensorReader:
         self.address, self.settings = address, settings
         self._parser = parser_of(address, stream)
         self._pace = ReaderPace()
+        self._track: Track = TEXT if isinstance(stream, TextSpec) else SERIES
+        self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
         self._name = address.shown.replace("%", "%%")  # the log takes it for a part of its format
 
     def receive(self, wait_s: float) -> Sequence[bytes]:
@@ -96,7 +99,9 @@ class SensorReader:
             came = False
             for item in self._decoded(messages):
                 came = True
+                self._unusable.note_good(time.monotonic())
                 yield item
+            self._look()
             if not came:  # also where all of it was left out
                 yield None
             self._rest(_BATCH_S if 0 < len(messages) < MOST_AT_ONCE else 0.0)
@@ -107,11 +112,19 @@ class SensorReader:
     def leave_out(self, what: str, why: str) -> None:
         """Count something that cannot be used, and say so now and then."""
         self.damaged_packets += 1
+        self._unusable.note_bad(f"what comes cannot be used: {in_one_line(why)[:120]}", time.monotonic())
         _RARE_LOG.warning(f"{self._name}: {what} was left out: %s", in_one_line(why)[:200])
 
     def say(self, what: str) -> None:
         """Log something now and then."""
         _RARE_LOG.warning(f"{self.address.shown}: {what}")
+
+    def _look(self) -> None:
+        """Say whether the stream is lost because of what comes."""
+        if (problem := self._unusable.problem(time.monotonic())) is None:
+            self.losses.pop(self._track, None)
+        else:
+            self.losses[self._track] = problem
 
     def _decoded(self, messages: Sequence[bytes]) -> Iterator[DecodedRows | DecodedWords]:
         """What messages hold: all their rows as one batch, or their words one after the other."""
