@@ -25,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: Small networks on busy cores: a second thread makes each step wait for the slower one. Child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
+
+# Busy cores stretch what takes microseconds: no property is refused for its time.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
+
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.parity.golden import demo_clip
 from tests.made_once import made_once

@@ -6,6 +6,7 @@ that goes away. SIGTERM and SIGHUP are raised as Ctrl-C is, so that all clean up
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -19,6 +20,11 @@ from taemi_edge.bundle.signals import STOP_SIGNALS, StoppedError
 from taemi_edge.cli.typed_addresses import without_addresses
 from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
 
+#: Exit codes above this one say that a signal stopped a command.
+_SIGNALLED = 128
+#: Libraries whose native threads crash now and then while Python shuts down, where a signal has ended their servers:
+#: 143 became -11. Then the process ends at once, after what was registered for its end.
+_NATIVE_THREADS = {"ray"}
 #: The signals that have stopped this process.
 _received: list[int] = []
 
@@ -42,6 +48,9 @@ def run_as_program(command: Callable[[], Any]) -> int:
             signal.signal(number, signal.SIG_IGN if _received else signal.SIG_DFL)
     written = exit_code_of(sys.stdout.flush) if code == 0 else _flush_if_possible()
     _discard_output()
+    if code > _SIGNALLED and _NATIVE_THREADS.intersection(sys.modules):
+        atexit._run_exitfuncs()
+        os._exit(code)
     return code or written
 
 
