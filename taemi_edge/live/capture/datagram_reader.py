@@ -140,7 +140,7 @@ def host_and_port_of(address: Address) -> tuple[str, int]:
     """
     match = _PLACE.fullmatch(address.target)
     if match is None or not 0 < int(match["port"]) <= 65_535:
-        raise UsageError(f"{address.shown}: expected udp://HOST:PORT such as udp://0.0.0.0:9000, got another address")
+        raise UsageError(f"{address.shown}: expected udp://HOST:PORT with a port from 1 to 65535, got another address")
     return match["host"].removeprefix("[").removesuffix("]"), int(match["port"])
 
 

@@ -42,6 +42,8 @@ _SLICE_S = 0.02
 #: A reader that is opened so late begins there, and not at the beginning.
 _SKIPS_AFTER_S = 1.0
 _SIGN_OF_LIFE_S = 0.1
+#: While a recording is read on to the next message of a stream, a sign of life is given so often.
+_LONGEST_READ_S = 2.0
 _NS = 1_000_000_000
 
 
@@ -143,13 +145,16 @@ class RecordingReader:
     def items(self) -> Iterator[Decoded | None]:
         """What is in the recording, with times since this was asked for; ends where the recording does."""
         began_s = time.monotonic()
-        late_s = began_s - self._start_s
+        late_s, spoke_s = began_s - self._start_s, began_s
         last = int(self._play.length_s / _SLICE_S) + 1
         ends_s = (index * _SLICE_S for index in range(self._first + 1, last + 1))
         for hop in self._source.hops_until(ends_s):
             self.damaged_packets = self._source.unusable
-            yield from (_decoded(piece, late_s) for piece in hop.pieces[self._stream])
-            if not hop.pieces[self._stream]:
+            for piece in hop.pieces[self._stream]:
+                yield _decoded(piece, late_s)
+                spoke_s = time.monotonic()
+            if time.monotonic() - spoke_s > _LONGEST_READ_S:  # much lies between two messages of the stream
+                spoke_s = time.monotonic()
                 yield None
         while (left_s := self._start_s + self._play.length_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _SIGN_OF_LIFE_S))

@@ -9,6 +9,7 @@ This module needs foxglove-sdk: import it where that was asked for alone.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from taemi_edge.live.viewer_config import FoxgloveConfig
 
 #: So many messages wait for a viewer at most: seconds of pictures, sound and rows. PNG is large, so fewer wait.
 _MOST_WAITING, _MOST_LOSSLESS_WAITING = 1024, 128
+#: For so long is waited at most until all connections are closed.
+_CLOSE_S = 2.0
 
 
 class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
@@ -78,8 +81,10 @@ class FoxgloveServer:
         self.url = f"{'wss' if certificate else 'ws'}://{shown}:{self._server.port}"
 
     def close(self) -> None:
-        """Close all connections."""
-        self._server.stop()
+        """Close all connections. Who connected and never said a word would hold up the library (0.30) for ever."""
+        stopping = threading.Thread(target=self._server.stop, name="foxglove-stop", daemon=True)
+        stopping.start()
+        stopping.join(_CLOSE_S)
 
 
 def _pem(file: str) -> bytes | None:

@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import struct
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -142,6 +143,17 @@ def test_a_viewer_who_does_not_read_holds_up_nobody():
             reading.listen(lambda: len(reading.got) == 50)
     finally:
         output.close()
+
+
+def test_who_connects_and_never_says_a_word_holds_up_no_end():
+    output, _ = output_of(FoxgloveConfig(address="127.0.0.1:0"), wrist=SERIES)
+    assert output.server is not None
+    with socket.create_connection(("127.0.0.1", int(output.server.url.rpartition(":")[2]))):
+        time.sleep(0.5)
+        ending = threading.Thread(target=output.close, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
 
 
 def test_a_file_and_viewers_get_the_same_messages(tmp_path):
