@@ -195,6 +195,11 @@ def _opened(path: Path, is_ros1: bool) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     mend = "`rosbag reindex`" if path.suffix == ".bag" else "`sqlite3 FILE .recover`, or convert it to MCAP,"
+    files = _files_of(path) if path.is_dir() else []
+    if path.is_dir() and METADATA in str(error):
+        mend = f"`ros2 bag reindex {path}`, or one of its files alone,"
+    if path.is_dir() and not files:
+        mend = "its .db3 files beside the metadata"
     return InputError(
         f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {first_line(error)}: {mend} may save it"
     )

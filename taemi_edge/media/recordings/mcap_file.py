@@ -195,6 +195,11 @@ class McapFile:
         behind = [piece for piece in self._pieces if at is not None and piece.offset > at + records.PREFIX.size]
         if behind:
             self.notes.append(f"{self.path}: is damaged at byte {at:,}: what lies before and behind that is read")
+        elif self._pieces and not self._pieces[-1].is_whole:
+            self.notes.append(
+                f"{self.path}: was cut off or damaged in the chunk from byte {at:,} of {size:,} on: it is read as far "
+                "as that chunk can be unpacked"
+            )
         else:
             self.notes.append(f"{self.path}: was cut off or damaged at byte {at:,} of {size:,}: it is read up to there")
 
