@@ -86,8 +86,9 @@ class RosBag:
                 raise TypeError("the name of a topic is no text")
             known = topics.get(connection.topic)
             kind = known.type if known else self._type(connection)
-            count = (connection.msgcount or 0) + ((known.count or 0) if known else 0)
-            topics[connection.topic] = Topic(connection.topic, kind, count, problem_of(kind))
+            count, writers = (known.count or 0, known.writers) if known else (0, 0)
+            count, writers = count + (connection.msgcount or 0), writers + 1
+            topics[connection.topic] = Topic(connection.topic, kind, count, problem_of(kind), writers=writers)
         return topics
 
     def _type(self, connection: Any) -> MessageType:
@@ -112,7 +113,7 @@ class McapBag:
         for topic in (topic for file in self._files for topic in file.topics.values()):
             known = self.topics.get(topic.name, topic)
             count = (topic.count or 0) + (0 if known is topic else known.count or 0)
-            self.topics[topic.name] = replace(known, count=count)
+            self.topics[topic.name] = replace(known, count=count, writers=max(known.writers, topic.writers))
         self.start_ns = min((file.start_ns for file in self._files if file.start_ns is not None), default=None)
         self.end_ns = max((file.end_ns for file in self._files if file.end_ns is not None), default=None)
 

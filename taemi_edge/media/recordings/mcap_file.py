@@ -162,8 +162,11 @@ class McapFile:
         for number, channel in sorted(self._channels.items()):
             known = topics.get(channel.topic)
             kind = known.type if known and known.count else self._type(number)
-            count = counts.get(number, 0) + ((known.count or 0) if known else 0)
-            topics[channel.topic] = Topic(channel.topic, kind, count, problem_of(kind), dict(channel.metadata))
+            own = counts.get(number, 0)
+            count, writers = (own + (known.count or 0), known.writers) if known else (own, 0)
+            topics[channel.topic] = Topic(
+                channel.topic, kind, count, problem_of(kind), dict(channel.metadata), writers + bool(own)
+            )
         return topics
 
     def _type(self, number: int) -> MessageType:
