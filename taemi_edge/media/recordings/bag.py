@@ -128,6 +128,10 @@ class McapBag:
         files = (self._typed(file, topics, start_ns, end_ns) for file in self._files)
         return heapq.merge(*files, key=lambda message: message.log_ns)
 
+    def moments_ns(self, topics: Collection[str], within_ns: int) -> Iterator[int]:
+        """See `McapFile.moments_ns`."""
+        return (log_ns for file in self._files for log_ns in file.moments_ns(topics, within_ns))
+
     def _typed(
         self, file: McapFile, topics: Collection[str], start_ns: int | None, end_ns: int | None
     ) -> Iterator[RecordedMessage]:

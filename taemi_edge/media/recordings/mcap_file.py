@@ -102,6 +102,15 @@ class McapFile:
                 bytes_waiting -= len(message.data)
                 yield message
 
+    def moments_ns(self, topics: Collection[str], within_ns: int) -> Iterator[int]:
+        """Log times of messages: of chunks that last no longer than told the first and the last, of others all."""
+        wanted = {number for number, channel in self._channels.items() if channel.topic in topics}
+        for piece in self._wanted_pieces(wanted, None, None):
+            if piece.end_ns and piece.is_whole and piece.end_ns - piece.start_ns <= within_ns:
+                yield from (piece.start_ns, piece.end_ns)
+            else:
+                yield from (log_ns for channel, log_ns, _ in self._messages_in(piece) if channel in wanted)
+
     def close(self) -> None:
         self._file.close()
 
