@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.streams import SeriesSpec, StreamSpec, TextSpec, kind_name
+from taemi_edge.bundle.streams import SERIES, TEXT, SeriesSpec, StreamSpec, TextSpec, kind_name
 from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
 from taemi_edge.live.capture.payloads import RowParser, WordParser
+from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import DecodedRows, DecodedWords, Track
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.live.pace import Pace
+from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")
@@ -30,8 +31,6 @@ TICK_S = 0.25
 _BATCH_S = 0.002
 #: A reader fetches no more messages at once: so a flood that is thinned out is thinned out evenly.
 MOST_AT_ONCE = 250
-#: How much of a processor one sensor may take, and how much at once, in seconds.
-_PROCESSOR_SHARE, _BURST_S = 0.6, 0.3
 #: Lines that senders set off, over all connections.
 _RARE_LOG = RareLog(log)
 
@@ -71,7 +70,10 @@ class SensorReader:
         self.waited_s = self.lag_s = 0.0
         self.address, self.settings = address, settings
         self._parser = parser_of(address, stream)
-        self._pace = Pace(_PROCESSOR_SHARE, _BURST_S, most_debt=1.0)
+        self._pace = ReaderPace()
+        self._track: Track = TEXT if isinstance(stream, TextSpec) else SERIES
+        self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
+        self._name = address.shown.replace("%", "%%")  # the log takes it for a part of its format
 
     def receive(self, wait_s: float) -> Sequence[bytes]:
         """The messages that came, of a flood not all; waits for the first of them.
@@ -89,16 +91,20 @@ class SensorReader:
         raise NotImplementedError
 
     def items(self) -> Iterator[DecodedRows | DecodedWords | None]:
-        used_s = time.thread_time()
+        self._pace.rest_s()
         while True:
             asked_s = time.monotonic()
             messages = self.receive(TICK_S)
             self.waited_s += time.monotonic() - asked_s
-            if not messages:
+            came = False
+            for item in self._decoded(messages):
+                came = True
+                self._unusable.note_good(time.monotonic())
+                yield item
+            self._look()
+            if not came:  # also where all of it was left out
                 yield None
-                continue
-            yield from self._decoded(messages)
-            used_s = self._rest(used_s, 0.0 if len(messages) >= MOST_AT_ONCE else _BATCH_S)
+            self._rest(_BATCH_S if 0 < len(messages) < MOST_AT_ONCE else 0.0)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Do nothing: numbers and words are always decoded."""
@@ -106,11 +112,19 @@ class SensorReader:
     def leave_out(self, what: str, why: str) -> None:
         """Count something that cannot be used, and say so now and then."""
         self.damaged_packets += 1
-        _RARE_LOG.warning(f"{self.address.shown}: {what} was left out: %s", in_one_line(why)[:200])
+        self._unusable.note_bad(f"what comes cannot be used: {in_one_line(why)[:120]}", time.monotonic())
+        _RARE_LOG.warning(f"{self._name}: {what} was left out: %s", in_one_line(why)[:200])
 
     def say(self, what: str) -> None:
         """Log something now and then."""
         _RARE_LOG.warning(f"{self.address.shown}: {what}")
+
+    def _look(self) -> None:
+        """Say whether the stream is lost because of what comes."""
+        if (problem := self._unusable.problem(time.monotonic())) is None:
+            self.losses.pop(self._track, None)
+        else:
+            self.losses[self._track] = problem
 
     def _decoded(self, messages: Sequence[bytes]) -> Iterator[DecodedRows | DecodedWords]:
         """What messages hold: all their rows as one batch, or their words one after the other."""
@@ -141,13 +155,12 @@ class SensorReader:
             self.leave_out("a row", "expected finite numbers, got NaN or infinity")
         return DecodedRows(np.array(times_s, np.float64) if times_s else None, values)
 
-    def _rest(self, before_s: float, least_s: float) -> float:
-        """Wait until the next batch; returns this thread's time of a processor until now."""
-        used_s = time.thread_time()
-        wait_s = self._pace.wait_s(used_s - before_s, time.monotonic())
-        if wait_s > 0.01:
+    def _rest(self, least_s: float) -> None:
+        """Wait until the next batch; also after what was left out, of which there may be a flood as well."""
+        rest_s = self._pace.rest_s()
+        if is_flood(rest_s):
             self.say("messages come faster than there is time for: some wait or are lost")
-        asked_s = time.monotonic()
-        time.sleep(min(max(wait_s, least_s), TICK_S))
-        self.waited_s += time.monotonic() - asked_s
-        return used_s
+        if (wait_s := max(rest_s, least_s)) > 0:
+            asked_s = time.monotonic()
+            time.sleep(min(wait_s, TICK_S))
+            self.waited_s += time.monotonic() - asked_s

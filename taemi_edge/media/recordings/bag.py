@@ -205,8 +205,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         mend = f"`ros2 bag reindex {path}`, or one of its files alone,"
     if path.is_dir() and not files:
         mend = "its .db3 files beside the metadata"
+    problem = first_line(error).rstrip(".")
     return InputError(
-        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {first_line(error)}: {mend} may save it"
+        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {problem}: {mend} may save it"
     )
 
 

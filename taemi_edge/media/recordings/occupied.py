@@ -15,13 +15,16 @@ def windows_with_messages(
     """The numbers of the windows in which some topics have a message; chunks and indexes are asked where there are any.
 
     Args:
-        start_ns: the log time at which window 0 begins.
+        start_ns: the log time at which window 0 begins; that much before its first message, messages were made before
+            they were logged, and belong to both windows.
         length_ns: of a window.
         most: no more than one above so many are looked for.
     """
     found: set[int] = set()
+    early_ns = max(0, (recording.start_ns or start_ns) - start_ns)
     for log_ns in _moments_ns(recording, topics, start_ns, length_ns):
         found.add((log_ns - start_ns) // length_ns)
+        found.add(max(0, log_ns - early_ns - start_ns) // length_ns)
         if len(found) > most:
             break
     return sorted(found)

@@ -1,0 +1,48 @@
+"""Knows when messages come of which none can be used: another loss than silence, with another reason."""
+
+from __future__ import annotations
+
+
+class UnusableMessages:
+    """Tells whether a stream is lost because what comes of it cannot be used.
+
+    Args:
+        lost_after_s: for how long nothing usable must have come, in seconds.
+        may_pause: whether silence is no loss, as of words: then a bad message is one only as long as none was good.
+
+    Example:
+        >>> unusable = UnusableMessages(lost_after_s=1.0, may_pause=False)
+        >>> unusable.note_bad("expected 3 numbers, got 2", now_s=5.0)
+        >>> unusable.problem(now_s=5.1), unusable.problem(now_s=6.5)
+        ('expected 3 numbers, got 2', None)
+        >>> unusable.note_good(now_s=7.0)
+        >>> unusable.note_bad("expected 3 numbers, got 2", now_s=7.1)
+        >>> unusable.problem(now_s=7.2) is None
+        True
+    """
+
+    def __init__(self, lost_after_s: float, may_pause: bool) -> None:
+        self._lost_after_s, self._may_pause = lost_after_s, may_pause
+        self._good_s: float | None = None
+        self._bad: tuple[float, str] | None = None
+
+    @property
+    def nothing_came(self) -> bool:
+        """Whether neither good nor bad messages have come."""
+        return self._good_s is None and self._bad is None
+
+    def note_good(self, now_s: float) -> None:
+        """Note that something usable came."""
+        self._good_s = now_s
+
+    def note_bad(self, why: str, now_s: float) -> None:
+        """Note that something came which cannot be used."""
+        self._bad = now_s, self.problem(now_s) or why  # one reason, however many differ in their numbers
+
+    def problem(self, now_s: float) -> str | None:
+        """Why what comes cannot be used; None where some of it can, or nothing comes any more."""
+        if self._bad is None or (self._good_s is not None and now_s - self._good_s <= self._lost_after_s):
+            return None
+        noted_s, why = self._bad
+        goes_on = self._good_s is None if self._may_pause else now_s - noted_s <= self._lost_after_s
+        return why if goes_on else None
