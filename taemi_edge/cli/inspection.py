@@ -46,7 +46,10 @@ def inspect(
         asked = other or ("--map" if topics else "--clock")
         raise UsageError(f"{asked}: expected a recording beside the bundle, got {place}, which is none")
     from taemi_edge.bundle.describe import describe_bundle
+    from taemi_edge.media.places import what_is_at
 
+    if place.is_dir() and not (place / "manifest.json").exists() and (found := what_is_at(place)) != "a folder":
+        raise UsageError(f"{place}: expected a bundle or a recording, found {found}")
     bundle = describe_bundle(place)
     print_description(bundle)
     save_json(json_file, bundle)

@@ -30,6 +30,9 @@ WORKERS = "taemi_edge.scale"
 #: The logger that is told which topics of recordings were chosen (`taemi_edge.corpora.drives`).
 DRIVES = "taemi_edge.corpora.drives"
 
+#: The logger that is told what becomes of the recording of a run (`taemi_edge.live.outputs.mcap_file`).
+RECORDINGS = "taemi_edge.live"
+
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
@@ -37,14 +40,14 @@ def shown_progress() -> Iterator[Progress]:
 
     On a terminal the stage is a spinner and every count a bar with the time left. Elsewhere, as in a log file, a stage
     is a line and counts are silent. What a build warns of is a note on standard error, too, and so are threads without
-    a core, what happens to workers of a cluster, and what was guessed of recordings; engines that take long to warm up
-    are a stage.
+    a core, what happens to workers of a cluster, what was guessed of recordings, and what becomes of the recording of a
+    run; engines that take long to warm up are a stage.
     """
     notes = _heard("taemi_edge.engines", _Notes(logging.WARNING))
     threads = _heard(THREADS, _Notes(logging.WARNING))
     workers = _heard(WORKERS, _Notes(logging.WARNING))
-    drives = _heard(DRIVES, _Notes(logging.WARNING))
-    with _bars_or_lines() as progress, notes, threads, workers, drives, _heard(WARM_UP, _Stages(progress)):
+    drives, recordings = _heard(DRIVES, _Notes(logging.WARNING)), _heard(RECORDINGS, _Notes(logging.WARNING))
+    with _bars_or_lines() as progress, notes, threads, workers, drives, recordings, _heard(WARM_UP, _Stages(progress)):
         yield progress
 
 

@@ -32,6 +32,7 @@ from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.staging import fetch_recording
 from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError, in_one_line
 from taemi_edge.media.messages.topic_field import parse_topic_field
+from taemi_edge.media.recordings.occupied import windows_with_messages
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
 from taemi_edge.media.recordings.recorded_clock import LARGEST_DIFFERENCE_S, ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
@@ -231,26 +232,24 @@ class _ClipMaker:
         return clips
 
     def _windows(self, clip: SampleClip, file: Path, fed: _Fed, length_ns: int) -> Sequence[int]:
-        """The numbers of the clips of a recording: all of them; those with messages, where a clock was set meanwhile.
+        """The numbers of the clips of a recording: those with messages; all, on a simulated time that is not too long.
 
         Raises:
             CorpusError: there are too many.
         """
         count = max(1, (fed.end_ns - fed.start_ns + length_ns // _FULL) // length_ns)
-        if count <= MOST_CLIPS:
+        if fed.clock.simulated and count <= MOST_CLIPS:  # whose messages are found by reading from the beginning
             return range(count)
-        found: set[int] = set()
         with _at_hand(clip, file) as here, open_recording(here) as recording:
             topics = {parse_topic_field(text, recording.topics).topic for text in fed.topics.values()}
             timed = on_simulated_time(recording) if fed.clock.simulated else recording
-            for message in timed.messages(topics):
-                found.add((message.log_ns - fed.start_ns) // length_ns)
-                if len(found) > MOST_CLIPS:
-                    raise CorpusError(
-                        f"{clip.place}: expected up to {MOST_CLIPS:,} clips of {self._clip_s:g} s, got more: make "
-                        f"longer ones with --cut, or name ranges in samples.csv ({RECORDING}, {START_S}, {END_S})"
-                    )
-        return sorted(found)
+            found = windows_with_messages(timed, topics, fed.start_ns, length_ns, MOST_CLIPS)
+        if len(found) > MOST_CLIPS:
+            raise CorpusError(
+                f"{clip.place}: expected up to {MOST_CLIPS:,} clips of {self._clip_s:g} s, got more: make "
+                f"longer ones with --cut, or name ranges in samples.csv ({RECORDING}, {START_S}, {END_S})"
+            )
+        return [window for window in found if window < count or count > MOST_CLIPS] or [0]
 
     def row(self, clip: SampleClip) -> SampleClip:
         """A row of a table with the ranges that it names; its other columns stay."""

@@ -127,7 +127,7 @@ def what_is_at(place: str | os.PathLike[str]) -> str:
         ('a folder', 'no ordinary file', 'a name that is too long')
     """
     if os.path.isdir(place):
-        return "a folder"
+        return _what_folder(place)
     try:
         os.stat(place)
     except OSError as error:
@@ -135,6 +135,18 @@ def what_is_at(place: str | os.PathLike[str]) -> str:
     except ValueError:
         return "a name that no file can have"
     return "no ordinary file"
+
+
+def _what_folder(place: str | os.PathLike[str]) -> str:
+    """A folder, and where a recorder of ROS 2 was killed in it what helps."""
+    try:
+        names = sorted(os.listdir(place))
+    except OSError:
+        return "a folder"
+    bags = [name for name in names if name.endswith((".db3", ".mcap"))]
+    if not bags:
+        return "a folder"
+    return f"a folder with {bags[0]} and no metadata.yaml (name the file itself, or let `ros2 bag reindex` write it)"
 
 
 def holds_address(text: str) -> bool:

@@ -251,6 +251,25 @@ def test_a_clock_that_was_set_leaves_out_what_lies_between(drive: Any, tmp_path:
     assert sum(rows) >= 10
 
 
+@pytest.mark.parametrize("form", ["one chunk", "chunks", "no chunks", "sqlite3", "mcap"])
+def test_a_recorder_that_paused_leaves_no_clips_between(drive: Any, tmp_path: Path, form: Any):
+    """Of half an hour, only the clips with messages are there, however the recording is stored."""
+    sent = with_jump(messages(drive, Form(pictures="none", others=False), START_NS), 3.0, 1800.0, of_log=True)
+    if form in ("sqlite3", "mcap"):
+        write_bag(tmp_path / "drive", sent, storage=form)
+    else:
+        write_mcap(
+            tmp_path / "drive.mcap",
+            sent,
+            compression=None if form == "no chunks" else "zstd",
+            chunk_size=1 << (12 if form == "chunks" else 20),
+        )
+    clips = for_model(find_corpus(tmp_path), {"wrist": WRIST}, 1.0).clips
+    assert [clip.place.split(", ")[1] for clip in clips] == [
+        f"{at} s to {at + 1} s" for at in (0, 1, 2, 1803, 1804, 1805)
+    ]
+
+
 def test_a_recording_that_was_cut_off_gives_the_clips_that_it_has(drives: Path, tmp_path: Path):
     whole = (drives / "monday.mcap").read_bytes()
     (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from taemi_edge.bundle.atomic import write_error
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import MissingExtraError
@@ -132,8 +133,9 @@ def open_channels(context: OutputContext) -> None:
 class FileRecording:
     """Records a run over files, hop by hop; a context manager. It is a `HopViewer` (`runtime/hop_viewer.py`).
 
-    Nothing is written before the first hop. Times count from the beginning of what is run on,
-    where that is known, else from the moment when the run began.
+    Nothing is written before the first hop. A disk that is full ends the recording, not the run, and is an error when
+    the run has ended. Times count from the beginning of what is run on, where that is known, else from the moment when
+    the run began.
 
     Args:
         bundle: the model.
@@ -142,7 +144,7 @@ class FileRecording:
 
     Raises:
         MissingExtraError: foxglove-sdk is not installed; once all is open.
-        OutputError: a file cannot be written; once all is open.
+        OutputError: a file cannot be written; once all is open, or at the end.
     """
 
     bundle: Bundle
@@ -172,5 +174,9 @@ class FileRecording:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> Any:
-        if self._output is not None:
-            self._output.close()
+        if self._output is None:
+            return
+        self._output.close()
+        problem = None if self._output.file is None else self._output.file.problem
+        if problem is not None and error is None:
+            raise write_error(Path(self.config.file), problem)

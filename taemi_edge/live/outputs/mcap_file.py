@@ -57,6 +57,8 @@ class McapFile:
         self._file = Path(config.file)
         #: How often writing has failed, and how many bytes were written in all.
         self.failures = self.written = 0
+        #: Why something of the run was not written, at first; None where all was.
+        self.problem: OSError | None = None
         self._again_s: float | None = None
         self._part: _Part | None = None
         try:
@@ -95,6 +97,7 @@ class McapFile:
             part.close()
             self.written += part.size
             if part.problem is not None:
+                self.problem = self.problem or part.problem
                 log.error("%s: the recording has no index: %s", part.path, part.problem)
 
     def _open_part(self) -> _Part:
@@ -103,7 +106,7 @@ class McapFile:
         path = self._free_name()
         part = _Part(path, self._context, self._metadata)
         if path != self._file and not self.written:
-            log.info("%s is there already: the recording goes to %s", self._file, path)
+            log.warning("%s is there already: the recording goes to %s", self._file, path)
         self._on_part()
         return part
 
@@ -134,6 +137,7 @@ class McapFile:
     def _give_up(self, error: OSError) -> None:
         """End the part at its last whole chunk, and try again later."""
         self.failures += 1
+        self.problem = self.problem or error
         place = self._file if self._part is None else self._part.path
         if self._part is not None:
             part, self._part = self._part, None

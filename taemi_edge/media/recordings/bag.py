@@ -86,8 +86,9 @@ class RosBag:
                 raise TypeError("the name of a topic is no text")
             known = topics.get(connection.topic)
             kind = known.type if known else self._type(connection)
-            count = (connection.msgcount or 0) + ((known.count or 0) if known else 0)
-            topics[connection.topic] = Topic(connection.topic, kind, count, problem_of(kind))
+            count, writers = (known.count or 0, known.writers) if known else (0, 0)
+            count, writers = count + (connection.msgcount or 0), writers + 1
+            topics[connection.topic] = Topic(connection.topic, kind, count, problem_of(kind), writers=writers)
         return topics
 
     def _type(self, connection: Any) -> MessageType:
@@ -112,7 +113,7 @@ class McapBag:
         for topic in (topic for file in self._files for topic in file.topics.values()):
             known = self.topics.get(topic.name, topic)
             count = (topic.count or 0) + (0 if known is topic else known.count or 0)
-            self.topics[topic.name] = replace(known, count=count)
+            self.topics[topic.name] = replace(known, count=count, writers=max(known.writers, topic.writers))
         self.start_ns = min((file.start_ns for file in self._files if file.start_ns is not None), default=None)
         self.end_ns = max((file.end_ns for file in self._files if file.end_ns is not None), default=None)
 
@@ -126,6 +127,10 @@ class McapBag:
         """See `Recording`."""
         files = (self._typed(file, topics, start_ns, end_ns) for file in self._files)
         return heapq.merge(*files, key=lambda message: message.log_ns)
+
+    def moments_ns(self, topics: Collection[str], within_ns: int) -> Iterator[int]:
+        """See `McapFile.moments_ns`."""
+        return (log_ns for file in self._files for log_ns in file.moments_ns(topics, within_ns))
 
     def _typed(
         self, file: McapFile, topics: Collection[str], start_ns: int | None, end_ns: int | None
@@ -194,9 +199,12 @@ def _opened(path: Path, is_ros1: bool) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    mend = "`sqlite3 FILE .recover`, or convert it to MCAP,"
-    if path.suffix == ".bag" or path.is_dir():
-        mend = "`ros2 bag reindex`" if path.is_dir() else "`rosbag reindex`"
+    mend = "`rosbag reindex`" if path.suffix == ".bag" else "`sqlite3 FILE .recover`, or convert it to MCAP,"
+    files = _files_of(path) if path.is_dir() else []
+    if path.is_dir() and METADATA in str(error):
+        mend = f"`ros2 bag reindex {path}`, or one of its files alone,"
+    if path.is_dir() and not files:
+        mend = "its .db3 files beside the metadata"
     problem = first_line(error).rstrip(".")
     return InputError(
         f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {problem}: {mend} may save it"

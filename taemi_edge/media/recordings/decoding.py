@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from taemi_edge.bundle.streams import StreamSpec, VideoSpec
+from taemi_edge.bundle.streams import SeriesSpec, StreamSpec, VideoSpec
 from taemi_edge.errors import MessageError
+from taemi_edge.media.messages.definitions import ros_name
 from taemi_edge.media.messages.readings import MessageType, Reading, SoundReading
 from taemi_edge.media.messages.stream_reader import StreamReader
 from taemi_edge.media.messages.topic_field import TopicField
@@ -37,6 +38,13 @@ class Decoding:
         said = [
             f"{count} of the messages for {name} could not be used, the first since: {self._first[name]}"
             for name, count in self._problems.items()
+        ]
+        topics = [self._recording.topics[topic] for topic in sorted(self.topics)]
+        said += [
+            f"{topic.name} has {topic.writers} writers, whose messages are read as those of one: where they are two "
+            "sensors, record each on a topic of its own"
+            for topic in topics
+            if topic.writers > 1
         ]
         readers = {name: reader for (name, _), reader in self._readers.items() if isinstance(reader, StreamReader)}
         return said + [f"{self._fields[name]}: {note}" for name, one in readers.items() for note in one.notes]
@@ -93,8 +101,10 @@ class Decoding:
         key = (name, message.type)
         reader = self._readers.get(key)
         if reader is None:
-            kind = message.type or self._recording.topics[message.topic].type
+            first = self._recording.topics[message.topic].type
+            kind = message.type or first
             try:
+                self._require_alike(name, first, kind)
                 reader = StreamReader(self._specs[name], kind, self._fields[name].field)
             except MessageError as error:
                 reader = error
@@ -102,3 +112,12 @@ class Decoding:
         if isinstance(reader, MessageError):
             raise reader
         return reader
+
+    def _require_alike(self, name: str, first: MessageType, kind: MessageType) -> None:
+        """Refuse numbers of another type than those that the topic has first: they mean something else."""
+        is_series = isinstance(self._specs[name], SeriesSpec)
+        if is_series and not self._fields[name].field and ros_name(kind.name) != ros_name(first.name):
+            raise MessageError(
+                f"expected messages of {first.name}, which the topic has first, got {kind.name}: name the fields that "
+                "are read, if both are meant"
+            )

@@ -103,6 +103,15 @@ class McapFile:
                 bytes_waiting -= len(message.data)
                 yield message
 
+    def moments_ns(self, topics: Collection[str], within_ns: int) -> Iterator[int]:
+        """Log times of messages: of chunks that last no longer than told the first and the last, of others all."""
+        wanted = {number for number, channel in self._channels.items() if channel.topic in topics}
+        for piece in self._wanted_pieces(wanted, None, None):
+            if piece.end_ns and piece.is_whole and piece.end_ns - piece.start_ns <= within_ns:
+                yield from (piece.start_ns, piece.end_ns)
+            else:
+                yield from (log_ns for channel, log_ns, _ in self._messages_in(piece) if channel in wanted)
+
     def close(self) -> None:
         self._file.close()
 
@@ -163,8 +172,11 @@ class McapFile:
         for number, channel in sorted(self._channels.items()):
             known = topics.get(channel.topic)
             kind = known.type if known and known.count else self._type(number)
-            count = counts.get(number, 0) + ((known.count or 0) if known else 0)
-            topics[channel.topic] = Topic(channel.topic, kind, count, problem_of(kind), dict(channel.metadata))
+            own = counts.get(number, 0)
+            count, writers = (own + (known.count or 0), known.writers) if known else (own, 0)
+            topics[channel.topic] = Topic(
+                channel.topic, kind, count, problem_of(kind), dict(channel.metadata), writers + bool(own)
+            )
         return topics
 
     def _type(self, number: int) -> MessageType:
@@ -196,6 +208,11 @@ class McapFile:
         behind = [piece for piece in self._pieces if at is not None and piece.offset > at + records.PREFIX.size]
         if behind:
             self.notes.append(f"{self.path}: is damaged at byte {at:,}: what lies before and behind that is read")
+        elif self._pieces and not self._pieces[-1].is_whole:
+            self.notes.append(
+                f"{self.path}: was cut off or damaged in the chunk from byte {at:,} of {size:,} on: it is read as far "
+                "as that chunk can be unpacked"
+            )
         else:
             self.notes.append(f"{self.path}: was cut off or damaged at byte {at:,} of {size:,}: it is read up to there")
 

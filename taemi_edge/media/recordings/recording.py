@@ -29,6 +29,7 @@ class Topic:
         count: how many messages there are; None where the recording does not say so.
         problem: why its messages cannot be read; None where they can.
         metadata: what its writer noted of it; only MCAP has any.
+        writers: how many wrote messages into it, as far as the recording tells them apart.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Topic:
     count: int | None = None
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    writers: int = 1
 
 
 @dataclass(frozen=True, eq=False)

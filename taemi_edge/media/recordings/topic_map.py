@@ -1,13 +1,13 @@
 """Chooses the topics of a recording that feed the streams of a model: those that are given, the rest by their types.
 
-A stream without a topic of its own gets one where the types of messages leave a single choice. Where they leave
-several, a topic whose name holds that of the stream is taken, and nothing is guessed beyond that.
+A stream without a topic of its own gets the one that fits it and has the stream's name in its own. Where none has, it
+gets the one that is left by the types of messages; where they leave several, nothing is guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,24 +60,24 @@ def choose_topics(
     """
     require_streams(given, streams)
     fields = {name: _given(topics, name, streams[name], given[name]) for name in streams if name in given}
+    unnamed = {name: spec for name, spec in streams.items() if name not in fields}
     taken = {found.topic for found in fields.values()}
-    fitting_to = {name: _fitting(topics, spec, first_of) for name, spec in streams.items() if name not in fields}
+    candidates = {name: _Candidates(topics, name, spec, first_of) for name, spec in unnamed.items()}
     guessed, absent = set(), {}
-    for name, spec in streams.items():
-        if name in fields:
-            continue
-        fitting = [topic for topic in fitting_to[name] if topic not in taken]
-        chosen = _by_name(fitting, name) if len(fitting) > 1 else fitting
-        rivals = [other for other, found in fitting_to.items() if other != name and found == chosen]
+    # those whose names choose come first, and leave their topics to nobody
+    for name in sorted(unnamed, key=lambda name: not candidates[name].named):
+        chosen = candidates[name].left(taken)
+        others = [other for other in unnamed if other != name and other not in fields]
+        rivals = [other for other in others if candidates[other].left(taken) == chosen]
         if len(chosen) > 1:
             raise UsageError(
-                f"expected one topic for the stream {name} ({kind_name(spec)}), and {_listed(chosen)} fit it: choose "
-                f"one with --map {name}=TOPIC"
+                f"expected one topic for the stream {name} ({kind_name(streams[name])}), and {_listed(chosen)} fit it: "
+                f"choose one with --map {name}=TOPIC"
             )
-        if chosen and rivals and not _named_in(name, chosen[0]):
-            others = " and ".join([name, *rivals])
+        if chosen and rivals and chosen != candidates[name].named:
+            both = " and ".join([name, *rivals])
             raise UsageError(
-                f"expected topics for the streams {others}, and {chosen[0]} fits several of them: say which with "
+                f"expected topics for the streams {both}, and {chosen[0]} fits several of them: say which with "
                 f"--map {name}={chosen[0]}"
             )
         if chosen:
@@ -176,22 +176,49 @@ def _given(topics: Mapping[str, Topic], name: str, spec: StreamSpec, text: str |
     return TopicField(topic.name, found.field)
 
 
-def _fitting(
-    topics: Mapping[str, Topic], spec: StreamSpec, first_of: Callable[[str], RecordedMessage | None]
-) -> list[str]:
-    """The topics with messages whose types are made for a stream; where none is, those whose first message fits."""
-    found: dict[bool, list[Topic]] = {True: [], False: []}
-    known: dict[MessageType, bool | None] = {}
-    for topic in topics.values():
-        if topic.count == 0 or _MACHINERY.search(topic.name):
-            continue
-        if topic.type not in known:
-            known[topic.type] = fits(topic, spec)
-        is_sure = known[topic.type]
-        if is_sure is not None:
-            found[is_sure].append(topic)
-    chosen = found[True] or [topic for topic in found[False] if _reads(topic, spec, first_of(topic.name))]
-    return [topic.name for topic in chosen]
+class _Candidates:
+    """The topics with messages that fit a stream.
+
+    Attributes:
+        named: those that have its name in theirs; of them, those whose types are made for it.
+    """
+
+    def __init__(
+        self,
+        topics: Mapping[str, Topic],
+        stream: str,
+        spec: StreamSpec,
+        first_of: Callable[[str], RecordedMessage | None],
+    ) -> None:
+        self._spec, self._first_of, self._can_read = spec, first_of, dict[str, bool]()
+        found: dict[bool, list[Topic]] = {True: [], False: []}
+        known: dict[MessageType, bool | None] = {}
+        for topic in topics.values():
+            if topic.count == 0 or _MACHINERY.search(topic.name):
+                continue
+            if topic.type not in known:
+                known[topic.type] = fits(topic, spec)
+            is_sure = known[topic.type]
+            if is_sure is not None:
+                found[is_sure].append(topic)
+        self._sure, self._perhaps = [topic.name for topic in found[True]], found[False]
+        sure = [name for name in self._sure if _named_in(stream, name)]
+        self.named = sure or self._reading(topic for topic in self._perhaps if _named_in(stream, topic.name))
+
+    def left(self, taken: Collection[str]) -> list[str]:
+        """Those that may feed the stream, where some feed others: by name, then by type, then by the first message."""
+        for found in (self.named, self._sure):
+            if left := [name for name in found if name not in taken]:
+                return left
+        return self._reading(topic for topic in self._perhaps if topic.name not in taken)
+
+    def _reading(self, topics: Iterable[Topic]) -> list[str]:
+        return [topic.name for topic in topics if self._reads(topic)]
+
+    def _reads(self, topic: Topic) -> bool:
+        if topic.name not in self._can_read:
+            self._can_read[topic.name] = _reads(topic, self._spec, self._first_of(topic.name))
+        return self._can_read[topic.name]
 
 
 def fits(topic: Topic, spec: StreamSpec) -> bool | None:
@@ -217,13 +244,16 @@ def _reads(topic: Topic, spec: StreamSpec, message: RecordedMessage | None) -> b
     return True
 
 
-def _by_name(topics: list[str], stream: str) -> list[str]:
-    """Those whose names hold the name of the stream; all where none does."""
-    return [topic for topic in topics if _named_in(stream, topic)] or topics
-
-
 def _named_in(stream: str, topic: str) -> bool:
-    return stream.lower() in re.split(r"[/._]", topic.lower())
+    """Whether the words of a stream's name follow each other in that of a topic; singular and plural are one.
+
+    >>> _named_in("joints", "/joint_states"), _named_in("left_wrist", "/left_wrist/imu"), _named_in("eye", "/eyelid")
+    (True, True, False)
+    """
+    wanted, words = (
+        [word.rstrip("s") for word in re.split(r"[/._]", text.lower()) if word] for text in (stream, topic)
+    )
+    return bool(wanted) and any(words[at : at + len(wanted)] == wanted for at in range(len(words)))
 
 
 def _listed(topics: Mapping[str, Topic] | list[str]) -> str:

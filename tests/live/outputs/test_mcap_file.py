@@ -165,3 +165,16 @@ def test_what_was_brought_to_the_file_can_be_read_before_it_ends(tmp_path):
     recording.say(7)
     assert numbers(tmp_path / "run.mcap", whole=False) == list(range(7))
     recording.file.close()
+
+
+def test_a_run_over_files_says_what_became_of_its_recording(small_disk, cli_here, robot_folder, drive, tmp_path):
+    files = drive.files
+    words = ["run", robot_folder, files["eye"], "--stream", f"wrist={files['wrist']}", "--lossless", "--record"]
+    full = cli_here(*words, small_disk / "run.mcap", "--output", tmp_path / "full.jsonl")
+    assert full.returncode != 0
+    assert "run.mcap: no space left on the device" in full.stderr.splitlines()[-1]
+    assert len((tmp_path / "full.jsonl").read_text().splitlines()) == 12  # the run itself went on
+    (tmp_path / "run.mcap").write_bytes(b"kept")
+    there = cli_here(*words, tmp_path / "run.mcap")
+    assert there.returncode == 0, there.stderr
+    assert "run.mcap is there already: the recording goes to" in there.stderr

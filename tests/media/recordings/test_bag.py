@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("mcap")
 pytest.importorskip("rosbags")
 
-from taemi_edge.errors import InputError
+from taemi_edge.cli.inspection import inspect
+from taemi_edge.errors import InputError, MediaError, UsageError
+from taemi_edge.media.files import MediaFile
 from taemi_edge.media.recordings.opening import is_recording, open_recording
 from tests.robots.drives import write_bag, write_ros1_bag
 from tests.robots.messages import START_NS, Form, messages
@@ -99,3 +101,16 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         open_recording(tmp_path / "no.mcap")
     with pytest.raises(InputError, match="expected a whole ROS bag"):
         open_recording(tmp_path)
+
+
+def test_what_a_recorder_that_was_killed_leaves_is_told_with_what_helps(drive: Any, tmp_path: Path) -> None:
+    folder = write_bag(tmp_path / "bag", messages(drive, Form("none")), storage="sqlite3")
+    (folder / "metadata.yaml").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"`ros2 bag reindex .*bag`, or one of its files alone, may save it"):
+        open_recording(folder)
+    (folder / "metadata.yaml").unlink()
+    told = r"found a folder with bag.db3 and no metadata.yaml \(name the file itself"
+    with pytest.raises(MediaError, match=told):
+        MediaFile(folder, 16_000, 5.0)
+    with pytest.raises(UsageError, match=told):
+        inspect(folder)

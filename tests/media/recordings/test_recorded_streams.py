@@ -249,6 +249,22 @@ def test_numbers_in_json_that_nothing_holds(tmp_path: Path) -> None:
             assert all(np.isfinite(piece.times_s).all() for hop in (*found, rest) for piece in hop.pieces["wrist"])
 
 
+def test_numbers_of_another_type_in_the_same_topic_are_left_out(drive: Any, tmp_path: Path) -> None:
+    sent = []
+    for one in messages(drive, Form("none")):
+        is_late = one.log_ns >= START_NS + 3 * 10**9
+        if one.topic == "/joint_states" and is_late:
+            sent.append(replace(one, topic="/imu/data"))
+        elif one.topic != "/joint_states" and not (one.topic == "/imu/data" and is_late):
+            sent.append(one)
+    with RecordingSource(record(tmp_path, sent), {"wrist": WRIST}) as source:
+        found, _ = hops_of(source)
+        assert sum(len(piece.rows) for hop in found for piece in hop.pieces["wrist"]) == 600
+        said = " ".join(source.notes)
+    assert "expected messages of sensor_msgs/msg/Imu, which the topic has first, got sensor_msgs/msg/JointState" in said
+    assert "/imu/data has 2 writers" in said
+
+
 def test_all_sound_is_read_on_the_clock_of_the_source(drive: Any, tmp_path: Path) -> None:
     sent = [
         replace(one, data=restamped(one, one.stamp_ns - 100 * 10**9), stamp_ns=one.stamp_ns - 100 * 10**9)

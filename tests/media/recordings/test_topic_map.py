@@ -75,6 +75,22 @@ def test_names_choose_among_types() -> None:
         choose_topics(cameras, {"eye": EYE}, {})
 
 
+@pytest.mark.parametrize("order", [("joints", "wrist"), ("wrist", "joints")])
+def test_a_name_chooses_a_topic_whose_type_may_be_anything(order: tuple[str, str]) -> None:
+    robot = topics(wrist__imu="sensor_msgs/msg/Imu", joint_states="sensor_msgs/msg/JointState")
+    both: dict[str, StreamSpec] = {name: series(6) for name in order}
+    assert chosen(choose_topics(robot, {"joints": series(6)}, {})) == {"joints": "/joint_states"}
+    assert chosen(choose_topics(robot, both, {})) == {"wrist": "/wrist/imu", "joints": "/joint_states"}
+    arm = {"arm" if name == "joints" else name: spec for name, spec in both.items()}
+    assert chosen(choose_topics(robot, arm, {})) == {"wrist": "/wrist/imu", "arm": "/joint_states"}  # what is left
+
+
+def test_names_of_several_words() -> None:
+    arms = topics(left_arm__imu="sensor_msgs/msg/Imu", right_arm__imu="sensor_msgs/msg/Imu")
+    both: dict[str, StreamSpec] = {"right_arm": series(6), "left_arm": series(6)}
+    assert chosen(choose_topics(arms, both, {})) == {"right_arm": "/right_arm/imu", "left_arm": "/left_arm/imu"}
+
+
 def test_one_topic_is_not_given_to_one_of_two_streams_that_it_fits() -> None:
     one = topics(image="sensor_msgs/msg/Image")
     with pytest.raises(
