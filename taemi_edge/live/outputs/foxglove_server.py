@@ -9,17 +9,37 @@ This module needs foxglove-sdk: import it where that was asked for alone.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from foxglove import Context, start_server
 from foxglove.websocket import ChannelView, Client, ServerListener, WebSocketServer
 
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, in_one_line
+from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.viewer_config import FoxgloveConfig
 
 #: So many messages wait for a viewer at most: seconds of pictures, sound and rows. PNG is large, so fewer wait.
 _MOST_WAITING, _MOST_LOSSLESS_WAITING = 1024, 128
+#: How long the end of the server may take: foxglove-sdk 0.30 waits for connections that have said nothing yet.
+_CLOSE_S = 1.0
+
+
+class _Rarely(logging.Handler):
+    """Writes what the library logs into the log of the run, now and then: viewers can set such lines off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = RareLog(logging.getLogger("taemi_edge.live"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.warning("--foxglove: %s", in_one_line(record.getMessage())[:200])
+
+
+#: foxglove-sdk has one logger, however many servers there are.
+_LIBRARY_LOG, _RARELY = logging.getLogger("foxglove"), _Rarely()
 
 
 class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
@@ -57,6 +77,8 @@ class FoxgloveServer:
         on_watched: Callable[[str], None],
         lossless: bool = False,
     ) -> None:
+        _LIBRARY_LOG.addHandler(_RARELY)
+        _LIBRARY_LOG.propagate = False
         certificate, key = _pem(config.tls_certificate), _pem(config.tls_key)
         host = config.host
         try:
@@ -78,8 +100,12 @@ class FoxgloveServer:
         self.url = f"{'wss' if certificate else 'ws'}://{shown}:{self._server.port}"
 
     def close(self) -> None:
-        """Close all connections."""
-        self._server.stop()
+        """Close all connections; one that has said nothing yet may be left to the end of the process."""
+        closing = threading.Thread(target=self._server.stop, name="foxglove-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        _LIBRARY_LOG.removeHandler(_RARELY)
+        _LIBRARY_LOG.propagate = True
 
 
 def _pem(file: str) -> bytes | None:
