@@ -18,6 +18,7 @@ from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, AudioSpec, Ser
 from taemi_edge.errors import MessageError, UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
+from taemi_edge.live.capture.message_faults import MessageFaults
 from taemi_edge.live.capture.readers import (
     Decoded,
     DecodedPicture,
@@ -66,6 +67,7 @@ class RosReader:
     def __init__(self, address: Address, settings: WatchSettings, spec: StreamSpec) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._place = place_of(address.target, address.options)
@@ -74,8 +76,7 @@ class RosReader:
         self._types = TopicTypes(self._place, spec)
         self._rare, self._noted_lost = RareLog(log), 0
         self._gone: tuple[float, str] | None = None
-        self._fault: str | None = None
-        self._good_s = -np.inf
+        self._faults = MessageFaults(settings.lost_after_s)
         #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
         self._needs_all = True
         self._spec = spec
@@ -137,6 +138,7 @@ class RosReader:
             self._say_if_several()
         elif gone:
             self._gone = now_s, f"the node {gone[-1].node}, which published {self._place.topic}, is gone"
+        self._faults.tell(now_s, self.unusable, self._track)
         loss = self._loss(now_s)
         if loss is None:
             self.losses.pop(self._track, None)
@@ -151,11 +153,11 @@ class RosReader:
                 return problem
         elif self._gone is not None:
             return self._gone[1] if self._session.is_connected() else self._router_gone()
-        elif self._good_s < 0 and self._fault is None:
+        elif not self._faults.any_good and self._faults.reason(now_s) is None:
             if not self._session.is_connected():
                 return self._router_gone()
             return f"no node publishes {self._place.topic} {self._place.shown_where}"
-        return self._fault if now_s - self._good_s > self._settings.lost_after_s else None
+        return None if self._faults.any_good else self._faults.reason(now_s)
 
     def _router_gone(self) -> str:
         return f"the Zenoh router at {self._place.zenoh.shown} is gone"
@@ -177,10 +179,10 @@ class RosReader:
                 read = self._types.reader_of(message.kind).read(message.data, self._wanted)
             except MessageError as error:
                 self.damaged_packets += 1
-                self._fault = str(error)
+                self._faults.bad(str(error), now_s)
                 self._rare.warning("%s: a message is left out: %s", self._shown, error)
                 continue
-            self._good_s = now_s
+            self._faults.good()
             readings += [(_time_s(reading, message), reading) for reading in read]
         self._note_lost()
         rows = [(time_s, reading.values) for time_s, reading in readings if isinstance(reading, RowReading)]

@@ -7,15 +7,17 @@ take the processor from the run.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from taemi_edge.bundle.streams import SeriesSpec, StreamSpec, TextSpec, kind_name
+from taemi_edge.bundle.streams import SERIES, TEXT, SeriesSpec, StreamSpec, TextSpec, kind_name
 from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
+from taemi_edge.live.capture.message_faults import MessageFaults
 from taemi_edge.live.capture.payloads import RowParser, WordParser
 from taemi_edge.live.capture.readers import DecodedRows, DecodedWords, Track
 from taemi_edge.live.capture.settings import WatchSettings
@@ -34,6 +36,8 @@ MOST_AT_ONCE = 250
 _PROCESSOR_SHARE, _BURST_S = 0.6, 0.3
 #: Lines that senders set off, over all connections.
 _RARE_LOG = RareLog(log)
+#: What follows in a reason tells one message from another, and so do numbers; what is before says the kind.
+_DETAILS, _DIGITS = re.compile(r", got |: "), re.compile(r"\d+")
 
 
 def parser_of(address: Address, stream: StreamSpec) -> RowParser | WordParser:
@@ -67,10 +71,13 @@ class SensorReader:
     def __init__(self, address: Address, settings: WatchSettings, stream: StreamSpec) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self.address, self.settings = address, settings
         self._parser = parser_of(address, stream)
+        self._track: Track = SERIES if isinstance(stream, SeriesSpec) else TEXT
+        self._faults = MessageFaults(settings.lost_after_s)
         self._pace = Pace(_PROCESSOR_SHARE, _BURST_S, most_debt=1.0)
 
     def receive(self, wait_s: float) -> Sequence[bytes]:
@@ -93,24 +100,42 @@ class SensorReader:
         while True:
             asked_s = time.monotonic()
             messages = self.receive(TICK_S)
-            self.waited_s += time.monotonic() - asked_s
+            now_s = time.monotonic()
+            self.waited_s += now_s - asked_s
             if not messages:
+                self._tell_faults(now_s)
                 yield None
                 continue
             yield from self._decoded(messages)
+            self._tell_faults(now_s)
             used_s = self._rest(used_s, 0.0 if len(messages) >= MOST_AT_ONCE else _BATCH_S)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Do nothing: numbers and words are always decoded."""
 
     def leave_out(self, what: str, why: str) -> None:
-        """Count something that cannot be used, and say so now and then."""
+        """Count something that cannot be used, remember why, and say so now and then for each kind of reason."""
         self.damaged_packets += 1
-        _RARE_LOG.warning(f"{self.address.shown}: {what} was left out: %s", in_one_line(why)[:200])
+        why = in_one_line(why)[:200]
+        self._faults.bad(why, time.monotonic())
+        kind = _DIGITS.sub("#", _DETAILS.split(why, maxsplit=1)[0])
+        more = _RARE_LOG.left_out(f"{self.address.shown}: {what}: {kind}")
+        if more is not None:
+            others = f" (and {more} more times since the last such line)" if more else ""
+            log.warning("%s: %s was left out: %s%s", self.address.shown, what, why, others)
 
     def say(self, what: str) -> None:
         """Log something now and then."""
         _RARE_LOG.warning(f"{self.address.shown}: {what}")
+
+    def _tell_faults(self, now_s: float) -> None:
+        """Say why nothing usable comes; before anything usable came that is a loss at once."""
+        self._faults.tell(now_s, self.unusable, self._track)
+        reason = self.unusable.get(self._track)
+        if reason is None or self._faults.any_good:
+            self.losses.pop(self._track, None)
+        else:
+            self.losses[self._track] = reason
 
     def _decoded(self, messages: Sequence[bytes]) -> Iterator[DecodedRows | DecodedWords]:
         """What messages hold: all their rows as one batch, or their words one after the other."""
@@ -122,6 +147,7 @@ class SensorReader:
             except ValueError as error:
                 self.leave_out("a message", str(error))
                 continue
+            self._faults.good()
             if isinstance(parsed, DecodedWords):
                 yield parsed
                 continue
