@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -230,3 +231,18 @@ def test_each_kind_of_fault_is_logged_once(caplog):
         "expected 3 numbers",
         "expected JSON",
     ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says how many datagrams it lost")
+def test_datagrams_that_the_kernel_loses_are_counted_and_said(caplog):
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        sensed.until(sensed.rows, sender.send)
+
+        def flood() -> None:
+            for _ in range(20_000):
+                sender.send(b"1,2,3")
+
+        sensed.until(lambda: "some are lost" in caplog.text, flood)
+        assert sensed.capture.damaged_packets > 0
+        assert sensed.loss() is None

@@ -12,11 +12,13 @@ import pytest
 pytest.importorskip("zenoh")
 pytest.importorskip("rosbags")
 
+from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox
+from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import SourceGoneError
 from taemi_edge.live.capture.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
@@ -257,3 +259,9 @@ def test_a_router_that_goes_away_and_comes_back():
         imu.take()
         until(lambda: imu.loss is None and imu.take())
         assert imu.capture.connections == 1
+
+
+@pytest.mark.parametrize("place", ["ros:/imu.", "ros:/imu/", "ros:imu", "ros:/a//b"])
+def test_names_that_are_no_topics_are_refused(place):
+    with pytest.raises(UsageError, match="expected the full name of a topic"):
+        check_address(parse_address(place, rows=True), SERIES)
