@@ -31,7 +31,13 @@ from taemi_edge.live.capture.readers import (
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
-from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
+from taemi_edge.live.ros.session import (
+    UnreachableError,
+    ZenohSession,
+    check_configuration,
+    open_session,
+    require_zenoh,
+)
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
 from taemi_edge.media.hops import FrameGrid
@@ -222,6 +228,7 @@ def check_topic(address: Address, spec: StreamSpec) -> None:
     """
     require_zenoh(address.shown)
     place = place_of(address.target, address.options)
+    check_configuration(place.zenoh, address.shown)
     try:
         TopicTypes(place, spec).check_given()
     except MessageError as error:

@@ -22,6 +22,8 @@ from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import SourceGoneError
 from taemi_edge.live.capture.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.config import RosConfig
+from taemi_edge.live.outputs.ros import RosOutput
 from taemi_edge.live.source_plans import track_of
 from taemi_edge.live.words import WordInbox
 from tests.live.ros.network import RosNetwork, end, until
@@ -265,3 +267,21 @@ def test_a_router_that_goes_away_and_comes_back():
 def test_names_that_are_no_topics_are_refused(place):
     with pytest.raises(UsageError, match="expected the full name of a topic"):
         check_address(parse_address(place, rows=True), SERIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("cut.json5", '{transport: {auth: {usrpwd: {password: "s3cret"}}}', "line 1, column 40 is no JSON5"),
+        ("typo.json5", '{transport: {auth: {usrpwd: {pasword: "s3cret"}}}}', "unknown field `pasword`"),
+        ("zenoh.conf", "{}", "Unsupported file type"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused_before_the_run(tmp_path: Path, name, text, reason):
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(UsageError, match=reason) as refused:
+        check_address(parse_address(f"ros:/imu?config={file}", rows=True), SERIES)
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(UsageError, match=reason):
+        RosOutput(RosConfig(publish=f"/gesture?config={file}"))
