@@ -20,7 +20,7 @@ from taemi_edge.errors import BundleError, UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
 from taemi_edge.live.lines import is_line_place
-from taemi_edge.media.recordings.topic_map import read_map_file
+from taemi_edge.media.recordings.topic_map import named_topics
 from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.runtime.files import RunOptions, predict_file, predict_files
 from taemi_edge.runtime.hop_builder import HopBuilder, StreamInput
@@ -327,7 +327,7 @@ class LoadedModel:
         if values.get("transcript") is not None:
             values["transcript"] = Path(values["transcript"])
         values["streams"] = {name: Path(place) for name, place in _places(values).items()}
-        values["topics"] = _topics(values)
+        values["topics"] = named_topics(values.get("topics"))
         drops = values.get("drops") or ()
         drops = (drops,) if isinstance(drops, (str, Drop)) else tuple(drops)
         if wrong := [drop for drop in drops if not isinstance(drop, (str, Drop))]:
@@ -355,7 +355,7 @@ class LoadedModel:
             of_source["transcript"] = str(of_source["transcript"])
         if places:
             of_source["streams"] = places
-        if topics := _topics(given):
+        if topics := named_topics(given.get("topics")):
             of_source["topics"] = topics
         content = {
             "source": [{"name": name, "uri": str(address), **of_source} for name, address in named.items()],
@@ -377,16 +377,6 @@ def _places(given: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(places, Mapping) or not all(isinstance(place, (str, Path)) for place in places.values()):
         raise UsageError(f"expected streams as places by name, such as {{'imu': 'imu.csv'}}, got {places!r:.60}")
     return {str(name): str(place) for name, place in places.items()}
-
-
-def _topics(given: Mapping[str, Any]) -> dict[str, str]:
-    """The topics of `topics`, by stream."""
-    topics = given.get("topics") or {}
-    if isinstance(topics, (str, Path)):
-        return read_map_file(Path(topics))
-    if not isinstance(topics, Mapping) or not all(isinstance(topic, str) for topic in topics.values()):
-        raise UsageError(f"expected topics by name, such as {{'eye': '/camera/image_raw'}}, got {topics!r:.60}")
-    return {str(name): topic for name, topic in topics.items()}
 
 
 def _find_bundle(named: str | Path) -> Path:

@@ -36,7 +36,7 @@ test_on() { # test_on VERSION PYTHON: make its environment where that is needed,
     rm -rf "$venv"
     packaging/install.sh "$venv" "$2" > /dev/null                             # what the Dockerfiles do
     "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
-      -e '.[plot,synth]' pytest pytest-timeout hypothesis
+      -e '.[plot,robots,synth]' pytest pytest-timeout hypothesis
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"

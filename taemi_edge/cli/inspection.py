@@ -10,7 +10,7 @@ import typer
 from taemi_edge.cli.options import JsonOption, save_json
 from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.tables import as_text, make_console, new_table, number, print_description
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, in_one_line
 
 if TYPE_CHECKING:
     from taemi_edge.media.recordings.describing import RecordingDescription
@@ -42,8 +42,9 @@ def inspect(
         _print_recording(description)
         save_json(json_file, description)
         return
-    if other is not None or topics:
-        raise UsageError(f"{other or topics}: expected a recording beside the bundle, got {place}, which is none")
+    if other is not None or topics or clock != "auto":
+        asked = other or ("--map" if topics else "--clock")
+        raise UsageError(f"{asked}: expected a recording beside the bundle, got {place}, which is none")
     from taemi_edge.bundle.describe import describe_bundle
 
     bundle = describe_bundle(place)
@@ -92,10 +93,10 @@ def _print_recording(description: RecordingDescription) -> None:
     make_console().print(table)
     for name, found in description.map.items():
         by_type = ", by its type" if name in description.guessed else ""
-        typer.echo(f"stream        {name}: --map {name}={found}{by_type}")
+        typer.echo(f"stream        {name}: --map {name}={in_one_line(found)}{by_type}")
     for name, why in description.absent.items():
         typer.echo(f"stream        {name}: {why}")
     if description.problem:
-        typer.echo(f"problem       {description.problem}")
+        typer.echo(f"problem       {in_one_line(description.problem)}")
     for note in description.notes:
-        typer.echo(f"note          {note}")
+        typer.echo(f"note          {in_one_line(note)}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taemi_edge.cli.typed_addresses import without_addresses
-from taemi_edge.errors import MissingExtraError, UsageError
+from taemi_edge.errors import MissingExtraError, UsageError, in_one_line
 
 if TYPE_CHECKING:
     from taemi_edge.bundle.folder import Bundle
@@ -231,7 +231,7 @@ def note_training(bundle: Bundle) -> None:
 
 def note(text: str) -> None:
     """Write a remark on standard error."""
-    typer.echo(f"note: {text}", err=True)
+    typer.echo(f"note: {in_one_line(text)}", err=True)
 
 
 def named_metric(metric: str | None) -> str | Callable[..., Any] | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from taemi_edge.cli.options import note
+
 if TYPE_CHECKING:
     from taemi_edge.live.run import LiveSummary
     from taemi_edge.runtime.files import FleetSummary, RunSummary
@@ -22,8 +24,8 @@ def print_summary(source: Path | str, summary: RunSummary) -> None:
     parts += [f"{summary.damaged_packets} damaged packets skipped"] if summary.damaged_packets else []
     parts += [_backends(summary.predictions)]
     typer.echo(", ".join(parts), err=True)
-    for note in (*summary.notes, *([summary.lost] if summary.lost else [])):
-        typer.echo(f"note: {note}", err=True)
+    for remark in (*summary.notes, *([summary.lost] if summary.lost else [])):
+        note(remark)
 
 
 def print_fleet_summary(summary: FleetSummary) -> None:
@@ -39,7 +41,7 @@ def print_fleet_summary(summary: FleetSummary) -> None:
         err=True,
     )
     if summary.lost:
-        typer.echo(f"note: {summary.lost}", err=True)
+        note(summary.lost)
 
 
 def print_live_summary(summary: LiveSummary) -> None:
@@ -55,13 +57,12 @@ def print_live_summary(summary: LiveSummary) -> None:
     parts += [f"{what}: {count}" for what, count in summary.losses.items() if count]
     typer.echo(", ".join(parts), err=True)
     if summary.degraded:
-        typer.echo(
-            f"note: this machine could not carry all for {summary.degraded_s:.0f} s ({summary.degraded}): "
-            f"{counts.degraded} hops are marked as degraded",
-            err=True,
+        note(
+            f"this machine could not carry all for {summary.degraded_s:.0f} s ({summary.degraded}): "
+            f"{counts.degraded} hops are marked as degraded"
         )
     if summary.lost:
-        typer.echo(f"note: {summary.lost}", err=True)
+        note(summary.lost)
 
 
 def _backends(predictions: Sequence[Prediction]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from taemi_edge.bundle.precisions import FLAVOURS_OF, QUANTISED
+from taemi_edge.errors import in_one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,10 +56,13 @@ def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), no_w
 
 
 def as_text(words: str) -> str:
-    """Words for a cell as they are: rich would take brackets, as in `taemi-edge[export]`, for a style."""
+    """Words for a cell as they are: rich would take brackets, as in `taemi-edge[export]`, for a style.
+
+    Signs that are not printable are spelled out: a file from anybody may have put them there.
+    """
     from rich.markup import escape
 
-    return escape(words)
+    return escape("\n".join(map(in_one_line, words.split("\n"))))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -30,10 +30,10 @@ from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
 from taemi_edge.corpora.labelled_clips import SPLITS, Corpus, read_mark
 from taemi_edge.corpora.sample_corpus import SampleClip, SampleCorpus
 from taemi_edge.corpora.staging import fetch_recording
-from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError
+from taemi_edge.errors import CorpusError, InputError, OptionError, UsageError, in_one_line
 from taemi_edge.media.messages.topic_field import parse_topic_field
 from taemi_edge.media.recordings.opening import BAG_METADATA, ENDINGS, TOPIC_SIGN, is_recording, open_recording
-from taemi_edge.media.recordings.recorded_clock import ChosenClock
+from taemi_edge.media.recordings.recorded_clock import LARGEST_DIFFERENCE_S, ChosenClock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
 from taemi_edge.media.recordings.recording import Recording
 from taemi_edge.media.recordings.simulated_time import on_simulated_time
@@ -303,7 +303,7 @@ class _ClipMaker:
                     self._say(file.name, source)
                     fields = {name: str(field) for name, field in source.fields.items()}
                     clock = source.clock
-                    start_ns, end_ns = _ends(source.recording, clip.place)  # on simulated time where that counts
+                    start_ns, end_ns = _ends(source, clip.place)
             self._known[key] = _Fed(fields, clock, start_ns, end_ns, f"{start_ns} {end_ns} {counts}")
         return self._known[key]
 
@@ -338,7 +338,7 @@ class _ClipMaker:
         for note in (f"topics were chosen by their types: {pairs}" if pairs else "", source.clock.note):
             if note and note not in self._said:
                 self._said.add(note)
-                log.warning("%s: %s", name, note)
+                log.warning("%s: %s", name, in_one_line(note))
 
 
 def _has_topic(topics: Mapping[str, Any], text: str) -> bool:
@@ -359,8 +359,12 @@ def _at_hand(clip: SampleClip, file: Path) -> Iterator[Path]:
             raise type(error)(str(error).replace(str(folder), str(clip.files.place))) from error
 
 
-def _ends(recording: Recording, place: str) -> tuple[int, int]:
-    """The log times of the first message, and behind the last; a recording that does not say so is read through."""
+def _ends(source: RecordingSource, place: str) -> tuple[int, int]:
+    """When the first message was made or logged, and behind the time at which the last was logged.
+
+    A recording that does not say so is read through. Messages of the first seconds were made before they were logged.
+    """
+    recording = source.recording  # on simulated time where that counts
     first_ns, last_ns = recording.start_ns, recording.end_ns
     if first_ns is None or last_ns is None:
         for message in recording.messages(list(recording.topics)):
@@ -368,7 +372,8 @@ def _ends(recording: Recording, place: str) -> tuple[int, int]:
             last_ns = message.log_ns if last_ns is None else max(last_ns, message.log_ns)
     if first_ns is None or last_ns is None:
         raise CorpusError(f"{place}: expected a recording with messages, found none in it")
-    return first_ns, last_ns + 1
+    made_ns = max(source.origin_ns - source.clock.offset_ns, first_ns - round(LARGEST_DIFFERENCE_S * _NS))
+    return min(first_ns, max(0, made_ns)), last_ns + 1
 
 
 def _seconds(clip: SampleClip, cell: Any) -> float | None:

@@ -156,7 +156,7 @@ class _Words:
         self._reach, self._words = reach, list[Word]()
 
     def take(self, pieces: Iterable[Word], until_s: float) -> None:
-        self._words += [word for word in pieces if self._reach.begin_s < word.end_s <= self._reach.end_s]
+        self._words += [word for word in pieces if self._reach.has(word.end_s)]
 
     def rows(self) -> list[Row]:
         words = " ".join(word.text for word in sorted(self._words, key=lambda word: word.end_s))

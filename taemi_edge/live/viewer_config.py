@@ -18,9 +18,9 @@ class McapConfig(Frozen, frozen=True):
     Attributes:
         file: where it is written; its name ends in .mcap. Where it is there already, and for each further part, a
             number is added to the name: run-2.mcap.
-        most_mib: how much of the disk it may take, in MiB.
+        most_mib: how much of the disk it may take, in MiB: one file, or all parts together, also those of earlier runs.
         split_mib: how large a part becomes before the next one begins, in MiB; the oldest parts are removed to keep
-            within `most_mib`. 0 writes one file, which ends there.
+            within `most_mib`. 0 writes one file for each run, which ends there.
         pictures: as H.264 video, or each by itself as JPEG.
         quality: of the pictures, from 1 to 100.
         lossless: pictures as PNG and sound as floats, so that the same inputs come back to the last bit.

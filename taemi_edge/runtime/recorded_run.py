@@ -8,6 +8,7 @@ recorded with `--lossless`: they are nearly those that the recorded model saw.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class RecordedRun:
             self.window_s, self.hop_s = _seconds(held.get("window_s")), _seconds(held.get("hop_s"))
             self.is_lossless = held.get("lossless") == "true"
             start_ns = held.get("session_start_ns", "")
-            self._start_ns = int(start_ns) if start_ns.isascii() and start_ns[:20].isdecimal() else 0
+            self._start_ns = int(start_ns) if re.fullmatch(r"[0-9]{1,19}", start_ns) else 0
             self._topics = dict(self._recording.topics)
             kinds = _json(held.get("streams"), dict[str, dict[str, Any]]) or {}
             self.kinds = {name: str(entry["kind"]) for name, entry in kinds.items() if "kind" in entry}
@@ -301,7 +302,8 @@ class _Input:
         if not found:
             return []
         times_s = np.array([row.time_s for row in found], np.float64)
-        return [Values(times_s, np.array([row.values for row in found], np.float32))]
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is left out where it is read
+            return [Values(times_s, np.array([row.values for row in found], np.float32))]
 
     def _resampled(self, reading: SoundReading) -> Any:
         wanted = getattr(self._spec, "sample_rate_hz", reading.rate_hz)
@@ -370,7 +372,9 @@ def _json(text: str | None, kind: Any) -> Any:
 
 
 def _seconds(text: str | None) -> float | None:
+    """A length in the metadata; None where it is none."""
     try:
-        return None if text is None else float(text)
+        seconds = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return seconds if 0 < seconds < math.inf else None

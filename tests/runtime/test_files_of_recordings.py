@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,16 @@ def test_inspect(robot_folder: Path, recorded: Path, tmp_path: Path, cli_here: A
     assert cli_here("inspect", recorded).stdout.count("/imu/data") == 1
     assert "problem" in cli_here("inspect", robot_folder, recorded, "--map", "eye=/nothing").stdout
     refused(cli_here("inspect", robot_folder, robot_folder), "expected a recording beside the bundle")
+    refused(cli_here("inspect", robot_folder, "--clock", "log"), "--clock: expected a recording beside the bundle")
+
+
+def test_names_in_a_recording_cannot_write_to_the_terminal(
+    drive: Any, robot_folder: Path, tmp_path: Path, cli_here: Any
+) -> None:
+    sent = (replace(one, topic=f"{one.topic}\x1b]0;mine\x07") for one in messages(drive, Form("none", others=False)))
+    file = write_mcap(tmp_path / "drive.mcap", sent)
+    for done in (cli_here("inspect", file, robot_folder), cli_here("run", robot_folder, file)):
+        said = done.stdout + done.stderr
+        assert "/imu/data\\x1b]0;mine\\x07" in said
+        assert "\x1b]" not in said
+        assert "\x07" not in said

@@ -111,6 +111,17 @@ def test_what_is_no_recorded_run_is_one_sentence(tmp_path: Path, said: list[Any]
         moments(recorded(tmp_path / "run.mcap", *said))
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "0", "soon", "9" * 5000])
+def test_metadata_that_are_no_times_count_as_none(tmp_path: Path, number: str):
+    held = {"window_s": number, "hop_s": number, "session_start_ns": f"{'1' * 20}{number}"}
+    said = [row(0.1, 1e300, 0.0), hop(0.5, wrist=[1]), ("/door/prediction", prediction(0.5))]
+    file = recorded(tmp_path / "run.mcap", *said, metadata=held)
+    with RecordedRun(file) as run:
+        assert (run.window_s, run.hop_s) == (None, None)
+    ((moment,), _) = moments(file)
+    assert moment.hop.pieces["imu"][0].rows.tolist() == [[float("inf"), 0.0]]
+
+
 def test_inputs_that_cannot_be_used_are_faults_of_their_hop(tmp_path: Path):
     file = recorded(
         tmp_path / "run.mcap",

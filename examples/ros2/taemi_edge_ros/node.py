@@ -85,8 +85,9 @@ class PredictNode(Node):
             return self._feed.connect(stream, kind)
 
     def _on_message(self, stream: str, data: bytes) -> None:
+        left_out = self._feed.left_out[stream]
         self._feed.take(stream, data, self.get_clock().now().nanoseconds)
-        if self._feed.left_out[stream] == 1:
+        if not left_out and self._feed.left_out[stream]:
             self.get_logger().warning(f"{stream}: a message is left out: {self._feed.problems[stream]}")
 
     def _on_timer(self) -> None:

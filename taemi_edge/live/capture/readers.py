@@ -117,7 +117,7 @@ class Reader(Protocol):
         """What was decoded, as it comes; the iterator ends where a file ends.
 
         Where silence is no loss (of words, or of a sensor that speaks now and then), None at least every half second
-        that nothing comes: so the capture knows that the reader does not hang.
+        that nothing comes which can be used: so the capture knows that the reader does not hang, and can end it.
 
         Raises:
             SourceGoneError: the connection was lost, or nothing comes any more.

@@ -133,7 +133,7 @@ class RecordingReader:
                 {name: spec},
                 {name: play.topics[name]},
                 clock=play.clock,
-                start_ns=play.origin_ns + skipped_ns if skipped_ns else None,
+                range_ns=(play.origin_ns + skipped_ns if skipped_ns else None, None),
                 origin_ns=play.origin_ns,
                 every_frame=True,
             )
@@ -150,6 +150,8 @@ class RecordingReader:
         for hop in self._source.hops_until(ends_s):
             self.damaged_packets = self._source.unusable
             yield from (_decoded(piece, late_s) for piece in hop.pieces[self._stream])
+            if not hop.pieces[self._stream]:
+                yield None
         while (left_s := self._start_s + self._play.length_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _SIGN_OF_LIFE_S))
             yield None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import av
 import numpy as np
@@ -18,7 +19,7 @@ from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, AudioSpec, Ser
 from taemi_edge.errors import MessageError, UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
-from taemi_edge.live.capture.message_faults import MessageFaults
+from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import (
     Decoded,
     DecodedPicture,
@@ -29,15 +30,10 @@ from taemi_edge.live.capture.readers import (
     Track,
 )
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
-from taemi_edge.live.ros.session import (
-    UnreachableError,
-    ZenohSession,
-    check_configuration,
-    open_session,
-    require_zenoh,
-)
+from taemi_edge.live.ros.session import UnreachableError, ZenohSession, check_configuration, open_session, require_zenoh
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
 from taemi_edge.media.hops import FrameGrid
@@ -54,6 +50,8 @@ _BATCH = 512
 _SPARE = 2.0
 #: How long is slept where nothing waits. Sleeping costs nothing, and what came meanwhile is taken together.
 _PAUSE_S, _QUIET_S = 0.004, 0.4
+#: Nothing that is done to keep a flood from the processor lasts longer: that a node is gone must be seen.
+_LONGEST_REST_S = 0.1
 #: What still comes of a node that is gone was on its way.
 _ON_ITS_WAY_S = 0.5
 
@@ -82,19 +80,23 @@ class RosReader:
         self._types = TopicTypes(self._place, spec)
         self._rare, self._noted_lost = RareLog(log), 0
         self._gone: tuple[float, str] | None = None
-        self._faults = MessageFaults(settings.lost_after_s)
+        self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
+        self._pace = ReaderPace()
         #: Whether each picture builds on those before it, as in a video; until one came, that is not known.
         self._needs_all = True
         self._spec = spec
         self._grid: FrameGrid | None = None
-        self._session = self._open()
-        try:
-            wants_last = self._track in (SERIES, TEXT)
-            self._topic = TopicSubscription(self._session, self._place, _MOST_WAITING[self._track], wants_last)
-        except Exception as error:
-            self._session.close()
-            raise SourceGoneError(f"no subscription: {in_one_line(str(error))}", settings.retry_dear_s) from error
-        self._look(time.monotonic())
+        with ExitStack() as opened:
+            self._session = self._open()
+            opened.callback(self._session.close)
+            try:
+                wants_last = self._track in (SERIES, TEXT)
+                self._topic = TopicSubscription(self._session, self._place, _MOST_WAITING[self._track], wants_last)
+                opened.callback(self._topic.close)
+                self._look(time.monotonic())
+            except Exception as error:
+                raise SourceGoneError(f"no subscription: {in_one_line(str(error))}", settings.retry_dear_s) from error
+            self._opened = opened.pop_all()
 
     def _open(self) -> ZenohSession:
         try:
@@ -117,13 +119,22 @@ class RosReader:
             for item in self._read(messages, now_s):
                 spoke_s = now_s
                 yield item
+            if now_s - spoke_s > _QUIET_S:  # also where all of it was left out
+                spoke_s = now_s
+                yield None
             if not messages:
-                if now_s - spoke_s > _QUIET_S:
-                    spoke_s = now_s
-                    yield None
                 time.sleep(_PAUSE_S)
                 self.waited_s += time.monotonic() - now_s
+            elif self._track != VIDEO:  # of pictures fewer are decoded, see `set_decode_level`
+                self._rest()
         raise SourceGoneError("its session of Zenoh was closed", self._settings.retry_most_s)
+
+    def _rest(self) -> None:
+        """Leave the processor to others where messages come faster than there is time for."""
+        if is_flood(rest_s := self._pace.rest_s()):
+            self._rare.warning("%s: messages come faster than there is time for: some wait or are lost", self._shown)
+            time.sleep(min(rest_s, _LONGEST_REST_S))
+            self.waited_s += min(rest_s, _LONGEST_REST_S)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Where this machine cannot keep up, make pixels of no more pictures than the model needs."""
@@ -133,8 +144,7 @@ class RosReader:
 
     def close(self) -> None:
         """End the subscription, and the session where nobody else needs it."""
-        self._topic.close()
-        self._session.close()
+        self._opened.close()
 
     def _look(self, now_s: float) -> None:
         """See who publishes the topic, and say so where nobody does or what they publish is of no use."""
@@ -144,26 +154,26 @@ class RosReader:
             self._say_if_several()
         elif gone:
             self._gone = now_s, f"the node {gone[-1].node}, which published {self._place.topic}, is gone"
-        self._faults.tell(now_s, self.unusable, self._track)
-        loss = self._loss(now_s)
-        if loss is None:
+        unread: dict[Track, str] = {}
+        self._unusable.tell(now_s, unread, self.unusable, self._track)
+        if (loss := self._loss() or unread.get(self._track)) is None:
             self.losses.pop(self._track, None)
         else:
             self.losses[self._track] = loss
 
-    def _loss(self, now_s: float) -> str | None:
-        """Why nothing can be had of the topic at this moment; None where it can."""
+    def _loss(self) -> str | None:
+        """Why nobody publishes what can be had at this moment; None where somebody does."""
         if self._topic.publishers:
             problem = self._types.problem_of_all(self._topic.kinds)
             if problem is not None:
                 return problem
         elif self._gone is not None:
             return self._gone[1] if self._session.is_connected() else self._router_gone()
-        elif not self._faults.any_good and self._faults.reason(now_s) is None:
+        elif self._unusable.nothing_came:
             if not self._session.is_connected():
                 return self._router_gone()
             return f"no node publishes {self._place.topic} {self._place.shown_where}"
-        return None if self._faults.any_good else self._faults.reason(now_s)
+        return None
 
     def _router_gone(self) -> str:
         return f"the Zenoh router at {self._place.zenoh.shown} is gone"
@@ -185,10 +195,10 @@ class RosReader:
                 read = self._types.reader_of(message.kind).read(message.data, self._wanted)
             except MessageError as error:
                 self.damaged_packets += 1
-                self._faults.bad(str(error), now_s)
+                self._unusable.note_bad(str(error), now_s)
                 self._rare.warning("%s: a message is left out: %s", self._shown, error)
                 continue
-            self._faults.good()
+            self._unusable.note_good(now_s)
             readings += [(_time_s(reading, message), reading) for reading in read]
         self._note_lost()
         rows = [(time_s, reading.values) for time_s, reading in readings if isinstance(reading, RowReading)]

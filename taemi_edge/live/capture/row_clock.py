@@ -9,6 +9,8 @@ from taemi_edge.live.capture.clock import JUMP_S, StreamClock
 
 #: Rows without timestamps that came together were measured in so many seconds before at most.
 _MOST_SPREAD_S = 1.0
+#: Rows that are late for longer than this, and no burst after a link that hung, are placed anew.
+_LATE_S = 0.5
 #: A row is compared with so many before it.
 _REMEMBERED = 256
 
@@ -35,6 +37,7 @@ class RowClock:
         self._clock = StreamClock(follows_rate=True)
         self._came_s = now_s
         self._newest_s = self._placed_s = -np.inf
+        self._late_since_s: float | None = None
 
     @property
     def rate(self) -> float:
@@ -64,8 +67,8 @@ class RowClock:
             return since_s + (now_s - since_s) * np.arange(1, count + 1, dtype=np.float64) / count
         newest_s = float(times_s.max())
         end_s = self._clock.place(newest_s, now_s)
-        if self._clock.lag_s > JUMP_S:
-            self._clock = StreamClock(follows_rate=True)
+        if self._is_late_for_good(newest_s, now_s):
+            self._clock, self._late_since_s = StreamClock(follows_rate=True), None
             end_s = self._clock.place(newest_s, now_s)
         placed_s: Array = end_s + (times_s - newest_s) / self._clock.rate
         if newest_s < self._newest_s - JUMP_S:  # its clock was set back: nothing follows what was before
@@ -76,6 +79,15 @@ class RowClock:
             self._newest_s, self._placed_s = newest_s, max(self._placed_s, float(placed_s[follows].max()))
         self._came_s = now_s
         return placed_s
+
+    def _is_late_for_good(self, newest_s: float, now_s: float) -> bool:
+        """Whether timestamps stand still, or have been behind for longer than what a link held up takes to arrive."""
+        if self._clock.lag_s <= JUMP_S:
+            self._late_since_s = None
+            return False
+        if self._late_since_s is None:
+            self._late_since_s = now_s
+        return newest_s <= self._newest_s or now_s - self._late_since_s > _LATE_S
 
 
 class RecentRows:

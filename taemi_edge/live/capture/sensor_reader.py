@@ -17,11 +17,11 @@ from taemi_edge.bundle.streams import SERIES, TEXT, SeriesSpec, StreamSpec, Text
 from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
-from taemi_edge.live.capture.message_faults import MessageFaults
 from taemi_edge.live.capture.payloads import RowParser, WordParser
+from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import DecodedRows, DecodedWords, Track
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.live.pace import Pace
+from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")
@@ -32,8 +32,6 @@ TICK_S = 0.25
 _BATCH_S = 0.002
 #: A reader fetches no more messages at once: so a flood that is thinned out is thinned out evenly.
 MOST_AT_ONCE = 250
-#: How much of a processor one sensor may take, and how much at once, in seconds.
-_PROCESSOR_SHARE, _BURST_S = 0.6, 0.3
 #: Lines that senders set off, over all connections.
 _RARE_LOG = RareLog(log)
 #: What follows in a reason tells one message from another, and so do numbers; what is before says the kind.
@@ -76,9 +74,9 @@ class SensorReader:
         self.waited_s = self.lag_s = 0.0
         self.address, self.settings = address, settings
         self._parser = parser_of(address, stream)
-        self._track: Track = SERIES if isinstance(stream, SeriesSpec) else TEXT
-        self._faults = MessageFaults(settings.lost_after_s)
-        self._pace = Pace(_PROCESSOR_SHARE, _BURST_S, most_debt=1.0)
+        self._pace = ReaderPace()
+        self._track: Track = TEXT if isinstance(stream, TextSpec) else SERIES
+        self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
 
     def receive(self, wait_s: float) -> Sequence[bytes]:
         """The messages that came, of a flood not all; waits for the first of them.
@@ -96,46 +94,40 @@ class SensorReader:
         raise NotImplementedError
 
     def items(self) -> Iterator[DecodedRows | DecodedWords | None]:
-        used_s = time.thread_time()
+        self._pace.rest_s()
         while True:
             asked_s = time.monotonic()
             messages = self.receive(TICK_S)
-            now_s = time.monotonic()
-            self.waited_s += now_s - asked_s
-            if not messages:
-                self._tell_faults(now_s)
+            self.waited_s += time.monotonic() - asked_s
+            came = False
+            for item in self._decoded(messages):
+                came = True
+                self._unusable.note_good(time.monotonic())
+                yield item
+            self._look()
+            if not came:  # also where all of it was left out
                 yield None
-                continue
-            yield from self._decoded(messages)
-            self._tell_faults(now_s)
-            used_s = self._rest(used_s, 0.0 if len(messages) >= MOST_AT_ONCE else _BATCH_S)
+            self._rest(_BATCH_S if 0 < len(messages) < MOST_AT_ONCE else 0.0)
 
     def set_decode_level(self, level: DecodeLevel) -> None:
         """Do nothing: numbers and words are always decoded."""
 
     def leave_out(self, what: str, why: str) -> None:
-        """Count something that cannot be used, remember why, and say so now and then for each kind of reason."""
+        """Count something that cannot be used, and say so now and then."""
         self.damaged_packets += 1
-        why = in_one_line(why)[:200]
-        self._faults.bad(why, time.monotonic())
+        self._unusable.note_bad(f"what comes cannot be used: {in_one_line(why)[:120]}", time.monotonic())
         kind = _DIGITS.sub("#", _DETAILS.split(why, maxsplit=1)[0])
-        more = _RARE_LOG.left_out(f"{self.address.shown}: {what}: {kind}")
-        if more is not None:
+        if (more := _RARE_LOG.left_out(f"{self.address.shown}: {what}: {kind}")) is not None:
             others = f" (and {more} more times since the last such line)" if more else ""
-            log.warning("%s: %s was left out: %s%s", self.address.shown, what, why, others)
+            log.warning("%s: %s was left out: %s%s", self.address.shown, what, in_one_line(why)[:200], others)
 
     def say(self, what: str) -> None:
         """Log something now and then."""
         _RARE_LOG.warning(f"{self.address.shown}: {what}")
 
-    def _tell_faults(self, now_s: float) -> None:
-        """Say why nothing usable comes; before anything usable came that is a loss at once."""
-        self._faults.tell(now_s, self.unusable, self._track)
-        reason = self.unusable.get(self._track)
-        if reason is None or self._faults.any_good:
-            self.losses.pop(self._track, None)
-        else:
-            self.losses[self._track] = reason
+    def _look(self) -> None:
+        """Say whether the stream is lost because of what comes."""
+        self._unusable.tell(time.monotonic(), self.losses, self.unusable, self._track)
 
     def _decoded(self, messages: Sequence[bytes]) -> Iterator[DecodedRows | DecodedWords]:
         """What messages hold: all their rows as one batch, or their words one after the other."""
@@ -147,7 +139,6 @@ class SensorReader:
             except ValueError as error:
                 self.leave_out("a message", str(error))
                 continue
-            self._faults.good()
             if isinstance(parsed, DecodedWords):
                 yield parsed
                 continue
@@ -167,13 +158,12 @@ class SensorReader:
             self.leave_out("a row", "expected finite numbers, got NaN or infinity")
         return DecodedRows(np.array(times_s, np.float64) if times_s else None, values)
 
-    def _rest(self, before_s: float, least_s: float) -> float:
-        """Wait until the next batch; returns this thread's time of a processor until now."""
-        used_s = time.thread_time()
-        wait_s = self._pace.wait_s(used_s - before_s, time.monotonic())
-        if wait_s > 0.01:
+    def _rest(self, least_s: float) -> None:
+        """Wait until the next batch; also after what was left out, of which there may be a flood as well."""
+        rest_s = self._pace.rest_s()
+        if is_flood(rest_s):
             self.say("messages come faster than there is time for: some wait or are lost")
-        asked_s = time.monotonic()
-        time.sleep(min(max(wait_s, least_s), TICK_S))
-        self.waited_s += time.monotonic() - asked_s
-        return used_s
+        if (wait_s := max(rest_s, least_s)) > 0:
+            asked_s = time.monotonic()
+            time.sleep(min(wait_s, TICK_S))
+            self.waited_s += time.monotonic() - asked_s

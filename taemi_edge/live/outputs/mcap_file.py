@@ -31,6 +31,8 @@ _CHUNK_S = 2.0
 #: After so many seconds a disk that was full is tried again.
 _AGAIN_S = 60.0
 _MOST_PARTS = 1_000_000
+#: The header and the name of the metadata behind it lie within so many bytes.
+_HEAD_BYTES = 256
 
 
 class McapFile:
@@ -121,8 +123,8 @@ class McapFile:
             self._give_up(error)
 
     def _make_room(self) -> None:
-        """Remove the oldest parts until there is room for another one."""
-        parts = [path for _, path in _parts(self._file)]
+        """Remove the oldest parts until there is room for another one; what others recorded is never removed."""
+        parts = [path for _, path in _parts(self._file) if _is_ours(path)]
         sizes = [path.stat().st_size for path in parts]
         room = (self._config.most_mib - self._config.split_mib) * 2**20
         while parts and sum(sizes) > room:
@@ -263,6 +265,12 @@ class _Written:
             os.ftruncate(self._descriptor, self.size)
         except OSError as error:
             log.debug("what was written by halves stays: %s", error)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a recording begins with the metadata that those of this toolkit begin with."""
+    with path.open("rb") as file:
+        return METADATA.encode() in file.read(_HEAD_BYTES)
 
 
 def _parts(file: Path) -> list[tuple[int, Path]]:

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,6 +88,13 @@ class _Connection:
     predictions: RosPublisher
     diagnostics: RosPublisher
 
+    def close(self) -> None:
+        """Withdraw both publishers, and give the session up."""
+        with ExitStack() as closing:
+            closing.callback(self.session.close)
+            closing.callback(self.diagnostics.close)
+            closing.callback(self.predictions.close)
+
 
 class RosOutput(BaseOutput):
     """Publishes to one domain of ROS 2. A thread of its own connects; Zenoh connects again by itself.
@@ -146,10 +154,8 @@ class RosOutput(BaseOutput):
         self._thread.join(5.0)
         with self._lock:
             connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.predictions.close()
-                connection.diagnostics.close()
-                connection.session.close()
+        if connection is not None:
+            connection.close()
 
     def _connect(self) -> None:
         """Open the session, however long it takes until somebody answers; in a thread of its own."""
@@ -170,7 +176,10 @@ class RosOutput(BaseOutput):
                 self._closing.wait(backoff.next_s(_RETRY_MOST_S))
                 continue
             with self._lock:
-                self._connection = connection
+                if not self._closing.is_set():
+                    self._connection = connection
+                    return
+            connection.close()
             return
 
     def _declare(self, session: ZenohSession) -> _Connection:

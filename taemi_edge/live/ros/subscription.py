@@ -201,15 +201,17 @@ class TopicSubscription:
     def take(
         self, now_s: float, most: int, wanted: Callable[[TopicKind | None], bool] = lambda _: True
     ) -> list[TopicMessage]:
-        """Take up to `most` of the messages that wait, the oldest first; those that are not wanted go.
+        """Take up to `most` of the messages that wait, the oldest first; those of them that are not wanted go.
 
         Args:
             now_s: a time in seconds on a clock that never goes back.
-            most: how many are taken.
+            most: how many are taken, or go.
             wanted: whether messages of a kind are; of those, one publisher's are taken.
         """
         taken: list[TopicMessage] = []
-        while len(taken) < most and (sample := self._messages.try_recv()) is not None:
+        for _ in range(most):  # not until as many are wanted: of the others there may be no end
+            if (sample := self._messages.try_recv()) is None:
+                break
             kind = self._kind(str(sample.key_expr))
             if sample.kind != self._put or not wanted(kind):
                 continue

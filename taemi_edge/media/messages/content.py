@@ -6,6 +6,8 @@ import base64
 import binascii
 from typing import Any
 
+import numpy as np
+
 from taemi_edge.errors import MessageError
 from taemi_edge.media.messages.shapes import Blob, Many, Number, Shape, Text
 
@@ -32,6 +34,8 @@ def bytes_of(value: Any) -> Any:
             return bytes(value)
         except (TypeError, ValueError) as error:
             raise MessageError("expected bytes, got something else") from error
+    if not isinstance(value, (bytes, memoryview, np.ndarray)):
+        raise MessageError(f"expected bytes, got {value!r:.40}")
     return value
 
 

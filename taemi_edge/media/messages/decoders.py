@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -52,26 +52,27 @@ def shape_of(message_type: MessageType) -> Shape | None:
     )
 
 
-def open_decoder(message_type: MessageType, paths: Sequence[Path]) -> MessageDecoder:
+def open_decoder(message_type: MessageType, paths: Sequence[Path], optional: Collection[Path] = ()) -> MessageDecoder:
     """Open a decoder for some fields.
 
     Args:
         message_type: of the messages.
         paths: of the fields, as `shape_of` has them.
+        optional: those that a message of JSON may lack, where it gives None.
 
     Raises:
         MessageError: see `shape_of`, and a field cannot be read.
     """
     different = list(dict.fromkeys(paths))
     if len(different) < len(paths):
-        return _Repeated(open_decoder(message_type, different), [different.index(path) for path in paths])
+        return _Repeated(open_decoder(message_type, different, optional), [different.index(path) for path in paths])
     if message_type.encoding in ("cdr", "ros1"):
         return FieldReader(ros_shape(message_type), paths, message_type.encoding == "ros1")
     if message_type.encoding == "protobuf":
         from taemi_edge.media.messages.protobuf import ProtobufReader
 
         return ProtobufReader(message_type, paths)
-    return JsonReader(paths)
+    return JsonReader(paths, optional)
 
 
 class _Repeated:
@@ -90,24 +91,27 @@ class JsonReader:
 
     Args:
         paths: of the fields; an empty one is the whole message.
+        optional: those of them that a message may lack; its value is None then.
 
     Example:
         >>> JsonReader([("acc", 0), ("name",)]).values(b'{"name": "wrist", "acc": [1.5, 2]}')
         [1.5, 'wrist']
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+    def __init__(self, paths: Sequence[Path], optional: Collection[Path] = ()) -> None:
+        self._paths = [(path, path in optional) for path in paths]
 
     def values(self, data: bytes | memoryview) -> list[Any]:
         message = json_of(data)
-        return [self._value(message, path) for path in self._paths]
+        return [self._value(message, path, is_optional) for path, is_optional in self._paths]
 
-    def _value(self, value: Any, path: Path) -> Any:
+    def _value(self, value: Any, path: Path, is_optional: bool) -> Any:
         for step in path:
             try:
                 value = value[step]
             except (KeyError, IndexError, TypeError):
+                if is_optional:
+                    return None
                 raise MessageError(f"expected a message with {shown_path(path)}, got one without") from None
         return value
 

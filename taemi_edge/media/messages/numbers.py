@@ -74,18 +74,16 @@ def choose_rows(shape: Shape, name: str, channels: int, field: str) -> Rows:
     Raises:
         MessageError: there is no such field, it holds no numbers, or there are more or fewer of them.
     """
-    if field:
-        rows = _rows_of(shape, name, field)
+    usual = USUAL.get(name, {})
+    fields = field or usual.get(channels) or usual.get(None)
+    if fields:
+        rows = _rows_of(shape, name, fields)
         if rows.width is not None and rows.width != channels:
             raise MessageError(
-                f"{field} of {name} has {rows.width} numbers and the stream {channels} channels: name others, with "
+                f"{fields} of {name} has {rows.width} numbers and the stream {channels} channels: name others, with "
                 f"commas between them"
             )
         return rows
-    usual = USUAL.get(name, {})
-    fields = usual.get(channels, usual.get(None))
-    if fields is not None:
-        return _rows_of(shape, name, fields)
     every = None if name in USUAL else _all_numbers(shape)
     if every is None or every.width not in (None, channels):
         raise MessageError(_no_choice(shape, name, channels))
@@ -198,7 +196,7 @@ def _count(shape: Shape) -> int | None:
 
 
 def _what(path: Path, shape: Shape) -> str:
-    kind = "a list of structures: name one, such as [0]" if isinstance(shape, Many) else "none"
+    kind = "a list of structures: name one, such as [0]" if isinstance(shape, Many) else "no number"
     return f"{shown_path(path) or 'it'} is {kind}"
 
 

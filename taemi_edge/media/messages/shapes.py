@@ -71,20 +71,24 @@ class Structure:
 
 Shape: TypeAlias = Number | Text | Blob | Unreadable | Many | Structure
 
-#: Structures that are times, and the names of their two numbers.
-TIMES = {
-    "builtin_interfaces/msg/Time": ("sec", "nanosec"),
-    "google.protobuf.Timestamp": ("seconds", "nanos"),
-}
-_DURATIONS = {"builtin_interfaces/msg/Duration", "google.protobuf.Duration"}
-_TIME_PAIRS = ({"sec", "nanosec"}, {"sec", "nsec"}, {"secs", "nsecs"}, {"seconds", "nanos"})
+#: The names of the seconds and of the nanoseconds of a time; in JSON the two stand in any order.
+_TIME_PAIRS = (("sec", "nanosec"), ("sec", "nsec"), ("secs", "nsecs"), ("seconds", "nanos"))
 
 
 def is_time(shape: Shape) -> bool:
     """Whether a structure is a time or a duration: two numbers, of seconds and of nanoseconds."""
-    return isinstance(shape, Structure) and (
-        shape.name in TIMES or shape.name in _DURATIONS or set(shape.fields) in _TIME_PAIRS
-    )
+    return time_names(shape) is not None
+
+
+def time_names(shape: Shape) -> tuple[str, str] | None:
+    """The names of the seconds and of the nanoseconds of a time or a duration; None for what is neither.
+
+    >>> time_names(Structure("", {"nanosec": Number(), "sec": Number()}))
+    ('sec', 'nanosec')
+    """
+    if not (isinstance(shape, Structure) and all(isinstance(inner, Number) for inner in shape.fields.values())):
+        return None
+    return next((pair for pair in _TIME_PAIRS if shape.fields.keys() == set(pair)), None)
 
 
 def shape_at(shape: Shape, path: Path, inside: str) -> Shape:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from taemi_edge.media.messages.shapes import Number, Shape, Structure, is_time, shape_at
+from taemi_edge.media.messages.shapes import Number, Shape, Structure, shape_at, time_names
 from taemi_edge.media.messages.topic_field import Path
 
 #: Where a stamp is looked for, beside what is read and in what that lies in.
@@ -29,8 +29,8 @@ def stamp_paths(shape: Shape, beside: Path = ()) -> tuple[Path, ...]:
         for place in _PLACES:
             found = _at(around, place)
             path = (*beside[:length], *place)
-            if found is not None and is_time(found) and isinstance(found, Structure):
-                names = list(found.fields)
+            names = None if found is None else time_names(found)
+            if names is not None:
                 return (*path, names[0]), (*path, names[1])
             if isinstance(found, Number):
                 return (path,)

@@ -128,7 +128,7 @@ class StreamReader:
         paths, self._make, self.what = self._chosen(shape)
         stamps = stamp_paths(shape, paths[0])
         self._stamps = len(stamps)
-        return open_decoder(self._type, [*stamps, *paths])
+        return open_decoder(self._type, [*stamps, *paths], optional=stamps)
 
     def _chosen(self, shape: Shape) -> tuple[tuple[Path, ...], _Make, str]:
         spec, name = self._spec, ros_name(self._type.name)

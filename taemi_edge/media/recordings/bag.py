@@ -194,9 +194,12 @@ def _opened(path: Path, is_ros1: bool) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    mend = "`rosbag reindex`" if path.suffix == ".bag" else "`sqlite3 FILE .recover`, or convert it to MCAP,"
+    mend = "`sqlite3 FILE .recover`, or convert it to MCAP,"
+    if path.suffix == ".bag" or path.is_dir():
+        mend = "`ros2 bag reindex`" if path.is_dir() else "`rosbag reindex`"
+    problem = first_line(error).rstrip(".")
     return InputError(
-        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {first_line(error)}: {mend} may save it"
+        f"{shown_place(path)}: expected a whole ROS bag, and it cannot be read: {problem}: {mend} may save it"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from taemi_edge.errors import InputError, MessageError, UsageError
 from taemi_edge.media.clocks import UNIX_FROM_S
 from taemi_edge.media.messages.decoders import shape_of
 from taemi_edge.media.messages.shapes import leaves
-from taemi_edge.media.messages.topic_field import shown_path
+from taemi_edge.media.messages.topic_field import TopicField, shown_path
 from taemi_edge.media.recordings.opening import open_recording
 from taemi_edge.media.recordings.recorded_clock import Clock
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
@@ -77,25 +78,11 @@ def describe_recording(
         >>> describe_recording(Path("drive.mcap")).topics[0].name  # doctest: +SKIP
         '/camera/image_raw'
     """
-    chosen: dict[str, str] = {}
-    absent: dict[str, str] = {}
-    feeds: dict[str, list[str]] = {}
-    notes: list[str] = []
-    guessed: tuple[str, ...] = ()
-    problem = ""
-    if streams:
-        try:
-            with RecordingSource(path, streams, topics, clock=clock) as source:
-                chosen = {name: str(found) for name, found in source.fields.items()}
-                for name, found in source.fields.items():
-                    feeds.setdefault(found.topic, []).append(name)
-                absent, guessed, notes = dict(source.absent), tuple(sorted(source.guessed)), source.clock_notes
-        except (UsageError, InputError) as error:
-            problem = str(error)
+    chosen = _chosen(path, streams, topics, clock) if streams else _Chosen()
     with open_recording(path) as recording:
         length_s = _length_s(recording)
         listed = tuple(
-            _described(topic, length_s, feeds.get(name, [])) for name, topic in sorted(recording.topics.items())
+            _described(topic, length_s, chosen.streams_of(name)) for name, topic in sorted(recording.topics.items())
         )
         start_s = None if recording.start_ns is None else recording.start_ns / 1e9
         return RecordingDescription(
@@ -105,15 +92,37 @@ def describe_recording(
             duration_s=length_s,
             messages=sum(topic.count or 0 for topic in listed),
             topics=listed,
-            notes=(*notes, *recording.notes),
-            map=chosen,
-            guessed=guessed,
-            absent=absent,
-            problem=problem,
+            notes=(*chosen.notes, *recording.notes),
+            map={name: str(found) for name, found in chosen.fields.items()},
+            guessed=tuple(sorted(chosen.guessed)),
+            absent=dict(chosen.absent),
+            problem=chosen.problem,
         )
 
 
-def _described(topic: Topic, length_s: float | None, streams: list[str]) -> TopicDescription:
+@dataclass(frozen=True)
+class _Chosen:
+    """Which topics would feed the streams of a model, or why none could be chosen."""
+
+    fields: Mapping[str, TopicField] = field(default_factory=dict)
+    guessed: Collection[str] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    problem: str = ""
+
+    def streams_of(self, topic: str) -> tuple[str, ...]:
+        return tuple(name for name, found in self.fields.items() if found.topic == topic)
+
+
+def _chosen(path: Path, streams: Mapping[str, StreamSpec], topics: Mapping[str, str] | None, clock: Clock) -> _Chosen:
+    try:
+        with RecordingSource(path, streams, topics, clock=clock) as source:
+            return _Chosen(source.fields, source.guessed, source.absent, source.clock_notes)
+    except (UsageError, InputError) as error:
+        return _Chosen(problem=str(error))
+
+
+def _described(topic: Topic, length_s: float | None, streams: tuple[str, ...]) -> TopicDescription:
     rate_hz = None
     if topic.count is not None and topic.count > 1 and length_s:
         rate_hz = topic.count / length_s
@@ -129,7 +138,7 @@ def _described(topic: Topic, length_s: float | None, streams: list[str]) -> Topi
             problem = str(error)
     kind = topic.type
     return TopicDescription(
-        topic.name, kind.name, kind.encoding, topic.count, rate_hz, fields[:_MOST_FIELDS], problem, tuple(streams)
+        topic.name, kind.name, kind.encoding, topic.count, rate_hz, fields[:_MOST_FIELDS], problem, streams
     )
 
 

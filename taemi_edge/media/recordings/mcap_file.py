@@ -90,9 +90,10 @@ class McapFile:
         bytes_waiting, order = 0, 0
         pieces = sorted(self._wanted_pieces(set(wanted), start_ns, end_ns), key=lambda p: (p.start_ns, p.offset))
         for at, piece in enumerate(pieces):
-            for channel, log_ns, data in self._messages_in(piece):
+            for channel, log_ns, content in self._messages_in(piece):
                 if channel not in wanted or not (start_ns or 0) <= log_ns < (end_ns or log_ns + 1):
                     continue
+                data = bytes(content)
                 message = RecordedMessage(wanted[channel], log_ns, data, types[channel])
                 heapq.heappush(waiting, (log_ns, order, message))
                 order, bytes_waiting = order + 1, bytes_waiting + len(data)
@@ -120,7 +121,7 @@ class McapFile:
                 continue
             yield piece
 
-    def _messages_in(self, piece: Piece) -> Iterator[tuple[int, int, bytes]]:
+    def _messages_in(self, piece: Piece) -> Iterator[tuple[int, int, memoryview]]:
         """The messages of a piece; a piece that is damaged is left out from there on, with a note."""
         try:
             for opcode, content in records.read_records(self._file, piece):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ def walk(file: BinaryIO, size: int, resume_at: list[int]) -> Layout:
         resume_at: where chunks lie, as the file's index says: behind damage the walk goes on at the next of them.
     """
     layout, run = Layout(), _Run()
+    resume_at = sorted(resume_at)
     offset = len(MAGIC)
     while True:
         opcode, length = _prefix(file, offset)
@@ -94,9 +96,10 @@ def walk(file: BinaryIO, size: int, resume_at: list[int]) -> Layout:
         if not opcode or end > size or (opcode == MESSAGE and length < _MESSAGE_HEAD.size):
             layout.readable_until = offset if layout.readable_until is None else layout.readable_until
             run.end(layout)
-            following = min((at for at in resume_at if at > offset), default=None)
+            next_chunk = bisect_right(resume_at, offset)
+            following = resume_at[next_chunk] if next_chunk < len(resume_at) else None
             if opcode == CHUNK and following is None:
-                _add_chunk(file, layout, start, size - start, is_whole=False)
+                _add_chunk(file, layout, start, min(size - start, MOST_CHUNK_BYTES), is_whole=False)
             if following is None:
                 break
             offset = following
@@ -193,7 +196,7 @@ def read_records(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, memoryview
         raise DamagedRecordError(f"a record at byte {piece.offset} is longer than the chunk that it lies in")
 
 
-def message_of(content: memoryview) -> tuple[int, int, bytes]:
+def message_of(content: memoryview) -> tuple[int, int, memoryview]:
     """The channel, the log time and the data of a message record.
 
     Raises:
@@ -202,7 +205,7 @@ def message_of(content: memoryview) -> tuple[int, int, bytes]:
     if len(content) < _MESSAGE_HEAD.size:
         raise DamagedRecordError("a message is shorter than its own head")
     channel, _, log_ns, _ = _MESSAGE_HEAD.unpack_from(content)
-    return channel, log_ns, bytes(content[_MESSAGE_HEAD.size :])
+    return channel, log_ns, content[_MESSAGE_HEAD.size :]
 
 
 def parsed(kind: Any, content: bytes | memoryview) -> Any:

@@ -55,7 +55,8 @@ class ChosenClock:
         offset_ns: how far the clock of the stamps lies before that of the log.
         spoken: the topics of words that say when they were spoken; these times are taken where they may be true.
         agrees: whether stamps and log times pass alike; where stamps were asked for, nobody knows.
-        ahead_ns: how far the stamps of topics lie before the times of logging, at most, as far as that is known.
+        ahead_ns: how far the stamps of topics lie after the times of logging, at most, as far as that is known.
+        late_ns: how long after their stamps messages were logged, at most, as far as that is known.
         note: what was chosen, in a sentence.
         simulated: whether log times are those of a simulation (`taemi_edge.media.recordings.simulated_time`).
     """
@@ -65,6 +66,7 @@ class ChosenClock:
     spoken: frozenset[str] = frozenset()
     agrees: bool = True
     ahead_ns: Mapping[str, int] = field(default_factory=dict)
+    late_ns: int = 0
     note: str = ""
     simulated: bool = False
 
@@ -136,7 +138,8 @@ def choose_clock(
     names = frozenset(stamped)
     note = f"stamps of headers are taken{_but(of_others, names)} (--clock log takes the times of logging)"
     ahead_ns = {topic: max(found) for topic, found in stamped.items()}
-    return ChosenClock(names, spoken=spoken, ahead_ns=ahead_ns, note=note)
+    late_ns = max(0, -min(apart_ns for found in stamped.values() for apart_ns in found))
+    return ChosenClock(names, spoken=spoken, ahead_ns=ahead_ns, late_ns=late_ns, note=note)
 
 
 def _header_clock(
@@ -150,7 +153,8 @@ def _header_clock(
         offset_ns = 0
     names = frozenset(stamped)
     note = f"stamps of headers are taken, as --clock header asks{_but(samples, names)}"
-    return ChosenClock(names, offset_ns, spoken, agrees=False, note=note)
+    late_ns = min(max(0, offset_ns - middle[0]), round(LARGEST_DIFFERENCE_S * _NS))
+    return ChosenClock(names, offset_ns, spoken, agrees=False, late_ns=late_ns, note=note)
 
 
 def _but(samples: Mapping[str, Sequence[Sample]], stamped: frozenset[str]) -> str:

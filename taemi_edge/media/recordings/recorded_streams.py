@@ -26,6 +26,7 @@ from taemi_edge.media.recordings.decoding import Decoding
 from taemi_edge.media.recordings.feeds import Feed, has_stamp, open_feed, reached_s
 from taemi_edge.media.recordings.opening import open_recording, split_topic
 from taemi_edge.media.recordings.recorded_clock import (
+    LATEST_WORDS_S,
     ChosenClock,
     Clock,
     Sample,
@@ -60,8 +61,8 @@ class RecordingSource:
         topics: TOPIC or TOPIC.field by the name of the stream; the rest is chosen by types.
         clock: "header" for the stamps of messages, "log" for the times at which they were logged, "auto" to choose; or
             the clock that was chosen before, with `origin_ns`.
-        start_ns, end_ns: read from and up to this time of the chosen clock alone.
-        origin_ns: the time of the chosen clock that is 0 s; by default `start_ns`, else that of the first message.
+        range_ns: read from and up to these times of the chosen clock alone; None for the beginning and the end.
+        origin_ns: the time of the chosen clock that is 0 s; by default that of the range, else of the first message.
         every_frame: keep all pictures, whatever the streams need.
 
     Attributes:
@@ -84,8 +85,7 @@ class RecordingSource:
         topics: Mapping[str, str | TopicField] | None = None,
         *,
         clock: Clock | ChosenClock = "auto",
-        start_ns: int | None = None,
-        end_ns: int | None = None,
+        range_ns: tuple[int | None, int | None] = (None, None),
         origin_ns: int | None = None,
         every_frame: bool = False,
     ) -> None:
@@ -106,13 +106,13 @@ class RecordingSource:
                 )
             self._feeds: dict[str, Feed] = {n: open_feed(streams[n], every_frame) for n in self.fields}
             self._specs = {name: streams[name] for name in self.fields}
-            self._range_ns = start_ns, end_ns
+            self._range_ns = range_ns
             self._decoding = Decoding(self.recording, self._specs, self.fields)
             if isinstance(clock, ChosenClock):
                 self.clock, first_ns = clock, 0
             else:
                 self.clock, first_ns = self._choose_clock(clock)
-            self.origin_ns = origin_ns if origin_ns is not None else start_ns if start_ns is not None else first_ns
+            self.origin_ns = next(at_ns for at_ns in (origin_ns, range_ns[0], first_ns) if at_ns is not None)
             self._timeline = Timeline()
             self._messages = iter(self.recording.messages(self._decoding.topics, *self._logged_range_ns()))
             self.is_over = False
@@ -191,7 +191,8 @@ class RecordingSource:
             sample_rate_hz: the rate that sound is brought to.
         """
         spec = {name: replace(self._specs[name], sample_rate_hz=sample_rate_hz)}
-        with RecordingSource(self.recording.path, spec, {name: self.fields[name]}, origin_ns=self.origin_ns) as source:
+        field = {name: self.fields[name]}
+        with RecordingSource(self.recording.path, spec, field, clock=self.clock, origin_ns=self.origin_ns) as source:
             hops = [*source.hops(1.0), source.rest()]
         pieces = [piece for hop in hops for piece in hop.pieces[name]]
         end = max((round(piece.time_s * sample_rate_hz) + len(piece.values) for piece in pieces), default=0)
@@ -316,7 +317,9 @@ class RecordingSource:
         offset_ns = self.clock.offset_ns
         lead_ns = int(LEAD_IN_S * _NS) if any(isinstance(spec, VideoSpec) for spec in self._specs.values()) else 0
         first_ns = None if start_ns is None else max(0, start_ns - offset_ns - lead_ns)
-        return first_ns, None if end_ns is None else end_ns - offset_ns + int(MOST_SKEW_S * _NS)
+        only_words = all(isinstance(spec, TextSpec) for spec in self._specs.values())
+        late_ns = int((LATEST_WORDS_S if only_words else MOST_SKEW_S) * _NS) + self.clock.late_ns
+        return first_ns, None if end_ns is None else end_ns - offset_ns + late_ns
 
     def _choose_clock(self, asked: Clock) -> tuple[ChosenClock, int]:
         """The clock, and the time of the first message on it."""

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from taemi_edge.bundle.recipe import read_toml
 from taemi_edge.bundle.streams import StreamSpec, kind_name
 from taemi_edge.errors import InputError, MessageError, MissingExtraError, OptionError, UsageError
+from taemi_edge.media.messages.readings import MessageType
 from taemi_edge.media.messages.stream_reader import StreamReader, fit_of
 from taemi_edge.media.messages.topic_field import TopicField, parse_topic_field
 from taemi_edge.media.recordings.recording import RecordedMessage, Topic
@@ -123,6 +125,21 @@ def read_map(entries: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def named_topics(given: Any) -> dict[str, str]:
+    """The topics that a program gives: by the name of the stream, or in a TOML file; None for none.
+
+    Raises:
+        UsageError: it is neither.
+        RecipeError, InputError: see `read_map_file`.
+    """
+    if isinstance(given, (str, Path)) and given:
+        return read_map_file(Path(given))
+    topics = given or {}
+    if not isinstance(topics, Mapping) or not all(isinstance(topic, str) for topic in topics.values()):
+        raise UsageError(f"expected topics by name, such as {{'eye': '/camera/image_raw'}}, got {topics!r:.60}")
+    return {str(name): topic for name, topic in topics.items()}
+
+
 def read_map_file(file: Path) -> dict[str, str]:
     """The table `[streams]` of a TOML file: a topic, or TOPIC.field, by the name of each stream.
 
@@ -164,8 +181,13 @@ def _fitting(
 ) -> list[str]:
     """The topics with messages whose types are made for a stream; where none is, those whose first message fits."""
     found: dict[bool, list[Topic]] = {True: [], False: []}
+    known: dict[MessageType, bool | None] = {}
     for topic in topics.values():
-        is_sure = None if topic.count == 0 or _MACHINERY.search(topic.name) else fits(topic, spec)
+        if topic.count == 0 or _MACHINERY.search(topic.name):
+            continue
+        if topic.type not in known:
+            known[topic.type] = fits(topic, spec)
+        is_sure = known[topic.type]
         if is_sure is not None:
             found[is_sure].append(topic)
     chosen = found[True] or [topic for topic in found[False] if _reads(topic, spec, first_of(topic.name))]

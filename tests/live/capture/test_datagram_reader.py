@@ -61,6 +61,17 @@ def test_rows_come_over_either_protocol(host: str):
         sensed.until(lambda: sensed.loss() is None, sender.send if host != "localhost" else four.send)
 
 
+def test_that_nothing_of_what_comes_can_be_used_is_the_reason():
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        wrong = "what comes cannot be used: expected 3 numbers, got 2"
+        sensed.until(lambda: sensed.loss() == wrong, lambda: sender.send(b"1,2"))
+        sensed.until(lambda: sensed.rows() and sensed.loss() is None, sender.send)
+        sensed.until(lambda: sensed.loss() == "nothing came for more than 0.5 s")
+        sensed.until(lambda: sensed.loss() == wrong, lambda: sender.send(b"1,2"))
+    assert not sensed.capture._worker.thread.is_alive()
+
+
 def test_malformed_datagrams_are_counted_and_said_and_the_others_taken(caplog):
     port = free_udp_port()
     text = f"udp://127.0.0.1:{port}?format=<3f"
@@ -187,9 +198,9 @@ def test_pictures_do_not_come_as_numbers():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"1,2", "expected 3 numbers, got 2"),
-        (b'{"a": [1, 2]}', "expected 3 numbers, got 2"),
-        (b"\xff\x00", r"expected numbers, got b'\xff\x00'"),
+        (b"1,2", "what comes cannot be used: expected 3 numbers, got 2"),
+        (b'{"a": [1, 2]}', "what comes cannot be used: expected 3 numbers, got 2"),
+        (b"\xff\x00", r"what comes cannot be used: expected numbers, got b'\xff\x00'"),
     ],
 )
 def test_messages_that_cannot_be_used_are_the_reason(content: bytes, reason: str):

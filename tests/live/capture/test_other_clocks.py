@@ -11,7 +11,7 @@ from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.delivery import Delivery
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox
 from taemi_edge.live.capture.readers import DecodedPicture, DecodedRows, DecodedWords
-from taemi_edge.live.capture.row_clock import RecentRows
+from taemi_edge.live.capture.row_clock import RecentRows, RowClock
 from taemi_edge.live.words import WordInbox
 
 HOP_S, RATE_HZ = 0.5, 200
@@ -142,3 +142,25 @@ def test_a_camera_that_runs_behind_is_still_connected_anew():
         clock.time_s = index / 15
         delivery.take(DecodedPicture(500 + index / 30, PICTURE), is_live=True)
     assert delivery.lag_s > 3
+
+
+def test_rows_that_a_link_held_up_lie_where_they_were_measured():
+    clock = RowClock(0.0)
+    measured_s = np.arange(0, 10, 1 / RATE_HZ)
+    arrived_s = np.where(abs(measured_s - 5.75) < 0.75, 6.5 + (measured_s - 5.0) * 0.01, measured_s) + 0.005
+    placed_s = [
+        clock.place(np.array([1000 + at]), 1, now_s)[0] for at, now_s in zip(measured_s, arrived_s, strict=True)
+    ]
+    np.testing.assert_allclose(placed_s, measured_s + 0.005, atol=0.005)
+
+
+def test_a_link_that_stays_slower_than_it_was_makes_rows_late_for_half_a_second_alone():
+    clock = RowClock(0.0)
+    measured_s = np.arange(0, 10, 1 / RATE_HZ)
+    arrived_s = measured_s + np.where(measured_s < 5, 0.005, 1.505)
+    placed_s = np.array(
+        [clock.place(np.array([1000 + at]), 1, now_s)[0] for at, now_s in zip(measured_s, arrived_s, strict=True)]
+    )
+    late_s = arrived_s - placed_s
+    assert late_s[measured_s < 5].max() < 0.01
+    assert late_s[measured_s > 5.6].max() < 0.01

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taemi_edge.live.capture.payloads import MOST_BYTES, RowParser, WordParser
@@ -174,6 +174,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(content=JSON, field=st.sampled_from(["", "values", "x", "values.0,x", "0"]))
 def test_any_json_gives_rows_or_one_sentence(content: Any, field: str):
     options = {"field": field} if field else {}

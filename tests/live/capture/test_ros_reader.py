@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import time
 from pathlib import Path
 
@@ -24,6 +26,11 @@ from taemi_edge.live.capture.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.config import RosConfig
 from taemi_edge.live.outputs.ros import RosOutput
+from taemi_edge.live.ros.definitions import hash_of
+from taemi_edge.live.ros.names import TopicKind, topic_key
+from taemi_edge.live.ros.place import place_of
+from taemi_edge.live.ros.session import open_session
+from taemi_edge.live.ros.subscription import TopicSubscription
 from taemi_edge.live.source_plans import track_of
 from taemi_edge.live.words import WordInbox
 from tests.live.ros.network import RosNetwork, end, until
@@ -285,3 +292,54 @@ def test_a_configuration_that_cannot_be_used_is_refused_before_the_run(tmp_path:
     assert "s3cret" not in str(refused.value)
     with pytest.raises(UsageError, match=reason):
         RosOutput(RosConfig(publish=f"/gesture?config={file}"))
+
+
+class Publisher:
+    """Publishes bytes as words on a topic, from this process; a context manager."""
+
+    def __init__(self, network: RosNetwork, topic: str) -> None:
+        import zenoh
+
+        settings = {"mode": "client", "connect": {"endpoints": [network.router]}}
+        self._session = zenoh.open(zenoh.Config.from_json5(json.dumps(settings)))
+        self._publisher = self._session.declare_publisher(topic_key(0, topic, TopicKind(STRING, hash_of(STRING))))
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def say(self, text: str) -> None:
+        self.put(b"\0\1\0\0" + struct.pack("<I", len(text) + 1) + text.encode() + b"\0")
+
+    def put(self, data: bytes) -> None:
+        self._publisher.put(data)
+
+
+def test_words_that_pause_are_not_lost_because_a_message_before_could_not_be_read(network):
+    with Listening(network, "/said", WORDS) as said, Publisher(network, "/said") as publisher:
+        until(lambda: publisher.say("good") or said.take())
+        publisher.put(b"\0\1\0\0\xff")
+        until(lambda: said.capture.damaged_packets == 1)
+        time.sleep(SETTINGS.lost_after_s + 0.5)
+        assert said.loss is None
+
+
+def test_of_messages_that_nobody_wants_no_more_go_at_once_than_would_be_taken(network):
+    place = place_of("/flood", {"router": network.router})
+    session = open_session(place.zenoh)
+    topic = TopicSubscription(session, place, 64, history=False)
+    try:
+        with Publisher(network, "/flood") as publisher:
+            until(lambda: publisher.say("now") or topic.take(0.0, 64))
+            for number in range(20):
+                publisher.say(str(number))
+            time.sleep(0.5)
+            refused: list[object] = []
+            topic.take(0.0, 4, lambda kind: bool(refused.append(kind)))
+            assert len(refused) <= 4
+            until(lambda: topic.take(0.0, 4, lambda kind: bool(refused.append(kind))) or len(refused) >= 20)
+    finally:
+        topic.close()
+        session.close()

@@ -15,6 +15,7 @@ pytest.importorskip("foxglove", reason="recordings are written with foxglove-sdk
 pytest.importorskip("mcap", reason="recordings are read with mcap")
 
 import foxglove
+import mcap.writer
 
 from taemi_edge.errors import OutputError
 from taemi_edge.live.outputs import mcap_file
@@ -108,6 +109,22 @@ def test_parts_begin_anew_and_the_oldest_are_removed(tmp_path, caplog):
     assert kept == list(range(kept[0], 100))
     assert recording.parts == int(parts[-1].stem.partition("-")[2])
     assert not caplog.records
+
+
+def test_recordings_of_others_are_never_removed_to_make_room(tmp_path):
+    file = tmp_path / "drive.mcap"
+    with file.open("wb") as stream:
+        writer = mcap.writer.Writer(stream)
+        writer.start("ros2", "a robot's recorder")
+        writer.add_attachment(0, 0, "map", "application/octet-stream", bytes(2**20))
+        writer.finish()
+    content = file.read_bytes()
+    recording = Recording(McapConfig(file=str(file), most_mib=0.2, split_mib=0.05))
+    recording.say(60)
+    recording.file.close()
+    assert file.read_bytes() == content
+    assert not (tmp_path / "drive-2.mcap").exists()
+    assert sum(part.stat().st_size for part in tmp_path.glob("drive-*.mcap")) < 0.22 * 2**20
 
 
 def test_a_full_disk_costs_a_pause_and_one_sentence(small_disk, caplog, monkeypatch):

@@ -26,6 +26,7 @@ JSON = MessageType("imu", "json")
         ({"acc": [1, 2, 3], "gyro": [4, 5, 6]}, "gyro[2],acc[0],acc[1]", (6, 1, 2), None),
         ({"header": {"stamp": {"sec": 3, "nanosec": 4}}, "v": [1, 2, 3]}, "", (1, 2, 3), 3_000_000_004),
         ({"stamp": {"secs": 3, "nsecs": 4}, "v": [1, 2, 3]}, "", (1, 2, 3), 3_000_000_004),
+        ({"stamp": {"nanosec": 4, "sec": 3}, "v": [1, 2, 3]}, "", (1, 2, 3), 3_000_000_004),
         ({"acc-x": 1, "größe": 2, "z": 3}, "größe,acc-x,z", (2, 1, 3), None),
         ({"timestamp": 1_700_000_000_123, "v": [1, 2, 3]}, "", (1, 2, 3), 1_700_000_000_123_000_000),
         ({"timestamp": 1_700_000_000_123_456_789, "v": [1, 2, 3]}, "", (1, 2, 3), 1_700_000_000_123_456_789),
@@ -37,6 +38,13 @@ JSON = MessageType("imu", "json")
 def test_rows_of_json(message: object, field: str, expected: tuple[float, ...], stamp_ns: int | None) -> None:
     reading = read_one(StreamReader(series(3), JSON, field), json.dumps(message).encode())
     assert (reading.values, reading.stamp_ns) == (expected, stamp_ns)
+
+
+def test_a_message_of_json_may_lack_the_stamp_that_others_have() -> None:
+    reader = StreamReader(series(2), JSON, "v")
+    messages = ({"stamp": {"sec": 3, "nanosec": 4}, "v": [1, 2]}, {"v": [3, 4]}, {"stamp": None, "v": [5, 6]})
+    readings = [read_one(reader, json.dumps(message).encode()) for message in messages]
+    assert [(one.values, one.stamp_ns) for one in readings] == [((1, 2), 3_000_000_004), ((3, 4), None), ((5, 6), None)]
 
 
 def test_a_first_message_that_does_not_fit_does_not_decide() -> None:

@@ -64,6 +64,13 @@ def test_a_definition_in_idl() -> None:
     assert (reading.values, reading.stamp_ns) == ((0.5, -3), 9)
 
 
+@pytest.mark.parametrize("time", ["int32 sec\n", "float32[] sec\nuint32 nanosec\n", "string sec\nuint32 nanosec\n", ""])
+def test_a_time_that_is_none_is_no_stamp(time: str) -> None:
+    text = f"builtin_interfaces/Time stamp\nfloat32 x\n{LINE}MSG: builtin_interfaces/Time\n{time}"
+    reader = StreamReader(series(1), defined(text), "x")
+    assert reader.what == "x"
+
+
 def test_a_definition_in_idl_of_another_system() -> None:
     text = "module plant { struct Valve { double flow; float level[2]; }; };"
     kind = MessageType("plant::Valve", "cdr", text.encode(), "omgidl")

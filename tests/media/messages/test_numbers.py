@@ -120,7 +120,7 @@ def test_rows_of_a_definition_that_came_with_the_recording() -> None:
         ("sensor_msgs/msg/Imu", 1, "acceleration", "Imu has no acceleration: expected one of header, orientation, "),
         ("sensor_msgs/msg/Imu", 1, "linear_acceleration.x.y", "nothing behind it"),
         ("sensor_msgs/msg/Imu", 1, "orientation_covariance[9]", "a number below 9 in brackets"),
-        ("sensor_msgs/msg/Imu", 1, "header.frame_id", "expected numbers in header.frame_id of .*, but .* is none"),
+        ("sensor_msgs/msg/Imu", 1, "header.frame_id", "expected numbers in header.frame_id of .*, but .* is no number"),
         ("sensor_msgs/msg/Imu", 1, "linear_acceleration[0]", r"has no \[0\]: expected one of x, y, z"),
         ("geometry_msgs/msg/Twist", 3, "", "numbers linear.x, .*, angular.z, and the stream 3 channels"),
         ("tf2_msgs/msg/TFMessage", 3, "", "has no numbers, and the stream is a series of 3 channels"),
@@ -163,3 +163,25 @@ def test_a_fit_says_what_is_read_and_whether_every_message_has_it() -> None:
     assert fit_of(series(6), MessageType("sensor_msgs/msg/Imu")) == Fit("angular_velocity,linear_acceleration", True)
     assert fit_of(series(9), MessageType("sensor_msgs/msg/JointState")) == Fit("position", False)
     assert fit_of(series(9), MessageType("imu", "json")) == Fit("", False)
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        (
+            "V angular_velocity\nV linear_acceleration\n" + "=" * 80 + "\nMSG: sensor_msgs/V\nfloat64 x\n",
+            "has 2 numbers",
+        ),
+        ("E angular_velocity\nE linear_acceleration\n" + "=" * 80 + "\nMSG: sensor_msgs/E\n", "has 2 numbers"),
+    ],
+)
+def test_a_type_with_a_known_name_and_other_fields_is_refused(definition: str, problem: str) -> None:
+    kind = MessageType("sensor_msgs/msg/Imu", "cdr", definition.encode(), "ros2msg")
+    with pytest.raises(MessageError, match=problem):
+        StreamReader(series(6), kind)
+
+
+def test_json_with_a_known_name_and_other_fields_is_refused() -> None:
+    reader = StreamReader(series(1), MessageType("sensor_msgs/msg/JointState", "json"))
+    with pytest.raises(MessageError, match="position of .* has 0 numbers"):
+        reader.read(b'{"position": {}}')

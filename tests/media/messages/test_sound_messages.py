@@ -190,3 +190,10 @@ def test_a_type_without_sound_is_refused_and_sound_is_no_picture() -> None:
     for name in (AUDIO_DATA, "foxglove_msgs/msg/RawAudio"):
         with pytest.raises(MessageError, match="is no picture"):
             StreamReader(CAMERA, MessageType(name))
+
+
+@pytest.mark.parametrize("content", [b'{"s": ["AAAA", {"a": 2}]}', b'{"s": ["AAAA", null]}', b'{"s": ["AAAA", 5]}'])
+def test_json_whose_sound_is_none_costs_its_message(content: bytes) -> None:
+    reader = StreamReader(SOUND, MessageType("robot.Sound", "json"), "s[1]")
+    with pytest.raises(MessageError, match="expected"):
+        reader.read(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mcap.writer import CompressionType, IndexType, Writer
 from taemi_edge.errors import InputError
 from taemi_edge.media.recordings import mcap_records
 from taemi_edge.media.recordings.mcap_file import McapFile
+from taemi_edge.media.recordings.mcap_records import CHUNK, MAGIC, MOST_CHUNK_BYTES, PREFIX, walk
 
 KINDS = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
 START_NS = 10**18
@@ -160,6 +163,20 @@ def test_an_index_that_lies_is_not_believed(tmp_path: Path, opcode: int, at: int
         assert {name: topic.count for name, topic in recording.topics.items()} == {"/imu": 180, "/camera": 20}
         assert ["its index does not fit its content" in note for note in recording.notes] == [True]
     assert read(tmp_path / "a.mcap", ("/camera",))[0] == list(range(0, 200, 10))
+
+
+def test_chunks_of_an_index_that_all_lie_are_passed_quickly(tmp_path: Path) -> None:
+    lies = BytesIO(b"\xff" * (1 << 21))  # at each byte a record that is longer than the file
+    began_s = time.monotonic()
+    layout = walk(lies, 1 << 21, list(range(8, 200_000)))
+    assert (layout.pieces, layout.readable_until) == ([], 8)
+    assert time.monotonic() - began_s < 60  # it took ten minutes when each was looked for among all others
+
+
+def test_what_a_cut_chunk_claims_is_not_taken_into_memory() -> None:
+    content = MAGIC + PREFIX.pack(CHUNK, 1 << 62) + bytes(64)
+    (piece,) = walk(BytesIO(content), 1 << 40, []).pieces
+    assert (piece.is_whole, piece.length) == (False, MOST_CHUNK_BYTES)
 
 
 def test_an_index_that_lies_nowhere_is_done_without(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_numbers_that_are_none_cost_their_message_alone(drive: Any, tmp_path: Pa
 def test_a_range_of_a_recording(drive: Any, tmp_path: Path) -> None:
     file = record(tmp_path, messages(drive, Form("h264")))
     start_ns, end_ns = START_NS + 2_100_000_000, START_NS + 4_100_000_000
-    with RecordingSource(file, STREAMS, start_ns=start_ns, end_ns=end_ns) as source:
+    with RecordingSource(file, STREAMS, range_ns=(start_ns, end_ns)) as source:
         found, rest = hops_of(source)
     assert len(found) == 4
     pictures = [frame for hop in (*found, rest) for frame in hop.pieces["eye"]]
@@ -247,3 +247,14 @@ def test_numbers_in_json_that_nothing_holds(tmp_path: Path) -> None:
             found, rest = hops_of(source)
             assert len(found) < 100
             assert all(np.isfinite(piece.times_s).all() for hop in (*found, rest) for piece in hop.pieces["wrist"])
+
+
+def test_all_sound_is_read_on_the_clock_of_the_source(drive: Any, tmp_path: Path) -> None:
+    sent = [
+        replace(one, data=restamped(one, one.stamp_ns - 100 * 10**9), stamp_ns=one.stamp_ns - 100 * 10**9)
+        for one in messages(drive, Form(pictures="none", words="plain", sound=True, others=False))
+    ]
+    file = record(tmp_path, sent)
+    for clock in ("log", "header"):
+        with RecordingSource(file, {"wrist": WRIST, "ear": EAR}, clock=clock) as source:
+            assert len(source.read_sound("ear", 16_000)) == pytest.approx(6 * 16_000, abs=1600)

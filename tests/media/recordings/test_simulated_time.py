@@ -61,8 +61,8 @@ def test_a_simulation_that_begins_anew_goes_on(drive: Any, tmp_path: Path) -> No
 def test_a_range_is_one_of_the_simulation(drive: Any, tmp_path: Path) -> None:
     sent = simulated(messages(drive, Form("none"), BEGINS_NS), 4.0)
     file = write_mcap(tmp_path / "drive.mcap", sent)
-    span = {"start_ns": BEGINS_NS + 2 * SECOND_NS, "end_ns": BEGINS_NS + 4 * SECOND_NS}
-    with RecordingSource(file, {"wrist": STREAMS["wrist"]}, **span) as source:
+    span = BEGINS_NS + 2 * SECOND_NS, BEGINS_NS + 4 * SECOND_NS
+    with RecordingSource(file, {"wrist": STREAMS["wrist"]}, range_ns=span) as source:
         found, _ = hops_of(source)
     assert [hop.end_s for hop in found] == [0.5, 1.0, 1.5, 2.0]
 
