@@ -20,6 +20,7 @@ from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.presence import State
 from taemi_edge.runtime.window import Source
 
 START_NS = 1_800_000_000_123_456_789
@@ -117,7 +118,7 @@ def described(manifest: Any, *sources: Source, live: bool = True) -> DescribedRu
 
 def result_of(manifest: Any, hop: Hop, source: str = "door", missing: bool = False, **more: Any) -> HopResult:
     """A hop with a prediction of two numbers and two classes."""
-    state = "missing" if missing else "live"
+    state: State = "missing" if missing else "live"
     outputs: dict[str, Any] = {
         "mood": {"x": 0.25, "most of all": 0.5},
         "state": {"best": "shut", "probabilities": {"open": 0.25, "shut": 0.75}},
