@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ log = logging.getLogger("taemi_edge.live")
 
 #: How often captures are looked after, and losses noticed, between hops.
 WATCH_EVERY_S = 0.1
+#: How long the end of a run waits for the captures, all together: one may be in the middle of a connection that fails.
+_STOP_S = 1.5
 
 
 @dataclass
@@ -129,8 +132,9 @@ class LiveLoop:
             captures = [capture for source in self.sources for capture in source.captures]
             for capture in captures:
                 capture.ask_to_stop()
+            until_s = time.monotonic() + _STOP_S
             for capture in captures:
-                capture.stop()
+                capture.stop(max(0.0, until_s - time.monotonic()))
             self._pool.shutdown()
 
     def _make_hops(self, duration_s: float | None) -> None:

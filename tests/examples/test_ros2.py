@@ -199,3 +199,22 @@ def test_the_node_runs_in_a_real_ros(ros, drive, robot_folder, tmp_path: Path, c
     assert np.median(steps_s) == pytest.approx(0.5, abs=0.1)  # hops are on the clock that the node follows
     if clock:
         assert all(100 <= one["time_s"] < 120 for one in predictions if one["time_s"])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "wrong", ["hop_s:=-1.0", "hop_s:=1", "depth:=0", "depth:=many", "streams:=[eye]", "bundle:=/no"]
+)
+def test_wrong_parameters_are_said_in_a_sentence(ros, robot_folder, tmp_path: Path, wrong):
+    environment = {
+        **os.environ,
+        "AMENT_PREFIX_PATH": str(ros),
+        "PYTHONPATH": f"{ROOT}:{PACKAGE}",
+        "ROS_LOG_DIR": str(tmp_path / "log"),
+    }
+    command = [ros / "bin" / "python", "-m", "taemi_edge_ros.node", "--ros-args"]
+    command += ["-p", f"bundle:={robot_folder}", "-p", "streams:=['eye=/camera']", "-p", wrong]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("taemi_edge_ros: ")
+    assert "Traceback" not in ended.stderr

@@ -55,6 +55,28 @@ def run_for(tiny, duration_s: float | None, stopping: threading.Event | None = N
     return loop, times
 
 
+def test_captures_that_hang_hold_up_the_end_once_and_not_each(tiny):
+    freed, clock = threading.Event(), SessionClock()
+    settings = WatchSettings()
+
+    def opens_late(*_: object) -> None:
+        freed.wait(60)
+
+    sources = []
+    for index in range(8):
+        boxes = {"vision": FrameBox(None, keep_s=2.0)}
+        spec = CaptureSpec(f"door{index}", parse_address("tcp://127.0.0.1:1"), {"vision": "video"})
+        capture = Capture(spec, boxes, clock, settings, opener=opens_late)
+        sources.append(LiveSource(f"door{index}", [capture], boxes, settings))
+    try:
+        with Fleet(tiny, [Source(one.name) for one in sources], threads=1, window_s=4.0, hop_s=HOP_S) as fleet:
+            began_s = time.monotonic()
+            LiveLoop(fleet, sources, clock, HOP_S, 0.05, None).run(duration_s=0.5)
+            assert time.monotonic() - began_s < 20
+    finally:
+        freed.set()
+
+
 def test_hops_lie_on_their_grid_and_are_made_without_any_stream(tiny):
     loop, times = run_for(tiny, duration_s=1.6)
     assert times.ends_s == pytest.approx([0.5, 1.0, 1.5])

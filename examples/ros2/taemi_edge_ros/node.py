@@ -17,6 +17,7 @@ import rclpy
 from ament_index_python.packages import get_package_share_directory
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -39,6 +40,8 @@ class PredictNode(Node):
         hop_s: float = self.declare_parameter("hop_s", 0.0).value
         device = self.declare_parameter("device", "").value or None
         depth: int = self.declare_parameter("depth", 200).value
+        if not 0 <= hop_s < 3600 or depth < 1:
+            raise ValueError(f"expected hop_s from 0.0 to 3600.0 and depth of at least 1, got {hop_s} and {depth}")
         self._feed = Feed(partial(te.load, bundle, device=device), parse_streams(streams))
         self._quality = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT
@@ -120,7 +123,7 @@ def main() -> None:
     rclpy.init()
     try:
         node = PredictNode()
-    except (TaemiError, ValueError) as error:
+    except (TaemiError, ParameterException, ValueError) as error:
         raise SystemExit(f"taemi_edge_ros: {error}") from None
     try:
         rclpy.spin(node)

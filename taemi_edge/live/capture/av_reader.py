@@ -47,6 +47,7 @@ class AvReader:
     def __init__(self, address: Address, settings: WatchSettings) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._clock = StreamClock()

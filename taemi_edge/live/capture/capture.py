@@ -132,7 +132,8 @@ class Capture:
             if reported := worker.reported_loss(track):
                 losses[stream] = reported
             elif worker.delivery.silent_s(track, now_s):
-                losses[stream] = f"nothing came for more than {self._settings.lost_after_s:g} s"
+                silent = f"nothing came for more than {self._settings.lost_after_s:g} s"
+                losses[stream] = worker.unusable(track) or silent
         return losses
 
     def suspect(self, stream: str, now_s: float, wrong: bool) -> None:
@@ -155,7 +156,8 @@ class Capture:
 
     def _rebuild_if_lost(self, worker: CaptureWorker, now_s: float) -> None:
         delivery = worker.delivery
-        lost = {t: delivery.silent_s(t, now_s) for t in self.spec.tracks.values() if not worker.reported_loss(t)}
+        told = (t for t in self.spec.tracks.values() if worker.reported_loss(t) or worker.unusable(t))
+        lost = {t: delivery.silent_s(t, now_s) for t in set(self.spec.tracks.values()).difference(told)}
         lost |= {t: now_s - since_s for t, since_s in dict(self._suspected_since_s).items()}  # the loop writes it
         track = max(lost, key=lambda t: lost[t], default=None)
         if track is None or lost[track] <= self._settings.lost_after_s:

@@ -13,6 +13,7 @@ import re
 import select
 import socket
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from taemi_edge.live.capture.settings import WatchSettings
 _PLACE = re.compile(r"udp://@?(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9_.-]*):(?P<port>[0-9]{1,5})/?")
 #: What the kernel may hold while nobody fetches it, in bytes, where it allows so many.
 _KERNEL_BYTES = 4 * 2**20
+#: Linux' socket option whose last number says how much of what came was lost; Python has no name for it.
+_SO_MEMINFO, _MEMINFO = 55, struct.Struct("@9I")
 #: Senders of one machine that are remembered by their ports.
 _MOST_PORTS = 64
 
@@ -93,6 +96,7 @@ class DatagramReader(SensorReader):
         except OSError as error:
             raise SourceGoneError(_why(error), settings.retry_dear_s if _is_lasting(error) else 2.0) from error
         self._senders = SenderChoice(settings.lost_after_s)
+        self._lost = 0
         self._waiting = select.poll()
         self._waiting.register(self._socket, select.POLLIN)
 
@@ -112,6 +116,10 @@ class DatagramReader(SensorReader):
                 datagrams.append(datagram)
             else:
                 others += 1
+        if (lost := _lost_in_kernel(self._socket)) > self._lost:
+            self.damaged_packets += lost - self._lost
+            self._lost = lost
+            self.say("datagrams come faster than they can be read: some are lost")
         if others:
             self.damaged_packets += others
             self.say("two senders use this port: those of the second are left out until the first is silent")
@@ -165,6 +173,16 @@ def _listening(host: str, port: int, interface: str) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _lost_in_kernel(listening: socket.socket) -> int:
+    """How many datagrams were lost since nobody fetched them in time; 0 where the system does not say it."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(_MEMINFO.unpack(listening.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
+    except (OSError, struct.error):  # before Linux 4.12
+        return 0
 
 
 def _join(listening: socket.socket, family: int, group: str, interface: str) -> None:

@@ -51,6 +51,7 @@ class GstReader:
     def __init__(self, pipeline: str, settings: WatchSettings) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._settings = settings

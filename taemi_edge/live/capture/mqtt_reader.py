@@ -62,10 +62,11 @@ def check_mqtt(address: Address) -> None:
     """Find what is wrong with the address of a topic before anything is connected.
 
     Raises:
-        UsageError: it is no mqtt://HOST/TOPIC, has wildcards, or an option cannot be used.
+        UsageError: it is no mqtt://HOST/TOPIC, has wildcards, an option cannot be used, or a file holds no certificate.
         MissingExtraError: paho-mqtt is not installed.
     """
-    broker_of(address)
+    if broker_of(address).tls:
+        _require_certificates(address)
     try:
         import paho.mqtt.client  # noqa: F401  (whether it is there)
     except ModuleNotFoundError as error:
@@ -249,6 +250,18 @@ class MqttReader(SensorReader):
             self.say("a retained message was left out: nobody knows how old it is")
         else:
             self._messages.append(message.payload)
+
+
+def _require_certificates(address: Address) -> None:
+    """Raises a UsageError where the files of an address hold no certificates: another try would not help."""
+    for name, parts in (("ca", ("ca",)), ("cert", ("cert", "key"))):
+        options = {part: address.options[part] for part in parts if part in address.options}
+        try:
+            if options:
+                _Context(ssl.PROTOCOL_TLS_CLIENT).prepare(options)
+        except (OSError, ValueError) as error:  # also ssl.SSLError
+            what = "a certificate" if name == "ca" else "a certificate with its key, which has no password,"
+            raise UsageError(f"{address.shown}: ?{name}=: expected {what} as PEM, got another file") from error
 
 
 def _why(error: Exception) -> str:

@@ -98,6 +98,7 @@ class Reader(Protocol):
         losses: what is lost at this moment although the connection stands, each with why: its publisher died. The
             reader changes it as it likes, from any thread; the streams are lost and back at once, and no new connection
             is asked for.
+        unusable: why what comes at this moment cannot be used. It is no loss by itself: it says why a track is silent.
         damaged_packets: packets and messages that could not be used.
         waited_s: seconds spent waiting for data; the rest of the time went into decoding.
         lag_s: how much later than the quickest packets the newest one was read; 0 where that is not known.
@@ -105,6 +106,7 @@ class Reader(Protocol):
 
     absent: dict[Track, str]
     losses: dict[Track, str]
+    unusable: dict[Track, str]
     waited_s: float
     lag_s: float
 

@@ -122,6 +122,7 @@ class RecordingReader:
             raise AssertionError("a recording is played by a RecordingPlay")
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._play, self._stream, self._settings = address.play, address.stream, settings

@@ -33,7 +33,7 @@ from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
-from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
+from taemi_edge.live.ros.session import UnreachableError, ZenohSession, check_configuration, open_session, require_zenoh
 from taemi_edge.live.ros.subscription import TopicMessage, TopicSubscription
 from taemi_edge.live.ros.topic_types import TopicTypes
 from taemi_edge.media.hops import FrameGrid
@@ -71,6 +71,7 @@ class RosReader:
     def __init__(self, address: Address, settings: WatchSettings, spec: StreamSpec) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._place = place_of(address.target, address.options)
@@ -153,14 +154,15 @@ class RosReader:
             self._say_if_several()
         elif gone:
             self._gone = now_s, f"the node {gone[-1].node}, which published {self._place.topic}, is gone"
-        loss = self._loss(now_s)
-        if loss is None:
+        unread: dict[Track, str] = {}
+        self._unusable.tell(now_s, unread, self.unusable, self._track)
+        if (loss := self._loss() or unread.get(self._track)) is None:
             self.losses.pop(self._track, None)
         else:
             self.losses[self._track] = loss
 
-    def _loss(self, now_s: float) -> str | None:
-        """Why nothing can be had of the topic at this moment; None where it can."""
+    def _loss(self) -> str | None:
+        """Why nobody publishes what can be had at this moment; None where somebody does."""
         if self._topic.publishers:
             problem = self._types.problem_of_all(self._topic.kinds)
             if problem is not None:
@@ -171,7 +173,7 @@ class RosReader:
             if not self._session.is_connected():
                 return self._router_gone()
             return f"no node publishes {self._place.topic} {self._place.shown_where}"
-        return self._unusable.problem(now_s)
+        return None
 
     def _router_gone(self) -> str:
         return f"the Zenoh router at {self._place.zenoh.shown} is gone"
@@ -236,6 +238,7 @@ def check_topic(address: Address, spec: StreamSpec) -> None:
     """
     require_zenoh(address.shown)
     place = place_of(address.target, address.options)
+    check_configuration(place.zenoh, address.shown)
     try:
         TopicTypes(place, spec).check_given()
     except MessageError as error:

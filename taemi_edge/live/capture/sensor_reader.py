@@ -7,6 +7,7 @@ take the processor from the run.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -33,6 +34,8 @@ _BATCH_S = 0.002
 MOST_AT_ONCE = 250
 #: Lines that senders set off, over all connections.
 _RARE_LOG = RareLog(log)
+#: What follows in a reason tells one message from another, and so do numbers; what is before says the kind.
+_DETAILS, _DIGITS = re.compile(r", got |: "), re.compile(r"\d+")
 
 
 def parser_of(address: Address, stream: StreamSpec) -> RowParser | WordParser:
@@ -66,6 +69,7 @@ class SensorReader:
     def __init__(self, address: Address, settings: WatchSettings, stream: StreamSpec) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self.address, self.settings = address, settings
@@ -73,7 +77,6 @@ class SensorReader:
         self._pace = ReaderPace()
         self._track: Track = TEXT if isinstance(stream, TextSpec) else SERIES
         self._unusable = UnusableMessages(settings.lost_after_s, may_pause=self._track == TEXT)
-        self._name = address.shown.replace("%", "%%")  # the log takes it for a part of its format
 
     def receive(self, wait_s: float) -> Sequence[bytes]:
         """The messages that came, of a flood not all; waits for the first of them.
@@ -113,7 +116,10 @@ class SensorReader:
         """Count something that cannot be used, and say so now and then."""
         self.damaged_packets += 1
         self._unusable.note_bad(f"what comes cannot be used: {in_one_line(why)[:120]}", time.monotonic())
-        _RARE_LOG.warning(f"{self._name}: {what} was left out: %s", in_one_line(why)[:200])
+        kind = _DIGITS.sub("#", _DETAILS.split(why, maxsplit=1)[0])
+        if (more := _RARE_LOG.left_out(f"{self.address.shown}: {what}: {kind}")) is not None:
+            others = f" (and {more} more times since the last such line)" if more else ""
+            log.warning("%s: %s was left out: %s%s", self.address.shown, what, in_one_line(why)[:200], others)
 
     def say(self, what: str) -> None:
         """Log something now and then."""
@@ -121,10 +127,7 @@ class SensorReader:
 
     def _look(self) -> None:
         """Say whether the stream is lost because of what comes."""
-        if (problem := self._unusable.problem(time.monotonic())) is None:
-            self.losses.pop(self._track, None)
-        else:
-            self.losses[self._track] = problem
+        self._unusable.tell(time.monotonic(), self.losses, self.unusable, self._track)
 
     def _decoded(self, messages: Sequence[bytes]) -> Iterator[DecodedRows | DecodedWords]:
         """What messages hold: all their rows as one batch, or their words one after the other."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taemi_edge.live.capture.readers import Track
+
 
 class UnusableMessages:
     """Tells whether a stream is lost because what comes of it cannot be used.
@@ -25,6 +27,24 @@ class UnusableMessages:
         self._lost_after_s, self._may_pause = lost_after_s, may_pause
         self._good_s: float | None = None
         self._bad: tuple[float, str] | None = None
+
+    @property
+    def any_good(self) -> bool:
+        """Whether anything usable ever came."""
+        return self._good_s is not None
+
+    def tell(self, now_s: float, losses: dict[Track, str], unusable: dict[Track, str], track: Track) -> None:
+        """Write the problem of this moment down, or take it away.
+
+        Before anything usable came it is a loss. Afterwards it explains a silence: how long a sensor may pause between
+        two good messages is known elsewhere.
+        """
+        problem = self.problem(now_s)
+        for told, holds in ((losses, not self.any_good), (unusable, self.any_good)):
+            if problem is None or not holds:
+                told.pop(track, None)
+            else:
+                told[track] = problem
 
     @property
     def nothing_came(self) -> bool:

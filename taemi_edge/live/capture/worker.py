@@ -81,6 +81,7 @@ class CaptureWorker:
         self._reader: Reader | None = None
         self._absent: Mapping[Track, str] = {}
         self._losses: Mapping[Track, str] = {}
+        self._unusable: Mapping[Track, str] = {}
         self._level_control = DecodeLevelControl()
         self._judged_s, self._waited_s = 0.0, 0.0
         #: For how many judgements in a row the timestamps have run at another rate, until that is said.
@@ -93,6 +94,10 @@ class CaptureWorker:
     def reported_loss(self, track: Track) -> str | None:
         """Why a track cannot come, as the reader itself says; None where it says nothing."""
         return self._absent.get(track) or self._losses.get(track)
+
+    def unusable(self, track: Track) -> str | None:
+        """Why what comes of a track cannot be used; None where it can, or where nothing comes."""
+        return self._unusable.get(track)
 
     @property
     def damaged_packets(self) -> int:
@@ -166,7 +171,7 @@ class CaptureWorker:
     def _begin(self, reader: Reader) -> None:
         tracks = list(dict.fromkeys(self._spec.tracks.values()))
         self._absent = {track: reason for track, reason in reader.absent.items() if track in tracks}
-        self._losses = reader.losses
+        self._losses, self._unusable = reader.losses, reader.unusable
         self._reader = reader
         self.connected_s = self.beat_s = now_s = self._clock.now_s()
         self.delivery.begin(tracks, now_s)

@@ -9,6 +9,7 @@ This module needs foxglove-sdk: import it where that was asked for alone.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,29 @@ from pathlib import Path
 from foxglove import Context, start_server
 from foxglove.websocket import ChannelView, Client, ServerListener, WebSocketServer
 
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, in_one_line
+from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.viewer_config import FoxgloveConfig
 
 #: So many messages wait for a viewer at most: seconds of pictures, sound and rows. PNG is large, so fewer wait.
 _MOST_WAITING, _MOST_LOSSLESS_WAITING = 1024, 128
-#: For so long is waited at most until all connections are closed.
-_CLOSE_S = 2.0
+#: How long the end of the server may take: foxglove-sdk 0.30 waits for connections that have said nothing yet.
+_CLOSE_S = 1.0
+
+
+class _Rarely(logging.Handler):
+    """Writes what the library logs into the log of the run, now and then: viewers can set such lines off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = RareLog(logging.getLogger("taemi_edge.live"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.warning("--foxglove: %s", in_one_line(record.getMessage())[:200])
+
+
+#: foxglove-sdk has one logger, however many servers there are.
+_LIBRARY_LOG, _RARELY = logging.getLogger("foxglove"), _Rarely()
 
 
 class _Joined(ServerListener):  # type: ignore[misc]  # mypy does not follow the library
@@ -78,13 +95,17 @@ class FoxgloveServer:
             why = str(error).removeprefix("FoxgloveError: ")
             raise UsageError(f"--foxglove {config.address}: cannot be served: {why}: choose another port") from error
         shown = f"[{host}]" if ":" in host else host
+        _LIBRARY_LOG.addHandler(_RARELY)
+        _LIBRARY_LOG.propagate = False
         self.url = f"{'wss' if certificate else 'ws'}://{shown}:{self._server.port}"
 
     def close(self) -> None:
-        """Close all connections. Who connected and never said a word would hold up the library (0.30) for ever."""
-        stopping = threading.Thread(target=self._server.stop, name="foxglove-stop", daemon=True)
-        stopping.start()
-        stopping.join(_CLOSE_S)
+        """Close all connections; one that has said nothing yet may be left to the end of the process."""
+        closing = threading.Thread(target=self._server.stop, name="foxglove-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        _LIBRARY_LOG.removeHandler(_RARELY)
+        _LIBRARY_LOG.propagate = True
 
 
 def _pem(file: str) -> bytes | None:

@@ -26,7 +26,13 @@ from taemi_edge.live.outputs.output import BaseOutput, HopResult
 from taemi_edge.live.ros.definitions import hash_of
 from taemi_edge.live.ros.names import PUBLISHER, Attachment, OwnEntity, TopicKind, bridged_key, topic_key
 from taemi_edge.live.ros.place import RosPlace, parse_publishing
-from taemi_edge.live.ros.session import UnreachableError, ZenohSession, open_session, require_zenoh
+from taemi_edge.live.ros.session import (
+    UnreachableError,
+    ZenohSession,
+    check_configuration,
+    open_session,
+    require_zenoh,
+)
 from taemi_edge.runtime.presence import State
 
 log = logging.getLogger("taemi_edge.live")
@@ -98,6 +104,7 @@ class RosOutput(BaseOutput):
 
     Raises:
         MissingExtraError: the extra `zenoh` is not installed.
+        UsageError: the configuration of Zenoh that it names cannot be used.
 
     Attributes:
         unsent: how many predictions were made while nobody could be reached.
@@ -108,6 +115,7 @@ class RosOutput(BaseOutput):
         from rosbags.typesys import Stores, get_typestore
 
         self._place: RosPlace = parse_publishing(config.publish)
+        check_configuration(self._place.zenoh, "--ros-publish")
         self._diagnostics = config.diagnostics
         self._messages: Any = get_typestore(Stores.LATEST).types
         self.unsent = 0

@@ -107,7 +107,7 @@ def place_of(target: str, options: Mapping[str, str]) -> RosPlace:
         ('/imu/data', 'linear_acceleration', 3, 'tcp/robot:7447', 'client')
     """
     topic, _, field = target.partition(".")
-    if not is_topic(topic):
+    if not is_topic(topic) or target.endswith("."):
         raise UsageError(
             f"ros:...: expected the full name of a topic, such as ros:/camera/image_raw or ros:/imu.angular_velocity"
             f", got {_shown(target)}"

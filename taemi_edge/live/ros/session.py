@@ -12,12 +12,13 @@ import atexit
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from importlib.util import find_spec
 from typing import Any
 
-from taemi_edge.errors import MissingExtraError, first_line, in_one_line
+from taemi_edge.errors import MissingExtraError, UsageError, first_line, in_one_line
 from taemi_edge.live.ros.names import OwnEntity, token_of_node
 from taemi_edge.live.ros.place import ZenohPlace
 
@@ -51,6 +52,24 @@ def require_zenoh(purpose: str) -> None:
     for module, package in (("zenoh", "eclipse-zenoh"), ("rosbags", "rosbags")):
         if find_spec(module) is None:
             raise MissingExtraError(package, "zenoh", purpose)
+
+
+def check_configuration(place: ZenohPlace, purpose: str) -> None:
+    """Find what is wrong with the user's configuration of Zenoh before anything is opened.
+
+    Args:
+        place: how Zenoh is reached.
+        purpose: what the message begins with.
+
+    Raises:
+        UsageError: the configuration cannot be used.
+    """
+    import zenoh
+
+    try:
+        _config(zenoh, place)
+    except (zenoh.ZError, OSError, ValueError) as error:
+        raise UsageError(f"{purpose}: {place.shown} cannot be used: {_said(error)}") from error
 
 
 class ZenohSession:
@@ -190,7 +209,9 @@ def _config(zenoh: Any, place: ZenohPlace) -> Any:
 
 def _said(error: Exception) -> str:
     """What the library says, without the line of its source."""
-    return in_one_line(first_line(error).split(" at /")[0].rstrip(". "))
+    said = in_one_line(first_line(error).split(" at /")[0].rstrip(". "))
+    where = re.fullmatch(r"--> (\d+):(\d+)", said)  # what follows shows the line itself, which may hold a password
+    return said if where is None else f"line {where[1]}, column {where[2]} is no JSON5"
 
 
 @atexit.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -192,3 +193,67 @@ def test_an_address_that_cannot_be_used_is_refused_before_anything_is_opened(tex
 def test_pictures_do_not_come_as_numbers():
     with pytest.raises(UsageError, match="expected a series or words to be fed by it, got a stream of video"):
         check_address(parse_address("udp://127.0.0.1:9000", rows=True), CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"1,2", "what comes cannot be used: expected 3 numbers, got 2"),
+        (b'{"a": [1, 2]}', "what comes cannot be used: expected 3 numbers, got 2"),
+        (b"\xff\x00", r"what comes cannot be used: expected numbers, got b'\xff\x00'"),
+    ],
+)
+def test_messages_that_cannot_be_used_are_the_reason(content: bytes, reason: str):
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        sensed.until(lambda: sensed.loss() == reason, lambda: sender.send(content))
+        sensed.until(lambda: sensed.loss() is None, sender.send)
+        sensed.until(lambda: sensed.loss() == reason, lambda: sender.send(content))
+        assert sensed.capture.reconnects == 0, "what comes would be the same"
+        sensed.until(lambda: sensed.loss() == "nothing came for more than 0.5 s")
+        sensed.until(lambda: sensed.loss() is None, sender.send)
+
+
+def test_one_bad_message_of_a_slow_sensor_is_no_loss():
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        sensed.until(sensed.rows, sender.send)
+        for _ in range(3):
+            time.sleep(0.8)
+            sender.send()
+            sensed.until(lambda: sensed.loss() is None)
+        time.sleep(0.8)
+        sender.send(b"nonsense")
+        until_s = time.monotonic() + 0.6
+        while time.monotonic() < until_s:
+            assert sensed.loss() is None
+            time.sleep(0.02)
+
+
+def test_each_kind_of_fault_is_logged_once(caplog):
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        for content in (b"nonsense", b"1,2", b"1", b"{", b"nonsense"):
+            count = sensed.capture.damaged_packets
+            sensed.until(lambda count=count: sensed.capture.damaged_packets > count, lambda: sender.send(content))  # noqa: B023
+    lines = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert [line.partition("left out: ")[2].partition(", got")[0].partition(":")[0] for line in lines] == [
+        "expected numbers",
+        "expected 3 numbers",
+        "expected JSON",
+    ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says how many datagrams it lost")
+def test_datagrams_that_the_kernel_loses_are_counted_and_said(caplog):
+    port = free_udp_port()
+    with Sensed(f"udp://127.0.0.1:{port}") as sensed, Sender(port) as sender:
+        sensed.until(sensed.rows, sender.send)
+
+        def flood() -> None:
+            for _ in range(20_000):
+                sender.send(b"1,2,3")
+
+        sensed.until(lambda: "some are lost" in caplog.text, flood)
+        assert sensed.capture.damaged_packets > 0
+        assert sensed.loss() is None

@@ -26,6 +26,7 @@ class Said:
     def __init__(self, *items: Decoded, pause_s: float = 0.0) -> None:
         self.absent: dict[Track, str] = {}
         self.losses: dict[Track, str] = {}
+        self.unusable: dict[Track, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._items, self._pause_s = items, pause_s

@@ -158,6 +158,8 @@ def test_a_broker_that_is_not_there_is_said():
         ("mqtt://broker/x?ca=/etc/hosts", r"\?ca=: expected mqtts:// before it"),
         ("mqtts://broker/x?ca=/nosuch.pem", r"\?ca=: expected a file, got none"),
         ("mqtts://broker/x?key=/etc/hosts", r"\?key=: expected a certificate with it"),
+        ("mqtts://broker/x?ca=/etc/hosts", r"\?ca=: expected a certificate as PEM, got another file"),
+        ("mqtts://broker/x?cert=/etc/hosts", r"\?cert=: expected a certificate with its key"),
         ("mqtt://broker/x?password=s3cret-word", "got 'password'"),
         ("mqtt://me:pa?s3cret-word@broker/x", "got an @: write %3F and %40 in passwords"),
     ],

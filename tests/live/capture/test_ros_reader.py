@@ -14,14 +14,18 @@ import pytest
 pytest.importorskip("zenoh")
 pytest.importorskip("rosbags")
 
+from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox
+from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import SourceGoneError
 from taemi_edge.live.capture.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
+from taemi_edge.live.config import RosConfig
+from taemi_edge.live.outputs.ros import RosOutput
 from taemi_edge.live.ros.definitions import hash_of
 from taemi_edge.live.ros.names import TopicKind, topic_key
 from taemi_edge.live.ros.place import place_of
@@ -264,6 +268,30 @@ def test_a_router_that_goes_away_and_comes_back():
         imu.take()
         until(lambda: imu.loss is None and imu.take())
         assert imu.capture.connections == 1
+
+
+@pytest.mark.parametrize("place", ["ros:/imu.", "ros:/imu/", "ros:imu", "ros:/a//b"])
+def test_names_that_are_no_topics_are_refused(place):
+    with pytest.raises(UsageError, match="expected the full name of a topic"):
+        check_address(parse_address(place, rows=True), SERIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("cut.json5", '{transport: {auth: {usrpwd: {password: "s3cret"}}}', "line 1, column 40 is no JSON5"),
+        ("typo.json5", '{transport: {auth: {usrpwd: {pasword: "s3cret"}}}}', "unknown field `pasword`"),
+        ("zenoh.conf", "{}", "Unsupported file type"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused_before_the_run(tmp_path: Path, name, text, reason):
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(UsageError, match=reason) as refused:
+        check_address(parse_address(f"ros:/imu?config={file}", rows=True), SERIES)
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(UsageError, match=reason):
+        RosOutput(RosConfig(publish=f"/gesture?config={file}"))
 
 
 class Publisher:

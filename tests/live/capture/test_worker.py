@@ -23,6 +23,7 @@ class LatePicture:
     def __init__(self, comes_back: threading.Event) -> None:
         self.absent: dict[str, str] = {}
         self.losses: dict[str, str] = {}
+        self.unusable: dict[str, str] = {}
         self.damaged_packets = 0
         self.waited_s = self.lag_s = 0.0
         self._comes_back = comes_back

@@ -57,6 +57,10 @@ class Viewer:
             wanted.append({"id": number, "channelId": self.channels[topic]["id"]})
         self._socket.send(json.dumps({"op": "subscribe", "subscriptions": wanted}))
 
+    def say(self, text: str) -> None:
+        """Send what the protocol may not know."""
+        self._socket.send(text)
+
     def listen(self, holds: Any, timeout_s: float = 20.0) -> None:
         """Take what comes until something holds."""
         until = time.monotonic() + timeout_s
@@ -145,15 +149,30 @@ def test_a_viewer_who_does_not_read_holds_up_nobody():
         output.close()
 
 
-def test_who_connects_and_never_says_a_word_holds_up_no_end():
+def test_a_connection_that_says_nothing_does_not_hold_up_the_end():
     output, _ = output_of(FoxgloveConfig(address="127.0.0.1:0"), wrist=SERIES)
     assert output.server is not None
+    closing = threading.Thread(target=output.close, daemon=True)
     with socket.create_connection(("127.0.0.1", int(output.server.url.rpartition(":")[2]))):
-        time.sleep(0.5)
-        ending = threading.Thread(target=output.close, daemon=True)
-        ending.start()
-        ending.join(20)
-        assert not ending.is_alive()
+        time.sleep(0.3)
+        closing.start()
+        closing.join(20)
+        assert not closing.is_alive()
+
+
+def test_what_viewers_send_fills_no_log(caplog, capfd):
+    output, _ = output_of(FoxgloveConfig(address="127.0.0.1:0"), wrist=SERIES)
+    assert output.server is not None
+    try:
+        with Viewer(output.server.url) as viewer:
+            for _ in range(50):
+                viewer.say("{")
+            viewer.watch("/door/prediction")
+            time.sleep(0.3)
+    finally:
+        output.close()
+    assert len([record for record in caplog.records if "Invalid message" in record.getMessage()]) <= 1
+    assert "Invalid message" not in capfd.readouterr().err
 
 
 def test_a_file_and_viewers_get_the_same_messages(tmp_path):
