@@ -159,8 +159,8 @@ def rows_per_second() -> int:
     """How many rows of six numbers a second of one core brings into a file."""
     import foxglove
 
-    from taemi_edge.live.outputs.channels import RunChannels
-    from taemi_edge.live.outputs.picture_encoding import PictureSettings
+    from taemi_edge.live.outputs.channels.picture_encoding import PictureSettings
+    from taemi_edge.live.outputs.channels.run_channels import RunChannels
     from taemi_edge.media.hops import Hop, Values
     from taemi_edge.runtime.window import Source
     from tests.live.outputs.recordings import described, manifest_of, result_of

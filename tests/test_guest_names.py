@@ -45,7 +45,7 @@ ALLOWED = {
     ("corpora/labelled_clips.py", "'audio'"): "a folder of Hume-Vidmimic2's layout",
     ("engines/known_versions.py", "'-peep:fc_h_fusion=off'"): "a flag of TensorRT's compiler",
     ("live/capture/addresses.py", "'text'"): "a group of a regular expression",
-    ("live/capture/payloads.py", "'text'"): "the key of a line of a transcript",
+    ("live/capture/sensors/payloads.py", "'text'"): "the key of a line of a transcript",
     ("live/capture/gst_child.py", "len(layout) == 3"): "the letters of RGB and BGR",
     ("live/capture/gst_reader.py", "pixels[..., :3]"): "red, green and blue of RGBA",
     ("media/arrays.py", "eight_bits.shape[3] == 3"): "red, green and blue",

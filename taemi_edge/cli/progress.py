@@ -30,7 +30,7 @@ WORKERS = "taemi_edge.scale"
 #: The logger that is told which topics of recordings were chosen (`taemi_edge.corpora.drives`).
 DRIVES = "taemi_edge.corpora.drives"
 
-#: The logger that is told what becomes of the recording of a run (`taemi_edge.live.outputs.mcap_file`).
+#: The logger that is told what becomes of the recording of a run (`taemi_edge.live.outputs.channels.mcap_file`).
 RECORDINGS = "taemi_edge.live"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taemi_edge.bundle.folder import Bundle
-    from taemi_edge.live.outputs.channels_output import FileRecording
+    from taemi_edge.live.outputs.channels.output import FileRecording
     from taemi_edge.live.takeover import FollowedLink
 
 
@@ -122,7 +122,7 @@ def _recording(given: Given, bundle: Bundle) -> FileRecording | None:
     table = given.recording()
     if table is None and given.foxglove_layout is None:
         return None
-    from taemi_edge.live.outputs.channels_output import FileRecording
+    from taemi_edge.live.outputs.channels.output import FileRecording
     from taemi_edge.live.viewer_config import McapConfig
 
     return FileRecording(bundle, McapConfig(**(table or {})), given.foxglove_layout)

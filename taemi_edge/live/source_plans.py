@@ -33,7 +33,7 @@ from taemi_edge.live.capture.addresses import Address, parse_address, scheme_of
 from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import Track
 from taemi_edge.live.capture.recording_reader import RecordingAddress, addresses_of, plan_play
-from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES
+from taemi_edge.live.capture.sensors.addresses import SENSOR_SCHEMES
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.lines import is_line_place
 from taemi_edge.media.clocks import Span, common_clock

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.live.outputs.channels_output import FileRecording
+from taemi_edge.live.outputs.channels.output import FileRecording
 from taemi_edge.live.viewer_config import McapConfig
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.runtime.files import RunOptions, run_file

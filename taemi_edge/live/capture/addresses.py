@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from taemi_edge.errors import MediaError, UsageError, printable
-from taemi_edge.live.capture.sensor_addresses import SENSOR_SCHEMES, parse_sensor
+from taemi_edge.live.capture.sensors.addresses import SENSOR_SCHEMES, parse_sensor
 from taemi_edge.media.places import URL_SCHEMES, shown_place, what_is_at
 from taemi_edge.media.recordings.opening import is_recording, split_topic
 

@@ -7,7 +7,7 @@ from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.readers import Reader
 from taemi_edge.live.capture.recording_reader import RecordingAddress, RecordingReader
-from taemi_edge.live.capture.sensor_reader import parser_of
+from taemi_edge.live.capture.sensors.sensor_reader import parser_of
 from taemi_edge.live.capture.settings import WatchSettings
 
 
@@ -23,16 +23,16 @@ def check_address(address: Address, stream: StreamSpec) -> None:
         MissingExtraError: a library that its reader needs is not installed.
     """
     if address.kind == "ros":
-        from taemi_edge.live.capture.ros_reader import check_topic
+        from taemi_edge.live.capture.sensors.ros_reader import check_topic
 
         check_topic(address, stream)
         return
     if address.kind == "mqtt":
-        from taemi_edge.live.capture.mqtt_reader import check_mqtt as check
+        from taemi_edge.live.capture.sensors.mqtt_reader import check_mqtt as check
     elif address.kind == "serial":
-        from taemi_edge.live.capture.serial_reader import check_serial as check
+        from taemi_edge.live.capture.sensors.serial_reader import check_serial as check
     elif address.kind == "datagram":
-        from taemi_edge.live.capture.datagram_reader import check_datagrams as check
+        from taemi_edge.live.capture.sensors.datagram_reader import check_datagrams as check
     else:
         raise UsageError(f"{address.shown}: expected another address, since {address.kind} is not read yet")
     parser_of(address, stream)
@@ -60,7 +60,7 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
     if stream is not None and isinstance(address, RecordingAddress):
         return RecordingReader(address, settings, stream)
     if address.kind == "ros" and stream is not None:
-        from taemi_edge.live.capture.ros_reader import RosReader
+        from taemi_edge.live.capture.sensors.ros_reader import RosReader
 
         return RosReader(address, settings, stream)
     if stream is not None:
@@ -72,13 +72,13 @@ def open_reader(address: Address, settings: WatchSettings, stream: StreamSpec | 
 
 def _sensor_reader(address: Address, settings: WatchSettings, stream: StreamSpec) -> Reader:
     if address.kind == "mqtt":
-        from taemi_edge.live.capture.mqtt_reader import MqttReader
+        from taemi_edge.live.capture.sensors.mqtt_reader import MqttReader
 
         return MqttReader(address, settings, stream)
     if address.kind == "serial":
-        from taemi_edge.live.capture.serial_reader import SerialReader
+        from taemi_edge.live.capture.sensors.serial_reader import SerialReader
 
         return SerialReader(address, settings, stream)
-    from taemi_edge.live.capture.datagram_reader import DatagramReader
+    from taemi_edge.live.capture.sensors.datagram_reader import DatagramReader
 
     return DatagramReader(address, settings, stream)

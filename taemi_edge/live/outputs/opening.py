@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.live.outputs.annotated_file import open_annotated_file
-from taemi_edge.live.outputs.channels_output import open_channels
+from taemi_edge.live.outputs.channels.output import open_channels
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.lines import open_event_lines, open_prediction_lines
 from taemi_edge.live.outputs.mqtt import open_mqtt

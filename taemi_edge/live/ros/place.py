@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from taemi_edge.errors import MessageError, UsageError
-from taemi_edge.live.capture.sensor_addresses import parse_sensor
+from taemi_edge.live.capture.sensors.addresses import parse_sensor
 from taemi_edge.live.ros.names import full_type, is_topic
 from taemi_edge.media.messages.sound import parse_sound_format
 from taemi_edge.media.messages.topic_field import field_paths

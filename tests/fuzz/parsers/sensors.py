@@ -10,11 +10,11 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import TaemiError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.mailbox import RowBox
-from taemi_edge.live.capture.payloads import MOST_BYTES
 from taemi_edge.live.capture.readers import DecodedRows
 from taemi_edge.live.capture.row_clock import RowClock
-from taemi_edge.live.capture.sensor_reader import SensorReader
-from taemi_edge.live.capture.serial_reader import LineCutter
+from taemi_edge.live.capture.sensors.payloads import MOST_BYTES
+from taemi_edge.live.capture.sensors.sensor_reader import SensorReader
+from taemi_edge.live.capture.sensors.serial_reader import LineCutter
 from taemi_edge.live.capture.settings import WatchSettings
 from tests.fuzz.harness import Harness
 from tests.fuzz.mutation.plain import mutate_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taemi_edge.live.capture.sensor_addresses import parse_sensor
+from taemi_edge.live.capture.sensors.addresses import parse_sensor
 from taemi_edge.live.ros.names import Attachment, OwnEntity, entity_of_token, kind_of_key
 from taemi_edge.live.ros.place import parse_publishing, place_of
 from tests.fuzz.harness import Harness

@@ -15,7 +15,7 @@ import numpy as np
 from taemi_edge.bundle.outputs import ClassesSpec, RegressionSpec
 from taemi_edge.bundle.spec import WindowSpec
 from taemi_edge.bundle.streams import StreamSpec
-from taemi_edge.live.outputs.described_run import DescribedRun
+from taemi_edge.live.outputs.channels.described_run import DescribedRun
 from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word

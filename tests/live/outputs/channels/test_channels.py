@@ -22,9 +22,9 @@ import msgspec
 
 from taemi_edge.live.events import ModelEvent, PresenceEvent
 from taemi_edge.live.load import LoadEvent
-from taemi_edge.live.outputs.channels import RunChannels
-from taemi_edge.live.outputs.described_run import DescribedRun
-from taemi_edge.live.outputs.picture_encoding import PictureSettings
+from taemi_edge.live.outputs.channels.described_run import DescribedRun
+from taemi_edge.live.outputs.channels.picture_encoding import PictureSettings
+from taemi_edge.live.outputs.channels.run_channels import RunChannels
 from taemi_edge.media.colours import rgb_pixels
 from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
@@ -315,9 +315,9 @@ def test_what_cannot_be_encoded_costs_that_picture_alone(tmp_path, caplog):
 def test_what_nobody_reads_is_not_encoded(monkeypatch):
     manifest = manifest_of(eye=CAMERA)
     channels = RunChannels(described(manifest, Source("door")), PictureSettings(), foxglove.Context())
-    monkeypatch.setattr("taemi_edge.live.outputs.picture_encoding.VideoEncoder.encode", None)
+    monkeypatch.setattr("taemi_edge.live.outputs.channels.picture_encoding.VideoEncoder.encode", None)
     channels.say_hop(0, result_of(manifest, Hop(0.5, {"eye": []})))
     monkeypatch.undo()
     channels.say_hop(0, result_of(manifest, Hop(0.5, {"eye": [Frame(0.1, picture(0))]})))
-    monkeypatch.setattr("taemi_edge.live.outputs.picture_encoding.VideoEncoder.encode", None)
+    monkeypatch.setattr("taemi_edge.live.outputs.channels.picture_encoding.VideoEncoder.encode", None)
     channels.say_hop(0, result_of(manifest, Hop(1.0, {"eye": [Frame(0.6, picture(0))]})))

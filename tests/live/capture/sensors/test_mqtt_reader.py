@@ -12,8 +12,8 @@ import pytest
 
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
-from taemi_edge.live.capture.mqtt_reader import broker_of
 from taemi_edge.live.capture.opening import check_address
+from taemi_edge.live.capture.sensors.mqtt_reader import broker_of
 from tests.live.sensors import MOSQUITTO, SETTINGS, TRIPLE, Mosquitto, Sensed
 from tests.live.servers import free_port
 from tests.live.specs import WORDS

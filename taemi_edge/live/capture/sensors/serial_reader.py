@@ -17,9 +17,9 @@ from typing import Any
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.live.capture.addresses import Address
-from taemi_edge.live.capture.payloads import MOST_BYTES
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.sensor_reader import SensorReader
+from taemi_edge.live.capture.sensors.payloads import MOST_BYTES
+from taemi_edge.live.capture.sensors.sensor_reader import SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 
 _LEAST_BAUD, _MOST_BAUD = 50, 20_000_000

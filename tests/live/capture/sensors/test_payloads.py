@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taemi_edge.live.capture.payloads import MOST_BYTES, RowParser, WordParser
+from taemi_edge.live.capture.sensors.payloads import MOST_BYTES, RowParser, WordParser
 
 
 @pytest.mark.parametrize(

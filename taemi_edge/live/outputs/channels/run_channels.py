@@ -23,13 +23,13 @@ from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec, kind_name
 from taemi_edge.live.events import ModelEvent, PresenceEvent
 from taemi_edge.live.load import LoadEvent
-from taemi_edge.live.outputs import foxglove_messages as fox
-from taemi_edge.live.outputs import message_schemas as schemas
-from taemi_edge.live.outputs.described_run import EVENTS, LOAD, MODEL, NS, DescribedRun, channel_metadata
+from taemi_edge.live.outputs.channels import foxglove_messages as fox
+from taemi_edge.live.outputs.channels import message_schemas as schemas
+from taemi_edge.live.outputs.channels.described_run import EVENTS, LOAD, MODEL, NS, DescribedRun, channel_metadata
+from taemi_edge.live.outputs.channels.picture_channel import PictureChannel
+from taemi_edge.live.outputs.channels.picture_encoding import PictureSettings
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
-from taemi_edge.live.outputs.picture_channel import PictureChannel
-from taemi_edge.live.outputs.picture_encoding import PictureSettings
 from taemi_edge.media.hops import Frame, Hop, SoundPiece, Values
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.prediction import Prediction

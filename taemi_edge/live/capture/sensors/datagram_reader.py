@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import Address
-from taemi_edge.live.capture.payloads import MOST_BYTES
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.sensor_reader import MOST_AT_ONCE, SensorReader
+from taemi_edge.live.capture.sensors.payloads import MOST_BYTES
+from taemi_edge.live.capture.sensors.sensor_reader import MOST_AT_ONCE, SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 
 _PLACE = re.compile(r"udp://@?(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9_.-]*):(?P<port>[0-9]{1,5})/?")

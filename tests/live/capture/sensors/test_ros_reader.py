@@ -22,7 +22,7 @@ from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox
 from taemi_edge.live.capture.opening import check_address
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.ros_reader import RosReader
+from taemi_edge.live.capture.sensors.ros_reader import RosReader
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.config import RosConfig
 from taemi_edge.live.outputs.ros import RosOutput

@@ -13,8 +13,8 @@ import pytest
 
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
-from taemi_edge.live.capture.datagram_reader import SenderChoice
 from taemi_edge.live.capture.opening import check_address
+from taemi_edge.live.capture.sensors.datagram_reader import SenderChoice
 from taemi_edge.live.capture.settings import WatchSettings
 from tests.live.sensors import SETTINGS, TRIPLE, Sensed
 from tests.live.specs import CAMERA, WORDS

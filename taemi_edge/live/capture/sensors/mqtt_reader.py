@@ -22,7 +22,7 @@ from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.errors import MissingExtraError, UsageError
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.readers import SourceGoneError
-from taemi_edge.live.capture.sensor_reader import MOST_AT_ONCE, SensorReader
+from taemi_edge.live.capture.sensors.sensor_reader import MOST_AT_ONCE, SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 
 _PLACE = re.compile(

@@ -19,11 +19,11 @@ from taemi_edge.bundle.spec import Manifest
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.live.events import ModelEvent, PresenceEvent
 from taemi_edge.live.load import LoadEvent
+from taemi_edge.live.outputs.channels.described_run import NS, DescribedRun
+from taemi_edge.live.outputs.channels.foxglove_layout import write_layout
+from taemi_edge.live.outputs.channels.picture_encoding import PictureSettings
 from taemi_edge.live.outputs.context import OutputContext
-from taemi_edge.live.outputs.described_run import NS, DescribedRun
-from taemi_edge.live.outputs.foxglove_layout import write_layout
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
-from taemi_edge.live.outputs.picture_encoding import PictureSettings
 from taemi_edge.live.takeover import model_id
 from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
 from taemi_edge.media.faces import Face
@@ -32,8 +32,8 @@ from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.window import Source
 
 if TYPE_CHECKING:
-    from taemi_edge.live.outputs.foxglove_server import FoxgloveServer
-    from taemi_edge.live.outputs.mcap_file import McapFile
+    from taemi_edge.live.outputs.channels.foxglove_server import FoxgloveServer
+    from taemi_edge.live.outputs.channels.mcap_file import McapFile
 
 
 class ChannelsOutput(BaseOutput):
@@ -61,9 +61,9 @@ class ChannelsOutput(BaseOutput):
         try:
             from foxglove import Context
 
-            from taemi_edge.live.outputs.channels import RunChannels
-            from taemi_edge.live.outputs.foxglove_server import FoxgloveServer
-            from taemi_edge.live.outputs.mcap_file import McapFile
+            from taemi_edge.live.outputs.channels.foxglove_server import FoxgloveServer
+            from taemi_edge.live.outputs.channels.mcap_file import McapFile
+            from taemi_edge.live.outputs.channels.run_channels import RunChannels
         except ModuleNotFoundError as error:
             raise MissingExtraError("foxglove-sdk", "foxglove", wanted) from error
         self._indices = {source.name: index for index, source in enumerate(run.sources)}

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from taemi_edge.live.outputs.foxglove_layout import layout, write_layout
+from taemi_edge.live.outputs.channels.foxglove_layout import layout, write_layout
 from tests.live.outputs.recordings import manifest_of
 from tests.live.specs import CAMERA, MICROPHONE, SERIES, WORDS
 

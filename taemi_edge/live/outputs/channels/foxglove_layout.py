@@ -15,7 +15,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.outputs import OutputSpec, RegressionSpec
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import AudioSpec, SeriesSpec, StreamSpec, VideoSpec
-from taemi_edge.live.outputs.described_run import EVENTS, topic_levels
+from taemi_edge.live.outputs.channels.described_run import EVENTS, topic_levels
 
 #: A panel with more curves says nothing: those of the first names are shown.
 _MOST_CURVES = 32

@@ -18,8 +18,8 @@ import foxglove
 import mcap.writer
 
 from taemi_edge.errors import OutputError
-from taemi_edge.live.outputs import mcap_file
-from taemi_edge.live.outputs.mcap_file import McapFile
+from taemi_edge.live.outputs.channels import mcap_file
+from taemi_edge.live.outputs.channels.mcap_file import McapFile
 from taemi_edge.live.viewer_config import McapConfig
 from tests.live.outputs.recordings import read
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from taemi_edge.errors import UsageError
 from taemi_edge.live.capture.addresses import parse_address
 from taemi_edge.live.capture.opening import check_address
-from taemi_edge.live.capture.payloads import MOST_BYTES
-from taemi_edge.live.capture.serial_reader import LineCutter
+from taemi_edge.live.capture.sensors.payloads import MOST_BYTES
+from taemi_edge.live.capture.sensors.serial_reader import LineCutter
 from tests.live.sensors import TRIPLE, Sensed, SerialPort
 from tests.live.specs import WORDS
 

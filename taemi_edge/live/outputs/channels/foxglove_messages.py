@@ -32,7 +32,7 @@ from foxglove.messages import (
 )
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.live.outputs.described_run import NS
+from taemi_edge.live.outputs.channels.described_run import NS
 
 __all__ = [
     "Box",

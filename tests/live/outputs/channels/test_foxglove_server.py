@@ -23,7 +23,7 @@ pytest.importorskip("foxglove", reason="foxglove-sdk serves")
 client = pytest.importorskip("websockets.sync.client", reason="a viewer needs websockets")
 
 from taemi_edge.errors import UsageError
-from taemi_edge.live.outputs.channels_output import ChannelsOutput
+from taemi_edge.live.outputs.channels.output import ChannelsOutput
 from taemi_edge.live.viewer_config import FoxgloveConfig, McapConfig
 from taemi_edge.media.hops import Frame, Hop, Values
 from taemi_edge.runtime.window import Source

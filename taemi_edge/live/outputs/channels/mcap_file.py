@@ -21,7 +21,7 @@ from foxglove import Context, open_mcap
 from foxglove.mcap import MCAPCompression, MCAPWriteOptions
 
 from taemi_edge.bundle.atomic import write_error
-from taemi_edge.live.outputs.described_run import METADATA
+from taemi_edge.live.outputs.channels.described_run import METADATA
 from taemi_edge.live.viewer_config import McapConfig
 
 log = logging.getLogger("taemi_edge.live")

@@ -16,10 +16,10 @@ from foxglove import Context
 from taemi_edge.bundle.streams import VIDEO
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
-from taemi_edge.live.outputs import foxglove_messages as fox
-from taemi_edge.live.outputs.described_run import DescribedRun, channel_metadata
+from taemi_edge.live.outputs.channels import foxglove_messages as fox
+from taemi_edge.live.outputs.channels.described_run import DescribedRun, channel_metadata
+from taemi_edge.live.outputs.channels.picture_encoding import PictureEncoder, PictureSettings, picture_encoder_for
 from taemi_edge.live.outputs.output import HopResult
-from taemi_edge.live.outputs.picture_encoding import PictureEncoder, PictureSettings, picture_encoder_for
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.media.crops import centre_rectangle, square_around
 from taemi_edge.media.hops import Frame

@@ -1,0 +1,1 @@
+"""The channels of a run: recorded as MCAP, and served to Foxglove."""
