@@ -19,7 +19,6 @@ from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, AudioSpec, Ser
 from taemi_edge.errors import MessageError, UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
-from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import (
     Decoded,
     DecodedPicture,
@@ -29,8 +28,9 @@ from taemi_edge.live.capture.readers import (
     SourceGoneError,
     Track,
 )
+from taemi_edge.live.capture.sensors.reader_pace import ReaderPace, is_flood
+from taemi_edge.live.capture.sensors.unusable import UnusableMessages
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 from taemi_edge.live.ros.place import place_of
 from taemi_edge.live.ros.session import UnreachableError, ZenohSession, check_configuration, open_session, require_zenoh

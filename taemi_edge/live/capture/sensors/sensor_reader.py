@@ -17,11 +17,11 @@ from taemi_edge.bundle.streams import SERIES, TEXT, SeriesSpec, StreamSpec, Text
 from taemi_edge.errors import UsageError, in_one_line
 from taemi_edge.live.capture.addresses import Address
 from taemi_edge.live.capture.decode_level import DecodeLevel
-from taemi_edge.live.capture.reader_pace import ReaderPace, is_flood
 from taemi_edge.live.capture.readers import DecodedRows, DecodedWords, Track
 from taemi_edge.live.capture.sensors.payloads import RowParser, WordParser
+from taemi_edge.live.capture.sensors.reader_pace import ReaderPace, is_flood
+from taemi_edge.live.capture.sensors.unusable import UnusableMessages
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.live.capture.unusable import UnusableMessages
 from taemi_edge.live.rare_log import RareLog
 
 log = logging.getLogger("taemi_edge.live")

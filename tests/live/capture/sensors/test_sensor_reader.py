@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from taemi_edge.live.capture.addresses import Address
-from taemi_edge.live.capture.reader_pace import ReaderPace
 from taemi_edge.live.capture.sensors import sensor_reader
+from taemi_edge.live.capture.sensors.reader_pace import ReaderPace
 from taemi_edge.live.capture.sensors.sensor_reader import SensorReader
 from taemi_edge.live.capture.settings import WatchSettings
 from tests.live.sensors import TRIPLE
