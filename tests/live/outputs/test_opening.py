@@ -11,7 +11,7 @@ def test_the_page_is_the_last_to_be_given_a_hop():
 
 
 def test_every_output_module_is_in_the_list(pytestconfig):
-    folder = pytestconfig.rootpath / "taemi_edge" / "live" / "outputs"
-    with_openers = {file.stem for file in folder.glob("*.py") if "\ndef open_" in file.read_text()}
-    listed = {opener.__module__.rpartition(".")[2] for opener in opening.OPENERS}
-    assert with_openers == listed
+    package = pytestconfig.rootpath / "taemi_edge"
+    files = [file for file in (package / "live" / "outputs").rglob("*.py") if "\ndef open_" in file.read_text()]
+    with_openers = {".".join(file.relative_to(package.parent).with_suffix("").parts) for file in files}
+    assert with_openers == {opener.__module__ for opener in opening.OPENERS}
