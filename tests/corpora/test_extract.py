@@ -233,10 +233,10 @@ def test_speech_is_recognised_once_and_kept(corpus_folder, tiny_folder, tmp_path
     assert (tmp_path / "store" / "words" / "00001.jsonl").stat().st_size > 0
 
 
-def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tmp_path, cli_here):
+def test_a_missing_split_and_a_missing_model_are_said(corpus_folder, tiny_folder, tmp_path, cli_here):
     done = cli_here("extract", "taemi-tniy", "--data", corpus_folder, "--output", tmp_path / "s")
     assert done.returncode == 2
     assert "found nothing there" in done.stderr
     with pytest.raises(CorpusError, match="expected clips in dev"):
-        extract_features(open_corpus(corpus_folder), "taemi-tiny", tmp_path / "s", ExtractOptions(splits=("dev",)))
+        extract_features(open_corpus(corpus_folder), tiny_folder, tmp_path / "s", ExtractOptions(splits=("dev",)))
     assert not (tmp_path / "s").exists()
