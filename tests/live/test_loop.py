@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from types import SimpleNamespace
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from taemi_edge.live.capture.capture import Capture
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.capture.connection import CaptureSpec
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox
+from taemi_edge.live.capture.readers import SourceGoneError
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.load import LoadControl, LoadEvent, ladder
 from taemi_edge.live.loop import LiveLoop
@@ -59,8 +61,9 @@ def test_captures_that_hang_hold_up_the_end_once_and_not_each(tiny):
     freed, clock = threading.Event(), SessionClock()
     settings = WatchSettings()
 
-    def opens_late(*_: object) -> None:
+    def opens_late(*_: object) -> NoReturn:
         freed.wait(60)
+        raise SourceGoneError("it did not answer", 1.0)
 
     sources = []
     for index in range(8):
