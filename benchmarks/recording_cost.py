@@ -131,6 +131,7 @@ def run_once(bundle: Path, camera: Path, way: str, folder: Path, seconds: float)
 
 def watch_all(port: int, stop: threading.Event) -> None:
     """Watch every channel, as Foxglove does with all panels open."""
+    from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
     from websockets.typing import Subprotocol
 
@@ -148,7 +149,7 @@ def watch_all(port: int, stop: threading.Event) -> None:
                 said = socket.recv(0.5)
             except TimeoutError:
                 continue
-            except Exception:  # noqa: BLE001  the run has ended
+            except ConnectionClosed:  # the run has ended
                 return
             if isinstance(said, str) and (channels := json.loads(said).get("channels")):
                 wanted = [{"id": channel["id"], "channelId": channel["id"]} for channel in channels]

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def measured() -> dict[str, dict[str, float]]:
         ours: list[float] = []
         theirs: list[float] = []
         for _ in range(_ROUNDS):
-            ours.append(_microseconds(lambda reader=reader, data=data: reader.read(data)))  # type: ignore[misc]
-            theirs.append(_microseconds(lambda name=name, data=data: _STORE.deserialize_cdr(data, name)))  # type: ignore[misc]
+            ours.append(_microseconds(partial(reader.read, data)))
+            theirs.append(_microseconds(partial(_STORE.deserialize_cdr, data, name)))
         table[row] = {"read_us": round(statistics.median(ours), 2), "rosbags_us": round(statistics.median(theirs), 2)}
     return table
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.interfaces import Nodetype
@@ -24,6 +24,22 @@ from tests.robots.definitions import ros2idl, ros2msg, types
 from tests.robots.messages import IMU_JSON, Sent
 
 Compression = Literal["zstd", "lz4", "none"] | None
+_KINDS = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
+
+
+def open_writer(stream: BinaryIO, compression: Compression, chunk_size: int, index: bool) -> Writer:
+    """The library's writer of MCAP; see `write_mcap` for what it is given."""
+    return Writer(
+        stream,
+        chunk_size=chunk_size,
+        compression=_KINDS[compression or "none"],
+        use_chunking=compression is not None,
+        index_types=IndexType.ALL if index else IndexType.NONE,
+        use_statistics=index,
+        repeat_channels=index,
+        repeat_schemas=index,
+        use_summary_offsets=index,
+    )
 
 
 def write_mcap(
@@ -45,19 +61,8 @@ def write_mcap(
         chunk_size: bytes of a chunk before it is compressed.
         index: whether there are indexes, statistics and a summary at its end.
     """
-    kinds = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
     with file.open("wb") as stream:
-        writer = Writer(
-            stream,
-            chunk_size=chunk_size,
-            compression=kinds[compression or "none"],
-            use_chunking=compression is not None,
-            index_types=IndexType.ALL if index else IndexType.NONE,
-            use_statistics=index,
-            repeat_channels=index,
-            repeat_schemas=index,
-            use_summary_offsets=index,
-        )
+        writer = open_writer(stream, compression, chunk_size, index)
         writer.start(profile="ros2", library="tests")
         channels: dict[tuple[str, str], int] = {}
         for at, one in enumerate(sent):

@@ -11,33 +11,24 @@ from typing import Any
 import pytest
 
 pytest.importorskip("mcap")
-from mcap.writer import CompressionType, IndexType, Writer
+pytest.importorskip("rosbags")
+from mcap.writer import Writer
 
 from taemi_edge.errors import InputError
 from taemi_edge.media.recordings import mcap_records
 from taemi_edge.media.recordings.mcap_file import McapFile
 from taemi_edge.media.recordings.mcap_records import CHUNK, MAGIC, MOST_CHUNK_BYTES, PREFIX, walk
+from tests.robots.drives import Compression, open_writer
 
-KINDS = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
 START_NS = 10**18
 
 
 def write(
-    file: Path, times: list[tuple[str, int]], compression: str | None = "zstd", index: bool = True, chunk: int = 4000
+    file: Path, times: list[tuple[str, int]], compression: Compression = "zstd", index: bool = True, chunk: int = 4000
 ) -> bytes:
     """Write messages of 300 bytes each: the topic and the milliseconds of each."""
     with file.open("wb") as stream:
-        writer = Writer(
-            stream,
-            chunk_size=chunk,
-            compression=KINDS[compression or "none"],
-            use_chunking=compression is not None,
-            index_types=IndexType.ALL if index else IndexType.NONE,
-            use_statistics=index,
-            repeat_channels=index,
-            repeat_schemas=index,
-            use_summary_offsets=index,
-        )
+        writer = open_writer(stream, compression, chunk, index)
         writer.start("ros2", "tests")
         schema = writer.register_schema("my/msg/Thing", "ros2msg", b"float64 x")
         channels: dict[str, int] = {}
