@@ -201,7 +201,10 @@ class RowParser:
         wanted = tuple(_position("field", path, name) for path in self._fields)
         if wanted and len(wanted) != self._channels:
             raise ValueError(f"field: expected {self._channels} positions, got {len(wanted)}")
-        return None if self._time is None else _position("time", self._time, name), wanted
+        time = None if self._time is None else _position("time", self._time, name)
+        if time is not None and not wanted and time > self._channels:
+            raise ValueError(f"time: expected a position up to {self._channels}, or ?field= beside it, got {time}")
+        return time, wanted
 
     def _seconds(self, value: Any) -> float:
         time_s = _number(value) * self._unit_s
