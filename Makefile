@@ -2,8 +2,8 @@
 .PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
-# Every example in a docstring and in docs/python.md; conftest.py makes the folder that they run in.
-EXAMPLES = .venv/bin/python -m pytest -q -n 2 --dist loadfile --doctest-modules --doctest-ignore-import-errors --doctest-glob='*.md' taemi_edge docs/python.md
+# Every example in a docstring and in docs/reference/python.md; conftest.py makes the folder that they run in.
+EXAMPLES = .venv/bin/python -m pytest -q -n 2 --dist loadfile --doctest-modules --doctest-ignore-import-errors --doctest-glob='*.md' taemi_edge docs/reference/python.md
 
 PINS = pyproject.toml requirements/constraints.txt requirements/weights.txt
 
@@ -11,12 +11,13 @@ demo: .venv/.demo-ready
 	.venv/bin/taemi-edge demo
 
 # The soak waits more than it computes: it runs beside the other interpreters' tests, and so does a minute of fuzzing.
+# That minute begins with the same random numbers each time: what it finds came with a change. `make fuzz` explores.
 test: export TAEMI_EDGE_TEST_BUNDLES = $(CURDIR)/runs/test-bundles
 test: .venv/.dev-ready
 	rm -rf $(TAEMI_EDGE_TEST_BUNDLES)
 	tools/install_test_servers.sh
 	$(MAKE) --no-print-directory check
-	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 \
+	$(MAKE) --no-print-directory -j3 --output-sync=target device-pythons soak fuzz MINUTES=3 FUZZ_MINUTES=1 SEED=1 \
 	  MOST_LATE=0.05 PATIENCE=2
 
 # Two workers, a file of tests each: more would share two cores and stretch what is timed. tests/conftest.py puts slow
@@ -58,14 +59,14 @@ soak: .venv/.dev-ready
 	.venv/bin/python -m tests.live.soak $(BUNDLE) --minutes $(MINUTES) --most-late $(MOST_LATE) --patience $(PATIENCE) \
 	  --json runs/soak.json --plot runs/soak.png
 
-# make fuzz MINUTES=5 JOBS=1 [ONLY=manifest [INPUT=file]]; docs/fuzzing.md. What is found lies in runs/fuzz.
+# make fuzz MINUTES=5 JOBS=1 [SEED=1] [ONLY=manifest [INPUT=file]]; docs/evidence/fuzzing.md. What is found lies in runs/fuzz.
 fuzz: MINUTES = 5
 FUZZ_MINUTES = $(MINUTES)
 JOBS = 1
 fuzz: .venv/.dev-ready
 	@mkdir -p runs
 	nice -n 15 .venv/bin/python -m tests.fuzz --minutes $(FUZZ_MINUTES) --jobs $(JOBS) --json runs/fuzz.json \
-	  $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
+	  $(addprefix --seed ,$(SEED)) $(addprefix --only ,$(ONLY)) $(if $(INPUT),--input $(INPUT))
 
 # Engines on this processor, beside FP32 engines: make bench [BUNDLE=engines/taemi-mobile-cpu] [AGAINST=FOLDER], where
 # FOLDER is another checkout that runs the FP32 engines. Without BUNDLE it builds engines of a new export.
@@ -112,7 +113,7 @@ bench-rivals: .venv/.dev-ready
 	.venv/bin/taemi-edge bench $(BUNDLE) --sweep --json benchmarks/sweep.json --plot benchmarks/sweep.png
 
 # What the features of a corpus cost by stage, and of 33 to 100,000 hours: make scale [PRICE=0.05] [AGAINST=FOLDER];
-# docs/scale.md. PRICE is that of an hour of one core.
+# docs/evidence/scale.md. PRICE is that of an hour of one core.
 scale: BUNDLE = export/taemi-mobile
 scale: .venv/.dev-ready
 	@test -e $(BUNDLE) || .venv/bin/taemi-edge export taemi-mobile --output $(BUNDLE)

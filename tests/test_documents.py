@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "llms.txt"]
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "llms.txt"]
 )
 #: Pages that a newcomer or an assistant finds the way with: every path in them is checked, wherever it stands.
 MAPS = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "AGENTS.md", "llms.txt")]

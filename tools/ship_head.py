@@ -2,7 +2,7 @@
 
     python tools/ship_head.py checkpoints/taemi-mobile taemi-mobile-synthetic
 
-docs/training.md has the commands that made the one that ships.
+docs/how-to/training.md has the commands that made the one that ships.
 """
 
 from __future__ import annotations

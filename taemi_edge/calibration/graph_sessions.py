@@ -33,8 +33,8 @@ def open_graph(model: bytes | str, flavour: Flavour = "fp32") -> Any:
     """Open an ONNX Runtime session on one thread that computes Q/DQ pairs as they are written.
 
     ONNX Runtime would fuse them into integer kernels. Those saturate on x86 processors without VNNI, and what they
-    compute there is not what the graph says (docs/precision.md has figures). The flavours for processors are meant for
-    these kernels: where the kernels are exact, they compute.
+    compute there is not what the graph says (docs/how-to/precision.md has figures). The flavours for processors are
+    meant for these kernels: where the kernels are exact, they compute.
 
     Args:
         model: the path of an ONNX file, or its content.

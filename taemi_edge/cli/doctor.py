@@ -134,7 +134,7 @@ def _processor(machine: MachineProbe) -> Iterator[Finding]:
         yield Finding(name="processor", status="ok", found=f"{named}; integer kernels add up exactly")
         return
     found_words = f"{named}; integer kernels saturate, as on x86 without VNNI"
-    advice = "build-engine takes only forms of INT8 that are right all the same: see docs/engines.md"
+    advice = "build-engine takes only forms of INT8 that are right all the same: see docs/how-to/engines.md"
     yield Finding(name="processor", status="note", found=found_words, advice=advice)
 
 

@@ -108,7 +108,7 @@ def ablate(
         typer.Option("--table", metavar="N", help="Only Table 2 (heads after other papers), 3 or 4 of the paper."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller task and head: half a minute a variant.")] = False,
-    output: _PageOption = Path("docs/ablation.md"),
+    output: _PageOption = Path("docs/evidence/ablation.md"),
     json_file: JsonOption = None,
     workers: WorkersOption = 0,
     ray: RayOption = None,

@@ -1,7 +1,8 @@
 """What is known of versions: what each JetPack brings, and which versions of TensorRT compute wrong, with sources.
 
 `doctor` reads it, `build-engine` warns of what applies to a build and works around what can be worked around, and a
-parity that failed names what may be the cause. docs/versions.md shows the same tables to people; a test compares them.
+parity that failed names what may be the cause. docs/reference/versions.md shows the same tables to people; a test
+compares them.
 How TensorRT is called never follows from here: the library itself is asked for that (`runtime/tensorrt/library.py`).
 
 What is empty is not known: nothing here is guessed.
@@ -202,7 +203,7 @@ TROUBLES = (
         precisions=("fp32",),
         what="builds ViT-B/16 wrongly in FP32; FP16 is right",
         advice="build that part in FP16",
-        sources=("docs/engines.md",),
+        sources=("docs/how-to/engines.md",),
     ),
     Trouble(
         since="10.3",

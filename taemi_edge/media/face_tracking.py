@@ -12,7 +12,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.faces import Face, FaceDetector, overlap
 
-#: In one of how many frames faces are detected, if nothing else is said; docs/runtime.md says what that changes.
+#: In one of how many frames faces are detected by default; docs/concepts/runtime.md says what that changes.
 DETECT_EVERY = 4
 #: How optical flow searches: the window in pixels of the small picture, the levels of the pyramid, and when it stops.
 _SEARCH: dict[str, Any] = {"winSize": (9, 9), "maxLevel": 2, "criteria": (3, 10, 0.03)}

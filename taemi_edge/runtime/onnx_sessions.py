@@ -215,7 +215,7 @@ def session_options(
         as_written: compute Q/DQ pairs as they are written, as FP8 asks for: where ONNX Runtime 1.32 rewrites pairs of
             FP8, it computes something else (EfficientNet-lite0 had a cosine of .37 with FP32, as written .997).
         plan: how an engine is opened. Without one, Q/DQ pairs are computed as written where integer kernels saturate,
-            which is exact and slower (docs/precision.md has figures).
+            which is exact and slower (docs/how-to/precision.md has figures).
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

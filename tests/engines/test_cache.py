@@ -30,7 +30,7 @@ def test_the_same_build_again_takes_under_a_second(cli, calibrated_folder, tmp_p
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "taken from the cache" in again.stdout
     assert open_bundle(tmp_path / "b").manifest.verified
-    assert seconds < 3  # of the processor; under 1 s alone (docs/engines.md)
+    assert seconds < 3  # of the processor; under 1 s alone (docs/how-to/engines.md)
 
 
 def test_what_was_damaged_in_the_cache_is_built_anew(calibrated_folder, tmp_path):

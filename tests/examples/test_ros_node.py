@@ -1,4 +1,4 @@
-"""The ROS 2 node of docs/python.md, run as it stands there with stand-ins for rclpy, its messages and the model."""
+"""The ROS 2 node of docs/reference/python.md, run as it stands there with stand-ins for rclpy, messages and model."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _require_key(key: str, keys: Mapping[str, Any]) -> None:
     if not near:
         near = [known for end in difflib.get_close_matches(parts[-1], ends.values(), 1) for known in keys
                 if ends[known] == end]  # fmt: skip
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else "export/*.toml and docs/training.md have its keys"
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else "export/*.toml has its keys"
     raise UsageError(f"--set {key}: the recipe has no such key: {hint}")
 
 

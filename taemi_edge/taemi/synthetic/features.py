@@ -5,7 +5,8 @@ clearly. Audio and vision have segments of different topics, one of which is the
 show z; the steps of the others show an independent draw. So only the text says which steps to believe, and a model
 whose text queries sound and picture can find them. With one segment there is nothing to find: the negative control.
 
-Rates of bursts and losses follow what is known of naturalistic recordings (docs/ablation.md). All of it is synthetic.
+Rates of bursts and losses follow what is known of naturalistic recordings (docs/evidence/ablation.md). All of it is
+synthetic.
 """
 
 from __future__ import annotations

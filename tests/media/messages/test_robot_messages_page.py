@@ -1,4 +1,4 @@
-"""docs/robot-messages.md names what can be read, all of it."""
+"""docs/reference/robot-messages.md names what can be read, all of it."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def test_the_example_of_the_documentation_runs(served: Served, demo_video: Path,
     for shown, here in (("localhost:8001", served.server.grpc), ("talk.mp4", str(demo_video))):
         assert shown in example
         example = example.replace(shown, here)
-    exec(compile(example, "docs/triton.md", "exec"), {})  # noqa: S102 - it is ours
+    exec(compile(example, "docs/how-to/triton.md", "exec"), {})  # noqa: S102 - it is ours
     said = capsys.readouterr().out.splitlines()
     assert len(said) > HOPS
     assert "live" in said[-1]

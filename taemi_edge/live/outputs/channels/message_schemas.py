@@ -59,7 +59,7 @@ def words_schema() -> JsonSchema:
 
 
 def hop_schema(manifest: Manifest) -> JsonSchema:
-    """What a hop was made of: see `docs/foxglove.md`."""
+    """What a hop was made of: see `docs/how-to/foxglove.md`."""
     streams = manifest.streams
     return _stamped(
         "Hop",
