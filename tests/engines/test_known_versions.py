@@ -19,7 +19,7 @@ from taemi_edge.engines.known_versions import (
     version_tuple,
 )
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "versions.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "reference" / "versions.md").read_text(encoding="utf-8")
 
 
 def test_the_docs_show_every_jetpack_and_its_sources():
