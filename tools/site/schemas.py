@@ -64,9 +64,15 @@ def _of_types(kinds: list[type[msgspec.Struct]], direction: Direction) -> tuple[
         if name in structs:
             _explain(definition, structs[name])
             if direction == "written" and not structs[name].__struct_config__.omit_defaults:
-                definition["required"] = list(definition["properties"])
+                definition["required"] = _always_there(definition, structs[name])
     body = dict(schemas[0]) if len(schemas) == 1 else {"anyOf": list(schemas)}
     return body, dict(definitions)
+
+
+def _always_there(definition: Mapping[str, Any], kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that are written whatever they hold: all but those that may be unset."""
+    absent = {field.encode_name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
+    return [name for name in definition["properties"] if name not in absent]
 
 
 def _prediction_line() -> tuple[dict[str, Any], dict[str, Any]]:
