@@ -92,6 +92,12 @@ class _Command(PlacedCommand):
             if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
                 parameter.help = re.sub(r"\[(?=[a-z])", r"\\[", parameter.help)
 
+    def invoke(self, ctx: Any) -> Any:
+        from taemi_edge.cli.named_bundles import with_folders
+
+        ctx.params = with_folders(self.params, ctx.params)
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="taemi-edge",
