@@ -21,6 +21,7 @@ PACKAGE = ROOT / "taemi_edge"
 ROOMS = (
     "errors",
     "progress",
+    "palette",
     "pictures",
     "bundle",
     "media",
