@@ -106,7 +106,8 @@ class Stream:
         required: whether there is no prediction without this stream.
         take: which part of the encoder's output holds the features, where it gives more than a tensor: a name such as
             "last_hidden_state", an index, or a function of the output.
-        min_steps, max_steps: the fewest and most steps that the head takes of this stream.
+        min_steps: the fewest steps that the head takes of this stream.
+        max_steps: the most steps that it takes.
         tile: how often a `missing` of one step is repeated when it is bound: the length that training showed. Where
             it is left out, export measures whether the head is blind to the length: one step if it is, else as many
             as an ordinary window of the samples has.
