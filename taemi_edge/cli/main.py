@@ -97,6 +97,12 @@ class _Command(PlacedCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         print_command_help(self, ctx)
 
+    def invoke(self, ctx: Any) -> Any:
+        from taemi_edge.cli.named_bundles import with_folders
+
+        ctx.params = with_folders(self.params, ctx.params)
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="taemi-edge",
