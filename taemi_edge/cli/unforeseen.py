@@ -23,6 +23,8 @@ UNFORESEEN = 70
 #: With this variable each error is followed by its traceback.
 TRACEBACK = "TAEMI_EDGE_TRACEBACK"
 _PACKAGE = Path(__file__).parents[1]
+#: Every error goes through these modules.
+_AROUND = ("__main__.py", "cli/main.py", "cli/ending.py", "cli/places.py", "cli/unforeseen.py")
 
 
 class UnforeseenError(TaemiError):
@@ -95,7 +97,7 @@ def _place(error: BaseException) -> str:
     """The last line of this package that the error went through, without the folders of this machine."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
-    inside = [frame for frame in own if frame.filename != __file__]
+    inside = [frame for frame in own if Path(frame.filename).relative_to(_PACKAGE).as_posix() not in _AROUND]
     if not inside:
         return ""
     return f" ({Path(inside[-1].filename).relative_to(_PACKAGE.parent)}, line {inside[-1].lineno})"
