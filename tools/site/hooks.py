@@ -144,5 +144,3 @@ def _without_code(markdown: str) -> str:
 
     _outside_code(markdown, keep)
     return "".join(found)
-
-
