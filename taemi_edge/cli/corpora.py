@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from taemi_edge.cli.drive_options import CutOption, drive_options
+from taemi_edge.cli.named_bundles import chosen_artefact
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -111,7 +112,7 @@ def extract(
         pool = chosen_workers(workers, ray, device_name(device))
         result = extract_features(
             open_any_corpus(data, transcripts, drives=drives),
-            model,
+            chosen_artefact(model, recipes=True),
             output,
             ExtractOptions(reading, tuple(split or ()), pool, device_name(device), strict),
             progress=progress,

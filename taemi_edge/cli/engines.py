@@ -26,7 +26,7 @@ _PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         help="auto times what a hop of all sources brings, and keeps the fastest of each part inside the budget; fp8 "
-        "and bf16 where library and GPU have them. On a CPU each takes its fastest form (docs/how-to/engines.md).",
+        "and bf16 where library and GPU have them. On a CPU each takes its fastest form.",
     ),
 ]
 _OutputOption = Annotated[

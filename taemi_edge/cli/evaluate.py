@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taemi_edge.cli.drive_options import drive_options
+from taemi_edge.cli.named_bundles import chosen_artefact
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -86,7 +87,7 @@ def evaluate(
         check_plot_file(plot)
     with shown_progress() as progress:
         evaluations = evaluate_on(
-            model,
+            chosen_artefact(model, recipes=True),
             data,
             split,
             EvaluateOptions(

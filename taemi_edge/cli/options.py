@@ -56,7 +56,12 @@ class FacesChoice(str, Enum):
 #: The speech recogniser that `--asr` takes by default. The weights come with an extra.
 ASR_MODEL = "packaged:whisper-base"
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BUNDLE", help="A bundle's folder, or its name: of one made here, or taemi-nano, which ships."
+    ),
+]
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
 CorpusOption = Annotated[
     str,

@@ -71,7 +71,9 @@ def _bars_or_lines() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = make_console(stderr=True)
-    if not console.is_terminal:
+    if (
+        not sys.stderr.isatty()
+    ):  # rich takes FORCE_COLOR, which notebooks set, for a terminal; bars cannot be redrawn there
         yield _LinesOfStages()
         return
     columns = (

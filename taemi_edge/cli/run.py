@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taemi_edge.cli import run_options as options
+from taemi_edge.cli.named_bundles import chosen_bundle
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -142,8 +143,9 @@ def _run_live(given: Given) -> None:
     open_later = partial(
         _open_bundle, rebuild=False, unverified=settings.unverified, require_signature=settings.require_signature
     )
-    followed = _followed_link(Path(settings.bundle), open_later)
-    folder = Path(settings.bundle) if followed is None else followed.link.parent / followed.target
+    named = chosen_bundle(Path(settings.bundle))
+    followed = _followed_link(named, open_later)
+    folder = named if followed is None else followed.link.parent / followed.target
     bundle = _open_bundle(folder, given.rebuild, settings.unverified, settings.require_signature)
     settings = changed(settings, output=settings.output or "-")
     print_live_summary(run_live(bundle, settings, on_serving=_say_address, followed=followed))

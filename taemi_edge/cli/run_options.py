@@ -41,7 +41,11 @@ def _live(flag: str, text: str, metavar: str | None = None) -> Any:
 
 BundleOption = Annotated[
     Path | None,
-    typer.Argument(metavar="BUNDLE", help="A bundle folder; with --config it may stand there.", show_default=False),
+    typer.Argument(
+        metavar="BUNDLE",
+        help="A bundle's folder or name, such as taemi-nano, which ships; with --config it may stand there.",
+        show_default=False,
+    ),
 ]
 Sources = Annotated[
     list[str] | None,

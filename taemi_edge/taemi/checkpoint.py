@@ -27,6 +27,8 @@ from taemi_edge.media.packaged_models import whisper_base_folder
 from taemi_edge.taemi import packaged_weights
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
+from taemi_edge.taemi.small_encoders import MEL_CNN, SMALL_CNN, small_encoder
+from taemi_edge.taemi.vocabulary import BYTES, WORDS, byte_tokenizer_json
 
 EFFICIENTNET = "efficientnet-lite0"
 RANDOM = "random"
@@ -223,6 +225,9 @@ def _backbone(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> tuple[nn.Modu
     """The encoder's network, and the configuration from which it can be built again without its weights."""
     if encoder.architecture == EFFICIENTNET:
         return _efficientnet_lite0(encoder, size_hw), {"architecture": EFFICIENTNET}
+    if encoder.architecture in (SMALL_CNN, MEL_CNN):
+        network = small_encoder(encoder.architecture, encoder.config, size_hw)
+        return network, {"architecture": encoder.architecture, **encoder.config}
     network = _transformers_network(encoder)
     if encoder.architecture == "whisper":
         network = network.get_encoder() if hasattr(network, "get_encoder") else network.encoder
@@ -358,8 +363,9 @@ def _weights_folder(reference: str) -> str:
 
 def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
     """The text of the recipe's tokenizer.json; of a tokenizer of bytes where weights are random."""
-    if recipe.text.tokenizer == "bytes" or (random_weights and recipe.text.tokenizer == "weights"):
-        return _byte_tokenizer_json()
+    needs_none = recipe.text.tokenizer in (BYTES, WORDS)  # words are learned when training begins
+    if needs_none or (random_weights and recipe.text.tokenizer == "weights"):
+        return byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer
     folder = Path(_weights_folder(named))
     if (folder / "tokenizer.json").is_file():
@@ -373,21 +379,6 @@ def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
             f"expected a tokenizer.json beside {named!r} or on the hub, and found none: name a folder that holds one "
             f"as `tokenizer` in the recipe's [text]"
         ) from error
-
-
-def _byte_tokenizer_json() -> str:
-    """A tokenizer without a vocabulary file: a token a UTF-8 byte, between [CLS] and [SEP]; 0 is padding."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    specials = ["[PAD]", "[CLS]", "[SEP]"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(specials + alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    return str(tokenizer.to_str())
 
 
 def _json(path: Path) -> Any:

@@ -62,15 +62,16 @@ class AudioEncoder(nn.Module):
     def __init__(self, backbone: nn.Module, recipe: AudioRecipe) -> None:
         super().__init__()
         self.backbone = backbone
-        config: Any = backbone.config
-        self.is_whisper = config.model_type == "whisper"
-        self.frontend = LogMel(config.num_mel_bins) if recipe.frontend == "log-mel" else ZScore()
+        config: Any = getattr(backbone, "config", backbone)
+        self.is_whisper = getattr(config, "model_type", "") == "whisper"
+        self.frontend = LogMel(config.num_mel_bins, recipe.sample_rate_hz) if recipe.frontend == "log-mel" else ZScore()
 
     def forward(self, samples: Tensor) -> Tensor:
         inputs = self.frontend(samples)
         if self.is_whisper:
             return _encode_whisper(self.backbone, inputs)
-        states: Tensor = self.backbone(inputs).last_hidden_state
+        output = self.backbone(inputs)
+        states: Tensor = output if isinstance(output, Tensor) else output.last_hidden_state
         return states
 
 
@@ -100,26 +101,28 @@ class ZScore(nn.Module):
 
 
 class LogMel(nn.Module):
-    """Computes Whisper's log-mel spectrogram, (B, mels, samples / 160), of samples (B, samples).
+    """Computes Whisper's log-mel spectrogram, (B, mels, frames), of samples (B, samples): a frame each 10 ms.
 
-    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. It gives the same
-    numbers as transformers' WhisperFeatureExtractor on a segment that is not padded to 30 s.
+    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. At 16 kHz it gives the same
+    numbers as transformers' WhisperFeatureExtractor on a segment that is not padded to 30 s. At other rates, frames
+    last as long, 25 ms, and the bands reach up to half the rate.
     """
 
     dft: Tensor
     mels: Tensor
-    n_fft, hop = 400, 160
 
-    def __init__(self, mel_bins: int) -> None:
+    def __init__(self, mel_bins: int, sample_rate_hz: int = 16_000) -> None:
         super().__init__()
         from transformers.audio_utils import mel_filter_bank
 
+        self.n_fft, self.hop = sample_rate_hz // 40, sample_rate_hz // 100
         bins = self.n_fft // 2 + 1
         window = torch.hann_window(self.n_fft, dtype=torch.float64)
         turns = torch.arange(bins, dtype=torch.float64)[:, None] * torch.arange(self.n_fft) / self.n_fft
         angles = 2 * math.pi * turns
         dft = torch.cat([torch.cos(angles), torch.sin(angles)]) * window
-        mels = mel_filter_bank(bins, mel_bins, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        highest_hz = sample_rate_hz / 2
+        mels = mel_filter_bank(bins, mel_bins, 0.0, highest_hz, sample_rate_hz, norm="slaney", mel_scale="slaney")
         self.register_buffer("dft", dft[:, None].float(), persistent=False)
         self.register_buffer("mels", torch.from_numpy(np.ascontiguousarray(mels.T)).float(), persistent=False)
 

@@ -14,6 +14,14 @@ def test_a_log_has_stages_and_no_counts(capsys):
     assert (captured.out, captured.err) == ("", "reading clips\n")
 
 
+def test_a_notebook_that_asks_for_colours_has_no_bars(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Jupyter sets it for commands that cells run
+    with shown_progress() as progress:
+        progress.stage("exporting vision")
+        progress.count(1, 2, "frames")
+    assert capsys.readouterr().err == "exporting vision\n"
+
+
 def test_things_are_counted_and_media_is_measured():
     assert _reached(3, 14) == "3/14"
     assert _reached(3.5, None) == "3.5 s"
