@@ -131,9 +131,8 @@ def ablate(
     plot_ablation(ablation, picture)
     write_report(ablation, output, command_line(), picture)
     if json_file is not None:
-        save_json(
-            json_file, {"provenance": provenance("torch", command=command_line()), **msgspec.to_builtins(ablation)}
-        )
+        made = provenance("torch", command=command_line())
+        save_json(json_file, msgspec.structs.replace(ablation, provenance=made))
     print_ablation(ablation, output)
     if not ablation.ok:
         raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")
