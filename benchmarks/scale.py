@@ -293,7 +293,8 @@ def _row(name: str, cells: list[Any]) -> str:
 
 def plot(result: dict[str, Any], file: Path) -> None:
     """Bars of the stages of a second of media, and the CPU hours of large corpora."""
-    from taemi_edge.pictures import SERIES_COLOURS, new_figure, series_line
+    from taemi_edge.palette import series_colours
+    from taemi_edge.pictures import new_figure, series_line
 
     corpora = result["corpora"]
     stages = list(dict.fromkeys(name for found in corpora.values() for name in found["stages"]))
@@ -301,18 +302,16 @@ def plot(result: dict[str, Any], file: Path) -> None:
     figure = new_figure((10, 4))
     left, right = figure.subplots(1, 2)
     below = dict.fromkeys(corpora, 0.0)
-    for index, stage in enumerate(largest):
+    for stage, colour in zip(largest, series_colours(len(largest)), strict=True):
         heights = [1e3 * f["stages"].get(stage, 0) / f["seconds_a_clip"] for f in corpora.values()]
-        colour, again = SERIES_COLOURS[index % len(SERIES_COLOURS)], index >= len(SERIES_COLOURS)
-        left.bar(
-            list(corpora), heights, 0.6, bottom=list(below.values()), label=stage, color=colour, hatch="//" * again
-        )
+        left.bar(list(corpora), heights, 0.6, bottom=list(below.values()), label=stage, color=colour)
         below = {name: below[name] + height for name, height in zip(below, heights, strict=True)}
     left.set_ylim(0, 1.35 * max(below.values()))
     left.set_ylabel("CPU ms for a second of media")
     left.legend(fontsize=8)
     for index, (name, found) in enumerate(corpora.items()):
-        right.plot(HOURS, [found["hours"][str(h)]["cpu_hours"] for h in HOURS], **series_line(index), label=name)
+        cpu_hours = [found["hours"][str(h)]["cpu_hours"] for h in HOURS]
+        right.plot(HOURS, cpu_hours, **series_line(index, len(corpora)), label=name)
     right.set(xscale="log", yscale="log", xlabel="hours of media", ylabel="CPU hours")
     right.grid(alpha=0.3)
     right.legend(fontsize=8)
