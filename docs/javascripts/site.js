@@ -17,6 +17,19 @@ function leaveOutLandmarks() {
   document.querySelectorAll("nav.md-code__nav:not([role])").forEach((box) => box.setAttribute("role", "none"));
 }
 
+// Below the width of a tablet, the menu and the search are opened by labels. The theme already presses a label that has
+// the focus when Enter comes.
+function nameLabels() {
+  for (const [id, name] of [["__drawer", "Menu"], ["__search", "Search"]]) {
+    for (const label of document.querySelectorAll(`label.md-header__button[for="${id}"]`)) {
+      label.tabIndex = 0;
+      label.setAttribute("role", "button");
+      label.setAttribute("aria-label", name);
+    }
+  }
+}
+
+addEventListener("DOMContentLoaded", nameLabels);
 addEventListener("load", makeReachable);
 addEventListener("resize", makeReachable);
 new MutationObserver(leaveOutLandmarks).observe(document.documentElement, { childList: true, subtree: true });
