@@ -17,19 +17,27 @@ function leaveOutLandmarks() {
   document.querySelectorAll("nav.md-code__nav:not([role])").forEach((box) => box.setAttribute("role", "none"));
 }
 
-// Below the width of a tablet, the menu and the search are opened by labels. The theme already presses a label that has
-// the focus when Enter comes.
-function nameLabels() {
+// Below the width of a tablet, the menu and the search are opened by labels, which no keyboard comes to. Each gets a
+// button inside; a click on it is one on the label.
+function putButtonsIntoLabels() {
   for (const [id, name] of [["__drawer", "Menu"], ["__search", "Search"]]) {
     for (const label of document.querySelectorAll(`label.md-header__button[for="${id}"]`)) {
-      label.tabIndex = 0;
-      label.setAttribute("role", "button");
-      label.setAttribute("aria-label", name);
+      const button = document.createElement("span");
+      button.tabIndex = 0;
+      button.setAttribute("role", "button");
+      button.setAttribute("aria-label", name);
+      button.append(...label.childNodes);
+      label.append(button);
+      button.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        button.click();
+      });
     }
   }
 }
 
-addEventListener("DOMContentLoaded", nameLabels);
+addEventListener("DOMContentLoaded", putButtonsIntoLabels);
 addEventListener("load", makeReachable);
 addEventListener("resize", makeReachable);
 new MutationObserver(leaveOutLandmarks).observe(document.documentElement, { childList: true, subtree: true });

@@ -90,8 +90,17 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Names what the theme leaves without a name, for screen readers; axe-core holds that nothing is missing."""
+    return _with_names(output)
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for 404.html, which is no page of the navigation."""
+    return _with_names(output_content) if template_name.endswith(".html") else output_content
+
+
+def _with_names(html: str) -> str:
     search = 'data-md-component="search" role="dialog"'
-    return _inner_lists_are_groups(output.replace(search, f'{search} aria-label="Search"'))
+    return _inner_lists_are_groups(html.replace(search, f'{search} aria-label="Search"'))
 
 
 def _inner_lists_are_groups(html: str) -> str:
