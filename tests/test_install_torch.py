@@ -25,10 +25,9 @@ from benchmarks.install_size import PYTHONS, find_python
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 SCRIPT = Path(__file__).parent.parent / "tools" / "install_torch.sh"
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 #: The interpreter of development in every run, the others by night: each needs a new environment.
-INTERPRETERS = [
-    pytest.param(each, marks=[] if each == "%d.%d" % sys.version_info[:2] else pytest.mark.nightly) for each in PYTHONS
-]
+INTERPRETERS = [pytest.param(each, marks=[] if each == HERE else pytest.mark.nightly) for each in PYTHONS]
 #: No version of PyPI's, so that it can only come from the indexes of these tests.
 VERSION = "9.9.9"
 
@@ -149,7 +148,7 @@ def _closed_port() -> str:
 
 
 def _python(version: str) -> str:
-    if version == "%d.%d" % sys.version_info[:2]:
+    if version == HERE:
         return sys.executable
     found = find_python(version)
     if found is None:
