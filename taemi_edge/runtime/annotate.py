@@ -118,7 +118,7 @@ class AnnotatedStream:
     ) -> None:
         opencv("an annotated video")
         specs = manifest.streams.values()
-        self._panel = Panel(manifest.outputs, manifest.streams)
+        self._panel = Panel(manifest.outputs, manifest.streams, manifest.synthetic)
         self._has_picture = any(isinstance(spec, VideoSpec) for spec in specs)
         self._rates_hz = {n: spec.sample_rate_hz for n, spec in manifest.streams.items() if isinstance(spec, AudioSpec)}
         #: The stream whose sound is heard: the first that has any when the video begins.
