@@ -2,13 +2,14 @@
 
     python tools/live_page_picture.py engines/taemi-mobile-cpu docs/images/live-page.png
 
-The demo clip runs on the clock, with its microphone lost after half a minute; its face and its voice are synthetic.
+The demo clip runs on the clock while two of its streams are lost; its face and its voice are synthetic.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,18 +18,24 @@ from tests.live.browser import Browser
 from tests.live.servers import free_port
 
 _WIDTH, _HEIGHT = 1200, 1010
-#: The clip is run again and again; the streams are lost at these times, and the picture is taken after so many seconds.
-_LOSSES = ("vision@14-20", "audio@27-60")
-_TAKEN_S = 36.0
+#: The clip has 16.5 s. The streams are lost at these times, and the picture is taken after so many seconds.
+_LOSSES = ("vision@5-8", "audio@12-20")
+_TAKEN_S = 15.0
 
 
 def main(bundle: str, picture: Path, scheme: str = "light") -> None:
-    clip = files("taemi_edge") / "assets" / "demo.mp4"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("demo.mp4", "demo.vtt"):
+            (Path(folder) / name).write_bytes((files("taemi_edge") / "assets" / name).read_bytes())
+        _take(Path(bundle).resolve(), picture, scheme, Path(folder))
+
+
+def _take(bundle: Path, picture: Path, scheme: str, folder: Path) -> None:
+    """Run the clip in a folder of its own: the page shows where it lies."""
     address = f"127.0.0.1:{free_port()}"
     drops = [word for loss in _LOSSES for word in ("--drop", loss)]
-    transcript = ["--transcript", str(clip.with_suffix(".vtt"))] if isinstance(clip, Path) else []
-    command = [sys.executable, "-m", "taemi_edge", "run", bundle, f"demo={clip}", "--loop", "--serve", address]
-    served = subprocess.Popen([*command, *drops, *transcript, "--output", "/dev/null"])
+    command = [sys.executable, "-m", "taemi_edge", "run", str(bundle), "demo=demo.mp4", "--loop", "--serve", address]
+    served = subprocess.Popen([*command, *drops, "--transcript", "demo.vtt", "--output", "/dev/null"], cwd=folder)
     try:
         with Browser() as browser:
             browser.resize(_WIDTH, _HEIGHT)
