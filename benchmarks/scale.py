@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 import av
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.corpora.stage_clock import START
 from taemi_edge.runtime.processor import features
 from taemi_edge.taemi.synthetic.corpus import write_corpus
@@ -92,7 +93,6 @@ def main() -> None:
                     turns[side][corpus.name].append(extract(checkout, given, corpus, Path(scratch) / "store"))
     result = {
         "machine": machine(),
-        "command": " ".join(["python", *sys.argv]),
         "bundle": given.bundle.name,
         "workers": given.workers,
         "price_cpu_hour": given.price_cpu_hour,
@@ -100,7 +100,7 @@ def main() -> None:
     }
     if given.against:
         result["times_as_fast"] = {c.name: ratios(turns["now"][c.name], turns["against"][c.name]) for c in corpora}
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_report(given.output, result, "av", "opencv-python-headless")
     print(table(result))
     if given.plot:
         plot(result, given.plot)

@@ -53,6 +53,14 @@ class FacesChoice(str, Enum):
     provided = "provided"
 
 
+class SplitChoice(str, Enum):
+    """A share of a corpus."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
 #: The speech recogniser that `--asr` takes by default. The weights come with an extra.
 ASR_MODEL = "packaged:whisper-base"
 

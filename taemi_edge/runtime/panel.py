@@ -6,21 +6,22 @@ Rows, axes, colours and lamps follow from the manifest. `panel_rows.py` decides 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.bundle.training_data import SYNTHETIC_MARK
 from taemi_edge.bundle.values import Array
+from taemi_edge.media.opencv import OpenCV
 from taemi_edge.palette import DARK, series_colours
 from taemi_edge.pictures import STATE_COLOURS, rgb
 from taemi_edge.runtime.lettering import beginning, both_ends, text_width, write
 from taemi_edge.runtime.panel_rows import HEADING_PX, TALL_PX, Bar, PanelRows
 from taemi_edge.runtime.prediction import Prediction
 
+cv2: Any = OpenCV("an annotated video")
 Colours: TypeAlias = tuple[tuple[int, int, int], ...]
 PANEL_WIDTH, PANEL_HEIGHT = 360, 480
 BACKGROUND, TEXT, DIM = (24, 26, 30), (236, 238, 240), (150, 156, 164)

@@ -10,8 +10,8 @@ from taemi_edge.runtime.presence import State
 
 #: "no signal": every stream was replaced by what stands for it. "no prediction": a required stream is missing.
 Status = Literal["ok", "no signal", "no prediction"]
-#: Lines have these fields only where they say something.
-_ONLY_WHERE_SET = ("degraded", "model_id", "synthetic", "trained_on")
+#: Lines of JSON have these fields only where they say something.
+ONLY_WHERE_SET = ("degraded", "model_id", "synthetic", "trained_on")
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            elif field in _ONLY_WHERE_SET:
+            elif field in ONLY_WHERE_SET:
                 if (value := getattr(self, field)) and field not in self.outputs:
                     line[field] = value
             else:
