@@ -43,7 +43,7 @@ def print_demo(result: DemoResult) -> None:
     manifest = result.bundle.manifest
     if not manifest.trained:
         typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
-    elif "synthetic" in manifest.trained_on:
+    elif manifest.synthetic:
         whole = "The model" if name == SHIPPED else "The head"
         typer.echo(f"{whole} was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
     for file in result.files:
