@@ -27,7 +27,7 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.run_options import ClockOption, MapOption
-from taemi_edge.cli.training_tables import extraction_json, print_extraction
+from taemi_edge.cli.training_tables import print_extraction
 from taemi_edge.errors import InputError
 
 _ModelArgument = Annotated[
@@ -101,6 +101,7 @@ def extract(
     json_file: JsonOption = None,
 ) -> None:
     """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
+    from taemi_edge.cli.extraction_json import extraction_json
     from taemi_edge.corpora.clip_reading import Reading
     from taemi_edge.corpora.extract import ExtractOptions, extract_features
     from taemi_edge.corpora.opening import open_any_corpus

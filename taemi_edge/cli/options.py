@@ -238,7 +238,7 @@ def note_training(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if not manifest.trained:
         note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
-    elif "synthetic" in manifest.trained_on:
+    elif manifest.synthetic:
         note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 
 

@@ -76,17 +76,7 @@ def sweep(
     workers: WorkersOption = 0,
     ray: RayOption = None,
 ) -> None:
-    """Train many settings of a recipe over seeds and keep the best on the validation split; safe to stop and go on.
-
-    Examples:
-
-    taemi-edge sweep taemi-mobile --data runs/features --set training.learning_rate=3e-4,1e-3,3e-3 --seeds 5
-
-    taemi-edge sweep taemi-mobile --data runs/features --random 20 --set training.learning_rate=1e-4..1e-2
-    --set fusion.dropout=0..0.5 --set fusion.kind=anchored,concat
-
-    taemi-edge export runs/sweep-taemi-mobile/best --output export/mine
-    """
+    """Train many settings of a recipe over seeds and keep the best on the validation split; safe to stop and go on."""
     with extra_needed("train", "taemi-edge sweep"):
         from taemi_edge.taemi.sweep.axes import read_axis
         from taemi_edge.taemi.sweep.logs import choose_logs

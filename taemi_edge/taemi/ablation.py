@@ -151,13 +151,18 @@ class Claim(Frozen, frozen=True):
 
 
 class Ablation(Frozen, frozen=True):
-    """The result of an ablation: one row for each variant, and the claims that they support or not."""
+    """The result of an ablation: one row for each variant, and the claims that they support or not.
+
+    Attributes:
+        provenance: the command, machine, versions and date, where it was asked for as JSON; empty in older files.
+    """
 
     data: str
     seeds: int
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...]
     seconds: float
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
