@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at this machine: what works, what does not, and what to type; exit 1 where something is in the way."""
+    """Look at this machine: what works, what does not, and what to type. Exit code 1: something is in the way."""
     from taemi_edge.bundle.json_files import to_json
     from taemi_edge.cli.doctor import examine
 
@@ -38,11 +38,13 @@ def doctor(
 def demo(
     video: Annotated[
         Path | None,
-        typer.Argument(metavar="[VIDEO]", help="Your own clip  [default: a synthetic one that comes along]"),
+        typer.Argument(
+            metavar="[VIDEO]", help="A video of your own  [default: a synthetic one that ships with the package]"
+        ),
     ] = None,
     transcript: Annotated[
         Path | None,
-        typer.Option("--transcript", metavar="F", help="What is said in VIDEO; recognised if left away."),
+        typer.Option("--transcript", metavar="F", help="What is said in VIDEO; without it the speech is recognised."),
     ] = None,
     bundles: Annotated[
         Path, typer.Option("--bundles", metavar="DIR", help="Where taemi-mobile lies or is made.")
@@ -90,7 +92,7 @@ def _print_demo(result: DemoResult) -> None:
         print_evaluations(result.evaluations)
     manifest = result.bundle.manifest
     if not manifest.trained:
-        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
+        typer.echo("The head is untrained: the curves show that every step works, not what the face feels.")
     elif manifest.synthetic:
         typer.echo(f"The head was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
     for file in result.files:

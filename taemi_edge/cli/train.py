@@ -26,7 +26,7 @@ from taemi_edge.errors import CheckFailedError
 
 _RunOption = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="Metrics, curve and state  [default: runs/train-<checkpoint>]"),
+    typer.Option("--run", metavar="DIR", help="Where metrics, curve and state go  [default: runs/train-<checkpoint>]"),
 ]
 _SetOption = Annotated[
     list[str] | None,
@@ -47,16 +47,16 @@ def train(
     ],
     output: CheckpointOption = None,
     run_folder: _RunOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights, order and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The seed of weights, order and dropout.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
     override: _SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state of a stopped run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the state of a stopped run.")] = False,
     provided: _ProvidedOption = False,
     tensorboard: _TensorboardOption = None,
     threads: ThreadsOption = 0,
     workers: WorkersOption = 0,
 ) -> None:
-    """Train a recipe's fusion head and tokens on frozen features, or everything end to end; Ctrl-C loses nothing."""
+    """Train the head and tokens of a recipe on stored features, or the whole model end to end; Ctrl-C loses nothing."""
     with extra_needed("train", "taemi-edge train"):
         import torch
 
@@ -84,11 +84,15 @@ def train(
 
 _AblatedRecipe = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE]", help="Whose fusion and training, with --data  [default: the task's own]"),
+    typer.Argument(
+        metavar="[RECIPE]", help="The recipe whose head and training are used, with --data  [default: the task's own]"
+    ),
 ]
 _StoreOption = Annotated[
     str | None,
-    typer.Option("--data", metavar="STORE", help="A feature store  [default: the feature-level task, synthetic]"),
+    typer.Option(
+        "--data", metavar="STORE", help="A feature store to train on  [default: the feature-level task, synthetic]"
+    ),
 ]
 _VariantOption = Annotated[
     list[str] | None, typer.Option("--variant", help="Only this variant; repeatable  [default: all]")
@@ -117,9 +121,9 @@ def ablate(
     with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.taemi.ablation import find_variants, make_setting, run_ablation
         from taemi_edge.taemi.ablation_report import plot_ablation, write_report
-    from taemi_edge.bench.provenance import provenance
     from msgspec.structs import replace
 
+    from taemi_edge.bench.provenance import provenance
     from taemi_edge.pictures import check_plot_file
 
     picture = output.with_suffix(".png")

@@ -62,7 +62,7 @@ def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
     if result.untrained_tokens:
         typer.echo(
             f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient: no clip "
-            f"lacked that stream, of itself or by modality dropout; export refuses it unless told",
+            f"lacked that stream, of itself or by modality dropout; export refuses it without --untrained-tokens",
             err=True,
         )
     for clip_id, problem in sorted(result.problems.items()):
