@@ -51,7 +51,6 @@ def test_what_the_wheel_says_of_itself(archives):
     assert said["Description-Content-Type"] == "text/markdown"
 
 
-@pytest.mark.xfail(strict=True, reason="the README links to files of the tree")
 def test_the_description_links_to_addresses(archives):
     """An index shows the description alone: what it links to must have an address of its own."""
     with zipfile.ZipFile(next(archives.glob("*.whl"))) as wheel:

@@ -22,6 +22,7 @@ ROOMS = (
     "errors",
     "pages",
     "progress",
+    "palette",
     "pictures",
     "bundle",
     "media",

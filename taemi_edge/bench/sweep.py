@@ -20,6 +20,7 @@ import msgspec
 from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.machine import described_machine
 from taemi_edge.bench.noise import Noise, NoiseMeter
+from taemi_edge.bench.provenance import today
 from taemi_edge.bench.report import OURS, Stats, stats_of
 from taemi_edge.bench.worker import Opening, Request
 from taemi_edge.bundle.atomic import scratch_folder
@@ -88,6 +89,7 @@ class SweepReport(Frozen, frozen=True):
     """Everything that `taemi-edge bench --sweep` found.
 
     Attributes:
+        date: the day in UTC; empty in reports of older versions.
         own: the values of the model itself by axis, at which the other axes are varied.
         noise: how busy the machine was; None in older reports.
     """
@@ -101,6 +103,7 @@ class SweepReport(Frozen, frozen=True):
     points: tuple[SweepPoint, ...]
     seconds: float
     noise: Noise | None = None
+    date: str = ""
 
 
 @dataclass
@@ -154,6 +157,7 @@ def run_sweep(
         bundle=str(folder),
         model=bundle.manifest.name,
         command=command,
+        date=today(),
         machine=described_machine(device),
         described=described,
         own=own,

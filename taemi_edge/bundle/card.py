@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from taemi_edge.bundle.card_record import (
     CARD_RECORD,
@@ -22,16 +23,13 @@ from taemi_edge.bundle.card_record import (
     card_record_of,
 )
 from taemi_edge.bundle.in_words import output_in_words, stream_in_words
-from taemi_edge.bundle.limits import MOST_CARD_BYTES
 from taemi_edge.bundle.markdown import clean, code, in_line, paragraphs, table
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import kind_name
 from taemi_edge.bundle.training_data import SYNTHETIC_MARK
 
-if TYPE_CHECKING:
-    from taemi_edge.bundle.folder import Bundle
-
+CARD_FILES = (MODEL_CARD, CARD_RECORD)
 #: A card lists no more classes, patterns or versions than this of each.
 _MOST_LISTED = 40
 #: Licences that the hub knows by an identifier in small letters.
@@ -78,32 +76,15 @@ def card_from_manifest(manifest: Manifest, said: ModelCard = NOTHING_SAID) -> st
     return "\n\n".join(sections) + "\n"
 
 
-def card_of_bundle(bundle: Bundle) -> str:
-    """The card of a bundle that was opened: the one in its folder, else one that is made of its manifest.
-
-    What acts on a terminal is left out of it: whoever made the bundle may have written the file.
-
-    Args:
-        bundle: what `taemi_edge.bundle.folder.open_bundle` gave.
+def write_card(folder: Path, manifest: Manifest) -> None:
+    """Write the card of a bundle that is being made, with what its `card.json` says where it has one.
 
     Raises:
-        BundleError: the card is not the one that the manifest was written for, is too large, or is not text.
+        BundleError: it has one that cannot be read.
     """
-    manifest = bundle.manifest
-    if MODEL_CARD in manifest.sha256:
-        return clean(bundle.read(MODEL_CARD, MOST_CARD_BYTES).decode("utf-8", errors="replace"))
-    return card_from_manifest(manifest, said_of(bundle))
-
-
-def said_of(bundle: Bundle) -> ModelCard:
-    """What the author of a bundle's model said of it.
-
-    Raises:
-        BundleError: the bundle's `card.json` cannot be read.
-    """
-    if CARD_RECORD not in bundle.manifest.sha256:
-        return NOTHING_SAID
-    return card_record_of(bundle.read(CARD_RECORD, MOST_CARD_BYTES), str(bundle.folder / CARD_RECORD))
+    record = folder / CARD_RECORD
+    said = card_record_of(record.read_bytes(), str(record)) if record.is_file() else NOTHING_SAID
+    (folder / MODEL_CARD).write_text(card_from_manifest(manifest, said), encoding="utf-8")
 
 
 def _warnings(manifest: Manifest) -> Iterator[str]:

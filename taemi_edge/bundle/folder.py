@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from taemi_edge.bundle.card import card_from_manifest
-from taemi_edge.bundle.card_record import CARD_RECORD, MODEL_CARD, NOTHING_SAID, card_record_of
+from taemi_edge.bundle.card import CARD_FILES, write_card
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
 from taemi_edge.bundle.foreign_models import no_bundle_problem
 from taemi_edge.bundle.json_files import values_problem, write_json
@@ -63,19 +62,7 @@ CHOICE = "choice.png"
 #: What `taemi-edge build-engine --require-signature` adds: the signature of the graphs.
 SOURCE_SIGNATURE = "source.sig"
 #: The files of every bundle; `replaceable_files` adds those that depend on the model.
-_FILES = (
-    MANIFEST,
-    TOKENS,
-    TOKENIZER,
-    GOLDEN,
-    RANGES,
-    SENSITIVITY,
-    PARETO,
-    CHOICE,
-    SOURCE_SIGNATURE,
-    MODEL_CARD,
-    CARD_RECORD,
-)
+_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE, SOURCE_SIGNATURE, *CARD_FILES)
 #: So many problems of a folder are said; a copy that was cut short has one for each file.
 _MOST_SAID = 8
 
@@ -262,9 +249,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     Raises:
         OutputError: there is no room or no permission.
     """
-    record = folder / CARD_RECORD
-    said = card_record_of(record.read_bytes(), str(record)) if record.is_file() else NOTHING_SAID
-    (folder / MODEL_CARD).write_text(card_from_manifest(manifest, said), encoding="utf-8")
+    write_card(folder, manifest)
     hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     complete: Manifest = msgspec.structs.replace(manifest, sha256=hashes)
     write_json(folder / MANIFEST, complete)

@@ -24,6 +24,15 @@ def is_synthetic(trained_on: str) -> bool:
     return _SAYS_SYNTHETIC.search(trained_on) is not None
 
 
+def training_mark(trained_on: str) -> str:
+    """The small line of a picture that shows what a model gives; "" for a model that needs none.
+
+    >>> training_mark("the synthetic corpus of seed 0"), training_mark("60 pumps")
+    ('trained on synthetic data: the synthetic corpus of seed 0', '')
+    """
+    return f"{SYNTHETIC_MARK}: {said_shortly(trained_on)}" if is_synthetic(trained_on) else ""
+
+
 def said_shortly(trained_on: str) -> str:
     """What a line of JSON says of the training data: no more than 200 characters.
 

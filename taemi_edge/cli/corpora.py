@@ -18,6 +18,7 @@ from taemi_edge.cli.options import (
     FacesChoice,
     JsonOption,
     RayOption,
+    SplitChoice,
     WorkersOption,
     chosen_workers,
     device_name,
@@ -44,7 +45,10 @@ _StoreOption = Annotated[
         help="The feature store, a folder or s3://bucket/folder; a stopped one is gone on with.",
     ),
 ]
-_SplitOption = Annotated[list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")]
+_SplitOption = Annotated[
+    list[SplitChoice] | None,
+    typer.Option("--split", help="Only this split; repeatable  [default: all]"),
+]
 _TranscriptsOption = Annotated[
     Path | None,
     typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl  [default: DIR/transcripts]"),
@@ -114,7 +118,7 @@ def extract(
             open_any_corpus(data, transcripts, drives=drives),
             chosen_artefact(model, recipes=True),
             output,
-            ExtractOptions(reading, tuple(split or ()), pool, device_name(device), strict),
+            ExtractOptions(reading, tuple(choice.value for choice in split or ()), pool, device_name(device), strict),
             progress=progress,
         )
     print_extraction(result)

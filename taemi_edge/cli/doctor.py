@@ -46,6 +46,8 @@ EXACT_SCRIPT = "from taemi_edge.runtime.processor import kernels_are_exact as ex
 _ELEMENTS = ("appsink", "decodebin", "rtspsrc", "videoconvert", "v4l2src", "alsasrc", "pulsesrc")
 _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _EXTRAS = {
+    "pictures": ("opencv-python-headless",),
+    "text": ("tokenizers",),
     "serve": ("starlette", "uvicorn", "websockets", "prometheus-client"),
     "mqtt": ("paho-mqtt",),
     "zenoh": ("eclipse-zenoh", "rosbags"),

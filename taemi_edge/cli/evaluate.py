@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,7 +37,8 @@ _DataOption = Annotated[
     ),
 ]
 _SplitOption = Annotated[
-    str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
+    Literal["train", "valid", "test", "all"] | None,
+    typer.Option("--split", help="Which clips to judge  [default: test, else valid]"),
 ]
 _PlotOption = Annotated[
     Path | None, typer.Option("--plot", metavar="F.png", help="The metric by streams left, and by output.")

@@ -13,6 +13,11 @@ from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_head, print_parity
 from taemi_edge.errors import UsageError
 
+_EvaluationOption = Annotated[
+    list[Path] | None,
+    typer.Option("--evaluation", metavar="F", help="What `evaluate --json F` wrote, for the model card; repeatable."),
+]
+
 
 def export(
     model: Annotated[
@@ -42,12 +47,7 @@ def export(
     untrained_tokens: Annotated[
         bool, typer.Option("--untrained-tokens", help="Export TAEMI's tokens that training never reached.")
     ] = False,
-    evaluation: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--evaluation", metavar="F", help="What `evaluate --json F` wrote, for the model card; repeatable."
-        ),
-    ] = None,
+    evaluation: _EvaluationOption = None,
 ) -> None:
     """Export a model as an ONNX bundle: a graph for each stream and the head, checked before the folder appears.
 

@@ -65,8 +65,8 @@ def inspect(
 
 def _print_card(place: Path) -> None:
     """Print the model card of a bundle: rendered on a terminal, and as Markdown into a pipe or a file."""
-    from taemi_edge.bundle.card import card_of_bundle
     from taemi_edge.bundle.folder import open_bundle
+    from taemi_edge.bundle.shown_card import card_of_bundle
 
     card = card_of_bundle(open_bundle(place))
     console = make_console()

@@ -36,6 +36,7 @@ from taemi_edge.cli.train import ablate, train
 from taemi_edge.cli.triton import export_triton
 from taemi_edge.cli.triton_probe import triton_probe
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
+from taemi_edge.cli.unforeseen import nothing_ends_the_program
 from taemi_edge.cli.update import update
 from taemi_edge.cli.wrong_use import wrong_use_as_errors
 from taemi_edge.pages import page
@@ -83,7 +84,7 @@ class _Group(TyperGroup):
             return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with stops_as_errors(), wrong_use_as_errors(), typed_addresses_hidden():
+        with stops_as_errors(), nothing_ends_the_program(), wrong_use_as_errors(), typed_addresses_hidden():
             return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -121,8 +122,8 @@ for _group, _names in GROUPS.items():
 def main() -> None:
     """Run the command line and end the process.
 
-    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, 130 after Ctrl-C and 143
-    after SIGTERM (`cli/ending.py`).
+    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, 70 for a defect, 130
+    after Ctrl-C and 143 after SIGTERM (`cli/ending.py`).
     """
     sys.exit(exit_code_of(app))
 

@@ -53,6 +53,14 @@ class FacesChoice(str, Enum):
     provided = "provided"
 
 
+class SplitChoice(str, Enum):
+    """A share of a corpus."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
 #: The speech recogniser that `--asr` takes by default. The weights come with an extra.
 ASR_MODEL = "packaged:whisper-base"
 
@@ -230,7 +238,7 @@ def note_training(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if not manifest.trained:
         note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
-    elif "synthetic" in manifest.trained_on:
+    elif manifest.synthetic:
         note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -85,10 +85,9 @@ MapOption = Annotated[
     ),
 ]
 ClockOption = Annotated[
-    str,
+    Literal["auto", "header", "log"],
     typer.Option(
         "--clock",
-        metavar="CLOCK",
         help="Recordings: take the stamps of messages (header), the times of logging (log), or choose (auto).",
     ),
 ]

@@ -23,7 +23,7 @@ import numpy as np
 
 from taemi_edge.bundle.card_record import ModelCard
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_WINDOW_S
-from taemi_edge.bundle.names import model_name_problem, names_problem
+from taemi_edge.bundle.names import LATER_PREDICTION_FIELDS, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
@@ -252,6 +252,8 @@ class Model:
         _require_named(self.outputs, (Regression, Classes), "output")
         if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
             raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
+        if taken := [name for name in self.outputs if name in LATER_PREDICTION_FIELDS]:
+            raise ContractError(f"output: expected another name than {taken[0]!r}, which predictions use themselves")
         if self.card is not None and not isinstance(self.card, ModelCard):
             raise ContractError(f"expected card as a taemi_edge.ModelCard, got {self.card!r:.60}")
         if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):

@@ -81,9 +81,8 @@ def export_model(
     Args:
         model: its parts are put into evaluation mode.
         folder: the folder to make; an older bundle there is replaced.
-        source: where the model was declared, for the manifest.
+        source, evaluations: where the model was declared, and what `evaluate --json` wrote of it, for the card.
         opset: the ONNX opset; 17 is the lowest, and what TensorRT 8.6 reads.
-        evaluations: what `taemi-edge evaluate --json` wrote of the model, for its card.
         progress: receives every stage.
 
     Returns:
@@ -99,8 +98,7 @@ def export_model(
         >>> import taemi_edge as te, torch
         >>> class Head(torch.nn.Module):
         ...     def forward(self, imu, imu_mask):
-        ...         weights = imu_mask / imu_mask.sum(1, keepdim=True)
-        ...         return (imu * weights[..., None]).sum(1)[:, :2]
+        ...         return (imu * (imu_mask / imu_mask.sum(1, keepdim=True))[..., None]).sum(1)[:, :2]
         >>> model = te.Model(
         ...     streams={"imu": te.Stream(te.Series(channels=6), torch.nn.Linear(6, 4))},
         ...     head=Head(), outputs={"state": te.Classes(["still", "moving"])},

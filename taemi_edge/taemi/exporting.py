@@ -45,12 +45,11 @@ def export_checkpoint(
     """Export a model as a bundle. When anything fails, no folder is left behind.
 
     Args:
-        checkpoint: the model with its recipe and tokenizer.
-        output: the folder to make; an older bundle there is replaced.
-        source: where the checkpoint came from, for the manifest: a folder or the name of a recipe.
+        checkpoint, output: the model, and the folder to make; an older bundle there is replaced.
+        source: a folder or the name of a recipe, for the manifest.
         clip: a video with a face and speech, and its transcript, for the golden feeds; the demo clip by default.
         untrained_tokens: export even though training never reached some of the missing-modality tokens.
-        evaluations: what `taemi-edge evaluate --json` wrote of the model, for its card.
+        evaluations: what `taemi-edge evaluate --json` wrote of it, for its card.
         progress: receives every stage.
 
     Returns:
@@ -73,14 +72,13 @@ def export_checkpoint(
     reference = Reference(checkpoint)
     chosen = clip or demo_clip()
     progress.stage(f"reading {chosen[0].name}")
-    read = read_clip(reference.specs, *chosen)
-    model = with_evaluations(model_of(checkpoint, read), evaluations)
+    model = with_evaluations(model_of(checkpoint, read_clip(reference.specs, *chosen)), evaluations)
     found = inspect_model(model, model.read_samples(), parts_of(model))
     found.lengths["audio"]["samples"] += _BEYOND_SAMPLES
 
     def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
-        tokenizers = {"text": checkpoint.tokenizer_json}
-        return make_clip_cases(reference.specs, tokenizers, reference.run, reference.tokens, *chosen)
+        texts = {"text": checkpoint.tokenizer_json}
+        return make_clip_cases(reference.specs, texts, reference.run, reference.tokens, *chosen)
 
     origin, opset = _origin(checkpoint, source), checkpoint.recipe.export.opset
     return write_bundle(model, found, cases_of, output, origin=origin, opset=opset, progress=progress)

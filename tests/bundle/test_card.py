@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from taemi_edge.bundle.card import card_from_manifest, card_of_bundle, said_of
+from taemi_edge.bundle.card import card_from_manifest
 from taemi_edge.bundle.card_record import (
     CARD_RECORD,
     MODEL_CARD,
@@ -24,6 +24,7 @@ from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.markdown import clean, code, in_line, paragraphs
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.records import Provenance
+from taemi_edge.bundle.shown_card import card_of_bundle, said_of
 from taemi_edge.bundle.spec import HeadSpec, Manifest, WindowSpec
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec
 from taemi_edge.bundle.values import PartSpec, TensorSpec, Tolerance

@@ -1,4 +1,4 @@
-"""Writes docs/reference/schemas/ and the page about it from the package's types: `python -m tools.site.schemas [--check]`.
+"""Writes docs/reference/schemas/ and its page from the package's types: `python -m tools.site.schemas [--check]`.
 
 A schema has the fields, types and defaults of the msgspec types by which taemi-edge itself reads and writes the file.
 What a field means is taken from the docstrings.
@@ -7,6 +7,7 @@ What a field means is taken from the docstrings.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import griffe
 import msgspec
 
+from taemi_edge.bundle.outputs import DescribedClasses
 from taemi_edge.pages import SITE
 from taemi_edge.runtime import prediction
 from tools.site.schema_catalog import CATALOG, Direction, Entry
@@ -62,9 +64,15 @@ def _of_types(kinds: list[type[msgspec.Struct]], direction: Direction) -> tuple[
         if name in structs:
             _explain(definition, structs[name])
             if direction == "written" and not structs[name].__struct_config__.omit_defaults:
-                definition["required"] = list(definition["properties"])
+                definition["required"] = _always_there(definition, structs[name])
     body = dict(schemas[0]) if len(schemas) == 1 else {"anyOf": list(schemas)}
     return body, dict(definitions)
+
+
+def _always_there(definition: Mapping[str, Any], kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that are written whatever they hold: all but those that may be unset."""
+    absent = {field.encode_name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
+    return [name for name in definition["properties"] if name not in absent]
 
 
 def _prediction_line() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -72,14 +80,12 @@ def _prediction_line() -> tuple[dict[str, Any], dict[str, Any]]:
     body, definitions = _of_types([prediction.Prediction], "written")
     line = definitions["Prediction"]
     del line["properties"]["outputs"]
-    line["required"] = [
-        name for name in line["properties"] if name not in prediction.ONLY_WHERE_SET
-    ]
-    described, of_outputs = _of_types([prediction.DescribedClasses], "written")
+    line["required"] = [name for name in line["properties"] if name not in prediction.ONLY_WHERE_SET]
+    (classes,), of_outputs = msgspec.json.schema_components([DescribedClasses], ref_template=_REF)
     numbers = {"type": "object", "additionalProperties": {"type": "number"}}
     line["additionalProperties"] = {
         "description": "A group of outputs: numbers by name, or classes; null where there is no prediction.",
-        "anyOf": [numbers, described, {"type": "null"}],
+        "anyOf": [numbers, classes, {"type": "null"}],
     }
     return body, {**definitions, **of_outputs}
 
@@ -113,7 +119,7 @@ def _explain(definition: dict[str, Any], kind: type[msgspec.Struct]) -> None:
         for field in (part.strip() for part in name.split(",")):
             properties = definition.get("properties", {})
             if (place := properties.get(encoded.get(field, field))) is not None:
-                properties[encoded.get(field, field)] = {**place, "description": meaning}
+                properties[encoded.get(field, field)] = {**place, "description": re.sub(r"\bNone\b", "null", meaning)}
 
 
 def _docstring(kind: type[msgspec.Struct]) -> dict[str, str]:
@@ -135,7 +141,9 @@ def _text(schema: Mapping[str, Any]) -> str:
 def _page() -> str:
     rows = {"written": "", "read": ""}
     for entry in CATALOG:
-        rows[entry.direction] += f"| [{entry.name}](schemas/{entry.name}.schema.json) | {entry.what} | {entry.files} |\n"
+        rows[entry.direction] += (
+            f"| [{entry.name}](schemas/{entry.name}.schema.json) | {entry.what} | {entry.files} |\n"
+        )
     return _PAGE.format(address=ADDRESS, **rows)
 
 

@@ -79,6 +79,7 @@ class HostReport(Frozen, frozen=True):
         synthetic: the streams whose data was made up, since the demo clip has none of their kind.
         seconds: how long the benchmark took.
         noise: how busy the machine was; None in older reports.
+        date: the day in UTC; empty in reports of older versions.
     """
 
     bundle: str
@@ -89,6 +90,7 @@ class HostReport(Frozen, frozen=True):
     synthetic: tuple[str, ...]
     seconds: float
     noise: Noise | None = None
+    date: str = ""
 
 
 def microseconds(times_us: Sequence[float]) -> Microseconds:
