@@ -59,10 +59,13 @@ def export(
         raise UsageError("--clip and --transcript go together: golden feeds need a face, speech and its words")
     feeds = (clip, transcript) if clip is not None else None
     with extra_needed("export", "taemi-edge export"):
+        from taemi_edge.bundle.foreign_models import foreign_model
         from taemi_edge.export.onnx_model import declares_onnx_files
         from taemi_edge.export.user_code import names_a_function
     if (file := model.rstrip(":")).endswith(".py"):
         raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
+    if problem := foreign_model(model):
+        raise UsageError(problem)
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
         _export_checkpoint(model, output, random_weights, feeds, untrained_tokens, evaluation or ())
         return
