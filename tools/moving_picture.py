@@ -51,8 +51,8 @@ def read_frames(video: Path, rate: float, width: int) -> list[Image.Image]:
 def write_gif(frames: list[Image.Image], file: Path, rate: float, colours: int) -> None:
     """Write frames as a GIF that goes on for ever, in one palette.
 
-    Half of its colours are those that most of the picture has (a face, a wall), half those that lie far apart (lamps and
-    bars, which are small). Eight frames are asked for them.
+    Half of its colours are those that most of the picture has (a face, a wall). The others lie far apart, for what is
+    small: lamps and bars. Eight frames are asked for them.
     """
     some = frames[:: max(1, len(frames) // 8)][:8]
     strip = Image.new("RGB", (some[0].width * len(some), some[0].height))
