@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.taemi.attention import Attention
+from taemi_edge.taemi.feature_dims import feature_dims
 from taemi_edge.taemi.names import EMOTIONS, MODALITIES, Modality
 from taemi_edge.taemi.pooling import masked_mean
 from taemi_edge.taemi.published_heads import TOKEN_STEPS, PublishedHead, make_published_head
@@ -336,26 +337,8 @@ class TaemiModel(FusionHead):
     """The whole model: three encoders, the missing tokens, the fusion head."""
 
     def __init__(self, vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe) -> None:
-        super().__init__(_feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
+        super().__init__(feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
         self.recipe = recipe
         #: How to build each encoder again without its weights; filled in by taemi_edge.taemi.checkpoint.
         self.encoder_configs: dict[str, dict[str, Any]] = {}
         self.vision, self.audio, self.text = vision, audio, text
-
-
-@torch.no_grad()
-def _feature_dims(
-    vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe
-) -> dict[Modality, int]:
-    """The width of each encoder's output, found by running it once: configurations name it in different ways."""
-    was_training = [encoder.training for encoder in (vision, audio, text)]
-    height, width = recipe.vision.size_hw
-    ids = torch.ones(1, 2, dtype=torch.int32)
-    dims: dict[Modality, int] = {
-        "vision": vision.eval()(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[-1],
-        "audio": audio.eval()(torch.zeros(1, round(recipe.audio.chunk_s * recipe.audio.sample_rate_hz))).shape[-1],
-        "text": text.eval()(ids, ids).shape[-1],
-    }
-    for encoder, mode in zip((vision, audio, text), was_training, strict=True):
-        encoder.train(mode)
-    return dims
