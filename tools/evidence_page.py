@@ -41,7 +41,7 @@ _FIGURE = re.compile(r"\{\{(.+?)\}\}")
 _PROVENANCE = re.compile(r"^@provenance ([\w.-]+)$")
 #: What a `machine` says of the machine itself. Whatever else stands there is the version of a library.
 _OF_THE_MACHINE = {
-    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_before", "machine", "memory_gb", "model",
+    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_at_the_end", "load_before", "machine", "memory_gb", "model",
     "processor", "processors", "sm", "sm_count", "vnni",
 }  # fmt: skip
 
@@ -225,6 +225,7 @@ def _described(machine: Mapping[str, str]) -> str:
         machine.get("gpu", ""),
         f"driver {machine['driver']}" if "driver" in machine else "",
         f"load {float(machine['load_before']):.1f} before" if "load_before" in machine else "",
+        f"load {float(machine['load_at_the_end']):.1f} at the end" if "load_at_the_end" in machine else "",
     ]
     return ", ".join(filter(None, said))
 
