@@ -41,8 +41,8 @@ _FIGURE = re.compile(r"\{\{(.+?)\}\}")
 _PROVENANCE = re.compile(r"^@provenance ([\w.-]+)$")
 #: What a `machine` says of the machine itself. Whatever else stands there is the version of a library.
 _OF_THE_MACHINE = {
-    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_at_the_end", "load_before", "machine", "memory_gb",
-    "model", "processor", "processors", "sm", "sm_count", "vnni",
+    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_at_the_end", "load_before", "machine",
+    "memory_gb", "model", "processor", "processors", "sm", "sm_count", "vnni",
 }  # fmt: skip
 
 
