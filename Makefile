@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom docs clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/reference/python.md; conftest.py makes the folder that they run in.
@@ -140,6 +140,10 @@ second-opinion:
 locks: .venv/.dev-ready
 	tools/lock_device.sh
 
+# The site, into site/: a dead link, a dead anchor, or a page that has no place in the navigation ends the build.
+docs: .venv/.dev-ready
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+
 # The components of an installation on this machine, with licences, as CycloneDX: sbom.cdx.json.
 sbom:
 	rm -rf .venv-sbom
@@ -165,4 +169,4 @@ sbom:
 	tools/install_stubs.sh
 
 clean:
-	rm -rf .venv .venv-3.10 .venv-3.12 .venv-opinions .venv-sbom .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site .venv .venv-3.10 .venv-3.12 .venv-opinions .venv-sbom .stubs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.engines.build import build_engine
 from taemi_edge.media.files import MediaFile
@@ -128,7 +129,6 @@ def main() -> None:
         hop = time_hops(sides, clip)
         result = {
             "machine": machine(),
-            "command": " ".join(["python", *sys.argv]),
             "clip": clip.video.name,
             "engines": engines_of(chosen),
             "parts": time_parts(chosen, fp32, Reference(checkpoint)),
@@ -138,7 +138,7 @@ def main() -> None:
             "run": time_runs(sides, clip, folder),
             "help_s": time_help(),
         }
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_report(given.output, result, "torch", "transformers")
     print(json.dumps(result, indent=2))
     if given.plot:
         plot(result, given.plot)

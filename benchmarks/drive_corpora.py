@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import statistics
@@ -33,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, StreamSpec, VideoSpec
 from taemi_edge.corpora.drives import for_model
 from taemi_edge.corpora.opening import find_corpus
@@ -65,8 +65,6 @@ def main() -> None:
         found = {minutes: in_a_process(file, given.clips) for minutes, file in files.items()}
     short, long = found[1], found[given.minutes]
     result = {
-        "machine": f"{os.cpu_count()} cores, CPython {platform.python_version()}",
-        "command": " ".join(["python", *sys.argv]),
         "1 minute": short,
         f"{given.minutes} minutes": long,
         "goals": {
@@ -76,7 +74,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     if given.output is not None:
-        given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_report(given.output, result, "mcap", "rosbags", "av")
 
 
 def write(folder: Path, minutes: int) -> Path:

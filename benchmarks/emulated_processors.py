@@ -24,6 +24,7 @@ from typing import Any
 
 import onnxruntime
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import read_manifest
 from taemi_edge.runtime.processor import features, kernels_are_exact
 
@@ -109,14 +110,13 @@ def main() -> int:
             return built.returncode
         examined = [examine(qemu, each, given.bundle, here, Path(folder)) for each in given.processors]
     found = {
-        "command": f"python {shlex.join(sys.argv)}",
         "emulated": "what is computed is real, times are not; qemu-user has neither VNNI nor AVX-512",
         "emulator": _run([qemu, "--version"]).stdout.splitlines()[0],
         "onnxruntime": onnxruntime.__version__,
         "here": {"processor": features().name, "integer_kernels_are_exact": kernels_are_exact()},
         "processors": examined,
     }
-    given.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_report(given.output, found)
     print(json.dumps(found, indent=2))
     return 0
 

@@ -9,15 +9,13 @@ and times are always of this run.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.precisions import PRECISIONS, RequestedPrecision
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.engines.build import BuildResult, build_engine
@@ -50,14 +48,13 @@ def main() -> None:
     words = parser.parse_args()
     changes = dict(pair.split("=", 1) for pair in words.set)
     target = load_recipe("engines", words.target, TargetRecipe, changes)
-    command = shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])
-    report: dict[str, Any] = {"command": command, "models": {}}
+    report: dict[str, Any] = {"models": {}}
     for bundle in words.bundles:
         for precision in words.precision or ASKED:
             name, found = _measure(bundle, target, precision)
             print(bundle, precision, found.get("verified"), found.get("failure", ""), flush=True)
             report["models"].setdefault(name, {})[precision] = found
-            words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write_report(words.output, report, "tensorrt", gpu=True)
 
 
 class _PrintedStages(SilentProgress):

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -28,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import square_around
 from taemi_edge.media.face_tracking import DETECT_EVERY, FaceTracker
@@ -144,16 +142,12 @@ def main() -> None:
         for height in HEIGHTS
     }
     own = {name: measure(frames, given.every) for name, frames in clips.items()}
-    command = f"python benchmarks/faces.py {' '.join(sys.argv[1:])}"
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}"
     report = {
-        "command": command,
-        "machine": machine,
         "detected_in_one_of": given.every,
         "as they are": own,
         "sizes": sizes,
     }
-    given.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(given.output, report, "av", "opencv-python-headless", "ai-edge-litert")
     for name, found in (own | sizes).items():
         print(f"{name}: {json.dumps(found)}")
 

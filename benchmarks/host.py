@@ -48,7 +48,9 @@ def main() -> None:
     checkouts = {"before": words.against.resolve()} if words.against else {}
     report = compare(words.bundle.resolve(), {**checkouts, "after": HERE}, words)
     if words.output:
-        words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        from taemi_edge.bench.provenance import write_report
+
+        write_report(words.output, report)
     print(json.dumps(report["ratios"] or report["after"]["sources"], indent=1))
 
 
@@ -87,7 +89,7 @@ def compare(bundle: Path, checkouts: Mapping[str, Path], words: argparse.Namespa
 
         plot_host(reports, words.plot)
     found = {name: {"commit": commits[name], **msgspec.to_builtins(reports[name])} for name in checkouts}
-    return {"command": command, "machine": processor(), **found, "ratios": ratios(reports)}
+    return {**found, "ratios": ratios(reports)}
 
 
 def in_turn(

@@ -19,6 +19,7 @@ from typing import Any
 
 import onnxruntime
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.bundle.precisions import Flavour
 from taemi_edge.parity.golden import golden_cases
@@ -44,7 +45,7 @@ def main() -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if options.output is not None:
-        options.output.write_text(text + "\n", encoding="utf-8")
+        write_report(options.output, result)
 
 
 def time_part(bundle: Bundle, part: str, repeats: int) -> dict[str, dict[str, float]]:

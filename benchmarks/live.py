@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +26,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from taemi_edge.bench.provenance import write_report
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
 from tests.live.servers import HttpServer, RtspServer, free_port, long_clip, transport_stream
@@ -192,19 +191,14 @@ def main() -> None:
         folder = Path(place)
         clip = long_clip(fetch_real_clip(), folder / "lasting.mkv", 900)
         report = {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}",
             "bundle": words.bundle.name,
             "hop_0.5_s": losses_and_returns(words.bundle, clip, folder, 0.5),
             "hop_1_s": losses_and_returns(words.bundle, clip, folder, 1.0),
             "page": page_cost(words.bundle, clip, folder),
             "late": late_hops(words.bundle, clip, folder),
             "4K_at_60_on_one_core": too_large(words.bundle, folder),
-            "revision": subprocess.run(
-                ["/usr/bin/git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
-            ).stdout.strip(),
         }
-    words.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(words.output, report, "av")
     print(json.dumps(report, indent=1))
 
 

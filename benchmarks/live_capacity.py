@@ -32,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.runtime.processor import features
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
@@ -106,7 +107,6 @@ def main() -> None:
                 searches[side.name].note(count, done["carried"])
                 print(side.name, json.dumps(done), flush=True)
         report = {
-            "command": " ".join(["python", *sys.argv]),
             "machine": machine(),
             "hop_s": HOP_S,
             "seconds": given.seconds,
@@ -114,7 +114,7 @@ def main() -> None:
             "trials": {name: sorted(done, key=lambda trial: trial["sources"]) for name, done in trials.items()},
             "plan": plan_of(given.bundle),
         }
-    given.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(given.output, report, "av")
     print(json.dumps(report["carried"]))
     if given.plot:
         plot(report, given.plot)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import struct
 import subprocess
@@ -232,15 +231,12 @@ def main() -> None:
         rows = [measure(bundle, form, given.rate, given.seconds) for form in forms]
         if not given.no_flood:
             rows += [measure(bundle, form, 0.0, given.seconds) for form in forms if form.endswith("json")]
-    report = {
-        "command": "python benchmarks/" + " ".join([Path(__file__).name, *sys.argv[1:]]),
-        "machine": f"{os.cpu_count()} processors, {platform.machine()}, CPython {platform.python_version()}",
-        "runs": rows,
-    }
-    text = json.dumps(report, indent=2) + "\n"
-    sys.stdout.write(text)
+    report = {"runs": rows}
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
     if given.output:
-        given.output.write_text(text)
+        from taemi_edge.bench.provenance import write_report
+
+        write_report(given.output, report, "paho-mqtt")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun
 from tests.live.servers import free_port
@@ -146,8 +146,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     report: dict[str, Any] = {
-        "command": f"python benchmarks/load.py {given.bundle} --sources {given.sources} --seconds {given.seconds:g}",
-        "machine": {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         "sources": given.sources,
     }
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -160,7 +158,7 @@ def main() -> None:
     for name, measure in parts.items():
         report[name] = measure()
         print(name, json.dumps(report[name], indent=1), flush=True)
-    given.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(given.output, report, "av")
 
 
 if __name__ == "__main__":

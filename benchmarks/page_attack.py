@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from tests.conftest import fetch_real_clip
 from tests.live.page.attacks import idle
 from tests.live.running import LiveRun
@@ -66,7 +67,7 @@ def main() -> None:
     port, clip = free_port(), fetch_real_clip()
     page = f"http://127.0.0.1:{port}"
     words = (f"s={clip}", "--loop", "--serve", f"127.0.0.1:{port}")
-    report: dict[str, Any] = {"command": f"python benchmarks/page_attack.py {given.bundle}", "descriptors": DESCRIPTORS}
+    report: dict[str, Any] = {"descriptors": DESCRIPTORS}
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))  # the run inherits it
     with tempfile.TemporaryDirectory() as folder, LiveRun(Path(folder), given.bundle, *words) as run:
@@ -75,7 +76,7 @@ def main() -> None:
         for count in (66, 500):
             report[f"{count} idle connections"] = attack(run, page, count)
             time.sleep(2)
-    given.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(given.output, report, "av")
     print(json.dumps(report, indent=1))
 
 

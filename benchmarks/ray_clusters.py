@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import shutil
 import signal
@@ -23,13 +22,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from tests.scale.clusters import add_node, two_nodes
 
 #: The goals: how much longer than with processes it may take, and how much more memory ten times the clips may need.
@@ -52,11 +51,8 @@ def main() -> None:
         corpus = bench.corpus(words.clips)
         ways = bench.ways(corpus, words.rounds)
         report: dict[str, Any] = {
-            "command": shlex.join(["python", "benchmarks/ray_clusters.py", *sys.argv[1:]]),
             "clips": words.clips,
             "synthetic": True,
-            "cores": os.cpu_count(),
-            "versions": {"python": platform.python_version(), "ray": version("ray")},
             "ways": ways,
             "worker killed": bench.lose(corpus, "worker killed", bench.kill_worker),
             "node killed and replaced": bench.lose(corpus, "node killed", bench.replace_node),
@@ -71,7 +67,7 @@ def main() -> None:
         "nothing lost": all(report[name]["same bytes"] for name in ("worker killed", "node killed and replaced")),
         "memory of the driver is flat": many <= MOST_MEMORY * few,
     }
-    words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(words.output, report, "ray")
     print(json.dumps(report, indent=1))
     if words.plot:
         plot(report, words.plot)

@@ -31,8 +31,8 @@ import av
 import cv2
 import numpy as np
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import open_bundle
-from taemi_edge.runtime.processor import features
 from tests.live.servers import free_port
 
 DEMO = ROOT / "taemi_edge" / "assets" / "demo.mp4"
@@ -61,10 +61,7 @@ def main() -> None:
                 trials[way].append(trial)
                 print(way, trial, flush=True)
     result = {
-        "command": f"python benchmarks/recording_cost.py {given.bundle}",
         "model": open_bundle(given.bundle).manifest.name,
-        "processor": features().name,
-        "cores": os.cpu_count(),
         "seconds": given.seconds,
         "rounds": given.rounds,
         "ways": {way: summed_up(found, trials["nothing"]) for way, found in trials.items()},
@@ -72,7 +69,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     if given.output:
-        given.output.write_text(json.dumps(result, indent=1) + "\n")
+        write_report(given.output, result, "av", "foxglove-sdk", "mcap")
 
 
 def camera_clip(file: Path) -> Path:

@@ -37,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.recordings.recorded_streams import RecordingSource
@@ -73,7 +74,6 @@ def main() -> None:
         material = make_material(place / "files", given.seconds, SIZE_WH)
         result: dict[str, Any] = {
             "machine": machine(),
-            "command": " ".join(["python", *sys.argv]),
             "model": bundle.manifest.name,
             "drive": {"seconds": given.seconds, "camera": [*SIZE_WH, 15], "imu_hz": 200, "words": len(material.words)},
             "goals": {"reader_share": GOAL_READER_SHARE, "memory_growth_mb": GOAL_GROWTH_MB},
@@ -88,7 +88,7 @@ def main() -> None:
         result["memory"] = memory_figures(place, given.minutes)
     if given.live:
         result["live"] = live_figures()
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_report(given.output, result, "av", "mcap", "rosbags")
     print(table(result))
     if given.plot:
         plot(result, given.plot)

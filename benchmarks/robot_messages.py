@@ -10,9 +10,6 @@ the median of the rounds counts. It takes half a minute.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +22,7 @@ import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, StreamSpec, TextSpec, VideoSpec
 from taemi_edge.media.messages.readings import MessageType
 from taemi_edge.media.messages.stream_reader import StreamReader
@@ -121,9 +119,7 @@ def main() -> None:
     for row, spent in table.items():
         sys.stdout.write(f"{row:<34}{spent['read_us']:>10.1f}{spent['rosbags_us']:>13.1f}\n")
     if given.output:
-        command = f"python benchmarks/robot_messages.py --output {given.output}"
-        about = {"command": command, "processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        given.output.write_text(json.dumps({**about, "messages": table}, indent=1) + "\n", encoding="utf-8")
+        write_report(given.output, {"messages": table}, "rosbags")
 
 
 if __name__ == "__main__":

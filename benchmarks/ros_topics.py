@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from tests.live.ros.network import RosNetwork, end
 from tests.live.running import LiveRun
 from tests.robots.model import export_robot
@@ -101,15 +101,13 @@ def main() -> None:
         folder = Path(name)
         bundle = export_robot(folder / "robot")
         figures = {
-            "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-            "command": "python benchmarks/ros_topics.py --output benchmarks/ros-topics.json",
             "loss_noticed_by_token": losses(bundle, folder, asked.rounds, token=True),
             "loss_noticed_without_token": losses(bundle, folder, max(asked.rounds // 2, 1), token=False),
             "flood": flood(bundle, folder, 10_000, asked.seconds),
         }
     print(json.dumps(figures, indent=2))
     if asked.output:
-        asked.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_report(asked.output, figures, "eclipse-zenoh", "rosbags")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 import av
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.corpora.stage_clock import START
 from taemi_edge.runtime.processor import features
 from taemi_edge.taemi.synthetic.corpus import write_corpus
@@ -92,7 +93,6 @@ def main() -> None:
                     turns[side][corpus.name].append(extract(checkout, given, corpus, Path(scratch) / "store"))
     result = {
         "machine": machine(),
-        "command": " ".join(["python", *sys.argv]),
         "bundle": given.bundle.name,
         "workers": given.workers,
         "price_cpu_hour": given.price_cpu_hour,
@@ -100,7 +100,7 @@ def main() -> None:
     }
     if given.against:
         result["times_as_fast"] = {c.name: ratios(turns["now"][c.name], turns["against"][c.name]) for c in corpora}
-    given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_report(given.output, result, "av", "opencv-python-headless")
     print(table(result))
     if given.plot:
         plot(result, given.plot)
@@ -293,7 +293,8 @@ def _row(name: str, cells: list[Any]) -> str:
 
 def plot(result: dict[str, Any], file: Path) -> None:
     """Bars of the stages of a second of media, and the CPU hours of large corpora."""
-    from taemi_edge.pictures import SERIES_COLOURS, new_figure, series_line
+    from taemi_edge.palette import series_colours
+    from taemi_edge.pictures import new_figure, series_line
 
     corpora = result["corpora"]
     stages = list(dict.fromkeys(name for found in corpora.values() for name in found["stages"]))
@@ -301,18 +302,16 @@ def plot(result: dict[str, Any], file: Path) -> None:
     figure = new_figure((10, 4))
     left, right = figure.subplots(1, 2)
     below = dict.fromkeys(corpora, 0.0)
-    for index, stage in enumerate(largest):
+    for stage, colour in zip(largest, series_colours(len(largest)), strict=True):
         heights = [1e3 * f["stages"].get(stage, 0) / f["seconds_a_clip"] for f in corpora.values()]
-        colour, again = SERIES_COLOURS[index % len(SERIES_COLOURS)], index >= len(SERIES_COLOURS)
-        left.bar(
-            list(corpora), heights, 0.6, bottom=list(below.values()), label=stage, color=colour, hatch="//" * again
-        )
+        left.bar(list(corpora), heights, 0.6, bottom=list(below.values()), label=stage, color=colour)
         below = {name: below[name] + height for name, height in zip(below, heights, strict=True)}
     left.set_ylim(0, 1.35 * max(below.values()))
     left.set_ylabel("CPU ms for a second of media")
     left.legend(fontsize=8)
     for index, (name, found) in enumerate(corpora.items()):
-        right.plot(HOURS, [found["hours"][str(h)]["cpu_hours"] for h in HOURS], **series_line(index), label=name)
+        cpu_hours = [found["hours"][str(h)]["cpu_hours"] for h in HOURS]
+        right.plot(HOURS, cpu_hours, **series_line(index, len(corpora)), label=name)
     right.set(xscale="log", yscale="log", xlabel="hours of media", ylabel="CPU hours")
     right.grid(alpha=0.3)
     right.legend(fontsize=8)

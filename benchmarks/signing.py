@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import secrets
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -22,10 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import open_bundle, read_manifest, write_manifest
 from taemi_edge.fleet.signing import make_key, sign_bundle
 
@@ -49,10 +46,7 @@ def main() -> None:
         folder, public = _signed_bundle(words.bundle, Path(place), words.megabytes)
         size = sum(file.stat().st_size for file in folder.iterdir())
         report = {
-            "command": shlex.join(["python", "benchmarks/signing.py", *sys.argv[1:]]),
             "bundle": f"{size / 1e6:.0f} MB in {len(list(folder.iterdir()))} files, synthetic content",
-            "cores": os.cpu_count(),
-            "versions": {"python": platform.python_version(), "cryptography": version("cryptography")},
             "one_process": _in_turn(
                 words.rounds,
                 lambda: _timed(lambda: open_bundle(folder)),
@@ -61,7 +55,7 @@ def main() -> None:
             "new_process_each": _in_turn(words.processes, lambda: _fresh(folder), lambda: _fresh(folder, public)),
         }
     print(json.dumps(report, indent=1))
-    words.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(words.output, report, "cryptography")
 
 
 def _signed_bundle(bundle: Path, place: Path, megabytes: int) -> tuple[Path, Path]:

@@ -42,7 +42,7 @@ import tritonclient.http
 from tritonclient.utils import shared_memory
 
 import taemi_edge as te
-from taemi_edge.bench.machine import described_machine
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.crops import resize_whole
@@ -85,13 +85,11 @@ def main() -> None:
                 for name, of in (("crops", as_crops(bundle, hops)), ("camera lost", camera_lost(bundle, hops)))
             }
     report = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": described_machine("cpu") | {"load_before": os.getloadavg()[0]},
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "overhead": rows,
         "throughput": carried,
     }
-    given.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(given.output, report, "tritonclient")
     if given.plot:
         plot(report, given.plot)
 

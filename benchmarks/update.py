@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from taemi_edge.bundle.folder import read_manifest
 from tests.conftest import fetch_real_clip
 from tests.fleet.updating import variant
@@ -125,14 +125,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TAEMI_EDGE_STATE"] = str(Path(folder, "state"))
         figures = measured(given.bundle, given.newer, given.cold, Path(folder))
-    cold = " --cold" if given.cold else ""
     report = {
-        "command": f"python benchmarks/update.py export/{given.bundle.name}{cold} --output {given.output}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}",
         "bundle": read_manifest(given.bundle).name,
         **figures,
     }
-    given.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(given.output, report, "oras", "cryptography")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 # and GStreamer's bindings are: packaging/install.sh FOLDER [PYTHON] [tensorrt]
 # Every package is one of requirements/locks, and its hash is checked; `make locks` writes those files. With `tensorrt`,
 # PyCUDA is built from source, which needs CUDA's headers and a compiler.
-# The Dockerfiles run this, and so do the tests, on CPython 3.10 (JetPack 6) and 3.12 (JetPack 7).
+# The Dockerfile runs this, and so do the tests, on CPython 3.10 (JetPack 6) and 3.12 (JetPack 7).
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 locks=$checkout/requirements/locks

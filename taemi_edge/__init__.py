@@ -29,6 +29,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from taemi_edge import errors
     from taemi_edge.bench.compare import run_bench as bench
+    from taemi_edge.bundle.card_record import ModelCard
     from taemi_edge.bundle.folder import Bundle, open_bundle
     from taemi_edge.bundle.streams import PresenceSpec
     from taemi_edge.calibration.calibrate import calibrate_bundle
@@ -72,6 +73,7 @@ _PLACES = {
     "LoadedModel": ("loaded_model", "LoadedModel"),
     "MediaFile": ("media.files", "MediaFile"),
     "Model": ("export.contract", "Model"),
+    "ModelCard": ("bundle.card_record", "ModelCard"),
     "OnnxFile": ("export.contract", "OnnxFile"),
     "Pipeline": ("runtime.pipeline", "Pipeline"),
     "Prediction": ("runtime.prediction", "Prediction"),
@@ -108,6 +110,7 @@ __all__ = [
     "LoadedModel",
     "MediaFile",
     "Model",
+    "ModelCard",
     "OnnxFile",
     "Pipeline",
     "Prediction",

@@ -33,8 +33,17 @@ TaemiError
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
+
 #: A message that is longer is cut in its middle: its beginning says what is wrong, and its end what to do.
 _MOST_CHARACTERS, _CUT_END = 2000, 500
+#: So much of a wrong word is compared with the known ones, and repeated.
+_LONGEST_WORD = 60
+#: How alike words must be that begin differently.
+_SURE = 0.75
+_PLAIN_WORD = re.compile(r"[\w .,+-]*")
 
 
 class TaemiError(Exception):
@@ -83,6 +92,42 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """What to add to a message about a wrong word: the known word that was probably meant; empty where none is near.
+
+    Example:
+        >>> nearest("tensort", ["cpu", "cuda", "tensorrt"]), nearest("x", ["cpu"])
+        (": did you mean 'tensorrt'?", '')
+    """
+    lower = {name.lower(): name for name in reversed(known)}
+    typed = word.lower()[:_LONGEST_WORD]
+    near = difflib.get_close_matches(typed, list(lower), 1)
+    if not near or (near[0][:1] != typed[:1] and difflib.SequenceMatcher(None, near[0], typed).ratio() < _SURE):
+        return ""  # such as cpu for gpu
+    return f": did you mean {lower[near[0]]!r}?"
+
+
+def expected_one_of(known: Sequence[str], word: str | None = None) -> str:
+    """Say which values there are, what came, and which one was probably meant.
+
+    Args:
+        known: all values of a fixed set.
+        word: what came. What is no plain word is not repeated, since it may be an address with its password.
+
+    Example:
+        >>> expected_one_of(["header", "log", "auto"], "heder")
+        "'heder': expected header, log or auto: did you mean 'header'?"
+        >>> expected_one_of(["cpu", "cuda"])
+        'expected cpu or cuda'
+    """
+    *others, last = known
+    listed = f"expected {', '.join(others)} or {last}" if others else f"expected {last}"
+    if word is None:
+        return listed
+    shown = f"{word[:_LONGEST_WORD]!r}: " if _PLAIN_WORD.fullmatch(word) else ""
+    return f"{shown}{listed}{nearest(word, known)}"
 
 
 def _spelled(sign: str) -> str:

@@ -6,17 +6,17 @@ handlers. A program that owns its own loop calls `push` and `hop`; for everythin
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
 
-from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.named import find_bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.trusted_keys import required_key
-from taemi_edge.errors import BundleError, UsageError
+from taemi_edge.errors import UsageError
 from taemi_edge.live.background import LiveRun, predict_live
 from taemi_edge.live.config import LiveConfig, load_live_config
 from taemi_edge.live.lines import is_line_place
@@ -30,8 +30,6 @@ from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.sessions import Device, require_device, require_verified
 from taemi_edge.runtime.window import Source
 
-#: Where `load` looks for a model that is named rather than given as a folder, the most finished one first.
-_PLACES = ("engines", "calibration", "export")
 #: The options of `stream`: what holds for every source, and the fields of `LiveConfig` that `load` has not settled.
 _SOURCE_OPTIONS = ("transcript", "asr", "streams", "topics", "clock")
 _SETTLED = ("source", "bundle", "device", "threads", "unverified", "require_signature")
@@ -49,8 +47,8 @@ def load(
     """Open a bundle to predict with.
 
     Args:
-        bundle: a bundle's folder, or the name of one in `engines/`, `calibration/` or `export/` of the working
-            directory: "taemi-mobile" finds `export/taemi-mobile`.
+        bundle: a bundle's folder, or its name: "taemi-mobile" finds it in `engines/`, `calibration/` or `export/` of
+            the working directory, and "taemi-nano" comes with the package (`taemi_edge.bundle.named.find_bundle`).
         device: "cpu", "cuda" or "tensorrt"; by default what the bundle was built for.
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         unverified: run engines although parity has not passed them.
@@ -74,7 +72,7 @@ def load(
         {'vision': 'missing', 'audio': 'missing', 'text': 'live'}
     """
     require_threads(threads)
-    opened = open_bundle(_find_bundle(bundle), require_signature=required_key(require_signature))
+    opened = open_bundle(find_bundle(bundle), require_signature=required_key(require_signature))
     require_verified(opened, unverified)
     return LoadedModel(opened, device=device, threads=threads)
 
@@ -377,15 +375,3 @@ def _places(given: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(places, Mapping) or not all(isinstance(place, (str, Path)) for place in places.values()):
         raise UsageError(f"expected streams as places by name, such as {{'imu': 'imu.csv'}}, got {places!r:.60}")
     return {str(name): str(place) for name, place in places.items()}
-
-
-def _find_bundle(named: str | Path) -> Path:
-    """The folder of a bundle that was given as a folder or by its name."""
-    folder = Path(named)
-    if os.path.exists(folder) or len(folder.parts) != 1:
-        return folder
-    found = [place for name in _PLACES if os.path.isfile((place := Path(name) / named) / MANIFEST)]
-    if not found:
-        looked = ", ".join(f"{name}/{named}" for name in _PLACES)
-        raise BundleError(f"{named!s:.300}: expected a bundle's folder or name, found none here nor in {looked}")
-    return found[0]

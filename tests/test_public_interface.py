@@ -20,8 +20,9 @@ SIGNATURES = {
     "Classes": "(names, gives='logits', exclusive=True, metrics=())",
     "Model": (
         "(streams, head, outputs, samples, window_s, hop_s, metric=None, tolerances=None, name='', patterns=(), "
-        "trained_on='')"
+        "trained_on='', card=None)"
     ),
+    "ModelCard": "(summary='', licence='', intended_use='', misuse='', limits='', evaluations=())",
     "OnnxFile": "(file, inputs=..., output=None, outputs=...)",
     "PresenceSpec": "(stale_after_s, missing_after_s, recover_after_s)",
     "Regression": "(names, range=None, metrics=())",

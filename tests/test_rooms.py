@@ -20,7 +20,9 @@ PACKAGE = ROOT / "taemi_edge"
 #: A module imports only modules of its own room and of rooms before it, whether at its top or inside a function.
 ROOMS = (
     "errors",
+    "pages",
     "progress",
+    "palette",
     "pictures",
     "bundle",
     "media",

@@ -34,7 +34,7 @@ test_on() { # test_on VERSION PYTHON: make its environment where that is needed,
   local venv=.venv-$1
   if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
     rm -rf "$venv"
-    packaging/install.sh "$venv" "$2" > /dev/null                             # what the Dockerfiles do
+    packaging/install.sh "$venv" "$2" > /dev/null                             # what the Dockerfile does
     "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
       -e '.[plot,robots,synth]' pytest pytest-timeout hypothesis
     touch "$venv/.ready"

@@ -14,6 +14,7 @@ from taemi_edge.bench.machine import described_machine
 from taemi_edge.bench.options import BenchOptions
 from taemi_edge.bench.plan import BenchPlan, timed_patterns
 from taemi_edge.bench.power import PowerMeter
+from taemi_edge.bench.provenance import today
 from taemi_edge.bench.report import OURS, BenchReport, WindowTimes, find
 from taemi_edge.bench.rivals import open_contenders
 from taemi_edge.bundle.atomic import scratch_folder
@@ -71,6 +72,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         bundle=str(folder),
         model=bundle.manifest.name,
         command=command,
+        date=today(),
         machine=described_machine(options.device or device_of(bundle)),
         contenders={name: contender.described for name, contender in contenders.items()},
         not_run={**not_run, **_patterns_left_out(bundle, options)},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from taemi_edge.bench.worker import ContenderName
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, expected_one_of
 from taemi_edge.export.user_code import names_a_function
 from taemi_edge.runtime.sessions import Device
 
@@ -98,5 +98,5 @@ def rivals_from(names: Sequence[str]) -> tuple[ContenderName, ...] | None:
         ('onnxruntime-cpu', 'torch-eager')
     """
     if unknown := [name for name in names if name not in (*RIVALS, "none")]:
-        raise UsageError(f"--against {unknown[0]}: expected {', '.join(RIVALS)} or none")
+        raise UsageError(f"--against {expected_one_of((*RIVALS, 'none'), unknown[0])}")
     return tuple(name for name in RIVALS if name in names) if names else None

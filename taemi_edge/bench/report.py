@@ -119,6 +119,7 @@ class BenchReport(Frozen, frozen=True):
     """Everything that `taemi-edge bench` found.
 
     Attributes:
+        date: the day in UTC; empty in reports of older versions.
         not_run: what was not timed, each with the reason: contenders, and presence patterns.
         overhead_ms: the median time of a hop less the median time of the device.
         ratios: the times of the contenders divided by the bundle's own, for a hop with all streams.
@@ -143,6 +144,7 @@ class BenchReport(Frozen, frozen=True):
     power: PowerReport
     seconds: float
     script_ratios: dict[str, float] = msgspec.field(default_factory=dict)
+    date: str = ""
 
 
 def find(timings: Sequence[Timing], contender: str) -> Timing | None:

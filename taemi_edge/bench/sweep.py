@@ -19,6 +19,7 @@ import msgspec
 
 from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.machine import described_machine
+from taemi_edge.bench.provenance import today
 from taemi_edge.bench.report import OURS, Stats, stats_of
 from taemi_edge.bench.worker import Opening, Request
 from taemi_edge.bundle.atomic import scratch_folder
@@ -87,6 +88,7 @@ class SweepReport(Frozen, frozen=True):
     """Everything that `taemi-edge bench --sweep` found.
 
     Attributes:
+        date: the day in UTC; empty in reports of older versions.
         own: the values of the model itself by axis, at which the other axes are varied.
     """
 
@@ -98,6 +100,7 @@ class SweepReport(Frozen, frozen=True):
     own: dict[str, float]
     points: tuple[SweepPoint, ...]
     seconds: float
+    date: str = ""
 
 
 @dataclass
@@ -149,6 +152,7 @@ def run_sweep(
         bundle=str(folder),
         model=bundle.manifest.name,
         command=command,
+        date=today(),
         machine=described_machine(device),
         described=described,
         own=own,

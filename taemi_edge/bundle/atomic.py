@@ -65,11 +65,19 @@ def new_folder(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
     except OutputError as error:
         if isinstance(error.__cause__, OSError) and str(draft) in str(error):
             raise write_error(target, error.__cause__) from error  # people know the target, not the draft
+        _name_target(error, draft, target)
         raise
     except Exception as error:
         if (said := _write_error_in(target, error)) is None:
+            _name_target(error, draft, target)
             raise
         raise said from error
+
+
+def _name_target(error: Exception, draft: Path, target: Path) -> None:
+    """Put the target's name in place of the draft's in what an error of this package says."""
+    if isinstance(error, TaemiError) and draft != target:
+        error.args = tuple(a.replace(str(draft), str(target)) if isinstance(a, str) else a for a in error.args)
 
 
 @contextmanager

@@ -14,19 +14,21 @@ from typing import Any
 import msgspec
 
 from taemi_edge import __version__
+from taemi_edge.bundle.card_record import CARD_RECORD
 from taemi_edge.bundle.folder import GOLDEN, TOKENS, Bundle, tokenizer_names
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 
 
 def copy_shared_files(bundle: Bundle, draft: Path) -> None:
-    """Copy the tokens, the tokenizer and the golden feeds of a bundle, as they were when they were hashed.
+    """Copy the tokens, the tokenizer, the golden feeds and what the model says of itself, as they were when hashed.
 
     Args:
         bundle: that they are taken over from.
         draft: the folder of the bundle that is being made.
     """
-    for name in (TOKENS, GOLDEN, *tokenizer_names(bundle.manifest)):
+    said = [CARD_RECORD] if CARD_RECORD in bundle.manifest.sha256 else []
+    for name in (TOKENS, GOLDEN, *tokenizer_names(bundle.manifest), *said):
         (draft / name).write_bytes(bundle.read(name))
 
 

@@ -92,6 +92,20 @@ def lies_in_a_draft(target: Path) -> bool:
     return any(is_draft(part) for part in target.parts[:-1])
 
 
+def final_place(path: Path) -> Path:
+    """Where something will lie once its draft has taken its place; a path outside of drafts is its own.
+
+    People know the target, and the draft is gone when they read its name.
+
+    >>> final_place(Path("export/mine"))
+    PosixPath('export/mine')
+    """
+    for index, part in enumerate(path.parts):
+        if is_draft(part):
+            return final_place(Path(*path.parts[:index], *path.parts[index + 2 :]))
+    return path
+
+
 def sweep(folder: Path, again: bool = False, nobody_writes: bool = False) -> None:
     """Remove drafts in `folder` that killed processes left behind.
 

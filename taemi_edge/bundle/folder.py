@@ -6,6 +6,7 @@ bundle/
   tokens.safetensors    what stands for each missing stream, float32 (D,) or (steps, D)
   tokenizer.json        one for each stream of text, under the name that its spec gives
   golden.npz            feeds, and PyTorch's outputs for them: taemi_edge.parity.golden
+  MODEL_CARD.md         for people; card.json has what the model's author said for it: taemi_edge.bundle.card
 
 What is used of a bundle are bytes that were hashed: `Bundle.read` hashes what it reads, and gives nothing that is not
 what the manifest was written for. A folder that holds any other file is refused.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from taemi_edge.bundle.card import CARD_FILES, write_card
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
 from taemi_edge.bundle.json_files import values_problem, write_json
 from taemi_edge.bundle.limits import (
@@ -59,7 +61,7 @@ CHOICE = "choice.png"
 #: What `taemi-edge build-engine --require-signature` adds: the signature of the graphs.
 SOURCE_SIGNATURE = "source.sig"
 #: The files of every bundle; `replaceable_files` adds those that depend on the model.
-_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE, SOURCE_SIGNATURE)
+_FILES = (MANIFEST, TOKENS, TOKENIZER, GOLDEN, RANGES, SENSITIVITY, PARETO, CHOICE, SOURCE_SIGNATURE, *CARD_FILES)
 #: So many problems of a folder are said; a copy that was cut short has one for each file.
 _MOST_SAID = 8
 
@@ -238,7 +240,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` into a bundle that is being made, with the hashes of the files that are there now.
+    """Write the model card and `manifest.json` into a bundle that is being made, with the hashes of all its files.
 
     Returns:
         The manifest with these hashes.
@@ -246,6 +248,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     Raises:
         OutputError: there is no room or no permission.
     """
+    write_card(folder, manifest)
     hashes = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     complete: Manifest = msgspec.structs.replace(manifest, sha256=hashes)
     write_json(folder / MANIFEST, complete)

@@ -39,6 +39,12 @@ MOST_TOKENIZER_BYTES = 40 * MIB
 
 #: A recipe, a declaration or another TOML file that people write, in bytes.
 MOST_TOML_BYTES = 256 * KIB
+#: `card.json` and `MODEL_CARD.md`, in bytes: five texts of the length below in letters of four bytes, and evaluations.
+MOST_CARD_BYTES = 1 * MIB
+#: A text that a model says of itself, in characters; the cards of well-described models have 15,000 in all.
+MOST_CARD_CHARACTERS = 20_000
+#: Evaluations in a card: of some data sets, each with a handful of splits.
+MOST_CARD_EVALUATIONS = 32
 
 # Inside a tokenizer.json.
 

@@ -16,6 +16,8 @@ PREDICTION_FIELDS = (
     *("source", "time_s", "window_s", "presence", "age_ms", "latency_ms", "reason", "status", "backend", "model_id"),
     *("outputs", "degraded", "to_json"),
 )
+#: What predictions say since a later version: outputs of older bundles may have these names, those of new ones not.
+LATER_PREDICTION_FIELDS = ("synthetic", "trained_on")
 #: The head reads the mask of a stream under its name with this at the end.
 MASK_SUFFIX = "_mask"
 #: Parts are files by the name of their stream, and file systems end names somewhere.

@@ -6,7 +6,7 @@ Both turn one row of what the head gives into the object that a prediction carri
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -63,6 +63,17 @@ class RegressionSpec(Frozen, frozen=True, tag_field="kind", tag="regression"):
         return round(value, _DIGITS if not 0 < size < 1 else _DIGITS - 1 - math.floor(math.log10(size)))
 
 
+class _Classes(TypedDict):
+    best: str
+    probabilities: dict[str, float]
+
+
+class DescribedClasses(_Classes, total=False):
+    """What a prediction carries of classes. Those that do not exclude each other have `present` as well."""
+
+    present: list[str]
+
+
 class ClassesSpec(Frozen, frozen=True, tag_field="kind", tag="classes"):
     """Classes with their probabilities.
 
@@ -111,10 +122,10 @@ class ClassesSpec(Frozen, frozen=True, tag_field="kind", tag="classes"):
         probabilities = self.values(raw)
         best = self.names[int(np.argmax(probabilities))]
         by_name = {name: round(float(p), _DIGITS) for name, p in zip(self.names, probabilities, strict=True)}
-        described: dict[str, Any] = {"best": best, "probabilities": by_name}
+        described: DescribedClasses = {"best": best, "probabilities": by_name}
         if not self.exclusive:
             described["present"] = [name for name, p in by_name.items() if p >= PRESENT_FROM]
-        return described
+        return dict(described)
 
 
 OutputSpec: TypeAlias = RegressionSpec | ClassesSpec

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -20,7 +20,7 @@ import msgspec
 from taemi_edge.bundle.json_files import values_problem
 from taemi_edge.bundle.limits import MOST_TOML_BYTES
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import RecipeError
+from taemi_edge.errors import RecipeError, expected_one_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -201,18 +201,19 @@ def recipe_keys(recipe_type: type[Frozen], under: str = "") -> dict[str, Any]:
 
 
 def _explain(message: str, recipe_type: type[Frozen]) -> str:
-    """Give msgspec's message; where a key is unknown, add the nearest known one.
+    """Give msgspec's message; where a key or a choice is unknown, add the known ones and the nearest of them.
 
     A key or a choice that is no word is not repeated: it may be an address with its password, in a wrong place.
     """
-    message = re.sub(r"(Invalid enum value) '(?![A-Za-z0-9_.-]{1,60}')[^']*'", r"\1", message)
-    unknown = re.search(r"unknown field `(.*?)`(?= - at|$)", message, re.DOTALL)
-    path = re.search(r"`\$\.?([^`]*)`$", message)
+    path = re.search(r"`(key in )?\$\.?([^`]*)`$", message)
     known: Any = recipe_type
-    for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(1)) if path else []:
+    for step in re.findall(r"\[[^]]*\]|[^.[]+", path.group(2)) if path else []:
         known = _inside(known, step)
-    if message.startswith("Invalid enum value") and get_origin(known) is Literal:
-        return f"{message}: known are {', '.join(map(str, get_args(known)))}"
+    if path and path.group(1):
+        known = next(iter(get_args(known)), None)
+    if found := re.match(r"Invalid enum value (?:'(.*?)'|(\S+))(?= - at|$)", message, re.DOTALL):
+        return _explain_choice(found[1] or found[2], path.group(2) if path else "", _choices(known))
+    unknown = re.search(r"unknown field `(.*?)`(?= - at|$)", message, re.DOTALL)
     if not unknown:
         return message
     if not re.fullmatch(r"[\w.-]{1,60}", unknown[1]):
@@ -222,6 +223,23 @@ def _explain(message: str, recipe_type: type[Frozen]) -> str:
     keys = [field.name for field in msgspec.structs.fields(known)]
     near = difflib.get_close_matches(unknown.group(1), keys, 1)
     return f"{message}: did you mean `{near[0]}`?" if near else f"{message}: known keys are {', '.join(keys)}"
+
+
+def _explain_choice(word: str, key: str, choices: Sequence[str]) -> str:
+    """Say which values a key may have, what came, and which one was probably meant."""
+    where = f"{key} " if key else ""
+    return f"{where}{expected_one_of(choices, word)}" if choices else f"{where}{word!r}: expected another value"
+
+
+def _choices(known: Any) -> tuple[str, ...]:
+    """The values of a Literal, wherever it stands in a type: alone, beside None, or as what a list or a table holds.
+
+    >>> _choices(Literal["a", "b"] | None)
+    ('a', 'b')
+    """
+    if get_origin(known) is Literal:
+        return tuple(choice for inner in get_args(known) for choice in (_choices(inner) or (str(inner),)))
+    return tuple(choice for inner in get_args(known) for choice in _choices(inner))
 
 
 def _inside(known: Any, step: str) -> Any:
@@ -234,7 +252,7 @@ def _inside(known: Any, step: str) -> Any:
         found = next((field.type for field in fields if field.name == step), None)
     if isinstance(found, UnionType) or get_origin(found) is Union:
         kinds = [kind for kind in get_args(found) if kind not in (type(None), msgspec.UnsetType)]
-        return kinds[0] if len(kinds) == 1 else None
+        return kinds[0] if len(kinds) == 1 else found
     return found
 
 

@@ -21,6 +21,7 @@ from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.precisions import Flavour, Precision
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord, Provenance
 from taemi_edge.bundle.streams import Pattern, StreamSpec, TextSpec, pattern_name, presence_patterns
+from taemi_edge.bundle.training_data import is_synthetic
 from taemi_edge.bundle.values import END_TO_END, HEAD, Frozen, PartSpec, PartTolerances
 
 SCHEMA = 2
@@ -131,6 +132,11 @@ class Manifest(Frozen, frozen=True):
     def patterns(self) -> tuple[Pattern, ...]:
         """The sets of live streams that the model is checked in, the complete one first."""
         return presence_patterns(self.streams, self.declared_patterns)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model was trained on synthetic data, by its own words; whatever shows predictions says so."""
+        return is_synthetic(self.trained_on)
 
     def pattern_name(self, pattern: Pattern) -> str:
         """Give the name of a set of live streams, in the order of the model's streams."""

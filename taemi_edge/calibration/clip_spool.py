@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.folder import Bundle, open_bundle
@@ -30,6 +29,7 @@ from taemi_edge.calibration.stream_inputs import (
 from taemi_edge.corpora.sample_corpus import SampleClip
 from taemi_edge.corpora.staging import drop_recordings
 from taemi_edge.errors import CalibrationError, InputError
+from taemi_edge.media.opencv import use_one_thread
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.samples import tokenizers_of
 from taemi_edge.progress import SILENT, Progress
@@ -176,7 +176,7 @@ _worker: _Worker | None = None
 
 def _open_worker(folder: str, longest_s: float) -> None:
     global _worker
-    cv2.setNumThreads(1)
+    use_one_thread()
     bundle = open_bundle(folder)
     streams = bundle.manifest.streams
     texts = [name for name, spec in streams.items() if isinstance(spec, TextSpec)]

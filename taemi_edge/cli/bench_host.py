@@ -11,7 +11,8 @@ import typer
 from taemi_edge.bench.host.report import HostReport, HostTimes, Microseconds
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.cli.tables import make_console, new_table
-from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
+from taemi_edge.palette import series_colours
+from taemi_edge.pictures import literal, new_figure
 
 
 def print_host(report: HostReport) -> None:
@@ -48,10 +49,9 @@ def plot_host(reports: Mapping[str, HostReport], file: Path) -> None:
 
 
 def _draw_whole(reports: Mapping[str, HostReport], axis: Any) -> None:
-    for index, (name, report) in enumerate(reports.items()):
+    for (name, report), colour in zip(reports.items(), series_colours(len(reports)), strict=True):
         counts = [row.sources for row in report.sources]
         medians = [row.execute_us.median for row in report.sources]
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         axis.plot(counts, medians, "o-", color=colour, label=literal(name))
         repeated = [row.repeated_us.median for row in report.sources]
         axis.plot(counts, repeated, "o:", color=colour, markersize=3, label=literal(f"{name}, repeated"))
@@ -71,9 +71,10 @@ def _draw_parts(reports: Mapping[str, HostReport], axis: Any) -> None:
     rows = [(name, row) for name, report in reports.items() for row in report.sources]
     rows.sort(key=lambda named: named[1].sources)
     left = [0.0] * len(rows)
-    for index, part in enumerate(_part_names([row for _, row in rows])):
+    parts = _part_names([row for _, row in rows])
+    for part, colour in zip(parts, series_colours(len(parts)), strict=True):
         values = [row.parts_us[part].median if part in row.parts_us else 0.0 for _, row in rows]
-        axis.barh(range(len(rows)), values, left=left, color=SERIES_COLOURS[index % len(SERIES_COLOURS)], label=part)
+        axis.barh(range(len(rows)), values, left=left, color=colour, label=part)
         left = [begin + value for begin, value in zip(left, values, strict=True)]
     axis.set_yticks(range(len(rows)), [literal(f"{name}, {row.sources}") for name, row in rows], fontsize=8)
     axis.invert_yaxis()

@@ -13,6 +13,7 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
 from taemi_edge.bundle.values import HEAD
 from taemi_edge.cli.tables import make_console, new_table
+from taemi_edge.palette import series_colours
 from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
 
 #: A presence pattern with a longer name is shown by what it lacks.
@@ -175,7 +176,7 @@ def _rounded(value: float | None) -> str:
 def _draw_parts(report: BenchReport, axis: Any) -> None:
     """Each part by contender, in times of the bundle's own: parts differ by orders of magnitude."""
     names = list(report.contenders)
-    width = 0.8 / len(names)
+    width, colours = 0.8 / len(names), series_colours(len(names))
     for index, name in enumerate(names):
         places, ratios = [], []
         for row, part in enumerate(report.parts):
@@ -183,7 +184,7 @@ def _draw_parts(report: BenchReport, axis: Any) -> None:
             if ours is not None and ours.best is not None and theirs is not None and theirs.best is not None:
                 places.append(row - 0.4 + (index + 0.5) * width)
                 ratios.append(theirs.best.median / ours.best.median)
-        axis.bar(places, ratios, width, color=SERIES_COLOURS[index % len(SERIES_COLOURS)], label=literal(name))
+        axis.bar(places, ratios, width, color=colours[index], label=literal(name))
         for place, ratio in zip(places, ratios, strict=True):
             axis.annotate(f"{ratio:.2f}", (place, ratio), ha="center", va="bottom", fontsize=7)
     axis.set_xticks(range(len(report.parts)), [f"{p.part}, batch {p.batch}" for p in report.parts])
@@ -206,11 +207,12 @@ def _draw_contenders(report: BenchReport, axis: Any) -> None:
 
 def _draw_patterns(report: BenchReport, axis: Any) -> None:
     hops = [w for w in report.windows if w.kind == "hop"]
-    for index, name in enumerate(n for n in report.contenders if n.startswith(OURS)):
+    names = [name for name in report.contenders if name.startswith(OURS)]
+    for index, (name, colour) in enumerate(zip(names, series_colours(len(names)), strict=True)):
         found = [find(w.timings, name) for w in hops]
         values = [t.wall.median if t is not None and t.wall is not None else 0.0 for t in found]
         places = [row + 0.35 * index for row in range(len(hops))]
-        axis.barh(places, values, 0.34, color=SERIES_COLOURS[2 + 3 * index], label=name)
+        axis.barh(places, values, 0.34, color=colour, label=name)
     axis.set_yticks(range(len(hops)), [_shown(w.pattern, report) for w in hops])
     axis.invert_yaxis()
     axis.set(xlabel="ms, by the wall", title="a hop by the streams that are there")

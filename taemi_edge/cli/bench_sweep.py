@@ -11,7 +11,8 @@ import typer
 from taemi_edge.bench.sweep import AXES, Axis, SweepPoint, SweepReport
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.cli.tables import make_console, new_table
-from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
+from taemi_edge.palette import series_colours
+from taemi_edge.pictures import literal, new_figure
 
 _LABELS = {"window": "window, seconds", "hop": "hop, seconds", "sources": "sources in one call", "threads": "threads"}
 
@@ -59,9 +60,10 @@ def _draw(report: SweepReport, axis: Axis, panel: Any) -> None:
     values = [point.value for point in points]
     medians = [point.wall.median for point in points if point.wall is not None]
     panel.plot(values, medians, "o-", color="0.15", linewidth=2, label="a hop, all parts")
-    for index, part in enumerate(_part_names(points)):
+    parts = _part_names(points)
+    for part, colour in zip(parts, series_colours(len(parts)), strict=True):
         found = [point.parts_ms.get(part, 0.0) for point in points]
-        panel.plot(values, found, ".-", color=SERIES_COLOURS[index % len(SERIES_COLOURS)], label=literal(part))
+        panel.plot(values, found, ".-", color=colour, label=literal(part))
     anew = [(point.value, point.anew_ms) for point in points if point.anew_ms is not None]
     if anew:
         panel.plot(*zip(*anew, strict=True), "s--", color="0.6", label="the whole window anew")

@@ -26,7 +26,7 @@ from taemi_edge.cli.options import (
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.run_options import ClockOption, MapOption
 from taemi_edge.cli.tables import print_calibration
-from taemi_edge.errors import CheckFailedError, UsageError
+from taemi_edge.errors import CheckFailedError, UsageError, expected_one_of
 
 _DataOption = Annotated[
     str | None,
@@ -133,6 +133,4 @@ def _check_inputs(data: str | None, ranges: Path | None, also: Sequence[str]) ->
     if data is None and ranges is None:
         raise UsageError("expected --data CORPUS to calibrate on, or --ranges of another machine, got neither")
     if wrong := [precision for precision in also if precision not in FURTHER]:
-        raise UsageError(
-            f"--also: expected {' or '.join(FURTHER)} (FP16 and INT8 are always made), got {wrong[0]!r:.40}"
-        )
+        raise UsageError(f"--also {expected_one_of(FURTHER, wrong[0])} (FP16 and INT8 are always made)")

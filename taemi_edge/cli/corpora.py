@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from taemi_edge.cli.drive_options import CutOption, drive_options
+from taemi_edge.cli.named_bundles import chosen_artefact
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -17,6 +18,7 @@ from taemi_edge.cli.options import (
     FacesChoice,
     JsonOption,
     RayOption,
+    SplitChoice,
     WorkersOption,
     chosen_workers,
     device_name,
@@ -43,7 +45,10 @@ _StoreOption = Annotated[
         help="The feature store, a folder or s3://bucket/folder; a stopped one is gone on with.",
     ),
 ]
-_SplitOption = Annotated[list[str] | None, typer.Option("--split", help="Only this split; repeatable  [default: all]")]
+_SplitOption = Annotated[
+    list[SplitChoice] | None,
+    typer.Option("--split", help="Only this split; repeatable  [default: all]"),
+]
 _TranscriptsOption = Annotated[
     Path | None,
     typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl  [default: DIR/transcripts]"),
@@ -111,9 +116,9 @@ def extract(
         pool = chosen_workers(workers, ray, device_name(device))
         result = extract_features(
             open_any_corpus(data, transcripts, drives=drives),
-            model,
+            chosen_artefact(model, recipes=True),
             output,
-            ExtractOptions(reading, tuple(split or ()), pool, device_name(device), strict),
+            ExtractOptions(reading, tuple(choice.value for choice in split or ()), pool, device_name(device), strict),
             progress=progress,
         )
     print_extraction(result)

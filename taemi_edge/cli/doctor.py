@@ -31,6 +31,7 @@ from taemi_edge.cli.gpu_findings import (
 )
 from taemi_edge.engines.known_versions import jetpack_of
 from taemi_edge.errors import in_one_line
+from taemi_edge.pages import page
 from taemi_edge.runtime.processor import features
 from taemi_edge.runtime.tensorrt.machine import device_model
 
@@ -45,6 +46,8 @@ EXACT_SCRIPT = "from taemi_edge.runtime.processor import kernels_are_exact as ex
 _ELEMENTS = ("appsink", "decodebin", "rtspsrc", "videoconvert", "v4l2src", "alsasrc", "pulsesrc")
 _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv")
 _EXTRAS = {
+    "pictures": ("opencv-python-headless",),
+    "text": ("tokenizers",),
     "serve": ("starlette", "uvicorn", "websockets", "prometheus-client"),
     "mqtt": ("paho-mqtt",),
     "zenoh": ("eclipse-zenoh", "rosbags"),
@@ -134,7 +137,8 @@ def _processor(machine: MachineProbe) -> Iterator[Finding]:
         yield Finding(name="processor", status="ok", found=f"{named}; integer kernels add up exactly")
         return
     found_words = f"{named}; integer kernels saturate, as on x86 without VNNI"
-    advice = "build-engine takes only forms of INT8 that are right all the same: see docs/how-to/engines.md"
+    where = page("how-to/engines", "integer-sums-that-do-not-fit")
+    advice = f"build-engine takes only forms of INT8 that are right all the same: see {where}"
     yield Finding(name="processor", status="note", found=found_words, advice=advice)
 
 

@@ -18,7 +18,8 @@ from typing import Any, TextIO
 
 from taemi_edge.bundle.signals import STOP_SIGNALS, StoppedError
 from taemi_edge.cli.typed_addresses import without_addresses
-from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError
+from taemi_edge.cli.unforeseen import UnforeseenError, defect, exit_code_of_defect, say_traceback
+from taemi_edge.errors import InterruptedRunError, OptionError, OutputError, TaemiError, first_line, in_one_line
 
 #: Exit codes above this one say that a signal stopped a command.
 _SIGNALLED = 128
@@ -58,18 +59,29 @@ def exit_code_of(command: Callable[[], Any]) -> int:
     """Run a command and give its exit code; what went wrong is said in one sentence on standard error.
 
     The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use, bad input or what could not be
-    written, 130 after Ctrl-C, 143 after SIGTERM, and 141 where the reader of standard output went away.
+    written, 70 for an error that nobody foresaw, 130 after Ctrl-C, 143 after SIGTERM, and 141 where the reader of
+    standard output went away.
     """
     try:
         with stops_as_errors():
             command()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except (TaemiError, MemoryError, OSError) as error:
-        if sentence := _sentence(error):
-            sys.stderr.write(f"taemi-edge: {without_addresses(sentence, sys.argv[1:])}\n")
-        return error.exit_code if isinstance(error, TaemiError) else 2
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        return _say(UnforeseenError(defect(end)), end)
+    except BaseException as error:  # noqa: BLE001 - a defect, or a panic of a library in Rust: no Exception
+        return _say(error, error)
     return 0
+
+
+def _say(error: BaseException, origin: BaseException) -> int:
+    """Say in one sentence what ended a command, and give its exit code."""
+    if sentence := _sentence(error):
+        sys.stderr.write(f"taemi-edge: {without_addresses(in_one_line(sentence), sys.argv[1:])}\n")
+        say_traceback(origin)
+    if isinstance(error, TaemiError):
+        return error.exit_code
+    return 2 if isinstance(error, MemoryError | OSError) else exit_code_of_defect(error)
 
 
 @contextmanager
@@ -101,7 +113,7 @@ def _sentence(error: BaseException) -> str:
         return f"not enough memory{detail}: ask for less, or use a larger machine"
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}"
-    return str(error)
+    return str(error) if isinstance(error, TaemiError) else defect(error)
 
 
 def stop_on_signals() -> None:
@@ -110,6 +122,7 @@ def stop_on_signals() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
     sys.unraisablehook = _raise_again
+    threading.excepthook = _say_of_thread
 
 
 def _stop(number: int, _frame: object) -> None:
@@ -124,8 +137,23 @@ def _raise_again(what: Any) -> None:
         sender = threading.Timer(0.01, os.kill, (os.getpid(), number))  # once this hook is through
         sender.daemon = True
         sender.start()
-    else:
-        sys.__unraisablehook__(what)
+    elif what.exc_value is not None:
+        _note(f"an error while something was cleaned up: {_named(what.exc_value)}", what.exc_value)
+
+
+def _say_of_thread(what: Any) -> None:
+    """A thread ended with an error that nobody foresaw: the command goes on without it, as Python has it."""
+    if what.exc_value is not None and not isinstance(what.exc_value, SystemExit):
+        _note(defect(what.exc_value), what.exc_value)
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _note(text: str, error: BaseException) -> None:
+    sys.stderr.write(f"taemi-edge: {without_addresses(in_one_line(text), sys.argv[1:])}\n")
+    say_traceback(error)
 
 
 def open_standard_streams() -> None:

@@ -13,6 +13,7 @@ from taemi_edge.cli.options import (
     JsonOption,
     RequireSignatureOption,
     ThreadsOption,
+    note,
     recipe_changes,
     save_json,
 )
@@ -26,7 +27,7 @@ _PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         help="auto times what a hop of all sources brings, and keeps the fastest of each part inside the budget; fp8 "
-        "and bf16 where library and GPU have them. On a CPU each takes its fastest form (docs/how-to/engines.md).",
+        "and bf16 where library and GPU have them. On a CPU each takes its fastest form.",
     ),
 ]
 _OutputOption = Annotated[
@@ -63,11 +64,18 @@ def build_engine_command(
     from taemi_edge.bundle.trusted_keys import required_key
     from taemi_edge.engines.build import build_engine
     from taemi_edge.engines.cache import EngineCache
+    from taemi_edge.engines.choose import untimed_precision
     from taemi_edge.engines.recipe import TargetRecipe
 
     loaded = load_recipe("engines", target, TargetRecipe, recipe_changes(override, {"sources": sources}))
     source = open_bundle(bundle, require_signature=required_key(require_signature))
     folder = output or Path("engines") / f"{source.manifest.name}-{loaded.name}"
+    if precision == "auto" and loaded.ahead_of_time:
+        precision = untimed_precision(source.manifest, loaded)
+        note(
+            f"--target {loaded.name} builds without its GPU, so nothing can be timed: every part is built in "
+            f"{precision}; --precision names another one"
+        )
     with shown_progress() as progress:
         result = build_engine(
             source,

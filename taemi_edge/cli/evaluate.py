@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from taemi_edge.cli.drive_options import drive_options
+from taemi_edge.cli.named_bundles import chosen_artefact
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -36,7 +37,8 @@ _DataOption = Annotated[
     ),
 ]
 _SplitOption = Annotated[
-    str | None, typer.Option("--split", help="train, valid, test or all  [default: test, else valid]")
+    Literal["train", "valid", "test", "all"] | None,
+    typer.Option("--split", help="Which clips to judge  [default: test, else valid]"),
 ]
 _PlotOption = Annotated[
     Path | None, typer.Option("--plot", metavar="F.png", help="The metric by streams left, and by output.")
@@ -86,7 +88,7 @@ def evaluate(
         check_plot_file(plot)
     with shown_progress() as progress:
         evaluations = evaluate_on(
-            model,
+            chosen_artefact(model, recipes=True),
             data,
             split,
             EvaluateOptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,11 @@ from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_neede
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_head, print_parity
 from taemi_edge.errors import UsageError
+
+_EvaluationOption = Annotated[
+    list[Path] | None,
+    typer.Option("--evaluation", metavar="F", help="What `evaluate --json F` wrote, for the model card; repeatable."),
+]
 
 
 def export(
@@ -41,6 +47,7 @@ def export(
     untrained_tokens: Annotated[
         bool, typer.Option("--untrained-tokens", help="Export TAEMI's tokens that training never reached.")
     ] = False,
+    evaluation: _EvaluationOption = None,
 ) -> None:
     """Export a model as an ONNX bundle: a graph for each stream and the head, checked before the folder appears.
 
@@ -56,14 +63,14 @@ def export(
     if (file := model.rstrip(":")).endswith(".py"):
         raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
-        _export_checkpoint(model, output, random_weights, feeds, untrained_tokens)
+        _export_checkpoint(model, output, random_weights, feeds, untrained_tokens, evaluation or ())
         return
     if feeds or random_weights or untrained_tokens:
         raise UsageError("--clip, --random-weights and --untrained-tokens are for TAEMI: leave them away")
-    _export_declared(model, output)
+    _export_declared(model, output, evaluation or ())
 
 
-def _export_declared(argument: str, output: Path | None) -> None:
+def _export_declared(argument: str, output: Path | None, evaluations: Sequence[Path]) -> None:
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.export.checks import spectral_operators
         from taemi_edge.export.export_model import export_model
@@ -75,7 +82,7 @@ def _export_declared(argument: str, output: Path | None) -> None:
         model = load_model(argument) if is_code else load_onnx_model(Path(argument))
         stem = Path(argument.rpartition(":")[0] if is_code else argument).stem.rpartition(".")[2]
         folder = output or Path("export") / (model.name or stem)
-        bundle, report = export_model(model, folder, source=argument, progress=progress)
+        bundle, report = export_model(model, folder, source=argument, evaluations=evaluations, progress=progress)
     print_parity(report)
     print_head(bundle.manifest)
     for name in bundle.manifest.parts:
@@ -91,6 +98,7 @@ def _export_checkpoint(
     random_weights: bool,
     feeds: tuple[Path, Path | None] | None,
     untrained_tokens: bool,
+    evaluations: Sequence[Path],
 ) -> None:
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.taemi.checkpoint import open_checkpoint
@@ -100,7 +108,13 @@ def _export_checkpoint(
         loaded = open_checkpoint(checkpoint, random_weights)
         folder = output or Path("export") / loaded.recipe.name
         bundle, report = export_checkpoint(
-            loaded, folder, source=checkpoint, clip=feeds, untrained_tokens=untrained_tokens, progress=progress
+            loaded,
+            folder,
+            source=checkpoint,
+            clip=feeds,
+            untrained_tokens=untrained_tokens,
+            evaluations=evaluations,
+            progress=progress,
         )
     print_parity(report)
     print_head(bundle.manifest)

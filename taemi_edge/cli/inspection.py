@@ -31,12 +31,17 @@ def inspect(
     topics: MapOption = None,
     clock: ClockOption = "auto",
     json_file: JsonOption = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Print the model card instead: use, limits, licence, figures.")
+    ] = False,
 ) -> None:
     """Show what a bundle holds, with every hash verified; or the topics of a recording, and what they would feed."""
     from taemi_edge.media.recordings.opening import is_recording
 
     if other is not None and is_recording(other) and not is_recording(place):
         place, other = other, place
+    if card and (json_file is not None or is_recording(place)):
+        raise UsageError("--card: expected a bundle, and neither a recording nor --json beside it: leave those away")
     if is_recording(place):
         description = _of_recording(place, other, topics, clock)
         _print_recording(description)
@@ -50,9 +55,29 @@ def inspect(
 
     if place.is_dir() and not (place / "manifest.json").exists() and (found := what_is_at(place)) != "a folder":
         raise UsageError(f"{place}: expected a bundle or a recording, found {found}")
+    if card:
+        _print_card(place)
+        return
     bundle = describe_bundle(place)
     print_description(bundle)
     save_json(json_file, bundle)
+
+
+def _print_card(place: Path) -> None:
+    """Print the model card of a bundle: rendered on a terminal, and as Markdown into a pipe or a file."""
+    from taemi_edge.bundle.folder import open_bundle
+    from taemi_edge.bundle.shown_card import card_of_bundle
+
+    card = card_of_bundle(open_bundle(place))
+    console = make_console()
+    console.soft_wrap = False
+    if not console.is_terminal:
+        typer.echo(card, nl=False)
+        return
+    from rich.markdown import Markdown
+
+    _, _, shown = card.partition("\n---\n") if card.startswith("---\n") else ("", "", card)
+    console.print(Markdown(shown, hyperlinks=False))
 
 
 def _of_recording(place: Path, bundle: Path | None, topics: list[str] | None, clock: str) -> RecordingDescription:

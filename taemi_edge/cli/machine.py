@@ -91,7 +91,7 @@ def _print_demo(result: DemoResult) -> None:
     manifest = result.bundle.manifest
     if not manifest.trained:
         typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
-    elif "synthetic" in manifest.trained_on:
+    elif manifest.synthetic:
         typer.echo(f"The head was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
     for file in result.files:
         typer.echo(f"  {file}")

@@ -6,13 +6,12 @@ their top, so that `taemi-edge --help` answers at once.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperArgument, TyperGroup, TyperOption
+from typer.core import TyperGroup
 
 from taemi_edge import __version__
 from taemi_edge.cli.bench import bench
@@ -22,6 +21,8 @@ from taemi_edge.cli.ending import exit_code_of, stops_as_errors
 from taemi_edge.cli.engines import build_engine_command
 from taemi_edge.cli.evaluate import evaluate
 from taemi_edge.cli.export import export, init, init_model
+from taemi_edge.cli.help_pages import print_command_help, print_group_help
+from taemi_edge.cli.help_texts import GLOSSARY, GROUPS, PAGES
 from taemi_edge.cli.inspection import inspect
 from taemi_edge.cli.machine import demo, doctor
 from taemi_edge.cli.parity import parity
@@ -35,62 +36,72 @@ from taemi_edge.cli.train import ablate, train
 from taemi_edge.cli.triton import export_triton
 from taemi_edge.cli.triton_probe import triton_probe
 from taemi_edge.cli.typed_addresses import typed_addresses_hidden
+from taemi_edge.cli.unforeseen import nothing_ends_the_program
 from taemi_edge.cli.update import update
+from taemi_edge.cli.wrong_use import wrong_use_as_errors
+from taemi_edge.pages import page
 
-#: Every command by its name, in the order in which `--help` lists them.
+#: Every command by its name, in the order in which `--help` lists them: that of `GROUPS`.
 COMMANDS: dict[str, Callable[..., None]] = {
-    "export": export,
     "init-model": init_model,
     "init": init,
-    "calibrate": calibrate,
-    "build-engine": build_engine_command,
-    "parity": parity,
-    "run": run,
-    "replay": replay,
-    "bench": bench,
-    "inspect": inspect,
-    "keygen": keygen,
-    "sign": sign,
-    "verify": verify,
-    "export-triton": export_triton,
-    "push": push,
-    "pull": pull,
-    "update": update,
-    "triton-probe": triton_probe,
-    "synth": synth,
-    "extract": extract,
     "train": train,
     "evaluate": evaluate,
     "ablate": ablate,
     "sweep": sweep,
-    "doctor": doctor,
+    "synth": synth,
+    "extract": extract,
+    "export": export,
+    "calibrate": calibrate,
+    "build-engine": build_engine_command,
+    "parity": parity,
+    "bench": bench,
+    "run": run,
+    "replay": replay,
     "demo": demo,
+    "update": update,
+    "export-triton": export_triton,
+    "triton-probe": triton_probe,
+    "inspect": inspect,
+    "doctor": doctor,
+    "keygen": keygen,
+    "sign": sign,
+    "verify": verify,
+    "push": push,
+    "pull": pull,
 }
 
 
 class _Group(TyperGroup):
-    """Turns Ctrl-C and SIGTERM into an error of this package, before Typer ends the program without a message.
+    """Turns Ctrl-C, SIGTERM and what Typer says of wrong words into errors of this package.
 
-    What Typer says of wrong words repeats no address with its password.
+    Typer would end the program itself, without a message or with a box of lines. What it says of wrong words repeats no
+    address with its password.
     """
 
     def make_context(self, *words: Any, **named: Any) -> Any:
-        with stops_as_errors(), typed_addresses_hidden():
+        with stops_as_errors(), wrong_use_as_errors(), typed_addresses_hidden():
             return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with stops_as_errors(), typed_addresses_hidden():
+        with stops_as_errors(), nothing_ends_the_program(), wrong_use_as_errors(), typed_addresses_hidden():
             return super().invoke(ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        print_group_help(self, ctx)
 
 
 class _Command(PlacedCommand):
-    """A command whose `--help` shows what stands in square brackets: Typer would take "[default: all]" for a style."""
+    """A command with a help page of this package, on which nothing in square brackets vanishes."""
 
-    def __init__(self, *words: Any, **named: Any) -> None:
-        super().__init__(*words, **named)
-        for parameter in self.params:
-            if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
-                parameter.help = re.sub(r"\[(?=[a-z])", r"\\[", parameter.help)
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        print_command_help(self, ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        from taemi_edge.cli.named_bundles import with_folders
+
+        ctx.params = with_folders(self.params, ctx.params)
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -102,15 +113,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, _command in COMMANDS.items():
-    app.command(name=_name, cls=_Command)(_command)
+for _group, _names in GROUPS.items():
+    for _name in _names:
+        _links = f"{page(PAGES[_name])} explains more, and {page(GLOSSARY)} the words."
+        app.command(name=_name, cls=_Command, rich_help_panel=_group, epilog=_links)(COMMANDS[_name])
 
 
 def main() -> None:
     """Run the command line and end the process.
 
-    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, 130 after Ctrl-C and 143
-    after SIGTERM (`cli/ending.py`).
+    The exit code is 0 where all is done, 1 where a check failed, 2 for wrong use or bad input, 70 for a defect, 130
+    after Ctrl-C and 143 after SIGTERM (`cli/ending.py`).
     """
     sys.exit(exit_code_of(app))
 

@@ -53,10 +53,23 @@ class FacesChoice(str, Enum):
     provided = "provided"
 
 
+class SplitChoice(str, Enum):
+    """A share of a corpus."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
 #: The speech recogniser that `--asr` takes by default. The weights come with an extra.
 ASR_MODEL = "packaged:whisper-base"
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle folder, made by `taemi-edge export`.")]
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BUNDLE", help="A bundle's folder, or its name: of one made here, or taemi-nano, which ships."
+    ),
+]
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or TOML file.")]
 CorpusOption = Annotated[
     str,
@@ -225,7 +238,7 @@ def note_training(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if not manifest.trained:
         note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
-    elif "synthetic" in manifest.trained_on:
+    elif manifest.synthetic:
         note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from taemi_edge.cli.named_bundles import chosen_artefact
 from taemi_edge.cli.options import (
     DeviceOption,
     JsonOption,
@@ -21,7 +22,10 @@ from taemi_edge.errors import CheckFailedError
 
 def parity(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="A bundle, a TAEMI checkpoint, or file.py:function of your own model.")
+        str,
+        typer.Argument(
+            metavar="A", help="A bundle's folder or name, a TAEMI checkpoint, or file.py:function of your own model."
+        ),
     ],
     b: Annotated[
         str | None,
@@ -42,6 +46,7 @@ def parity(
         from taemi_edge.pictures import check_plot_file
 
         check_plot_file(plot)
+    a, b = chosen_artefact(a, recipes=b is not None), None if b is None else chosen_artefact(b, recipes=True)
     with shown_progress() as progress:
         progress.stage("running both on the same feeds")
         report, pairs = check_parity(a, b, device=device_name(device), threads=threads)

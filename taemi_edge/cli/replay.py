@@ -72,7 +72,7 @@ def replay(
 ) -> None:
     """Try a bundle on a recorded run: its predictions beside the recorded ones, and how far they are apart."""
     from taemi_edge.cli.replay_tables import print_differences
-    from taemi_edge.parity.prediction_differences import differences_json
+    from taemi_edge.parity.prediction_differences import ReplayJson, differences_json
     from taemi_edge.parity.replay import ReplayOptions
 
     if plot is not None:
@@ -87,7 +87,8 @@ def replay(
     print_differences(found, f"{recording.name}, replayed with {opened.manifest.name}")
     for remark in notes:
         note(remark)
-    save_json(json_file, {"recording": str(recording), "bundle": opened.manifest.name, **differences_json(found)})
+    report: ReplayJson = {"recording": str(recording), "bundle": opened.manifest.name, **differences_json(found)}
+    save_json(json_file, report)
     if plot is not None:
         from taemi_edge.parity.replay_plot import plot_replay
 

@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taemi_edge.cli import run_options as options
+from taemi_edge.cli.named_bundles import chosen_bundle
 from taemi_edge.cli.options import (
     ASR_MODEL,
     AsrModelOption,
@@ -24,11 +25,11 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import THREADS, WARM_UP, shown_progress
 from taemi_edge.cli.run_options import Given
-from taemi_edge.cli.run_summaries import print_fleet_summary, print_live_summary, print_summary
-from taemi_edge.errors import UsageError
+from taemi_edge.cli.run_summaries import print_fleet_summary, print_live_summary, print_summary, require_data
+from taemi_edge.errors import TaemiError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from taemi_edge.bundle.folder import Bundle
     from taemi_edge.live.outputs.channels.output import FileRecording
@@ -142,12 +143,27 @@ def _run_live(given: Given) -> None:
     open_later = partial(
         _open_bundle, rebuild=False, unverified=settings.unverified, require_signature=settings.require_signature
     )
-    followed = _followed_link(Path(settings.bundle), open_later)
-    folder = Path(settings.bundle) if followed is None else followed.link.parent / followed.target
+    named = chosen_bundle(Path(settings.bundle))
+    followed = _followed_link(named, open_later)
+    folder = named if followed is None else followed.link.parent / followed.target
     bundle = _open_bundle(folder, given.rebuild, settings.unverified, settings.require_signature)
     settings = changed(settings, output=settings.output or "-")
-    print_live_summary(run_live(bundle, settings, on_serving=_say_address, followed=followed))
-    _end_despite_busy_threads()
+    _say_webcams([*(given.source or ()), given.video or ""])
+    summary = run_live(bundle, settings, on_serving=_say_address, followed=followed)
+    print_live_summary(summary)
+    with _ending_despite_busy_threads():
+        # A service manager that stops a service in good order would take another exit code for a failure of it.
+        if not (summary.told_to_stop and os.environ.get("NOTIFY_SOCKET")):
+            require_data(summary)
+
+
+def _say_webcams(sources: Sequence[str]) -> None:
+    """Say which device a number stands for, since it might have been meant as a file."""
+    from taemi_edge.live.capture.addresses import split_name, webcam_of
+
+    for text in sources:
+        if device := webcam_of(split_name(text)[1]):
+            note(f"{text} is the webcam {device}")
 
 
 def _say_address(url: str) -> None:
@@ -183,19 +199,30 @@ def _open_bundle(folder: Path, rebuild: bool, unverified: bool, require_signatur
     return bundle
 
 
-def _end_despite_busy_threads() -> None:
-    """End the process at once where a driver, the recogniser or the opening of a model still works in a thread.
+@contextmanager
+def _ending_despite_busy_threads() -> Iterator[None]:
+    """Say how a run ended, and end the process at once where a thread of a driver or the recogniser still works.
 
-    Everything is written by now, and native code that runs on while Python shuts down crashes.
+    So does a thread that opens a model. Everything is written by now, and native code that runs on while Python shuts
+    down crashes.
     """
+    failure: TaemiError | None = None
+    try:
+        yield
+    except TaemiError as error:
+        failure = error
     hanging = [
         t.name for t in threading.enumerate() if t.daemon and t.name.startswith(("capture-", "recognise", "follow"))
     ]
     if hanging:
         logging.getLogger("taemi_edge.live").info("left behind at work: %s", ", ".join(hanging))
+        if failure is not None:
+            sys.stderr.write(f"taemi-edge: {failure}\n")
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(failure.exit_code if failure is not None else 0)
+    if failure is not None:
+        raise failure
 
 
 def _log_to_stderr() -> None:

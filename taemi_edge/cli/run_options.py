@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -41,7 +41,11 @@ def _live(flag: str, text: str, metavar: str | None = None) -> Any:
 
 BundleOption = Annotated[
     Path | None,
-    typer.Argument(metavar="BUNDLE", help="A bundle folder; with --config it may stand there.", show_default=False),
+    typer.Argument(
+        metavar="BUNDLE",
+        help="A bundle's folder or name, such as taemi-nano, which ships; with --config it may stand there.",
+        show_default=False,
+    ),
 ]
 Sources = Annotated[
     list[str] | None,
@@ -81,10 +85,9 @@ MapOption = Annotated[
     ),
 ]
 ClockOption = Annotated[
-    str,
+    Literal["auto", "header", "log"],
     typer.Option(
         "--clock",
-        metavar="CLOCK",
         help="Recordings: take the stamps of messages (header), the times of logging (log), or choose (auto).",
     ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from taemi_edge.cli.options import note
+from taemi_edge.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from taemi_edge.live.run import LiveSummary
@@ -63,6 +64,23 @@ def print_live_summary(summary: LiveSummary) -> None:
         )
     if summary.lost:
         note(summary.lost)
+
+
+def require_data(summary: LiveSummary) -> None:
+    """Refuse a live run in which nothing ever came; where some sources gave something, name the others.
+
+    Raises:
+        CheckFailedError: no source gave anything.
+    """
+    named = [f"{source} ({reason})" for source, reason in summary.silent.items()]
+    if not named:
+        return
+    after = f"never gave anything in {summary.seconds:.1f} s"
+    if len(named) < summary.sources:
+        note(f"{len(named)} of {summary.sources} sources {after}: {'; '.join(named)}")
+        return
+    which = f"{named[0]} {after}" if len(named) == 1 else f"all {len(named)} sources {after}: {'; '.join(named)}"
+    raise CheckFailedError(f"{which}: check that it is switched on and that its address is right")
 
 
 def _backends(predictions: Sequence[Prediction]) -> str:

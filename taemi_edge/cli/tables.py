@@ -232,7 +232,7 @@ def print_description(description: BundleDescription) -> None:
     """Print a row for each part of a bundle, its streams and outputs, and where the bundle comes from."""
     from rich.table import Table
 
-    from taemi_edge.bundle.describe import output_in_words, stream_in_words
+    from taemi_edge.bundle.in_words import output_in_words, stream_in_words
     from taemi_edge.bundle.records import form_in_words
 
     manifest = description.manifest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from taemi_edge.cli.options import (
@@ -117,6 +118,7 @@ def ablate(
     with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.taemi.ablation import find_variants, make_setting, run_ablation
         from taemi_edge.taemi.ablation_report import plot_ablation, write_report
+    from taemi_edge.bench.provenance import provenance
     from taemi_edge.pictures import check_plot_file
 
     picture = output.with_suffix(".png")
@@ -128,7 +130,9 @@ def ablate(
         ablation = run_ablation(setting, seeds, variants, workers=pool, progress=progress)
     plot_ablation(ablation, picture)
     write_report(ablation, output, command_line(), picture)
-    save_json(json_file, ablation)
+    if json_file is not None:
+        made = provenance("torch", command=command_line())
+        save_json(json_file, msgspec.structs.replace(ablation, provenance=made))
     print_ablation(ablation, output)
     if not ablation.ok:
         raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import typer
 
 from taemi_edge.cli.tables import make_console, new_table, number
@@ -45,18 +46,35 @@ def print_extraction(result: ExtractResult) -> None:
         typer.echo(f"  left out {clip_id}: {problem}", err=True)
 
 
-def extraction_json(result: ExtractResult, seconds: float) -> dict[str, Any]:
+class ExtractionJson(msgspec.Struct, frozen=True, kw_only=True):
+    """`extract --json`.
+
+    Attributes:
+        encoded: how many clips were encoded this time.
+        problems: why a clip could not be read, by its id.
+        seconds: how long the command ran.
+        cpu_s: the processor seconds of each stage.
+    """
+
+    encoded: int
+    problems: dict[str, str]
+    seconds: float
+    cpu_s: dict[str, float]
+
+
+def extraction_json(result: ExtractResult, seconds: float) -> ExtractionJson:
     """What `extract --json` writes: how many clips were encoded, and what that took.
 
     Args:
+        result: what was done.
         seconds: how long the command ran.
     """
-    return {
-        "encoded": result.encoded,
-        "problems": result.problems,
-        "seconds": round(seconds, 3),
-        "cpu_s": {stage: round(spent_s, 4) for stage, spent_s in sorted(result.cpu_s.items())},
-    }
+    return ExtractionJson(
+        encoded=result.encoded,
+        problems=dict(result.problems),
+        seconds=round(seconds, 3),
+        cpu_s={stage: round(spent_s, 4) for stage, spent_s in sorted(result.cpu_s.items())},
+    )
 
 
 def print_epoch(line: EpochMetrics) -> None:

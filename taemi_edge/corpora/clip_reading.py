@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -25,6 +24,7 @@ from taemi_edge.media.crops import FaceCrop
 from taemi_edge.media.files import MediaFile, read_samples
 from taemi_edge.media.hops import Frame, FrameGrid, SoundPiece
 from taemi_edge.media.inputs import InputReader
+from taemi_edge.media.opencv import opencv
 from taemi_edge.media.recognition import SAMPLE_RATE_HZ, transcribe
 from taemi_edge.media.transcripts import Word, read_transcript
 
@@ -175,7 +175,7 @@ def _provided_faces(folder: Path, video: VideoSpec, duration_s: float, remarks: 
 
     Where the duration is unknown (0), every picture counts as one frame.
     """
-    pictures = sorted(folder.glob("*.jpg"))
+    cv2, pictures = opencv("a corpus with pictures of faces"), sorted(folder.glob("*.jpg"))
     step_s = duration_s / len(pictures) if duration_s else 1 / video.frames_per_second
     grid = FrameGrid(video.frames_per_second)
     for index, picture in enumerate(pictures):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
@@ -23,6 +22,7 @@ from taemi_edge.corpora.store_place import StorePlace
 from taemi_edge.corpora.store_shards import ShardPlan, assemble_shard, write_pending
 from taemi_edge.corpora.stream_files import sample_rows
 from taemi_edge.errors import CorpusError, InputError, MediaError
+from taemi_edge.media.opencv import use_one_thread
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.parity.artefact import Artefact, open_artefact
 from taemi_edge.parity.samples import Row, tokenizers_of
@@ -67,7 +67,7 @@ def _opened() -> _Worker:
     if _setup is None:
         raise RuntimeError("open_worker comes first")
     if _worker is None:
-        cv2.setNumThreads(1)
+        use_one_thread()
         artefact = _open.enter_context(open_artefact(_setup.source, _setup.device, 1, opened="encoders"))
         _single_thread_torch()
         _worker = _Worker(artefact, tokenizers_of(artefact.streams, artefact.tokenizers), _setup)

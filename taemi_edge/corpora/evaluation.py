@@ -9,9 +9,11 @@ import msgspec
 
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.parity.judge import Score
-from taemi_edge.parity.metrics import mean_of
+from taemi_edge.parity.metrics import Interval, mean_of
 
 Tokens = Literal["learned", "zeros"]
+#: What the JSON of an evaluation begins with; they follow from the rest.
+_FIRST = ("value", "mean_over_patterns", "worst_pattern")
 
 
 class Evaluation(Frozen, frozen=True):
@@ -72,29 +74,110 @@ class Evaluation(Frozen, frozen=True):
         return {"natural": self.natural.value, **lost}
 
 
-def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """What `evaluate --json` writes.
+class PearsonScore(Frozen, frozen=True):
+    """A score as JSON, where the only output is numbers judged by Pearson's correlation.
 
-    A model whose only output is numbers judged by Pearson's correlation has `mean_pearson` first, and scores of
-    `mean_pearson`, `pearson`, `mse` and `slope`. Any other model has `metric` and `value` first.
+    Attributes:
+        mean_pearson: the mean over the numbers; None where it is undefined for all.
+        interval: its 95 % bootstrap interval; None where there are too few clips.
+        pearson: of each number.
+        mse: the mean squared error.
+        slope: that of the labels on the predictions: 1 where a predicted .4 means .4.
+        clips: how many there are.
     """
-    described = msgspec.to_builtins(evaluation)
-    scores = {"clean": evaluation.clean, "natural": evaluation.natural}
+
+    mean_pearson: float | None
+    interval: Interval | None
+    pearson: dict[str, float | None]
+    mse: float | None
+    slope: float | None
+    clips: int
+
+
+class PearsonEvaluation(Frozen, frozen=True):
+    """`evaluate --json` of a model whose only output is numbers judged by Pearson's correlation.
+
+    Attributes:
+        mean_pearson: on clean data, the clips that have every stream.
+        artefact: what was evaluated.
+        trained_on: what its head was trained on; empty where it was not trained.
+        data: the name of the corpus.
+        synthetic: whether the corpus is synthetic.
+        split: train, valid, test or all.
+        tokens: what was bound for missing streams.
+        clean: the score of the clips that have every stream.
+        natural: the score of the whole split as it is.
+        patterns: the score of the whole split with only the named streams left, by the name of the pattern.
+        remarks: what is undefined and why, and which clips were left out.
+    """
+
+    mean_pearson: float | None
+    artefact: str
+    trained_on: str
+    data: str
+    synthetic: bool
+    split: str
+    tokens: Tokens
+    clean: PearsonScore
+    natural: PearsonScore
+    patterns: dict[str, PearsonScore]
+    remarks: tuple[str, ...]
+
+
+class AnyEvaluation(Frozen, frozen=True):
+    """`evaluate --json` of any other model: four figures first, and then what an `Evaluation` has.
+
+    Attributes:
+        metric: by which metric the model is judged; each output of a score has one of its own.
+        value: the metric on clean data, the clips that have every stream.
+        mean_over_patterns: the mean of the metric over all sets of streams but the empty one.
+        worst_pattern: the set of streams, but for the empty one, in which the metric is worst.
+    """
+
+    metric: str
+    value: float | None
+    mean_over_patterns: float | None
+    worst_pattern: str | None
+    artefact: str
+    trained_on: str
+    data: str
+    synthetic: bool
+    split: str
+    tokens: Tokens
+    higher_is_better: bool
+    clean: Score
+    natural: Score
+    patterns: dict[str, Score]
+    streams: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What `evaluate --json` writes: a `PearsonEvaluation` or an `AnyEvaluation`, in the order of its fields."""
+    content = {name: getattr(evaluation, name) for name in (*Evaluation.__struct_fields__, *_FIRST)}
     if evaluation.metric == "pearson" and len(evaluation.clean.outputs) == 1:
-        del described["metric"], described["higher_is_better"], described["streams"]
-        described |= {name: _pearson_json(score) for name, score in scores.items()}
-        described["patterns"] = {name: _pearson_json(score) for name, score in evaluation.patterns.items()}
-        return {"mean_pearson": evaluation.value, **described}
-    summary = {"metric": evaluation.metric, "value": evaluation.value}
-    summary |= {"mean_over_patterns": evaluation.mean_over_patterns, "worst_pattern": evaluation.worst_pattern}
-    return {**summary, **described}
+        content["mean_pearson"] = evaluation.value
+        content |= {name: _pearson_score(content[name]) for name in ("clean", "natural")}
+        content["patterns"] = {name: _pearson_score(score) for name, score in evaluation.patterns.items()}
+        return _as_json(PearsonEvaluation, content)
+    return _as_json(AnyEvaluation, content)
 
 
-def _pearson_json(score: Score) -> dict[str, Any]:
+def _as_json(kind: type[Frozen], content: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(kind(**{name: content[name] for name in kind.__struct_fields__}))
+    return found
+
+
+def _pearson_score(score: Score) -> PearsonScore:
     [output] = score.outputs.values()
-    interval = msgspec.to_builtins(score.interval)
-    figures = {"mean_pearson": score.value, "interval": interval, "pearson": output.by_name}
-    return {**figures, "mse": output.mse, "slope": output.slope, "clips": score.clips}
+    return PearsonScore(
+        mean_pearson=score.value,
+        interval=score.interval,
+        pearson=output.by_name,
+        mse=output.mse,
+        slope=output.slope,
+        clips=score.clips,
+    )
 
 
 def undefined_figures(scores: Mapping[str, Score]) -> list[str]:

@@ -22,11 +22,13 @@ import numpy as np
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.precisions import FLAVOURS_OF, HOST_FLAVOURS, PRECISIONS, Precision
 from taemi_edge.bundle.records import Candidate
+from taemi_edge.bundle.spec import Manifest
 from taemi_edge.calibration.budget import budget_fault
 from taemi_edge.engines.abilities import why_it_is_no_speed
 from taemi_edge.engines.measuring import Measured, Measuring
 from taemi_edge.engines.part_builder import BuiltPart, PartBuilder
 from taemi_edge.engines.plan import BuildPlan
+from taemi_edge.engines.recipe import TargetRecipe
 from taemi_edge.engines.variants import (
     Variant,
     missing_flavours,
@@ -248,12 +250,30 @@ class _PartChooser:
         choice.kept[self._part] = kept
 
 
+def untimed_precision(manifest: Manifest, target: TargetRecipe) -> Precision:
+    """The precision of engines that cannot be timed where they are built: FP16 where there are graphs of it, else FP32.
+
+    INT8 and FP8 are no promise of speed, and cost accuracy: they are chosen by whoever can time them.
+
+    Args:
+        manifest: of the bundle of graphs.
+        target: its recipe may offer neither of the two; then it is the first that it offers.
+    """
+    has = _graphs_of(manifest)
+    known: tuple[Precision, ...] = ("fp16", "fp32")
+    return next((p for p in known if p in has and p in target.offered), target.offered[0])
+
+
+def _graphs_of(manifest: Manifest) -> set[Precision]:
+    """The precisions that a bundle has graphs of, and those that its FP32 graphs give wherever onnx is installed."""
+    parts = manifest.part_names
+    has = {p for p in PRECISIONS if all(manifest.graph_file(part, FLAVOURS_OF[p][0]) for part in parts)}
+    return {*has, "fp16"} if find_spec("onnx") else has  # graphs can be cast
+
+
 def _precisions(plan: BuildPlan, bundle: Bundle) -> list[Precision]:
     """The target's precisions that the bundle has graphs of, and those that its FP32 graphs give here."""
-    manifest, parts = bundle.manifest, bundle.manifest.part_names
-    has = {p for p in PRECISIONS if all(manifest.graph_file(part, FLAVOURS_OF[p][0]) for part in parts)}
-    if find_spec("onnx"):
-        has.add("fp16")  # graphs can be cast
+    has = _graphs_of(bundle.manifest)
     if plan.target.backend == "onnxruntime-cpu" and "fp32" in has and multiplies_in_bf16():
         has.add("bf16")
     return [p for p in plan.target.offered if p in has]

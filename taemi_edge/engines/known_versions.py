@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from taemi_edge.bundle.values import Frozen
+from taemi_edge.pages import SITE, page
 
 #: Myelin, the compiler inside TensorRT, reads its flags from here; NVIDIA's own builder sets it, too.
 MYELIN_FLAGS = "__LUNOWUD"
@@ -193,6 +194,8 @@ class Trouble(Frozen, frozen=True):
     def reference(self) -> str:
         """The first source in short, such as "NVIDIA/TensorRT#4723"."""
         place = self.sources[0].removeprefix(f"{_GITHUB}/")
+        if place.startswith(SITE):
+            return place
         return re.sub(r"/(issues|pull)/", "#", place)
 
 
@@ -203,7 +206,7 @@ TROUBLES = (
         precisions=("fp32",),
         what="builds ViT-B/16 wrongly in FP32; FP16 is right",
         advice="build that part in FP16",
-        sources=("docs/how-to/engines.md",),
+        sources=(page("how-to/engines"),),
     ),
     Trouble(
         since="10.3",

@@ -36,7 +36,7 @@ class TargetRecipe(Frozen, frozen=True):
         timing_cache: keep the times of tactics between builds.
         tf32: let FP32 engines round to ten bits of mantissa.
         constrain_precision: for TensorRT 8.6 only: demand FP32 for LayerNorm and softmax layer by layer. On an H100
-            this kept every part with a LayerNorm in FP32 as a whole (docs/how-to/engines.md), so it is off.
+            this kept every part with a LayerNorm in FP32 as a whole (docs/evidence/engines.md), so it is off.
         sources: how many sources share the engines; a batch holds one hop of each.
         profiles: (min, opt, max) of dynamic dimensions by part, where they differ from what follows from the model
             (`taemi_edge.engines.profiles`).

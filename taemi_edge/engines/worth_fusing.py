@@ -12,7 +12,7 @@ from taemi_edge.engines.measuring import Measured
 from taemi_edge.engines.part_builder import BuiltPart
 
 #: What is so many times slower than the fastest is not rewritten: no graph of taemi-mobile gained more than 1.25 times
-#: by it, most far less (docs/how-to/engines.md).
+#: by it, most far less (docs/evidence/engines.md).
 _FAR_SLOWER = 1.5
 #: How many forms of one precision are rewritten, the fastest ones.
 _MOST = 2

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from taemi_edge.bundle.card_record import ModelCard
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_WINDOW_S
-from taemi_edge.bundle.names import model_name_problem, names_problem
+from taemi_edge.bundle.names import LATER_PREDICTION_FIELDS, model_name_problem, names_problem
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import PresenceSpec
 from taemi_edge.bundle.values import END_TO_END, HEAD, Array, Tolerance
@@ -105,7 +106,8 @@ class Stream:
         required: whether there is no prediction without this stream.
         take: which part of the encoder's output holds the features, where it gives more than a tensor: a name such as
             "last_hidden_state", an index, or a function of the output.
-        min_steps, max_steps: the fewest and most steps that the head takes of this stream.
+        min_steps: the fewest steps that the head takes of this stream.
+        max_steps: the most steps that it takes.
         tile: how often a `missing` of one step is repeated when it is bound: the length that training showed. Where
             it is left out, export measures whether the head is blind to the length: one step if it is, else as many
             as an ordinary window of the samples has.
@@ -213,7 +215,8 @@ class Model:
             that are not given follow from how large the values are that the model gives, each output by itself.
         name: what the bundle is called; by default after its folder.
         patterns: further sets of live streams that are checked, where there are more than six streams.
-        trained_on: what the model was trained on, in words.
+        trained_on: what the model was trained on, in words. A model of synthetic data is marked wherever it predicts.
+        card: what the model's card shall say of its use, its limits and its licence.
 
     Raises:
         ContractError: a mistake in the declaration, in one sentence.
@@ -242,12 +245,17 @@ class Model:
     name: str = ""
     patterns: Sequence[Iterable[str]] = ()
     trained_on: str = ""
+    card: ModelCard | None = None
 
     def __post_init__(self) -> None:
         _require_named(self.streams, Stream, "stream")
         _require_named(self.outputs, (Regression, Classes), "output")
         if not isinstance(self.name, str) or not isinstance(self.trained_on, str):
             raise ContractError(f"expected name and trained_on as words, got {self.name!r} and {self.trained_on!r}")
+        if taken := [name for name in self.outputs if name in LATER_PREDICTION_FIELDS]:
+            raise ContractError(f"output: expected another name than {taken[0]!r}, which predictions use themselves")
+        if self.card is not None and not isinstance(self.card, ModelCard):
+            raise ContractError(f"expected card as a taemi_edge.ModelCard, got {self.card!r:.60}")
         if problem := names_problem(self.streams, self.outputs) or model_name_problem(self.name):
             raise ContractError(problem)
         require_positive("window_s", self.window_s)

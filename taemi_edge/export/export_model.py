@@ -10,25 +10,28 @@ import datetime
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 
 from taemi_edge import __version__
 from taemi_edge.bundle.atomic import new_folder
+from taemi_edge.bundle.card_record import CARD_RECORD, NOTHING_SAID, ReportedEvaluation, reported_evaluation
 from taemi_edge.bundle.folder import GOLDEN, Bundle, open_bundle, replaceable_files, write_manifest
+from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.outputs import ClassesSpec
 from taemi_edge.bundle.records import Provenance
 from taemi_edge.bundle.spec import SCHEMA, Manifest, WindowSpec
 from taemi_edge.bundle.streams import TextSpec
 from taemi_edge.bundle.token_file import write_tokens
 from taemi_edge.bundle.values import END_TO_END, HEAD, PartSpec, PartTolerances, tolerance_by_output
-from taemi_edge.errors import ContractError
+from taemi_edge.errors import ContractError, InputError
 from taemi_edge.export.checks import require_parity
 from taemi_edge.export.contract import Model
 from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
@@ -65,14 +68,20 @@ class Origin:
 
 
 def export_model(
-    model: Model, folder: Path | str, *, source: str = "", opset: int = OPSET, progress: Progress = SILENT
+    model: Model,
+    folder: Path | str,
+    *,
+    source: str = "",
+    opset: int = OPSET,
+    evaluations: Sequence[Path] = (),
+    progress: Progress = SILENT,
 ) -> tuple[Bundle, ParityReport]:
     """Export a declared model as a bundle. When anything fails, no folder is left behind.
 
     Args:
         model: its parts are put into evaluation mode.
         folder: the folder to make; an older bundle there is replaced.
-        source: where the model was declared, for the manifest.
+        source, evaluations: where the model was declared, and what `evaluate --json` wrote of it, for the card.
         opset: the ONNX opset; 17 is the lowest, and what TensorRT 8.6 reads.
         progress: receives every stage.
 
@@ -89,8 +98,7 @@ def export_model(
         >>> import taemi_edge as te, torch
         >>> class Head(torch.nn.Module):
         ...     def forward(self, imu, imu_mask):
-        ...         weights = imu_mask / imu_mask.sum(1, keepdim=True)
-        ...         return (imu * weights[..., None]).sum(1)[:, :2]
+        ...         return (imu * (imu_mask / imu_mask.sum(1, keepdim=True))[..., None]).sum(1)[:, :2]
         >>> model = te.Model(
         ...     streams={"imu": te.Stream(te.Series(channels=6), torch.nn.Linear(6, 4))},
         ...     head=Head(), outputs={"state": te.Classes(["still", "moving"])},
@@ -99,6 +107,7 @@ def export_model(
         >>> report.ok, list(bundle.manifest.streams)
         (True, ['imu'])
     """
+    model = with_evaluations(model, evaluations)
     samples = model.read_samples()
     origin = Origin(source=source, trained_on=model.trained_on)
     progress.stage("looking at the model")
@@ -108,6 +117,36 @@ def export_model(
         return make_cases(specs, inspected.tokenizers, inspected.run, inspected.tokens, samples)
 
     return write_bundle(model, found, cases_of, folder, origin=origin, opset=opset, progress=progress)
+
+
+def with_evaluations(model: Model, files: Sequence[Path]) -> Model:
+    """Give a model whose card has the figures of these reports as well.
+
+    Raises:
+        InputError: a file is no report of an evaluation, or of a model with other outputs.
+    """
+    if not files:
+        return model
+    card = model.card or NOTHING_SAID
+    reported = [_fitting(reported_evaluation(file), model, file) for file in files]
+    try:
+        card = msgspec.structs.replace(card, evaluations=(*card.evaluations, *reported))
+    except ValueError as error:
+        raise InputError(f"{files[-1]}: {error}") from error
+    return replace(model, card=card)
+
+
+def _fitting(found: ReportedEvaluation, model: Model, file: Path) -> ReportedEvaluation:
+    """Refuse the report of a model with other outputs: its figures would be taken for those of this one."""
+    specs = model.output_specs()
+    own = {name for spec in specs.values() for name in spec.names}
+    own |= {f"{group}.{name}" for group, spec in specs.items() for name in spec.names}
+    if strange := [name for name in found.by_name if name not in own]:
+        raise InputError(
+            f"{file}: expected figures of this model's outputs, got {strange[0]!r:.80}, which is none: evaluate this "
+            f"model with `taemi-edge evaluate --json`"
+        )
+    return found
 
 
 def write_bundle(
@@ -151,6 +190,8 @@ def write_bundle(
         write_tokens(draft, {name: value[0] if len(value) == 1 else value for name, value in found.tokens.items()})
         _write_tokenizers(found, draft)
         save_cases(probed.cases, draft / GOLDEN)
+        if model.card is not None and model.card != NOTHING_SAID:
+            write_json(draft / CARD_RECORD, model.card)
         manifest = _manifest(model, probed, parts, folder.name, origin)
         write_manifest(draft, manifest)
         progress.stage("checking parity")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from taemi_edge.errors import ContractError, TaemiError
+from taemi_edge.export.state_dicts import state_dict_problem
 
 Given = TypeVar("Given")
 #: Code in these folders is not the user's.
@@ -42,7 +43,7 @@ def run_guarded(call: Callable[[], Given], where: str, what: str) -> Given:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit, and classes of the user's own
-        said = (str(error).splitlines() or [""])[0][:200]
+        said = state_dict_problem(str(error)) or (str(error).splitlines() or [""])[0][:200]
         shown = type(error).__name__ + (f": {said}" if said else "")
         raise ContractError(f"{where}: {what} {shown}{_place(error)}") from error
 

@@ -21,6 +21,11 @@ It says what a `taemi_edge.Model` says in Python. Paths are relative to the file
     [outputs.state]
     kind = "classes"                     # or "regression"
     names = ["still", "moving"]
+
+    [card]                               # and summary, misuse: see `ModelCard`; where left out, the card says so
+    licence = "MIT"
+    intended_use = "Says whether the machine runs."
+    limits = "One machine, by day."
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from taemi_edge.bundle.card_record import ModelCard
 from taemi_edge.bundle.recipe import read_toml, recipe_from_mapping
 from taemi_edge.bundle.spec import WindowSpec
 from taemi_edge.bundle.streams import AUDIO, SERIES, TEXT, VIDEO, PresenceSpec
@@ -76,6 +82,7 @@ class OnnxModelFile(Frozen, frozen=True):
     tolerances: dict[str, Tolerance] = msgspec.field(default_factory=dict)
     patterns: tuple[tuple[str, ...], ...] = ()
     trained_on: str = ""
+    card: ModelCard | None = None
 
 
 def declares_onnx_files(file: Path) -> bool:
@@ -104,6 +111,7 @@ def load_onnx_model(file: Path) -> Model:
         name=declared.name,
         patterns=declared.patterns,
         trained_on=declared.trained_on,
+        card=declared.card,
     )
 
 

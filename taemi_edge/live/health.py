@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from taemi_edge.bundle.spec import Manifest
+from taemi_edge.bundle.training_data import said_shortly
 from taemi_edge.live.lines import LineListener
 from taemi_edge.live.loop import LiveLoop
 from taemi_edge.live.source import LiveSource
@@ -46,6 +47,12 @@ class LiveState:
         return {"id": follower.fleet.model_id} | {key: value for key, value in told.items() if value}
 
     @property
+    def trained_on_synthetic(self) -> str:
+        """On which synthetic data the model that runs was trained, in up to 200 characters; "" where on none."""
+        manifest = self.loop.fleet.manifest
+        return said_shortly(manifest.trained_on) if manifest.synthetic else ""
+
+    @property
     def status(self) -> Literal["starting", "ok", "degraded", "stuck", "ended"]:
         """How the run goes.
 
@@ -83,9 +90,13 @@ class LiveState:
             "missed": counts.missed,
             "frames_share": round(load.level.frames_share, 4),
             "hop_s": load.hop_s,
-            "model": self.model,
+            "model": {**self.model, **self._marks()},
             "streams": {source.name: self.stream_states(source.name) for source in self.loop.sources},
         }
+
+    def _marks(self) -> dict[str, Any]:
+        told = self.trained_on_synthetic
+        return {"synthetic": True, "trained_on": told} if told else {}
 
     def stream_states(self, source: str) -> dict[str, dict[str, str | None]]:
         """The state of each stream of a source and why it is not live."""

@@ -58,6 +58,9 @@ class LiveSummary:
         degraded: why, the last time; None where it always could.
         losses: what outputs could not write, left out or counted otherwise, by name.
         lost: why the device was given up on the way; None where it was not.
+        silent: the sources that never gave anything, each with the last reason.
+        sources: how many sources there were.
+        told_to_stop: whether a signal or the caller ended it.
     """
 
     counts: HopCounts
@@ -68,6 +71,9 @@ class LiveSummary:
     degraded: str | None = None
     losses: dict[str, int] = field(default_factory=dict)
     lost: str | None = None
+    silent: dict[str, str] = field(default_factory=dict)
+    sources: int = 0
+    told_to_stop: bool = False
 
 
 def ignore_address(_url: str) -> None:
@@ -208,4 +214,13 @@ def _summary(state: LiveState) -> LiveSummary:
         degraded=loop.load.last_reason,
         losses={name: count() for name, count in state.counters.items()},
         lost=loop.fleet.lost,
+        silent={source.name: _reason(state, source.name) for source in loop.sources if not source.gave},
+        sources=len(loop.sources),
+        told_to_stop=loop.stopping.is_set(),
     )
+
+
+def _reason(state: LiveState, source: str) -> str:
+    """Why the streams of a source are missing, as it was last known."""
+    reasons = dict.fromkeys(reason for _, reason in state.loop.states.of(source).values() if reason)
+    return ", ".join(reasons) or "nothing came"

@@ -34,6 +34,7 @@ class LiveSource:
         settings: how long frozen and black pictures and digital silence count as good.
         known_until_s: when the last of the words is over that are known beforehand.
         taps: by stream, what is called with the sound of each hop that can be used: the speech recogniser listens here.
+        gave: whether anything ever came of it. Words that were known beforehand are not counted, where it has more.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LiveSource:
     settings: WatchSettings
     known_until_s: float = 0.0
     taps: dict[str, SoundTap] = field(default_factory=dict)
+    gave: bool = False
 
     def __post_init__(self) -> None:
         self._checks: dict[str, PictureCheck | SoundCheck] = {}
@@ -52,6 +54,9 @@ class LiveSource:
                 )
         #: Boxes that know themselves why nothing comes, and when nothing ever will again.
         self._fed = {s: box for s, box in self.boxes.items() if isinstance(box, RowBox | WordInbox | SeriesReplay)}
+        captured = {stream for capture in self.captures for stream in capture.streams}
+        #: Streams that show whether it gives anything.
+        self._telling = captured or set(self.boxes)
         self._lock = threading.Lock()
         #: Streams that arrive and are useless, each with why, as found with the last hop.
         self._useless: dict[str, str] = {}
@@ -88,6 +93,7 @@ class LiveSource:
         hop = Hop(end_s)
         for stream, box in self.boxes.items():
             pieces, fault = box.take(end_s)
+            self.gave = self.gave or (bool(pieces) and stream in self._telling)
             if pieces and stream in self._checks:
                 pieces, problem = self._checks[stream].usable(pieces)
                 self._judge(stream, problem, now_s)

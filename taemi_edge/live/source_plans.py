@@ -43,6 +43,7 @@ from taemi_edge.media.recordings.opening import is_recording, split_topic
 from taemi_edge.media.recordings.topic_map import require_streams
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.media.series import Series, is_series_file, read_streams
+from taemi_edge.media.tokenizer_files import tokenizers_library
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.runtime.window import Source
 
@@ -133,6 +134,8 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool
             words[name] = tuple(read_transcript(_file(source, name, place, spec), None))
         else:
             series[name] = read_streams(_file(source, name, place, spec), {name: spec.channels}, alone=True)[name]
+    if any(isinstance(spec, TextSpec) and name not in absent for name, spec in streams.items()):
+        tokenizers_library()  # words will come, and a run of hours must not end with the first of them
     addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None
     beside = [address.shown for address, _ in addresses if not address.is_live]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.faces import Face
+from taemi_edge.media.resizing import resized
 from taemi_edge.media.slots import NO_SLOT
 
 
@@ -37,7 +37,7 @@ def crop_face(
     square = np.zeros((side, side, 3), np.uint8)
     square[above : above + inside.shape[0], before : before + inside.shape[1]] = inside
     shrinks = side > max(size_hw)
-    return _resized(square, size_hw, shrinks, into)
+    return resized(square, size_hw[::-1], shrinks=shrinks, into=into)
 
 
 def square_around(face: Face, margin: float = 1.3) -> tuple[int, int, int]:
@@ -64,7 +64,7 @@ def resize_whole(image: Array, size_hw: tuple[int, int], into: Array | None = No
         RGB, uint8 (*size_hw, 3).
     """
     shrinks = image.shape[0] > size_hw[0] or image.shape[1] > size_hw[1]
-    return _resized(np.ascontiguousarray(image), size_hw, shrinks, into)
+    return resized(np.ascontiguousarray(image), size_hw[::-1], shrinks=shrinks, into=into)
 
 
 def crop_centre(image: Array, size_hw: tuple[int, int], into: Array | None = None) -> Array:
@@ -99,13 +99,6 @@ def centre_rectangle(image_hw: tuple[int, int], size_hw: tuple[int, int]) -> tup
     scale = min(height / size_hw[0], width / size_hw[1])
     inside_hw = (max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale)))
     return (width - inside_hw[1]) // 2, (height - inside_hw[0]) // 2, inside_hw[1], inside_hw[0]
-
-
-def _resized(image: Array, size_hw: tuple[int, int], shrinks: bool, into: Array | None) -> Array:
-    """Another size of a picture, written into the given memory where there is any."""
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Array = cv2.resize(image, size_hw[::-1], dst=into, interpolation=interpolation)
-    return resized
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.faces import Face, FaceDetector, overlap
+from taemi_edge.media.opencv import OpenCV, opencv_if_installed
 
+cv2: Any = OpenCV("following a face")
 #: In one of how many frames faces are detected by default; docs/concepts/runtime.md says what that changes.
 DETECT_EVERY = 4
 #: How optical flow searches: the window in pixels of the small picture, the levels of the pyramid, and when it stops.
@@ -32,7 +33,8 @@ class FaceTracker:
     Faces are detected in the first frame of each group of `detect_every` periods of the frame rate, and the face is
     followed by its motion in the others. The groups lie on the source's clock, so that what is found soon no longer
     depends on where a run began. Where the motion is not certain, the face is detected too: after a cut or a pause,
-    where the face was hidden, and as long as there is none.
+    where the face was hidden, and as long as there is none. OpenCV finds the motion: where it is not installed, the
+    face is detected in every frame.
 
     Args:
         detector: finds faces.
@@ -59,7 +61,7 @@ class FaceTracker:
         #: The face as it was detected, and when that was; None after a frame without it, and where none is followed.
         self._patch: FacePatch | None = None
         self._detected_s = 0.0
-        self._follows = detect_every > 1
+        self._follows = detect_every > 1 and opencv_if_installed() is not None
 
     def find(self, image: Array, time_s: float) -> Face | None:
         """Find the tracked face in a frame.

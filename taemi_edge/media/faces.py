@@ -7,10 +7,10 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.media.resizing import resized
 
 #: ONNX Runtime 1.32 dies (SIGSEGV) in this optimiser where it opens some graphs with FP16 weights on a CPU.
 _FATAL_OPTIMISERS = ["FuseFp16InitializerToFp32NodeTransformer"]
@@ -76,7 +76,7 @@ class FaceDetector:
         """Write the picture into the middle of the network's input; what lies beside it is black."""
         height, width = image.shape[:2]
         size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+        small = resized(image, size_wh, shrinks=True)
         canvas, y, x = self._pixels[0], round(top * scale), round(left * scale)
         canvas[:] = 0
         canvas[y : y + small.shape[0], x : x + small.shape[1]] = small[: self.size - y, : self.size - x]

@@ -33,7 +33,7 @@ from taemi_edge.bundle.limits import (
     MOST_VOCABULARY,
     MOST_WORD_CHARACTERS,
 )
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BundleError, MissingExtraError
 from taemi_edge.media.native_output import quiet_native_code
 
 #: What a tokenizer does with a text, in this order; the model follows.
@@ -75,14 +75,27 @@ def open_tokenizer(text: str) -> Any:
 
     Raises:
         BundleError: the content is no tokenizer, takes more than any real one, or does not work.
+        MissingExtraError: the package `tokenizers` is not installed.
     """
-    from tokenizers import Tokenizer
-
+    library = tokenizers_library()
     content = _checked(text).decode("utf-8")
     with quiet_native_code():  # a panic writes two lines of its own
-        tokenizer = guarded(lambda: Tokenizer.from_str(content))
+        tokenizer = guarded(lambda: library.Tokenizer.from_str(content))
         guarded(lambda: tokenizer.encode_batch(list(_TRIED)))
     return tokenizer
+
+
+def tokenizers_library() -> Any:
+    """The module `tokenizers`: the extra `text`, which an installation for models without words does without.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import tokenizers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tokenizers", "text", "reading words") from error
+    return tokenizers
 
 
 def guarded(use: Callable[[], _Given]) -> _Given:

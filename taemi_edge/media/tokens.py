@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from taemi_edge.bundle.values import Array
-from taemi_edge.media.tokenizer_files import guarded, open_tokenizer
+from taemi_edge.errors import MissingExtraError
+from taemi_edge.media.tokenizer_files import guarded, open_tokenizer, tokenizers_library
 
 
 class WordTokenizer:
     """Tokenizes texts; of a text that is too long it keeps the last tokens, because the newest words matter most.
+
+    Where the package `tokenizers` is not installed, it can be made all the same, for a run in which nobody speaks.
 
     Args:
         tokenizer_json: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it.
@@ -20,8 +23,21 @@ class WordTokenizer:
     """
 
     def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
-        self._tokenizer = open_tokenizer(tokenizer_json)
+        try:
+            self._tokenizer = open_tokenizer(tokenizer_json)
+        except MissingExtraError:
+            self._tokenizer = None
+            return
         guarded(lambda: self._tokenizer.enable_truncation(max_tokens, direction="left"))
+
+    def require(self) -> None:
+        """Make sure that texts can be tokenized.
+
+        Raises:
+            MissingExtraError: the package `tokenizers` is not installed.
+        """
+        if self._tokenizer is None:
+            tokenizers_library()
 
     def feeds(self, texts: list[str]) -> dict[str, Array]:
         """Tokenize B texts.
@@ -31,6 +47,7 @@ class WordTokenizer:
 
         Raises:
             BundleError: the tokenizer fails on a text, or gives a number that no encoder takes.
+            MissingExtraError: the package `tokenizers` is not installed.
         """
         each = self._encoded(texts)
         longest = max(map(len, each))
@@ -45,12 +62,14 @@ class WordTokenizer:
         """Tokenize one text: its ids, int32 (T,).
 
         Raises:
-            BundleError: see `feeds`.
+            BundleError, MissingExtraError: see `feeds`.
         """
         return self._encoded([text])[0]
 
     def _encoded(self, texts: list[str]) -> list[Array]:
         """The ids of each text; the fast call leaves out where in the text each token came from."""
+
+        self.require()
 
         def encode() -> list[Array]:
             return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch_fast(texts)]

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from taemi_edge.bundle.drafts import final_place
 from taemi_edge.bundle.folder import MANIFEST, Bundle, open_bundle
 from taemi_edge.bundle.guests import ask_guests
 from taemi_edge.bundle.outputs import OutputSpec
@@ -157,7 +158,7 @@ def _bundle_artefact(bundle: Bundle, sessions: Sessions, device: Device) -> Arte
 
     texts = [name for name, spec in manifest.streams.items() if isinstance(spec, TextSpec)]
     return Artefact(
-        name=str(bundle.folder),
+        name=str(final_place(bundle.folder)),
         is_bundle=True,
         run=lambda part, feeds: sessions[part].run(feeds),
         specs=ModelSpecs.of(manifest),

@@ -94,9 +94,10 @@ class ParityReport(Frozen, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The compared outputs, for the plot: those of A and of B for each stage, flattened."""
+    """The compared outputs, for the plot: those of A and of B for each stage, flattened; and what A was trained on."""
 
     by_stage: Mapping[str, tuple[Array, Array]]
+    trained_on: str = ""
 
 
 def check_parity(
@@ -146,7 +147,7 @@ def check_parity(
     pairs = {
         stage: (_flat(row.ours for row in rows), _flat(row.theirs for row in rows)) for stage, rows in outputs.items()
     }
-    return report, Pairs(pairs)
+    return report, Pairs(pairs, first.trained_on)
 
 
 def _require_same_shapes(first: Artefact, second: Artefact) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.bundle.training_data import training_mark
 from taemi_edge.parity.comparison import Pairs, ParityReport
-from taemi_edge.pictures import STATE_COLOURS, literal, new_figure
+from taemi_edge.pictures import STATE_COLOURS, add_note, literal, new_figure
 
 
 def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
@@ -35,5 +36,6 @@ def plot_parity(report: ParityReport, pairs: Pairs, file: Path) -> None:
         histogram.hist(np.maximum(error, floor), bins=np.geomspace(floor, top, 60), color=colour)
         histogram.axvline(stage.tolerance.max_abs, color="0.2", linestyle="--", linewidth=1)
         histogram.set(xscale="log", yscale="log", xlabel="absolute error (dashed: tolerance)", ylabel="values")
+    add_note(figure, training_mark(pairs.trained_on))
     with new_file(file) as draft:
         figure.savefig(draft, dpi=110)

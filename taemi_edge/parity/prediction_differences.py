@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from taemi_edge.runtime.prediction import Prediction
 
@@ -175,7 +175,60 @@ class DifferenceCounter:
         )
 
 
-def differences_json(found: Differences) -> dict[str, Any]:
+class NumberJson(TypedDict):
+    """A `NumberDifference` as JSON."""
+
+    mean: float
+    largest: float
+    at_s: float
+    pearson: float | None
+    hops: int
+
+
+class LabelsJson(TypedDict):
+    """In how many hops both named labels, and in how many of these they differ."""
+
+    hops: int
+    changed: int
+
+
+class _Compared(TypedDict):
+    numbers: dict[str, NumberJson]
+    labels: LabelsJson
+
+
+class GroupJson(_Compared, total=False):
+    """How far a group of outputs is apart, and the names that only one of the two has."""
+
+    only_recorded: list[str]
+    only_new: list[str]
+
+
+class PresenceJson(TypedDict):
+    """In how many hops a stream was in another state, and in how many in each pair: "live>missing"."""
+
+    changed: int
+    hops: dict[str, int]
+
+
+class DifferencesJson(TypedDict):
+    """How far the predictions of two models are apart, by output and by stream."""
+
+    hops: int
+    largest: float | None
+    predicted: dict[str, int]
+    outputs: dict[str, GroupJson]
+    presence: dict[str, PresenceJson]
+
+
+class ReplayJson(DifferencesJson):
+    """`replay --json`: which bundle was run on which recording, and how far both are apart."""
+
+    recording: str
+    bundle: str
+
+
+def differences_json(found: Differences) -> DifferencesJson:
     """The differences as JSON."""
     return {
         "hops": found.hops,
@@ -192,17 +245,17 @@ def differences_json(found: Differences) -> dict[str, Any]:
     }
 
 
-def _group_json(group: GroupDifference) -> dict[str, Any]:
-    numbers = {
+def _group_json(group: GroupDifference) -> GroupJson:
+    numbers: dict[str, NumberJson] = {
         name: {"mean": n.mean, "largest": n.largest, "at_s": n.at_s, "pearson": n.pearson, "hops": n.hops}
         for name, n in group.numbers.items()
     }
-    labels = {"hops": group.labels, "changed": group.changed}
-    return {"numbers": numbers, "labels": labels} | {
-        key: list(names)
-        for key, names in (("only_recorded", group.only_recorded), ("only_new", group.only_new))
-        if names
-    }
+    described: GroupJson = {"numbers": numbers, "labels": {"hops": group.labels, "changed": group.changed}}
+    if group.only_recorded:
+        described["only_recorded"] = list(group.only_recorded)
+    if group.only_new:
+        described["only_new"] = list(group.only_new)
+    return described
 
 
 def number_changes(recorded: Prediction, new: Prediction) -> dict[str, dict[str, float]]:

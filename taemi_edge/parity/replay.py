@@ -21,7 +21,8 @@ from taemi_edge.media.rehearsed_losses import Drop, parse_drop
 from taemi_edge.parity.prediction_differences import number_changes
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.runtime.pipeline import Pipeline
-from taemi_edge.runtime.prediction import Prediction
+from taemi_edge.runtime.prediction import Prediction, Status
+from taemi_edge.runtime.presence import State
 from taemi_edge.runtime.recorded_run import RecordedRun, RecordedSource
 from taemi_edge.runtime.sessions import Device
 from taemi_edge.runtime.window import Source
@@ -169,24 +170,49 @@ def _require_common_outputs(file: Path, recorded: Prediction, new: Prediction) -
         )
 
 
+class ShownPrediction(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compared of a prediction."""
+
+    outputs: dict[str, dict[str, Any] | None]
+    presence: dict[str, State]
+    reason: dict[str, str]
+    status: Status
+
+
+class ReplayLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `replay --output`: both predictions of a hop.
+
+    Attributes:
+        source: the name of the source.
+        time_s: the end of the window, in seconds on the source's clock.
+        recorded: what the run predicted.
+        new: what the other bundle predicts.
+        difference: by output, how much larger each number of the new prediction is.
+    """
+
+    source: str
+    time_s: float
+    recorded: ShownPrediction
+    new: ShownPrediction
+    difference: dict[str, dict[str, float]]
+
+
 def line_of(hop: ReplayedHop) -> str:
     """Both predictions of a hop as one line of JSON, with how much larger each number of the new one is."""
-    return msgspec.json.encode(
-        {
-            "source": hop.new.source,
-            "time_s": hop.new.time_s,
-            "recorded": _shown(hop.recorded),
-            "new": _shown(hop.new),
-            "difference": number_changes(hop.recorded, hop.new),
-        }
-    ).decode()
+    line = ReplayLine(
+        source=hop.new.source,
+        time_s=hop.new.time_s,
+        recorded=_shown(hop.recorded),
+        new=_shown(hop.new),
+        difference=number_changes(hop.recorded, hop.new),
+    )
+    return msgspec.json.encode(line).decode()
 
 
-def _shown(prediction: Prediction) -> dict[str, Any]:
-    """What is compared of a prediction."""
-    return {
-        "outputs": prediction.outputs,
-        "presence": prediction.presence,
-        "reason": prediction.reason,
-        "status": prediction.status,
-    }
+def _shown(prediction: Prediction) -> ShownPrediction:
+    return ShownPrediction(
+        outputs=prediction.outputs,
+        presence=prediction.presence,
+        reason=prediction.reason,
+        status=prediction.status,
+    )

@@ -13,8 +13,8 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.parity.replay import ReplayedHop
-from taemi_edge.pictures import literal, new_figure, series_line, short_label
-from taemi_edge.runtime.timeline import MOST_CURVES, draw_band, finish_bands, output_plots, outputs_of
+from taemi_edge.pictures import add_note, literal, new_figure, series_line, short_label
+from taemi_edge.runtime.timeline import MOST_CURVES, draw_band, finish_bands, output_plots, outputs_of, training_mark
 
 #: Heights in inches: of both curves, of their difference, of a stream's two bands, and of what stands around a plot.
 _CURVES_IN, _DIFFERENCE_IN, _BANDS_IN, _AROUND_IN = 2.6, 1.4, 0.36, 0.4
@@ -66,6 +66,7 @@ def plot_replay(
         draw_band(bands, [hop.recorded.presence[stream] for hop in hops], edges, row - 0.42, 0.4)
         draw_band(bands, [hop.new.presence[stream] for hop in hops], edges, row + 0.02, 0.4)
     finish_bands(bands, streams, edges)
+    add_note(figure, training_mark([each for hop in hops for each in (hop.recorded, hop.new)]))
     bands.set_xlabel("time (s); of each stream above as recorded, below as replayed")
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)
@@ -93,7 +94,7 @@ def _pairs(hops: Sequence[ReplayedHop], outputs: Mapping[str, OutputSpec]) -> li
 def _draw_pair(pair: _Pair, above: Any, below: Any, times: Sequence[float]) -> None:
     marker = {"marker": "o"} if len(times) == 1 else {}  # a single prediction is no line
     for index, name in enumerate(pair.names):
-        line = series_line(index)
+        line = series_line(index, len(pair.names))
         above.plot(times, pair.new[index], label=short_label(name), linewidth=1.8, **line, **marker)
         above.plot(times, pair.recorded[index], color=line["color"], linewidth=3.5, alpha=0.3, **marker)
         below.plot(times, pair.difference[index], linewidth=1.4, **line, **marker)

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.atomic import new_file, write_error
@@ -26,11 +25,13 @@ from taemi_edge.bundle.streams import AudioSpec, VideoSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop, SoundPiece
+from taemi_edge.media.opencv import OpenCV, opencv
 from taemi_edge.media.transcripts import Word
 from taemi_edge.runtime.lettering import ending, write
 from taemi_edge.runtime.panel import BACKGROUND, PANEL_HEIGHT, PANEL_WIDTH, TEXT, Panel
 from taemi_edge.runtime.prediction import Prediction
 
+cv2: Any = OpenCV("an annotated video")
 PICTURE_HEIGHT, CAPTION_HEIGHT = PANEL_HEIGHT, 60
 CAPTION_S = 4.0
 #: Pictures are scaled to the panel's height, and are never shown wider or narrower than this.
@@ -107,13 +108,17 @@ class AnnotatedStream:
         frame_rate: of the video.
         words: for the caption, in the order of time.
         live: encode without delay, and let time begin with the first frame, for viewers who watch while it is made.
+
+    Raises:
+        MissingExtraError: OpenCV, which draws, is not installed.
     """
 
     def __init__(
         self, manifest: Manifest, frame_rate: Fraction, words: Sequence[Word] = (), *, live: bool = False
     ) -> None:
+        opencv("an annotated video")
         specs = manifest.streams.values()
-        self._panel = Panel(manifest.outputs, manifest.streams)
+        self._panel = Panel(manifest.outputs, manifest.streams, manifest.synthetic)
         self._has_picture = any(isinstance(spec, VideoSpec) for spec in specs)
         self._rates_hz = {n: spec.sample_rate_hz for n, spec in manifest.streams.items() if isinstance(spec, AudioSpec)}
         #: The stream whose sound is heard: the first that has any when the video begins.
@@ -228,6 +233,7 @@ class AnnotatedVideo:
 
     Raises:
         OutputError: it cannot be written.
+        MissingExtraError: OpenCV, which draws, is not installed.
     """
 
     def __init__(self, file: Path, manifest: Manifest, frame_rate: Fraction, words: Sequence[Word] = ()) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-
-import cv2
+from typing import Any
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.media.opencv import OpenCV
 
+cv2: Any = OpenCV("an annotated video")
 Colour = tuple[int, int, int]
 _FONT, _WEIGHT = "sans", 400
 

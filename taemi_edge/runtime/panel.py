@@ -6,23 +6,30 @@ Rows, axes, colours and lamps follow from the manifest. `panel_rows.py` decides 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
+from taemi_edge.bundle.training_data import SYNTHETIC_MARK
 from taemi_edge.bundle.values import Array
-from taemi_edge.pictures import SERIES_COLOURS, STATE_COLOURS, rgb
+from taemi_edge.media.opencv import OpenCV
+from taemi_edge.palette import DARK, series_colours
+from taemi_edge.pictures import STATE_COLOURS, rgb
 from taemi_edge.runtime.lettering import beginning, both_ends, text_width, write
 from taemi_edge.runtime.panel_rows import HEADING_PX, TALL_PX, Bar, PanelRows
 from taemi_edge.runtime.prediction import Prediction
 
+cv2: Any = OpenCV("an annotated video")
+Colours: TypeAlias = tuple[tuple[int, int, int], ...]
 PANEL_WIDTH, PANEL_HEIGHT = 360, 480
 BACKGROUND, TEXT, DIM = (24, 26, 30), (236, 238, 240), (150, 156, 164)
 _TRACK, _ZERO = (52, 56, 64), (150, 156, 164)
 _MARGIN, _TOP = 24, 50
-_COLOURS = tuple(rgb(colour) for colour in SERIES_COLOURS)
+#: Beyond so many, the colours come again with stripes.
+_MOST_COLOURS = 48
+_MARK = rgb(STATE_COLOURS["stale"])
 _LAMPS = {state: rgb(colour) for state, colour in STATE_COLOURS.items()}
 #: How lamps may stand: pixels for each, columns, and how many there may be of them.
 _LAMP_LAYOUTS = ((40, 1, 3), (26, 1, 6), (24, 2, 12))
@@ -37,6 +44,7 @@ class Panel:
 
     Args:
         outputs, streams: by name, as the manifest has them.
+        synthetic: whether the model was trained on synthetic data, which is said until predictions say it themselves.
 
     Example:
         >>> from taemi_edge.bundle.folder import read_manifest
@@ -46,7 +54,11 @@ class Panel:
         (480, 360, 3)
     """
 
-    def __init__(self, outputs: Mapping[str, OutputSpec], streams: Mapping[str, StreamSpec]) -> None:
+    def __init__(
+        self, outputs: Mapping[str, OutputSpec], streams: Mapping[str, StreamSpec], synthetic: bool = False
+    ) -> None:
+        self._is_synthetic = synthetic
+        self._colours = _colours(max(spec.size for spec in outputs.values()))
         self._streams = tuple(streams)
         self._lamp_px, self._lamp_columns, _ = next(
             (layout for layout in _LAMP_LAYOUTS if len(streams) <= layout[2]), _LAMP_LAYOUTS[-1]
@@ -64,6 +76,8 @@ class Panel:
         """
         if self._drawn is None or self._drawn[0] is not prediction:
             canvas = np.full((PANEL_HEIGHT, PANEL_WIDTH, 3), BACKGROUND, np.uint8)
+            if self._is_synthetic if prediction is None else prediction.synthetic:
+                write(canvas, SYNTHETIC_MARK, (_MARGIN, 17), _MARK, 12)
             if prediction is None:
                 write(canvas, "waiting for the first hop", (_MARGIN, 40), DIM, 15)
             else:
@@ -91,9 +105,9 @@ class Panel:
             number_width = max((text_width(bar.number, 14) for bar in section.bars), default=0)
             for bar in section.bars:
                 if shown.row_px >= TALL_PX:
-                    _draw_tall_bar(canvas, bar, y)
+                    _draw_tall_bar(canvas, bar, y, self._colours)
                 else:
-                    _draw_low_bar(canvas, bar, y, shown.row_px, max(34, number_width))
+                    _draw_low_bar(canvas, bar, (y, shown.row_px), max(34, number_width), self._colours)
                 y += shown.row_px
         if shown.left_out:
             write(canvas, f"{shown.left_out} smaller ones are not shown", (_MARGIN, y + 14), DIM, 13)
@@ -122,33 +136,39 @@ class Panel:
             write(canvas, f"and {hidden} more", (_MARGIN + width + 24, y), DIM, 14)
 
 
-def _draw_tall_bar(canvas: Array, bar: Bar, y: int) -> None:
+def _colours(count: int) -> Colours:
+    """The colours of the bars of a group of outputs, on the dark panel."""
+    return tuple(rgb(colour) for colour in series_colours(min(count, _MOST_COLOURS), DARK))
+
+
+def _draw_tall_bar(canvas: Array, bar: Bar, y: int, colours: Colours) -> None:
     """A row of two lines: the name and the number, and below them the bar."""
     x, right = _MARGIN, PANEL_WIDTH - _MARGIN
     number_x = right - max(34, text_width(bar.number, 15))
     write(canvas, both_ends(bar.name, number_x - x - 12, 15), (x, y + 16), TEXT, 15)
     write(canvas, bar.number, (number_x, y + 16), DIM, 15)
-    _draw_bar(canvas, bar, (x, y + 24, right, y + 36))
+    _draw_bar(canvas, bar, (x, y + 24, right, y + 36), colours)
 
 
-def _draw_low_bar(canvas: Array, bar: Bar, y: int, row_px: int, number_width: int) -> None:
-    """A row of one line: the name, the bar and the number."""
+def _draw_low_bar(canvas: Array, bar: Bar, row: tuple[int, int], number_width: int, colours: Colours) -> None:
+    """A row of one line, at a height and so many pixels high: the name, the bar and the number."""
+    y, row_px = row
     x, right, size = _MARGIN, PANEL_WIDTH - _MARGIN, 14 if row_px >= 20 else 13
     base = y + round(row_px * 0.5) + 5
     write(canvas, both_ends(bar.name, 116, size), (x, base), TEXT if bar.strong else DIM, size)
     write(canvas, bar.number, (right - text_width(bar.number, size), base), TEXT if bar.strong else DIM, size)
-    _draw_bar(canvas, bar, (x + 124, y + 4, right - number_width - 8, y + row_px - 4))
+    _draw_bar(canvas, bar, (x + 124, y + 4, right - number_width - 8, y + row_px - 4), colours)
 
 
-def _draw_bar(canvas: Array, bar: Bar, box_xyxy: tuple[int, int, int, int]) -> None:
-    """A bar from the axis' zero to the value. Beyond six, a colour comes again with stripes."""
+def _draw_bar(canvas: Array, bar: Bar, box_xyxy: tuple[int, int, int, int], colours: Colours) -> None:
+    """A bar from the axis' zero to the value. Where there are more bars than colours, one comes again with stripes."""
     left, top, right, bottom = box_xyxy
     cv2.rectangle(canvas, (left, top), (right, bottom), _TRACK, -1)
-    again, colour = divmod(bar.index, len(_COLOURS))
+    again, colour = divmod(bar.index, len(colours))
     zero_x = left + round((right - left) * bar.zero)
     if bar.share is not None:
         from_x, to_x = sorted((zero_x, left + round((right - left) * bar.share)))
-        cv2.rectangle(canvas, (from_x, top), (to_x, bottom), _COLOURS[colour], -1)
+        cv2.rectangle(canvas, (from_x, top), (to_x, bottom), colours[colour], -1)
         _stripe(canvas[top : bottom + 1, from_x : to_x + 1], again)
     if 0 < bar.zero < 1:
         cv2.line(canvas, (zero_x, top - 2), (zero_x, bottom + 2), _ZERO, 1)

@@ -10,8 +10,8 @@ from taemi_edge.runtime.presence import State
 
 #: "no signal": every stream was replaced by what stands for it. "no prediction": a required stream is missing.
 Status = Literal["ok", "no signal", "no prediction"]
-#: Lines have these fields only where they say something.
-_ONLY_WHERE_SET = ("degraded", "model_id")
+#: Lines of JSON have these fields only where they say something.
+ONLY_WHERE_SET = ("degraded", "model_id", "synthetic", "trained_on")
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         backend: where it was made: "cpu", "cuda", "tensorrt", or "tensorrt+graph" where a CUDA graph was replayed.
         model_id: which model made it, as twelve hexadecimal digits, in a live run that follows a link to its bundle; ""
             elsewhere, and then the line has no such field.
+        synthetic: whether the model was trained on synthetic data. Lines have this field, and `trained_on`, only where
+            it was; an output of the model that is called so keeps its name.
+        trained_on: on what, in up to 200 characters; "" where it was not.
         degraded: what a live run leaves out for want of time; None, and not in JSON, where it leaves out nothing.
 
     Example:
@@ -71,6 +74,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     backend: str = "cpu"
     model_id: str = ""
     degraded: Degraded | None = None
+    synthetic: bool = False
+    trained_on: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """A group of outputs by its name."""
@@ -84,8 +89,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             if field == "outputs":
                 line.update(self.outputs)
-            elif field in _ONLY_WHERE_SET:
-                if value := getattr(self, field):
+            elif field in ONLY_WHERE_SET:
+                if (value := getattr(self, field)) and field not in self.outputs:
                     line[field] = value
             else:
                 line[field] = getattr(self, field)

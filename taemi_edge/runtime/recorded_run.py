@@ -34,6 +34,8 @@ METADATA = "taemi-edge"
 _INPUTS, _HOP, _PREDICTION = "inputs", "hop", "prediction"
 #: What predictions have besides the groups of their outputs.
 _FIELDS = frozenset(Prediction.__struct_fields__) - {"outputs"}
+#: Fields that came later: an output of a model may have had such a name.
+_LATER = ("synthetic", "trained_on")
 #: A picture belongs to a time of its hop that lies so near to its own stamp.
 _NEAR_S = 0.002
 #: So many inputs of a stream wait for their hop at most: more than a hop of any stream holds.
@@ -340,9 +342,12 @@ def _timed(readings: list[Any], times_s: list[float], start_ns: int) -> Iterator
 def _prediction(file: Path, line: bytes) -> Prediction:
     """A line of a run as a prediction: what is none of its fields is a group of outputs."""
     held = _json_object(file, line)
-    outputs = {name: value for name, value in held.items() if name not in _FIELDS}
+    outputs = {
+        k: v for k, v in held.items() if k not in _FIELDS or (k in _LATER and (v is None or isinstance(v, dict)))
+    }
+    fields = {name: value for name, value in held.items() if name not in outputs}
     try:
-        return msgspec.convert({**{k: v for k, v in held.items() if k in _FIELDS}, "outputs": outputs}, Prediction)
+        return msgspec.convert({**fields, "outputs": outputs}, Prediction)
     except msgspec.ValidationError as error:
         raise InputError(
             f"{file}: expected the lines of a run as predictions, got one that is none: {error}"

@@ -16,8 +16,9 @@ import numpy as np
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
+from taemi_edge.bundle.training_data import SYNTHETIC_MARK
 from taemi_edge.bundle.values import Array
-from taemi_edge.pictures import STATE_COLOURS, literal, new_figure, series_line, short_label
+from taemi_edge.pictures import STATE_COLOURS, add_note, literal, new_figure, series_line, short_label
 from taemi_edge.runtime.panel_rows import in_words
 from taemi_edge.runtime.prediction import Prediction
 
@@ -74,8 +75,15 @@ def plot_timeline(
         axis.set_title(plot.title if len(plots) > 1 else "", loc="left", fontsize=10)
     figure.suptitle(literal(title), fontsize=12)
     _draw_presence(bands, predictions, streams, edges)
+    add_note(figure, training_mark(predictions))
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)
+
+
+def training_mark(predictions: Sequence[Prediction]) -> str:
+    """The mark of a model that was trained on synthetic data; "" where no prediction is of such a one."""
+    said = dict.fromkeys(prediction.trained_on for prediction in predictions if prediction.synthetic)
+    return f"{SYNTHETIC_MARK}: {'; '.join(said)}" if said else ""
 
 
 def outputs_of(predictions: Sequence[Prediction]) -> dict[str, OutputSpec]:
@@ -125,7 +133,7 @@ def _merged(plots: Sequence[OutputPlot]) -> list[OutputPlot]:
 
 def _draw_curves(figure: Any, axis: Any, plot: OutputPlot, edges: Sequence[float]) -> None:
     for index, (name, values) in enumerate(zip(plot.names, plot.values, strict=True)):
-        axis.plot(edges[:-1], values, label=short_label(name), linewidth=1.8, **series_line(index))
+        axis.plot(edges[:-1], values, label=short_label(name), linewidth=1.8, **series_line(index, len(plot.names)))
     if len(edges) == 2:  # a single prediction is no line
         for line in axis.lines:
             line.set_marker("o")

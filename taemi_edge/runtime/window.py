@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec, VideoSpec
+from taemi_edge.bundle.training_data import said_shortly
 from taemi_edge.bundle.values import HEAD, Array
 from taemi_edge.errors import UsageError
 from taemi_edge.media.faces import Face, FaceDetector
@@ -111,6 +112,8 @@ class SourceWindow:
         self, manifest: Manifest, source: Source, index: int, window_s: float, executor: Executor, tools: Tools
     ) -> None:
         self.manifest, self.source, self.index, self.window_s = manifest, source, index, window_s
+        self._is_synthetic = manifest.synthetic
+        self._trained_on = said_shortly(manifest.trained_on) if manifest.synthetic else ""
         require_known(source.drops, manifest.streams)
         self.capacity = dict(executor.capacity)
         self._presence = {
@@ -267,6 +270,8 @@ class SourceWindow:
             reason={name: judged.reason for name, judged in presence.items() if judged.reason is not None},
             status=status if outputs is not None else "no prediction",
             backend=backend,
+            synthetic=self._is_synthetic,
+            trained_on=self._trained_on,
         )
 
     def _open_stream(self, name: str, executor: Executor, tools: Tools) -> StreamState:

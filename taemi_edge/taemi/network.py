@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.taemi.attention import Attention
+from taemi_edge.taemi.feature_dims import feature_dims
 from taemi_edge.taemi.names import EMOTIONS, MODALITIES, Modality
 from taemi_edge.taemi.pooling import masked_mean
 from taemi_edge.taemi.published_heads import TOKEN_STEPS, PublishedHead, make_published_head
@@ -62,15 +63,16 @@ class AudioEncoder(nn.Module):
     def __init__(self, backbone: nn.Module, recipe: AudioRecipe) -> None:
         super().__init__()
         self.backbone = backbone
-        config: Any = backbone.config
-        self.is_whisper = config.model_type == "whisper"
-        self.frontend = LogMel(config.num_mel_bins) if recipe.frontend == "log-mel" else ZScore()
+        config: Any = getattr(backbone, "config", backbone)
+        self.is_whisper = getattr(config, "model_type", "") == "whisper"
+        self.frontend = LogMel(config.num_mel_bins, recipe.sample_rate_hz) if recipe.frontend == "log-mel" else ZScore()
 
     def forward(self, samples: Tensor) -> Tensor:
         inputs = self.frontend(samples)
         if self.is_whisper:
             return _encode_whisper(self.backbone, inputs)
-        states: Tensor = self.backbone(inputs).last_hidden_state
+        output = self.backbone(inputs)
+        states: Tensor = output if isinstance(output, Tensor) else output.last_hidden_state
         return states
 
 
@@ -100,26 +102,28 @@ class ZScore(nn.Module):
 
 
 class LogMel(nn.Module):
-    """Computes Whisper's log-mel spectrogram, (B, mels, samples / 160), of samples (B, samples).
+    """Computes Whisper's log-mel spectrogram, (B, mels, frames), of samples (B, samples): a frame each 10 ms.
 
-    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. It gives the same
-    numbers as transformers' WhisperFeatureExtractor on a segment that is not padded to 30 s.
+    The windowed DFT is a convolution with fixed filters: TensorRT has no STFT node. At 16 kHz it gives the same
+    numbers as transformers' WhisperFeatureExtractor on a segment that is not padded to 30 s. At other rates, frames
+    last as long, 25 ms, and the bands reach up to half the rate.
     """
 
     dft: Tensor
     mels: Tensor
-    n_fft, hop = 400, 160
 
-    def __init__(self, mel_bins: int) -> None:
+    def __init__(self, mel_bins: int, sample_rate_hz: int = 16_000) -> None:
         super().__init__()
         from transformers.audio_utils import mel_filter_bank
 
+        self.n_fft, self.hop = sample_rate_hz // 40, sample_rate_hz // 100
         bins = self.n_fft // 2 + 1
         window = torch.hann_window(self.n_fft, dtype=torch.float64)
         turns = torch.arange(bins, dtype=torch.float64)[:, None] * torch.arange(self.n_fft) / self.n_fft
         angles = 2 * math.pi * turns
         dft = torch.cat([torch.cos(angles), torch.sin(angles)]) * window
-        mels = mel_filter_bank(bins, mel_bins, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        highest_hz = sample_rate_hz / 2
+        mels = mel_filter_bank(bins, mel_bins, 0.0, highest_hz, sample_rate_hz, norm="slaney", mel_scale="slaney")
         self.register_buffer("dft", dft[:, None].float(), persistent=False)
         self.register_buffer("mels", torch.from_numpy(np.ascontiguousarray(mels.T)).float(), persistent=False)
 
@@ -333,26 +337,8 @@ class TaemiModel(FusionHead):
     """The whole model: three encoders, the missing tokens, the fusion head."""
 
     def __init__(self, vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe) -> None:
-        super().__init__(_feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
+        super().__init__(feature_dims(vision, audio, text, recipe), recipe.fusion, recipe.seed)
         self.recipe = recipe
         #: How to build each encoder again without its weights; filled in by taemi_edge.taemi.checkpoint.
         self.encoder_configs: dict[str, dict[str, Any]] = {}
         self.vision, self.audio, self.text = vision, audio, text
-
-
-@torch.no_grad()
-def _feature_dims(
-    vision: VisionEncoder, audio: AudioEncoder, text: TextEncoder, recipe: ModelRecipe
-) -> dict[Modality, int]:
-    """The width of each encoder's output, found by running it once: configurations name it in different ways."""
-    was_training = [encoder.training for encoder in (vision, audio, text)]
-    height, width = recipe.vision.size_hw
-    ids = torch.ones(1, 2, dtype=torch.int32)
-    dims: dict[Modality, int] = {
-        "vision": vision.eval()(torch.zeros(1, height, width, 3, dtype=torch.uint8)).shape[-1],
-        "audio": audio.eval()(torch.zeros(1, round(recipe.audio.chunk_s * recipe.audio.sample_rate_hz))).shape[-1],
-        "text": text.eval()(ids, ids).shape[-1],
-    }
-    for encoder, mode in zip((vision, audio, text), was_training, strict=True):
-        encoder.train(mode)
-    return dims

@@ -15,9 +15,10 @@ from taemi_edge.bundle.values import Frozen, PartTolerances
 class EncoderRecipe(Frozen, frozen=True):
     """Which network encodes a modality.
 
-    `architecture` is a transformers model type (`vit`, `wav2vec2`, `bert`, ...) or `efficientnet-lite0`. `weights` is a
-    hub id, a local folder, `package:NAME` for weights that come in a registry package, or empty for random ones.
-    `config` overrides the architecture's default sizes where there are no weights to take them from.
+    `architecture` is a transformers model type (`vit`, `wav2vec2`, `bert`, ...), `efficientnet-lite0`, or `small-cnn`
+    and `mel-cnn` (`taemi_edge.taemi.small_encoders`). `weights` is a hub id, a local folder, `package:NAME` for weights
+    that come in a registry package, or empty for random ones. `config` overrides the architecture's default sizes where
+    there are no weights to take them from.
     """
 
     architecture: str
@@ -63,8 +64,9 @@ class TextRecipe(Frozen, frozen=True):
     encoder: EncoderRecipe
     max_tokens: int
     presence: PresenceSpec
-    #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: each UTF-8 byte
-    #: is a token; anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
+    #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: each UTF-8 byte is a token.
+    #: "words" is learned from the transcripts of the training clips, as many words as the encoder's `vocab_size` has
+    #: room for. Anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
     tokenizer: str = "weights"
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def test_labels_of_a_table_judge_ranges(cli_here, drives: Path, robot_folder: Pa
         (("--map", "eye=/nowhere"), "expected a topic of the recording, which has /camera/video, /imu/data"),
         (("--map", "wrist=/imu/data.nothing"), "nothing"),
         (("--map", "eye"), "--map"),
-        (("--clock", "sun"), "expected header, log or auto"),
+        (("--clock", "sun"), "expected auto, header or log"),
         (("--cut", "0"), "--cut 0: expected seconds"),
     ],
 )

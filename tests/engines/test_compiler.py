@@ -26,6 +26,7 @@ from taemi_edge.calibration.graphs.graph import Graph, groups_of
 from taemi_edge.calibration.graphs.qdq import PartPlan, ScaledTensor, quantise, weights_sha256
 from taemi_edge.calibration.graphs.ranges import collect_statistics
 from taemi_edge.calibration.recipe import CalibrationRecipe
+from taemi_edge.engines.build import build_engine
 from taemi_edge.engines.compiler import BuildOptions, Compiler
 from taemi_edge.engines.profiles import part_profiles
 from taemi_edge.engines.recipe import TargetRecipe
@@ -151,9 +152,20 @@ def test_a_calibrated_bundle_builds_ahead_of_time_and_is_not_verified(cli, calib
     refused(cli("run", tmp_path / "o", demo_video, "--unverified"), "a GPU is needed")
 
 
-def test_auto_cannot_time_what_it_cannot_run(cli_here, calibrated_folder, tmp_path):
-    done = cli_here("build-engine", calibrated_folder, "--target", "rtx", "--output", tmp_path / "o")
-    refused(done, "--precision auto times engines, and --target rtx builds without their GPU")
+def test_auto_builds_fp16_where_it_cannot_time_and_says_so(cli_here, tiny_folder, tmp_path):
+    done = cli_here("build-engine", tiny_folder, "--target", "rtx", "--no-cache", "--output", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: --target rtx builds without its GPU, so nothing can be timed: every part is built in fp16" in done.stderr
+    )
+    manifest = read_manifest(tmp_path / "o")
+    assert {spec.precision for spec in manifest.parts.values()} == {"fp16"}
+    assert manifest.engine.asked == "fp16"
+
+
+def test_auto_cannot_time_what_it_cannot_run(tiny_folder, tmp_path):
+    with pytest.raises(UsageError, match="--precision auto times engines, and --target rtx builds without their GPU"):
+        build_engine(tiny_folder, "rtx", "auto", tmp_path / "o", cache=None)
 
 
 def test_strong_typing_is_asked_for_and_decides_how_int8_is_written(compiler):

@@ -18,8 +18,9 @@ from taemi_edge.engines.known_versions import (
     known_troubles,
     version_tuple,
 )
+from taemi_edge.pages import SITE
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "versions.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "reference" / "versions.md").read_text(encoding="utf-8")
 
 
 def test_the_docs_show_every_jetpack_and_its_sources():
@@ -34,7 +35,8 @@ def test_the_docs_name_every_trouble_and_its_sources():
     for trouble in TROUBLES:
         assert trouble.what in PAGE.replace("\n", " "), trouble.what
         for source in trouble.sources:
-            assert source.removeprefix("docs/") in PAGE, trouble.what
+            own = f"../{source.removeprefix(SITE).rstrip('/')}.md" if source.startswith(SITE) else source
+            assert own in PAGE, trouble.what
 
 
 def test_every_record_can_be_read():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -96,10 +94,7 @@ def _table(rows: list[Row]) -> str:
 
 def _write(file: Path, rows: list[Row], took_s: float) -> None:
     content = {
-        "command": " ".join(["python -m tests.fuzz", *sys.argv[1:]]),
         "engine": engine_name(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, CPython {platform.python_version()}",
-        "processor": _processor(),
         "took_s": round(took_s, 1),
         "inputs": sum(row.counts.inputs for row in rows),
         "findings": sum(len(row.findings) for row in rows),
@@ -107,15 +102,9 @@ def _write(file: Path, rows: list[Row], took_s: float) -> None:
         "memory_mb": round(max((row.counts.memory_mb for row in rows), default=0.0), 1),
         "parsers": {row.name: row.as_dict() for row in rows},
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    from taemi_edge.bench.provenance import write_report  # not before what is fuzzed was instrumented
 
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    write_report(file, content, "atheris")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from taemi_edge.bench.provenance import write_report
 from tests.conftest import fetch_real_clip
 from tests.live.running import LiveRun, was_needlessly_encoded
 from tests.live.servers import Relay, RtspServer, free_port, long_clip, rtsp_server_is_there
@@ -330,7 +331,7 @@ def main() -> None:
     if report["late_share"] > words.most_late:
         report["problems"].append(f"{report['late_share']:.1%} of hops late or missed, {words.most_late:.1%} allowed")
     if words.json:
-        words.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(words.json, report, "av")
     if words.plot:
         draw(report, words.plot)
     shown = {key: value for key, value in report.items() if key not in ("usage", "moments")}

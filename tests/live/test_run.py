@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taemi_edge.cli.run_summaries import require_data
+from taemi_edge.errors import CheckFailedError
 from taemi_edge.live.config import LiveConfig, SourceConfig
 from taemi_edge.live.events import PresenceEvent
+from taemi_edge.live.loop import HopCounts
 from taemi_edge.live.outputs.output import BaseOutput, HopResult
-from taemi_edge.live.run import run_live
+from taemi_edge.live.run import LiveSummary, run_live
 from taemi_edge.runtime.prediction import Prediction
 from tests.live.running import LiveRun
 from tests.live.servers import HttpServer
@@ -127,3 +130,29 @@ def test_predictions_go_to_standard_output_where_the_configuration_says_so(tiny,
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["source"] for line in lines] == ["demo"] * len(lines)
     assert lines
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_whose_sources_never_gave_anything_says_so_and_exits_with_1(tiny_folder, tmp_path, count: int):
+    places = [f"cam{number}=rtsp://127.0.0.1:1/{number}" for number in range(count)]
+    with LiveRun(tmp_path, tiny_folder, *places, "--duration", "1.5") as run:
+        assert run.wait(60) == 1
+    last = run.log[-1]
+    assert "cam0 (connection refused" in last
+    assert ("all 2 sources never gave anything" in last) == (count == 2)
+    assert "check that it is switched on" in last
+
+
+@pytest.mark.once
+def test_a_source_that_never_gave_anything_beside_one_that_did_is_named(tiny_folder, demo_video, tmp_path):
+    places = (f"there=file:{demo_video}", "gone=rtsp://127.0.0.1:1/x", "--live", "--loop")
+    with LiveRun(tmp_path, tiny_folder, *places, "--duration", "3") as run:
+        assert run.wait(60) == 0
+    assert any("note: 1 of 2 sources never gave anything" in line and "gone (" in line for line in run.log)
+
+
+def test_what_never_gave_anything_is_named_with_its_reason():
+    summary = LiveSummary(HopCounts(), 2.0, 0, 1, silent={"door": "no route"}, sources=1, told_to_stop=True)
+    with pytest.raises(CheckFailedError, match=r"door \(no route\) never gave anything in 2.0 s"):
+        require_data(summary)

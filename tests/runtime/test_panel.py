@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import taemi_edge
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
-from taemi_edge.pictures import SERIES_COLOURS, STATE_COLOURS, rgb
+from taemi_edge.palette import DARK, series_colours
+from taemi_edge.pictures import STATE_COLOURS, rgb
 from taemi_edge.runtime.lettering import both_ends, text_width
-from taemi_edge.runtime.panel import Panel, _draw_bar
+from taemi_edge.runtime.panel import Panel, _colours, _draw_bar
 from taemi_edge.runtime.panel_rows import Bar, PanelRows, Shown
 from taemi_edge.runtime.prediction import Prediction
 
@@ -59,7 +57,7 @@ def test_a_negative_value_reaches_to_the_left_of_zero():
     assert (left.zero, left.share, right.share) == (0.5, 0.25, 0.625)
     assert (left.number, right.number) == ("-0.50", "0.25")
     picture = drawn({"affect": SIGNED}, {"affect": {"valence": -0.5, "arousal": 0.25}}, {"a": "live"})
-    bar = (picture == np.array(rgb(SERIES_COLOURS[0]), np.uint8)).all(axis=-1).any(axis=0)
+    bar = (picture == np.array(rgb(series_colours(2, DARK)[0]), np.uint8)).all(axis=-1).any(axis=0)
     assert 24 < np.flatnonzero(bar).min() < np.flatnonzero(bar).max() < 182
 
 
@@ -122,17 +120,17 @@ def test_rows_and_lamps_never_overlap(outputs: dict[str, OutputSpec], count: int
 
 
 def test_no_two_of_forty_bars_look_alike():
-    looks = set()
-    for index in range(40):
+    looks, count = set(), 40
+    for index in range(count):
         canvas = np.zeros((40, 400, 3), np.uint8)
-        _draw_bar(canvas, Bar("", "", 1.0, 0.0, index), (10, 10, 190, 20))
+        _draw_bar(canvas, Bar("", "", 1.0, 0.0, index), (10, 10, 190, 20), _colours(count))
         looks.add(canvas.tobytes())
     assert len(looks) == 40
 
 
 def test_a_group_without_a_prediction_says_so():
     picture = drawn({"digit": DIGITS}, {"digit": None}, {"a": "missing"})
-    assert not has(picture, rgb(SERIES_COLOURS[0]))
+    assert not has(picture, rgb(series_colours(10, DARK)[0]))
 
 
 def test_long_names_are_shortened_in_the_middle():
@@ -141,12 +139,3 @@ def test_long_names_are_shortened_in_the_middle():
     assert short.endswith("_x")
     assert "…" in short
     assert text_width(short, 15) <= 120
-
-
-def test_the_page_draws_in_the_same_colours():
-    page = Path(taemi_edge.__file__).parent / "live" / "page"
-    listed = re.search(r"const COLOURS = \[(.*?)\];", (page / "outputs.js").read_text())
-    assert listed is not None
-    assert re.findall(r"#\w{6}", listed[1]) == [colour.lower() for colour in SERIES_COLOURS]
-    swatches = re.findall(r"\.c(\d) \{ color: (#\w{6}); \}", (page / "page.css").read_text())
-    assert swatches == [(str(i), colour.lower()) for i, colour in enumerate(SERIES_COLOURS)]

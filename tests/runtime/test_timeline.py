@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
-from taemi_edge.pictures import SERIES_COLOURS, series_line
+from taemi_edge.pictures import series_line
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.timeline import _merged, output_plots, outputs_of, plot_timeline
 
@@ -77,10 +77,11 @@ def test_lone_numbers_of_one_range_share_a_plot():
     assert [plot.names for plot in _merged(output_plots(a_run(outputs, 1), outputs))] == [("a", "b"), ("value",)]
 
 
-def test_beyond_six_series_the_line_differs():
-    lines = [series_line(i) for i in range(42)]
-    assert len({(line["color"], line["linestyle"]) for line in lines}) == 42
-    assert lines[6]["color"] == SERIES_COLOURS[0]
+def test_each_series_has_a_colour_of_its_own_and_beyond_eight_another_line():
+    lines = [series_line(i, 42) for i in range(42)]
+    assert len({line["color"] for line in lines}) == 42
+    assert {line["linestyle"] for line in lines[:8]} == {"-"}
+    assert lines[8]["linestyle"] != "-"
 
 
 def test_the_timeline_is_drawn(cli, tiny_folder, demo_video, tmp_path: Path):

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import tempfile
 import time
@@ -167,6 +168,7 @@ def _header(machine: MachineRoot) -> dict[str, Any]:
     return {
         "what": "results of an emulated arm64 machine; times under emulation say nothing about a real one",
         "emulated": True,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": date.today().isoformat(),
         "emulator": f"qemu-user {machine.emulator_version}",
         "root": f"Debian {ROOT_SUITE} arm64, with the wheels of requirements/locks/device-cp311.txt",

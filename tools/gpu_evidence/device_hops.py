@@ -16,6 +16,7 @@ from taemi_edge.bench.host.clip import read_clip, remembered_faces
 from taemi_edge.bench.host.idle_engines import graphs_behind
 from taemi_edge.bench.host.measure import HostTimer, processor
 from taemi_edge.bench.host.report import HostReport, host_times
+from taemi_edge.bench.provenance import today
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.json_files import write_json
 
@@ -37,6 +38,7 @@ def time_on_device(folder: Path, sources: Sequence[int], hops: int) -> HostRepor
             finally:
                 timer.close()
     return HostReport(
+        date=today(),
         bundle=str(folder),
         model=bundle.manifest.name,
         command=" ".join(["device_hops", *sys.argv[1:]]),

@@ -27,6 +27,7 @@ from taemi_edge.bench.host.idle_device import idle_device
 from taemi_edge.bench.host.idle_engines import ShapesOfGraphs, engine_bundle, graphs_behind, machine
 from taemi_edge.bench.host.report import HostOptions, HostReport, host_times
 from taemi_edge.bench.host.split import split
+from taemi_edge.bench.provenance import today
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
 from taemi_edge.errors import UsageError
@@ -79,6 +80,7 @@ def run_host_bench(
         bundle=str(folder),
         model=bundle.manifest.name,
         command=command,
+        date=today(),
         machine=processor(),
         sources=tuple(found),
         synthetic=timer.clip.synthetic,

@@ -77,6 +77,7 @@ class HostReport(Frozen, frozen=True):
         machine: its processor and interpreter.
         synthetic: the streams whose data was made up, since the demo clip has none of their kind.
         seconds: how long the benchmark took.
+        date: the day in UTC; empty in reports of older versions.
     """
 
     bundle: str
@@ -86,6 +87,7 @@ class HostReport(Frozen, frozen=True):
     sources: tuple[HostTimes, ...]
     synthetic: tuple[str, ...]
     seconds: float
+    date: str = ""
 
 
 def microseconds(times_us: Sequence[float]) -> Microseconds:

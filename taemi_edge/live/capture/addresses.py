@@ -4,7 +4,7 @@ talk.mp4, file:talk.mp4                a file, played at its own pace
 drive.mcap, a folder of a ROS bag      a recording of a robot, played at its own pace
 rtsp:// rtsps:// rtmp:// rtmps://      cameras and media servers
 http:// https:// udp:// tcp:// srt://  what FFmpeg reads there: MPEG-TS, HLS, FLV, ...
-v4l2:/dev/video0, /dev/video0          a webcam
+v4l2:/dev/video0, /dev/video0, 0       a webcam; a number alone is that of /dev/videoN
 alsa:default, pulse:NAME               a microphone (PulseAudio and PipeWire by way of GStreamer)
 gst:PIPELINE ending in an appsink      anything that GStreamer reads, with a Jetson's hardware decoder
 ros:/TOPIC                             a topic of robots that speak Zenoh
@@ -33,6 +33,7 @@ from taemi_edge.media.recordings.opening import is_recording, split_topic
 AddressKind = Literal["file", "url", "v4l2", "alsa", "gst", "ros", "mqtt", "serial", "datagram", "recording"]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)", re.DOTALL)
+_WEBCAM = re.compile(r"(?:v4l2:)?(?P<number>[0-9]{1,3})")
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<text>.+)", re.DOTALL)
 #: What the name of a source cannot hold.
 _ODD_SIGNS = re.compile(r"[^A-Za-z0-9 ._:/@\[\]-]+")
@@ -88,6 +89,8 @@ def parse_address(text: str, rows: bool = False) -> Address:
         >>> parse_address("udp://0.0.0.0:9000").kind, parse_address("udp://0.0.0.0:9000?format=<3f", rows=True).kind
         ('url', 'datagram')
     """
+    if (webcam := webcam_of(text)) is not None:
+        return _device(webcam, text)
     if text.startswith("/dev/"):
         return _device(text)
     match = _SCHEME.fullmatch(text)
@@ -119,6 +122,17 @@ def parse_address(text: str, rows: bool = False) -> Address:
     near = rest.startswith("//") and difflib.get_close_matches(scheme, _KNOWN, 1)
     got = f"the scheme {scheme!r}: did you mean {near[0]}?" if near else "another scheme"
     raise UsageError(f"{shown}: expected a file or one of {', '.join(_KNOWN)}, got {got}")
+
+
+def webcam_of(text: str) -> str | None:
+    """The device of a webcam that is named by its number, as in OpenCV; None of anything else, such as a file.
+
+    Example:
+        >>> webcam_of("0"), webcam_of("v4l2:12"), webcam_of("talk.mp4")
+        ('/dev/video0', '/dev/video12', None)
+    """
+    match = _WEBCAM.fullmatch(text)
+    return None if match is None or os.path.lexists(text) else f"/dev/video{int(match['number'])}"
 
 
 def address_of_variable(name: str) -> str:
@@ -177,7 +191,11 @@ def looks_live(text: str) -> bool:
     address = split_name(text)[1]
     if _is_file(address):
         return False
-    return address.startswith("/dev/") or (_SCHEME.fullmatch(address) is not None and not address.startswith("file:"))
+    return (
+        webcam_of(address) is not None
+        or address.startswith("/dev/")
+        or (_SCHEME.fullmatch(address) is not None and not address.startswith("file:"))
+    )
 
 
 def default_name(text: str) -> str:
@@ -225,17 +243,15 @@ def _pulse(device: str, shown: str) -> Address:
     return Address("gst", f"pulsesrc {named}! audioconvert ! audioresample ! appsink", shown)
 
 
-def _device(text: str) -> Address:
-    """A webcam by its path alone."""
+def _device(text: str, typed: str = "") -> Address:
+    """A webcam by its path, or by its number as it was typed."""
     if _is_device(text):
         return Address("v4l2", text, text)
     if os.path.lexists(text):
         return _file(text)
     there = ", ".join(sorted(str(camera) for camera in Path("/dev").glob("video*"))) or "none"
-    raise MediaError(
-        f"{shown_place(text)}: expected a camera, found no such device (cameras here: {there}): plug it in, or name "
-        f"another"
-    )
+    wanted = f"{typed}: expected a camera at {text}" if typed else f"{shown_place(text)}: expected a camera"
+    raise MediaError(f"{wanted}, found no such device (cameras here: {there}): plug it in, or name another")
 
 
 def _is_device(text: str) -> bool:

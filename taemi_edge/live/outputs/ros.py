@@ -134,6 +134,7 @@ class RosOutput(BaseOutput):
             for stream, state in prediction.presence.items():
                 age_ms = prediction.age_ms.get(stream)
                 values = {"state": state, "age_ms": "" if age_ms is None else f"{age_ms:.0f}"}
+                values |= {"trained_on": prediction.trained_on} if prediction.synthetic else {}
                 self._note(prediction.source, stream, state, prediction.reason.get(stream), values)
             if not self._can_send():
                 self.unsent += 1

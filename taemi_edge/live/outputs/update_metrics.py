@@ -17,6 +17,10 @@ def model_metrics(state: LiveState) -> Iterable[Metric]:
     model = GaugeMetricFamily("taemi_edge_model_info", "The model that makes the predictions.", labels=["name", "id"])
     model.add_metric([state.manifest.name, state.model["id"]], 1)
     yield model
+    if state.trained_on_synthetic:
+        mark = GaugeMetricFamily("taemi_edge_model_synthetic", "1 where the model was trained on synthetic data.")
+        mark.add_metric([], 1)
+        yield mark
     if (follower := state.follower) is None:
         return
     changes = CounterMetricFamily("taemi_edge_model_changes", "Other models, by how they went.", labels=["outcome"])

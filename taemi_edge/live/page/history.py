@@ -15,11 +15,14 @@ from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.numbers import numbers_of
 from taemi_edge.live.outputs.output import HopResult
 from taemi_edge.live.source import LiveSource
+from taemi_edge.palette import DARK, LIGHT, series_colours
 
 #: How far back the curves of the page reach when it is opened.
 HISTORY_S = 120.0
 _MOST_EVENTS = 50
 _MOST_WORDS = 60
+#: Beyond so many curves of a group, the colours come again.
+_MOST_COLOURS = 512
 
 
 class PageHistory:
@@ -75,6 +78,7 @@ class PageHistory:
             events = list(self._events)
         message = {
             "type": "hello",
+            "trained_on": self._state.trained_on_synthetic,
             "streams": [{"name": name, "kind": kind_name(spec)} for name, spec in self._streams.items()],
             "outputs": [_described_group(name, spec) for name, spec in self._outputs.items()],
             "hop_s": self._state.loop.hop_s,
@@ -96,9 +100,12 @@ class PageHistory:
 
 def _described_group(name: str, spec: OutputSpec) -> dict[str, Any]:
     """A group of outputs as the page draws it."""
+    count = min(spec.size, _MOST_COLOURS)
+    colours = {"light": series_colours(count, LIGHT), "dark": series_colours(count, DARK)}
+    said = {"name": name, "names": spec.names, "colours": colours}
     if isinstance(spec, RegressionSpec):
-        return {"name": name, "kind": "regression", "names": spec.names, "range": spec.range}
-    return {"name": name, "kind": "classes", "names": spec.names, "range": (0.0, 1.0)}
+        return {**said, "kind": "regression", "range": spec.range}
+    return {**said, "kind": "classes", "range": (0.0, 1.0)}
 
 
 def _relative_faces(result: HopResult, source: LiveSource) -> dict[str, list[float]]:

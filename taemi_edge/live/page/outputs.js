@@ -1,14 +1,15 @@
 "use strict";
 // Draws the groups of a model's outputs: for each one its curves over time, and a table of its newest values.
 
-const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"]; // those of taemi_edge/pictures.py
-const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 2], [16, 6], [9, 3, 2, 3, 2, 3]]; // beyond six curves a colour comes again, dashed
+const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 2], [16, 6], [9, 3, 2, 3, 2, 3]]; // each for eight curves: of many colours some are near
+const ONE_DASH = 8;
+const isDark = matchMedia("(prefers-color-scheme: dark)");
 const MOST_BRIGHT = 8; // of more curves than this, the ones that say most are bright and the others pale
 const MOST_ROWS = 14; // longer tables are broken into columns
 const PLOT_PX = 300, AXIS_PX = 50, BAND_PX = 16;
 
 class OutputGroup {
-  // One group: `spec` is its name, kind, names and range as the manifest has them, `offset` where its values begin in a
+  // One group: `spec` is its name, kind, names and range as the manifest has them and a colour for each name, `offset` where its values begin in a
   // row of the history. `bands` are the streams whose presence is drawn below the curves; empty for none.
   constructor(spec, offset, bands) {
     Object.assign(this, spec, { offset, bands, hidden: new Set(), pointed: null, plot: null, cells: [] });
@@ -47,7 +48,7 @@ class OutputGroup {
       this.plot?.setSeries(index + 1, { show: box.checked });
     };
     const label = element("label", {}, box, this.swatch(index), inWords(name));
-    const level = element("div", { className: `bar c${index % COLOURS.length}` }, element("i"));
+    const level = this.coloured(element("div", { className: "bar" }, element("i")), index);
     level.setAttribute("aria-hidden", "true");
     const value = element("td", { className: "number" });
     const row = element("tr", {}, element("th", { scope: "row" }, label), element("td", {}, level), value);
@@ -58,8 +59,20 @@ class OutputGroup {
   }
 
   swatch(index) {
-    const dash = this.names.length > COLOURS.length ? ` long d${Math.floor(index / COLOURS.length) % DASHES.length}` : "";
-    return element("span", { className: `swatch c${index % COLOURS.length}${dash}` });
+    const dash = this.names.length > ONE_DASH ? ` long d${Math.floor(index / ONE_DASH) % DASHES.length}` : "";
+    return this.coloured(element("span", { className: `swatch${dash}` }), index);
+  }
+
+  // The style sheet takes the one that suits the background.
+  coloured(node, index) {
+    node.classList.add("coloured");
+    for (const [background, colours] of Object.entries(this.colours)) node.style.setProperty(`--on-${background}`, colours[index % colours.length]);
+    return node;
+  }
+
+  colour(index) {
+    const colours = this.colours[isDark.matches ? "dark" : "light"];
+    return colours[index % colours.length];
   }
 
   point(index) {
@@ -117,7 +130,7 @@ class OutputGroup {
         y: { range: () => [this.bands.length ? this.span[1] - (this.span[1] - this.span[0]) / (1 - strip) : this.span[0] - 0.03 * (this.span[1] - this.span[0]), this.span[1]] },
       },
       axes: [{ ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) }, { ...axis, values: (_, ticks) => ticks.map(shortly), splits: () => (this.fixed ? [0, 1, 2, 3, 4].map((k) => this.span[0] + ((this.span[1] - this.span[0]) * k) / 4) : ticksOf(this.span)) }],
-      series: [{}, ...this.names.map((name, index) => ({ label: name, stroke: COLOURS[index % COLOURS.length], dash: dashOf(index), width: 2, show: !this.hidden.has(index), points: { show: false } }))],
+      series: [{}, ...this.names.map((name, index) => ({ label: name, stroke: () => this.colour(index), dash: dashOf(index), width: 2, show: !this.hidden.has(index), points: { show: false } }))],
       hooks: { draw: [(drawn) => this.drawBands(drawn)] },
     }, data, box);
     this.watcher = new ResizeObserver(() => this.plot?.setSize({ width: box.clientWidth, height }));
@@ -174,7 +187,7 @@ class OutputGroup {
 }
 
 function dashOf(index) {
-  return DASHES[Math.floor(index / COLOURS.length) % DASHES.length];
+  return DASHES[Math.floor(index / ONE_DASH) % DASHES.length];
 }
 
 function inWords(name, asTitle = false) {

@@ -42,6 +42,12 @@ function sayLoad(degraded) {
   byId("load").hidden = !text;
 }
 
+// A model that was trained on synthetic data may be wrong about the world.
+function sayTraining(trainedOn) {
+  set(byId("training"), trainedOn ? `trained on synthetic data: ${trainedOn}` : "");
+  byId("training").hidden = !trainedOn;
+}
+
 function take(message) {
   if (message.type === "hello") greet(message);
   else if (message.type === "hop") takeHop(message);
@@ -58,6 +64,7 @@ function greet(hello) {
   let wanted = null;
   try { wanted = sessionStorage.getItem("source"); } catch { /* private windows may not have it */ }
   if (sources.has(wanted)) chosen = wanted;
+  sayTraining(hello.trained_on);
   makeView();
   makeSources();
   makeGroups(hello.outputs);
@@ -84,6 +91,7 @@ function takeHop({ prediction, row, faces, words, links, hops }) {
   say(`${prediction.time_s.toFixed(1)} s, on ${prediction.backend}`);
   byId("hops").textContent = `${hops.late} hops late, ${hops.missed} missed`;
   sayLoad(prediction.degraded);
+  sayTraining(prediction.synthetic === true ? prediction.trained_on : ""); // another model may have been taken up
   markSource(prediction.source);
   if (prediction.source === chosen) draw();
 }
@@ -251,7 +259,7 @@ function drawLatency({ prediction, highest }) {
   });
 }
 
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+isDark.addEventListener("change", () => {
   groups.forEach((group) => group.forgetPlot());
   if (sources.has(chosen)) draw();
 });

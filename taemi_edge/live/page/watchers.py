@@ -12,18 +12,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import cv2
 import msgspec
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from taemi_edge.live.page.preview import jpeg_preview
 from taemi_edge.live.source import LiveSource
 from taemi_edge.media.hops import Frame
 
 log = logging.getLogger("taemi_edge.live")
 
 _PICTURES_PER_SECOND = 5
-_PICTURE_WIDTH = 480
 _MOST_WAITING = 64
 _SEND_TIMEOUT_S = 10.0
 
@@ -144,21 +143,10 @@ class Watchers:
         """Encode a frame once, and send it to all pages that show its stream."""
         watchers = [w for w in self._watchers if (w.source, w.stream) == (source, stream)]
         try:
-            picture = await asyncio.to_thread(_jpeg, frame)
+            picture = await asyncio.to_thread(jpeg_preview, frame.image)
         except Exception:  # a strange picture must not end all others
             log.debug("page: a picture cannot be shown", exc_info=True)
             return
         for watcher in watchers:
             watcher.picture = picture
             watcher.something.set()
-
-
-def _jpeg(frame: Frame) -> bytes:
-    """The frame as JPEG, no wider than the page shows it."""
-    image = frame.image
-    height, width = image.shape[:2]
-    if width > _PICTURE_WIDTH:
-        size_wh = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))
-        image = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 70])
-    return bytes(encoded)

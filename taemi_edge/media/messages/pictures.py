@@ -10,12 +10,14 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MessageError
 from taemi_edge.media.files import MOST_PIXELS
+from taemi_edge.media.opencv import OpenCV
+
+cv2: Any = OpenCV("pictures in messages")
 
 
 @dataclass(frozen=True)
@@ -25,45 +27,45 @@ class Encoding:
     Attributes:
         channels: numbers of a pixel.
         depth: bits of a number.
-        code: of OpenCV's conversion to RGB; None for RGB itself.
+        code: the name of OpenCV's conversion to RGB; None for RGB itself.
     """
 
     channels: int
     depth: int = 8
-    code: int | None = None
+    code: str | None = None
 
 
 ENCODINGS: Final = {
     "rgb8": Encoding(3),
-    "bgr8": Encoding(3, code=cv2.COLOR_BGR2RGB),
-    "8UC3": Encoding(3, code=cv2.COLOR_BGR2RGB),
-    "rgba8": Encoding(4, code=cv2.COLOR_RGBA2RGB),
-    "bgra8": Encoding(4, code=cv2.COLOR_BGRA2RGB),
-    "8UC4": Encoding(4, code=cv2.COLOR_BGRA2RGB),
-    "mono8": Encoding(1, code=cv2.COLOR_GRAY2RGB),
-    "8UC1": Encoding(1, code=cv2.COLOR_GRAY2RGB),
+    "bgr8": Encoding(3, code="COLOR_BGR2RGB"),
+    "8UC3": Encoding(3, code="COLOR_BGR2RGB"),
+    "rgba8": Encoding(4, code="COLOR_RGBA2RGB"),
+    "bgra8": Encoding(4, code="COLOR_BGRA2RGB"),
+    "8UC4": Encoding(4, code="COLOR_BGRA2RGB"),
+    "mono8": Encoding(1, code="COLOR_GRAY2RGB"),
+    "8UC1": Encoding(1, code="COLOR_GRAY2RGB"),
     "rgb16": Encoding(3, 16),
-    "bgr16": Encoding(3, 16, cv2.COLOR_BGR2RGB),
-    "16UC3": Encoding(3, 16, cv2.COLOR_BGR2RGB),
-    "rgba16": Encoding(4, 16, cv2.COLOR_RGBA2RGB),
-    "bgra16": Encoding(4, 16, cv2.COLOR_BGRA2RGB),
-    "mono16": Encoding(1, 16, cv2.COLOR_GRAY2RGB),
-    "16UC1": Encoding(1, 16, cv2.COLOR_GRAY2RGB),
-    "yuv422": Encoding(2, code=cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": Encoding(2, code=cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": Encoding(2, code=cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": Encoding(2, code=cv2.COLOR_YUV2RGB_YUY2),
-    "bayer_rggb8": Encoding(1, code=cv2.COLOR_BayerRGGB2RGB),
-    "bayer_bggr8": Encoding(1, code=cv2.COLOR_BayerBGGR2RGB),
-    "bayer_gbrg8": Encoding(1, code=cv2.COLOR_BayerGBRG2RGB),
-    "bayer_grbg8": Encoding(1, code=cv2.COLOR_BayerGRBG2RGB),
-    "bayer_rggb16": Encoding(1, 16, cv2.COLOR_BayerRGGB2RGB),
-    "bayer_bggr16": Encoding(1, 16, cv2.COLOR_BayerBGGR2RGB),
-    "bayer_gbrg16": Encoding(1, 16, cv2.COLOR_BayerGBRG2RGB),
-    "bayer_grbg16": Encoding(1, 16, cv2.COLOR_BayerGRBG2RGB),
+    "bgr16": Encoding(3, 16, "COLOR_BGR2RGB"),
+    "16UC3": Encoding(3, 16, "COLOR_BGR2RGB"),
+    "rgba16": Encoding(4, 16, "COLOR_RGBA2RGB"),
+    "bgra16": Encoding(4, 16, "COLOR_BGRA2RGB"),
+    "mono16": Encoding(1, 16, "COLOR_GRAY2RGB"),
+    "16UC1": Encoding(1, 16, "COLOR_GRAY2RGB"),
+    "yuv422": Encoding(2, code="COLOR_YUV2RGB_UYVY"),
+    "uyvy": Encoding(2, code="COLOR_YUV2RGB_UYVY"),
+    "yuv422_yuy2": Encoding(2, code="COLOR_YUV2RGB_YUY2"),
+    "yuyv": Encoding(2, code="COLOR_YUV2RGB_YUY2"),
+    "bayer_rggb8": Encoding(1, code="COLOR_BayerRGGB2RGB"),
+    "bayer_bggr8": Encoding(1, code="COLOR_BayerBGGR2RGB"),
+    "bayer_gbrg8": Encoding(1, code="COLOR_BayerGBRG2RGB"),
+    "bayer_grbg8": Encoding(1, code="COLOR_BayerGRBG2RGB"),
+    "bayer_rggb16": Encoding(1, 16, "COLOR_BayerRGGB2RGB"),
+    "bayer_bggr16": Encoding(1, 16, "COLOR_BayerBGGR2RGB"),
+    "bayer_gbrg16": Encoding(1, 16, "COLOR_BayerGBRG2RGB"),
+    "bayer_grbg16": Encoding(1, 16, "COLOR_BayerGRBG2RGB"),
 }
 #: Brightness, and below it half as many rows with the two colours by turns.
-_PLANES: Final = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+_PLANES: Final = {"nv12": "COLOR_YUV2RGB_NV12", "nv21": "COLOR_YUV2RGB_NV21"}
 #: What a robot may send as well, and why it is no picture.
 _REFUSED: Final = {
     "32FC1": "depth in metres is no picture: convert it to 16UC1 or mono8",
@@ -185,9 +187,9 @@ def _rows(picture: RawPicture, rows: int, numbers: int, size: int) -> Array:
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(data, (rows, wanted), (step, 1), writeable=False))
 
 
-def _converted(pixels: Array, code: int) -> Array:
+def _converted(pixels: Array, code: str) -> Array:
     try:
-        converted: Array = cv2.cvtColor(np.ascontiguousarray(pixels), code)
+        converted: Array = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, code))
     except cv2.error as error:
         height, width = pixels.shape[:2]
         raise MessageError(f"expected a larger picture, got one of {width} x {height}") from error

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from taemi_edge.errors import OptionError, UsageError
+from taemi_edge.errors import OptionError, UsageError, expected_one_of
 
 #: What may be asked for: "auto" chooses.
 Clock = Literal["auto", "header", "log"]
@@ -98,7 +98,7 @@ def clock_named(text: str) -> Clock:
     for clock in CLOCKS:
         if text == clock:
             return clock
-    raise OptionError("clock", "--clock", f"{text!r:.40}: expected header, log or auto")
+    raise OptionError("clock", "--clock", expected_one_of(CLOCKS, text))
 
 
 def choose_clock(

@@ -42,6 +42,9 @@ class TextState:
 
     Args:
         opening: with the tokenizer, and the words that are known beforehand.
+
+    Raises:
+        MissingExtraError: there are words, and the package `tokenizers` is not installed.
     """
 
     face = None
@@ -50,6 +53,8 @@ class TextState:
     def __init__(self, opening: Opening) -> None:
         if opening.tokenizer is None:
             raise AssertionError("a text is opened with its tokenizer")
+        if opening.words:
+            opening.tokenizer.require()
         self.presence, self._source = opening.presence, opening.source
         self._tokenizer, self._fixed_steps = opening.tokenizer, opening.fixed_steps
         #: The words that are in the window or still to come, in the order in which they end.

@@ -11,6 +11,7 @@ from taemi_edge import __version__
 from taemi_edge.bundle.folder import MANIFEST, Bundle
 from taemi_edge.bundle.limits import LEAST_HOP_S, MOST_SOURCES, MOST_THREADS, MOST_WINDOW_S
 from taemi_edge.bundle.streams import AudioSpec
+from taemi_edge.bundle.training_data import said_shortly
 from taemi_edge.errors import OptionError
 from taemi_edge.runtime.sessions import Device, require_device
 from taemi_edge.scale.triton.requests import END, input_specs
@@ -182,6 +183,7 @@ def _parameters(bundle: Bundle, served: ServedModel) -> dict[str, str]:
         "idle_s": served.idle_s,
         "taemi_edge": __version__,
         "manifest_sha256": bundle.digests.get(MANIFEST, ""),
+        **({"synthetic": True, "trained_on": said_shortly(manifest.trained_on)} if manifest.synthetic else {}),
     }
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 

@@ -18,7 +18,7 @@ import msgspec
 
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import MissingExtraError, UsageError, first_line
+from taemi_edge.errors import MissingExtraError, UsageError, expected_one_of, first_line
 from taemi_edge.taemi.sweep.plan import shown
 from taemi_edge.taemi.sweep.runs import RunLine, tensorboard_is_here
 from taemi_edge.taemi.train.run import METRICS
@@ -133,7 +133,7 @@ def choose_logs(names: Sequence[str] | None, folder: Path, recipe: str) -> Logs:
         MissingExtraError: what is asked for is not installed.
     """
     if unknown := [name for name in names or () if name not in _KNOWN]:
-        raise UsageError(f"--log {unknown[0]}: expected one of {', '.join(_KNOWN)}")
+        raise UsageError(f"--log {expected_one_of(_KNOWN, unknown[0])}")
     if names and "none" in names and len(names) > 1:
         raise UsageError("--log none: expected it alone, got other logs beside it")
     logs = Logs(recipe=recipe)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 
 from taemi_edge import __version__
@@ -26,6 +25,7 @@ from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
 from taemi_edge.errors import UsageError
+from taemi_edge.media.opencv import opencv
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.synthetic.clip_plan import (
     ClipPlan,
@@ -104,7 +104,7 @@ def write_clip(folder: Path, seed: int, index: int) -> tuple[int, Array]:
     Returns:
         The number of the clip and its labels, float64 (6,).
     """
-    cv2.setNumThreads(1)
+    opencv("synthetic clips").setNumThreads(1)
     restart_voice()
     rng = np.random.default_rng([seed, index])
     plan = plan_clip(rng)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
+from taemi_edge.media.opencv import OpenCV
 
+cv2: Any = OpenCV("drawing a face")
 _SUPERSAMPLING = 2
 
 

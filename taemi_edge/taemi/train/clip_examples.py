@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
+import cv2
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from taemi_edge.bundle.streams import AudioSpec, VideoSpec
+from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip
+from taemi_edge.errors import InputError
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
 from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.names import MODALITIES
 from taemi_edge.taemi.network import FusionHead, TaemiModel
 from taemi_edge.taemi.train.feature_examples import Batch
 
-#: Decoded clips are kept up to this many; a clip of 7 s at 224 x 224 takes 5 MB.
-_KEPT_CLIPS = 256
+#: Decoded clips are kept up to this many bytes; a clip of 7 s takes 5 MB at 224 x 224 and 0.7 MB at 48 x 48.
+_KEPT_BYTES = 1 << 30
 
 
 class ClipExamples:
@@ -30,11 +34,17 @@ class ClipExamples:
     """
 
     def __init__(
-        self, clips: Sequence[Clip], vision: VideoSpec, audio: AudioSpec, tokenizer: WordTokenizer, reading: Reading
+        self,
+        clips: Sequence[Clip],
+        vision: VideoSpec,
+        audio: AudioSpec,
+        tokenizer: WordTokenizer,
+        reading: Reading,
+        kept: KeptClips | None = None,
     ) -> None:
         self._clips = list(clips)
         self._vision, self._audio, self._tokenizer, self._reading = vision, audio, tokenizer, reading
-        self._inputs: OrderedDict[str, ClipInputs] = OrderedDict()
+        self._kept = KeptClips() if kept is None else kept
         self._labels = torch.tensor([clip.labels for clip in clips], dtype=torch.float32)
 
     @property
@@ -63,11 +73,71 @@ class ClipExamples:
         )
 
     def _read(self, clip: Clip) -> ClipInputs:
-        if clip.id not in self._inputs:
-            self._inputs[clip.id] = read_clip(clip, self._vision, self._audio, self._reading)
-            if len(self._inputs) > _KEPT_CLIPS:
-                self._inputs.popitem(last=False)
-        return self._inputs[clip.id]
+        inputs = self._kept.get(clip.id)
+        if inputs is None:
+            inputs = read_clip(clip, self._vision, self._audio, self._reading)
+            self._kept.add(clip.id, inputs)
+        return inputs
+
+
+class KeptClips:
+    """Clips that were read, while there is room for them. The clips of an epoch come in any order, so none makes room.
+
+    Args:
+        room: how many bytes of pictures and sound are kept.
+    """
+
+    def __init__(self, room: int = _KEPT_BYTES) -> None:
+        self._inputs: dict[str, ClipInputs] = {}
+        self._room = room
+
+    def get(self, name: str) -> ClipInputs | None:
+        return self._inputs.get(name)
+
+    def add(self, name: str, inputs: ClipInputs) -> None:
+        size = sum(crop.pixels.nbytes for crop in inputs.crops if crop.pixels is not None)
+        size += sum(segment.samples.nbytes for segment in inputs.segments)
+        if name not in self._inputs and size <= self._room:
+            self._inputs[name] = inputs
+            self._room -= size
+
+
+def open_examples(
+    clips: Sequence[Clip],
+    vision: VideoSpec,
+    audio: AudioSpec,
+    tokenizer: WordTokenizer,
+    workers: int | WorkerPool = 1,
+    progress: Progress = SILENT,
+) -> tuple[dict[str, ClipExamples], dict[str, str]]:
+    """Read every clip once, in worker processes.
+
+    Returns:
+        Examples of the clips that can be read, by split, and why the others cannot, by the id of the clip.
+    """
+    kept, problems = KeptClips(), {}
+    task = partial(_read_one, vision, audio)
+    for done, (name, found) in enumerate(run_parallel(task, clips, workers, cv2.setNumThreads, (1,)), 1):
+        if isinstance(found, str):
+            problems[name] = found
+        else:
+            kept.add(name, found)
+        progress.count(done, len(clips), "reading clips")
+    splits = dict.fromkeys(clip.split for clip in clips if clip.id not in problems)
+    return {
+        split: ClipExamples(
+            [clip for clip in clips if clip.split == split and clip.id not in problems],
+            vision, audio, tokenizer, Reading(), kept,
+        )
+        for split in splits
+    }, {name: problems[name] for name in sorted(problems)}  # fmt: skip
+
+
+def _read_one(vision: VideoSpec, audio: AudioSpec, clip: Clip) -> tuple[str, ClipInputs | str]:
+    try:
+        return clip.id, read_clip(clip, vision, audio)
+    except InputError as error:
+        return clip.id, str(error)
 
 
 def _encode_crops(model: TaemiModel, inputs: ClipInputs) -> Tensor:

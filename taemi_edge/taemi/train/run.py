@@ -22,12 +22,11 @@ from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.recipe import recipe_hash
 from taemi_edge.bundle.signals import request_on_signals
 from taemi_edge.bundle.workers import WorkerPool
-from taemi_edge.corpora.clip_reading import Reading, read_clip
 from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, read_index, require_encoders
-from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.corpora.opening import open_folder
 from taemi_edge.corpora.remote_address import parse_place
+from taemi_edge.corpora.staging import at_hand
 from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -35,11 +34,12 @@ from taemi_edge.progress import SILENT, Progress, RenamedCounts
 from taemi_edge.taemi.checkpoint import Checkpoint, CheckpointState, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.reference import checkpoint_artefact, stream_specs_of
-from taemi_edge.taemi.train.clip_examples import ClipExamples
+from taemi_edge.taemi.train.clip_examples import open_examples
 from taemi_edge.taemi.train.events import event_writer
 from taemi_edge.taemi.train.feature_examples import Examples, feature_set
 from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
+from taemi_edge.taemi.vocabulary import WORDS, word_tokenizer_json
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
 #: Drawing takes longer than an epoch of a small run, and so may bringing a file to the disk.
@@ -142,6 +142,7 @@ def train_recipe(
     started = time.perf_counter()
     progress.stage(f"loading {recipe.name}")
     checkpoint = untrained_checkpoint(recipe, options.encoder_seed)
+    learn_words(checkpoint, options.data)
     data = data_for(checkpoint) if data_for else open_training_data(checkpoint, options, progress)
     trainer = _new_trainer(checkpoint, data)
     if options.resume:
@@ -355,32 +356,34 @@ def _clip_data(
     specs = stream_specs_of(checkpoint)
     tokenizer = WordTokenizer(checkpoint.tokenizer_json, specs.text.max_tokens)
     progress.stage("reading clips")
-    clips: dict[str, list[Clip]] = {split: [] for split in splits}
-    problems: dict[str, str] = {}
-    wanted = [clip for clip in corpus.clips if clip.split in clips]
-    for done, clip in enumerate(wanted, 1):
-        try:
-            read_clip(clip, specs.vision, specs.audio)
-            clips[clip.split].append(clip)
-        except InputError as error:
-            problems[clip.id] = str(error)
-        progress.count(done, len(wanted), "reading clips")
-    train, valid, test = (clips.get(split, []) for split in ("train", "valid", "test"))
-    if not train:
+    wanted = [clip for clip in corpus.clips if clip.split in splits]
+    examples, problems = open_examples(wanted, specs.vision, specs.audio, tokenizer, options.workers, progress)
+    if "train" not in examples:
         raise InputError(f"{folder.where}: expected clips in the split 'train', found none that can be read")
+    valid, test = examples.get("valid"), examples.get("test")
+    described = f"{len(examples['train'].labels)} clips of {corpus.name}, end to end"
+    digest = sha256(corpus.labels_sha256.encode()).hexdigest()
+    return TrainingData(examples["train"], valid, test, described, digest, problems)
 
-    def examples(chosen: list[Clip]) -> ClipExamples:
-        return ClipExamples(chosen, specs.vision, specs.audio, tokenizer, Reading())
 
-    described = f"{len(train)} clips of {corpus.name}, end to end"
-    return TrainingData(
-        examples(train),
-        examples(valid) if valid else None,
-        examples(test) if test else None,
-        described,
-        sha256(corpus.labels_sha256.encode()).hexdigest(),
-        problems,
-    )
+def learn_words(checkpoint: Checkpoint, data: Path | str) -> None:
+    """Give a model whose recipe asks for it a vocabulary of the words of the training clips; others stay as they are.
+
+    Raises:
+        UsageError: the data are features, which were made with another vocabulary.
+    """
+    recipe = checkpoint.recipe.text
+    if recipe.tokenizer != WORDS:
+        return
+    folder = open_folder(data)
+    if not is_corpus(folder):
+        raise UsageError(f"--data {folder.where}: tokenizer = 'words' is learned from clips: give a corpus")
+    texts: list[str] = []
+    for clip in open_corpus(folder).clips:
+        if clip.split == "train":
+            with at_hand(clip) as here:
+                texts.append(" ".join(word.text for word in here.words(1.0)))
+    checkpoint.tokenizer_json = word_tokenizer_json(texts, int(recipe.encoder.config["vocab_size"]))
 
 
 def _write_metrics(history: list[EpochMetrics], run: Path) -> None:

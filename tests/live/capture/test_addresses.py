@@ -71,3 +71,21 @@ def test_an_address_may_stand_in_an_environment_variable(monkeypatch):
         monkeypatch.setenv("DOOR", "env:DOOR")
         with pytest.raises(UsageError, match="expected an environment variable that holds an address"):
             parse_address(f"env:{name}")
+
+
+def test_a_number_is_that_of_a_webcam(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert looks_live("917")
+    assert looks_live("door=917")
+    for text in ("917", "v4l2:917"):
+        with pytest.raises(MediaError, match=f"{text}: expected a camera at /dev/video917, found no such device"):
+            parse_address(text)
+    (tmp_path / "917").write_bytes(b"")  # a file of that name is meant as one
+    assert not looks_live("917")
+    assert parse_address("917").kind == "file"
+
+
+def test_a_webcam_that_is_there_is_opened_by_its_number(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("taemi_edge.live.capture.addresses._is_device", lambda text: text == "/dev/video2")
+    assert (parse_address("2").kind, parse_address("2").target) == ("v4l2", "/dev/video2")
+    assert default_name("2") == "/dev/video2"

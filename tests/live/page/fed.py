@@ -12,6 +12,7 @@ import numpy as np
 
 from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec, RegressionSpec
 from taemi_edge.bundle.streams import StreamSpec, TextSpec
+from taemi_edge.bundle.training_data import is_synthetic
 from taemi_edge.live.capture.clock import SessionClock
 from taemi_edge.live.config import ServeConfig
 from taemi_edge.live.events import PresenceEvent
@@ -37,8 +38,10 @@ class FedPage:
         source: LiveSource,
         config: ServeConfig | None = None,
         token: str | None = None,
+        trained_on: str = "",
     ) -> None:
-        manifest: Any = SimpleNamespace(name="fed", streams=streams, outputs=outputs)
+        marks = {"trained_on": trained_on, "synthetic": is_synthetic(trained_on)}
+        manifest: Any = SimpleNamespace(name="fed", streams=streams, outputs=outputs, **marks)
         fleet: Any = SimpleNamespace(
             manifest=manifest, executor=SimpleNamespace(device_memory=lambda: None), windows=(), model_id=""
         )

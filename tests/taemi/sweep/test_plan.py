@@ -50,7 +50,7 @@ def test_combinations_that_the_recipe_does_not_allow_are_left_out_and_told():
     [
         (["fusion.dim=16,33"], "--set fusion.dim=33: .*multiple of heads"),
         (["fusion.dim=16,wide"], "--set fusion.dim=wide: .*Expected `int`, got `str`"),
-        (["fusion.kind=anchored,concatt"], "known are anchored, concat"),
+        (["fusion.kind=anchored,concatt"], "expected anchored, concat"),
         (["fusion.dropout=1.5"], r"expected dropout and modality_dropout in \[0, 1\)"),
     ],
 )

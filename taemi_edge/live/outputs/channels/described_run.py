@@ -23,6 +23,7 @@ import msgspec
 import taemi_edge
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import TextSpec
+from taemi_edge.bundle.training_data import SYNTHETIC_MARK, said_shortly
 from taemi_edge.runtime.window import Source
 
 EVENTS, LOAD, MODEL = "/events", "/load", "/model"
@@ -55,6 +56,11 @@ class DescribedRun:
     sources: Sequence[Source]
     start_ns: int
     live: bool
+
+    @property
+    def title(self) -> str:
+        """What viewers see as the name of the run: the model's, with what must be known of its training."""
+        return f"{self.manifest.name} ({SYNTHETIC_MARK})" if self.manifest.synthetic else self.manifest.name
 
     @property
     def levels(self) -> list[str]:
@@ -97,6 +103,7 @@ class DescribedRun:
             "streams": _json(manifest.streams),
             "outputs": _json(manifest.outputs),
             "sources": _json(sources),
+            **({"synthetic": "true", "trained_on": said_shortly(manifest.trained_on)} if manifest.synthetic else {}),
         }
 
 

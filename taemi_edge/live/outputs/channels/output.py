@@ -74,7 +74,7 @@ class ChannelsOutput(BaseOutput):
         self.server: FoxgloveServer | None = None
         with ExitStack() as opened:
             if foxglove.address:
-                name, on_watched = run.manifest.name, self._channels.want_keys
+                name, on_watched = run.title, self._channels.want_keys
                 self.server = FoxgloveServer(foxglove, name, context, on_watched, mcap.lossless)
                 opened.callback(self.server.close)
             if mcap.file:  # last: where something else cannot be opened there is no file

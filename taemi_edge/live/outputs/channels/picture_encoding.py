@@ -11,12 +11,13 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import av
-import cv2
 import numpy as np
 
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MediaError
+from taemi_edge.media.opencv import OpenCV
 
+cv2: Any = OpenCV("recording pictures")
 _CODEC = "libx264"
 #: H.264 of a picture smaller than a macroblock is no use to any decoder.
 _LEAST_SIDE = 16
