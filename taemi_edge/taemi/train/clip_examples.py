@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
-import cv2
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -17,6 +16,7 @@ from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import InputError
 from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
+from taemi_edge.media.opencv import use_one_thread
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.names import MODALITIES
@@ -109,15 +109,23 @@ def open_examples(
     tokenizer: WordTokenizer,
     workers: int | WorkerPool = 1,
     progress: Progress = SILENT,
+    kept: KeptClips | None = None,
 ) -> tuple[dict[str, ClipExamples], dict[str, str]]:
     """Read every clip once, in worker processes.
+
+    Args:
+        clips: of all splits.
+        vision, audio, tokenizer: what the encoders take.
+        workers: what reads them.
+        progress: counts the clips that are read.
+        kept: where they are kept; by default as many as there is room for.
 
     Returns:
         Examples of the clips that can be read, by split, and why the others cannot, by the id of the clip.
     """
-    kept, problems = KeptClips(), {}
+    kept, problems = KeptClips() if kept is None else kept, {}
     task = partial(_read_one, vision, audio)
-    for done, (name, found) in enumerate(run_parallel(task, clips, workers, cv2.setNumThreads, (1,)), 1):
+    for done, (name, found) in enumerate(run_parallel(task, clips, workers, use_one_thread), 1):
         if isinstance(found, str):
             problems[name] = found
         else:
