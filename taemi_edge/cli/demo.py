@@ -179,7 +179,7 @@ def _run_options(video: Path, transcript: Path | None, own: bool, output: Path, 
 
 
 def _check_parity(folder: Path, threads: int, progress: Progress) -> ParityReport:
-    progress.stage("checking parity with PyTorch's golden outputs")
+    progress.stage("checking parity on the golden feeds")
     report, _ = check_parity(str(folder), threads=threads)
     if not report.ok:
         raise CheckFailedError(
