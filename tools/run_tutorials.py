@@ -31,6 +31,7 @@ READ = ("examples", "export", "calibration", "engines", "packaging", "requiremen
 CELL_TIMEOUT_S = 300
 #: The pictures are for pages as wide as a phone too, and lie in the repository.
 LARGEST_OUTPUT = 150_000
+CLONE = "/home/you/taemi-edge"
 #: Bold, italic and colours, as a terminal is told of them.
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -66,7 +67,7 @@ def run_notebook(path: Path, work: Path) -> Any:
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
     for cell in notebook.cells:
-        _tidy(cell)
+        _tidy(cell, work)
     return notebook
 
 
@@ -83,8 +84,11 @@ def _environment(work: Path) -> dict[str, str]:
     return {**os.environ, **paths}
 
 
-def _tidy(cell: Any) -> None:
-    """Keep what a cell says: standard output as one plain text, without the stages on standard error."""
+def _tidy(cell: Any, work: Path) -> None:
+    """Keep what a cell says: standard output as one plain text, without the stages on standard error.
+
+    The folder of the run is shown as the clone of a reader.
+    """
     cell.metadata.pop("execution", None)
     kept: list[Any] = []
     for output in cell.get("outputs", []):
@@ -100,7 +104,7 @@ def _tidy(cell: Any) -> None:
             kept.append(output)
     for output in kept:
         if output.output_type == "stream":
-            output.text = STYLES.sub("", output.text)
+            output.text = STYLES.sub("", output.text).replace(str(work), CLONE)
     if "outputs" in cell:
         cell.outputs = kept
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,29 @@ pytest.importorskip("matplotlib", reason="tutorials draw")
 
 import nbformat
 
+from tests.examples.loading import load_example
 from tools.run_tutorials import faults, kinds, notebooks, run_notebook
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 NAMES = [path.stem for path in notebooks()]
 
 
+@pytest.fixture
+def ready(path: Path) -> None:
+    """What the tutorial at `path` downloads or starts can be had; without that the test is skipped."""
+    text = path.read_text(encoding="utf-8")
+    if "docker-registry" in text and shutil.which("docker-registry") is None:
+        pytest.skip("needs docker-registry, from tools/install_test_servers.sh")
+    try:
+        if "digits_data" in text:
+            load_example("digits", "digits_data.py").load_digits("test")
+        if "speaker" in text:
+            load_example("faces", "speaker.py").speaker_clip()
+    except ConnectionError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", notebooks(), ids=NAMES)
 def test_it_runs_and_its_committed_outputs_are_of_this_kind(path, tmp_path):
     new = run_notebook(path, tmp_path)
