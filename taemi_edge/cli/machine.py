@@ -36,9 +36,7 @@ def doctor(
 def demo(
     video: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[VIDEO]", help="A video of your own  [default: a synthetic one that ships with the package]"
-        ),
+        typer.Argument(metavar="[VIDEO]", help="A video of your own  [default: a synthetic clip that ships]"),
     ] = None,
     transcript: Annotated[
         Path | None,
