@@ -11,6 +11,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from taemi_edge.errors import BundleError
 from taemi_edge.pages import page
 
 #: No configuration of a model is longer.
@@ -44,6 +45,16 @@ def foreign_model(source: str | os.PathLike[str]) -> str | None:
         return None
     said = _file(path)
     return None if said is None else f"{path}: expected a model with its streams, got {said}"
+
+
+def refuse_foreign(source: str) -> None:
+    """Refuse a file or folder of another toolkit.
+
+    Raises:
+        BundleError: it is one; the message says what to do.
+    """
+    if problem := foreign_model(source):
+        raise BundleError(problem)
 
 
 def no_bundle_problem(folder: Path, manifest: str) -> str:

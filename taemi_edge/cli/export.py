@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_needed, note_training
+from taemi_edge.bundle.foreign_models import refuse_foreign
+from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_needed, note, note_training
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_head, print_parity
 from taemi_edge.errors import UsageError
@@ -59,13 +60,11 @@ def export(
         raise UsageError("--clip and --transcript go together: golden feeds need a face, speech and its words")
     feeds = (clip, transcript) if clip is not None else None
     with extra_needed("export", "taemi-edge export"):
-        from taemi_edge.bundle.foreign_models import foreign_model
         from taemi_edge.export.onnx_model import declares_onnx_files
         from taemi_edge.export.user_code import names_a_function
     if (file := model.rstrip(":")).endswith(".py"):
         raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
-    if problem := foreign_model(model):
-        raise UsageError(problem)
+    refuse_foreign(model)
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
         _export_checkpoint(model, output, random_weights, feeds, untrained_tokens, evaluation or ())
         return
@@ -107,9 +106,12 @@ def _export_checkpoint(
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.taemi.checkpoint import open_checkpoint
         from taemi_edge.taemi.exporting import export_checkpoint
+        from taemi_edge.taemi.feature_dims import other_size
     with shown_progress() as progress:
         progress.stage(f"loading {checkpoint}")
         loaded = open_checkpoint(checkpoint, random_weights)
+        if said := other_size(loaded.model.vision.backbone, loaded.recipe):
+            note(said)
         folder = output or Path("export") / loaded.recipe.name
         bundle, report = export_checkpoint(
             loaded,
