@@ -36,6 +36,8 @@ MODEL = "taemi-nano"
 #: What every virtual environment has, and what is no part of an installation.
 _NOT_OURS = ("pip", "setuptools", "wheel")
 _PROCESSOR = "cortex-a76"
+#: Where commands run: Python would find the checkout before what is installed if they ran in it.
+_ELSEWHERE = tempfile.gettempdir()
 #: Prints what every installed distribution takes, by its own record.
 _SIZES = """
 import importlib.metadata as m, json, os
@@ -155,7 +157,9 @@ def measured_runs(command: list[Path | str], python: Path, assets: Path | None =
 def timed_run(words: list[Path | str]) -> dict[str, Any]:
     environment = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as running:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=_ELSEWHERE
+    ) as running:
         if running.stdout is None:
             raise AssertionError("its output is read")
         line = running.stdout.readline()
@@ -193,7 +197,7 @@ def run(words: list[Any], variables: Mapping[str, str] | None = None, *, isolate
     environment = clean_environment() | dict(variables or {})
     if isolated:  # of a folder alone, without the packages of this interpreter
         words = [words[0], "-S", *words[1:]]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=_ELSEWHERE, check=False)
     if done.returncode:
         raise SystemExit(f"{words[0]}: ended with {done.returncode}: {done.stderr.strip()[-600:]}")
     return done.stdout

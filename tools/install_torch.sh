@@ -28,11 +28,11 @@ END
 }
 has_gpu() { nvidia-smi -L > /dev/null 2>&1 || [ -e /proc/driver/nvidia/version ] || [ -e /etc/nv_tegra_release ]; }
 # Whether pip was told, by its configuration or in the environment, where packages come from.
-has_own_index() { pip config list 2> /dev/null | grep -qE '\.(index-url|no-index)='; }
+has_own_index() { pip config list 2> /dev/null | grep -E '\.(index-url|no-index)=' > /dev/null; }
 # Whether the index has this version; one that hangs, refuses or lacks it costs seconds.
 index_answers() {
   timeout 15 "$python" -m pip --disable-pip-version-check --timeout 4 --retries 0 index versions torch \
-    --index-url "$index" 2> /dev/null | grep -qE "(^|[ ,])${version//./\\.}(\+|,|$)"
+    --index-url "$index" 2> /dev/null | grep -E "(^|[ ,])${version//./\\.}(\+|,|$)" > /dev/null
 }
 # What pip would install that is NVIDIA's; pip before 23.2 would have to fetch the wheels to know, and is not asked.
 cuda_packages() {

@@ -24,18 +24,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.json_files import write_json
+from taemi_edge.bundle.recipe import load_recipe
+from taemi_edge.cli.progress import shown_progress
+from taemi_edge.cli.training_tables import print_epoch, print_training
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 from taemi_edge.corpora.evaluation import evaluation_json
 from taemi_edge.corpora.labelled_clips import read_mark
 from taemi_edge.loaded_model import load
-from taemi_edge.media.transcripts import read_transcript
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.taemi.names import EMOTIONS, INTENSITIES
+from taemi_edge.taemi.recipe import ModelRecipe
+from taemi_edge.taemi.train.run import TrainOptions, train_recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.nano_scenes import clips_and_scenes, line_ends_s  # noqa: E402  (the tools lie beside the package)
+
 NAME = "taemi-nano"
 BUNDLE = ROOT / "taemi_edge" / "assets" / "bundles" / NAME
 PAGE = ROOT / "docs" / "start" / "taemi-nano.md"
@@ -53,11 +62,12 @@ def main() -> None:
     words.add_argument("--held-out", type=Path, help="clips of seed 1 that were made already")
     words.add_argument("--output", type=Path, default=BUNDLE, help="the bundle")
     words.add_argument("--json", type=Path, default=ROOT / "benchmarks" / f"{NAME}.json", help="its figures")
+    words.add_argument("--threads", type=int, default=2, help="of training")
     given = words.parse_args()
     corpus = clips(given.corpus or given.work / "corpus", CLIPS, SEED)
     held_out = clips(given.held_out or given.work / "held-out", HELD_OUT_CLIPS, HELD_OUT_SEED)
-    checkpoint, seconds = trained(given.work, corpus)
-    run("export", str(checkpoint), "--output", str(given.output))
+    checkpoint, seconds = trained(given.work, corpus, given.threads)
+    run("export", os.path.relpath(checkpoint, ROOT), "--output", str(given.output.resolve()))
     report = figures(given.output, held_out, seconds)
     write_json(given.json, report)
     if given.output == BUNDLE:
@@ -68,24 +78,34 @@ def main() -> None:
 def run(*words: str) -> None:
     """Run a command of taemi-edge, as a user would."""
     print("taemi-edge", shlex.join(words), flush=True)
-    subprocess.run((sys.executable, "-m", "taemi_edge", *words), check=True)
+    subprocess.run((sys.executable, "-m", "taemi_edge", *words), check=True, cwd=ROOT)
 
 
 def clips(folder: Path, count: int, seed: int) -> Path:
     """A synthetic corpus, made where it is not there already."""
     mark = read_mark(folder)
     if mark is None or (mark.clips, mark.seed) != (count, seed):
-        run("synth", str(folder), "--clips", str(count), "--seed", str(seed))
+        run("synth", str(folder.resolve()), "--clips", str(count), "--seed", str(seed))
     return folder
 
 
-def trained(work: Path, corpus: Path) -> tuple[Path, float]:
+def trained(work: Path, corpus: Path, threads: int) -> tuple[Path, float]:
     """A new checkpoint, and how many seconds its training took."""
     checkpoint, state = work / "checkpoint", work / "training"
     for folder in (checkpoint, state):
         shutil.rmtree(folder, ignore_errors=True)
+    torch.set_num_threads(threads)
     started = time.perf_counter()
-    run("train", NAME, "--data", str(corpus), "--output", str(checkpoint), "--run", str(state), "--threads", "2")
+    recipe = load_recipe("export", NAME, ModelRecipe)
+    with shown_progress() as progress:
+        result = train_recipe(
+            recipe,
+            TrainOptions(data=corpus, output=checkpoint, run=state),
+            progress=progress,
+            on_epoch=print_epoch,
+            data_for=lambda untrained: clips_and_scenes(untrained, corpus, SEED, progress=progress),
+        )
+    print_training(result, checkpoint, state)
     return checkpoint, time.perf_counter() - started
 
 
@@ -150,16 +170,6 @@ def follows(bundle: Path, drops: Sequence[str]) -> dict[str, Any]:
         for end, want, row in zip(lines, SHOWN, above, strict=True)
     ]
     return {"lines": found, "right": sum(line["shows"] == line["stands_out"] for line in found)}
-
-
-def line_ends_s(transcript: Path) -> list[float]:
-    """When each line of the clip ends, in seconds."""
-    ends: list[float] = []
-    words = read_transcript(transcript, None)
-    for word, after in zip(words, [*words[1:], None], strict=True):
-        if after is None or after.start_s - word.end_s > 0.2:
-            ends.append(word.end_s)
-    return ends
 
 
 def page_with(report: Mapping[str, Any], page: str) -> str:
