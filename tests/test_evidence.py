@@ -131,3 +131,21 @@ def test_check_says_when_the_page_differs(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "index.md").write_text("31.4 ms\n")
     assert tool.main(["--check"]) == 1
     assert "run `python tools/evidence_page.py`" in capsys.readouterr().out
+
+
+BY_HAND = [
+    ROOT / "docs" / "evidence" / f"{name}.md"
+    for name in ("engines", "live", "precision", "runtime", "servers", "training")
+]
+
+
+@pytest.mark.parametrize("page", BY_HAND, ids=lambda page: page.stem)
+def test_figures_that_were_copied_say_when_and_from_what(page: Path):
+    """A section with figures says that a person recorded them, or where those of a file are."""
+    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    silent = [
+        section.splitlines()[0]
+        for section in sections
+        if _TYPED.search(section) and not re.search(r"[Rr]ecorded by hand, 20\d\d-\d\d-\d\d|\]\(index\.md#", section)
+    ]
+    assert not silent

@@ -34,7 +34,7 @@ SIGNATURES = {
     ),
     "Text": "(tokenizer, max_tokens)",
     "Video": "(size_hw, frames_per_second, crop='whole', clip_frames=1)",
-    "export_model": "(model, folder, *, source='', opset=17, progress=...)",
+    "export_model": "(model, folder, *, source='', opset=17, evaluations=(), progress=...)",
     "Bundle": "(folder, manifest, tokens, digests=..., sizes=..., place=None, signed_by=None)",
     "Fleet": "(bundle, sources, *, device=None, threads=None, window_s=None, hop_s=None, own_thread=False)",
     "Frames": "(array, times_s, highest=None)",
@@ -44,7 +44,7 @@ SIGNATURES = {
     "Pipeline": "(bundle, source='', *, device=None, threads=None, window_s=None, hop_s=None)",
     "Prediction": (
         "(*, source, time_s, window_s, outputs, presence, age_ms, latency_ms, reason, status, backend='cpu', "
-        "model_id='', degraded=None)"
+        "model_id='', degraded=None, synthetic=False, trained_on='')"
     ),
     "Progress": "(*args, **kwargs)",
     "Sound": "(array, rate_hz, time_s=None)",
@@ -55,7 +55,9 @@ SIGNATURES = {
     "calibrate_bundle": "(source, corpus, recipe, output, *, options=..., workers=0, progress=...)",
     "check_parity": "(a, b=None, *, device=None, threads=None)",
     "evaluate": "(source, data, split=None, options=..., *, progress=...)",
-    "export_checkpoint": "(checkpoint, output, *, source, clip=None, untrained_tokens=False, progress=...)",
+    "export_checkpoint": (
+        "(checkpoint, output, *, source, clip=None, untrained_tokens=False, evaluations=(), progress=...)"
+    ),
     "load": "(bundle, *, device=None, threads=None, unverified=False, require_signature=None)",
     "open_bundle": "(folder, *, require_signature=None)",
     "open_checkpoint": "(source, random_weights=False)",

@@ -64,7 +64,7 @@ def test_it_is_short():
 
 
 def test_pypi_renders_it():
-    pytest.importorskip("cmarkgfm", reason="readme_renderer[md] is what PyPI renders with")
+    pytest.importorskip("comrak", reason="readme_renderer[md] is what PyPI renders with")
     from readme_renderer import markdown
 
     page = markdown.render(TEXT)

@@ -41,8 +41,8 @@ _FIGURE = re.compile(r"\{\{(.+?)\}\}")
 _PROVENANCE = re.compile(r"^@provenance ([\w.-]+)$")
 #: What a `machine` says of the machine itself. Whatever else stands there is the version of a library.
 _OF_THE_MACHINE = {
-    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_before", "machine", "memory_gb", "model",
-    "processor", "processors", "sm", "sm_count", "vnni",
+    "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_at_the_end", "load_before", "machine",
+    "memory_gb", "model", "processor", "processors", "sm", "sm_count", "vnni",
 }  # fmt: skip
 
 
@@ -187,22 +187,32 @@ def provenance_of(name: str, report: Mapping[str, Any], folder: Path = BENCHMARK
     with (folder / "provenance.toml").open("rb") as stream:
         entry: dict[str, Any] = tomllib.load(stream).get(name, {})
     own = report.get("provenance", {})
-    command = own.get("command") or report.get("command") or entry.get("command")
-    machine = own.get("machine") or report.get("machine") or entry.get("machine")
-    date = own.get("date") or report.get("date") or entry.get("date")
-    for what, value in (("command", command), ("machine", machine), ("date", date)):
-        if not value:
+    said = {what: own.get(what) or report.get(what) for what in ("command", "machine", "date")}
+    for what, value in said.items():
+        if not value and not entry.get(what):
             raise EvidenceError(f"expected {name} or provenance.toml to say its {what}, found nothing")
+    looked_up = {key: entry[key] for key in entry if key != "source" and not said.get(key)}
+    if own or "contenders" in report:
+        looked_up.pop("versions", None)
+    found = {**looked_up, **{what: value for what, value in said.items() if value}}
+    machine = found["machine"]
     within = {key: str(value) for key, value in machine.items()} if isinstance(machine, Mapping) else {}
     versions = {key: value for key, value in within.items() if key not in _OF_THE_MACHINE}
-    versions |= entry.get("versions", {}) | report.get("versions", {}) | own.get("versions", {})
+    versions |= looked_up.get("versions", {}) | _of_contenders(report)
+    versions |= report.get("versions", {}) | own.get("versions", {})
     return Provenance(
-        command=command,
+        command=found["command"],
         machine=_described(within) if within else machine,
         versions=versions,
-        date=str(date),
-        source="" if own else entry.get("source", ""),
+        date=str(found["date"]),
+        source=entry.get("source", "") if looked_up else "",
     )
+
+
+def _of_contenders(report: Mapping[str, Any]) -> dict[str, str]:
+    """The libraries of a report of `taemi-edge bench`, where each contender says its own."""
+    told = [each["library"].partition(" ") for each in report.get("contenders", {}).values() if "library" in each]
+    return {name: version for name, _, version in told}
 
 
 def _described(machine: Mapping[str, str]) -> str:
@@ -215,6 +225,7 @@ def _described(machine: Mapping[str, str]) -> str:
         machine.get("gpu", ""),
         f"driver {machine['driver']}" if "driver" in machine else "",
         f"load {float(machine['load_before']):.1f} before" if "load_before" in machine else "",
+        f"load {float(machine['load_at_the_end']):.1f} at the end" if "load_at_the_end" in machine else "",
     ]
     return ", ".join(filter(None, said))
 

@@ -24,9 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the README's moving picture of the demo's annotated video.")
     parser.add_argument("video", nargs="?", type=Path, default=VIDEO)
     parser.add_argument("picture", nargs="?", type=Path, default=PICTURE)
-    parser.add_argument("--width", type=int, default=640, help="pixels")
+    parser.add_argument("--width", type=int, default=720, help="pixels")
     parser.add_argument("--rate", type=float, default=4.0, help="frames a second")
-    parser.add_argument("--colours", type=int, default=64)
+    parser.add_argument("--colours", type=int, default=128)
     given = parser.parse_args()
     frames = read_frames(given.video, given.rate, given.width)
     write_gif(frames, given.picture, given.rate, given.colours)
@@ -49,12 +49,20 @@ def read_frames(video: Path, rate: float, width: int) -> list[Image.Image]:
 
 
 def write_gif(frames: list[Image.Image], file: Path, rate: float, colours: int) -> None:
-    """Write frames as a GIF that goes on for ever, in one palette, which is that of eight of them side by side."""
+    """Write frames as a GIF that goes on for ever, in one palette.
+
+    Half of its colours are those that most of the picture has (a face, a wall). The others lie far apart, for what is
+    small: lamps and bars. Eight frames are asked for them.
+    """
     some = frames[:: max(1, len(frames) // 8)][:8]
     strip = Image.new("RGB", (some[0].width * len(some), some[0].height))
     for place, frame in enumerate(some):
         strip.paste(frame, (place * frame.width, 0))
-    palette = strip.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    entries: list[int] = []
+    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
+        entries += (strip.quantize(colours // 2, method=method).getpalette() or [])[: 3 * (colours // 2)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(entries)
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     first.save(file, save_all=True, append_images=others, duration=round(1000 / rate), loop=0, optimize=True)
 

@@ -30,13 +30,26 @@ make_once calibrated/taemi-tiny calibrate "$bundles/taemi-tiny" --data "$bundles
   --output "$bundles/calibrated/taemi-tiny" --clips 6 --set min_clips=2 --set held_out=3 --set trial_clips=3 \
   --set frames_per_clip=4 --set budget.mean_pearson_drop=2     # labels of three clips tell nothing
 
+pip_in() { "$1/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt "${@:2}"; }
+
+test_base() { # test_base VENV: what works without extras; tests/conftest.py needs more, and is left out
+  echo "tests without extras on $("$1/bin/python" --version)"
+  TAEMI_EDGE_TEST_BUNDLES=$bundles OMP_NUM_THREADS=1 "$1/bin/python" -m pytest -q -c /dev/null --rootdir . --noconftest \
+    -p no:cacheprovider tests/test_base_install.py
+}
+
 test_on() { # test_on VERSION PYTHON: make its environment where that is needed, then run the tests there
   local venv=.venv-$1
   if [ ! -f "$venv/.ready" ] || [ pyproject.toml -nt "$venv/.ready" ] || [ requirements/constraints.txt -nt "$venv/.ready" ]; then
     rm -rf "$venv"
-    packaging/install.sh "$venv" "$2" > /dev/null                             # what the Dockerfile does
-    "$venv/bin/python" -m pip --disable-pip-version-check install -q -c requirements/constraints.txt \
-      -e '.[plot,robots,synth]' pytest pytest-timeout hypothesis
+    packaging/install.sh "$venv" "$2" base > /dev/null
+    "$venv/bin/python" benchmarks/install_size.py --folder "$venv" --limit 300
+    pip_in "$venv" pytest
+    test_base "$venv"
+    pip_in "$venv" --no-deps --require-hashes -r "requirements/locks/device-cp${1/./}.txt"   # what the Dockerfile has
+    pip_in "$venv" -e '.[plot,robots,synth]' pytest pytest-timeout hypothesis
+    # ONNX Runtime for CPython 3.10 names these among its needs; devices do without them, and so do the tests.
+    "$venv/bin/python" -m pip --disable-pip-version-check uninstall -q -y sympy mpmath coloredlogs humanfriendly
     touch "$venv/.ready"
   fi
   echo "runtime tests on $("$venv/bin/python" --version), without torch"

@@ -9,8 +9,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from taemi_edge.bench.limits import with_limit
+from taemi_edge.bench.limits import with_limit, without_share
 from taemi_edge.bench.machine import described_machine
+from taemi_edge.bench.noise import NoiseMeter
 from taemi_edge.bench.options import BenchOptions
 from taemi_edge.bench.plan import BenchPlan, timed_patterns
 from taemi_edge.bench.power import PowerMeter
@@ -56,6 +57,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
     bundle = open_bundle(folder)
     require_verified(bundle, options.unverified)
     options.require_parts(bundle.manifest.part_names)
+    meter_of_noise = NoiseMeter()
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
         meter = stack.enter_context(PowerMeter())
@@ -66,6 +68,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         windows = tuple(plan.windows())
         sources = tuple(plan.sources())
         power = meter.report()
+    noise = meter_of_noise.report(plan.turns, [part.share for part in parts])
     hop = windows[0]  # a hop with all streams
     anew = next(window for window in windows if window.kind == "window")  # all streams, and the whole window
     return BenchReport(
@@ -76,7 +79,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         machine=described_machine(options.device or device_of(bundle)),
         contenders={name: contender.described for name, contender in contenders.items()},
         not_run={**not_run, **_patterns_left_out(bundle, options)},
-        parts=parts,
+        parts=tuple(map(without_share, parts)) if noise.busy else parts,
         windows=windows,
         sources=sources,
         ceilings={name: float(f"{value:.4g}") for name, value in ceilings.items()},
@@ -86,6 +89,7 @@ def _run_bench(folder: Path, options: BenchOptions, command: str, progress: Prog
         saved=plan.saved(),
         power=power,
         seconds=round(time.perf_counter() - started, 1),
+        noise=noise,
     )
 
 

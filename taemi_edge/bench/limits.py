@@ -54,6 +54,11 @@ def with_limit(times: PartTimes, bundle: Bundle, ceilings: Mapping[str, float]) 
     )
 
 
+def without_share(times: PartTimes) -> PartTimes:
+    """The times of a part whose nearness to its limit is not judged, since the machine was busy."""
+    return msgspec.structs.replace(times, share=None, fp32_share=None)
+
+
 def _counted(times: PartTimes, bundle: Bundle) -> tuple[dict[str, float], int]:
     """The operations of a part by what they are computed in, and the bytes that it moves.
 

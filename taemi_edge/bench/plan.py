@@ -58,6 +58,8 @@ class BenchPlan:
         self._kinds: tuple[WindowKind, ...] = ("hop", "window")
         self._total = len(self._batches) + len(self._kinds) * len(self._patterns) + len(options.sources)
         self._done = 0
+        #: The median of each turn of the bundle itself, for everything that was timed.
+        self.turns: list[list[float]] = []
         #: Milliseconds of each encoder in each turn of the bundle's own hops, by pattern.
         self._encoders_ms: dict[str, dict[str, list[float]]] = {}
 
@@ -140,6 +142,7 @@ class BenchPlan:
         wall: dict[str, list[float]] = {name: [] for name in contenders}
         device: dict[str, list[float]] = {name: [] for name in contenders}
         failures = {name: answer.failure for name, answer in prepared.items() if answer.failure}
+        own_turns: list[float] = []
         for turn in range(TURNS):
             for name, contender in contenders.items():
                 if name in failures:
@@ -150,8 +153,11 @@ class BenchPlan:
                     failures[name] = answer.failure
                 wall[name] += answer.wall_ms
                 device[name] += answer.device_ms
+                if name == OURS and answer.wall_ms:
+                    own_turns.append(median(answer.wall_ms))
                 if name == OURS and request.part is None and request.kind == "hop" and request.sources == 1:
                     self._keep_encoder_times(request, answer)
+        self.turns.append(own_turns)
         for contender in contenders.values():
             contender.ask(Request(do="close"))
         return tuple(

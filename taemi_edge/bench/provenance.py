@@ -58,7 +58,7 @@ def provenance(*packages: str, command: str = "", gpu: bool = False) -> dict[str
             **machine,
             "processor": processor.name or processor.architecture,
             "vnni": bool(processor.features & _VNNI),
-            "load_before": round(os.getloadavg()[0], 2),
+            "load_at_the_end": round(os.getloadavg()[0], 2),
         },
         "versions": {"CPython": python, **_versions([*_USUAL, *packages])},
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from taemi_edge.bench.noise import Noise
 from taemi_edge.bench.power import PowerReport
 from taemi_edge.bundle.values import Frozen
 
@@ -72,7 +73,7 @@ class PartTimes(Frozen, frozen=True):
         operations, bytes: the least that it needs (`taemi_edge.bench.costs`); None where they cannot be counted.
         operations_by: the operations by the type that the bundle does them in: a part in INT8 has some in FP32.
         limit_ms: the least time for them at the highest rates of this machine, each type at its own.
-        share: `limit_ms` divided by the bundle's own time.
+        share: `limit_ms` divided by the bundle's own time; None where it is not judged, since the machine was busy.
         fp32_share: the same as if all operations were done in FP32; above 1 where INT8 beats whatever FP32 could reach.
             None for engines of TensorRT.
     """
@@ -126,6 +127,7 @@ class BenchReport(Frozen, frozen=True):
         script_ratios: the same for scripts that keep no features, and so encode the whole window again at every hop.
         saved: for each stream, how much less time the encoders take without it, divided by the time of its own
             encoder. 1 is all of it; more where encoders that run side by side slow each other down.
+        noise: how busy the machine was; where it was busy, no part has a share of its limit. None in older reports.
     """
 
     bundle: str
@@ -144,6 +146,7 @@ class BenchReport(Frozen, frozen=True):
     power: PowerReport
     seconds: float
     script_ratios: dict[str, float] = msgspec.field(default_factory=dict)
+    noise: Noise | None = None
     date: str = ""
 
 

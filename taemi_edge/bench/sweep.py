@@ -19,6 +19,7 @@ import msgspec
 
 from taemi_edge.bench.contender import Contender
 from taemi_edge.bench.machine import described_machine
+from taemi_edge.bench.noise import Noise, NoiseMeter
 from taemi_edge.bench.provenance import today
 from taemi_edge.bench.report import OURS, Stats, stats_of
 from taemi_edge.bench.worker import Opening, Request
@@ -90,6 +91,7 @@ class SweepReport(Frozen, frozen=True):
     Attributes:
         date: the day in UTC; empty in reports of older versions.
         own: the values of the model itself by axis, at which the other axes are varied.
+        noise: how busy the machine was; None in older reports.
     """
 
     bundle: str
@@ -100,6 +102,7 @@ class SweepReport(Frozen, frozen=True):
     own: dict[str, float]
     points: tuple[SweepPoint, ...]
     seconds: float
+    noise: Noise | None = None
     date: str = ""
 
 
@@ -108,6 +111,7 @@ class _Measured:
     """What was measured of one value so far."""
 
     wall: list[float] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
     anew: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     failure: str = ""
@@ -143,6 +147,7 @@ def run_sweep(
         "threads": float(options.threads),
     }
     places = [(axis, value) for axis in AXES for value in values_of(axis, bundle, options, device)]
+    meter = NoiseMeter()
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
         contenders = _Contenders(stack, bundle, device, scratch)
@@ -158,6 +163,7 @@ def run_sweep(
         own=own,
         points=tuple(_point(axis, value, found[axis, value]) for axis, value in places),
         seconds=round(time.perf_counter() - started, 1),
+        noise=meter.report(measured.turns for measured in found.values()),
     )
 
 
@@ -238,6 +244,8 @@ def _add(measured: _Measured, contender: Contender, request: Request, runs: int)
     answer = prepared if prepared.failure else contender.ask(Request(do="run", runs=runs, warm_up=3 if is_hop else 1))
     contender.ask(Request(do="close"))
     measured.failure = answer.failure
+    if is_hop and answer.wall_ms:
+        measured.turns.append(median(answer.wall_ms))
     (measured.wall if is_hop else measured.anew).extend(answer.wall_ms)
     for part, ms in answer.parts_ms.items() if is_hop else ():
         measured.parts.setdefault(part, []).append(ms)

@@ -246,7 +246,9 @@ def write_error(target: Path, error: OSError) -> OutputError:
         return OutputError(f"{target}: no space left on the device: free some, or write elsewhere")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return OutputError(f"{target}: cannot be written: a file stands where its folder should be: name another place")
-    return OutputError(f"{target}: cannot be written: {error.strerror or error}: name another place, or mend this one")
+    return OutputError(
+        f"{target}: cannot be written: {error.strerror or error}: name another place, or repair this one"
+    )
 
 
 def _write_error_in(target: Path, error: Exception) -> OutputError | None:

@@ -89,7 +89,7 @@ def write_card(folder: Path, manifest: Manifest) -> None:
 
 def _warnings(manifest: Manifest) -> Iterator[str]:
     if not manifest.trained:
-        yield "> **Untrained.** Its weights are random where nothing was trained: its outputs show that the way works."
+        yield "> **Untrained.** Its weights are random where nothing was trained: its outputs mean nothing."
     elif manifest.synthetic:
         what = SYNTHETIC_MARK.capitalize()
         yield f"> **{what}** ({in_line(manifest.trained_on)}). Nothing is known of how it does on real data."
@@ -198,7 +198,7 @@ def _engines(manifest: Manifest) -> list[str]:
     state = "held" if manifest.verified else f"did not hold, or was not checked: {in_line(record.failure)}"
     text = (
         f"Built for the target {code(record.target)} with {in_line(record.library)}, on {in_line(device)}; parity with "
-        f"the golden outputs {state}."
+        f"the golden feeds {state}."
     )
     parts = table(("part", "precision"), [(code(name), code(spec.precision)) for name, spec in manifest.parts.items()])
     rows = [

@@ -93,8 +93,8 @@ class ModelCard(Frozen, frozen=True, omit_defaults=True):
                 got = f"{len(text):,} characters" if isinstance(text, str) else repr(text)[:80]
                 raise ValueError(f"expected {name} as words, up to {MOST_CARD_CHARACTERS:,} characters, got {got}")
         if len(self.evaluations) > MOST_CARD_EVALUATIONS:
-            got = len(self.evaluations)
-            raise ValueError(f"expected up to {MOST_CARD_EVALUATIONS} evaluations, got {got}")
+            count = len(self.evaluations)
+            raise ValueError(f"expected up to {MOST_CARD_EVALUATIONS} evaluations, got {count}")
 
 
 NOTHING_SAID = ModelCard()

@@ -28,6 +28,7 @@ import msgspec
 
 from taemi_edge.bundle.card import CARD_FILES, write_card
 from taemi_edge.bundle.external_data import MARK, require_no_external_data
+from taemi_edge.bundle.foreign_models import no_bundle_problem
 from taemi_edge.bundle.json_files import values_problem, write_json
 from taemi_edge.bundle.limits import (
     MOST_FILE_BYTES,
@@ -293,8 +294,7 @@ def sha256_of(file: Path) -> str:
 
 def _require_manifest(folder: Path) -> None:
     if not os.path.lexists(folder / MANIFEST):  # unlike pathlib, it takes names that no file system has
-        found = "a file" if os.path.isfile(folder) else "a folder without one" if os.path.isdir(folder) else "nothing"
-        raise BundleError(f"{folder!s:.500}: expected a bundle (a folder with {MANIFEST}), found {found}")
+        raise BundleError(no_bundle_problem(folder, MANIFEST))
 
 
 def _manifest_bytes(files: OpenedFolder, folder: Path) -> tuple[bytes, FileDigest]:

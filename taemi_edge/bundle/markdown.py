@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 #: A text of one line, and one of several paragraphs; what is longer loses its end.
 MOST_IN_LINE, MOST_IN_PARAGRAPHS = 400, 20_000
@@ -69,9 +70,9 @@ def code(text: str) -> str:
     return f"`{words or ' '}`"
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of cells that are Markdown already."""
-    lines = [heads, tuple("---" for _ in heads), *rows]
+    lines: list[Sequence[str]] = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -136,7 +136,7 @@ def _require_variety(spool: ClipSpool, recipe: CalibrationRecipe, bundle: Bundle
             kinds = sorted({manifest.pattern_name(pattern) for pattern in patterns})
             raise CalibrationError(
                 f"expected clips of several presence patterns, each stream live in some, got {', '.join(kinds)} alone: "
-                f"nothing tells the range of {name}; add clips that have it"
+                f"nothing shows the range of {name}; add clips that have it"
             )
     fed = {pattern for number, came in enumerate(patterns) for pattern in fed_patterns(bundle, number, came)}
     known = [*manifest.patterns, *sorted(fed.difference(manifest.patterns), key=manifest.pattern_name)]

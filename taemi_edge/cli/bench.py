@@ -38,11 +38,17 @@ _AgainstOption = Annotated[
 ]
 _RivalsPythonOption = Annotated[
     str | None,
-    typer.Option("--rivals-python", metavar="P", help="The interpreter that has the rivals, if it is another."),
+    typer.Option(
+        "--rivals-python", metavar="P", help="The Python interpreter that has the rivals, where it is another one."
+    ),
 ]
 _CheckpointOption = Annotated[
     str | None,
-    typer.Option("--checkpoint", metavar="C", help="TAEMI in PyTorch  [default: what the bundle was made of]"),
+    typer.Option(
+        "--checkpoint",
+        metavar="C",
+        help="The TAEMI checkpoint to time in PyTorch  [default: what the bundle was made from]",
+    ),
 ]
 _ModelOption = Annotated[
     str | None,
@@ -85,19 +91,17 @@ _RunsOption = Annotated[
     typer.Option(
         "--runs",
         min=5,
-        help="Runs of each thing, in five turns; with --host or --sweep hops.  [default: 50; with --host 320; with "
-        "--sweep 30]",
+        help="How often each thing is timed, in five turns; with --host or --sweep, how many hops.  [default: 50; with "
+        "--host 320; with --sweep 30]",
     ),
 ]
 _AllPatternsOption = Annotated[
     bool,
     typer.Option("--all-patterns", help="Time all presence patterns, also of models with more than three streams."),
 ]
-_UnverifiedOption = Annotated[
-    bool, typer.Option("--unverified", help="Time engines that parity has not passed all the same.")
-]
+_UnverifiedOption = Annotated[bool, typer.Option("--unverified", help="Also time engines that parity has not passed.")]
 _PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Contenders, patterns, limits, sources.")
+    Path | None, typer.Option("--plot", metavar="F.png", help="Draw contenders, patterns, limits and sources.")
 ]
 
 
@@ -120,7 +124,7 @@ def bench(
     json_file: JsonOption = None,
     plot: _PlotOption = None,
 ) -> None:
-    """Time a bundle beside ONNX Runtime, OpenVINO and PyTorch: parts, hops by presence, several sources, limits."""
+    """Time a bundle beside ONNX Runtime, OpenVINO and PyTorch: parts, hops by presence pattern, sources, limits."""
     from taemi_edge.pictures import check_plot_file
 
     check_plot_file(plot)

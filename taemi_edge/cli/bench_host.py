@@ -10,6 +10,7 @@ import typer
 
 from taemi_edge.bench.host.report import HostReport, HostTimes, Microseconds
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.cli.bench_report import marked, note_noise
 from taemi_edge.cli.tables import make_console, new_table
 from taemi_edge.palette import series_colours
 from taemi_edge.pictures import literal, new_figure
@@ -19,13 +20,14 @@ def print_host(report: HostReport) -> None:
     """Print one row for each number of sources: `execute`, its parts, what is before and after, and it repeated."""
     names = _part_names(report.sources)
     title = "the host's part of a hop, on a device that does nothing: median (99th percentile) us; repeated: (least)"
-    table = new_table(title, ("sources", "execute", *names, "rows", "prediction", "repeated"))
+    table = new_table(marked(title, report.noise), ("sources", "execute", *names, "rows", "prediction", "repeated"))
     for row in report.sources:
         parts = [_cell(row.parts_us.get(name)) for name in names]
         around = [_cell(row.rows_us), _cell(row.prediction_us)]
         repeated = f"{_short(row.repeated_us.median)} ({_short(row.repeated_us.least)})"
         table.add_row(str(row.sources), _cell(row.execute_us), *parts, *around, repeated)
     make_console().print(table)
+    note_noise(report.noise)
     if report.synthetic:
         typer.echo(f"note: the data of {', '.join(report.synthetic)} is synthetic", err=True)
 
@@ -40,7 +42,9 @@ def plot_host(reports: Mapping[str, HostReport], file: Path) -> None:
     figure = new_figure((12, 5), "taemi-edge bench --host")
     some = next(iter(reports.values()))
     processor = some.machine.get("processor") or some.machine["architecture"]
-    figure.suptitle(literal(f"{some.model}: host time of a hop on a device that does nothing, {processor}"))
+    noise = next((report.noise for report in reports.values() if report.noise is not None and report.noise.busy), None)
+    title = f"{some.model}: host time of a hop on a device that does nothing, {processor}"
+    figure.suptitle(literal(marked(title, noise)))
     whole, parts = figure.subplots(1, 2)
     _draw_whole(reports, whole)
     _draw_parts(reports, parts)

@@ -8,10 +8,12 @@ from typing import Any
 
 import typer
 
+from taemi_edge.bench.noise import Noise
 from taemi_edge.bench.report import OURS, BenchReport, Timing, find
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.bundle.streams import lost_name
 from taemi_edge.bundle.values import HEAD
+from taemi_edge.cli.options import note
 from taemi_edge.cli.tables import make_console, new_table
 from taemi_edge.palette import series_colours
 from taemi_edge.pictures import SERIES_COLOURS, literal, new_figure
@@ -46,6 +48,7 @@ def print_bench(report: BenchReport) -> None:
         )
         for reason in power.throttled_by:
             typer.echo(f"note: the device was slowed down by its {reason}", err=True)
+    note_noise(report.noise)
     _print_failures(report)
     for name, reason in report.not_run.items():
         typer.echo(f"not run: {name}: {reason}", err=True)
@@ -60,7 +63,7 @@ def plot_bench(report: BenchReport, file: Path) -> None:
     rows = max(len(report.parts), sum(window.kind == "hop" for window in report.windows))
     figure = new_figure((13, max(13.0, 0.7 * rows)), "taemi-edge bench")
     gpu = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
-    figure.suptitle(literal(f"{report.model} on {gpu}"))
+    figure.suptitle(literal(marked(f"{report.model} on {gpu}", report.noise)))
     grid = figure.add_gridspec(3, 2)
     _draw_parts(report, figure.add_subplot(grid[0, :]))
     hops, patterns, limits, sources = (figure.add_subplot(grid[row, column]) for row in (1, 2) for column in (0, 1))
@@ -74,16 +77,37 @@ def plot_bench(report: BenchReport, file: Path) -> None:
 
 def _print_parts(report: BenchReport) -> None:
     names = list(report.contenders)
-    title = "parts, feeds on the device: median (95th percentile) ms"
+    title = marked("parts, feeds on the device: median (95th percentile) ms", report.noise)
     columns = ("part", "batch", *names, "limit", "share of it", "of FP32's")
     table = new_table(title, columns, left=("part",), no_wrap=("part",))
     for part in report.parts:
         limit = "" if part.limit_ms is None else f"{part.limit_ms:.3g}"
-        shares = ["" if share is None else f"{share:.1%}" for share in (part.share, part.fp32_share)]
+        shares = [_share(share, report.noise) for share in (part.share, part.fp32_share)]
         cells = [_cell(find(part.timings, name)) for name in names]
         table.add_row(part.part, str(part.batch), *cells, limit, *shares)
     make_console().print(table)
     _print_nearness(report)
+
+
+def marked(title: str, noise: Noise | None) -> str:
+    """A title that says so where its figures are noise.
+
+    >>> marked("parts: ms", None)
+    'parts: ms'
+    """
+    return f"{title} [NOISE: the machine was busy]" if noise is not None and noise.busy else title
+
+
+def note_noise(noise: Noise | None) -> None:
+    """Say on standard error why figures are noise, where they are."""
+    if noise is not None and noise.busy:
+        note(noise.in_words)
+
+
+def _share(share: float | None, noise: Noise | None) -> str:
+    if noise is not None and noise.busy:
+        return "not judged"
+    return "" if share is None else f"{share:.1%}"
 
 
 def _print_nearness(report: BenchReport) -> None:
@@ -115,7 +139,7 @@ def _print_windows(report: BenchReport) -> None:
     }
     for kind, title in titles.items():
         columns = ("streams", *report.contenders, "max error")
-        table = new_table(title, columns, left=("streams",), no_wrap=("streams",))
+        table = new_table(marked(title, report.noise), columns, left=("streams",), no_wrap=("streams",))
         rows = [window for window in report.windows if window.kind == kind]
         for window in rows:
             ours = find(window.timings, OURS)
@@ -127,7 +151,7 @@ def _print_windows(report: BenchReport) -> None:
 
 def _print_sources(report: BenchReport) -> None:
     columns = ("sources", "latency ms", "p99 ms", "predictions a second", "throughput", "latency", "max error")
-    table = new_table("several sources in one call", columns)
+    table = new_table(marked("several sources in one call", report.noise), columns)
     for row in report.sources:
         wall = row.timing.wall
         table.add_row(
@@ -220,6 +244,9 @@ def _draw_patterns(report: BenchReport, axis: Any) -> None:
 
 
 def _draw_limits(report: BenchReport, axis: Any) -> None:
+    if report.noise is not None and report.noise.busy:
+        axis.set(title="not judged: the machine is busy", xticks=[], yticks=[])
+        return
     rows = [p for p in report.parts if p.share is not None]
     shares = [100 * (p.share or 0.0) for p in rows]
     of_fp32 = [100 * (p.fp32_share or 0.0) for p in rows]

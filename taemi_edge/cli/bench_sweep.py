@@ -10,6 +10,7 @@ import typer
 
 from taemi_edge.bench.sweep import AXES, Axis, SweepPoint, SweepReport
 from taemi_edge.bundle.atomic import new_file
+from taemi_edge.cli.bench_report import marked, note_noise
 from taemi_edge.cli.tables import make_console, new_table
 from taemi_edge.palette import series_colours
 from taemi_edge.pictures import literal, new_figure
@@ -21,7 +22,7 @@ def print_sweep(report: SweepReport) -> None:
     """Print one row for each value: a hop, its parts, and a hop that encodes its whole window anew."""
     parts = _part_names(report.points)
     title = "how the cost of a hop grows: wall ms, median (95th percentile)"
-    table = new_table(title, ("", "value", "a hop", *parts, "whole window anew"), left=("",))
+    table = new_table(marked(title, report.noise), ("", "value", "a hop", *parts, "whole window anew"), left=("",))
     for point in report.points:
         wall = point.wall
         hop = "-" if wall is None else f"{wall.median:.3g} ({wall.p95:.3g})"
@@ -30,6 +31,7 @@ def print_sweep(report: SweepReport) -> None:
         own = " *" if point.value == report.own[point.axis] else ""
         table.add_row(_LABELS[point.axis], f"{point.value:g}{own}", hop, *of_parts, anew)
     make_console().print(table)
+    note_noise(report.noise)
     typer.echo("* the model's own value, at which the others are varied")
     for point in report.points:
         if point.failure:
@@ -44,7 +46,8 @@ def plot_sweep(report: SweepReport, file: Path) -> None:
     """
     figure = new_figure((11, 8), "taemi-edge bench --sweep")
     machine = report.machine.get("gpu") or report.machine.get("processor") or report.machine["architecture"]
-    figure.suptitle(literal(f"{report.model} on {machine}: how the cost of a hop grows"))
+    title = f"{report.model} on {machine}: how the cost of a hop grows"
+    figure.suptitle(literal(marked(title, report.noise)))
     for axis, panel in zip(AXES, figure.subplots(2, 2).flat, strict=True):
         _draw(report, axis, panel)
     with new_file(file) as draft:

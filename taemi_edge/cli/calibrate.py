@@ -55,21 +55,29 @@ _AlsoOption = Annotated[
 ]
 _RangesOption = Annotated[
     Path | None,
-    typer.Option("--ranges", metavar="F.json", help="Use the ranges.json of another machine, judge it here."),
+    typer.Option(
+        "--ranges", metavar="F.json", help="Use the ranges.json of another machine, and judge here what it gives."
+    ),
 ]
 _QuantiserOption = Annotated[
-    QuantiserChoice, typer.Option("--quantiser", help="Who makes Q/DQ; modelopt is an extra of its own.")
+    QuantiserChoice,
+    typer.Option("--quantiser", help="The program that quantises the graphs; modelopt is an extra of its own."),
 ]
 _MetricOption = Annotated[
     str | None,
     typer.Option(
         "--metric",
         metavar="M",
-        help="What is counted on labels: a metric's name, or FILE.py:FUNCTION  [default: the bundle's]",
+        help="What judges outputs on labels: a metric's name, or FILE.py:FUNCTION  [default: the bundle's]",
     ),
 ]
 _TranscriptsOption = Annotated[
-    Path | None, typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl.")
+    Path | None,
+    typer.Option(
+        "--transcripts",
+        metavar="DIR",
+        help="The folder with a transcript of each clip: NNNNN.vtt, .srt, .txt or .jsonl.",
+    ),
 ]
 
 
@@ -78,7 +86,7 @@ def calibrate(
     data: _DataOption = None,
     recipe: _RecipeOption = None,
     output: _OutputOption = None,
-    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Ranges from N clips, no more.")] = None,
+    clips: Annotated[int | None, typer.Option("--clips", min=1, help="Find ranges on N clips at most.")] = None,
     also: _AlsoOption = None,
     override: _SetOption = None,
     ranges: _RangesOption = None,
@@ -92,7 +100,7 @@ def calibrate(
     ray: RayOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Make FP16 and INT8 graphs from real clips, FP8 and BF16 by --also; what each costs is judged on other clips."""
+    """Make FP16 and INT8 graphs from real clips (FP8 and BF16 by --also), and judge on other clips what each costs."""
     with extra_needed("export", "taemi-edge calibrate"):
         from taemi_edge.calibration.calibrate import CalibrationOptions, calibrate_bundle, default_recipe
     from taemi_edge.bundle.folder import read_manifest

@@ -27,13 +27,14 @@ from taemi_edge.cli.options import (
 )
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.run_options import ClockOption, MapOption
-from taemi_edge.cli.training_tables import extraction_json, print_extraction
+from taemi_edge.cli.training_tables import print_extraction
 from taemi_edge.errors import InputError
 
 _ModelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="Whose encoders: a bundle, file.py:function of your own model, a checkpoint or a recipe."
+        metavar="MODEL",
+        help="The model whose encoders are run: a bundle, file.py:function of your own, a checkpoint or a recipe.",
     ),
 ]
 _StoreOption = Annotated[
@@ -42,7 +43,7 @@ _StoreOption = Annotated[
         "--output",
         "-o",
         metavar="DIR|URI",
-        help="The feature store, a folder or s3://bucket/folder; a stopped one is gone on with.",
+        help="The feature store, a folder or s3://bucket/folder. The same command continues one that was stopped.",
     ),
 ]
 _SplitOption = Annotated[
@@ -51,7 +52,11 @@ _SplitOption = Annotated[
 ]
 _TranscriptsOption = Annotated[
     Path | None,
-    typer.Option("--transcripts", metavar="DIR", help="NNNNN.vtt, .srt, .txt, .jsonl  [default: DIR/transcripts]"),
+    typer.Option(
+        "--transcripts",
+        metavar="DIR",
+        help="The folder with a transcript of each clip: NNNNN.vtt, .srt, .txt or .jsonl  [default: DIR/transcripts]",
+    ),
 ]
 _AsrOption = Annotated[bool, typer.Option("--asr", help="Recognise the speech of clips without a transcript.")]
 _FacesOption = Annotated[
@@ -62,13 +67,13 @@ _FeaturesOption = Annotated[
     typer.Option("--features", metavar="STREAM=FOLDER", help="Take provided pickles, such as vision=vit; repeatable."),
 ]
 _LongestOption = Annotated[
-    float, typer.Option("--longest", metavar="S", min=1, help="How much of a clip counts, in seconds.")
+    float, typer.Option("--longest", metavar="S", min=1, help="How much of each clip is read, in seconds.")
 ]
 
 
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The corpus to make: a new or empty folder.")],
-    clips: Annotated[int, typer.Option("--clips", metavar="N", min=3, help="How many clips.")] = 600,
+    clips: Annotated[int, typer.Option("--clips", metavar="N", min=3, help="How many clips to make.")] = 600,
     seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same clips.")] = 0,
     workers: WorkersOption = 0,
 ) -> None:
@@ -100,7 +105,8 @@ def extract(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first clip that cannot be read.")] = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Encode every clip of a corpus once, with the runtime's own reading of media; safe to stop and go on."""
+    """Compute the features of every clip of a corpus once, for training. The same command continues a stopped one."""
+    from taemi_edge.cli.extraction_json import extraction_json
     from taemi_edge.corpora.clip_reading import Reading
     from taemi_edge.corpora.extract import ExtractOptions, extract_features
     from taemi_edge.corpora.opening import open_any_corpus

@@ -307,7 +307,7 @@ def _power(machine: MachineProbe) -> Iterator[Finding]:
         return
     governor = machine.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     yield Finding(
-        name="power mode", status="ok" if governor else "absent", found=governor or "not told by this machine"
+        name="power mode", status="ok" if governor else "absent", found=governor or "this machine does not say"
     )
 
 

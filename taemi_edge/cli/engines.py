@@ -39,10 +39,13 @@ _SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change the target, such as workspace_mib=512; repeatable."),
 ]
 _SourcesOption = Annotated[
-    int | None, typer.Option("--sources", min=1, help="How many sources share them. Short for --set sources=N.")
+    int | None, typer.Option("--sources", min=1, help="How many sources share the engines. Short for --set sources=N.")
 ]
 _CacheOption = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Take what was built before of just the same things.")
+    bool,
+    typer.Option(
+        "--cache/--no-cache", help="Take engines that were built before from the same graphs, target and device."
+    ),
 ]
 
 
@@ -58,7 +61,7 @@ def build_engine_command(
     threads: ThreadsOption = 0,
     json_file: JsonOption = None,
 ) -> None:
-    """Build a bundle's engines for a device, check them against PyTorch's outputs and mark them verified or not."""
+    """Build a bundle's engines for a device, compare them with PyTorch's outputs, and mark them verified or not."""
     from taemi_edge.bundle.folder import open_bundle
     from taemi_edge.bundle.recipe import load_recipe
     from taemi_edge.bundle.trusted_keys import required_key

@@ -41,7 +41,7 @@ _SplitOption = Annotated[
     typer.Option("--split", help="Which clips to judge  [default: test, else valid]"),
 ]
 _PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="The metric by streams left, and by output.")
+    Path | None, typer.Option("--plot", metavar="F.png", help="Draw the metric by presence pattern and by output.")
 ]
 _ZeroTokensOption = Annotated[
     bool, typer.Option("--zero-tokens", help="Also judge with zeros where a learned token belongs.")
@@ -56,12 +56,13 @@ _MetricOption = Annotated[
     ),
 ]
 _StoreOption = Annotated[
-    str | None, typer.Option("--store", metavar="DIR|URI", help="Keep a corpus's features there for the next time.")
+    str | None,
+    typer.Option("--store", metavar="DIR|URI", help="Keep the features of the corpus there for the next time."),
 ]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="What to judge.")],
+    model: Annotated[str, typer.Argument(metavar="CHECKPOINT|BUNDLE", help="The checkpoint or bundle to judge.")],
     data: _DataOption,
     split: _SplitOption = None,
     json_file: JsonOption = None,
@@ -77,7 +78,7 @@ def evaluate(
     workers: WorkersOption = 0,
     ray: RayOption = None,
 ) -> None:
-    """Judge a checkpoint or a bundle on labels: clean, with losses as they come, and with streams lost."""
+    """Judge a checkpoint or a bundle on labelled clips: as they are, clean, and in every presence pattern."""
     from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
     from taemi_edge.corpora.evaluation import evaluation_json
 

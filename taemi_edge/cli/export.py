@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_needed, note_training
+from taemi_edge.bundle.foreign_models import refuse_foreign
+from taemi_edge.cli.options import CheckpointOption, RecipeArgument, extra_needed, note, note_training
 from taemi_edge.cli.progress import shown_progress
 from taemi_edge.cli.tables import print_head, print_parity
 from taemi_edge.errors import UsageError
@@ -34,7 +35,7 @@ def export(
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option("--random-weights", help="For a recipe: leave the encoders random, to try the way without a hub."),
+        typer.Option("--random-weights", help="For a recipe: leave the encoders random, which needs no network."),
     ] = False,
     clip: Annotated[
         Path | None,
@@ -45,11 +46,12 @@ def export(
         typer.Option("--transcript", metavar="F", help="What is said in --clip (.vtt, .srt, .txt, .jsonl)."),
     ] = None,
     untrained_tokens: Annotated[
-        bool, typer.Option("--untrained-tokens", help="Export TAEMI's tokens that training never reached.")
+        bool,
+        typer.Option("--untrained-tokens", help="Also export missing-modality tokens that training never reached."),
     ] = False,
     evaluation: _EvaluationOption = None,
 ) -> None:
-    """Export a model as an ONNX bundle: a graph for each stream and the head, checked before the folder appears.
+    """Export a model as a bundle: an ONNX graph for each encoder and the head, checked before the folder appears.
 
     Your own model is declared in Python (`taemi-edge init-model` writes an example to start from), or in a TOML file
     where its encoders and head exist as ONNX files. A Python file that you name here is run.
@@ -62,11 +64,12 @@ def export(
         from taemi_edge.export.user_code import names_a_function
     if (file := model.rstrip(":")).endswith(".py"):
         raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
+    refuse_foreign(model)
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
         _export_checkpoint(model, output, random_weights, feeds, untrained_tokens, evaluation or ())
         return
     if feeds or random_weights or untrained_tokens:
-        raise UsageError("--clip, --random-weights and --untrained-tokens are for TAEMI: leave them away")
+        raise UsageError("--clip, --random-weights and --untrained-tokens are for TAEMI: leave them out")
     _export_declared(model, output, evaluation or ())
 
 
@@ -103,9 +106,12 @@ def _export_checkpoint(
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.taemi.checkpoint import open_checkpoint
         from taemi_edge.taemi.exporting import export_checkpoint
+        from taemi_edge.taemi.feature_dims import other_size
     with shown_progress() as progress:
         progress.stage(f"loading {checkpoint}")
         loaded = open_checkpoint(checkpoint, random_weights)
+        if said := other_size(loaded.model.vision.backbone, loaded.recipe):
+            note(said)
         folder = output or Path("export") / loaded.recipe.name
         bundle, report = export_checkpoint(
             loaded,
@@ -125,7 +131,7 @@ def _export_checkpoint(
 def init_model(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
 ) -> None:
-    """Write an example of a model of your own to start from: a commented model.py that exports as it is."""
+    """Write model.py, a commented example of a model of your own, which exports as it is."""
     from taemi_edge.cli.starter import write_starter
 
     written = write_starter(folder)
@@ -138,10 +144,10 @@ def init(
     recipe: RecipeArgument,
     output: CheckpointOption = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Leave the encoders random as well, to try the way without a hub.")
+        bool, typer.Option("--random-weights", help="Leave the encoders random as well, which needs no network.")
     ] = False,
 ) -> None:
-    """Make a checkpoint of a recipe: pretrained encoders, and the fusion head that the recipe names, if any."""
+    """Make a checkpoint from a recipe: its pretrained encoders, and the trained head that it names, if any."""
     with extra_needed("export", "taemi-edge init"):
         from taemi_edge.bundle.recipe import load_recipe
         from taemi_edge.taemi.checkpoint import new_checkpoint, save_checkpoint

@@ -48,7 +48,7 @@ def print_group_help(group: Any, ctx: Any) -> None:
         _print_panel(console, title, rows)
     options = [parameter for parameter in group.get_params(ctx) if not getattr(parameter, "hidden", False)]
     _print_panel(console, "Options", [_row(parameter, ctx) for parameter in options])
-    _print_example(console, "See every step on a clip that comes along.", "taemi-edge demo")
+    _print_example(console, "See every step on a clip that ships with the package.", "taemi-edge demo")
     _print_example(console, "Read what a command does, with examples.", "taemi-edge run --help")
     _print_pages(console, "")
 

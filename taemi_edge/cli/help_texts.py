@@ -114,7 +114,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "init": (
         Example("Make a checkpoint of a recipe that ships.", "taemi-edge init taemi-tiny --output checkpoints/tiny"),
         Example(
-            "Try the way without the network: all weights are random.", "taemi-edge init taemi-mobile --random-weights"
+            "Make one without the network: all weights are random.", "taemi-edge init taemi-mobile --random-weights"
         ),
     ),
     "train": (
@@ -123,7 +123,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "taemi-edge train taemi-mobile --data runs/features --epochs 30",
         ),
         Example(
-            "Change the recipe, and go on with a run that was stopped.",
+            "Change the recipe, and continue a run that was stopped.",
             "taemi-edge train taemi-mobile --data runs/features --set fusion.kind=concat --resume",
         ),
     ),
@@ -239,7 +239,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ),
     ),
     "demo": (
-        Example("See every step on a synthetic clip that comes along.", "taemi-edge demo"),
+        Example("See every step on a synthetic clip that ships with the package.", "taemi-edge demo"),
         Example("Use a clip of your own.", "taemi-edge demo talk.mp4 --transcript talk.vtt"),
     ),
     "update": (

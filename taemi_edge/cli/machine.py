@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taemi_edge.cli.options import ThreadsOption, extra_needed
+from taemi_edge.cli.options import ThreadsOption
 from taemi_edge.cli.progress import shown_progress
-from taemi_edge.cli.tables import make_console, print_parity
-from taemi_edge.cli.training_tables import print_evaluations
+from taemi_edge.cli.tables import make_console
 from taemi_edge.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from taemi_edge.cli.demo import DemoResult
     from taemi_edge.cli.doctor import Report
 
 
@@ -52,12 +50,17 @@ def demo(
     ),
     threads: ThreadsOption = 0,
 ) -> None:
-    """Show the whole way on one clip: export, parity, and a run while camera, microphone and transcript drop out."""
-    with extra_needed("export", "taemi-edge demo"):
-        from taemi_edge.cli.demo import run_demo
+    """Show the whole way on one clip: parity, and a run while camera, microphone and transcript drop out.
+
+    With the extra `export` the model is exported from PyTorch first; without it the one that ships is taken.
+    """
+    from taemi_edge.cli.demo import chosen_model, run_demo
+    from taemi_edge.cli.demo_report import print_demo, print_opening
+
+    print_opening(chosen_model(bundles), video, output)
     with shown_progress() as progress:
         result = run_demo(video, transcript, bundles, output, threads=threads, progress=progress)
-    _print_demo(result)
+    print_demo(result)
 
 
 def _print_doctor(report: Report) -> None:
@@ -76,22 +79,3 @@ def _print_doctor(report: Report) -> None:
     make_console().print(table)
     works = ", ".join(f"{device} {'yes' if runs else 'no'}" for device, runs in report.runs_on.items())
     typer.echo(f"runs on: {works}")
-
-
-def _print_demo(result: DemoResult) -> None:
-    """Print what the demo did, and the files that it wrote."""
-    state = "exported" if result.built else "already built and unchanged"
-    typer.echo(f"{result.bundle.folder}  {state}")
-    print_parity(result.report)
-    lost = ", ".join(str(drop) for drop in result.drops)
-    typer.echo(f"{len(result.summary.predictions)} predictions while these were taken away: {lost}")
-    typer.echo(f"real-time factor {result.summary.real_time_factor:.2f}")
-    if result.evaluations:
-        print_evaluations(result.evaluations)
-    manifest = result.bundle.manifest
-    if not manifest.trained:
-        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
-    elif manifest.synthetic:
-        typer.echo(f"The head was trained on {manifest.trained_on}: on real people its intensities mean nothing.")
-    for file in result.files:
-        typer.echo(f"  {file}")

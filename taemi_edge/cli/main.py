@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from taemi_edge import __version__
+from taemi_edge.cli import completion
 from taemi_edge.cli.bench import bench
 from taemi_edge.cli.calibrate import calibrate
 from taemi_edge.cli.corpora import extract, synth
@@ -72,12 +74,24 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+class ShellChoice(str, Enum):
+    """The shells that have a completion."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
 class _Group(TyperGroup):
     """Turns Ctrl-C, SIGTERM and what Typer says of wrong words into errors of this package.
 
     Typer would end the program itself, without a message or with a box of lines. What it says of wrong words repeats no
     address with its password.
     """
+
+    def main(self, *words: Any, **named: Any) -> Any:
+        completion.prepare()
+        return super().main(*words, **{**named, "prog_name": "taemi-edge"})
 
     def make_context(self, *words: Any, **named: Any) -> Any:
         with stops_as_errors(), wrong_use_as_errors(), typed_addresses_hidden():
@@ -93,6 +107,11 @@ class _Group(TyperGroup):
 
 class _Command(PlacedCommand):
     """A command with a help page of this package, on which nothing in square brackets vanishes."""
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named)
+        for parameter in self.params:
+            completion.complete(parameter)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         print_command_help(self, ctx)
@@ -131,7 +150,20 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    install_completion: Annotated[
+        bool, typer.Option("--install-completion", help="Let the tab key complete words in your shell, and stop.")
+    ] = False,
+    show_completion: Annotated[
+        bool, typer.Option("--show-completion", help="Print what --install-completion would write, and stop.")
+    ] = False,
+    shell: Annotated[
+        ShellChoice | None, typer.Option("--shell", help="The shell to complete in  [default: the one that runs this]")
+    ] = None,
 ) -> None:
     if version:
         typer.echo(__version__)
+        raise typer.Exit
+    if install_completion or show_completion:
+        named = completion.shell_in_use() if shell is None else shell.value
+        typer.echo(completion.install(named) if install_completion else completion.script(named), nl=install_completion)
         raise typer.Exit

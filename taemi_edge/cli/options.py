@@ -82,7 +82,7 @@ CorpusOption = Annotated[
 ]
 CheckpointOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="The checkpoint  [default: checkpoints/<model>]"),
+    typer.Option("--output", "-o", metavar="DIR", help="The checkpoint to write  [default: checkpoints/<model>]"),
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
@@ -237,7 +237,9 @@ def note_training(bundle: Bundle) -> None:
     """Warn where a bundle's outputs do not come from a model that was trained on real data."""
     manifest = bundle.manifest
     if not manifest.trained:
-        note("the bundle names nothing that its head was trained on: untrained, its outputs show that the way works")
+        note(
+            "the bundle names nothing that its head was trained on: its outputs show that every step works, and no more"
+        )
     elif manifest.synthetic:
         note(f"the head was trained on {manifest.trained_on}: on real data its outputs mean nothing")
 

@@ -29,16 +29,20 @@ def parity(
     ],
     b: Annotated[
         str | None,
-        typer.Argument(metavar="[B]", help="Another one; without it a bundle is held against its golden outputs."),
+        typer.Argument(
+            metavar="[B]",
+            help="Another one; without it a bundle is compared with PyTorch's outputs for its golden feeds.",
+        ),
     ] = None,
     json_file: JsonOption = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="F.png", help="Scatter and error histogram a part.")
+        Path | None,
+        typer.Option("--plot", metavar="F.png", help="Draw a scatter plot and a histogram of errors for each part."),
     ] = None,
     device: DeviceOption = None,
     threads: PlannedThreadsOption = None,
 ) -> None:
-    """Compare two artefacts part by part, in every presence pattern: exit 0 inside the tolerances, 1 outside."""
+    """Compare two artefacts part by part, in every presence pattern. Exit code 0: inside the tolerances; 1: not."""
     from taemi_edge.parity.comparison import check_parity
 
     if plot is not None:

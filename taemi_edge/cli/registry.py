@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from taemi_edge.fleet.registry import Access
 
 _PlainHttpOption = Annotated[
-    bool, typer.Option("--plain-http", help="Speak http to another machine: all on the way can read and change it.")
+    bool,
+    typer.Option(
+        "--plain-http",
+        help="Speak http with another machine: everybody between the two can read and change what is sent.",
+    ),
 ]
 _CaFileOption = Annotated[
-    Path | None, typer.Option("--ca-file", metavar="F.pem", help="Who signed the registry's certificate.")
+    Path | None,
+    typer.Option("--ca-file", metavar="F.pem", help="The certificate of who signed the registry's certificate."),
 ]
 _TokenHostOption = Annotated[
     list[str] | None,

@@ -45,10 +45,15 @@ _MapOption = Annotated[
 ]
 _LinesOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="F.jsonl", help="A line a hop: recorded, new, and their difference."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="F.jsonl",
+        help="Write a line a hop: the recorded outputs, the new ones, and their difference.",
+    ),
 ]
 _PlotOption = Annotated[
-    Path | None, typer.Option("--plot", metavar="F.png", help="Both curves, their difference, and presence.")
+    Path | None, typer.Option("--plot", metavar="F.png", help="Draw both curves, their difference, and presence.")
 ]
 _ToleranceOption = Annotated[
     float | None,
@@ -70,7 +75,7 @@ def replay(
     unverified: Unverified = False,
     require_signature: RequireSignatureOption = None,
 ) -> None:
-    """Try a bundle on a recorded run: its predictions beside the recorded ones, and how far they are apart."""
+    """Run a bundle on what a run has recorded, and show how far its predictions are from the recorded ones."""
     from taemi_edge.cli.replay_tables import print_differences
     from taemi_edge.parity.prediction_differences import ReplayJson, differences_json
     from taemi_edge.parity.replay import ReplayOptions

@@ -77,7 +77,7 @@ def run(
     config: options.Config = None,
     override: options.Override = None,
 ) -> None:
-    """Predict the outputs of the model, a JSON line a hop; a missing stream is replaced by what stands for it.
+    """Run a bundle on files or live sources: a prediction a hop, as a JSON line. A token stands in for a lost stream.
 
     Files run as fast as they can be read, several side by side. Live sources, and files with --live or --serve, run
     on the clock until they are stopped: Ctrl-C ends them with their last predictions written.
@@ -135,7 +135,7 @@ def _run_live(given: Given) -> None:
     from taemi_edge.live.run import run_live
 
     if given.plot is not None:
-        raise UsageError("--plot draws files that have an end: leave it away, and watch a live run with --serve")
+        raise UsageError("--plot draws files that have an end: leave it out, and watch a live run with --serve")
     settings = given.live_settings()
     if not settings.bundle:
         raise UsageError("expected a bundle: name its folder first, or as `bundle` in the file of --config")

@@ -88,7 +88,7 @@ ClockOption = Annotated[
     Literal["auto", "header", "log"],
     typer.Option(
         "--clock",
-        help="Recordings: take the stamps of messages (header), the times of logging (log), or choose (auto).",
+        help="Recordings: take the stamps of messages (header), the times of logging (log), or let it choose (auto).",
     ),
 ]
 Asr = Annotated[bool, typer.Option("--asr", help="Recognise the speech with faster-whisper (extra `asr`).")]
@@ -96,7 +96,11 @@ WindowOption = Annotated[float | None, typer.Option("--window", metavar="S", hel
 HopOption = Annotated[float | None, typer.Option("--hop", metavar="S", help="Seconds between predictions.")]
 DropOption = Annotated[
     list[str] | None,
-    typer.Option("--drop", metavar="STREAM@START-END", help="Rehearse a loss, such as vision@2-4; repeatable."),
+    typer.Option(
+        "--drop",
+        metavar="STREAM@START-END",
+        help="Rehearse a loss: vision@2-4 takes the stream vision away from 2 to 4 s; repeatable.",
+    ),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -104,31 +108,43 @@ OutputOption = Annotated[
 ]
 Annotate = Annotated[
     Path | None,
-    typer.Option("--annotate", metavar="F.mp4", help="Also write the video with bars, lamps and words."),
+    typer.Option(
+        "--annotate", metavar="F.mp4", help="Also write the video, with outputs, presence and words drawn on it."
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="F.png", help="Files: also draw the outputs over time.")]
-Unverified = Annotated[bool, typer.Option("--unverified", help="Run engines that parity has not passed all the same.")]
+Unverified = Annotated[bool, typer.Option("--unverified", help="Also run engines that parity has not passed.")]
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Build engines anew first if they belong to another library or GPU.")
 ]
 Deadline = Annotated[
-    float, typer.Option("--deadline", metavar="MS", help="Files: how long one of several waits for the others.")
+    float,
+    typer.Option(
+        "--deadline", metavar="MS", help="Several files: how long the first hop of a group waits for the others."
+    ),
 ]
 Live = Annotated[bool, _live("--live", "Play files at their own pace, like cameras.")]
-Video = Annotated[str | None, _live("--video", "The picture alone from here.", "URI")]
-Audio = Annotated[str | None, _live("--audio", "The sound alone from here.", "URI")]
+Video = Annotated[str | None, _live("--video", "Take the picture from this address, and nothing else.", "URI")]
+Audio = Annotated[str | None, _live("--audio", "Take the sound from this address, and nothing else.", "URI")]
 Serve = Annotated[
     str | None,
     _live(
         "--serve",
-        "A page to watch, /healthz and /metrics (extra `serve`); others than loopback need a token.",
+        "Serve a page to watch, /healthz and /metrics (extra `serve`); others than loopback need an access token.",
         "HOST:PORT",
     ),
 ]
-TokenFile = Annotated[Path | None, _live("--token-file", "What clients must show; or TAEMI_EDGE_TOKEN.", "F")]
-TlsCertificate = Annotated[Path | None, _live("--tls-certificate", "Serve HTTPS.", "F.pem")]
-TlsKey = Annotated[Path | None, _live("--tls-key", "Its key.", "F.pem")]
-Events = Annotated[Path | None, _live("--events", "A line for each change of presence.", "F.jsonl")]
+TokenFile = Annotated[
+    Path | None,
+    _live(
+        "--token-file", "The file with the access token that clients of the page must show; or TAEMI_EDGE_TOKEN.", "F"
+    ),
+]
+TlsCertificate = Annotated[
+    Path | None, _live("--tls-certificate", "Serve the page over HTTPS with this certificate.", "F.pem")
+]
+TlsKey = Annotated[Path | None, _live("--tls-key", "The key of that certificate.", "F.pem")]
+Events = Annotated[Path | None, _live("--events", "Write a line for each change of presence.", "F.jsonl")]
 Push = Annotated[str | None, _live("--push", "Send the annotated picture to rtmp:// or rtsp://.", "URL")]
 Mqtt = Annotated[str | None, _live("--mqtt", "Publish to a broker (extra `mqtt`).", "HOST:PORT")]
 Record = Annotated[
@@ -156,9 +172,9 @@ FoxgloveLayout = Annotated[
 RosPublish = Annotated[
     str | None, _live("--ros-publish", "Publish topics of ROS 2 by Zenoh (extra `zenoh`).", "/NAME[?router=...]")
 ]
-Duration = Annotated[float | None, _live("--duration", "Stop after so long.", "S")]
+Duration = Annotated[float | None, _live("--duration", "Stop after so many seconds.", "S")]
 Loop = Annotated[bool, _live("--loop", "Play files again when they end.")]
-Config = Annotated[Path | None, _live("--config", "All of this from a file; what is typed wins.", "F.toml")]
+Config = Annotated[Path | None, _live("--config", "Read all of this from a file; what is typed wins.", "F.toml")]
 Override = Annotated[
     list[str] | None,
     _live("--set", "Any key of --config, such as watch.lost_after_s=3; repeatable.", "KEY=VALUE"),

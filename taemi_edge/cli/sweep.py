@@ -41,10 +41,13 @@ _SetOption = Annotated[
 ]
 _SweepFolder = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="The sweep; gone on with  [default: runs/sweep-<recipe>]"),
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="The sweep; the same command continues it  [default: runs/sweep-<recipe>]"
+    ),
 ]
 _RandomOption = Annotated[
-    int | None, typer.Option("--random", metavar="N", min=1, help="Draw N settings  [default: every combination]")
+    int | None,
+    typer.Option("--random", metavar="N", min=1, help="Draw N settings at random  [default: every combination]"),
 ]
 _ProvidedOption = Annotated[
     bool, typer.Option("--provided", help="Allow features that came with the data set as pickles.")
@@ -68,7 +71,9 @@ def sweep(
     settings: _SetOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each setting.")] = 3,
     random: _RandomOption = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw; more draws begin with the same ones.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The seed of the draw; more draws begin with the same ones.")
+    ] = 0,
     output: _SweepFolder = None,
     provided: _ProvidedOption = False,
     log: _LogOption = None,
@@ -76,17 +81,7 @@ def sweep(
     workers: WorkersOption = 0,
     ray: RayOption = None,
 ) -> None:
-    """Train many settings of a recipe over seeds and keep the best on the validation split; safe to stop and go on.
-
-    Examples:
-
-    taemi-edge sweep taemi-mobile --data runs/features --set training.learning_rate=3e-4,1e-3,3e-3 --seeds 5
-
-    taemi-edge sweep taemi-mobile --data runs/features --random 20 --set training.learning_rate=1e-4..1e-2
-    --set fusion.dropout=0..0.5 --set fusion.kind=anchored,concat
-
-    taemi-edge export runs/sweep-taemi-mobile/best --output export/mine
-    """
+    """Train many settings of a recipe over seeds and keep the best on the validation split. It can be stopped."""
     with extra_needed("train", "taemi-edge sweep"):
         from taemi_edge.taemi.sweep.axes import read_axis
         from taemi_edge.taemi.sweep.logs import choose_logs
@@ -126,6 +121,6 @@ def print_sweep(found: Sweep, folder: Path) -> None:
     if len(told) > _MOST_PROBLEMS:
         note(f"{len(told) - _MOST_PROBLEMS} more runs without a value, or left out: {folder / 'table.md'} has them")
     if found.elsewhere:
-        note(f"{found.elsewhere} further runs in {folder} are of settings or seeds that were not asked for now")
+        note(f"{found.elsewhere} further runs in {folder} are of other settings or seeds than this command names")
     typer.echo(verdict(found))
     typer.echo(f"wrote {folder / 'best'}, table.md, picture.png and results.json in {folder}")

@@ -152,7 +152,7 @@ def print_build(result: BuildResult) -> None:
     if record.host:
         typer.echo(f"threads: {record.host.how}")
     if result.from_cache:
-        typer.echo("built before of just the same graphs, target and device: taken from the cache")
+        typer.echo("built before from the same graphs, target and device: taken from the cache")
     for verdict in record.verification:
         pearson = "" if verdict.pearson is None else f", Pearson {verdict.pearson:.5f}"
         flips = "" if verdict.flips is None else f", {verdict.flips:.4f} of the labels differ"

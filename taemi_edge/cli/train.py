@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from taemi_edge.cli.options import (
@@ -27,7 +26,7 @@ from taemi_edge.errors import CheckFailedError
 
 _RunOption = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="Metrics, curve and state  [default: runs/train-<checkpoint>]"),
+    typer.Option("--run", metavar="DIR", help="Where metrics, curve and state go  [default: runs/train-<checkpoint>]"),
 ]
 _SetOption = Annotated[
     list[str] | None,
@@ -48,16 +47,16 @@ def train(
     ],
     output: CheckpointOption = None,
     run_folder: _RunOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of weights, order and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The seed of weights, order and dropout.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
     override: _SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state of a stopped run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the state of a stopped run.")] = False,
     provided: _ProvidedOption = False,
     tensorboard: _TensorboardOption = None,
     threads: ThreadsOption = 0,
     workers: WorkersOption = 0,
 ) -> None:
-    """Train a recipe's fusion head and tokens on frozen features, or everything end to end; Ctrl-C loses nothing."""
+    """Train the head and tokens of a recipe on stored features, or the whole model end to end; Ctrl-C loses nothing."""
     with extra_needed("train", "taemi-edge train"):
         import torch
 
@@ -85,11 +84,15 @@ def train(
 
 _AblatedRecipe = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE]", help="Whose fusion and training, with --data  [default: the task's own]"),
+    typer.Argument(
+        metavar="[RECIPE]", help="The recipe whose head and training are used, with --data  [default: the task's own]"
+    ),
 ]
 _StoreOption = Annotated[
     str | None,
-    typer.Option("--data", metavar="STORE", help="A feature store  [default: the feature-level task, synthetic]"),
+    typer.Option(
+        "--data", metavar="STORE", help="A feature store to train on  [default: the feature-level task, synthetic]"
+    ),
 ]
 _VariantOption = Annotated[
     list[str] | None, typer.Option("--variant", help="Only this variant; repeatable  [default: all]")
@@ -118,6 +121,8 @@ def ablate(
     with extra_needed("train", "taemi-edge ablate"):
         from taemi_edge.taemi.ablation import find_variants, make_setting, run_ablation
         from taemi_edge.taemi.ablation_report import plot_ablation, write_report
+    from msgspec.structs import replace
+
     from taemi_edge.bench.provenance import provenance
     from taemi_edge.pictures import check_plot_file
 
@@ -132,7 +137,7 @@ def ablate(
     write_report(ablation, output, command_line(), picture)
     if json_file is not None:
         made = provenance("torch", command=command_line())
-        save_json(json_file, msgspec.structs.replace(ablation, provenance=made))
+        save_json(json_file, replace(ablation, provenance=made))
     print_ablation(ablation, output)
     if not ablation.ok:
         raise CheckFailedError(f"a claim that held before does not hold any more: see {output}")

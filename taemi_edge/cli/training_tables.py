@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import typer
 
 from taemi_edge.cli.tables import make_console, new_table, number
@@ -46,37 +45,6 @@ def print_extraction(result: ExtractResult) -> None:
         typer.echo(f"  left out {clip_id}: {problem}", err=True)
 
 
-class ExtractionJson(msgspec.Struct, frozen=True, kw_only=True):
-    """`extract --json`.
-
-    Attributes:
-        encoded: how many clips were encoded this time.
-        problems: why a clip could not be read, by its id.
-        seconds: how long the command ran.
-        cpu_s: the processor seconds of each stage.
-    """
-
-    encoded: int
-    problems: dict[str, str]
-    seconds: float
-    cpu_s: dict[str, float]
-
-
-def extraction_json(result: ExtractResult, seconds: float) -> ExtractionJson:
-    """What `extract --json` writes: how many clips were encoded, and what that took.
-
-    Args:
-        result: what was done.
-        seconds: how long the command ran.
-    """
-    return ExtractionJson(
-        encoded=result.encoded,
-        problems=dict(result.problems),
-        seconds=round(seconds, 3),
-        cpu_s={stage: round(spent_s, 4) for stage, spent_s in sorted(result.cpu_s.items())},
-    )
-
-
 def print_epoch(line: EpochMetrics) -> None:
     """Print one line for an epoch, above a progress bar if there is one.
 
@@ -94,7 +62,7 @@ def print_training(result: TrainResult, checkpoint: Path, run: Path) -> None:
     if result.untrained_tokens:
         typer.echo(
             f"note: the token of {' and '.join(result.untrained_tokens)} never received a gradient: no clip "
-            f"lacked that stream, of itself or by modality dropout; export refuses it unless told",
+            f"lacked that stream, of itself or by modality dropout; export refuses it without --untrained-tokens",
             err=True,
         )
     for clip_id, problem in sorted(result.problems.items()):

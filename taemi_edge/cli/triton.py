@@ -26,7 +26,7 @@ def export_triton(
     bundle: BundleArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The model repository to write into.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the model in Triton  [default: that of the bundle]")
+        str | None, typer.Option("--name", help="The model's name in Triton  [default: that of the bundle]")
     ] = None,
     slots: Annotated[int, typer.Option("--slots", help="How many sequences there may be at once.")] = 8,
     device: DeviceOption = None,

@@ -33,19 +33,20 @@ _TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="T",
-        help="What to build for, as build-engine takes it; by default as the model in use, first tensorrt or cpu.",
+        help="What to build for, as build-engine takes it  [default: as the model in use; for the first one tensorrt "
+        "or cpu]",
     ),
 ]
 _PrecisionOption = Annotated[
     RequestedPrecision | None,
-    typer.Option("--precision", help="As build-engine takes it; by default as the model in use, first auto."),
+    typer.Option("--precision", help="As build-engine takes it  [default: as the model in use; for the first, auto]"),
 ]
 _ClipOption = Annotated[
     Path | None,
     typer.Option(
         "--clip",
         metavar="F",
-        help="Rehearse on it, with F.vtt where that is beside it; by default on the packaged clip.",
+        help="The clip to rehearse on, with F.vtt where that is beside it  [default: the clip that ships]",
     ),
 ]
 _WatchOption = Annotated[
@@ -69,9 +70,10 @@ def update(
     threads: ThreadsOption = 0,
     json_file: JsonOption = None,
 ) -> None:
-    """Pull a model, verify, build, check and rehearse it here, switch to it and watch; or stay with the old one.
+    """Bring a device to another bundle: pull, verify, build, check and rehearse it, switch, watch; or keep the old one.
 
-    Exit 0: the device runs what was asked for. Exit 1: it runs what it ran before, and DIR/update.json says why.
+    Exit code 0: the device runs what the command names. Exit code 1: it runs what it ran before, and DIR/update.json
+    says why.
     """
     if rollback == (source is not None):
         raise UsageError("expected either --from SOURCE or --rollback")
@@ -81,7 +83,7 @@ def update(
 
     key = required_key(key)
     if source is not None and (key is None) != unsigned:
-        said = "none of them" if key is None else f"--unsigned, and this device asks for signatures by {key}"
+        said = "none of them" if key is None else f"--unsigned, and this device requires signatures by {key}"
         raise UsageError(f"expected either --key K.pub, or --unsigned for a bundle that nobody signed, got {said}")
     options = UpdateOptions(
         source=source or "",

@@ -201,10 +201,10 @@ class RemotePlace:
 
     def _probe(self, doing: str) -> None:
         """Raise what is the matter with the whole place, where anything is; this asks with little patience."""
-        from pyarrow import fs
-
         try:
             files = file_system_of(self.address, first=True)
+            from pyarrow import fs  # that it is there is known from here on
+
             files.get_file_info(fs.FileSelector(f"{self.address.bucket}/{_NOBODYS}"))
         except OSError as error:
             if not is_missing(error):

@@ -119,7 +119,7 @@ class _PartChooser:
         asked = self._plan.precision
         faults = self._fuse() if self._plan.target.backend == "onnxruntime-cpu" else {}
         if asked != "auto" and len(self._built) == 1:
-            self._keep(choice, self._built[0], {}, {self._built[0].name: f"asked for by --precision {asked}"})
+            self._keep(choice, self._built[0], {}, {self._built[0].name: f"chosen by --precision {asked}"})
             return
         measured = self._measuring.measure(self._built, faults)
         choice.timed[self._part] = measured.timed
@@ -213,7 +213,7 @@ class _PartChooser:
         reasons = {b.name: problems[b.name] or self._slower(b, kept, measured) for b in self._built}
         best = "the fastest inside the budget" if of > 1 else "the only precision that the bundle has"
         if asked != "auto":
-            best = f"asked for by --precision {asked}, the fastest of its forms"
+            best = f"chosen by --precision {asked}, the fastest of its forms"
         reasons[kept.name] = "; ".join(filter(None, [best, problems[kept.name], self._unjudged(kept.variant)]))
         return reasons
 
@@ -221,10 +221,10 @@ class _PartChooser:
         """What was not judged on clips of a variant that is kept; empty where calibration judged it."""
         record = self._bundle.manifest.calibration
         if variant.has_seven_bits:
-            return "weights of seven bits were held against the golden feeds alone, not judged on clips"
+            return "weights of seven bits were compared on the golden feeds alone, not judged on clips"
         judged = record is not None and "bf16" in record.closeness.get(self._part, {})
         if variant.session is not None and variant.session.bf16_products and not judged:
-            return "products in BF16 were held against the golden feeds alone, not judged on clips"
+            return "products in BF16 were compared on the golden feeds alone, not judged on clips"
         return ""
 
     def _slower(self, built: BuiltPart, kept: BuiltPart, measured: Measured) -> str:

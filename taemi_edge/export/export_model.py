@@ -177,7 +177,7 @@ def write_bundle(
             f"expected an opset from {OPSET} to {newest}, got {opset!r}: older ones lack LayerNormalization"
         )
     with new_folder(folder, replaceable_files(folder)) as draft:
-        progress.stage("recording golden outputs")
+        progress.stage("recording golden feeds")
         probed = probe_head(model, found, cases_of)
         found = probed.found
         parts: dict[str, PartSpec] = {}

@@ -33,7 +33,7 @@ from taemi_edge.export.declared_outputs import value_problem
 from taemi_edge.export.kinds import Audio, Text, Video
 from taemi_edge.export.mean_features import mean_feature
 from taemi_edge.export.modules import called_in_order
-from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, weights_hint
+from taemi_edge.export.parts import OnnxPart, Part, Tensors, TorchPart, hint_of
 from taemi_edge.export.purity import require_padding_hidden, require_repeatable
 from taemi_edge.export.real_feeds import feeds_of_features, feeds_of_rows
 from taemi_edge.media.tokens import WordTokenizer
@@ -90,7 +90,7 @@ class Inspected:
             raise ContractError(f"{_called(part)}: {error}") from error
         except (Exception, SystemExit) as error:  # a part of the user's may raise anything
             raise ContractError(
-                f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{weights_hint(self.parts[part])}"
+                f"{_called(part)}: it fails on {_shown(ordered)}: {_said(error)}{hint_of(self.parts[part], ordered)}"
                 f"{_LENGTHS if part == HEAD else ''}"
             ) from error
 
@@ -304,7 +304,7 @@ def _features(name: str, spec: StreamSpec, part: Part, inputs: Tensors, rows: Se
             raise ContractError(f"{name}: {error}") from error
         except (Exception, SystemExit) as error:  # an encoder of the user's may raise anything
             raise ContractError(
-                f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}{weights_hint(part)}"
+                f"{name}: the encoder fails on {_shown(feeds)}: {_said(error)}{hint_of(part, feeds)}"
             ) from error
         batch = len(next(iter(feeds.values())))
         if given.ndim not in (2, 3) or len(given) != batch or given.dtype != np.float32:

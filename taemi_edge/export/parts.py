@@ -19,6 +19,7 @@ from taemi_edge.bundle.values import Array, PartSpec, TensorSpec
 from taemi_edge.errors import ContractError
 from taemi_edge.export.contract import OnnxFile
 from taemi_edge.export.example_feeds import as_tensors
+from taemi_edge.export.library_models import library_hint
 from taemi_edge.export.modules import module_sha256, run_module
 from taemi_edge.export.onnx_graphs import NUMPY_TYPES, adapt_graph, in_short, onnx_reference
 from taemi_edge.export.tracing import export_module
@@ -227,8 +228,13 @@ class _Wide(nn.Module):
         return self.module(*(value.long() if value.dtype == torch.int32 else value for value in inputs))
 
 
-def weights_hint(part: Part) -> str:
-    """What to do before anything else where a module fails whose weights are not float32 on the CPU."""
+def hint_of(part: Part, feeds: Mapping[str, Array]) -> str:
+    """What to do where a module fails, as the end of a sentence: of weights that are not float32 on the CPU first."""
+    known = _weights_hint(part)
+    return known or (library_hint(part.module, feeds) if isinstance(part, TorchPart) else "")
+
+
+def _weights_hint(part: Part) -> str:
     weights = list(part.module.parameters()) if isinstance(part, TorchPart) else []
     found = {(str(w.dtype).removeprefix("torch."), w.device.type) for w in weights if w.is_floating_point()}
     for dtype, device in sorted(found):

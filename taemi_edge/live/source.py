@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taemi_edge.live.capture.capture import Capture
-from taemi_edge.live.capture.content_checks import PictureCheck, SoundCheck
 from taemi_edge.live.capture.mailbox import FrameBox, RowBox, SoundBox, StreamBox
 from taemi_edge.live.capture.settings import WatchSettings
 from taemi_edge.live.replay import SeriesReplay
 from taemi_edge.live.words import WordInbox
+from taemi_edge.media.content_checks import PictureCheck, SoundCheck
 from taemi_edge.media.hops import Hop, SoundPiece
 
 #: Called with the sound of each hop that passed its check.

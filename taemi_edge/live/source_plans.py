@@ -134,7 +134,7 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool
             words[name] = tuple(read_transcript(_file(source, name, place, spec), None))
         else:
             series[name] = read_streams(_file(source, name, place, spec), {name: spec.channels}, alone=True)[name]
-    if any(isinstance(spec, TextSpec) and name not in absent for name, spec in streams.items()):
+    if any(isinstance(spec, TextSpec) and name not in (*absent, *heard) for name, spec in streams.items()):
         tokenizers_library()  # words will come, and a run of hours must not end with the first of them
     addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None

@@ -7,12 +7,14 @@ import numpy as np
 from taemi_edge.bundle.values import Array
 from taemi_edge.errors import MissingExtraError
 from taemi_edge.media.tokenizer_files import guarded, open_tokenizer, tokenizers_library
+from taemi_edge.media.word_level import WordLevel, open_words
 
 
 class WordTokenizer:
     """Tokenizes texts; of a text that is too long it keeps the last tokens, because the newest words matter most.
 
-    Where the package `tokenizers` is not installed, it can be made all the same, for a run in which nobody speaks.
+    Where the package `tokenizers` is not installed, the simplest form of tokenizer is read without it (`word_level`).
+    Another one can be made all the same, for a run in which nobody speaks.
 
     Args:
         tokenizer_json: the content of a tokenizer.json, as Hugging Face's `tokenizers` writes it.
@@ -23,10 +25,12 @@ class WordTokenizer:
     """
 
     def __init__(self, tokenizer_json: str, max_tokens: int) -> None:
+        self._words: WordLevel | None = None
+        self._most = max_tokens
         try:
             self._tokenizer = open_tokenizer(tokenizer_json)
         except MissingExtraError:
-            self._tokenizer = None
+            self._tokenizer, self._words = None, open_words(tokenizer_json)
             return
         guarded(lambda: self._tokenizer.enable_truncation(max_tokens, direction="left"))
 
@@ -34,9 +38,9 @@ class WordTokenizer:
         """Make sure that texts can be tokenized.
 
         Raises:
-            MissingExtraError: the package `tokenizers` is not installed.
+            MissingExtraError: the package `tokenizers` is not installed, and the tokenizer is not of the simplest form.
         """
-        if self._tokenizer is None:
+        if self._tokenizer is None and self._words is None:
             tokenizers_library()
 
     def feeds(self, texts: list[str]) -> dict[str, Array]:
@@ -70,6 +74,8 @@ class WordTokenizer:
         """The ids of each text; the fast call leaves out where in the text each token came from."""
 
         self.require()
+        if self._words is not None:
+            return [np.array(self._words.ids(text, self._most), np.int32) for text in texts]
 
         def encode() -> list[Array]:
             return [np.array(encoding.ids, np.int32) for encoding in self._tokenizer.encode_batch_fast(texts)]

@@ -131,14 +131,12 @@ def check_parity(
         first = stack.enter_context(open_artefact(str(a), device, threads))
         second = stack.enter_context(open_artefact(str(b), device, threads)) if b is not None else None
         if second is None and not first.is_bundle:
-            raise UsageError(
-                f"{a} is no bundle, so it has no golden outputs: name a second artefact to compare it with"
-            )
+            raise UsageError(f"{a} is no bundle, so it has no golden feeds: name a second artefact to compare it with")
         if second is not None:
             _require_same_shapes(first, second)
         judge = next((x for x in (second, first) if x is not None and x.is_bundle), first)
         outputs = _compare(first, second, judge.cases())
-        reference_name = second.name if second else "golden outputs of PyTorch"
+        reference_name = second.name if second else "golden feeds in PyTorch"
         stages = tuple(
             _judge_stage(stage, rows, _limit(judge.tolerances, stage), first.outputs) for stage, rows in outputs.items()
         )

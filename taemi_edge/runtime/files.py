@@ -17,6 +17,7 @@ from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import StreamSpec, TextSpec, VideoSpec
 from taemi_edge.errors import MediaError, OptionError, UsageError
+from taemi_edge.media.content_checks import ContentLimits, ContentWatch
 from taemi_edge.media.faces import Face
 from taemi_edge.media.file_source import FileSource
 from taemi_edge.media.hops import Hop
@@ -59,6 +60,7 @@ class RunOptions:
         streams: files of their own, by stream: video, audio, transcripts, series; of a recording also RECORDING#TOPIC.
         topics: of recordings, TOPIC or TOPIC.field by stream; what is not named is chosen by the types of messages.
         clock: of recordings: "header" for the stamps of messages, "log" for the times of logging, "auto" to choose.
+        content: how long a frozen or black picture and digital silence count as good.
         viewer: is shown every hop with its prediction; the caller closes it.
 
     Raises:
@@ -78,6 +80,7 @@ class RunOptions:
     streams: Mapping[str, Path] = field(default_factory=dict)
     topics: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = "auto"
+    content: ContentLimits = ContentLimits()  # noqa: RUF009  (frozen)
     viewer: HopViewer | None = None
 
     def __post_init__(self) -> None:
@@ -219,16 +222,17 @@ class _FileRun:
     pipeline: Pipeline
     hop_s: float
     video: AnnotatedVideo | None
+    content: ContentWatch
     viewer: HopViewer | None = None
 
     def predictions(self) -> Iterator[Prediction]:
         """The predictions; each hop is drawn with the prediction before it, which was known when it was seen."""
         last: Prediction | None = None
         for hop in self.files.hops(self.hop_s):
-            faces = self.pipeline.faces
-            prediction = self.pipeline.predict(hop)
+            faces, checked = self.pipeline.faces, self.content.checked(hop)
+            prediction = self.pipeline.predict(checked)
             if self.viewer is not None:
-                self.viewer.show(0, hop, prediction, self.pipeline.faces)
+                self.viewer.show(0, checked, prediction, self.pipeline.faces)
             yield prediction
             self._draw(hop, last, faces)
             last = prediction
@@ -256,7 +260,7 @@ def _open_file_run(bundle: Bundle, source: Path | None, options: RunOptions, pro
         )
         video = _annotated_video(stack, bundle.manifest, files, described, options)
         begin_viewing(options.viewer, [files], [described], window_s, hop_s)
-        yield _FileRun(files, pipeline, hop_s, video, options.viewer)
+        yield _FileRun(files, pipeline, hop_s, video, ContentWatch(options.content), options.viewer)
 
 
 #: A hop that is prepared, with the hop itself where somebody is shown it.
@@ -311,7 +315,8 @@ def _open_files_run(
         )
         begin_viewing(options.viewer, opened, described, window_s, hop_s)
         seen = options.viewer is not None
-        feeds = [_prepared_hops(fleet, index, files, hop_s, seen) for index, files in enumerate(opened)]
+        hops = [map(ContentWatch(options.content).checked, files.hops(hop_s)) for files in opened]
+        feeds = [_prepared_hops(fleet, index, of_one, seen) for index, of_one in enumerate(hops)]
         grouper = stack.enter_context(HopGrouper(feeds, options.deadline_s))
         yield _FilesRun(opened, fleet, grouper, hop_s, options.viewer)
 
@@ -330,9 +335,9 @@ def _open_files(
     )
 
 
-def _prepared_hops(fleet: Fleet, index: int, files: FileSource, hop_s: float, seen: bool) -> Iterator[_SeenHop]:
+def _prepared_hops(fleet: Fleet, index: int, hops: Iterable[Hop], seen: bool) -> Iterator[_SeenHop]:
     """One source's hops with their faces found; this runs in the source's own thread."""
-    for hop in files.hops(hop_s):
+    for hop in hops:
         yield fleet.prepare(index, hop), hop if seen else None
 
 

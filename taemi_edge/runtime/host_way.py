@@ -92,7 +92,7 @@ def _plan_of(bundle: Bundle) -> HostPlan | None:
 
 def _capped(threads: int, cores: int) -> int:
     if threads > cores:
-        _note(f"{threads} threads were asked for, and this process may use {cores} cores: it takes {cores}")
+        _note(f"{threads} threads are wanted, and this process may use {cores} cores: it takes {cores}")
     return min(threads, cores)
 
 

@@ -80,6 +80,17 @@ def _fed(modality: Modality, encoder: nn.Module, recipe: ModelRecipe) -> str:
     )
 
 
+def other_size(backbone: Any, recipe: ModelRecipe) -> str:
+    """What to say where an encoder takes pictures of another size than its own; empty where they are of its own."""
+    own, asked = image_size(getattr(backbone, "config", None)), list(recipe.vision.size_hw)
+    if own is None or own == asked:
+        return ""
+    return (
+        f"vision: {recipe.vision.encoder.architecture} was made for pictures of {own} and gets {asked}: its positions "
+        f"are interpolated, or it has none"
+    )
+
+
 def _has_class_token(backbone: Any) -> bool:
     """Whether the first of the tokens stands for the whole picture; convolutional maps have no tokens."""
     if not hasattr(backbone, "config"):

@@ -6,6 +6,7 @@ import json
 import re
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -303,3 +304,28 @@ def copied(bundle: Path, folder: Path) -> Path:
     for file in bundle.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+def test_inspect_prints_the_card(cli_here: Any, tiny_folder: Path, tmp_path: Path):
+    done = cli_here("inspect", tiny_folder, "--card")
+    assert done.returncode == 0
+    assert done.stdout == (tiny_folder / MODEL_CARD).read_text(encoding="utf-8")
+    refused = cli_here("inspect", tiny_folder, "--card", "--json", tmp_path / "d.json")
+    assert refused.returncode == 2
+    assert "--card: expected a bundle" in refused.stderr
+
+
+def test_what_was_said_is_kept_by_calibration(calibrated_folder: Path):
+    card = card_of_bundle(open_bundle(calibrated_folder))
+    assert "2024/1689" in card
+    assert "| `int8` |" in sections_of(card)["Precision"]
+    assert "(synthetic data)" in sections_of(card)["Precision"]
+
+
+def test_what_was_said_is_kept_by_engines(tiny_folder: Path, tmp_path: Path):
+    from taemi_edge.engines.build import build_engine
+
+    built = build_engine(tiny_folder, "cpu", "fp32", tmp_path / "engines").bundle
+    card = card_of_bundle(built)
+    assert "2024/1689" in card
+    assert "parity with the golden outputs held" in sections_of(card)["Engines"]

@@ -44,7 +44,7 @@ def test_an_export_is_titled_with_its_folder(cli_here, tmp_path: Path):
     pytest.importorskip("torch", reason="export starts from PyTorch")
     done = cli_here("export", "taemi-tiny", "--output", tmp_path / "tiny")
     assert done.returncode == 0, done.stderr
-    assert f"{tmp_path / 'tiny'}  against  golden outputs of PyTorch" in done.stdout
+    assert f"{tmp_path / 'tiny'}  against  golden feeds in PyTorch" in done.stdout
     assert ".draft-" not in done.stdout + done.stderr
     for file in (tmp_path / "tiny").iterdir():
         assert b".draft-" not in file.read_bytes(), file

@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taemi_edge.bench.limits import without_share
+from taemi_edge.bench.noise import judged
 from taemi_edge.bench.power import PowerReport
 from taemi_edge.bench.report import OURS, BenchReport, PartTimes, SourcesTimes, Timing, WindowTimes, stats_of
 from taemi_edge.cli.bench_report import plot_bench, print_bench
@@ -73,3 +75,27 @@ def test_the_picture_is_drawn(tmp_path: Path):
     pytest.importorskip("matplotlib")
     plot_bench(REPORT, tmp_path / "b.png")
     assert (tmp_path / "b.png").stat().st_size > 20_000
+
+
+def test_figures_of_a_busy_machine_are_marked_everywhere(capsys, tmp_path: Path):
+    noise = judged(by_others=0.48, load=0.3, spread=0.1)
+    parts = (without_share(PartTimes(part="vision", batch=1, timings=(OURS_MS,), share=1.259, fp32_share=1.3)),)
+    report = msgspec.structs.replace(REPORT, parts=parts, noise=noise)
+    print_bench(report)
+    shown = capsys.readouterr()
+    assert "125.9%" not in shown.out
+    assert "not judged" in shown.out
+    assert shown.out.count("[NOISE: the machine was busy]") == 4
+    assert "note: the machine was busy (other processes took 48% of its cores), so these figures are noise" in shown.err
+    plot_bench(report, tmp_path / "bench.svg")
+    drawn = (tmp_path / "bench.svg").read_text()
+    assert "NOISE: the machine was busy" in drawn
+    assert "not judged: the machine is busy" in drawn
+    again = msgspec.json.decode(msgspec.json.encode(report), type=BenchReport)
+    assert (again.noise.busy, again.parts[0].share) == (True, None)
+
+
+def test_a_report_from_before_noise_was_measured_is_read():
+    older = msgspec.json.decode(msgspec.json.encode(REPORT))
+    del older["noise"]
+    assert msgspec.convert(older, BenchReport, strict=False).noise is None

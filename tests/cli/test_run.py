@@ -236,4 +236,4 @@ def test_the_timeline_is_drawn(cli, tiny_folder, demo_video, tmp_path: Path):
 def test_more_threads_than_cores_are_a_note(cli_here, tiny_folder, demo_video, tmp_path):
     done = cli_here("run", tiny_folder, demo_video, "--threads", 1000, "--output", tmp_path / "p.jsonl")
     assert done.returncode == 0
-    assert "note: 1000 threads were asked for, and this process may use " in done.stderr
+    assert "note: 1000 threads are wanted, and this process may use " in done.stderr

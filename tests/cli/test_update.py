@@ -14,7 +14,7 @@ from taemi_edge.errors import UsageError
         ({}, "expected either --from SOURCE or --rollback"),
         ({"source": "x", "rollback": True}, "expected either --from SOURCE or --rollback"),
         ({"source": "x"}, "expected either --key K.pub, or --unsigned .*, got none of them"),
-        ({"source": "x", "unsigned": True, "trusted": True}, "got --unsigned, and this device asks for signatures by"),
+        ({"source": "x", "unsigned": True, "trusted": True}, "got --unsigned, and this device requires signatures by"),
         ({"source": "x", "key": True}, "--key .*none.pub: expected a file, found none there"),
         ({"source": "x", "unsigned": True, "watch_s": 0.0}, "--watch-s 0: expected seconds above 0"),
     ],

@@ -107,10 +107,10 @@ def test_of_a_precision_by_its_name_the_fastest_form_is_taken(older, tmp_path, r
     assert list(vision) == ["fp32", "fp32 fused"]
     [kept] = [c for c in vision.values() if c.kept]
     assert kept.median_ms == min(c.median_ms for c in vision.values())
-    assert kept.reason == "asked for by --precision fp32, the fastest of its forms"
+    assert kept.reason == "chosen by --precision fp32, the fastest of its forms"
     assert built.record.sessions is msgspec.UNSET, "older versions read engines in FP32 as before"
     text = of_part(built.record.candidates, "text")
-    assert (text["fp32"].kept, text["fp32"].reason) == (True, "asked for by --precision fp32")
+    assert (text["fp32"].kept, text["fp32"].reason) == (True, "chosen by --precision fp32")
 
 
 def test_a_target_without_forms_builds_as_before(older, tmp_path, rewritten):

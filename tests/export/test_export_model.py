@@ -13,8 +13,11 @@ torch = pytest.importorskip("torch", reason="a declared model is made of PyTorch
 from torch import Tensor, nn
 
 import taemi_edge as te
+from taemi_edge.bundle.card_record import CARD_RECORD, MODEL_CARD
+from taemi_edge.bundle.json_files import write_json
+from taemi_edge.bundle.shown_card import card_of_bundle, said_of
 from taemi_edge.bundle.values import HEAD
-from taemi_edge.errors import CheckFailedError, ContractError, ExportError, OutputError
+from taemi_edge.errors import CheckFailedError, ContractError, ExportError, InputError, OutputError
 from taemi_edge.export.export_model import export_model
 from taemi_edge.parity.golden import load_cases
 
@@ -262,3 +265,62 @@ def test_logits_are_not_taken_for_probabilities(tmp_path, exclusive):
     with pytest.raises(ContractError, match="state: expected probabilities from 0 to 1, got .*: use gives='logits'"):
         export_model(declared(outputs=outputs), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+SCORE = {
+    "metric": "accuracy",
+    "value": 0.91,
+    "interval": {"low": 0.88, "high": 0.94},
+    "outputs": {"state": {"by_name": {"a": 0.9}}, "mood": {"by_name": {"v": 0.5}}},
+    "clips": 900,
+}
+#: What `evaluate --json` writes of a model with two groups of outputs.
+REPORT: dict[str, Any] = {
+    "metric": "accuracy",
+    "artefact": "model.py:build",
+    "data": "pumps",
+    "synthetic": False,
+    "split": "test",
+    "clean": SCORE,
+    "natural": SCORE,
+    "patterns": {"imu": SCORE},
+}
+
+
+def test_a_declared_model_says_what_it_is_for(tmp_path):
+    said = te.ModelCard(licence="MIT", intended_use="Pumps of one kind.", misuse="Persons.", limits="Indoors.")
+    report = tmp_path / "report.json"
+    write_json(report, REPORT)
+    bundle, _ = export_model(declared(card=said, trained_on="60 pumps"), tmp_path / "b", evaluations=[report])
+    card = card_of_bundle(bundle)
+    for words in ("Pumps of one kind.", "Persons.", "Indoors.", 'license: "mit"', "0.910 | 0.880 to 0.940", "60 pumps"):
+        assert words in card
+    assert "emotion" not in card
+    assert said_of(bundle).evaluations[0].by_name == {"state.a": 0.9, "mood.v": 0.5}
+
+
+def test_a_model_that_says_nothing_has_a_card_without_a_record(tmp_path):
+    bundle, _ = export_model(declared(), tmp_path / "b")
+    assert MODEL_CARD in bundle.manifest.sha256
+    assert CARD_RECORD not in bundle.manifest.sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_name", "error", "told"),
+    [
+        ({"card": {"licence": "MIT"}}, {"a": 0.9}, ContractError, "expected card as a taemi_edge.ModelCard"),
+        ({}, {"joy": 0.9}, InputError, "got 'joy', which is none"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(tmp_path, changes, by_name, error, told):
+    report = tmp_path / "report.json"
+    write_json(report, {**REPORT, "clean": {**SCORE, "outputs": {"state": {"by_name": by_name}}}})
+    with pytest.raises(error, match=told):
+        export_model(declared(**changes), tmp_path / "b", evaluations=[report])
+    assert not (tmp_path / "b").exists()
+
+
+def test_new_models_leave_the_names_of_the_marks_to_predictions():
+    outputs = {"mood": te.Regression(("x", "y")), "synthetic": te.Classes(("a", "b", "c"))}
+    with pytest.raises(ContractError, match="expected another name than 'synthetic'"):
+        declared(outputs=outputs)

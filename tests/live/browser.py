@@ -47,6 +47,7 @@ class Browser:
         )
         self._ids = itertools.count(1)
         self.problems: list[str] = []
+        self.requests: list[str] = []
         self._open = ExitStack()
 
     def __enter__(self) -> Browser:
@@ -80,6 +81,15 @@ class Browser:
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
 
+    def load(self, url: str, timeout_s: float = 30.0) -> None:
+        """Open a page and wait until all of it is there."""
+        self.open(url)
+        self.wait_for(f"location.href.startsWith('{url}') && document.readyState === 'complete'", timeout_s)
+
+    def watch_requests(self) -> None:
+        """From now on, keep the address of everything that pages ask for in `requests`."""
+        self.call("Network.enable")
+
     def evaluate(self, script: str) -> Any:
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
@@ -107,6 +117,8 @@ class Browser:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def _notice(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
         if message.get("method") == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(message["params"]["exceptionDetails"])[:500])
         if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":

@@ -97,7 +97,7 @@ def test_checkpoint_against_bundle_and_against_another_seed(tiny_folder: Path, t
     assert check_parity(str(tmp_path / "same"), "taemi-tiny", threads=1)[0].ok
     report, _ = check_parity(str(tiny_folder), str(tmp_path / "other"), threads=1)
     assert report.first_failure == "vision"
-    with pytest.raises(UsageError, match="is no bundle, so it has no golden outputs: name a second artefact"):
+    with pytest.raises(UsageError, match="is no bundle, so it has no golden feeds: name a second artefact"):
         check_parity(str(tmp_path / "same"))
 
 

@@ -42,7 +42,7 @@ DISTANCE = {"distance": RegressionSpec(("metres",))}
 
 def manifest(**streams: Any) -> Any:
     """As much of a manifest as a video is drawn from."""
-    return SimpleNamespace(outputs=DISTANCE, streams=streams)
+    return SimpleNamespace(outputs=DISTANCE, streams=streams, synthetic=False)
 
 
 def prediction(time_s: float, *streams: str) -> Prediction:

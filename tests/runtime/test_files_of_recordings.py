@@ -99,7 +99,7 @@ def test_options_of_the_wrong_kind(robot_folder: Path, recorded: Path, drive: An
     with te.load(robot_folder, threads=1) as model:
         with pytest.raises(UsageError, match="expected topics by name"):
             model.run(recorded, topics=["eye"])
-        with pytest.raises(UsageError, match=r"clock 'sim': expected header, log or auto"):
+        with pytest.raises(UsageError, match=r"clock 'sim': expected auto, header or log"):
             model.run(recorded, clock="sim")
         with pytest.raises(UsageError, match=r"topics nose=/imu/data: expected one of eye \(video\)"):
             list(model.run(recorded, topics={"nose": "/imu/data"}))
@@ -133,7 +133,7 @@ def test_the_command_line(
         cli_here("run", robot_folder, recorded, "--map", "eye=/imu"),
         "--map eye=/imu: expected a topic of the recording, which has /battery, /camera/image_raw",
     )
-    refused(cli_here("run", robot_folder, recorded, "--clock", "sim"), "--clock 'sim': expected header, log or auto")
+    refused(cli_here("run", robot_folder, recorded, "--clock", "sim"), "--clock 'sim': expected auto, header or log")
     refused(cli_here("run", robot_folder, recorded, "-o", recorded), "expected another file than")
 
 

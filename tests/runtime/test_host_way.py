@@ -72,7 +72,7 @@ def test_more_threads_than_cores_are_capped_with_a_note(tiny: Bundle, caplog: py
     with caplog.at_level(logging.WARNING):
         assert way_of(tiny, "cpu", 64) == way_of(tiny, "cpu", 64) == HostWay(dict.fromkeys(PARTS, 4))
     [note] = caplog.records
-    assert note.getMessage() == "64 threads were asked for, and this process may use 4 cores: it takes 4"
+    assert note.getMessage() == "64 threads are wanted, and this process may use 4 cores: it takes 4"
 
 
 def test_engines_that_moved_to_a_smaller_device_take_what_is_there(

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.errors import CheckpointError
 from taemi_edge.taemi.checkpoint import load_checkpoint, new_checkpoint, save_checkpoint
+from taemi_edge.taemi.feature_dims import other_size
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 from tests.export.encoders import CONVS, SMALL, VISION, WAVES
 
@@ -218,3 +219,12 @@ def test_a_configuration_that_builds_nothing_is_one_sentence(content: str, words
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=words):
         new_checkpoint(recipe)
+
+
+def test_an_encoder_that_takes_another_size_than_its_own_is_told(tmp_path: Path):
+    folder = saved(lambda: hf.Dinov2Model(hf.Dinov2Config(**{**VISION, "image_size": 64})), tmp_path / "dino")
+    recipe = with_encoder("vision", folder)
+    backbone = new_checkpoint(recipe).model.vision.backbone
+    assert "dinov2 was made for pictures of [64, 64] and gets [32, 32]" in other_size(backbone, recipe)
+    own = with_encoder("vision", folder, size_hw=(64, 64))
+    assert other_size(backbone, own) == ""

@@ -141,7 +141,7 @@ def test_a_checkpoint_is_never_replaced_by_its_export(checkpoint: Checkpoint, tm
     assert load_checkpoint(tmp_path / "ck").recipe == checkpoint.recipe
 
 
-@pytest.mark.parametrize("step", ["exporting text", "recording golden outputs", "checking parity"])
+@pytest.mark.parametrize("step", ["exporting text", "recording golden feeds", "checking parity"])
 def test_an_interrupted_export_leaves_no_half_bundle(checkpoint: Checkpoint, tmp_path: Path, step: str):
     class Interrupting(SilentProgress):
         def stage(self, text: str) -> None:

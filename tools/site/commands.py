@@ -33,8 +33,23 @@ _EXIT_CODES = """## Exit codes
 | 0 | Done. A live run that Ctrl-C or SIGTERM ends is done, too. |
 | 1 | A check failed: parity, a bar of an evaluation, a signature, an update that was taken back. |
 | 2 | Wrong use or bad input, or something could not be written. One sentence says what to do. |
+| 70 | A defect of taemi-edge. One sentence says how to report it; `TAEMI_EDGE_TRACEBACK=1` prints the traceback. |
 | 129, 130, 143 | The terminal was closed; Ctrl-C; SIGTERM. Whatever was written is whole. |
 | 141 | The program that reads standard output ended first, as `head` does. |
+"""
+_TAB_KEY = """## The tab key
+
+```sh
+taemi-edge --install-completion              # in bash, zsh or fish; --shell NAME chooses another
+taemi-edge --show-completion --shell bash    # the same script, printed
+```
+
+With it the tab key completes commands, options and values that are known: precisions, targets, recipes, bundles by name
+and by folder, and the streams of a bundle behind `--drop`, `--stream` and `--map`.
+
+`--install-completion` writes one file into the folder of completions that your shell has for you, and says which. It
+changes no start file of the shell: where one has to name that folder, it says the line to add. To try it in one
+terminal alone, type `source <(taemi-edge --show-completion --shell bash)`.
 """
 #: Each environment variable that the package reads, and what it does. A test holds that none is left out.
 VARIABLES: Mapping[str, str] = {
@@ -42,11 +57,16 @@ VARIABLES: Mapping[str, str] = {
     "TAEMI_EDGE_GST_PYTHON": "The Python interpreter that has GStreamer's bindings, where another one runs taemi-edge.",
     "TAEMI_EDGE_STATE": "The folder of this user's own state: what seals engines that were built here.",
     "TAEMI_EDGE_TOKEN": "What clients of the live page must show, as with `--token-file`.",
+    "TAEMI_EDGE_TRACEBACK": "With 1, every error is followed by its traceback.",
     "TAEMI_EDGE_TRUSTED_KEY": "The public key of whom this device trusts, as with `--require-signature`.",
     "XDG_CACHE_HOME": "The user's cache folder.",
-    "XDG_CONFIG_HOME": "The user's configuration folder, where a registry's credentials may lie.",
+    "XDG_CONFIG_HOME": "The user's configuration folder: credentials of a registry, and completions of fish.",
+    "XDG_DATA_HOME": "The user's data folder, where completions of bash lie.",
     "XDG_RUNTIME_DIR": "Where a registry's credentials may lie.",
     "XDG_STATE_HOME": "The folder that holds `TAEMI_EDGE_STATE` by default.",
+    "SHELL": "The shell to complete in, where none is found that runs the command.",
+    "COMP_WORDS": "Set by bash: the line that is to be completed.",
+    "_TYPER_COMPLETE_ARGS": "The same, set by zsh and fish.",
     "DOCKER_CONFIG": "The folder with Docker's `config.json`, for a registry's credentials.",
     "REGISTRY_AUTH_FILE": "A file with credentials of registries, as Podman has it.",
     "NOTIFY_SOCKET": "Set by systemd: a live run says there that it is ready and alive.",
@@ -72,7 +92,7 @@ def commands_page() -> str:
     for group, names in GROUPS.items():
         blocks.append(f"## {group} commands\n")
         blocks += [_command(name, commands[name]) for name in names]
-    blocks += [_EXIT_CODES, _variables()]
+    blocks += [_EXIT_CODES, _TAB_KEY, _variables()]
     return "\n".join(blocks)
 
 

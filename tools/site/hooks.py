@@ -83,6 +83,42 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _outside_code(markdown, lambda text: _LINK.sub(rewritten, text))
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Table heads that say nothing are no heads: a screen reader would read them out for each cell."""
+    return re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", html)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Names what the theme leaves without a name, for screen readers; axe-core holds that nothing is missing."""
+    return _with_names(output)
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for 404.html, which is no page of the navigation."""
+    return _with_names(output_content) if template_name.endswith(".html") else output_content
+
+
+def _with_names(html: str) -> str:
+    search = 'data-md-component="search" role="dialog"'
+    return _inner_lists_are_groups(html.replace(search, f'{search} aria-label="Search"'))
+
+
+def _inner_lists_are_groups(html: str) -> str:
+    """Makes groups of the lists inside the navigation: the theme makes landmarks of them, many of one name."""
+    opened: list[bool] = []
+
+    def changed(tag: re.Match[str]) -> str:
+        if tag[0] == "</nav>":
+            return "</div>" if opened.pop() else tag[0]
+        inner = re.match(r'<nav class="md-nav"', tag[0]) is not None
+        opened.append(inner)
+        if not inner:
+            return tag[0]
+        return re.sub(r' aria-expanded="\w+"', "", tag[0]).replace("<nav ", '<div role="group" ', 1)
+
+    return re.sub(r"<nav\b[^>]*>|</nav>", changed, html)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Writes `llms.txt` beside the pages."""
     text = (ROOT / "llms.txt").read_text(encoding="utf-8")

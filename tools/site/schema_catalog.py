@@ -92,7 +92,7 @@ CATALOG = (
         "written",
         "`inspect --json`",
     ),
-    Entry("extraction", ("cli.training_tables:ExtractionJson",), "What was encoded.", "written", "`extract --json`"),
+    Entry("extraction", ("cli.extraction_json:ExtractionJson",), "What was encoded.", "written", "`extract --json`"),
     Entry(
         "feature-store", ("corpora.store_index:StoreIndex",), "The index of a store.", "read", "`index.json` in a store"
     ),

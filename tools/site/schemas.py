@@ -19,6 +19,7 @@ import msgspec
 from taemi_edge.bundle.outputs import DescribedClasses
 from taemi_edge.pages import SITE
 from taemi_edge.runtime import prediction
+from tools.site.docstrings import in_google_style
 from tools.site.schema_catalog import CATALOG, Direction, Entry
 from tools.site.written import write_or_check
 
@@ -115,18 +116,18 @@ def _explain(definition: dict[str, Any], kind: type[msgspec.Struct]) -> None:
     said = _docstring(kind)
     definition["description"] = said.pop("", "")
     encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    properties = definition.get("properties", {})
     for name, meaning in said.items():
-        for field in (part.strip() for part in name.split(",")):
-            properties = definition.get("properties", {})
-            if (place := properties.get(encoded.get(field, field))) is not None:
-                properties[encoded.get(field, field)] = {**place, "description": re.sub(r"\bNone\b", "null", meaning)}
+        if (field := encoded.get(name, name)) in properties:
+            described = re.sub(r"\bNone\b", "null", meaning)
+            properties[field] = {**properties[field], "description": described}
 
 
 def _docstring(kind: type[msgspec.Struct]) -> dict[str, str]:
     """The first paragraph of a docstring under "", and what it says of each attribute."""
     said: dict[str, str] = {}
     text = kind.__dict__.get("__doc__") or ""
-    for section in griffe.Docstring(text).parse("google", warnings=False):
+    for section in griffe.Docstring(in_google_style(text)).parse("google", warnings=False):
         if section.kind is griffe.DocstringSectionKind.text and "" not in said:
             said[""] = " ".join(section.value.split("\n\n")[0].split())
         if section.kind is griffe.DocstringSectionKind.attributes:

@@ -27,6 +27,7 @@ from taemi_edge.bench.host.idle_device import idle_device
 from taemi_edge.bench.host.idle_engines import ShapesOfGraphs, engine_bundle, graphs_behind, machine
 from taemi_edge.bench.host.report import HostOptions, HostReport, host_times
 from taemi_edge.bench.host.split import split
+from taemi_edge.bench.noise import NoiseMeter
 from taemi_edge.bench.provenance import today
 from taemi_edge.bundle.atomic import scratch_folder
 from taemi_edge.bundle.folder import Bundle, open_bundle
@@ -71,7 +72,7 @@ def run_host_bench(
     """
     started, options = time.perf_counter(), options or HostOptions()
     bundle = open_bundle(folder)
-    found = []
+    meter, found = NoiseMeter(), []
     with host_timer(bundle) as timer:
         for sources in options.sources:
             progress.stage(f"timing hops, sources: {sources}")
@@ -84,6 +85,7 @@ def run_host_bench(
         machine=processor(),
         sources=tuple(found),
         synthetic=timer.clip.synthetic,
+        noise=meter.report(),
         seconds=round(time.perf_counter() - started, 1),
     )
 

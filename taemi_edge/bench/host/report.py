@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taemi_edge.bench.host.split import PARTS
+from taemi_edge.bench.noise import Noise
 from taemi_edge.bundle.limits import MOST_SOURCES
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import UsageError
@@ -77,6 +78,7 @@ class HostReport(Frozen, frozen=True):
         machine: its processor and interpreter.
         synthetic: the streams whose data was made up, since the demo clip has none of their kind.
         seconds: how long the benchmark took.
+        noise: how busy the machine was; None in older reports.
         date: the day in UTC; empty in reports of older versions.
     """
 
@@ -87,6 +89,7 @@ class HostReport(Frozen, frozen=True):
     sources: tuple[HostTimes, ...]
     synthetic: tuple[str, ...]
     seconds: float
+    noise: Noise | None = None
     date: str = ""
 
 

@@ -155,7 +155,7 @@ def _require_finite(values: Mapping[str, Array], wanted: Collection[str]) -> Non
     name = next((name for name in bad if np.isnan(largest[name]) or name in wanted), bad[0])
     raise CalibrationError(
         f"{name}: expected finite activations, got {'NaN' if np.isnan(largest[name]) else 'infinity'}: the weights or "
-        f"the clips are damaged; `taemi-edge parity` tells which part"
+        f"the clips are damaged; `taemi-edge parity` names the part"
     )
 
 

@@ -89,10 +89,8 @@ def parse_address(text: str, rows: bool = False) -> Address:
         >>> parse_address("udp://0.0.0.0:9000").kind, parse_address("udp://0.0.0.0:9000?format=<3f", rows=True).kind
         ('url', 'datagram')
     """
-    if (webcam := webcam_of(text)) is not None:
-        return _device(webcam, text)
-    if text.startswith("/dev/"):
-        return _device(text)
+    if text.startswith("/dev/") or webcam_of(text) is not None:
+        return _device(webcam_of(text) or text, text)
     match = _SCHEME.fullmatch(text)
     if (match is None or _is_file(text)) and is_recording(text):
         return _recording(text)
@@ -243,14 +241,14 @@ def _pulse(device: str, shown: str) -> Address:
     return Address("gst", f"pulsesrc {named}! audioconvert ! audioresample ! appsink", shown)
 
 
-def _device(text: str, typed: str = "") -> Address:
+def _device(text: str, typed: str) -> Address:
     """A webcam by its path, or by its number as it was typed."""
     if _is_device(text):
         return Address("v4l2", text, text)
     if os.path.lexists(text):
         return _file(text)
     there = ", ".join(sorted(str(camera) for camera in Path("/dev").glob("video*"))) or "none"
-    wanted = f"{typed}: expected a camera at {text}" if typed else f"{shown_place(text)}: expected a camera"
+    wanted = f"{shown_place(text)}: expected a camera" if typed == text else f"{typed}: expected a camera at {text}"
     raise MediaError(f"{wanted}, found no such device (cameras here: {there}): plug it in, or name another")
 
 

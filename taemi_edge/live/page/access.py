@@ -97,7 +97,7 @@ class AccessGate:
             refusal = PlainTextResponse("too many wrong tokens\n", 429, headers={"Retry-After": "1"})
             await answer(refusal, scope, receive, send)
         else:
-            reason = f"a token is asked for: open /?token=... ({TOKEN_VARIABLE})\n"
+            reason = f"expected the access token: open /?token=... ({TOKEN_VARIABLE})\n"
             await answer(PlainTextResponse(reason, 401), scope, receive, send)
 
     def _not_for_us(self, scope: Any, headers: Headers) -> Response | None:

@@ -81,7 +81,7 @@ class WrittenPlace:
         try:
             trial.write_text(self.word, encoding="utf-8")
         except OSError as error:
-            return f"node {node} cannot write to {self.path}: {error.strerror or error}: mend it there"
+            return f"node {node} cannot write to {self.path}: {error.strerror or error}: repair it there"
         finally:
             with suppress(OSError):
                 trial.unlink(missing_ok=True)

@@ -275,7 +275,7 @@ def _read_series(reading: _Reading) -> Given | None:
 
 def _require_finite(name: str, values: Array) -> None:
     if not np.isfinite(values).all():
-        raise UsageError(f"{name}: expected finite numbers, got NaN or infinity: leave the stream out, or mend it")
+        raise UsageError(f"{name}: expected finite numbers, got NaN or infinity: leave the stream out, or send others")
 
 
 # --------------------------------------------------------------------------------------------------------------- text

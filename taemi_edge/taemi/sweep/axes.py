@@ -125,9 +125,7 @@ def _range(key: str, match: re.Match[str], kind: Any) -> Axis:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(f"{where}: expected a range from a lower to a higher number")
     if scale == "log" and low <= 0:
-        raise UsageError(
-            f"{where}: expected a low end above 0, as log: asks for: leave log: away, or raise the low end"
-        )
+        raise UsageError(f"{where}: expected a low end above 0, which log: needs: leave log: out, or raise the low end")
     whole = kind is int or (kind is not float and bool(_WHOLE.fullmatch(match[2]) and _WHOLE.fullmatch(match[3])))
     if kind is int and not (low.is_integer() and high.is_integer()):
         raise UsageError(f"{where}: expected whole numbers at both ends, for {key} is a whole number")

@@ -140,7 +140,7 @@ def plan_clip(rng: np.random.Generator) -> ClipPlan:
     labels = draw_labels(rng, 1)[0]
     order = rng.permutation(len(SCENES))
     true_shot = int(rng.integers(len(order)))
-    texts = _lines(rng, labels, SCENES[order[true_shot]])
+    texts = draw_lines(rng, labels, SCENES[order[true_shot]])
     shots = tuple(
         Shot(int(scene), labels if index == true_shot else draw_labels(rng, 1)[0], text)
         for index, (scene, text) in enumerate(zip(order, texts, strict=True))
@@ -161,7 +161,7 @@ def plan_clip(rng: np.random.Generator) -> ClipPlan:
     return ClipPlan(labels, shots, _draw_look(rng), VOICES[int(rng.integers(len(VOICES)))], lost, gaps, bursts)
 
 
-def _lines(rng: np.random.Generator, labels: Array, scene: Scene) -> list[str]:
+def draw_lines(rng: np.random.Generator, labels: Array, scene: Scene) -> list[str]:
     """Four lines in random order: one that names the place, up to three about feelings, and fillers.
 
     The feelings are the labels with noise, so that the words alone do not give the labels away.

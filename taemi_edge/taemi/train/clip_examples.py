@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
-import cv2
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,7 +15,8 @@ from taemi_edge.bundle.workers import WorkerPool, run_parallel
 from taemi_edge.corpora.clip_reading import ClipInputs, Reading, read_clip
 from taemi_edge.corpora.labelled_clips import Clip
 from taemi_edge.errors import InputError
-from taemi_edge.media.chunks import MAX_BATCH, kept_steps, of_equal_length
+from taemi_edge.media.chunks import Segment, kept_steps
+from taemi_edge.media.opencv import use_one_thread
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.progress import SILENT, Progress
 from taemi_edge.taemi.names import MODALITIES
@@ -25,6 +25,8 @@ from taemi_edge.taemi.train.feature_examples import Batch
 
 #: Decoded clips are kept up to this many bytes; a clip of 7 s takes 5 MB at 224 x 224 and 0.7 MB at 48 x 48.
 _KEPT_BYTES = 1 << 30
+#: So many crops are encoded in one call; their gradients need the memory of all of them in any case.
+_CROPS_IN_A_CALL = 256
 
 
 class ClipExamples:
@@ -57,8 +59,8 @@ class ClipExamples:
             encoder.eval()
         inputs = [self._read(self._clips[int(index)]) for index in chosen]
         sequences = {
-            "vision": [_encode_crops(model, clip) for clip in inputs],
-            "audio": [_encode_segments(model, clip) for clip in inputs],
+            "vision": _encode_crops(model, inputs),
+            "audio": _encode_segments(model, inputs),
             "text": _encode_texts(model, self._tokenizer, inputs),
         }
         lengths = {m: torch.tensor([len(s) for s in sequences[m]]) for m in MODALITIES}
@@ -109,15 +111,23 @@ def open_examples(
     tokenizer: WordTokenizer,
     workers: int | WorkerPool = 1,
     progress: Progress = SILENT,
+    kept: KeptClips | None = None,
 ) -> tuple[dict[str, ClipExamples], dict[str, str]]:
     """Read every clip once, in worker processes.
+
+    Args:
+        clips: of all splits.
+        vision, audio, tokenizer: what the encoders take.
+        workers: what reads them.
+        progress: counts the clips that are read.
+        kept: where they are kept; by default as many as there is room for.
 
     Returns:
         Examples of the clips that can be read, by split, and why the others cannot, by the id of the clip.
     """
-    kept, problems = KeptClips(), {}
+    kept, problems = KeptClips() if kept is None else kept, {}
     task = partial(_read_one, vision, audio)
-    for done, (name, found) in enumerate(run_parallel(task, clips, workers, cv2.setNumThreads, (1,)), 1):
+    for done, (name, found) in enumerate(run_parallel(task, clips, workers, use_one_thread), 1):
         if isinstance(found, str):
             problems[name] = found
         else:
@@ -140,21 +150,39 @@ def _read_one(vision: VideoSpec, audio: AudioSpec, clip: Clip) -> tuple[str, Cli
         return clip.id, str(error)
 
 
-def _encode_crops(model: TaemiModel, inputs: ClipInputs) -> Tensor:
-    seen = [torch.from_numpy(crop.pixels) for crop in inputs.crops if crop.pixels is not None]
-    if not seen:
-        return torch.zeros(0, model.feature_dims["vision"])
-    return torch.cat([model.vision(torch.stack(seen[at : at + MAX_BATCH])) for at in range(0, len(seen), MAX_BATCH)])
+def _encode_crops(model: TaemiModel, inputs: list[ClipInputs]) -> list[Tensor]:
+    """The crops of all clips in as few calls as can be; clips without a face get (0, D)."""
+    seen = [[torch.from_numpy(crop.pixels) for crop in clip.crops if crop.pixels is not None] for clip in inputs]
+    pixels = [crop for crops in seen for crop in crops]
+    if not pixels:
+        return [torch.zeros(0, model.feature_dims["vision"]) for _ in inputs]
+    calls = range(0, len(pixels), _CROPS_IN_A_CALL)
+    encoded = torch.cat([model.vision(torch.stack(pixels[at : at + _CROPS_IN_A_CALL])) for at in calls])
+    return list(encoded.split([len(crops) for crops in seen]))
 
 
-def _encode_segments(model: TaemiModel, inputs: ClipInputs) -> Tensor:
-    pieces = []
-    for batch in of_equal_length(inputs.segments):
-        encoded = model.audio(torch.stack([torch.from_numpy(segment.samples) for segment in batch]))
-        for segment, steps in zip(batch, encoded, strict=True):
-            kept = kept_steps(segment.chunk_samples, len(segment.samples), len(steps))
-            pieces.append(steps[-kept:])
-    return torch.cat(pieces) if pieces else torch.zeros(0, model.feature_dims["audio"])
+def _encode_segments(model: TaemiModel, inputs: list[ClipInputs]) -> list[Tensor]:
+    """The segments of all clips, those of equal length in one call; clips without sound get (0, D)."""
+    segments = [segment for clip in inputs for segment in clip.segments]
+    by_length: dict[int, list[int]] = {}
+    for number, segment in enumerate(segments):
+        by_length.setdefault(len(segment.samples), []).append(number)
+    steps: dict[int, Tensor] = {}
+    for numbers in by_length.values():
+        encoded = model.audio(torch.stack([torch.from_numpy(segments[number].samples) for number in numbers]))
+        steps |= zip(numbers, encoded, strict=True)
+    nothing = torch.zeros(0, model.feature_dims["audio"])
+    pieces, first = [], 0
+    for clip in inputs:
+        own = [_own_steps(segments[first + at], steps[first + at]) for at in range(len(clip.segments))]
+        pieces.append(torch.cat(own) if own else nothing)
+        first += len(clip.segments)
+    return pieces
+
+
+def _own_steps(segment: Segment, steps: Tensor) -> Tensor:
+    """The steps of the chunk itself, without those of its context."""
+    return steps[-kept_steps(segment.chunk_samples, len(segment.samples), len(steps)) :]
 
 
 def _encode_texts(model: TaemiModel, tokenizer: WordTokenizer, inputs: list[ClipInputs]) -> list[Tensor]:

@@ -105,10 +105,11 @@ def fed_page(
     source: LiveSource | None = None,
     config: ServeConfig | None = None,
     token: str | None = None,
+    trained_on: str = "",
 ) -> Iterator[FedPage]:
     from taemi_edge.live.capture.settings import WatchSettings
 
-    page = FedPage(streams, outputs, source or LiveSource("rig", [], {}, WatchSettings()), config, token)
+    page = FedPage(streams, outputs, source or LiveSource("rig", [], {}, WatchSettings()), config, token, trained_on)
     try:
         yield page
     finally:

@@ -58,7 +58,7 @@ def check_every_control_has_a_name(browser: Browser) -> None:
     assert browser.evaluate(f"{unnamed}.map((e) => e.outerHTML)") == []
     assert browser.evaluate("document.querySelector('#sources').getAttribute('role')") == "radiogroup"
     assert browser.evaluate("document.querySelectorAll('#sources [role=radio][aria-checked]').length") == 2
-    assert browser.evaluate("document.querySelector('#events').getAttribute('aria-live')") == "polite"
+    assert browser.evaluate("document.querySelector('#log').getAttribute('aria-live')") == "polite"
 
 
 def check_it_fits_a_phone_and_both_schemes(browser: Browser) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from taemi_edge.bundle.outputs import RegressionSpec
+from taemi_edge.palette import DARK, LIGHT, series_colours
+from taemi_edge.pictures import rgb
 from tests.live.browser import CHROMIUM, Browser
 from tests.live.page.client import get
 from tests.live.page.fed import FedPage, classes, fed_page, numbers
@@ -19,6 +21,7 @@ UNREADABLE = """[...document.querySelectorAll('#lamps li, .values tr, #latency t
   return e.offsetParent && (box.height < 14 || e.scrollWidth > e.clientWidth + 1 || box.right > innerWidth + 1);
 }).map((e) => e.textContent)"""
 #: Colour and dash of each curve.
+COLOURS = "groups.flatMap((g) => g.plot.series.slice(1).map((s) => s.stroke()))"
 LOOKS = "groups.flatMap((g) => g.plot.series.slice(1).map((s) => g.name + s.stroke() + (s.dash || []).join()))"
 
 
@@ -67,6 +70,7 @@ def test_twelve_streams_and_forty_outputs():
         assert browser.evaluate("document.querySelectorAll('#lamps li').length") == 12
         assert browser.evaluate("document.querySelectorAll('.values tbody tr').length") == 40
         assert browser.evaluate(f"new Set({LOOKS}).size") == 40  # no two curves look alike
+        assert browser.evaluate(f"new Set({COLOURS}).size") == 40  # nor have the same colour
         assert browser.evaluate("groups[0].plot.series.filter((s) => s.alpha === 1 && s.label).length") in range(8, 14)
         band_px = browser.evaluate("BAND_PX * 0.8 * 0.75")
         assert band_px >= 9  # the names in the bands
@@ -144,3 +148,42 @@ def test_metrics_of_a_hop_without_a_prediction_are_no_numbers():
         page.feed(1, missing=("imu",), no_prediction=True)
         body = get(f"{page.server.url}metrics")[1]
     assert body.count('output="gesture",source="rig"} NaN') == 2
+
+
+@pytest.mark.once
+@needs_chromium
+def test_the_page_has_the_colours_of_the_palette_on_light_and_on_dark_ground():
+    with fed_page({"imu": SERIES}, {"mood": classes(6)}) as page, Browser() as browser:
+        page.feed(20)
+        for scheme, background in (("light", LIGHT), ("dark", DARK)):
+            browser.prefer(scheme)
+            opened(browser, page)
+            assert browser.evaluate(COLOURS) == list(series_colours(6, background))
+            shown = "[...document.querySelectorAll('.swatch')].map((e) => getComputedStyle(e).color)"
+            assert browser.evaluate(shown) == [f"rgb{rgb(c)}" for c in series_colours(6, background)]
+            browser.prefer("dark" if scheme == "light" else "light")  # while it is open
+            other = DARK if scheme == "light" else LIGHT
+            browser.wait_for(f"{COLOURS}.join() === '{','.join(series_colours(6, other))}'")
+        assert browser.problems == []
+
+
+@pytest.mark.once
+@needs_chromium
+def test_the_page_says_that_a_model_learned_from_synthetic_data():
+    said = "synthetic <b>pumps</b> " + "x" * 300
+    with fed_page({"imu": SERIES}, {"speed": numbers(1, None)}, trained_on=said) as page, Browser() as browser:
+        page.feed(2)
+        browser.resize(360, 740, mobile=True)
+        browser.open(page.server.url)
+        browser.wait_for("document.documentElement.dataset.greetings >= 1")
+        told = browser.evaluate("byId('training').textContent")
+        assert told.startswith("trained on synthetic data: synthetic <b>pumps</b> xxx")
+        assert len(told) < 240
+        assert browser.evaluate("byId('training').checkVisibility()")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 360
+        page.feed(1)  # a prediction of another model, which was taken up
+        browser.wait_for("!byId('training').checkVisibility()")
+        assert browser.problems == []
+    with fed_page({"imu": SERIES}, {"speed": numbers(1, None)}, trained_on="60 pumps") as page, Browser() as browser:
+        opened(browser, page)
+        assert not browser.evaluate("byId('training').checkVisibility()")

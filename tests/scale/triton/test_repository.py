@@ -207,7 +207,7 @@ def test_what_is_there_and_not_ours_stays(cli_here, tiny_folder: Path, tmp_path:
     refused(
         cli_here("export-triton", tiny_folder, "-o", tmp_path / "repo"), "holds other files (2) and is not replaced"
     )
-    refused(cli_here("export-triton", tiny_folder, "-o", tiny_folder), "found 'audio.onnx', which is no model of")
+    refused(cli_here("export-triton", tiny_folder, "-o", tiny_folder), "found 'MODEL_CARD.md', which is no model of")
     refused(
         cli_here("export-triton", tiny_folder, "-o", tiny_folder / "repo"), "expected a place outside of the bundle"
     )

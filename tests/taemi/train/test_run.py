@@ -192,3 +192,30 @@ def test_tensorboard_events_are_written_where_it_is_installed(store_folder, cli,
     done = cli(*words, "--epochs", "1", "--tensorboard", tmp_path / "events")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "events").glob("events.out.tfevents.*"))
+
+
+def test_words_are_learned_from_the_training_clips_alone(corpus_folder, store_folder, tmp_path):
+    from taemi_edge.taemi.train.run import learn_words, untrained_checkpoint
+
+    changes = {"text.tokenizer": "words", "text.encoder.config.vocab_size": "40"}
+    checkpoint = untrained_checkpoint(tiny_recipe(**changes))
+    learn_words(checkpoint, corpus_folder)
+    vocabulary = json.loads(checkpoint.tokenizer_json)["model"]["vocab"]
+    assert list(vocabulary)[:4] == ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    assert len(vocabulary) == 40
+    first = checkpoint.tokenizer_json
+    learn_words(checkpoint, corpus_folder)
+    assert checkpoint.tokenizer_json == first
+    with pytest.raises(UsageError, match="tokenizer = 'words' is learned from clips: give a corpus"):
+        learn_words(checkpoint, store_folder)
+
+
+@pytest.mark.nightly
+def test_the_model_that_ships_is_trained_alike_twice(corpus_folder, tmp_path):
+    recipe = load_recipe("export", "taemi-nano", ModelRecipe, {"training.epochs": "1", "training.batch_size": "5"})
+    weights = []
+    for name in ("a", "b"):
+        train_recipe(recipe, TrainOptions(data=corpus_folder, output=tmp_path / name, run=tmp_path / f"run-{name}"))
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert load_checkpoint(tmp_path / "a").tokenizer_json == load_checkpoint(tmp_path / "b").tokenizer_json

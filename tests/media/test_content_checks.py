@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taemi_edge.live.capture.content_checks import PictureCheck, SoundCheck
 from taemi_edge.live.capture.settings import WatchSettings
-from taemi_edge.media.hops import Frame
+from taemi_edge.media.content_checks import ContentLimits, ContentWatch, PictureCheck, SoundCheck
+from taemi_edge.media.hops import Frame, Hop
 from tests.live.frames import frame, sound
 
 SETTINGS = WatchSettings()
@@ -53,3 +53,29 @@ def test_a_picture_that_cannot_be_converted_is_a_loss_and_no_failure():
     frames, reason = PictureCheck(SETTINGS).usable([frame(0.0), Frame(0.2, Strange())])
     assert [f.time_s for f in frames] == [0.0]
     assert reason == "its picture cannot be converted"
+
+
+def test_files_and_live_sources_have_one_rule():
+    assert ContentLimits() == ContentLimits(SETTINGS.frozen_after_s, SETTINGS.black_after_s, SETTINGS.silent_after_s)
+
+
+def test_a_stream_is_lost_until_something_good_comes_of_it():
+    watch, words = ContentWatch(ContentLimits()), ["a word"]
+    still = frame(0.0)
+    found = []
+    for index in range(8):
+        end_s = (index + 1) * 0.5
+        pieces = {
+            "eye": [Frame(end_s - 0.25, still.picture), Frame(end_s - 0.01, still.picture)],
+            "ear": [sound(end_s - 0.5, 0.0), sound(end_s - 0.25, 0.0)] if index != 5 else [],
+            "say": words,
+        }
+        hop = watch.checked(Hop(end_s, pieces, {"imu": "NaN"}, {"imu": "gone"}))
+        assert (hop.pieces["say"], hop.faults, hop.losses["imu"]) == (words, {"imu": "NaN"}, "gone")
+        assert hop.pieces["eye"] or "eye" in hop.losses
+        found.append((hop.losses.get("eye"), hop.losses.get("ear")))
+    assert found[0] == (None, None)
+    assert found[-1] == ("frozen picture", "digital silence")
+    assert found[5] == found[4] == ("frozen picture", "digital silence")  # nothing came, so nothing good
+    back = watch.checked(Hop(4.5, {"eye": [frame(4.4, value=90)], "ear": [sound(4.2, 0.1)]}))
+    assert back.losses == {}
