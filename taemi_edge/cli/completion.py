@@ -147,7 +147,7 @@ def shell_in_use() -> str:
     Raises:
         UsageError: it is not known, or there is no completion for it.
     """
-    import shellingham
+    import shellingham  # type: ignore[import-untyped]
 
     try:
         name = str(shellingham.detect_shell()[0])
