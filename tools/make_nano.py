@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -198,8 +199,11 @@ def scores_table(report: Mapping[str, Any]) -> str:
         between = f"{interval['low']:.3f} to {interval['high']:.3f}"
         without = "" if zero is None else f"{zero:.3f}"
         lines.append(f"| {name} | {row['clips']} | {row['mean_pearson']:.3f} | {between} | {without} |")
-    made = f"{report['bundle_bytes'] / 1e6:.2f} MB, {report['parameters']:,} parameters, trained in"
-    lines += ["", f"The bundle has {made} {report['training_seconds']:.0f} s. {where(report)}"]
+    seconds = report["training_seconds"]
+    trained_in = "" if seconds is None else f" It was trained in {seconds:.0f} s."
+    size = f"The bundle has {report['bundle_bytes'] / 1e6:.2f} MB and {report['parameters']:,} parameters."
+    weights = f" Its weights are from {report['weights']}." if report.get("weights") else ""
+    lines += ["", *wrap(f"{size}{trained_in}{weights} {where(report)}", 120)]
     return "\n".join(lines) + "\n"
 
 
