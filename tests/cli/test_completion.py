@@ -107,7 +107,7 @@ def test_other_shells(cli_here, tmp_path: Path, monkeypatch, shell: str, file: s
 
 
 def test_a_shell_that_is_not_known(cli_here, monkeypatch):
-    import shellingham  # type: ignore[import-untyped]
+    import shellingham
 
     def nothing(*_: object) -> tuple[str, str]:
         raise shellingham.ShellDetectionFailure
