@@ -9,6 +9,7 @@ GStreamer's bindings come from Debian and Ubuntu and not from PyPI, so the syste
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402: their versions are chosen first
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 - their versions are chosen first
 
 PICTURE = 'filesrc location="{file}" ! qtdemux name=tracks tracks. ! queue ! h264parse ! rtph264pay name=pay0 pt=96'
 SOUND = " tracks. ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97"
@@ -38,10 +39,8 @@ def main() -> None:
     server.get_mount_points().add_factory("/live", factory)
     server.attach(None)
     print(f"rtsp://127.0.0.1:{options.port}/live", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         GLib.MainLoop().run()
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

@@ -1,5 +1,1 @@
-"""The site of the documents (`make docs`): what MkDocs is given, what is made from the program, and how it is checked.
-
-`hooks.py` and `docstrings.py` are loaded by MkDocs and mkdocstrings, as mkdocs.yml says. `commands.py` and `schemas.py`
-write pages of the reference. `check.py` looks at everything in Chromium.
-"""
+"""Makes and checks the site of the documents: `make docs` and `make docs-check`."""
