@@ -51,7 +51,7 @@ def run_notebook(path: Path, work: Path) -> Any:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     place = work / "docs" / "tutorials"
     place.mkdir(parents=True)
     for name in READ:
@@ -149,7 +149,7 @@ def main() -> None:
             notebook = run_notebook(path, Path(work))
         if found := list(faults(notebook)):
             sys.exit(f"{path.name}: {'; '.join(found)}")
-        nbformat.write(notebook, path)
+        nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
         print(f"{path.name}: {time.monotonic() - began:.1f} s")
 
 

@@ -107,8 +107,10 @@ def _whole_areas(image: Array, size_wh: tuple[int, int]) -> Array:
         for x in range(across):
             sums += image[y::down, x::across]
     if (down, across) == (2, 2):  # OpenCV adds a half here, and elsewhere goes to the nearest even number
-        return ((sums + 2) >> 2).astype(np.uint8)
-    return np.rint(sums.astype(np.float32) * np.float32(1 / (down * across))).astype(np.uint8)
+        averages: Array = (sums + 2) >> 2
+    else:
+        averages = np.rint(sums.astype(np.float32) * np.float32(1 / (down * across)))
+    return averages.astype(np.uint8)
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib", reason="tutorials draw")
 import nbformat
 
 from tests.examples.loading import load_example
-from tools.run_tutorials import faults, kinds, notebooks, run_notebook
+from tools.run_tutorials import FOLDER, faults, kinds, notebooks, run_notebook
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 NAMES = [path.stem for path in notebooks()]
@@ -62,4 +62,25 @@ def test_what_is_committed_can_be_shown(path):
 
 def test_each_is_named_on_the_page_of_tutorials():
     page = (notebooks()[0].parent / "index.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"\(([a-z-]+)\.ipynb\)", page)) == sorted(NAMES)
+    assert sorted(re.findall(r"\(([a-z0-9-]+)\.ipynb\)", page)) == sorted(NAMES)
+
+
+def test_links_of_a_notebook_lead_to_pages_of_the_site():
+    mkdocs_files = pytest.importorskip("mkdocs.structure.files", reason="the site's tools need the extra `docs`")
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+    from tools.site.notebook_links import on_page_content
+
+    config = MkDocsConfig()
+    config.load_dict({"site_name": "x", "repo_url": "https://example.org/repo", "docs_dir": str(FOLDER.parent)})
+    config.validate()
+    files = mkdocs_files.get_files(config)
+    page = Page(None, mkdocs_files.File("tutorials/fleet.ipynb", str(FOLDER.parent), "site", True), config)
+    html = (
+        '<a href="../how-to/updates.md#the-folder">a</a><a href="../../examples/faces/model.py">b</a><a href="#c">c</a>'
+    )
+    found = re.findall(r'href="([^"]*)"', on_page_content(html, page, config, files))
+    assert found[1:] == ["https://example.org/repo/blob/main/examples/faces/model.py", "#c"]
+    assert found[0].endswith("how-to/updates/#the-folder")
+    assert ".md" not in found[0]
