@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from taemi_edge.bundle.atomic import new_folder, require_another_place, scratch_folder
+from taemi_edge.bundle.card_record import MODEL_CARD
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import (
     CHOICE,
@@ -192,7 +193,8 @@ def _seal(draft: Path, source: Bundle, manifest: Manifest, made: Mapping[str, st
         made: the sha256 of every engine, by its file's name.
     """
     found = open_bundle(draft)
-    taken = {name: digest for name, digest in source.digests.items() if name in found.digests and name != MANIFEST}
+    own = (MANIFEST, MODEL_CARD)  # engines have a card of their own, whose hash stands in their manifest
+    taken = {name: digest for name, digest in source.digests.items() if name in found.digests and name not in own}
     of_signature = {} if source.signed_by is None else {SOURCE_SIGNATURE: sha256(source.signed_by.content).hexdigest()}
     want = {**taken, **made, **of_signature}
     same = msgspec.json.encode(found.manifest) == msgspec.json.encode(manifest)
