@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def on_aarch64(wheel: Path, folder: Path, scratch: Path) -> dict[str, Any]:
     }
 
 
-def measured_runs(command: list[Path | str], python: Path, assets: Path | None = None) -> dict[str, Any]:
+def measured_runs(command: Sequence[Path | str], python: Path, assets: Path | None = None) -> dict[str, Any]:
     """Seconds until the first line and the end of `run`, for the first run and the one after it."""
     if assets is None:
         place = "import taemi_edge, pathlib; print(pathlib.Path(taemi_edge.__file__).parent / 'assets')"
@@ -154,7 +154,7 @@ def measured_runs(command: list[Path | str], python: Path, assets: Path | None =
     }
 
 
-def timed_run(words: list[Path | str]) -> dict[str, Any]:
+def timed_run(words: Sequence[Path | str]) -> dict[str, Any]:
     environment = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with subprocess.Popen(

@@ -21,16 +21,15 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
-import torch
 
 from taemi_edge.bundle.folder import open_bundle
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.recipe import load_recipe
 from taemi_edge.cli.progress import shown_progress
-from taemi_edge.cli.training_tables import print_epoch, print_training
 from taemi_edge.corpora.evaluate import EvaluateOptions, evaluate_on
 from taemi_edge.corpora.evaluation import evaluation_json
 from taemi_edge.corpora.labelled_clips import read_mark
@@ -38,12 +37,11 @@ from taemi_edge.loaded_model import load
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.taemi.names import EMOTIONS, INTENSITIES
 from taemi_edge.taemi.recipe import ModelRecipe
-from taemi_edge.taemi.train.run import TrainOptions, train_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.nano_scenes import clips_and_scenes, line_ends_s  # noqa: E402  (the tools lie beside the package)
+from tools.cue_times import line_ends_s  # noqa: E402  (the tools lie beside the package)
 
 NAME = "taemi-nano"
 BUNDLE = ROOT / "taemi_edge" / "assets" / "bundles" / NAME
@@ -91,6 +89,12 @@ def clips(folder: Path, count: int, seed: int) -> Path:
 
 def trained(work: Path, corpus: Path, threads: int) -> tuple[Path, float]:
     """A new checkpoint, and how many seconds its training took."""
+    import torch  # not for the workers that judge, nor for tests on a device
+
+    from taemi_edge.cli.training_tables import print_epoch, print_training
+    from taemi_edge.taemi.train.run import TrainOptions, train_recipe
+    from tools.nano_scenes import clips_and_scenes
+
     checkpoint, state = work / "checkpoint", work / "training"
     for folder in (checkpoint, state):
         shutil.rmtree(folder, ignore_errors=True)
@@ -195,8 +199,11 @@ def scores_table(report: Mapping[str, Any]) -> str:
         between = f"{interval['low']:.3f} to {interval['high']:.3f}"
         without = "" if zero is None else f"{zero:.3f}"
         lines.append(f"| {name} | {row['clips']} | {row['mean_pearson']:.3f} | {between} | {without} |")
-    made = f"{report['bundle_bytes'] / 1e6:.2f} MB, {report['parameters']:,} parameters, trained in"
-    lines += ["", f"The bundle has {made} {report['training_seconds']:.0f} s. {where(report)}"]
+    seconds = report["training_seconds"]
+    trained_in = "" if seconds is None else f" It was trained in {seconds:.0f} s."
+    size = f"The bundle has {report['bundle_bytes'] / 1e6:.2f} MB and {report['parameters']:,} parameters."
+    weights = f" Its weights are from {report['weights']}." if report.get("weights") else ""
+    lines += ["", *wrap(f"{size}{trained_in}{weights} {where(report)}", 120)]
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,6 @@ and its voice show one feeling, which the plan of the clip knows. Words are draw
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -28,8 +27,8 @@ from taemi_edge.taemi.synthetic.clip_plan import SCENES, draw_lines, plan_clip
 from taemi_edge.taemi.train.clip_examples import ClipExamples, KeptClips, open_examples
 from taemi_edge.taemi.train.run import TrainingData
 from taemi_edge.taemi.vidmimic2 import open_corpus
+from tools.cue_times import line_ends_s
 
-_CUE = re.compile(r"(\d+):(\d+):([\d.]+) --> (\d+):(\d+):([\d.]+)")
 #: Between the end of a scene's words and the next scene (`taemi_edge.taemi.synthetic.rendering`).
 _PAUSE_S = 0.12
 #: The clips of a few thousand scenes at 48 x 48.
@@ -87,9 +86,3 @@ def cut(inputs: ClipInputs, begin_s: float, end_s: float, said: str) -> ClipInpu
         segments=[segment for segment in inputs.segments if begin_s <= (segment.start_s + segment.end_s) / 2 < end_s],
         words=[Word(begin_s, end_s, word) for word in said.split()],
     )
-
-
-def line_ends_s(transcript: Path) -> list[float]:
-    """When each line of a transcript ends, in seconds."""
-    found = _CUE.findall(transcript.read_text(encoding="utf-8"))
-    return [3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds) for *_, hours, minutes, seconds in found]

@@ -95,7 +95,7 @@ def _completed(complete_it: Callable[[str], list[str]], _ctx: Any, incomplete: s
 def prepare() -> None:
     """Make Typer able to answer a shell, where one asks."""
     if VARIABLE in os.environ:
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer does not export it
 
         completion_init()
 
@@ -106,7 +106,7 @@ def script(shell: str) -> str:
     Raises:
         UsageError: there is none for that shell.
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # Typer does not export it
 
     if shell not in SHELLS:
         raise UsageError(f"--shell {expected_one_of(SHELLS, shell)}")
@@ -147,7 +147,7 @@ def shell_in_use() -> str:
     Raises:
         UsageError: it is not known, or there is no completion for it.
     """
-    import shellingham
+    import shellingham  # type: ignore[import-untyped]
 
     try:
         name = str(shellingham.detect_shell()[0])

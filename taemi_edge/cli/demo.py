@@ -140,7 +140,7 @@ def _reads_words(bundle: Bundle) -> bool:
 
 def _left_out(folder: Path, own: bool) -> tuple[tuple[str, str], ...]:
     """The extras that are not installed, and what each would have added to this run of the demo."""
-    needs = {
+    needs: dict[str, tuple[tuple[str, ...], str]] = {
         "pictures": (("cv2",), "the clip with bars and lamps drawn into it, annotated.mp4"),
         "text": (("tokenizers",), "tokenizers of every kind; taemi-nano's own is read without it"),
         "plot": (("matplotlib",), "pictures: six curves over time, above a band for each stream"),

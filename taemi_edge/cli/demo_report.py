@@ -42,7 +42,7 @@ def print_demo(result: DemoResult) -> None:
         print_evaluations(result.evaluations)
     manifest = result.bundle.manifest
     if not manifest.trained:
-        typer.echo("The fusion head is untrained: the curves show the way working, not what the face feels.")
+        typer.echo("The head is untrained: the curves show that every step works, not what the face feels.")
     elif manifest.synthetic:
         whole = "The model" if name == SHIPPED else "The head"
         typer.echo(f"{whole} was trained on {manifest.trained_on}: on real people its intensities mean nothing.")

@@ -62,15 +62,20 @@ def export(
     with extra_needed("export", "taemi-edge export"):
         from taemi_edge.export.onnx_model import declares_onnx_files
         from taemi_edge.export.user_code import names_a_function
-    if (file := model.rstrip(":")).endswith(".py"):
-        raise UsageError(f"expected FILE.py:FUNCTION, got {model!r}: name what returns the model, as in {file}:build")
-    refuse_foreign(model)
+    _require_a_model(model)
     if not names_a_function(model) and not declares_onnx_files(Path(model)):
         _export_checkpoint(model, output, random_weights, feeds, untrained_tokens, evaluation or ())
         return
     if feeds or random_weights or untrained_tokens:
         raise UsageError("--clip, --random-weights and --untrained-tokens are for TAEMI: leave them out")
     _export_declared(model, output, evaluation or ())
+
+
+def _require_a_model(given: str) -> None:
+    """Refuse what is no model yet: a Python file without a function, and files of other toolkits."""
+    if (file := given.rstrip(":")).endswith(".py"):
+        raise UsageError(f"expected FILE.py:FUNCTION, got {given!r}: name what returns the model, as in {file}:build")
+    refuse_foreign(given)
 
 
 def _export_declared(argument: str, output: Path | None, evaluations: Sequence[Path]) -> None:
@@ -110,7 +115,7 @@ def _export_checkpoint(
     with shown_progress() as progress:
         progress.stage(f"loading {checkpoint}")
         loaded = open_checkpoint(checkpoint, random_weights)
-        if said := other_size(loaded.model.vision.backbone, loaded.recipe):
+        if said := other_size(loaded.model):
             note(said)
         folder = output or Path("export") / loaded.recipe.name
         bundle, report = export_checkpoint(

@@ -125,7 +125,7 @@ def words_before(ctx: Any) -> str:
 def _grouped(name: str, options: Sequence[Any]) -> Iterable[tuple[str, list[Any]]]:
     """The options of a command in their groups; those that are in none come last."""
     groups = OPTION_GROUPS.get(name, {})
-    taken = set()
+    taken: set[str] = set()
     for title, flags in groups.items():
         found = [option for flag in flags for option in options if option.opts[0] == flag]
         taken.update(option.opts[0] for option in found)

@@ -202,7 +202,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "parity": (
         Example(
             "Check a bundle against the outputs that PyTorch gave at the export.",
-            "taemi-edge parity engines/taemi-mobile-cpu",
+            "taemi-edge parity taemi-nano",
         ),
         Example(
             "Compare engines with the bundle that they were built from, and draw the errors.",
@@ -210,7 +210,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ),
     ),
     "bench": (
-        Example("Compare a bundle with ONNX Runtime and PyTorch here.", "taemi-edge bench engines/taemi-mobile-cpu"),
+        Example("Compare the bundle that ships with ONNX Runtime here.", "taemi-edge bench taemi-nano"),
         Example(
             "Compare it with OpenVINO alone, and keep the figures.",
             "taemi-edge bench engines/taemi-mobile-cpu --against openvino --json bench.json",
@@ -219,7 +219,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "run": (
         Example(
             "Predict every hop of a file; the camera is lost from 2 to 4 seconds.",
-            "taemi-edge run engines/taemi-mobile-cpu talk.mp4 --transcript talk.vtt --drop vision@2-4",
+            "taemi-edge run taemi-nano talk.mp4 --transcript talk.vtt --drop vision@2-4",
         ),
         Example(
             "Watch a camera and a microphone in a browser.",
@@ -252,14 +252,14 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "export-triton": (
         Example(
             "Write a model repository for a Triton server.",
-            "taemi-edge export-triton engines/taemi-mobile-cpu --output models --slots 16",
+            "taemi-edge export-triton taemi-nano --output models --slots 16",
         ),
     ),
     "triton-probe": (
         Example("Ask a server that runs here.", "taemi-edge triton-probe http://localhost:8000 taemi-mobile"),
     ),
     "inspect": (
-        Example("Show what is in a bundle, and verify its hashes.", "taemi-edge inspect export/taemi-mobile"),
+        Example("Show what is in a bundle, and verify its hashes.", "taemi-edge inspect taemi-nano"),
         Example(
             "Show which topics of a recording a model would read.", "taemi-edge inspect drive.mcap export/taemi-mobile"
         ),

@@ -36,11 +36,11 @@ def doctor(
 def demo(
     video: Annotated[
         Path | None,
-        typer.Argument(metavar="[VIDEO]", help="Your own clip  [default: a synthetic one that comes along]"),
+        typer.Argument(metavar="[VIDEO]", help="A video of your own  [default: a synthetic clip that ships]"),
     ] = None,
     transcript: Annotated[
         Path | None,
-        typer.Option("--transcript", metavar="F", help="What is said in VIDEO; recognised if left away."),
+        typer.Option("--transcript", metavar="F", help="What is said in VIDEO; without it the speech is recognised."),
     ] = None,
     bundles: Annotated[
         Path, typer.Option("--bundles", metavar="DIR", help="Where taemi-mobile lies or is made.")

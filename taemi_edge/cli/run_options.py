@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -22,6 +21,7 @@ from taemi_edge.cli.options import (
     device_name,
     recipe_changes,
 )
+from taemi_edge.cli.source_names import is_plain_name, named_sources
 from taemi_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -367,9 +367,9 @@ class Given:
             raise UsageError(
                 f"--stream {own[0]}={places[own[0]]} belongs to one source: name each one's own in --config"
             )
-        if len(sources) == 1 and bound and _is_plain_name(sources[0]):
+        if len(sources) == 1 and bound and is_plain_name(sources[0]):
             return [{"name": sources[0], **shared}]
-        return [{"name": name, "uri": uri, **shared} for name, uri in _named(sources)]
+        return [{"name": name, "uri": uri, **shared} for name, uri in named_sources(sources)]
 
 
 def live_option_names() -> list[str]:
@@ -382,30 +382,6 @@ def live_option_names() -> list[str]:
     options = {name: hint.__metadata__[0] for name, hint in get_type_hints(Given, include_extras=True).items()}
     in_panel = [name for name, option in options.items() if option.rich_help_panel == LIVE_PANEL]
     return [name for name in in_panel if name not in _DETAILS_OF_SERVE]
-
-
-def _named(sources: Sequence[str]) -> list[tuple[str, str]]:
-    """The name and the address of each source; of those without a name that are shown alike, the second ends in -2."""
-    from taemi_edge.live.capture.addresses import default_name, split_name
-
-    split = [split_name(text) for text in sources]
-    taken = {name for name, _ in split if name}
-    named = []
-    for name, address in split:
-        own = default_name(address) if name is None else name
-        number = 1
-        while name is None and (free := own if number == 1 else f"{own[:96]}-{number}") in taken:
-            number += 1
-        if name is None:
-            own = free
-            taken.add(own)
-        named.append((own, address))
-    return named
-
-
-def _is_plain_name(source: str) -> bool:
-    """Whether SOURCE only names a source whose streams come from places of their own."""
-    return source.isidentifier() and not Path(source).exists()
 
 
 def _present(**values: Any) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ def _sentence(error: Any) -> str:
 def _problem(error: Any, ctx: Any) -> str:
     kind, said = type(error).__name__, str(error.format_message()).strip().rstrip(".")
     parameter = getattr(error, "param", None)
-    if kind in ("NoSuchOption", "NoSuchCommand"):
+    if kind == "NoSuchOption":
         return _unknown(error, ctx, said)
     if kind == "MissingParameter" and parameter is not None:
         choices = choices_of(parameter)
@@ -50,7 +50,7 @@ def _problem(error: Any, ctx: Any) -> str:
             return f"{_name(parameter)} {expected_one_of(choices, found[1])}"
     if parameter is not None:
         return _value_problem(error, parameter)
-    if found := re.match(r"No such command '?(.*?)'?(?:\.|$)", said):
+    if found := re.match(r"No such command '(.*?)'(?:\.|$)", said):
         return f"expected a command, got {found[1]!r}{nearest(found[1], list(ctx.command.commands))}"
     if found := re.match(r"Got unexpected extra argument\S* \((.*)\)", said, re.DOTALL):
         return f"expected no more words, got {found[1]}"

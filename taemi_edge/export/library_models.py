@@ -12,11 +12,6 @@ from torch import nn
 
 from taemi_edge.bundle.values import Array
 
-#: Where a model that reads several modalities keeps the part that reads one.
-_HALVES = (
-    *("vision_model", "vision_tower", "visual", "vision_encoder", "image_encoder"),
-    *("audio_model", "audio_tower", "audio_encoder", "text_model", "text_encoder", "language_model"),
-)
 _PICTURES = 4
 
 
@@ -33,7 +28,7 @@ def library_hint(module: nn.Module, feeds: Mapping[str, Array]) -> str:
     """
     for name, inner, kind in _library_models(module):
         if halves := _halves_of(inner):
-            given = " or ".join(f"{'.'.join(filter(None, (name, half)))}" for half in halves[:3])
+            given = " or ".join(f"{'.'.join(filter(None, (name, half)))}" for half in halves)
             return (
                 f": {kind} reads several things at once: give the part that reads this stream ({given}) in a module "
                 f"whose forward returns its last_hidden_state or pooler_output"
@@ -51,18 +46,23 @@ def library_hint(module: nn.Module, feeds: Mapping[str, Array]) -> str:
 def _library_models(module: nn.Module) -> Iterator[tuple[str, Any, str]]:
     """The outermost models of the library inside a module, each with its name there and its kind."""
     for name, inner in module.named_modules():
-        kind = getattr(getattr(inner, "config", None), "model_type", None)
-        if isinstance(kind, str) and kind:
+        if kind := _kind_of(inner):
             yield name, inner, kind
             return
 
 
 def _halves_of(model: Any) -> list[str]:
-    found = [name for name in _HALVES if isinstance(getattr(model, name, None), nn.Module)]
-    if len(found) > 1:
+    """The parts of a model that are models of their own; nothing where it is one model throughout."""
+    inner = {name: child.config for name, child in model.named_children() if _kind_of(child)}
+    found = [name for name, config in inner.items() if config is not model.config]
+    if len(found) > 1 and not {"encoder", "decoder"} <= set(found):
         return found
-    pair = [name for name in ("encoder", "decoder") if hasattr(getattr(model, name, None), "config")]
-    return ["encoder"] if len(pair) > 1 else []
+    return ["encoder"] if {"encoder", "decoder"} <= set(inner) else []
+
+
+def _kind_of(module: Any) -> str:
+    kind = getattr(getattr(module, "config", None), "model_type", None)
+    return kind if isinstance(kind, str) else ""
 
 
 def _image_size(config: Any) -> tuple[int, int] | None:

@@ -107,8 +107,10 @@ def _whole_areas(image: Array, size_wh: tuple[int, int]) -> Array:
         for x in range(across):
             sums += image[y::down, x::across]
     if (down, across) == (2, 2):  # OpenCV adds a half here, and elsewhere goes to the nearest even number
-        return ((sums + 2) >> 2).astype(np.uint8)
-    return np.rint(sums.astype(np.float32) * np.float32(1 / (down * across))).astype(np.uint8)
+        averages: Array = (sums + 2) >> 2
+    else:
+        averages = np.rint(sums.astype(np.float32) * np.float32(1 / (down * across)))
+    return averages.astype(np.uint8)
 
 
 @lru_cache(maxsize=64)
@@ -141,7 +143,8 @@ def _between_neighbours(image: Array, across: _Pairs, down: _Pairs) -> Array:
     upper *= of_above[:, None, None]
     lower *= of_below[:, None, None]
     sums = ((upper >> 16) + (lower >> 16) + 2) >> 2
-    return sums.clip(0, 255).astype(np.uint8)
+    levels: Array = sums.clip(0, 255).astype(np.uint8)
+    return levels
 
 
 @lru_cache(maxsize=64)

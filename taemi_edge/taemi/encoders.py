@@ -262,7 +262,8 @@ def _half_of(network: Any, modality: Modality) -> Any:
 def _pretrained_model() -> type:
     from transformers import PreTrainedModel
 
-    return PreTrainedModel
+    chosen: type = PreTrainedModel
+    return chosen
 
 
 def _require_modality(network: Any, modality: Modality, encoder: EncoderRecipe, recipe: ModelRecipe) -> None:

@@ -80,9 +80,10 @@ def _fed(modality: Modality, encoder: nn.Module, recipe: ModelRecipe) -> str:
     )
 
 
-def other_size(backbone: Any, recipe: ModelRecipe) -> str:
-    """What to say where an encoder takes pictures of another size than its own; empty where they are of its own."""
-    own, asked = image_size(getattr(backbone, "config", None)), list(recipe.vision.size_hw)
+def other_size(model: Any) -> str:
+    """What to say where the encoder of a `TaemiModel` takes pictures of another size than its own; else empty."""
+    recipe: ModelRecipe = model.recipe
+    own, asked = image_size(getattr(model.vision.backbone, "config", None)), list(recipe.vision.size_hw)
     if own is None or own == asked:
         return ""
     return (

@@ -21,7 +21,8 @@ sys.argv = ["taemi-edge", "inspect", "talk"]
 os.makedirs("talk", exist_ok=True)
 from taemi_edge.bundle import describe, folder
 from taemi_edge.cli.ending import run_as_program
-from taemi_edge.cli.main import main
+from taemi_edge.cli.ending import exit_code_of
+from taemi_edge.cli.main import app, main
 
 class Panic(BaseException):
     "As libraries in Rust raise them."
@@ -53,6 +54,7 @@ def run(statement):
 
 os.makedirs("talk/sub", exist_ok=True)
 open("talk/manifest.json", "w").close()
+exit_code_of(app)  # imports what every fork needs
 print(json.dumps([run(statement) for statement in json.load(sys.stdin)]))
 """
 CASES = {

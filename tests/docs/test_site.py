@@ -23,8 +23,9 @@ from tools.site.serving import served_site
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent.parent
-#: Pages that differ in what they are made of: tables and code, a notebook, and the page for what is not there.
-PAGES = ("how-to/live/", "tutorials/own-model/", "nothing-is-here/")
+#: Pages that differ in what they are made of; `make docs-check` looks at all, in both schemes and at both widths.
+ON_SCREEN = ("how-to/live/", "nothing-is-here/")
+ON_PHONE = ("tutorials/own-model/",)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: tools/install_test_servers.sh")
 
 
@@ -32,7 +33,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not in
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built once, where a dead link or anchor ends the build."""
     folder = tmp_path_factory.mktemp("site") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -130,7 +131,27 @@ def test_nothing_keeps_people_out_and_nothing_is_asked_of_other_hosts(url: str, 
         axe = axe_script()
     except ConnectionError as error:
         pytest.skip(str(error))
-    on_screen = look_at(browser, [url + page for page in PAGES], axe, schemes=["light"], widths_px=[1280])
-    on_phone = look_at(browser, [url + page for page in PAGES], axe, schemes=["dark"], widths_px=[360])
+    on_screen = look_at(browser, [url + page for page in ON_SCREEN], axe, schemes=["light"], widths_px=[1280])
+    on_phone = look_at(browser, [url + page for page in ON_PHONE], axe, schemes=["dark"], widths_px=[360])
     wrong = [*on_screen.wrong, *on_phone.wrong]
     assert [line for line in wrong if "status of 404" not in line] == []  # of the page that is not there
+
+
+def test_what_leads_nowhere_ends_the_build(tmp_path: Path):
+    """A dead link, a dead anchor, a file that the repository does not have, and a page without a place."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    text = "# A\n\n[page](gone.md) [section](other.md#gone) [file](../gone.py) [map](../ARCHITECTURE.md)\n"
+    (docs / "index.md").write_text(text)
+    (docs / "other.md").write_text("# B\n")
+    (docs / "lost.md").write_text("# C\n")
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("tools/site/", f"{ROOT}/tools/site/")
+    nav = config.index("nav:\n"), config.index("# A link or an anchor")
+    config = config[: nav[0]] + "nav:\n  - index.md\n  - other.md\n\n" + config[nav[1] :]
+    (tmp_path / "mkdocs.yml").write_text(config, encoding="utf-8")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    for words in ("'gone.md'", "'#gone'", "'../gone.py', which is not there", "lost.md"):
+        assert words in done.stderr, done.stderr
+    assert "ARCHITECTURE" not in done.stderr

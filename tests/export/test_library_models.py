@@ -53,8 +53,8 @@ def model_with(encoder: torch.nn.Module, size_hw: tuple[int, int] = (32, 32)) ->
 
 
 REFUSED: dict[str, tuple[Callable[[], te.Model], str]] = {
-    "a whole CLIP": (lambda: model_with(clip()), r"clip reads several things at once.*\(vision_model or text_model\)"),
-    "a whole CLIP in a module": (lambda: model_with(Picture(clip())), r"\(model.vision_model or model.text_model\)"),
+    "a whole CLIP": (lambda: model_with(clip()), r"clip reads several things at once.*\(text_model or vision_model\)"),
+    "a whole CLIP in a module": (lambda: model_with(Picture(clip())), r"\(model.text_model or model.vision_model\)"),
     "a whole SigLIP": (lambda: model_with(siglip()), "siglip reads several things at once"),
     "a bare ViT": (
         lambda: model_with(vit()),

@@ -224,7 +224,6 @@ def test_a_configuration_that_builds_nothing_is_one_sentence(content: str, words
 def test_an_encoder_that_takes_another_size_than_its_own_is_told(tmp_path: Path):
     folder = saved(lambda: hf.Dinov2Model(hf.Dinov2Config(**{**VISION, "image_size": 64})), tmp_path / "dino")
     recipe = with_encoder("vision", folder)
-    backbone = new_checkpoint(recipe).model.vision.backbone
-    assert "dinov2 was made for pictures of [64, 64] and gets [32, 32]" in other_size(backbone, recipe)
+    assert "dinov2 was made for pictures of [64, 64] and gets [32, 32]" in other_size(new_checkpoint(recipe).model)
     own = with_encoder("vision", folder, size_hw=(64, 64))
-    assert other_size(backbone, own) == ""
+    assert other_size(new_checkpoint(own).model) == ""

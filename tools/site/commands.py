@@ -143,7 +143,7 @@ def _panels(name: str, arguments: list[Any], options: list[Any]) -> Iterator[tup
 
 
 def _is_option(parameter: Any) -> bool:
-    return parameter.param_type_name == "option"
+    return bool(parameter.param_type_name == "option")
 
 
 def _argument_word(parameter: Any) -> str:

@@ -158,7 +158,7 @@ def _encode_crops(model: TaemiModel, inputs: list[ClipInputs]) -> list[Tensor]:
         return [torch.zeros(0, model.feature_dims["vision"]) for _ in inputs]
     calls = range(0, len(pixels), _CROPS_IN_A_CALL)
     encoded = torch.cat([model.vision(torch.stack(pixels[at : at + _CROPS_IN_A_CALL])) for at in calls])
-    return list(encoded.split([len(crops) for crops in seen]))
+    return list(torch.split(encoded, [len(crops) for crops in seen]))
 
 
 def _encode_segments(model: TaemiModel, inputs: list[ClipInputs]) -> list[Tensor]:

@@ -26,7 +26,6 @@ from taemi_edge.corpora.extract import ExtractOptions, extract_features
 from taemi_edge.corpora.feature_store import FeatureStore, is_store, open_store, read_index, require_encoders
 from taemi_edge.corpora.opening import open_folder
 from taemi_edge.corpora.remote_address import parse_place
-from taemi_edge.corpora.staging import at_hand
 from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
@@ -38,8 +37,8 @@ from taemi_edge.taemi.train.clip_examples import open_examples
 from taemi_edge.taemi.train.events import event_writer
 from taemi_edge.taemi.train.feature_examples import Examples, feature_set
 from taemi_edge.taemi.train.trainer import SAVE_EVERY_S, EpochMetrics, Trainer, set_statistics
+from taemi_edge.taemi.train.words import learn_words
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
-from taemi_edge.taemi.vocabulary import WORDS, word_tokenizer_json
 
 METRICS, CURVE, STATE = "metrics.jsonl", "curve.png", "state.safetensors"
 #: Drawing takes longer than an epoch of a small run, and so may bringing a file to the disk.
@@ -236,9 +235,12 @@ def _run(
 
 
 def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path) -> None:
+    weights = checkpoint.state.weights
+    if checkpoint.recipe.training.encoders == "end-to-end":
+        weights = {part: f"trained end to end, from {before}" for part, before in weights.items()}
     state = CheckpointState(
         trained=True,
-        weights=checkpoint.state.weights,
+        weights=weights,
         trained_on=described,
         untrained_tokens=trainer.untrained_tokens,
     )
@@ -364,26 +366,6 @@ def _clip_data(
     described = f"{len(examples['train'].labels)} clips of {corpus.name}, end to end"
     digest = sha256(corpus.labels_sha256.encode()).hexdigest()
     return TrainingData(examples["train"], valid, test, described, digest, problems)
-
-
-def learn_words(checkpoint: Checkpoint, data: Path | str) -> None:
-    """Give a model whose recipe asks for it a vocabulary of the words of the training clips; others stay as they are.
-
-    Raises:
-        UsageError: the data are features, which were made with another vocabulary.
-    """
-    recipe = checkpoint.recipe.text
-    if recipe.tokenizer != WORDS:
-        return
-    folder = open_folder(data)
-    if not is_corpus(folder):
-        raise UsageError(f"--data {folder.where}: tokenizer = 'words' is learned from clips: give a corpus")
-    texts: list[str] = []
-    for clip in open_corpus(folder).clips:
-        if clip.split == "train":
-            with at_hand(clip) as here:
-                texts.append(" ".join(word.text for word in here.words(1.0)))
-    checkpoint.tokenizer_json = word_tokenizer_json(texts, int(recipe.encoder.config["vocab_size"]))
 
 
 def _write_metrics(history: list[EpochMetrics], run: Path) -> None:

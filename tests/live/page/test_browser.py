@@ -8,6 +8,8 @@ pytest.importorskip("starlette", reason="the page needs the extra `serve`")
 from tests.live.browser import CHROMIUM, Browser
 from tests.live.running import LiveRun
 from tests.live.servers import RtspServer, free_port
+from tools.site.axe import axe_script, in_words, violations
+from tools.site.keyboard import unreached_by_tab
 
 
 def check_curves_move(browser: Browser) -> None:
@@ -72,6 +74,18 @@ def check_it_fits_a_phone_and_both_schemes(browser: Browser) -> None:
     browser.wait_for(f"{ground} !== '{light}'")
 
 
+def check_nothing_keeps_people_out(browser: Browser) -> None:
+    """The keyboard reaches all controls, and axe-core finds nothing, in either scheme; the source has lost a stream."""
+    assert unreached_by_tab(browser) == []
+    try:
+        axe = axe_script()
+    except ConnectionError:
+        return  # npm cannot be reached; `make docs-check` says so
+    for scheme in ("light", "dark"):
+        browser.prefer(scheme)
+        assert in_words(violations(browser, axe)) == []
+
+
 @pytest.mark.once
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: tools/install_test_servers.sh")
 def test_the_page_in_a_browser(tiny_folder, lasting_clip, demo_video, tmp_path, needs_rtsp_server):
@@ -90,6 +104,7 @@ def test_the_page_in_a_browser(tiny_folder, lasting_clip, demo_video, tmp_path, 
             check_a_reload_resumes(browser)
             check_every_control_has_a_name(browser)
             check_it_fits_a_phone_and_both_schemes(browser)
+            check_nothing_keeps_people_out(browser)
             # the run is stopped: the page says so, and goes on with the next one by itself
             run.stop()
             browser.wait_for("document.querySelector('#link').classList.contains('lost')")

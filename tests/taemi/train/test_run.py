@@ -195,7 +195,8 @@ def test_tensorboard_events_are_written_where_it_is_installed(store_folder, cli,
 
 
 def test_words_are_learned_from_the_training_clips_alone(corpus_folder, store_folder, tmp_path):
-    from taemi_edge.taemi.train.run import learn_words, untrained_checkpoint
+    from taemi_edge.taemi.train.run import untrained_checkpoint
+    from taemi_edge.taemi.train.words import learn_words
 
     changes = {"text.tokenizer": "words", "text.encoder.config.vocab_size": "40"}
     checkpoint = untrained_checkpoint(tiny_recipe(**changes))

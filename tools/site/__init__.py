@@ -1,0 +1,1 @@
+"""Makes and checks the site of the documents: `make docs` and `make docs-check`."""
