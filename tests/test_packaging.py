@@ -119,6 +119,10 @@ def test_an_unknown_target_is_refused(target: str):
     assert done.stderr == f"build_image.sh: {expected}, got '{target}' 'x'\n"
 
 
+#: What `packaging/install.sh` installs beside the package's own needs.
+DEVICE_EXTRAS = ("pictures", "text", "serve", "mqtt", "fleet")
+
+
 def _locked(file: Path) -> dict[str, str]:
     """The version of each package of a lock file, all of whose lines are understood."""
     versions: dict[str, str] = {}
@@ -151,9 +155,10 @@ def test_the_locks_hold_every_package_that_a_device_needs(python: str, machine: 
     here = {"python_version": python, "platform_machine": machine}
     tag = f"cp{python.replace('.', '')}.txt"
     device, tensorrt = _locked(LOCKS / f"device-{tag}"), _locked(LOCKS / f"tensorrt-{tag}")
-    wanted = [
-        (text, device) for text in [*project["dependencies"], *extras["serve"], *extras["mqtt"], *extras["fleet"]]
-    ]
+    base = _locked(LOCKS / f"base-{tag}")
+    assert base.items() <= device.items(), "run make locks"
+    own = [text for extra in DEVICE_EXTRAS for text in extras[extra]]
+    wanted = [(text, base) for text in project["dependencies"]] + [(text, device) for text in own]
     for text, lock in [*wanted, *((text, tensorrt) for text in extras["tensorrt"])]:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate(here):
@@ -165,6 +170,14 @@ def test_the_locks_hold_every_package_that_a_device_needs(python: str, machine: 
         pin = Requirement(line)
         if pin.name in device and (pin.marker is None or pin.marker.evaluate(here)):
             assert device[canonicalize_name(pin.name)] in pin.specifier, "run make locks"
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_a_base_installation_has_nothing_that_is_large_and_seldom_needed(python: str):
+    """tools/test_on_device_pythons.sh weighs it: under 300 MB. ONNX Runtime 1.23 names SymPy, and never imports it."""
+    base = _locked(LOCKS / f"base-cp{python.replace('.', '')}.txt")
+    assert not base.keys() & {"opencv-python-headless", "tokenizers", "huggingface-hub", "sympy", "matplotlib"}
+    assert len(base) <= 24
 
 
 @pytest.mark.network

@@ -22,7 +22,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from pathlib import Path
@@ -37,12 +37,14 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "evidence" / "index.md"
 COLUMNS = 120
+#: Of a file that no text speaks of.
+MOST_ROWS = 40
 _FIGURE = re.compile(r"\{\{(.+?)\}\}")
 _PROVENANCE = re.compile(r"^@provenance ([\w.-]+)$")
 #: What a `machine` says of the machine itself. Whatever else stands there is the version of a library.
 _OF_THE_MACHINE = {
     "architecture", "cores", "cpu", "cuda", "driver", "gpu", "l4t", "load_at_the_end", "load_before", "machine",
-    "memory_gb", "model", "processor", "processors", "sm", "sm_count", "vnni",
+    "memory_gb", "model", "processor", "processors", "sm", "sm_count", "system", "vnni",
 }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def page(folder: Path) -> str:
         folder: with the JSON files, provenance.toml, and the texts in evidence/.
 
     Raises:
-        EvidenceError: a figure has no place in its file, a file does not say how it was made, or is not on the page.
+        EvidenceError: a figure has no place in its file, or a file does not say how it was made.
     """
     reports = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
     made = {f"{name}.json": provenance_of(f"{name}.json", report, folder) for name, report in reports.items()}
@@ -108,9 +110,27 @@ def page(folder: Path) -> str:
                 raise EvidenceError(f"{file.name}, line {number}: {error}") from None
             told |= {asked[1]} if asked else set()
         lines.append("")
-    if missing := sorted(made.keys() - told):
-        raise EvidenceError(f"expected a line `@provenance FILE` for each JSON file, found none for {missing}")
+    for number, name in enumerate(sorted(made.keys() - told)):
+        lines += [] if number else ["## Files that no text speaks of yet", ""]
+        stem = name.removesuffix(".json")
+        lines += [f"### {stem}", *told_provenance(name, made), *plain_table(reports[stem]), ""]
     return wrapped(lines)
+
+
+def plain_table(report: Mapping[str, Any]) -> list[str]:
+    """The first figures of a file, each with its place, until somebody writes a text about it."""
+    rows = [
+        f"| {place} | {_written(value, '')} |" for place, value in _figures(report, "") if "provenance" not in place
+    ]
+    return ["| place | figure |", "|---|---|", *rows[:MOST_ROWS]] if rows else []
+
+
+def _figures(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _figures(each, f"{place}/{key}".lstrip("/"))
+    elif isinstance(value, (bool, int, float)):
+        yield place, value
 
 
 # --------------------------------------------------------------------------------------------------------- figures

@@ -143,7 +143,8 @@ def _between_neighbours(image: Array, across: _Pairs, down: _Pairs) -> Array:
     upper *= of_above[:, None, None]
     lower *= of_below[:, None, None]
     sums = ((upper >> 16) + (lower >> 16) + 2) >> 2
-    return sums.clip(0, 255).astype(np.uint8)
+    levels: Array = sums.clip(0, 255).astype(np.uint8)
+    return levels
 
 
 @lru_cache(maxsize=64)

@@ -60,7 +60,7 @@ def test_a_part_is_held_against_the_ceilings_that_were_measured(report):
     one, four = found.parts[:2]
     assert four.operations == 4 * one.operations
     for part in found.parts:
-        assert 0 < part.share < 1
+        assert part.share is None if found.noise.busy else 0 < part.share <= 1  # tests share their cores
         seconds = max(
             part.bytes / (found.ceilings["copy_gb_s"] * 1e9), part.operations / (found.ceilings["fp32_tflop_s"] * 1e12)
         )

@@ -41,10 +41,10 @@ def test_every_committed_recipe_ships_in_the_wheel():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    assert list_recipes("export") == ["taemi-base", "taemi-mobile", "taemi-tiny"]
+    assert list_recipes("export") == ["taemi-base", "taemi-mobile", "taemi-nano", "taemi-tiny"]
     with pytest.raises(RecipeError, match="did you mean 'taemi-mobile'"):
         find_recipe("export", "taemi-mobil")
-    with pytest.raises(RecipeError, match="known recipes: taemi-base, taemi-mobile, taemi-tiny"):
+    with pytest.raises(RecipeError, match="known recipes: taemi-base, taemi-mobile, taemi-nano, taemi-tiny"):
         find_recipe("export", "zzz")
 
 

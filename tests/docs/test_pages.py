@@ -54,6 +54,7 @@ def test_drawings_are_light_panels_with_a_title(drawing: Path) -> None:
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
+@pytest.mark.nightly
 def test_a_clip_is_played_as_a_camera_and_its_end_is_a_loss(real_clip, tiny_folder, tmp_path) -> None:
     """The server of `docs/start/camera.md`, as the page starts it."""
     import subprocess

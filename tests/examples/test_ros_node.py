@@ -16,7 +16,7 @@ import taemi_edge as te
 from taemi_edge.bundle.streams import PresenceSpec, SeriesSpec, VideoSpec
 from taemi_edge.runtime.kinds import kind_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
 PRESENCE = PresenceSpec(stale_after_s=1.0, missing_after_s=2.0, recover_after_s=0.5)
 STREAMS = {
     "camera": VideoSpec(feature_dim=4, presence=PRESENCE, size_hw=(8, 8), frames_per_second=8.0),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,26 +134,22 @@ def test_predictions_go_to_standard_output_where_the_configuration_says_so(tiny,
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_run_whose_sources_never_gave_anything_says_so_and_exits_with_1(tiny_folder, tmp_path, count: int):
-    places = [f"cam{number}=rtsp://127.0.0.1:1/{number}" for number in range(count)]
-    with LiveRun(tmp_path, tiny_folder, *places, "--duration", "1.5") as run:
+def test_a_run_whose_sources_never_gave_anything_says_so_and_exits_with_1(tiny_folder, tmp_path):
+    places = [f"cam{number}=rtsp://127.0.0.1:1/{number}" for number in range(2)]
+    with LiveRun(tmp_path, tiny_folder, *places, "--duration", "1") as run:
         assert run.wait(60) == 1
     last = run.log[-1]
+    assert "all 2 sources never gave anything" in last
     assert "cam0 (connection refused" in last
-    assert ("all 2 sources never gave anything" in last) == (count == 2)
+    assert "cam1 (connection refused" in last
     assert "check that it is switched on" in last
 
 
-@pytest.mark.once
-def test_a_source_that_never_gave_anything_beside_one_that_did_is_named(tiny_folder, demo_video, tmp_path):
-    places = (f"there=file:{demo_video}", "gone=rtsp://127.0.0.1:1/x", "--live", "--loop")
-    with LiveRun(tmp_path, tiny_folder, *places, "--duration", "3") as run:
-        assert run.wait(60) == 0
-    assert any("note: 1 of 2 sources never gave anything" in line and "gone (" in line for line in run.log)
-
-
-def test_what_never_gave_anything_is_named_with_its_reason():
-    summary = LiveSummary(HopCounts(), 2.0, 0, 1, silent={"door": "no route"}, sources=1, told_to_stop=True)
+def test_what_never_gave_anything_is_named_with_its_reason(capsys):
+    summary = LiveSummary(HopCounts(), 2.0, 0, 1, silent={"door": "no route"}, sources=1)
     with pytest.raises(CheckFailedError, match=r"door \(no route\) never gave anything in 2.0 s"):
         require_data(summary)
+    require_data(replace(summary, sources=2))
+    assert "note: 1 of 2 sources never gave anything in 2.0 s: door (no route)" in capsys.readouterr().err
+    require_data(replace(summary, silent={}))
+    assert capsys.readouterr().err == ""

@@ -14,7 +14,7 @@ from taemi_edge.media.messages.sound import FORMATS
 #: What the page says depends on no interpreter.
 pytestmark = pytest.mark.once
 
-PAGE = (Path(__file__).parents[3] / "docs" / "robot-messages.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "robot-messages.md").read_text(encoding="utf-8")
 
 
 def test_the_page_names_every_encoding_of_pictures() -> None:

@@ -302,7 +302,7 @@ def test_a_sequence_more_than_slots_hears_so_at_once(served: Served):
 
 
 def test_the_example_of_the_documentation_runs(served: Served, demo_video: Path, capsys: pytest.CaptureFixture[str]):
-    page = (ROOT / "docs" / "triton.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/how-to/triton.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for shown, here in (("localhost:8001", served.server.grpc), ("talk.mp4", str(demo_video))):
         assert shown in example
