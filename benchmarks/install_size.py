@@ -8,27 +8,24 @@ environments: first alone, then with one extra after the other, each in an envir
 are not on this machine are left out. The second counts an environment that is there.
 
 A megabyte is a million bytes. Counted are the files of each distribution that pip has noted, with the bytecode that pip
-writes; pip and setuptools came with the environment and are left out. It needs nothing but Python.
+writes; pip and setuptools came with the environment and are left out. Only `--output` needs more than Python.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.10", "3.11", "3.12")
-EXTRAS = ("pictures", "text", "pictures,text", "serve", "fleet", "mqtt", "recordings", "asr")
+EXTRAS = ("pictures", "text", "pictures,text", "serve", "fleet")
 #: What every virtual environment has had before anything was installed.
 _OF_THE_ENVIRONMENT = {"pip", "setuptools", "wheel"}
 #: Distributions below this size are told as one.
@@ -108,12 +105,7 @@ def report(pythons: list[str], extras: list[str]) -> dict[str, Any]:
             added = {extra: round(measure(python, wheel, extra, work)["mb"] - base["mb"], 1) for extra in extras}
             sizes[version] = {"base": base, "extras_add_mb": added}
             print(f"CPython {version}: base {base['mb']} MB in {base['files']:,} files;", added)
-    return {
-        "command": "python benchmarks/install_size.py --output benchmarks/install-size.json",
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": platform.machine(),
-        "sizes": sizes,
-    }
+    return {"sizes": sizes}
 
 
 def main() -> None:
@@ -132,7 +124,10 @@ def main() -> None:
             print(f"{each['mb']:8.1f} MB {each['files']:6,} files  {each['name']} {each['version']}")
         print(f"{result['mb']:8.1f} MB {result['files']:6,} files  {result['distributions']} distributions")
     if given.output is not None:
-        given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        sys.path.insert(0, str(ROOT))
+        from taemi_edge.bench.provenance import write_report  # an environment that is counted may be without it
+
+        write_report(given.output, result)
     if given.limit is not None and given.folder is not None and result["mb"] > given.limit:
         sys.exit(f"{given.folder}: expected at most {given.limit:g} MB, got {result['mb']}")
 

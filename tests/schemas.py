@@ -34,7 +34,7 @@ _MOST_LINES = 40
 def _validator(name: str) -> Any:
     """The validator of a schema; None on the interpreters of devices, which lack the package."""
     try:
-        from jsonschema import Draft202012Validator
+        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no stubs
     except ImportError:
         return None
     schema = json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def _validator(name: str) -> Any:
 def require_fits(name: str, value: Any) -> None:
     """Fails where a value does not fit a schema, with the place in it."""
     if validator := _validator(name):
-        from jsonschema.exceptions import best_match
+        from jsonschema.exceptions import best_match  # type: ignore[import-untyped]  # alike
 
         error = best_match(validator.iter_errors(value))
         assert error is None, f"{name}.schema.json: {error.json_path}: {error.message:.300}"
