@@ -44,8 +44,6 @@ ALLOWED = {
     ("cli/doctor.py", "'text'"): "the name of an extra",
     ("media/tokenizer_files.py", "'text'"): "the name of an extra",
     ("cli/run_options.py", "'audio'"): "the option --audio, an address of sound",
-    ("cli/doctor.py", "'text'"): "the name of an extra",
-    ("media/tokenizer_files.py", "'text'"): "the name of an extra",
     ("corpora/clip_reading.py", "'text'"): "the key of a line of a transcript",
     ("corpora/labelled_clips.py", "'audio'"): "a folder of Hume-Vidmimic2's layout",
     ("engines/known_versions.py", "'-peep:fc_h_fusion=off'"): "a flag of TensorRT's compiler",
