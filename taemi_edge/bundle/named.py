@@ -83,7 +83,7 @@ def _is_name(text: str) -> bool:
     >>> _is_name("mine"), _is_name("export/mine"), _is_name("mine/"), _is_name(".."), _is_name("a.py:build")
     (True, False, False, False, False)
     """
-    return text == Path(text).name and text != ".." and ":" not in text and "\0" not in text
+    return text not in ("", "..") and text == Path(text).name and ":" not in text and "\0" not in text
 
 
 def _is_bundle(place: Path) -> bool:
@@ -98,7 +98,7 @@ def _engines_for(name: str) -> list[Path]:
     """
     found: dict[bool, list[Path]] = {True: [], False: []}
     for place in sorted(Path(_ENGINES).glob(f"{_escaped(name)}-*")):
-        if (of_tensorrt := _verified_engines(place)) is not None:
+        if (of_tensorrt := _verified_engines(place, name)) is not None:
             found[of_tensorrt].append(place)
     chosen = (found[True] if find_spec("tensorrt") is not None else []) or found[False]
     if len(chosen) > 1:
@@ -107,13 +107,16 @@ def _engines_for(name: str) -> list[Path]:
     return chosen
 
 
-def _verified_engines(place: Path) -> bool | None:
-    """Whether the engines at a place are TensorRT's; None where there are none, or parity has not passed them."""
+def _verified_engines(place: Path, name: str) -> bool | None:
+    """Whether the engines at a place are TensorRT's; None where they are of another name or not verified.
+
+    `engines/valve-left-cpu` is what `build-engine` writes for the bundle valve-left, and nothing that "valve" names.
+    """
     try:
         manifest = read_manifest(place)
     except BundleError:
         return None
-    if manifest.engine is None or not manifest.verified:
+    if manifest.engine is None or not manifest.verified or place.name != f"{name}-{manifest.engine.target}":
         return None
     return any(part.file.endswith(".engine") for part in manifest.parts.values())
 

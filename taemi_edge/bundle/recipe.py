@@ -227,8 +227,9 @@ def _explain(message: str, recipe_type: type[Frozen]) -> str:
 
 def _explain_choice(word: str, key: str, choices: Sequence[str]) -> str:
     """Say which values a key may have, what came, and which one was probably meant."""
-    where = f"{key} " if key else ""
-    return f"{where}{expected_one_of(choices, word)}" if choices else f"{where}{word!r}: expected another value"
+    if not choices:
+        return f"{key or 'a value'}: expected another value"
+    return f"{key} {expected_one_of(choices, word)}".lstrip()
 
 
 def _choices(known: Any) -> tuple[str, ...]:

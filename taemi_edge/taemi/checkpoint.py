@@ -34,6 +34,8 @@ from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
 from taemi_edge.taemi.vocabulary import BYTES, WORDS, byte_tokenizer_json
 
 RANDOM = "random"
+#: What a checkpoint says of a part that was trained with the encoders, and then what it was before.
+END_TO_END_FROM = "trained end to end, from "
 CHECKPOINT_FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
 
 
