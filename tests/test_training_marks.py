@@ -39,6 +39,7 @@ SYNTHETIC = "the synthetic corpus of seed 0 (630 clips)"
         ("non-synthetic data", False),
         ("recordings, not synthetic ones", False),
         ("photosynthetic plants", False),
+        ("images of a synthetic-aperture radar", False),
         ("", False),
     ],
 )
