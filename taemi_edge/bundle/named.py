@@ -6,7 +6,6 @@ package. Of the working directory the most finished form is taken: engines, then
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.folder import MANIFEST, read_manifest
 from taemi_edge.bundle.recipe import list_recipes
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BundleError, nearest
 
 #: Where engines lie in a working directory, and then graphs, the most finished ones first.
 _ENGINES, _GRAPHS = "engines", ("calibration", "export")
@@ -133,9 +132,8 @@ def _not_found(name: str) -> str:
             f"with `taemi-edge export {name}`"
         )
     known = sorted({*_known_here(), *recipes, *shipped_bundles()})
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(known)}"
-    return f"{name:.300}: expected a bundle's folder or name, found none of that name: {hint}"
+    hint = nearest(name, known) or f": known names: {', '.join(known)}"
+    return f"{name:.300}: expected a bundle's folder or name, found none of that name{hint}"
 
 
 def _known_here() -> Iterator[str]:

@@ -20,7 +20,7 @@ import msgspec
 from taemi_edge.bundle.json_files import values_problem
 from taemi_edge.bundle.limits import MOST_TOML_BYTES
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import RecipeError, expected_one_of
+from taemi_edge.errors import RecipeError, expected_one_of, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,9 +67,8 @@ def find_recipe(kind: RecipeKind, name: str) -> Path:
         if os.path.isfile(file := folder / f"{name}.toml"):
             return file
     known = list_recipes(kind)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known recipes: {', '.join(known)}"
-    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r:.300}: {hint}")
+    hint = nearest(name, known) or f": known recipes: {', '.join(known)}"
+    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r:.300}{hint}")
 
 
 def load_recipe(
