@@ -53,7 +53,7 @@ def load(
         threads: of each part on a CPU, 0 for all cores; None takes the plan of the engines, else all cores.
         unverified: run engines although parity has not passed them.
         require_signature: a file with the public key that must have signed the bundle. By default it is the key that
-            this device trusts, where one is installed (`docs/how-to/signing.md`).
+            this device trusts, where one is installed (<https://taemi-edge.github.io/taemi-edge/how-to/signing/>).
 
     Returns:
         The model. Use it in a `with` statement, or call `close` when you are done.
@@ -218,7 +218,8 @@ class LoadedModel:
 
         Args:
             sources: an address such as "rtsp://camera/1", or several by name: {"door": "rtsp://camera/1"}.
-                `docs/how-to/live.md` has every kind of address. None where `streams` has a place for each stream.
+                <https://taemi-edge.github.io/taemi-edge/how-to/live/#sources> has every kind of address. None where
+                `streams` has a place for each stream.
             stop: set it to end the run.
             on_prediction: called with each prediction, in the run's own thread. It must not block: a slow one makes
                 hops late.

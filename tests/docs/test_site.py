@@ -70,6 +70,13 @@ def test_links_of_llms_txt_lead_to_pages_of_the_site(site: Path):
     assert len(inner) > 20
 
 
+def test_words_in_angle_brackets_are_shown(site: Path):
+    """A browser takes `<model>` of a default for an element that it does not know, and shows nothing."""
+    page = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "Default: checkpoints/&lt;model&gt;." in page
+    assert "<model" not in page
+
+
 def test_every_picture_is_there_also_those_from_outside_the_documents(site: Path):
     missing, outside = [], 0
     for page in site.rglob("index.html"):

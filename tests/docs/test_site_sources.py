@@ -46,6 +46,15 @@ def test_every_page_has_one_place_in_the_navigation():
     assert sorted(placed) == PAGES
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.endswith(".md")])
+def test_a_page_begins_with_what_it_is_for(page: str):
+    """A sentence stands below the title: no code, no table, and no heading."""
+    text = re.sub(r"<!--.*?-->\n*", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    below = re.sub(r"^# .+\n\n", "", text)
+    assert re.match(r"[A-Z`*\[a-z]", below), below[:80]
+    assert not below.startswith("```"), below[:80]
+
+
 def test_the_index_of_a_section_says_what_each_of_its_pages_is_for():
     missing = []
     for section in _config()["nav"]:

@@ -229,7 +229,11 @@ def _prose(text: str) -> list[str]:
 def _escaped(text: str) -> str:
     """Text in which Markdown sees nothing but code."""
     pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(piece if piece.startswith("`") else re.sub(r"([*<\[\]|])", r"\\\1", piece) for piece in pieces)
+    # A backslash before `<` is none of Markdown's escapes: the browser would read `<model>` as an element.
+    return "".join(
+        piece if piece.startswith("`") else re.sub(r"([*\[\]|])", r"\\\1", piece).replace("<", "&lt;")
+        for piece in pieces
+    )
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
