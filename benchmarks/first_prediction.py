@@ -96,7 +96,7 @@ def on_python(version: str, wheel: Path, scratch: Path) -> dict[str, Any]:
         run([environment / "bin" / "python", "-m", "pip", "install", "-q", wheel])
         seconds = time.perf_counter() - started
     print(f"CPython {version}: installed in {seconds:.1f} s", flush=True)
-    command = [environment / "bin" / "taemi-edge"]
+    command: list[Path | str] = [environment / "bin" / "taemi-edge"]
     runs = measured_runs(command, environment / "bin" / "python")
     sizes = json.loads(run([environment / "bin" / "python", "-c", _SIZES]))
     return {

@@ -60,13 +60,15 @@ def main() -> None:
     words.add_argument("--held-out", type=Path, help="clips of seed 1 that were made already")
     words.add_argument("--output", type=Path, default=BUNDLE, help="the bundle")
     words.add_argument("--json", type=Path, default=ROOT / "benchmarks" / f"{NAME}.json", help="its figures")
+    words.add_argument("--clips", type=int, default=CLIPS, help="how many clips there are to train on")
     words.add_argument("--threads", type=int, default=2, help="of training")
     given = words.parse_args()
-    corpus = clips(given.corpus or given.work / "corpus", CLIPS, SEED)
+    corpus = clips(given.corpus or given.work / f"corpus-{given.clips}", given.clips, SEED)
     held_out = clips(given.held_out or given.work / "held-out", HELD_OUT_CLIPS, HELD_OUT_SEED)
     checkpoint, seconds = trained(given.work, corpus, given.threads)
     run("export", os.path.relpath(checkpoint, ROOT), "--output", str(given.output.resolve()))
     report = figures(given.output, held_out, seconds)
+    report["command"] += f" --clips {given.clips}" if given.clips != CLIPS else ""
     write_json(given.json, report)
     if given.output == BUNDLE:
         PAGE.write_text(page_with(report, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -108,6 +108,8 @@ def manifest_of(**streams: StreamSpec) -> Any:
         outputs={"mood": mood, "state": ClassesSpec(names=("open", "shut"))},
         part_names=(*streams, "fusion"),
         window=WindowSpec(length_s=2.0, hop_s=0.5),
+        synthetic=False,
+        trained_on="",
     )
 
 
