@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ _ONE_STYLE = 8
 STATE_COLOURS = {"live": "#2e9e5b", "stale": "#d9a400", "missing": "#c8453b", "recovering": "#3f7fd0"}
 #: Longer names lose their middle on an axis.
 _LONGEST_NAME = 28
+#: So many letters of a note fit beside each other, also wide ones.
+_NOTE_PER_INCH = 12
 PICTURE_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -44,9 +47,10 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 
 def add_note(figure: Any, note: str) -> None:
-    """Write a small line below the plots of a figure, which make room for it; "" writes none."""
+    """Write small lines below the plots of a figure, which make room for them; "" writes none."""
     if note:
-        figure.supxlabel(literal(note), x=0.99, ha="right", fontsize=8, color="0.35")
+        lines = "\n".join(textwrap.wrap(note, int(figure.get_figwidth() * _NOTE_PER_INCH)))
+        figure.supxlabel(literal(lines), x=0.99, ha="right", fontsize=8, color="0.35")
 
 
 def literal(text: str) -> str:

@@ -19,7 +19,7 @@ from taemi_edge.live.health import LiveState
 from taemi_edge.live.outputs.channels.described_run import DescribedRun
 from taemi_edge.live.outputs.update_metrics import model_metrics
 from taemi_edge.loaded_model import load
-from taemi_edge.pictures import STATE_COLOURS, rgb
+from taemi_edge.pictures import STATE_COLOURS, add_note, new_figure, rgb
 from taemi_edge.runtime.panel import Panel
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.recorded_run import _prediction
@@ -39,6 +39,7 @@ SYNTHETIC = "the synthetic corpus of seed 0 (630 clips)"
         ("non-synthetic data", False),
         ("recordings, not synthetic ones", False),
         ("photosynthetic plants", False),
+        ("images of a synthetic-aperture radar", False),
         ("", False),
     ],
 )
@@ -128,6 +129,23 @@ def test_the_timeline_says_it(tmp_path: Path):
         plot_timeline([said], tmp_path / name)
     sizes = [len((tmp_path / name).read_bytes()) for name in ("m.svg", "p.svg")]
     assert sizes[0] > sizes[1] + 1000
+
+
+@pytest.mark.parametrize("said", ["x" * 300, "MW " * 100, "a b\nc " * 60])
+def test_a_long_note_of_a_picture_is_no_wider_than_the_picture(said: str):
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    figure = new_figure((6.0, 4.0))
+    figure.subplots(1, 1)
+    canvas = FigureCanvasAgg(figure)
+    add_note(figure, training_mark(f"synthetic {said}"))
+    canvas.draw()
+    [note] = [text for text in figure.findobj(Text) if "synthetic" in text.get_text()]
+    box = note.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= canvas.get_width_height()[0]
 
 
 def test_a_recording_and_the_health_of_a_run_say_it(both: tuple[Bundle, Bundle]):

@@ -23,11 +23,13 @@ from taemi_edge.bundle.card_record import (
     card_record_of,
 )
 from taemi_edge.bundle.in_words import output_in_words, stream_in_words
+from taemi_edge.bundle.limits import MOST_CARD_BYTES
 from taemi_edge.bundle.markdown import clean, code, in_line, paragraphs, table
 from taemi_edge.bundle.records import CalibrationRecord, EngineRecord
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.streams import kind_name
 from taemi_edge.bundle.training_data import SYNTHETIC_MARK
+from taemi_edge.errors import BundleError
 
 CARD_FILES = (MODEL_CARD, CARD_RECORD)
 #: A card lists no more classes, patterns or versions than this of each.
@@ -80,9 +82,14 @@ def write_card(folder: Path, manifest: Manifest) -> None:
     """Write the card of a bundle that is being made, with what its `card.json` says where it has one.
 
     Raises:
-        BundleError: it has one that cannot be read.
+        BundleError: it has one that cannot be read, or is too large to be read again.
     """
     record = folder / CARD_RECORD
+    if record.is_file() and (size := record.stat().st_size) > MOST_CARD_BYTES:
+        raise BundleError(
+            f"{record}: expected up to {MOST_CARD_BYTES:,} bytes of what a model says of itself, got {size:,}: name "
+            f"fewer evaluations"
+        )
     said = card_record_of(record.read_bytes(), str(record)) if record.is_file() else NOTHING_SAID
     (folder / MODEL_CARD).write_text(card_from_manifest(manifest, said), encoding="utf-8")
 

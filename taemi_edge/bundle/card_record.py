@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from taemi_edge.bundle.limits import MOST_CARD_BYTES, MOST_CARD_CHARACTERS, MOST_CARD_EVALUATIONS
+from taemi_edge.bundle.limits import MOST_CARD_CHARACTERS, MOST_CARD_EVALUATIONS, MOST_REPORT_BYTES
 from taemi_edge.bundle.values import Frozen
 from taemi_edge.errors import BundleError, InputError
 
@@ -119,8 +119,8 @@ def reported_evaluation(file: Path) -> ReportedEvaluation:
         InputError: it cannot be read, or is something else.
     """
     try:
-        if file.stat().st_size > MOST_CARD_BYTES:
-            raise ValueError(f"it has more than {MOST_CARD_BYTES:,} bytes")
+        if file.stat().st_size > MOST_REPORT_BYTES:
+            raise ValueError(f"it has more than {MOST_REPORT_BYTES:,} bytes")
         held = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
         scores = {name: _figure(held[name]) for name in ("clean", "natural")}
         return ReportedEvaluation(

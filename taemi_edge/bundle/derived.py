@@ -16,6 +16,7 @@ import msgspec
 from taemi_edge import __version__
 from taemi_edge.bundle.card_record import CARD_RECORD
 from taemi_edge.bundle.folder import GOLDEN, TOKENS, Bundle, tokenizer_names
+from taemi_edge.bundle.limits import MOST_CARD_BYTES
 from taemi_edge.bundle.spec import Manifest
 from taemi_edge.bundle.values import PartSpec
 
@@ -27,9 +28,10 @@ def copy_shared_files(bundle: Bundle, draft: Path) -> None:
         bundle: that they are taken over from.
         draft: the folder of the bundle that is being made.
     """
-    said = [CARD_RECORD] if CARD_RECORD in bundle.manifest.sha256 else []
-    for name in (TOKENS, GOLDEN, *tokenizer_names(bundle.manifest), *said):
+    for name in (TOKENS, GOLDEN, *tokenizer_names(bundle.manifest)):
         (draft / name).write_bytes(bundle.read(name))
+    if CARD_RECORD in bundle.manifest.sha256:
+        (draft / CARD_RECORD).write_bytes(bundle.read(CARD_RECORD, MOST_CARD_BYTES))
 
 
 def derive_manifest(

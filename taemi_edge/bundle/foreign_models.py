@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -120,7 +121,7 @@ def _folder(path: Path) -> str | None:
     if os.path.isfile(path / "recipe.json") or not os.path.isfile(path / "config.json"):
         return None
     kind = ""
-    with suppress(OSError, ValueError), (path / "config.json").open(encoding="utf-8") as file:
+    with suppress(OSError, ValueError, RecursionError), (path / "config.json").open(encoding="utf-8") as file:
         content = json.loads(file.read(_MOST_CONFIG))
         kind = str(content.get("model_type", "")) if isinstance(content, dict) else ""
     if not kind.isascii() or not kind:
@@ -145,5 +146,5 @@ def _names_inside(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, OverflowError):
         return []

@@ -43,6 +43,8 @@ MOST_TOML_BYTES = 256 * KIB
 MOST_CARD_BYTES = 1 * MIB
 #: A text that a model says of itself, in characters; the cards of well-described models have 15,000 in all.
 MOST_CARD_CHARACTERS = 20_000
+#: A report of `evaluate --json`: of 64 presence patterns with a thousand classes each it has 2 MB.
+MOST_REPORT_BYTES = 64 * MIB
 #: Evaluations in a card: of some data sets, each with a handful of splits.
 MOST_CARD_EVALUATIONS = 32
 

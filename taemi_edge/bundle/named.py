@@ -6,7 +6,6 @@ package. Of the working directory the most finished form is taken: engines, then
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from taemi_edge.bundle.folder import MANIFEST, read_manifest
 from taemi_edge.bundle.recipe import list_recipes
-from taemi_edge.errors import BundleError
+from taemi_edge.errors import BundleError, nearest
 
 #: Where engines lie in a working directory, and then graphs, the most finished ones first.
 _ENGINES, _GRAPHS = "engines", ("calibration", "export")
@@ -83,7 +82,7 @@ def _is_name(text: str) -> bool:
     >>> _is_name("mine"), _is_name("export/mine"), _is_name("mine/"), _is_name(".."), _is_name("a.py:build")
     (True, False, False, False, False)
     """
-    return text == Path(text).name and text != ".." and ":" not in text and "\0" not in text
+    return text not in ("", "..") and text == Path(text).name and ":" not in text and "\0" not in text
 
 
 def _is_bundle(place: Path) -> bool:
@@ -98,7 +97,7 @@ def _engines_for(name: str) -> list[Path]:
     """
     found: dict[bool, list[Path]] = {True: [], False: []}
     for place in sorted(Path(_ENGINES).glob(f"{_escaped(name)}-*")):
-        if (of_tensorrt := _verified_engines(place)) is not None:
+        if (of_tensorrt := _verified_engines(place, name)) is not None:
             found[of_tensorrt].append(place)
     chosen = (found[True] if find_spec("tensorrt") is not None else []) or found[False]
     if len(chosen) > 1:
@@ -107,13 +106,16 @@ def _engines_for(name: str) -> list[Path]:
     return chosen
 
 
-def _verified_engines(place: Path) -> bool | None:
-    """Whether the engines at a place are TensorRT's; None where there are none, or parity has not passed them."""
+def _verified_engines(place: Path, name: str) -> bool | None:
+    """Whether the engines at a place are TensorRT's; None where they are of another name or not verified.
+
+    `engines/valve-left-cpu` is what `build-engine` writes for the bundle valve-left, and nothing that "valve" names.
+    """
     try:
         manifest = read_manifest(place)
     except BundleError:
         return None
-    if manifest.engine is None or not manifest.verified:
+    if manifest.engine is None or not manifest.verified or place.name != f"{name}-{manifest.engine.target}":
         return None
     return any(part.file.endswith(".engine") for part in manifest.parts.values())
 
@@ -130,9 +132,8 @@ def _not_found(name: str) -> str:
             f"with `taemi-edge export {name}`"
         )
     known = sorted({*_known_here(), *recipes, *shipped_bundles()})
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(known)}"
-    return f"{name:.300}: expected a bundle's folder or name, found none of that name: {hint}"
+    hint = nearest(name, known) or f": known names: {', '.join(known)}"
+    return f"{name:.300}: expected a bundle's folder or name, found none of that name{hint}"
 
 
 def _known_here() -> Iterator[str]:

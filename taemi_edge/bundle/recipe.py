@@ -20,7 +20,7 @@ import msgspec
 from taemi_edge.bundle.json_files import values_problem
 from taemi_edge.bundle.limits import MOST_TOML_BYTES
 from taemi_edge.bundle.values import Frozen
-from taemi_edge.errors import RecipeError, expected_one_of
+from taemi_edge.errors import RecipeError, expected_one_of, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,9 +67,8 @@ def find_recipe(kind: RecipeKind, name: str) -> Path:
         if os.path.isfile(file := folder / f"{name}.toml"):
             return file
     known = list_recipes(kind)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known recipes: {', '.join(known)}"
-    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r:.300}: {hint}")
+    hint = nearest(name, known) or f": known recipes: {', '.join(known)}"
+    raise RecipeError(f"expected a recipe's name or a TOML file, got {name!r:.300}{hint}")
 
 
 def load_recipe(
@@ -227,8 +226,9 @@ def _explain(message: str, recipe_type: type[Frozen]) -> str:
 
 def _explain_choice(word: str, key: str, choices: Sequence[str]) -> str:
     """Say which values a key may have, what came, and which one was probably meant."""
-    where = f"{key} " if key else ""
-    return f"{where}{expected_one_of(choices, word)}" if choices else f"{where}{word!r}: expected another value"
+    if not choices:
+        return f"{key or 'a value'}: expected another value"
+    return f"{key} {expected_one_of(choices, word)}".lstrip()
 
 
 def _choices(known: Any) -> tuple[str, ...]:

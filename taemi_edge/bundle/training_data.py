@@ -12,7 +12,10 @@ import re
 SYNTHETIC_MARK = "trained on synthetic data"
 #: What a line of JSON repeats of `trained_on`: a publisher may have written a book into it.
 _MOST_SAID = 200
-_SAYS_SYNTHETIC = re.compile(r"(?<!non-)(?<!non )(?<!not )(?<!no )(?<!without )\bsynthetic", re.IGNORECASE)
+#: A radar of synthetic aperture looks at the world.
+_SAYS_SYNTHETIC = re.compile(
+    r"(?<!non-)(?<!non )(?<!not )(?<!no )(?<!without )\bsynthetic(?![- ]aperture)", re.IGNORECASE
+)
 
 
 def is_synthetic(trained_on: str) -> bool:

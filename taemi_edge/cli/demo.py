@@ -26,7 +26,7 @@ from taemi_edge.corpora.labelled_clips import read_mark
 from taemi_edge.errors import BundleError, CheckFailedError, StoreError
 from taemi_edge.media.files import MediaFile
 from taemi_edge.media.rehearsed_losses import Drop
-from taemi_edge.media.word_level import open_words
+from taemi_edge.media.tokens import reads_words
 from taemi_edge.parity.comparison import ParityReport, check_parity
 from taemi_edge.parity.golden import demo_clip
 from taemi_edge.progress import SILENT, PrefixedCounts, Progress
@@ -135,7 +135,7 @@ def _missing(packages: Sequence[str]) -> list[str]:
 def _reads_words(bundle: Bundle) -> bool:
     """Whether words can be made tokens here: without the extra `text` only those of simple tokenizers can."""
     texts = [name for name, spec in bundle.manifest.streams.items() if isinstance(spec, TextSpec)]
-    return not _missing(("tokenizers",)) or all(open_words(bundle.read_tokenizer(name)) for name in texts)
+    return all(reads_words(bundle.read_tokenizer(name)) for name in texts)
 
 
 def _left_out(folder: Path, own: bool) -> tuple[tuple[str, str], ...]:

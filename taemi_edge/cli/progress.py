@@ -71,9 +71,8 @@ def _bars_or_lines() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = make_console(stderr=True)
-    if (
-        not sys.stderr.isatty()
-    ):  # rich takes FORCE_COLOR, which notebooks set, for a terminal; bars cannot be redrawn there
+    # rich takes FORCE_COLOR, which notebooks set, for a terminal; bars cannot be redrawn there
+    if not sys.stderr.isatty():
         yield _LinesOfStages()
         return
     columns = (

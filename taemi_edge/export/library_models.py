@@ -38,7 +38,7 @@ def library_hint(module: nn.Module, feeds: Mapping[str, Array]) -> str:
                 f": a {kind} of transformers takes scaled input in its own layout and gives an object: write a module "
                 f"around it that scales (pixels come as uint8 (batch, H, W, 3)) and returns its last_hidden_state"
             )
-        if (own := _image_size(inner.config)) and (given_hw := _size_of(feeds)) and own != given_hw:
+        if (own := image_size(inner.config)) and (given_hw := _size_of(feeds)) and own != given_hw:
             return f": its {kind} was made for pictures of {own[0]} x {own[1]}: declare size_hw=({own[0]}, {own[1]})"
     return ""
 
@@ -65,7 +65,8 @@ def _kind_of(module: Any) -> str:
     return kind if isinstance(kind, str) else ""
 
 
-def _image_size(config: Any) -> tuple[int, int] | None:
+def image_size(config: Any) -> tuple[int, int] | None:
+    """The height and width that a model of transformers was made for; None where its configuration does not say."""
     size = getattr(config, "image_size", None)
     sizes = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, list | tuple) else ()
     return sizes if len(sizes) == 2 and all(isinstance(value, int) for value in sizes) else None

@@ -36,7 +36,7 @@ from taemi_edge.live.source_opening import (
     start_listeners,
     start_recognisers,
 )
-from taemi_edge.live.source_plans import describe_source, plan_sources
+from taemi_edge.live.source_plans import describe_source, plan_sources, require_tokenizers
 from taemi_edge.live.stopping import stopping_on_signals
 from taemi_edge.live.takeover import FollowedLink, ModelFollower, Surroundings, model_id
 from taemi_edge.runtime.pipeline import Fleet
@@ -154,6 +154,7 @@ def _open_loop(
     manifest = bundle.manifest
     window_s, hop_s = _window_and_hop_s(manifest, config)
     plans = plan_sources(config, manifest.streams)
+    require_tokenizers(plans, bundle)
     open_fleet = partial(_open_fleet, config, [describe_source(plan, config) for plan in plans], followed is not None)
     fleet = stack.enter_context(open_fleet(bundle))
     clock = SessionClock()  # opening engines takes long, and is no part of the session

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from taemi_edge.bundle.folder import Bundle
 from taemi_edge.bundle.streams import (
     AUDIO,
     SERIES,
@@ -44,6 +45,7 @@ from taemi_edge.media.recordings.topic_map import require_streams
 from taemi_edge.media.rehearsed_losses import parse_drop
 from taemi_edge.media.series import Series, is_series_file, read_streams
 from taemi_edge.media.tokenizer_files import tokenizers_library
+from taemi_edge.media.tokens import reads_words
 from taemi_edge.media.transcripts import Word, read_transcript
 from taemi_edge.runtime.window import Source
 
@@ -106,6 +108,18 @@ def describe_source(plan: SourcePlan, config: LiveConfig) -> Source:
     return Source(plan.name, plan.words, tuple(map(parse_drop, config.drop)), plan.absent, _LATE_SOUND_S)
 
 
+def require_tokenizers(plans: Sequence[SourcePlan], bundle: Bundle) -> None:
+    """Make sure that the words that will come can be tokenized: a run of hours must not end with the first of them.
+
+    Raises:
+        MissingExtraError: the package `tokenizers` is not installed, and the tokenizer needs it.
+    """
+    for name, spec in bundle.manifest.streams.items():
+        is_fed = any(name not in (*plan.absent, *plan.heard) for plan in plans)
+        if isinstance(spec, TextSpec) and is_fed and not reads_words(bundle.read_tokenizer(name)):
+            tokenizers_library()
+
+
 def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool) -> SourcePlan:
     places = _places(source, streams)
     recorded, unrecorded = _plays(source, places, streams, repeats)
@@ -134,8 +148,6 @@ def _plan(source: SourceConfig, streams: Mapping[str, StreamSpec], repeats: bool
             words[name] = tuple(read_transcript(_file(source, name, place, spec), None))
         else:
             series[name] = read_streams(_file(source, name, place, spec), {name: spec.channels}, alone=True)[name]
-    if any(isinstance(spec, TextSpec) and name not in (*absent, *heard) for name, spec in streams.items()):
-        tokenizers_library()  # words will come, and a run of hours must not end with the first of them
     addresses = (*((_address(place, tracks), tracks) for place, tracks in media.items()), *sensors)
     listens_to = _recognised_stream(source, streams, places) if heard else None
     beside = [address.shown for address, _ in addresses if not address.is_live]

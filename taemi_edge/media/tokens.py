@@ -10,6 +10,19 @@ from taemi_edge.media.tokenizer_files import guarded, open_tokenizer, tokenizers
 from taemi_edge.media.word_level import WordLevel, open_words
 
 
+def reads_words(tokenizer_json: str) -> bool:
+    """Whether texts can be tokenized here: without the package `tokenizers`, only those of the simplest form can.
+
+    Args:
+        tokenizer_json: the content of a tokenizer.json.
+    """
+    try:
+        tokenizers_library()
+    except MissingExtraError:
+        return open_words(tokenizer_json) is not None
+    return True
+
+
 class WordTokenizer:
     """Tokenizes texts; of a text that is too long it keeps the last tokens, because the newest words matter most.
 

@@ -31,9 +31,11 @@ from taemi_edge.taemi.hub import hub_problem, is_on_the_hub
 from taemi_edge.taemi.names import MODALITIES, Modality
 from taemi_edge.taemi.network import AudioEncoder, TaemiModel, TextEncoder, VisionEncoder
 from taemi_edge.taemi.recipe import EncoderRecipe, ModelRecipe
-from taemi_edge.taemi.vocabulary import BYTES, WORDS, byte_tokenizer_json
+from taemi_edge.taemi.vocabulary import BYTES, FEWEST_TOKENS, WORDS, byte_tokenizer_json, word_tokenizer_json
 
 RANDOM = "random"
+#: What a checkpoint says of a part that was trained with the encoders, and then what it was before.
+END_TO_END_FROM = "trained end to end, from "
 CHECKPOINT_FILES = ("recipe.json", "encoders.json", "model.safetensors", "tokenizer.json", "state.json")
 
 
@@ -98,8 +100,7 @@ def new_checkpoint(recipe: ModelRecipe, random_weights: bool = False, encoder_se
         trained_on, source["fusion"] = load_head(model, recipe.fusion.weights)
     state = CheckpointState(trained=bool(trained_on), weights=source, trained_on=trained_on)
     tokenizer_json = _tokenizer_json(recipe, random_weights)
-    if recipe.text.tokenizer != WORDS:  # those are learned when training begins, as many as there is room for
-        _require_rows(tokenizer_json, backbones["text"])
+    _require_rows(tokenizer_json, backbones["text"])
     return Checkpoint(model, tokenizer_json, state)
 
 
@@ -244,8 +245,9 @@ def _assemble(recipe: ModelRecipe, backbones: dict[str, nn.Module]) -> TaemiMode
 
 def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
     """The text of the recipe's tokenizer.json; of a tokenizer of bytes where weights are random."""
-    needs_none = recipe.text.tokenizer in (BYTES, WORDS)  # words are learned when training begins
-    if needs_none or (random_weights and recipe.text.tokenizer == "weights"):
+    if recipe.text.tokenizer == WORDS:
+        return word_tokenizer_json((), FEWEST_TOKENS)  # the words are learned when training begins
+    if recipe.text.tokenizer == BYTES or (random_weights and recipe.text.tokenizer == "weights"):
         return byte_tokenizer_json()
     named = recipe.text.encoder.weights if recipe.text.tokenizer == "weights" else recipe.text.tokenizer
     folder = Path(weights_folder(named))
@@ -267,9 +269,15 @@ def _tokenizer_json(recipe: ModelRecipe, random_weights: bool) -> str:
     )
 
 
+def embedding_rows(encoder: Any) -> int | None:
+    """For how many tokens a network of transformers has an embedding; None where it does not say."""
+    rows: int | None = getattr(encoder.get_input_embeddings(), "num_embeddings", None)
+    return rows
+
+
 def _require_rows(tokenizer_json: str, encoder: Any) -> None:
     """Refuse a tokenizer with ids that an encoder has no embedding of."""
-    rows = getattr(encoder.get_input_embeddings(), "num_embeddings", None)
+    rows = embedding_rows(encoder)
     ids = open_tokenizer(tokenizer_json).get_vocab(with_added_tokens=True).values()
     if rows is not None and max(ids, default=0) >= rows:
         raise CheckpointError(

@@ -62,6 +62,8 @@ _MODELS: dict[Modality, str] = {
 }
 #: Models of clips of several frames.
 _CLIPS = frozenset(("videomae", "vivit", "timesformer", "vjepa2"))
+#: A recipe may come from anybody: no code that lies beside weights is run, whatever the recipe says.
+_NO_CODE = {"trust_remote_code": False}
 #: Never read while features are made, so that weights need not have them.
 _NEVER_READ = ("masked_spec_embed", "mask_token", "mask_emb")
 #: What a configuration says of where it comes from, and of nothing that is built.
@@ -173,7 +175,7 @@ def _pretrained(where: str, modality: Modality, encoder: EncoderRecipe) -> Any:
         from transformers import AutoConfig
 
         config, rest = AutoConfig.from_pretrained(
-            source, return_unused_kwargs=True, local_files_only=problem is not None, **encoder.config
+            source, return_unused_kwargs=True, local_files_only=problem is not None, **_NO_CODE, **encoder.config
         )
         chosen = _class_of(config.model_type, config)
         return chosen.from_pretrained(
@@ -182,6 +184,7 @@ def _pretrained(where: str, modality: Modality, encoder: EncoderRecipe) -> Any:
             output_loading_info=True,
             local_files_only=problem is not None,
             dtype=torch.float32,  # pictures, sound and masks come as FP32
+            **_NO_CODE,
             **rest,
         )
 

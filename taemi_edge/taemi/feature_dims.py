@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from taemi_edge.errors import CheckpointError, MissingExtraError, first_line
+from taemi_edge.export.library_models import image_size
 from taemi_edge.taemi.names import Modality
 from taemi_edge.taemi.recipe import ModelRecipe
 
@@ -59,7 +60,7 @@ def _fed(modality: Modality, encoder: nn.Module, recipe: ModelRecipe) -> str:
     """What an encoder was run on, and what to write where it takes something else."""
     config = getattr(encoder.backbone, "config", None)
     if modality == "vision":
-        asked, own = list(recipe.vision.size_hw), image_size(config)
+        asked, own = list(recipe.vision.size_hw), _own_size(config)
         if own and own != asked:
             return (
                 f"pictures of {asked}, expected those of its own size: write size_hw = {own} in [vision] of the recipe"
@@ -83,13 +84,19 @@ def _fed(modality: Modality, encoder: nn.Module, recipe: ModelRecipe) -> str:
 def other_size(model: Any) -> str:
     """What to say where the encoder of a `TaemiModel` takes pictures of another size than its own; else empty."""
     recipe: ModelRecipe = model.recipe
-    own, asked = image_size(getattr(model.vision.backbone, "config", None)), list(recipe.vision.size_hw)
+    own, asked = _own_size(getattr(model.vision.backbone, "config", None)), list(recipe.vision.size_hw)
     if own is None or own == asked:
         return ""
     return (
         f"vision: {recipe.vision.encoder.architecture} was made for pictures of {own} and gets {asked}: its positions "
         f"are interpolated, or it has none"
     )
+
+
+def _own_size(config: Any) -> list[int] | None:
+    """The height and width that an encoder was made for; None where its configuration does not say."""
+    size_hw = image_size(config)
+    return None if size_hw is None else list(size_hw)
 
 
 def _has_class_token(backbone: Any) -> bool:
@@ -100,10 +107,3 @@ def _has_class_token(backbone: Any) -> bool:
     return any(word in name for name in names for word in ("cls_token", "class_token", "class_embedding")) or not any(
         "attention" in name or "attn" in name for name in names
     )
-
-
-def image_size(config: Any) -> list[int] | None:
-    """The height and width that a transformers encoder was made for; None where its configuration does not say."""
-    size = getattr(config, "image_size", None)
-    sizes = [size, size] if isinstance(size, int) else list(size) if isinstance(size, list | tuple) else []
-    return sizes if len(sizes) == 2 and all(isinstance(value, int) for value in sizes) else None

@@ -65,8 +65,8 @@ class TextRecipe(Frozen, frozen=True):
     max_tokens: int
     presence: PresenceSpec
     #: "weights" takes the tokenizer that lies beside the weights, "bytes" needs none: each UTF-8 byte is a token.
-    #: "words" is learned from the transcripts of the training clips, as many words as the encoder's `vocab_size` has
-    #: room for. Anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
+    #: "words" is learned from the transcripts of the training clips, as many words as the encoder has embeddings
+    #: for. Anything else names where a tokenizer.json is, in the same way as EncoderRecipe.weights.
     tokenizer: str = "weights"
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from taemi_edge.bundle.card_record import ModelCard, ReportedEvaluation
 from taemi_edge.bundle.values import HEAD
-from taemi_edge.taemi.checkpoint import CheckpointState
+from taemi_edge.taemi.checkpoint import END_TO_END_FROM, RANDOM, CheckpointState
 from taemi_edge.taemi.packaged_weights import head_file
 
 _SUMMARY = (
@@ -50,7 +50,7 @@ class _Reported:
 
 def card_of(state: CheckpointState) -> ModelCard:
     """The card of a TAEMI checkpoint, with the figures that were measured of the head that ships with the package."""
-    random = set(state.weights.values()) <= {"random"}
+    random = {source.removeprefix(END_TO_END_FROM) for source in state.weights.values()} <= {RANDOM}
     reported = _reported_of(state.weights.get(HEAD, ""))
     return ModelCard(
         summary=_SUMMARY,

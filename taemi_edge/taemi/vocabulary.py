@@ -10,6 +10,8 @@ from collections.abc import Iterable
 BYTES, WORDS = "bytes", "words"
 _SPECIALS = ("[PAD]", "[CLS]", "[SEP]")
 _UNKNOWN = "[UNK]"
+#: A vocabulary of words has these without any word.
+FEWEST_TOKENS = len(_SPECIALS) + 1
 #: A word that a corpus has once might as well be a mistake in writing.
 _FEWEST = 2
 _NO_WORD = r"[^\p{L}\p{N}\s]"

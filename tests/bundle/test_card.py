@@ -262,6 +262,17 @@ def test_a_record_that_is_none_is_refused(tiny_folder: Path, tmp_path: Path):
             write_manifest(folder, open_bundle(tiny_folder).manifest)
 
 
+def test_what_could_not_be_read_again_is_not_written(tiny_folder: Path, tmp_path: Path):
+    """A model of very many classes: its report is read, and so many of them are no card."""
+    many = {f"class_{number}": 0.5 for number in range(40_000)}
+    write_json(tmp_path / "e.json", {**PEARSON, "clean": {**PEARSON["clean"], "pearson": many}})
+    found = reported_evaluation(tmp_path / "e.json")
+    folder = copied(tiny_folder, tmp_path / "b")
+    write_json(folder / CARD_RECORD, msgspec.structs.replace(SAID, evaluations=(found, found)))
+    with pytest.raises(BundleError, match="expected up to 1,048,576 bytes of what a model says of itself"):
+        write_manifest(folder, open_bundle(tiny_folder).manifest)
+
+
 def test_what_was_said_is_read_again(tiny_folder: Path, tmp_path: Path):
     folder = copied(tiny_folder, tmp_path / "b")
     write_json(folder / CARD_RECORD, SAID)

@@ -88,3 +88,9 @@ def test_export_says_it(cli_here, tmp_path: Path):
     pytest.importorskip("torch", reason="export starts from PyTorch")
     (tmp_path / "mine.pth").write_bytes(b"\x80\x02")
     refused(cli_here("export", tmp_path / "mine.pth"), "declare the model that they belong to")
+
+
+def test_a_configuration_that_nests_without_end_is_no_defect(tmp_path: Path):
+    (tmp_path / "config.json").write_text("[" * 200_000)
+    with pytest.raises(BundleError, match="expected a bundle"):
+        open_bundle(tmp_path)

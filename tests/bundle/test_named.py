@@ -44,7 +44,8 @@ def test_engines_for_a_target_of_this_machine_are_found(here, monkeypatch):
         manifest = json.loads((place / "manifest.json").read_text())
         manifest["verified"] = verified
         manifest["engine"] = {
-            **dict.fromkeys(("target", "backend", "library", "source", "asked", "build_key"), "x"),
+            **dict.fromkeys(("backend", "library", "source", "asked", "build_key"), "x"),
+            "target": target,
             **{key: {} for key in ("machine", "recipe", "flags", "part_keys")},
             "candidates": [],
         }
@@ -56,6 +57,8 @@ def test_engines_for_a_target_of_this_machine_are_found(here, monkeypatch):
     assert find_bundle("mine") == Path("export/mine")
     engines("cpu", verified=True, ending=".onnx")
     assert find_bundle("mine") == Path("engines/mine-cpu")
+    shutil.copytree("engines/mine-cpu", "engines/mine-left-cpu")
+    assert find_bundle("mine") == Path("engines/mine-cpu"), "mine-left is another model"
     engines("orin", verified=True, ending=".engine")
     assert find_bundle("mine") == Path("engines/mine-cpu")
     monkeypatch.setattr(named, "find_spec", lambda name: object())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taemi_edge.bundle.recipe import find_recipe, list_recipes, load_recipe, recipe_from_mapping, recipe_hash
+from taemi_edge.bundle.recipe import _explain, find_recipe, list_recipes, load_recipe, recipe_from_mapping, recipe_hash
 from taemi_edge.errors import RecipeError
 from taemi_edge.taemi.recipe import ModelRecipe
 
@@ -106,3 +106,9 @@ def test_a_wrong_choice_is_told_the_choices(tmp_path: Path):
     file.write_text('name = "mine"\nbackend = "onnxruntime-cpu"\nforms = ["fast"]\n')
     with pytest.raises(RecipeError, match=r"forms\[0\] 'fast': expected fused, int8, "):
         load_recipe("engines", str(file), TargetRecipe)
+
+
+def test_a_wrong_choice_in_an_unknown_place_is_not_repeated():
+    """It may be an address with its password."""
+    said = _explain("Invalid enum value 'rtsp://me:secret@door' - at `$.nowhere[0].here`", ModelRecipe)
+    assert said == "nowhere[0].here: expected another value"

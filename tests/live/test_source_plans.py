@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import pytest
 
-from taemi_edge.bundle.streams import StreamSpec
-from taemi_edge.errors import MediaError, UsageError
+from taemi_edge.bundle.folder import Bundle, open_bundle
+from taemi_edge.bundle.named import find_bundle
+from taemi_edge.bundle.streams import StreamSpec, TextSpec
+from taemi_edge.errors import MediaError, MissingExtraError, UsageError
 from taemi_edge.live.config import LiveConfig, SourceConfig
-from taemi_edge.live.source_plans import describe_source, plan_sources
+from taemi_edge.live.source_plans import describe_source, plan_sources, require_tokenizers
 from tests.live.specs import CAMERA, MICROPHONE, SERIES, WORDS
 
 TAEMI: dict[str, StreamSpec] = {"vision": CAMERA, "audio": MICROPHONE, "text": WORDS}
@@ -53,6 +57,21 @@ def test_speech_is_recognised_for_the_text_streams_that_have_no_transcript():
     source = SourceConfig("door", uri="rtsp://door/1", asr=True, streams={"typed": "-"})
     [plan] = plan_sources(LiveConfig(source=(source,)), streams)
     assert (plan.heard, plan.listens_to, plan.lines) == (("text",), "audio", {"typed": "-"})
+
+
+def test_words_to_come_need_a_tokenizer_that_can_be_read(tiny: Bundle, monkeypatch):
+    """Other streams need none, and the recogniser has an extra of its own."""
+    text = next(name for name, spec in tiny.manifest.streams.items() if isinstance(spec, TextSpec))
+    streams = tiny.manifest.streams
+    typed = plan_sources(LiveConfig(source=(SourceConfig("door", streams={text: "-"}),)), streams)
+    silent = plan_sources(LiveConfig(source=(SourceConfig("door", uri="rtsp://door/1"),)), streams)
+    heard = plan_sources(LiveConfig(source=(SourceConfig("door", uri="rtsp://door/1", asr=True),)), streams)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for plans in (silent, heard):
+        require_tokenizers(plans, tiny)
+    with pytest.raises(MissingExtraError, match=r"taemi-edge\[text\]"):
+        require_tokenizers(typed, tiny)
+    require_tokenizers(typed, open_bundle(find_bundle("taemi-nano")))  # its words are read without the library
 
 
 def test_a_file_is_announced_as_such(demo_video, caplog):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taemi_edge.errors import MissingExtraError
-from taemi_edge.media.tokens import WordTokenizer
+from taemi_edge.media.tokens import WordTokenizer, reads_words
 from taemi_edge.media.word_level import open_words
 from taemi_edge.taemi.vocabulary import byte_tokenizer_json, word_tokenizer_json
 
@@ -53,6 +53,8 @@ def test_a_window_is_tokenized_without_the_library(monkeypatch):
         assert np.array_equal(values, theirs[name])
     with pytest.raises(MissingExtraError, match=r"taemi-edge\[text\]"):
         WordTokenizer(BYTES, 5).require()
+    assert reads_words(WORDS)
+    assert not reads_words(BYTES)
 
 
 SLOW = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}

@@ -227,3 +227,17 @@ def test_an_encoder_that_takes_another_size_than_its_own_is_told(tmp_path: Path)
     assert "dinov2 was made for pictures of [64, 64] and gets [32, 32]" in other_size(new_checkpoint(recipe).model)
     own = with_encoder("vision", folder, size_hw=(64, 64))
     assert other_size(new_checkpoint(own).model) == ""
+
+
+@pytest.mark.parametrize("config", [{}, {"trust_remote_code": True}], ids=["as it is", "a recipe that trusts it"])
+def test_code_beside_weights_is_never_run(config: dict[str, bool], tmp_path: Path):
+    folder = saved(lambda: hf.BertModel(hf.BertConfig(**WORDS)), tmp_path / "bert")
+    recipe = with_encoder("text", folder)
+    encoder = msgspec.structs.replace(recipe.text.encoder, config=config)
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModel": "mine.Mine"}})
+    )
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    with pytest.raises(CheckpointError, match="expected a model that transformers can build"):
+        new_checkpoint(msgspec.structs.replace(recipe, text=msgspec.structs.replace(recipe.text, encoder=encoder)))
+    assert not (tmp_path / "ran").exists()

@@ -37,3 +37,5 @@ def test_it_names_what_the_law_says_of_inferring_emotions():
         assert words in said.misuse.replace("\n", " ")
     assert said.limits
     assert said.licence != card_of(state(encoder="random")).licence == "Apache-2.0"
+    trained = card_of(state(encoder="trained end to end, from random"))
+    assert trained.licence == "Apache-2.0", "no weights of others are in it"

@@ -30,7 +30,7 @@ from taemi_edge.corpora.store_index import INDEX
 from taemi_edge.errors import InputError, InterruptedRunError, MissingExtraError, StoreError, TrainingError, UsageError
 from taemi_edge.media.tokens import WordTokenizer
 from taemi_edge.progress import SILENT, Progress, RenamedCounts
-from taemi_edge.taemi.checkpoint import Checkpoint, CheckpointState, new_checkpoint, save_checkpoint
+from taemi_edge.taemi.checkpoint import END_TO_END_FROM, Checkpoint, CheckpointState, new_checkpoint, save_checkpoint
 from taemi_edge.taemi.recipe import ModelRecipe
 from taemi_edge.taemi.reference import checkpoint_artefact, stream_specs_of
 from taemi_edge.taemi.train.clip_examples import open_examples
@@ -237,7 +237,7 @@ def _run(
 def _save(checkpoint: Checkpoint, trainer: Trainer, described: str, output: Path) -> None:
     weights = checkpoint.state.weights
     if checkpoint.recipe.training.encoders == "end-to-end":
-        weights = {part: f"trained end to end, from {before}" for part, before in weights.items()}
+        weights = {part: f"{END_TO_END_FROM}{before}" for part, before in weights.items()}
     state = CheckpointState(
         trained=True,
         weights=weights,

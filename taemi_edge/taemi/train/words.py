@@ -6,8 +6,8 @@ from pathlib import Path
 
 from taemi_edge.corpora.opening import open_folder
 from taemi_edge.corpora.staging import at_hand
-from taemi_edge.errors import UsageError
-from taemi_edge.taemi.checkpoint import Checkpoint
+from taemi_edge.errors import CheckpointError, UsageError
+from taemi_edge.taemi.checkpoint import Checkpoint, embedding_rows
 from taemi_edge.taemi.vidmimic2 import is_corpus, open_corpus
 from taemi_edge.taemi.vocabulary import WORDS, word_tokenizer_json
 
@@ -17,6 +17,7 @@ def learn_words(checkpoint: Checkpoint, data: Path | str) -> None:
 
     Raises:
         UsageError: the data are features, which were made with another vocabulary.
+        CheckpointError: the text encoder does not say for how many words it has room.
     """
     recipe = checkpoint.recipe.text
     if recipe.tokenizer != WORDS:
@@ -24,9 +25,14 @@ def learn_words(checkpoint: Checkpoint, data: Path | str) -> None:
     folder = open_folder(data)
     if not is_corpus(folder):
         raise UsageError(f"--data {folder.where}: tokenizer = 'words' is learned from clips: give a corpus")
+    if (rows := embedding_rows(checkpoint.model.text.backbone)) is None:
+        raise CheckpointError(
+            f"text: expected an encoder with a table of embeddings for tokenizer = 'words', got "
+            f"{recipe.encoder.architecture}: choose another encoder, or tokenizer = 'bytes'"
+        )
     texts: list[str] = []
     for clip in open_corpus(folder).clips:
         if clip.split == "train":
             with at_hand(clip) as here:
                 texts.append(" ".join(word.text for word in here.words(1.0)))
-    checkpoint.tokenizer_json = word_tokenizer_json(texts, int(recipe.encoder.config["vocab_size"]))
+    checkpoint.tokenizer_json = word_tokenizer_json(texts, rows)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
@@ -209,6 +210,23 @@ def test_words_are_learned_from_the_training_clips_alone(corpus_folder, store_fo
     assert checkpoint.tokenizer_json == first
     with pytest.raises(UsageError, match="tokenizer = 'words' is learned from clips: give a corpus"):
         learn_words(checkpoint, store_folder)
+
+
+def test_a_vocabulary_of_words_fits_the_encoder_also_before_it_is_learned(corpus_folder):
+    """No recipe has to say how many embeddings there are: a default, or pretrained weights, may say it."""
+    from taemi_edge.taemi.train.run import untrained_checkpoint
+    from taemi_edge.taemi.train.words import learn_words
+
+    recipe = tiny_recipe(**{"text.tokenizer": "words", "text.encoder.config.vocab_size": "30"})
+    checkpoint = untrained_checkpoint(recipe)
+    assert len(json.loads(checkpoint.tokenizer_json)["model"]["vocab"]) == 4
+    config = {key: value for key, value in recipe.text.encoder.config.items() if key != "vocab_size"}
+    encoder = msgspec.structs.replace(recipe.text.encoder, config=config)
+    checkpoint = untrained_checkpoint(
+        msgspec.structs.replace(recipe, text=msgspec.structs.replace(recipe.text, encoder=encoder))
+    )
+    learn_words(checkpoint, corpus_folder)
+    assert len(json.loads(checkpoint.tokenizer_json)["model"]["vocab"]) > 40
 
 
 @pytest.mark.nightly
