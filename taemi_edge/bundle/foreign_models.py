@@ -66,6 +66,11 @@ def no_bundle_problem(folder: Path, manifest: str) -> str:
     """
     if problem := foreign_model(folder):
         return problem
+    if str(folder).lower().startswith("oci:"):
+        return (
+            f"{folder!s:.500}: expected a bundle (a folder with {manifest}), got an address: "
+            "run `taemi-edge pull ADDRESS --output DIR` first, and name DIR"
+        )
     found = "a file" if os.path.isfile(folder) else "a folder without one" if os.path.isdir(folder) else "nothing"
     return f"{folder!s:.500}: expected a bundle (a folder with {manifest}), found {found}"
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from taemi_edge.bundle.folder import MANIFEST, read_manifest
+from taemi_edge.bundle.foreign_models import foreign_model
 from taemi_edge.bundle.recipe import list_recipes
 from taemi_edge.errors import BundleError, nearest
 
@@ -21,11 +22,16 @@ _ENGINES, _GRAPHS = "engines", ("calibration", "export")
 #: Where a device keeps what `pull` and `update` brought, as the documents have it: a bundle, or the folder of `update`.
 _OF_DEVICE = Path("/var/lib/taemi-edge")
 _OF_UPDATE = "current"
+#: A folder with one of these holds a bundle or a checkpoint.
+_OF_MODELS = (MANIFEST, "recipe.json")
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
 
 
 def find_bundle(named: str | Path, *, graphs: bool = False) -> Path:
-    """Give the folder of a bundle that was given as a folder or by its name. A path that exists is always meant itself.
+    """Give the folder of a bundle that was given as a folder or by its name.
+
+    A path that exists is meant itself. A folder that holds no model, such as `mine` with the file `model.py` in it, is
+    passed over where there is a bundle of that name.
 
     Args:
         named: a path, or the name of a bundle: "mine" finds `engines/mine`, the verified engines `engines/mine-TARGET`
@@ -41,9 +47,11 @@ def find_bundle(named: str | Path, *, graphs: bool = False) -> Path:
         ('taemi-tiny', 'export/taemi-tiny')
     """
     path = Path(named)
-    if os.path.lexists(path) or not _is_name(str(named)):
+    if not _is_name(str(named)):
         return path
     found = bundle_of_name(str(named), graphs=graphs)
+    if found is None and os.path.lexists(path):
+        return path
     if found is None and re.search("[a-z]", path.suffix, re.IGNORECASE):
         return path  # the name of a file that is not there, such as talk.mp4
     if found is None:
@@ -61,7 +69,7 @@ def bundle_of_name(name: str, *, graphs: bool = False) -> Path | None:
     Raises:
         BundleError: several engines of that name would run here, and somebody must choose.
     """
-    if not _is_name(name) or os.path.lexists(name):
+    if not _is_name(name) or _is_meant_itself(name):
         return None
     of_graphs = (*(Path(folder, name) for folder in _GRAPHS), _OF_DEVICE / name / _OF_UPDATE, _OF_DEVICE / name)
     of_graphs = (*of_graphs, _SHIPPED / name)
@@ -79,6 +87,15 @@ def is_shipped(name: str) -> bool:
     return _is_name(name) and _is_bundle(_SHIPPED / name)
 
 
+def is_shipped_folder(folder: Path) -> bool:
+    """Whether this is a folder of the package itself, where nothing is written.
+
+    >>> is_shipped_folder(Path("export"))
+    False
+    """
+    return _SHIPPED.resolve() in folder.resolve().parents
+
+
 def shipped_bundles() -> list[str]:
     """The names of the bundles that come with the package."""
     return sorted(place.parent.name for place in _SHIPPED.glob(f"*/{MANIFEST}"))
@@ -91,6 +108,13 @@ def _is_name(text: str) -> bool:
     (True, False, False, False, False)
     """
     return text not in ("", "..") and text == Path(text).name and ":" not in text and "\0" not in text
+
+
+def _is_meant_itself(name: str) -> bool:
+    """Whether a path of that name is there, and is more than a folder in which no model lies."""
+    if not os.path.isdir(name):
+        return os.path.lexists(name)
+    return any(os.path.lexists(os.path.join(name, file)) for file in _OF_MODELS) or foreign_model(name) is not None
 
 
 def _is_bundle(place: Path) -> bool:

@@ -65,12 +65,18 @@ def sign(
     sigstore: _SigstoreOption = False,
 ) -> None:
     """Sign every file of a bundle; the signature is BUNDLE.sig, beside the folder, and travels with it."""
+    from taemi_edge.bundle.named import is_shipped_folder
     from taemi_edge.fleet.signing import sign_bundle, sign_with_sigstore
 
     if (key is None) is not sigstore:
         raise UsageError("expected either --key K or --sigstore")
     if chain and certificate is None:
         raise UsageError("--chain: expected --certificate as well, whose authorities these are")
+    if is_shipped_folder(bundle):
+        raise UsageError(
+            f"{bundle}: expected a bundle of your own, got one that ships, whose signature would lie inside the "
+            f"installed package: run `cp -r {bundle} {bundle.name}`, and sign that"
+        )
     if key is None:
         signed = sign_with_sigstore(bundle)
     else:

@@ -94,3 +94,8 @@ def test_a_configuration_that_nests_without_end_is_no_defect(tmp_path: Path):
     (tmp_path / "config.json").write_text("[" * 200_000)
     with pytest.raises(BundleError, match="expected a bundle"):
         open_bundle(tmp_path)
+
+
+def test_the_address_of_a_registry_is_pulled_first():
+    with pytest.raises(BundleError, match=r"got an address: run `taemi-edge pull ADDRESS --output DIR` first"):
+        open_bundle("oci://registry.local/mine:2")

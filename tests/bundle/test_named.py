@@ -64,11 +64,27 @@ def test_who_wants_graphs_gets_engines_only_where_nothing_else_is(here, tiny_fol
 def test_a_path_that_exists_is_meant_itself(here):
     assert find_bundle("export/mine") == Path("export/mine")
     assert find_bundle("export/") == Path("export")
-    Path("mine").mkdir()
+    shutil.copytree("export/mine", "mine")
     assert find_bundle("mine") == Path("mine")
     assert bundle_of_name("mine") is None
     Path("link").symlink_to("nowhere")
     assert find_bundle("link") == Path("link")
+
+
+def test_a_folder_without_a_model_does_not_hide_the_bundle_of_its_name(here):
+    """`init-model mine` writes mine/model.py, and `export` of it writes export/mine."""
+    Path("mine").mkdir()
+    Path("mine/model.py").touch()
+    assert find_bundle("mine") == bundle_of_name("mine") == Path("export/mine")
+    Path("other").mkdir()
+    assert (find_bundle("other"), bundle_of_name("other")) == (Path("other"), None)
+    Path("mine/recipe.json").touch()  # a checkpoint
+    assert (find_bundle("mine"), bundle_of_name("mine")) == (Path("mine"), None)
+    Path("mine/recipe.json").unlink()
+    Path("mine/model.py").unlink()
+    Path("mine").rmdir()
+    Path("mine").touch()
+    assert find_bundle("mine") == Path("mine")
 
 
 def test_engines_for_a_target_of_this_machine_are_found(here, monkeypatch):

@@ -21,7 +21,7 @@ def test_inspect_shows_what_a_bundle_holds(cli_here, tiny_folder, tmp_path: Path
     ):
         assert words in done.stdout
     described = json.loads((tmp_path / "i.json").read_text())
-    assert described["hashes_verified"] == 7
+    assert described["hashes_verified"] == 9
     assert all(np.isfinite(norm) and norm > 0 for norm in described["token_norms"].values())
 
 

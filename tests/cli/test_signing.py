@@ -31,7 +31,7 @@ def test_the_first_minutes(cli, bundle, tmp_path):
     call("keygen", tmp_path / "k")
     signed = cli("sign", bundle, "--key", tmp_path / "k")
     assert signed.returncode == 0
-    assert "m.sig: 8 files, signed by key" in signed.stdout
+    assert "m.sig: 10 files, signed by key" in signed.stdout
     checked = cli("verify", bundle, "--key", tmp_path / "k.pub")
     assert checked.returncode == 0
     assert f"{bundle}: signed by key" in checked.stdout
@@ -39,6 +39,14 @@ def test_the_first_minutes(cli, bundle, tmp_path):
     refused = cli("verify", bundle, "--key", tmp_path / "k.pub")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
+
+
+def test_nothing_is_written_beside_the_bundle_that_ships(cli, tmp_path, monkeypatch):
+    call("keygen", tmp_path / "k")
+    monkeypatch.chdir(tmp_path)
+    refused = cli("sign", "taemi-nano", "--key", tmp_path / "k")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "got one that ships, whose signature would lie inside the installed package: run `cp -r " in refused.stderr
 
 
 def test_passwords_come_from_a_variable(bundle, tmp_path, monkeypatch):
@@ -112,7 +120,7 @@ def test_engines_that_were_built_here_run_and_copies_of_another_device_do_not(
     run = ("run", tmp_path / "e", "--transcript", demo_vtt, "--output", tmp_path / "o.jsonl", *key)
     call(*run)
     call("verify", tmp_path / "e", "--key", tmp_path / "k.pub")
-    assert "8 files of the graphs that this device built its engines from" in capsys.readouterr().out
+    assert "10 files of the graphs that this device built its engines from" in capsys.readouterr().out
     monkeypatch.setenv("TAEMI_EDGE_STATE", str(tmp_path / "there"))
     with pytest.raises(SignatureError, match="build them here"):
         call(*run)
