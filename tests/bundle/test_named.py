@@ -29,7 +29,8 @@ def make_engines(
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["verified"] = verified
     manifest["engine"] = {
-        **dict.fromkeys(("target", "backend", "library", "source", "asked", "build_key"), "x"),
+        "target": target,
+        **dict.fromkeys(("backend", "library", "source", "asked", "build_key"), "x"),
         **{key: {} for key in ("machine", "recipe", "flags", "part_keys")},
         "candidates": [],
     }
