@@ -71,6 +71,7 @@ NEEDS = [
     (["run", "BUNDLE", CLIP, "--live", "--asr"], "asr"),
     (["run", "BUNDLE", CLIP, "--live", "--transcript", WORDS], "text"),
     (["run", "BUNDLE", CLIP, "--live", "--annotate", "a.mp4"], "pictures"),
+    (["run", "BUNDLE", CLIP, "--live", "--push", "rtmp://127.0.0.1:1/x"], "pictures"),
     (["run", "BUNDLE", CLIP, "--live", "--serve", "127.0.0.1:0"], "serve"),
     (["run", "BUNDLE", CLIP, "--live", "--mqtt", "127.0.0.1:1"], "mqtt"),
     (["run", "BUNDLE", CLIP, "--live", "--record", "r.mcap"], "foxglove"),

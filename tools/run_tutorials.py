@@ -127,7 +127,7 @@ def faults(notebook: Any) -> Iterator[str]:
 
 
 def kinds(notebook: Any) -> list[tuple[str, tuple[str, ...]]]:
-    """The source of each cell and the kinds of what it gave: two runs of one notebook have the same."""
+    """The source of each cell, the kinds of what it gave, and exit codes: two runs of one notebook have the same."""
     return [
         (cell.source, tuple(kind for output in cell.get("outputs", []) for kind in _kinds(output)))
         for cell in notebook.cells
@@ -135,7 +135,9 @@ def kinds(notebook: Any) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _kinds(output: Any) -> list[str]:
-    return sorted(output.data) if "data" in output else [output.get("name", output.output_type)]
+    if "data" in output:
+        return sorted(output.data)
+    return [output.get("name", output.output_type), *re.findall(r"^exit \d+$", output.get("text", ""), re.MULTILINE)]
 
 
 def main() -> None:

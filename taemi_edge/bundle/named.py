@@ -24,12 +24,14 @@ _OF_UPDATE = "current"
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
 
 
-def find_bundle(named: str | Path) -> Path:
+def find_bundle(named: str | Path, *, graphs: bool = False) -> Path:
     """Give the folder of a bundle that was given as a folder or by its name. A path that exists is always meant itself.
 
     Args:
         named: a path, or the name of a bundle: "mine" finds `engines/mine`, the verified engines `engines/mine-TARGET`
             for this machine, `calibration/mine`, `export/mine`, `/var/lib/taemi-edge/mine`, or a bundle that ships.
+        graphs: whether a bundle of graphs is wanted, as to build engines of it: engines are taken only where there is
+            nothing else of that name.
 
     Raises:
         BundleError: nothing of that name is there. The message has the command that makes it, or the nearest name.
@@ -41,7 +43,7 @@ def find_bundle(named: str | Path) -> Path:
     path = Path(named)
     if os.path.lexists(path) or not _is_name(str(named)):
         return path
-    found = bundle_of_name(str(named))
+    found = bundle_of_name(str(named), graphs=graphs)
     if found is None and re.search("[a-z]", path.suffix, re.IGNORECASE):
         return path  # the name of a file that is not there, such as talk.mp4
     if found is None:
@@ -49,17 +51,23 @@ def find_bundle(named: str | Path) -> Path:
     return found
 
 
-def bundle_of_name(name: str) -> Path | None:
+def bundle_of_name(name: str, *, graphs: bool = False) -> Path | None:
     """Give the folder of a bundle of that name; None where there is none, or where it is no name but a path.
+
+    Args:
+        name: of the bundle.
+        graphs: as for `find_bundle`.
 
     Raises:
         BundleError: several engines of that name would run here, and somebody must choose.
     """
     if not _is_name(name) or os.path.lexists(name):
         return None
-    places = (Path(_ENGINES, name), *_engines_for(name), *(Path(folder, name) for folder in _GRAPHS))
-    places = (*places, _OF_DEVICE / name / _OF_UPDATE, _OF_DEVICE / name, _SHIPPED / name)
-    return next((place for place in places if _is_bundle(place)), None)
+    of_graphs = (*(Path(folder, name) for folder in _GRAPHS), _OF_DEVICE / name / _OF_UPDATE, _OF_DEVICE / name)
+    of_graphs = (*of_graphs, _SHIPPED / name)
+    if graphs and (found := next(filter(_has_graphs, of_graphs), None)) is not None:
+        return found
+    return next(filter(_is_bundle, (Path(_ENGINES, name), *_engines_for(name), *of_graphs)), None)
 
 
 def is_shipped(name: str) -> bool:
@@ -87,6 +95,16 @@ def _is_name(text: str) -> bool:
 
 def _is_bundle(place: Path) -> bool:
     return os.path.isfile(place / MANIFEST)  # unlike pathlib, it takes names that no file system has
+
+
+def _has_graphs(place: Path) -> bool:
+    """Whether a bundle lies there that is not known to be engines."""
+    if not _is_bundle(place):
+        return False
+    try:
+        return read_manifest(place).engine is None
+    except BundleError:
+        return True  # whoever opens it says what is wrong with it
 
 
 def _engines_for(name: str) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
@@ -88,5 +89,6 @@ def _print_left_out(result: DemoResult) -> None:
         typer.echo(f"  pip install 'taemi-edge[{extra}]'  {adds}")
     name = result.bundle.manifest.name
     typer.echo("\nNext:")
-    typer.echo(f"  taemi-edge run {name} YOUR.mp4 --annotate out.mp4  runs it on a clip of yours")
+    drawn = "" if find_spec("cv2") is None else " --annotate out.mp4"
+    typer.echo(f"  taemi-edge run {name} YOUR.mp4{drawn}  runs it on a clip of yours")
     typer.echo(f"  taemi-edge inspect {name}  shows what is in it")

@@ -119,7 +119,7 @@ class _Command(PlacedCommand):
     def invoke(self, ctx: Any) -> Any:
         from taemi_edge.cli.named_bundles import with_folders
 
-        ctx.params = with_folders(self.params, ctx.params)
+        ctx.params = with_folders(str(self.name), self.params, ctx.params)
         return super().invoke(ctx)
 
 

@@ -50,7 +50,8 @@ def parity(
         from taemi_edge.pictures import check_plot_file
 
         check_plot_file(plot)
-    a, b = chosen_artefact(a, recipes=b is not None), None if b is None else chosen_artefact(b, recipes=True)
+    two = b is not None  # then A is what B was made from
+    a, b = chosen_artefact(a, recipes=two, graphs=two), None if b is None else chosen_artefact(b, recipes=True)
     with shown_progress() as progress:
         progress.stage("running both on the same feeds")
         report, pairs = check_parity(a, b, device=device_name(device), threads=threads)

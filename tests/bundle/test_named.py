@@ -21,11 +21,44 @@ def here(tiny_folder, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def make_engines(
+    target: str, *, verified: bool, ending: str, name: str = "mine", of: Path = Path("export/mine")
+) -> Path:
+    """A copy of a bundle whose manifest says that it holds engines."""
+    place = Path(shutil.copytree(of, f"engines/{name}-{target}"))
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["verified"] = verified
+    manifest["engine"] = {
+        "target": target,
+        **dict.fromkeys(("backend", "library", "source", "asked", "build_key"), "x"),
+        **{key: {} for key in ("machine", "recipe", "flags", "part_keys")},
+        "candidates": [],
+    }
+    for part in manifest["parts"].values():
+        part["file"] = part["file"].replace(".onnx", ending)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    return place
+
+
 def test_the_most_finished_form_is_taken(here):
     assert find_bundle("mine") == Path("export/mine")
     for folder in ("calibration", "engines"):
         shutil.copytree("export/mine", f"{folder}/mine")
         assert find_bundle("mine") == Path(folder, "mine")
+
+
+def test_who_wants_graphs_gets_engines_only_where_nothing_else_is(here, tiny_folder):
+    shutil.copytree("export/mine", "calibration/mine")
+    of_cpu = make_engines("cpu", verified=True, ending=".onnx")
+    assert (find_bundle("mine"), find_bundle("mine", graphs=True)) == (of_cpu, Path("calibration/mine"))
+    make_engines("orin", verified=True, ending=".onnx")  # which of the two runs is no question where neither is meant
+    assert find_bundle("mine", graphs=True) == Path("calibration/mine")
+    shutil.rmtree("engines/mine-orin")
+    for folder in ("calibration", "export"):
+        shutil.rmtree(f"{folder}/mine")
+    assert find_bundle("mine", graphs=True) == of_cpu
+    make_engines("cpu", verified=True, ending=".onnx", name="taemi-nano", of=tiny_folder)
+    assert find_bundle("taemi-nano", graphs=True).parts[-3:] == ("assets", "bundles", "taemi-nano")
 
 
 def test_a_path_that_exists_is_meant_itself(here):
@@ -39,31 +72,17 @@ def test_a_path_that_exists_is_meant_itself(here):
 
 
 def test_engines_for_a_target_of_this_machine_are_found(here, monkeypatch):
-    def engines(target: str, *, verified: bool, ending: str) -> None:
-        place = Path(shutil.copytree("export/mine", f"engines/mine-{target}"))
-        manifest = json.loads((place / "manifest.json").read_text())
-        manifest["verified"] = verified
-        manifest["engine"] = {
-            **dict.fromkeys(("backend", "library", "source", "asked", "build_key"), "x"),
-            "target": target,
-            **{key: {} for key in ("machine", "recipe", "flags", "part_keys")},
-            "candidates": [],
-        }
-        for part in manifest["parts"].values():
-            part["file"] = part["file"].replace(".onnx", ending)
-        (place / "manifest.json").write_text(json.dumps(manifest))
-
-    engines("broken", verified=False, ending=".onnx")
+    make_engines("broken", verified=False, ending=".onnx")
     assert find_bundle("mine") == Path("export/mine")
-    engines("cpu", verified=True, ending=".onnx")
+    make_engines("cpu", verified=True, ending=".onnx")
     assert find_bundle("mine") == Path("engines/mine-cpu")
     shutil.copytree("engines/mine-cpu", "engines/mine-left-cpu")
     assert find_bundle("mine") == Path("engines/mine-cpu"), "mine-left is another model"
-    engines("orin", verified=True, ending=".engine")
+    make_engines("orin", verified=True, ending=".engine")
     assert find_bundle("mine") == Path("engines/mine-cpu")
     monkeypatch.setattr(named, "find_spec", lambda name: object())
     assert find_bundle("mine") == Path("engines/mine-orin")
-    engines("thor", verified=True, ending=".engine")
+    make_engines("thor", verified=True, ending=".engine")
     with pytest.raises(BundleError, match="got engines/mine-orin and engines/mine-thor: name one of these folders"):
         find_bundle("mine")
 

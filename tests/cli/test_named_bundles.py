@@ -9,7 +9,8 @@ import pytest
 import typer.main
 
 from taemi_edge.cli.main import app
-from taemi_edge.cli.named_bundles import _METAVARS, chosen_artefact
+from taemi_edge.cli.named_bundles import _METAVARS, _OF_GRAPHS, chosen_artefact, with_folders
+from tests.bundle.test_named import make_engines
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def test_a_name_near_to_a_known_one_is_suggested_by_every_command(cli_here, here
         assert (done.returncode, done.stdout) == (2, "")
         assert "mien: expected a bundle's folder or name, found none of that name: did you mean 'mine'?" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_engines_do_not_hide_the_graphs_that_they_were_built_from(here):
+    make_engines("cpu", verified=True, ending=".onnx")
+    commands = typer.main.get_command(app).commands
+    assert set(_OF_GRAPHS) <= set(commands)
+
+    def taken_by(command: str) -> str:
+        return with_folders(command, commands[command].params, {"bundle": Path("mine")})["bundle"].as_posix()
+
+    assert [taken_by(name) for name in ("run", "bench")] == ["engines/mine-cpu"] * 2
+    assert {taken_by(name) for name in _OF_GRAPHS} == {"export/mine"}
+    assert chosen_artefact("mine", graphs=True) == "export/mine"
 
 
 def test_parity_alone_takes_the_bundle_and_two_take_the_recipe(here, capsys):

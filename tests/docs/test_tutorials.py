@@ -60,6 +60,19 @@ def test_what_is_committed_can_be_shown(path):
         assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
+def test_a_refusal_for_another_reason_is_of_another_kind():
+    """A cell that shows a refusal of a check must not pass where the disk was full and nothing was checked."""
+    both = [
+        nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", text=f"refused\nexit {code}\n")])
+            ]
+        )
+        for code in (1, 2)
+    ]
+    assert kinds(both[0]) != kinds(both[1])
+
+
 def test_each_is_named_on_the_page_of_tutorials():
     page = (notebooks()[0].parent / "index.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"\(([a-z0-9-]+)\.ipynb\)", page)) == sorted(NAMES)

@@ -18,6 +18,7 @@ from taemi_edge.live.capture.addresses import address_of_variable
 from taemi_edge.live.capture.backoff import Backoff
 from taemi_edge.live.outputs.context import OutputContext
 from taemi_edge.live.outputs.output import BaseOutput, HopResult, face_of
+from taemi_edge.media.opencv import opencv
 from taemi_edge.media.places import shown_place
 from taemi_edge.runtime.annotate import AnnotatedStream
 
@@ -108,9 +109,14 @@ class PushOutput(BaseOutput):
 
 
 def open_push(context: OutputContext) -> None:
-    """Push the annotated stream where `push` names an address."""
+    """Push the annotated stream where `push` names an address.
+
+    Raises:
+        MissingExtraError: OpenCV, which draws, is not installed.
+    """
     if context.config.push:
         context.require_picture("--push")
+        opencv("--push")
         push = PushOutput(context.config.push, context.state.manifest)
         context.add_in_thread(push, "push")
         context.count("push connections", lambda: push.connections)
