@@ -6,6 +6,8 @@ from __future__ import annotations
 SITE = "https://taemi-edge.github.io/taemi-edge/"
 #: Where defects are reported.
 ISSUES = "https://github.com/taemi-edge/taemi-edge/issues"
+#: Where the files of this project are that no wheel has.
+FILES = "https://raw.githubusercontent.com/taemi-edge/taemi-edge/main/"
 
 
 def page(name: str, section: str = "") -> str:

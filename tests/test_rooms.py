@@ -181,6 +181,6 @@ def test_device_rooms_import_nothing_heavy_in_a_fresh_interpreter():
 
 
 def test_the_architecture_page_has_the_same_table():
-    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("\n## Rooms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z_]+)(?:\.py|/)` \|", page, re.MULTILINE)
     assert tuple(rows) == ROOMS

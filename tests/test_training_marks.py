@@ -23,8 +23,7 @@ from taemi_edge.pictures import STATE_COLOURS, add_note, new_figure, rgb
 from taemi_edge.runtime.panel import Panel
 from taemi_edge.runtime.prediction import Prediction
 from taemi_edge.runtime.recorded_run import _prediction
-from taemi_edge.runtime.timeline import plot_timeline
-from taemi_edge.runtime.timeline import training_mark as mark_of
+from taemi_edge.runtime.timeline import mark_of, plot_timeline
 
 SYNTHETIC = "the synthetic corpus of seed 0 (630 clips)"
 

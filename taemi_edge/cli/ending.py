@@ -68,13 +68,13 @@ def exit_code_of(command: Callable[[], Any]) -> int:
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
-        return _say(UnforeseenError(defect(end)), end)
+        return say_error(UnforeseenError(defect(end)), end)
     except BaseException as error:  # noqa: BLE001 - a defect, or a panic of a library in Rust: no Exception
-        return _say(error, error)
+        return say_error(error, error)
     return 0
 
 
-def _say(error: BaseException, origin: BaseException) -> int:
+def say_error(error: BaseException, origin: BaseException) -> int:
     """Say in one sentence what ended a command, and give its exit code."""
     if sentence := _sentence(error):
         sys.stderr.write(f"taemi-edge: {without_addresses(in_one_line(sentence), sys.argv[1:])}\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taemi_edge.cli import run_options as options
+from taemi_edge.cli.ending import say_error
 from taemi_edge.cli.named_bundles import chosen_bundle
 from taemi_edge.cli.options import (
     ASR_MODEL,
@@ -216,11 +217,10 @@ def _ending_despite_busy_threads() -> Iterator[None]:
     ]
     if hanging:
         logging.getLogger("taemi_edge.live").info("left behind at work: %s", ", ".join(hanging))
-        if failure is not None:
-            sys.stderr.write(f"taemi-edge: {failure}\n")
+        code = 0 if failure is None else say_error(failure, failure)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(failure.exit_code if failure is not None else 0)
+        os._exit(code)
     if failure is not None:
         raise failure
 

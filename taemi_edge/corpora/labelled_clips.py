@@ -20,7 +20,7 @@ from taemi_edge.media.transcripts import EmptyTranscriptError, Word, read_transc
 
 SPLITS = ("train", "valid", "test")
 #: The file that marks a corpus as made by `taemi-edge synth`.
-SYNTHETIC_MARK = "synthetic.json"
+SYNTHETIC_FILE = "synthetic.json"
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Corpus:
 def read_mark(folder: Path | CorpusFolder) -> SyntheticMark | None:
     """Read how a synthetic corpus was made; None where the folder holds no synthetic corpus."""
     folder = folder if isinstance(folder, CorpusFolder) else CorpusFolder(folder)
-    if not folder.has_file(SYNTHETIC_MARK):
+    if not folder.has_file(SYNTHETIC_FILE):
         return None
     try:
-        return msgspec.json.decode(folder.place.read(SYNTHETIC_MARK), type=SyntheticMark)
+        return msgspec.json.decode(folder.place.read(SYNTHETIC_FILE), type=SyntheticMark)
     except (StoreError, OSError, ValueError, RecursionError):
         return None

@@ -33,7 +33,7 @@ from taemi_edge.bundle.outputs import ClassesSpec, OutputSpec
 from taemi_edge.bundle.streams import StreamSpec
 from taemi_edge.corpora.corpus_folder import CorpusFolder
 from taemi_edge.corpora.drive_ranges import DriveOptions, DriveRange
-from taemi_edge.corpora.labelled_clips import SPLITS, SYNTHETIC_MARK, SyntheticMark, read_mark
+from taemi_edge.corpora.labelled_clips import SPLITS, SYNTHETIC_FILE, SyntheticMark, read_mark
 from taemi_edge.corpora.remote_place import RemotePlace
 from taemi_edge.corpora.staging import RemoteFiles, at_hand, local_file
 from taemi_edge.corpora.tables import read_table, table_of
@@ -150,7 +150,7 @@ class SampleCorpus:
             is_synthetic = self.synthetic is not None
         else:
             folder = self.folder if self.folder.is_dir() else self.folder.parent
-            is_synthetic = (folder / SYNTHETIC_MARK).is_file()
+            is_synthetic = (folder / SYNTHETIC_FILE).is_file()
         return f"{self.folder.name}, synthetic" if is_synthetic else self.folder.name
 
     def unlabelled(self) -> list[str]:

@@ -206,7 +206,7 @@ TROUBLES = (
         precisions=("fp32",),
         what="builds ViT-B/16 wrongly in FP32; FP16 is right",
         advice="build that part in FP16",
-        sources=(page("how-to/engines"),),
+        sources=(page("evidence/engines", "on-an-h100"),),
     ),
     Trouble(
         since="10.3",

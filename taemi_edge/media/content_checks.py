@@ -23,7 +23,8 @@ log = logging.getLogger("taemi_edge.media")
 _BLACK = 20
 #: Two steps of 16-bit sound; a codec's own noise stays below.
 _SILENCE = 2 / 32_768
-_STRIDE = 4
+#: Of a large picture, every fourth pixel of every fourth row is compared; of one with a side below this, all are.
+_STRIDE, _LARGE = 4, 128
 
 
 class Limits(Protocol):
@@ -80,7 +81,7 @@ class PictureCheck:
 
     def _problem(self, frame: Frame) -> str | None:
         try:
-            thumbnail = frame.image[::_STRIDE, ::_STRIDE]
+            thumbnail = _thumbnail(frame.image)
         except Exception:  # whatever a strange pixel format sets off
             log.debug("a picture cannot be converted", exc_info=True)
             return "its picture cannot be converted"
@@ -148,7 +149,7 @@ class ContentWatch:
     def checked(self, hop: Hop) -> Hop:
         """The hop without what is useless; a stream stays lost until something good comes of it."""
         pieces = {stream: self._usable(stream, given) for stream, given in hop.pieces.items()}
-        return Hop(hop.end_s, pieces, hop.faults, {**hop.losses, **self._useless}, hop.frames_share)
+        return Hop(hop.end_s, pieces, hop.faults, {**self._useless, **hop.losses}, hop.frames_share)
 
     def _usable(self, stream: str, pieces: list[Any]) -> list[Any]:
         if not pieces or not isinstance(pieces[0], Frame | SoundPiece):
@@ -162,6 +163,11 @@ class ContentWatch:
         else:
             self._useless[stream] = problem
         return list(usable)
+
+
+def _thumbnail(image: Array) -> Array:
+    """The pixels of a picture that are compared; a thermal camera of 8 x 8 pixels would have four left of them."""
+    return image[::_STRIDE, ::_STRIDE] if min(image.shape[:2]) >= _LARGE else image
 
 
 def _since(since_s: float | None, holds: bool, time_s: float) -> float | None:

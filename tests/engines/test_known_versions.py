@@ -35,7 +35,8 @@ def test_the_docs_name_every_trouble_and_its_sources():
     for trouble in TROUBLES:
         assert trouble.what in PAGE.replace("\n", " "), trouble.what
         for source in trouble.sources:
-            own = f"../{source.removeprefix(SITE).rstrip('/')}.md" if source.startswith(SITE) else source
+            path, _, section = source.removeprefix(SITE).partition("/#")
+            own = f"../{path.rstrip('/')}.md{section and '#' + section}" if source.startswith(SITE) else source
             assert own in PAGE, trouble.what
 
 

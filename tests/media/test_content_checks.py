@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,23 @@ def test_a_frozen_picture_counts_for_a_while_and_then_is_a_loss():
     assert reasons[:8] == [None] * 8  # its first frame is no repetition
     assert reasons[9:] == ["frozen picture"] * 11
     assert check.usable([frame(4.0)])[1] is None  # it moves again
+
+
+def test_all_pixels_of_a_small_picture_are_compared():
+    """A thermal camera has 8 x 8 of them, of whole degrees: one that changes shows that it lives."""
+    check = PictureCheck(SETTINGS)
+    for index in range(20):
+        picture = np.full((8, 8, 3), 120, np.uint8)
+        picture[5, 6] = 121 + index % 2
+        assert check.usable([Frame(index * 0.2, picture)])[1] is None
+
+
+def test_what_is_known_of_a_loss_is_said_before_what_is_seen():
+    """As in live sources."""
+    watch, still = ContentWatch(ContentLimits()), frame(0.0)
+    for index in range(12):
+        hop = watch.checked(Hop(index * 0.5, {"eye": [Frame(index * 0.5, still.picture)]}, losses={"eye": "unplugged"}))
+    assert hop.losses == {"eye": "unplugged"}
 
 
 def test_a_black_picture_and_digital_silence_are_losses_after_a_while():

