@@ -27,7 +27,7 @@ def test_clips_of_one_presence_pattern(tiny_folder, corpus_folder, tmp_path):
     silent = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
     shutil.rmtree(silent / "transcripts")
     with pytest.raises(
-        CalibrationError, match="each stream live in some, got .* alone: nothing tells the range of text"
+        CalibrationError, match="each stream live in some, got .* alone: nothing shows the range of text"
     ):
         calibrate_bundle(tiny_folder, open_corpus(silent), few(), tmp_path / "out", workers=1)
     assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]

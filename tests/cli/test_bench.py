@@ -16,7 +16,7 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--against", "tflite"], "--against tflite: expected onnxruntime-cpu"),
+        (["--against", "tflite"], "--against 'tflite': expected onnxruntime-cpu"),
         (["--sources", "1,many"], "--sources: expected a number of at least 1, got 'many'"),
         (["--batch", "face=2"], "--batch face=N: expected one of vision, audio, text, fusion"),
         (["--batch", "vision=0"], "--batch: expected a number of at least 1, got '0'"),
@@ -35,7 +35,7 @@ import pytest
         (["--data", "corpus"], "--data: expected --against openvino-int8 beside it"),
         (
             ["--against", "openvino-int4"],
-            "openvino-int4: expected onnxruntime-cpu, onnxruntime-cuda, openvino,",
+            "openvino-int4': expected onnxruntime-cpu, onnxruntime-cuda, openvino,",
         ),
         (["--sweep", "--against", "openvino"], "--against: expected only --sources, --runs, --device, --threads"),
         (["--sweep", "--host"], "--sweep: expected only --sources, --runs, --json and --plot beside --host"),

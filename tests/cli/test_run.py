@@ -25,7 +25,7 @@ def test_predictions_go_to_standard_output_and_nothing_else_does(cli, tiny_folde
     assert [line["time_s"] for line in lines] == [0.5 * i for i in range(1, 34)]
     assert lines[-1]["presence"] == {"vision": "live", "audio": "live", "text": "live"}
     assert "33 predictions, real-time factor" in done.stderr
-    assert "untrained" in done.stderr
+    assert "names nothing that its head was trained on" in done.stderr
 
 
 def test_window_hop_drops_and_files(cli, tiny_folder, demo_video, demo_vtt, tmp_path: Path):
