@@ -148,7 +148,7 @@ def _left_out(folder: Path, own: bool) -> tuple[tuple[str, str], ...]:
         "asr": (("faster_whisper",), "words that are recognised in your own clip, where it has no transcript"),
     }
     if folder.name != MODEL:
-        needs["export"] = (_OF_EXPORT, f"PyTorch: your own models, and the larger {MODEL} in place of {SHIPPED}")
+        needs["export"] = (_OF_EXPORT, f"PyTorch: your own models; {MODEL} needs packages of weights too")
     unwanted = "synth" if own else "asr"
     return tuple((extra, adds) for extra, (packages, adds) in needs.items() if extra != unwanted and _missing(packages))
 
