@@ -66,19 +66,27 @@ def main() -> None:
     corpus = clips(given.corpus or given.work / f"corpus-{given.clips}", given.clips, SEED)
     held_out = clips(given.held_out or given.work / "held-out", HELD_OUT_CLIPS, HELD_OUT_SEED)
     checkpoint, seconds = trained(given.work, corpus, given.threads)
-    run("export", os.path.relpath(checkpoint, ROOT), "--output", str(given.output.resolve()))
+    exported(checkpoint, given.output)
     report = figures(given.output, held_out, seconds)
+    write_json(given.work / "evaluation.json", report["evaluation"])
+    exported(checkpoint, given.output, "--evaluation", str((given.work / "evaluation.json").resolve()))  # for its card
+    report["bundle_bytes"] = sum(open_bundle(given.output).sizes.values())
     report["command"] += f" --clips {given.clips}" if given.clips != CLIPS else ""
     write_json(given.json, report)
     if given.output == BUNDLE:
         PAGE.write_text(page_with(report, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"{given.output}: {sum(open_bundle(given.output).sizes.values()) / 1e6:.2f} MB; figures in {given.json}")
+    print(f"{given.output}: {report['bundle_bytes'] / 1e6:.2f} MB; figures in {given.json}")
 
 
 def run(*words: str) -> None:
     """Run a command of taemi-edge, as a user would."""
     print("taemi-edge", shlex.join(words), flush=True)
     subprocess.run((sys.executable, "-m", "taemi_edge", *words), check=True, cwd=ROOT)
+
+
+def exported(checkpoint: Path, bundle: Path, *words: str) -> None:
+    """Export the checkpoint, named by a path in this tree, since the bundle says where it came from."""
+    run("export", os.path.relpath(checkpoint, ROOT), "--output", str(bundle.resolve()), *words)
 
 
 def clips(folder: Path, count: int, seed: int) -> Path:
