@@ -81,7 +81,7 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, output: str):
         ("['rtsp://me:hunter2@cam']\nx = 1", r"unknown field `\.\.\.`"),
         (
             "[watch]\nrtsp_transport = 'rtsp://me:hunter2@cam'\n[[source]]\nname = 'a'\nuri = 'x'",
-            "Invalid enum value -",
+            "watch.rtsp_transport expected tcp or udp",
         ),
         ("[[source]]\nname = 'rtsp://me:hunter2@cam'\nuri = 'x'", "expected a source's name"),
         ("[mqtt]\nbroker = 'me:hunter2@broker:1883'\n[[source]]\nname = 'a'\nuri = 'x'", "expected HOST:PORT"),
