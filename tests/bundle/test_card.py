@@ -339,4 +339,4 @@ def test_what_was_said_is_kept_by_engines(tiny_folder: Path, tmp_path: Path):
     built = build_engine(tiny_folder, "cpu", "fp32", tmp_path / "engines").bundle
     card = card_of_bundle(built)
     assert "2024/1689" in card
-    assert "parity with the golden outputs held" in sections_of(card)["Engines"]
+    assert "parity with the golden feeds held" in sections_of(card)["Engines"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from taemi_edge import __version__
+from taemi_edge.bundle.card_record import CARD_RECORD
 from taemi_edge.bundle.derived import copy_shared_files, derive_manifest
 from taemi_edge.bundle.folder import GOLDEN, TOKENIZER, TOKENS, Bundle, sha256_of
 from taemi_edge.taemi.names import PARTS
@@ -15,7 +16,7 @@ from taemi_edge.taemi.names import PARTS
 def test_tokens_tokenizer_and_golden_feeds_are_copied_as_they_are(tiny: Bundle, tmp_path: Path):
     copy_shared_files(tiny, tmp_path)
     assert {file.name: sha256_of(file) for file in tmp_path.iterdir()} == {
-        name: tiny.manifest.sha256[name] for name in (TOKENS, TOKENIZER, GOLDEN)
+        name: tiny.manifest.sha256[name] for name in (TOKENS, TOKENIZER, GOLDEN, CARD_RECORD)
     }
 
 

@@ -129,7 +129,7 @@ def test_samples_that_do_not_fit_are_left_out_with_the_reason(mixed: Bundle, tmp
 
 def test_samples_that_lack_a_stream_altogether(mixed: Bundle, tmp_path: Path):
     deaf = [mixed_model.sample(number, "microphone") for number in range(12)]
-    with pytest.raises(CalibrationError, match="nothing tells the range of microphone; add clips that have it"):
+    with pytest.raises(CalibrationError, match="nothing shows the range of microphone; add clips that have it"):
         calibrate_bundle(mixed.folder, deaf, few(), tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
 

@@ -17,10 +17,10 @@ WITH_DATA = ("train", "sweep", "calibrate", "evaluate")
         ("train", "taemi-tiny", "--output", "s3://bucket/checkpoint"),
         ("train", "taemi-tiny", "--run", "gs://bucket/run"),
         ("sweep", "taemi-tiny", "--output", "s3://bucket/sweep"),
-        ("calibrate", "bundle", "--output", "file:///tmp/calibrated"),
+        ("calibrate", "some/bundle", "--output", "file:///tmp/calibrated"),
         ("ablate", "--output", "https://host/page.md"),
         ("evaluate", "bundle", "--json", "s3://bucket/found.json"),
-        ("export-triton", "bundle", "--output", "s3://bucket/repo"),
+        ("export-triton", "some/bundle", "--output", "s3://bucket/repo"),
         ("parity", "bundle", "--json", "file:///tmp/report.json"),
     ],
 )

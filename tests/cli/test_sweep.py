@@ -39,7 +39,7 @@ def test_a_sweep_prints_its_settings_and_what_it_chose(cli_here, store_folder: P
         (["--set", "fusion.dim=8,8.0"], "got 8.0 twice"),
         (["--set", "fusion.dropout=0..0.5"], "a range needs --random N"),
         (["--random", "3"], "expected a range to draw from"),
-        (["--log", "paper"], "expected one of tensorboard, mlflow, none"),
+        (["--log", "paper"], "expected tensorboard, mlflow or none"),
         (["--set", "fusion.dropout=0..0.5", "--random", "9000"], "27,000 runs"),
         ([], "found nothing there"),
     ],

@@ -31,7 +31,7 @@ class Page(Protocol):
     def press(self, key: str, code: int) -> None: ...
 
 
-def unreached_by_tab(page: Page, most: int = 400) -> list[str]:
+def unreached_by_tab(page: Page, most: int = 2000) -> list[str]:
     """The controls that Tab does not come to, from the page's beginning on.
 
     Args:

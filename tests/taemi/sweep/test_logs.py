@@ -36,7 +36,7 @@ def test_without_a_word_nothing_leaves_this_machine(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["wandb"], "--log wandb: expected one of tensorboard, mlflow, none"),
+        (["wandb"], "expected tensorboard, mlflow or none"),
         (["none", "mlflow"], "--log none: expected it alone"),
     ],
 )
