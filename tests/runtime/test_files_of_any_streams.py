@@ -14,6 +14,7 @@ pytest.importorskip("onnx", reason="the model is exported with onnx")
 
 import taemi_edge as te
 from taemi_edge.errors import UsageError
+from taemi_edge.media.content_checks import ContentLimits, ContentWatch
 from taemi_edge.media.faces import Face
 from taemi_edge.media.hops import Frame, Hop
 from taemi_edge.runtime.files import RunOptions, _FileRun, run_file
@@ -23,6 +24,8 @@ from tests.media import tone, write_media
 from tests.runtime.tensorrt.mixed import HEADS, write_mixed_bundle
 
 STREAMS = ("front", "mic", "imu", "heart")
+#: Below half of the model's sample rate: what lies above is silence to it.
+HEARD_HZ = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     write_mixed_bundle(folder / "model", HEADS["in order"], STREAMS)
     write_media(folder / "front.mp4", frame_times_s=[i / 25 for i in range(75)])
-    write_media(folder / "mic.wav", samples=tone(3.0), audio_codec="pcm_s16le")
-    write_media(folder / "both.mp4", frame_times_s=[i / 25 for i in range(75)], samples=tone(3.0))
+    write_media(folder / "mic.wav", samples=tone(3.0, frequency_hz=HEARD_HZ), audio_codec="pcm_s16le")
+    write_media(folder / "both.mp4", frame_times_s=[i / 25 for i in range(75)], samples=tone(3.0, frequency_hz=HEARD_HZ))
     times_s = np.arange(150) / 50
     lines = [f"{t:.2f},{np.sin(t):.3f},{np.cos(t):.3f},1" for t in times_s]
     (folder / "imu.csv").write_text("\n".join(["time_s,x,y,z", *lines]))
@@ -97,5 +100,6 @@ def test_a_face_is_drawn_in_the_picture_that_it_was_found_in_alone():
     faces: dict[str, Face] = {"desk": seen}
     files = SimpleNamespace(hops=lambda hop_s: [whole, near], rest=lambda: Hop(1.2))
     pipeline = SimpleNamespace(faces=faces, predict=lambda hop: hop.end_s)
-    assert list(_FileRun(files, pipeline, 0.5, video).predictions()) == [0.5, 1.0]
+    run = _FileRun(files, pipeline, 0.5, video, ContentWatch(ContentLimits()))
+    assert list(run.predictions()) == [0.5, 1.0]
     assert drawn == [None, seen, None]
