@@ -34,8 +34,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     write_mixed_bundle(folder / "model", HEADS["in order"], STREAMS)
     write_media(folder / "front.mp4", frame_times_s=[i / 25 for i in range(75)])
-    write_media(folder / "mic.wav", samples=tone(3.0, frequency_hz=HEARD_HZ), audio_codec="pcm_s16le")
-    write_media(folder / "both.mp4", frame_times_s=[i / 25 for i in range(75)], samples=tone(3.0, frequency_hz=HEARD_HZ))
+    sound = tone(3.0, frequency_hz=HEARD_HZ)
+    write_media(folder / "mic.wav", samples=sound, audio_codec="pcm_s16le")
+    write_media(folder / "both.mp4", frame_times_s=[i / 25 for i in range(75)], samples=sound)
     times_s = np.arange(150) / 50
     lines = [f"{t:.2f},{np.sin(t):.3f},{np.cos(t):.3f},1" for t in times_s]
     (folder / "imu.csv").write_text("\n".join(["time_s,x,y,z", *lines]))
