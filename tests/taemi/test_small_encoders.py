@@ -18,7 +18,7 @@ def test_pictures_of_any_size_become_one_vector(size_hw: tuple[int, int]):
 
 def test_where_something_is_in_a_picture_matters():
     torch.manual_seed(0)
-    network = SmallCnn((16, 16), channels=(4,), narrow=3, features=5)
+    network = SmallCnn((16, 16), channels=(16,), narrow=12, features=5)
     picture = torch.zeros(1, 3, 16, 16)
     picture[..., 2:5, 2:5] = 1.0
     assert not torch.allclose(network(picture), network(picture.flip(-1)))
