@@ -111,5 +111,5 @@ def _same(bars: Sequence[_Bars], at: int) -> bool:
 def _draw_bars(axis: Any, bars: _Bars, chosen: Array, places: Array, look: tuple[float, str, str]) -> None:
     width, colour, label = look
     errors = np.array([bars.low[chosen], bars.high[chosen]])
-    lines = errors if errors.any() else None
+    lines = errors.tolist() if errors.any() else None  # an array of one column: DeprecationWarning in matplotlib 3.10
     axis.bar(places[chosen], bars.values[chosen], width, yerr=lines, color=colour, label=label, capsize=2)
