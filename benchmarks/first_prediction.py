@@ -15,20 +15,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from taemi_edge.bench.provenance import write_report
 from tools.aarch64.machine_root import MachineRoot
 
 VERSIONS = ("3.10", "3.11", "3.12")
@@ -65,18 +64,14 @@ def main() -> None:
             found = {version: on_python(version, wheel, Path(scratch)) for version in given.python or VERSIONS}
         report = {
             "about": "From pip install of the wheel to a prediction in a clean environment",
-            "command": "python benchmarks/first_prediction.py" + (" --aarch64 runs/aarch64" if given.aarch64 else ""),
-            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-            "machine": machine(),
             "index": "pip's cache holds every file; the index is asked for versions",
             "wheel_bytes": wheel.stat().st_size,
             "python": found,
         }
-    text = json.dumps(report, indent=2) + "\n"
     if given.output:
-        given.output.write_text(text, encoding="utf-8")
+        write_report(given.output, report, "onnxruntime", "numpy")
     else:
-        print(text, end="")
+        print(json.dumps(report, indent=2))
 
 
 def built_wheel(scratch: Path) -> Path:
@@ -206,13 +201,6 @@ def run(words: list[Any], variables: Mapping[str, str] | None = None, *, isolate
 def clean_environment() -> dict[str, str]:
     """The environment of this process without what would lead Python to another checkout."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0))
-    return {"processor": names[0] if names else platform.machine(), "cores": cores, "system": platform.platform()}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class SmallCnn(nn.Module):
     face a mouth or a brow is, which a mean over the map would not.
 
     Example:
+        >>> import torch
         >>> SmallCnn((32, 32), channels=(4, 8), narrow=2, features=5)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 5, 1, 1])
     """
@@ -53,6 +54,7 @@ class MelCnn(nn.Module):
         strides: of each convolution. Strides that multiply to 10 give ten steps a second.
 
     Example:
+        >>> import torch
         >>> MelCnn(8, channels=(4, 6), strides=(2, 5))(torch.zeros(3, 8, 50)).shape
         torch.Size([3, 5, 6])
     """
